@@ -1,1 +1,4 @@
-//! hansa-node
+//! What any process needs, whatever it serves: clocks, tasks, identity, listeners, peers, telemetry.
+
+pub mod env;
+pub mod tasks;

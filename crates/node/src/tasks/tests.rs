@@ -1,0 +1,76 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_vital_task_that_fails_stops_the_node_and_says_why() {
+    let tasks = Tasks::new("n1");
+    tasks.spawn("log", OnError::Log, async { Err::<(), _>("harmless") });
+    tasks.spawn("writer", OnError::StopNode, async { Err::<(), _>("disk is gone") });
+    tasks.stop_token().cancelled().await;
+    assert_eq!(tasks.failure().as_deref(), Some("writer: disk is gone"));
+}
+
+#[tokio::test]
+async fn a_panic_is_a_failure() {
+    let tasks = Tasks::new("n1");
+    tasks.spawn("writer", OnError::StopNode, async { panic!("impossible") });
+    tasks.stop_token().cancelled().await;
+    assert_eq!(tasks.failure().as_deref(), Some("writer: panicked: impossible"));
+}
+
+#[tokio::test]
+async fn a_harmless_failure_stops_nothing() {
+    let tasks = Tasks::new("n1");
+    tasks.spawn("probe", OnError::Log, async { Err::<(), _>("no answer") });
+    while !tasks.running().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!tasks.stop_token().is_cancelled());
+    assert_eq!(tasks.failure(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_task_starts_again_with_growing_waits_until_it_ends_well() {
+    let tasks = Tasks::new("n1");
+    let runs = Arc::new(AtomicU32::new(0));
+    let seen = runs.clone();
+    let started = tokio::time::Instant::now();
+    tasks.keep("shipper", Backoff { first: SECOND, max: 2 * SECOND }, move || {
+        let run = seen.fetch_add(1, Ordering::SeqCst);
+        async move { if run < 3 { Err("peer is away") } else { Ok(()) } }
+    });
+    tasks.inner.tracker.close();
+    tasks.inner.tracker.wait().await;
+    assert_eq!(runs.load(Ordering::SeqCst), 4);
+    assert_eq!(started.elapsed().as_secs(), 1 + 2 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_waits_for_those_who_listen_and_ends_those_who_do_not() {
+    let tasks = Tasks::new("n1");
+    let stop = tasks.stop_token();
+    tasks.spawn("polite", OnError::Log, async move {
+        stop.cancelled().await;
+        tokio::time::sleep(SECOND).await;
+    });
+    tasks.spawn("deaf", OnError::Log, std::future::pending::<()>());
+    let started = tokio::time::Instant::now();
+    assert_eq!(tasks.drain(3 * SECOND).await, ["deaf"]);
+    assert_eq!(started.elapsed(), 3 * SECOND);
+    while !tasks.running().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_ends_as_soon_as_the_last_task_does() {
+    let tasks = Tasks::new("n1");
+    let stop = tasks.stop_token();
+    tasks.spawn("polite", OnError::Log, async move { stop.cancelled().await });
+    let started = tokio::time::Instant::now();
+    assert_eq!(tasks.drain(60 * SECOND).await, Vec::<String>::new());
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
