@@ -16,7 +16,7 @@ async fn a_vital_task_that_fails_stops_the_node_and_says_why() {
 #[tokio::test]
 async fn a_panic_is_a_failure() {
     let tasks = Tasks::new("n1");
-    tasks.spawn("writer", OnError::StopNode, async { panic!("impossible") });
+    tasks.spawn("writer", OnError::StopNode, async { None::<()>.expect("impossible") });
     tasks.stop_token().cancelled().await;
     assert_eq!(tasks.failure().as_deref(), Some("writer: panicked: impossible"));
 }
