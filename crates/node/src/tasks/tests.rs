@@ -16,7 +16,7 @@ async fn a_vital_task_that_fails_stops_the_node_and_says_why() {
 #[tokio::test]
 async fn a_panic_is_a_failure() {
     let tasks = Tasks::new("n1");
-    tasks.spawn("writer", OnError::StopNode, async { None::<()>.expect("impossible") });
+    tasks.spawn("writer", OnError::StopNode, async { boom() });
     tasks.stop_token().cancelled().await;
     assert_eq!(tasks.failure().as_deref(), Some("writer: panicked: impossible"));
 }
@@ -73,4 +73,8 @@ async fn drain_ends_as_soon_as_the_last_task_does() {
     let started = tokio::time::Instant::now();
     assert_eq!(tasks.drain(60 * SECOND).await, Vec::<String>::new());
     assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+fn boom() {
+    panic!("impossible")
 }
