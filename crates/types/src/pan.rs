@@ -56,7 +56,7 @@ fn luhn(digits: &[u8]) -> bool {
             (_, twice) => twice,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn known_issuer(digits: &[u8]) -> bool {

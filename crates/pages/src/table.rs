@@ -1,0 +1,174 @@
+//! The live table.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+
+use hansa_types::hash::StateHash;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::frozen::{Frozen, ReadError};
+use crate::{Key, Record};
+
+/// Records to a page: small enough that the copy a frozen page costs stays in microseconds.
+pub(crate) const PAGE_RECORDS: usize = 32;
+
+pub(crate) type Page<K, V> = Vec<Option<(K, V)>>;
+
+/// Keyed without a secret on purpose: keys are ids that our own services mint or that a caller
+/// can only choose within a grammar, and lookups must cost the same on every replica.
+type Index<K> = HashMap<K, u32, BuildHasherDefault<Xxh3Default>>;
+
+/// A map from `K` to `V` with a running digest and a cheap frozen view.
+///
+/// # Invariant
+/// Equal contents reached by equal command sequences give equal slots, so iteration order is the
+/// same on every replica, also on one that was read back from a checkpoint: freed slots are
+/// reused lowest first.
+pub struct Table<K, V> {
+    tag: &'static str,
+    index: Index<K>,
+    pages: Vec<Arc<Page<K, V>>>,
+    free: BTreeSet<u32>,
+    digest: StateHash,
+}
+
+impl<K: Key, V: Record> Table<K, V> {
+    /// An empty table. `tag` tells its records apart from those of other tables in the digest.
+    pub fn new(tag: &'static str) -> Self {
+        Self {
+            tag,
+            index: Index::default(),
+            pages: Vec::new(),
+            free: BTreeSet::new(),
+            digest: StateHash::default(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    pub fn contains(&self, key: &K) -> bool {
+        self.index.contains_key(key)
+    }
+
+    pub fn get(&self, key: &K) -> Option<&V> {
+        let slot = *self.index.get(key)?;
+        self.slot(slot).map(|(_, value)| value)
+    }
+
+    /// Puts `value` under `key`; the value that was there before, if any.
+    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        self.digest.add(StateHash::of_record(self.tag, &key, &value));
+        if let Some(&slot) = self.index.get(&key) {
+            let (_, old) = self.slot_mut(slot).replace((key.clone(), value))?;
+            self.digest.remove(StateHash::of_record(self.tag, &key, &old));
+            return Some(old);
+        }
+        let slot = self.take_free_slot();
+        self.index.insert(key.clone(), slot);
+        *self.slot_mut(slot) = Some((key, value));
+        None
+    }
+
+    /// Changes the record under `key` in place; what `change` returned, `None` without a record.
+    pub fn update<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
+        let slot = *self.index.get(key)?;
+        let tag = self.tag;
+        let (_, value) = self.slot_mut(slot).as_mut()?;
+        let before = StateHash::of_record(tag, key, value);
+        let result = change(value);
+        let after = StateHash::of_record(tag, key, value);
+        self.digest.remove(before);
+        self.digest.add(after);
+        Some(result)
+    }
+
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let slot = self.index.remove(key)?;
+        let (_, old) = self.slot_mut(slot).take()?;
+        self.free.insert(slot);
+        self.digest.remove(StateHash::of_record(self.tag, key, &old));
+        Some(old)
+    }
+
+    /// Every record, in slot order: the same on every replica.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.pages.iter().flat_map(|page| page.iter()).flatten().map(|(k, v)| (k, v))
+    }
+
+    /// The running digest of all records. Costs nothing: it is kept with each write.
+    pub fn digest(&self) -> StateHash {
+        self.digest
+    }
+
+    /// The digest computed anew from every record, to check the running one.
+    pub fn recompute_digest(&self) -> StateHash {
+        let mut sum = StateHash::default();
+        for (key, value) in self.iter() {
+            sum.add(StateHash::of_record(self.tag, key, value));
+        }
+        sum
+    }
+
+    /// A view that later writes do not change; clones one pointer per page.
+    pub fn freeze(&self) -> Frozen<K, V> {
+        Frozen { pages: self.pages.clone() }
+    }
+
+    /// The table that [`Frozen::write`] wrote.
+    ///
+    /// # Errors
+    /// A stream that ends early, does not decode, or holds one key twice.
+    pub fn read(tag: &'static str, from: &mut dyn std::io::Read) -> Result<Self, ReadError> {
+        let pages = Frozen::read(from)?.pages;
+        let mut table = Self { pages, ..Self::new(tag) };
+        for (n, page) in table.pages.iter().enumerate() {
+            for (m, record) in page.iter().enumerate() {
+                let slot = (n * PAGE_RECORDS + m) as u32;
+                match record {
+                    None => drop(table.free.insert(slot)),
+                    Some((key, _)) if table.index.insert(key.clone(), slot).is_some() => {
+                        return Err(ReadError::DuplicateKey { table: tag });
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        table.digest = table.recompute_digest();
+        Ok(table)
+    }
+
+    fn slot(&self, slot: u32) -> Option<&(K, V)> {
+        let (page, at) = place(slot);
+        self.pages.get(page)?.get(at)?.as_ref()
+    }
+
+    /// The slot for writing; its page is copied first if a frozen view still holds it.
+    fn slot_mut(&mut self, slot: u32) -> &mut Option<(K, V)> {
+        let (page, at) = place(slot);
+        &mut Arc::make_mut(&mut self.pages[page])[at]
+    }
+
+    fn take_free_slot(&mut self) -> u32 {
+        if let Some(slot) = self.free.pop_first() {
+            return slot;
+        }
+        let first = (self.pages.len() * PAGE_RECORDS) as u32;
+        self.pages.push(Arc::new(vec![None; PAGE_RECORDS]));
+        self.free.extend(first + 1..first + PAGE_RECORDS as u32);
+        first
+    }
+}
+
+fn place(slot: u32) -> (usize, usize) {
+    (slot as usize / PAGE_RECORDS, slot as usize % PAGE_RECORDS)
+}
+
+#[cfg(test)]
+mod tests;
