@@ -1,1 +1,10 @@
-//! hansa-api
+//! The wire: `proto/` compiled, and everything that stands between it and plain values.
+//!
+//! Knows nothing of storage or Raft. A gRPC status is made in [`status`] and nowhere else.
+
+pub mod classes;
+pub mod pb;
+
+/// The encoded `FileDescriptorSet` of every package, with imports, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.binpb"));

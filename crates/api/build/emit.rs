@@ -1,0 +1,143 @@
+//! Writes `Lawful` and redacting `Debug` impls, and the class table, as Rust source.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::classes::{Class, Field, Message, Shape};
+
+/// The contents of `lawful.rs`.
+pub fn lawful(messages: &[Message]) -> String {
+    let mut out = String::new();
+    for message in messages {
+        emit_retain(&mut out, message);
+        if message.has_secrets() {
+            emit_debug(&mut out, message);
+        }
+    }
+    emit_table(&mut out, messages);
+    out
+}
+
+// Writing to a String cannot fail, so its results are dropped.
+
+fn emit_retain(out: &mut String, message: &Message) {
+    let _ = writeln!(out, "impl Lawful for {} {{", rust_path(message));
+    let _ = writeln!(out, "    fn retain(&mut self, allowed: ClassSet) {{");
+    if message.fields.is_empty() {
+        let _ = writeln!(out, "        let _ = allowed;");
+    }
+    for field in message.fields.iter().filter(|f| f.oneof.is_none()) {
+        let name = &field.name;
+        let class = class_path(field.class);
+        let _ = writeln!(out, "        if allowed.has({class}) {{");
+        match field.shape {
+            Shape::Plain => {}
+            Shape::Message | Shape::Repeated => {
+                let _ = writeln!(
+                    out,
+                    "            self.{name}.iter_mut().for_each(|m| m.retain(allowed));"
+                );
+            }
+        }
+        let _ = writeln!(out, "        }} else {{ self.{name} = Default::default(); }}");
+    }
+    for (oneof, fields) in oneofs(message) {
+        emit_oneof(out, message, oneof, &fields);
+    }
+    let _ = writeln!(out, "    }}\n}}");
+}
+
+fn emit_oneof(out: &mut String, message: &Message, oneof: &str, fields: &[&Field]) {
+    let path = format!("{}::{}::{}", package_path(message), snake(&message.name), camel(oneof));
+    let _ = writeln!(out, "        let keep = match &mut self.{oneof} {{ None => true,");
+    for field in fields {
+        let class = class_path(field.class);
+        let variant = camel(&field.name);
+        let arm = match field.shape {
+            Shape::Message => format!("(m) => {{ m.retain(allowed); allowed.has({class}) }}"),
+            Shape::Plain | Shape::Repeated => format!("(_) => allowed.has({class}),"),
+        };
+        let _ = writeln!(out, "            Some({path}::{variant}{arm}", arm = close(&arm));
+    }
+    let _ = writeln!(out, "        }};\n        if !keep {{ self.{oneof} = None; }}");
+}
+
+/// Closes the `Some(` pattern that surrounds a variant's own pattern.
+fn close(arm: &str) -> String {
+    arm.replacen(") =>", ")) =>", 1)
+}
+
+fn emit_debug(out: &mut String, message: &Message) {
+    let _ = writeln!(out, "impl std::fmt::Debug for {} {{", rust_path(message));
+    let _ = writeln!(out, "    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{");
+    let _ = writeln!(out, "        f.debug_struct(\"{}\")", message.name);
+    for field in message.fields.iter().filter(|f| f.oneof.is_none()) {
+        let name = &field.name;
+        let shown = match field.class {
+            Class::Operational => format!("&self.{name}"),
+            Class::Personal | Class::Financial => "&Redacted".to_owned(),
+        };
+        let _ = writeln!(out, "            .field(\"{name}\", {shown})");
+    }
+    for oneof in oneofs(message).keys() {
+        let _ = writeln!(out, "            .field(\"{oneof}\", &Redacted)");
+    }
+    let _ = writeln!(out, "            .finish()\n    }}\n}}");
+}
+
+fn emit_table(out: &mut String, messages: &[Message]) {
+    let _ = writeln!(out, "pub(super) static TABLE: &[(&str, &str, DataClass)] = &[");
+    let mut rows = Vec::new();
+    for message in messages {
+        for field in &message.fields {
+            let class = class_path(field.class);
+            rows.push(format!("    (\"{}\", \"{}\", {class}),", message.full_name, field.name));
+        }
+    }
+    rows.sort(); // By message, then field: the table is searched by bisection.
+    let _ = writeln!(out, "{}\n];", rows.join("\n"));
+}
+
+fn oneofs(message: &Message) -> BTreeMap<&str, Vec<&Field>> {
+    let mut found: BTreeMap<&str, Vec<&Field>> = BTreeMap::new();
+    for field in &message.fields {
+        if let Some(oneof) = &field.oneof {
+            found.entry(oneof).or_default().push(field);
+        }
+    }
+    found
+}
+
+fn class_path(class: Class) -> &'static str {
+    match class {
+        Class::Operational => "DataClass::Operational",
+        Class::Personal => "DataClass::Personal",
+        Class::Financial => "DataClass::Financial",
+    }
+}
+
+fn package_path(message: &Message) -> String {
+    format!("crate::pb::{}", message.package.replace('.', "::"))
+}
+
+fn rust_path(message: &Message) -> String {
+    format!("{}::{}", package_path(message), message.name)
+}
+
+/// `stock_line` → `StockLine`, as prost names oneofs and variants.
+fn camel(name: &str) -> String {
+    let upper = |w: &str| w[..1].to_uppercase() + &w[1..];
+    name.split('_').filter(|w| !w.is_empty()).map(upper).collect()
+}
+
+/// `SubmitResponse` → `submit_response`, as prost names the modules of oneofs.
+fn snake(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.extend(c.to_lowercase());
+    }
+    out
+}

@@ -1,0 +1,97 @@
+//! Data classes of wire fields, and the one way to strip a message of what may not be stored.
+//!
+//! The impls are generated from the `hansa.options.v1.data_class` option of each field; a field
+//! without the option fails the build, so nothing is let through by having been forgotten.
+
+use std::fmt;
+
+/// What kind of facts a field carries (domain.md §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DataClass {
+    Operational,
+    Personal,
+    Financial,
+}
+
+impl DataClass {
+    pub const ALL: [Self; 3] = [Self::Operational, Self::Personal, Self::Financial];
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Operational => 1,
+            Self::Personal => 2,
+            Self::Financial => 4,
+        }
+    }
+}
+
+/// A set of classes; empty by default, so that what is not allowed is denied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ClassSet(u8);
+
+impl ClassSet {
+    pub const NONE: Self = Self(0);
+    pub const ALL: Self = Self(7);
+
+    /// This set and one class more.
+    #[must_use]
+    pub const fn with(self, class: DataClass) -> Self {
+        Self(self.0 | class.bit())
+    }
+
+    /// This set without one class.
+    #[must_use]
+    pub const fn without(self, class: DataClass) -> Self {
+        Self(self.0 & !class.bit())
+    }
+
+    pub const fn has(self, class: DataClass) -> bool {
+        self.0 & class.bit() != 0
+    }
+}
+
+impl FromIterator<DataClass> for ClassSet {
+    fn from_iter<I: IntoIterator<Item = DataClass>>(classes: I) -> Self {
+        classes.into_iter().fold(Self::NONE, Self::with)
+    }
+}
+
+/// A message that can be reduced to the classes that someone may store.
+pub trait Lawful {
+    /// Clears every field whose class is not in `allowed`, in this message and all within it.
+    ///
+    /// A field is kept only if its own class and those of all fields around it are allowed.
+    fn retain(&mut self, allowed: ClassSet);
+}
+
+/// The class of a field, by the message's full name; `None` if there is no such field.
+pub fn class_of(message: &str, field: &str) -> Option<DataClass> {
+    let row = TABLE.binary_search_by(|(m, f, _)| (*m, *f).cmp(&(message, field))).ok()?;
+    Some(TABLE[row].2)
+}
+
+/// Every field of every hansa message with its class, in order of names.
+pub fn table() -> &'static [(&'static str, &'static str, DataClass)] {
+    generated::TABLE
+}
+
+use generated::TABLE;
+
+/// Stands in for a value that must not be printed.
+struct Redacted;
+
+impl fmt::Debug for Redacted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+mod generated {
+    #![allow(clippy::all)]
+    use super::{ClassSet, DataClass, Lawful, Redacted};
+
+    include!(concat!(env!("OUT_DIR"), "/lawful.rs"));
+}
+
+#[cfg(test)]
+mod tests;
