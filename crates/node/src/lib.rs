@@ -1,4 +1,6 @@
 //! What any process needs, whatever it serves: clocks, tasks, identity, listeners, peers, telemetry.
 
+pub mod devca;
 pub mod env;
 pub mod tasks;
+pub mod tls;

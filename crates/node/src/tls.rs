@@ -1,0 +1,200 @@
+//! Who we are and whom we talk to: an X.509-SVID that rotates under a running process.
+//!
+//! Every socket takes the rustls config that is current when it opens, so a renewed certificate needs
+//! no restart. Sessions are never resumed: a resumed session would outlive its certificate.
+
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hansa_types::identity::SpiffeId;
+use hansa_types::time::WallTime;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use self::verify::{ExactServer, SvidClients};
+pub use self::verify::{NotSvid, Svid};
+
+/// The only application protocol we speak.
+pub const ALPN_H2: &[u8] = b"h2";
+
+/// The caller's name, in the extensions of every request that reached us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerIdentity(pub SpiffeId);
+
+/// Where an identity lives on disk, all PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// Our certificate, then its intermediates if any.
+    pub cert: PathBuf,
+    /// The private key of `cert`.
+    pub key: PathBuf,
+    /// The certificate authorities of our trust domain.
+    pub ca: PathBuf,
+}
+
+/// Why an identity cannot be used.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: rustls_pki_types::pem::Error },
+    #[error("{}: no certificate in it", path.display())]
+    Empty { path: PathBuf },
+    #[error("{}: {source}", path.display())]
+    NotSvid { path: PathBuf, source: NotSvid },
+    #[error("{}: key and certificate do not belong together", path.display())]
+    KeyMismatch { path: PathBuf },
+    #[error("the certificate names {now}, this process is {was}")]
+    OtherName { was: SpiffeId, now: SpiffeId },
+    #[error("tls: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("client verifier: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// A process's identity, shared by its listeners and peers; cheap to clone.
+#[derive(Clone)]
+pub struct Identity {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    files: Files,
+    id: SpiffeId,
+    provider: Arc<CryptoProvider>,
+    current: ArcSwap<Current>,
+}
+
+/// One generation of certificate, key and roots.
+struct Current {
+    leaf: CertificateDer<'static>,
+    not_after: WallTime,
+    key: Arc<CertifiedKey>,
+    roots: Arc<RootCertStore>,
+    server: Arc<ServerConfig>,
+}
+
+impl Identity {
+    /// Loads and checks the files: no identity, no listener.
+    pub fn load(files: Files) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (id, current) = read(&files, &provider)?;
+        let current = ArcSwap::from_pointee(current);
+        Ok(Self { inner: Arc::new(Inner { files, id, provider, current }) })
+    }
+
+    /// Our own name.
+    pub fn id(&self) -> &SpiffeId {
+        &self.inner.id
+    }
+
+    /// When the current certificate ends, for the alarm before it does.
+    pub fn not_after(&self) -> WallTime {
+        self.inner.current.load().not_after
+    }
+
+    /// Reads the files again; `true` when the identity changed.
+    ///
+    /// # Errors
+    /// Anything wrong with the new files leaves the old identity in place.
+    pub fn reload(&self) -> Result<bool, Error> {
+        let inner = &self.inner;
+        let (id, next) = read(&inner.files, &inner.provider)?;
+        if id != inner.id {
+            return Err(Error::OtherName { was: inner.id.clone(), now: id });
+        }
+        let was = inner.current.load();
+        let same = was.leaf == next.leaf && was.roots.roots == next.roots.roots;
+        if !same {
+            inner.current.store(Arc::new(next));
+        }
+        Ok(!same)
+    }
+
+    /// Reloads every `every` until `stop`; a bad file is logged once per reading and changes nothing.
+    pub async fn keep_fresh(self, every: Duration, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+            match self.reload() {
+                Ok(true) => tracing::info!(id = %self.id(), "identity renewed"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(id = %self.id(), %error, "identity not renewed"),
+            }
+        }
+    }
+
+    /// The config for the next accepted socket: TLS 1.3, h2, a client SVID of our trust domain.
+    pub fn server_config(&self) -> Arc<ServerConfig> {
+        self.inner.current.load().server.clone()
+    }
+
+    /// The config for the next dialled socket, which must turn out to be `expected` and no other.
+    pub fn client_config(&self, expected: &SpiffeId) -> Result<Arc<ClientConfig>, Error> {
+        let current = self.inner.current.load();
+        let provider = &self.inner.provider;
+        let verifier = ExactServer::new(expected.clone(), current.roots.clone(), provider.clone());
+        let mut config = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous() // Only the name check is ours: the chain is still verified.
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(current.key.clone())));
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
+}
+
+/// The SVID that the other side of a finished handshake presented.
+pub fn peer_svid(certificates: Option<&[CertificateDer<'_>]>) -> Result<Svid, NotSvid> {
+    let leaf = certificates.and_then(|chain| chain.first()).ok_or(NotSvid::Missing)?;
+    Svid::of(leaf)
+}
+
+fn read(files: &Files, provider: &Arc<CryptoProvider>) -> Result<(SpiffeId, Current), Error> {
+    let chain = certificates(&files.cert)?;
+    let leaf = chain[0].clone();
+    let svid =
+        Svid::of(&leaf).map_err(|source| Error::NotSvid { path: files.cert.clone(), source })?;
+    let private = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|source| Error::File { path: files.key.clone(), source })?;
+    let signing = provider.key_provider.load_private_key(private)?;
+    let key = Arc::new(CertifiedKey::new(chain, signing));
+    key.keys_match().map_err(|_| Error::KeyMismatch { path: files.key.clone() })?;
+    let mut roots = RootCertStore::empty();
+    for root in certificates(&files.ca)? {
+        roots.add(root)?;
+    }
+    let roots = Arc::new(roots);
+    let clients = SvidClients::new(svid.id.trust_domain(), roots.clone(), provider.clone())?;
+    let mut server = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::new(clients))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
+    server.alpn_protocols = vec![ALPN_H2.to_vec()];
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    let server = Arc::new(server);
+    Ok((svid.id, Current { leaf, not_after: svid.not_after, key, roots, server }))
+}
+
+/// All certificates of a PEM file, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let file = |source| Error::File { path: path.to_owned(), source };
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(file)?.collect();
+    let read = read.map_err(file)?;
+    if read.is_empty() { Err(Error::Empty { path: path.to_owned() }) } else { Ok(read) }
+}
