@@ -1,3 +1,7 @@
 //! Real orders, replayed: the file is mapped honestly (`core`), then driven into a league.
 
 pub mod core;
+pub mod progress;
+pub mod report;
+pub mod schedule;
+pub mod table;

@@ -9,7 +9,7 @@ const NAMES: &[(&str, &str)] = &[
     ("Belgium", "BE"),
     ("Brazil", "BR"),
     ("Canada", "CA"),
-    // One customs area, two ISO codes; Jersey is the larger of the two and the policy treats both alike.
+    // Two ISO codes under one name; Jersey is the larger, and policies treat both alike.
     ("Channel Islands", "JE"),
     ("Cyprus", "CY"),
     ("Czech Republic", "CZ"),

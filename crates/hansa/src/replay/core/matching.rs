@@ -1,8 +1,8 @@
 //! Which earlier purchase a return belongs to. The file does not say, so the rule does: the
-//! buyer's own confirmed and shipped orders, newest first, and a row is matched whole or not at all:
-//! half a match would invent a purchase.
+//! buyer's own confirmed and shipped orders, newest first, and a row is matched whole or not at
+//! all, because half a match would invent a purchase.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::action::{Buyer, Order, Return};
 
@@ -18,7 +18,7 @@ struct Open<K> {
 /// Purchases by buyer and code; `K` is how the caller names an order.
 #[derive(Debug)]
 pub struct Purchases<K> {
-    open: HashMap<(Buyer, String), Vec<Open<K>>>,
+    open: BTreeMap<(Buyer, String), Vec<Open<K>>>,
 }
 
 /// What came of a return.
@@ -32,7 +32,7 @@ pub struct Matched<K: Ord> {
 
 impl<K> Default for Purchases<K> {
     fn default() -> Self {
-        Self { open: HashMap::new() }
+        Self { open: BTreeMap::new() }
     }
 }
 

@@ -5,7 +5,7 @@
 //! once. That makes every refusal predictable at any concurrency: a plan says which orders are
 //! rejected, and a run that differs has found a bug.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use hansa_types::region::RegionName;
 
@@ -135,7 +135,7 @@ struct Books {
     left: BTreeMap<Shelf, i64>,
     purchases: Purchases<usize>,
     last_at_shelf: BTreeMap<Shelf, usize>,
-    last_of_buyer: HashMap<Buyer, usize>,
+    last_of_buyer: BTreeMap<Buyer, usize>,
 }
 
 impl Books {
@@ -148,7 +148,7 @@ impl Books {
             left: short.collect(),
             purchases: Purchases::default(),
             last_at_shelf: BTreeMap::new(),
-            last_of_buyer: HashMap::new(),
+            last_of_buyer: BTreeMap::new(),
         }
     }
 
