@@ -2,7 +2,9 @@
 //!
 //! Shared by build.rs and by the test that plants an unclassed field.
 
-use prost_reflect::{DescriptorPool, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::{
+    DescriptorPool, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor,
+};
 
 const OPTION: &str = "hansa.options.v1.data_class";
 

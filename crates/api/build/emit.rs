@@ -69,7 +69,8 @@ fn close(arm: &str) -> String {
 
 fn emit_debug(out: &mut String, message: &Message) {
     let _ = writeln!(out, "impl std::fmt::Debug for {} {{", rust_path(message));
-    let _ = writeln!(out, "    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{");
+    let _ =
+        writeln!(out, "    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{");
     let _ = writeln!(out, "        f.debug_struct(\"{}\")", message.name);
     for field in message.fields.iter().filter(|f| f.oneof.is_none()) {
         let name = &field.name;

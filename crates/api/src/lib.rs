@@ -4,6 +4,7 @@
 
 pub mod classes;
 pub mod pb;
+pub mod status;
 
 /// The encoded `FileDescriptorSet` of every package, with imports, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =

@@ -1,0 +1,91 @@
+use super::*;
+
+#[test]
+fn every_reason_survives_the_wire() {
+    for &reason in Reason::ALL {
+        let sent = Failure::of(reason)
+            .with(key::REGION, "eu-west")
+            .retry_after(Duration::from_millis(250))
+            .precondition("order", "it has shipped");
+        let status = Status::from(sent.clone());
+        assert_eq!(status.code(), reason.kind().code(), "{reason}");
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, reason.as_str());
+        assert_eq!(Failure::from(&status), sent);
+    }
+}
+
+#[test]
+fn names_are_upper_snake_unique_and_parse_as_themselves() {
+    for (n, reason) in Reason::ALL.iter().enumerate() {
+        let name = reason.as_str();
+        assert!(name.bytes().all(|c| c.is_ascii_uppercase() || c == b'_'), "{name}");
+        assert_eq!(name.parse(), Ok(*reason));
+        assert!(Reason::ALL[..n].iter().all(|other| other.as_str() != name), "{name} twice");
+    }
+    assert_eq!("NO_SUCH_REASON".parse::<Reason>(), Err(reason::UnknownReason));
+}
+
+#[test]
+fn every_kind_has_its_own_code_and_name() {
+    for reason in Reason::ALL {
+        let name = format!("{:?}", reason.kind().code());
+        assert_eq!(name.to_uppercase(), reason.kind().to_string().replace('_', ""));
+    }
+}
+
+#[test]
+fn bad_fields_are_named_with_their_reasons() {
+    let violation = |field: &'static str, reason| Violation {
+        field: field.into(),
+        reason,
+        description: "1 to 9".into(),
+    };
+    let sent = Failure::fields(vec![
+        violation("lines[2].quantity", Reason::QuantityInvalid),
+        violation("request_id", Reason::RequestIdMissing),
+    ]);
+    let status = Status::from(sent.clone());
+    let bad = status.get_details_bad_request().unwrap();
+    assert_eq!(bad.field_violations[0].field, "lines[2].quantity");
+    assert_eq!(bad.field_violations[1].reason, "REQUEST_ID_MISSING");
+    assert_eq!(Failure::from(status), sent);
+}
+
+#[test]
+fn a_limited_caller_learns_its_quota_and_when_to_return() {
+    let wait = Duration::from_secs(2);
+    let sent = Failure::rate_limited("spiffe://hansa/client/storefront", "100 calls/s", wait);
+    let status = Status::from(sent.clone());
+    assert_eq!(status.get_details_quota_failure().unwrap().violations.len(), 1);
+    assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(wait));
+    assert_eq!(Failure::from(status), sent);
+}
+
+#[test]
+fn the_leader_is_read_from_response_headers() {
+    let headers = Status::from(Failure::not_leader(Some(NodeId(7)))).into_http::<()>();
+    let failure = Failure::from_headers(headers.headers()).unwrap();
+    assert_eq!((failure.reason(), failure.leader()), (Reason::NotLeader, Some(NodeId(7))));
+    assert_eq!(Failure::from_headers(&http::HeaderMap::new()), None);
+}
+
+#[test]
+fn foreign_statuses_keep_their_sense() {
+    for (code, message, expect) in [
+        (Code::Cancelled, "Timeout expired", Reason::DeadlineExceeded),
+        (Code::Cancelled, "", Reason::Cancelled),
+        (Code::OutOfRange, "decoded message length too large", Reason::MessageTooLarge),
+        (Code::Unknown, "transport error", Reason::Unavailable),
+        (Code::Unknown, "", Reason::Internal),
+        (Code::Unavailable, "tcp connect error", Reason::Unavailable),
+    ] {
+        assert_eq!(Failure::from(Status::new(code, message)).reason(), expect, "{code:?}");
+    }
+}
+
+#[test]
+fn the_catalogue_lists_every_reason_once() {
+    let text = Reason::catalogue();
+    assert_eq!(text.lines().count(), Reason::ALL.len() + 2);
+    assert!(text.contains("| `PAN_REFUSED` | `INVALID_ARGUMENT` |"));
+}
