@@ -4,6 +4,8 @@
 
 pub mod classes;
 pub mod pb;
+pub mod principal;
+pub mod routing;
 pub mod status;
 
 /// The encoded `FileDescriptorSet` of every package, with imports, for reflection.
