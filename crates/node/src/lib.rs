@@ -2,5 +2,10 @@
 
 pub mod devca;
 pub mod env;
+pub mod layers;
+pub mod listen;
+mod metrics;
+pub mod peers;
+mod refusal;
 pub mod tasks;
 pub mod tls;

@@ -1,0 +1,62 @@
+//! The tower layers that every served call passes, and what a call we make carries on.
+//!
+//! ```text
+//! ServiceBuilder::new()
+//!     .layer(trace)      // Names the request before anything can fail.
+//!     .layer(rescue)     // Turns every error below into one Status.
+//!     .layer(shed)       // Refuses at once instead of queueing.
+//!     .layer(deadline)   // Spends the caller's remaining time, never more.
+//!     .service(inner)
+//! ```
+
+pub mod deadline;
+pub mod rescue;
+pub mod shed;
+pub mod trace;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceBuilder};
+
+pub use self::deadline::Deadline;
+
+/// A served stack, boxed once per process: what a listener and the local short-circuit both call.
+pub type Stack = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// What the stack of one listener allows.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The listener's name, in spans and metrics.
+    pub listener: &'static str,
+    /// Calls whose answer has not begun; the next one is refused.
+    pub in_flight_max: usize,
+    /// The longest that a call may take to begin its answer, whatever its client asks.
+    pub timeout_max: Duration,
+}
+
+/// Puts the standard layers around `inner`.
+pub fn stack<S>(settings: &Settings, inner: S) -> Stack
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error: Into<BoxError> + 'static>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    let stack = ServiceBuilder::new()
+        // Names the request before anything can fail.
+        .layer(trace::TraceLayer::new(settings.listener))
+        // Turns every error below into one Status.
+        .layer(rescue::RescueLayer)
+        // Refuses at once instead of queueing.
+        .layer(shed::ShedLayer::new(settings.listener, settings.in_flight_max))
+        // Spends the caller's remaining time, never more.
+        .layer(deadline::DeadlineLayer::new(settings.timeout_max))
+        .service(inner);
+    BoxCloneSyncService::new(stack)
+}

@@ -1,0 +1,212 @@
+//! One span per call, joined to the caller's trace, and the call's duration by outcome.
+//!
+//! # Source
+//! OpenTelemetry RPC semantic conventions (`rpc.system.name`, `rpc.method`,
+//! `rpc.response.status_code`); W3C Trace Context.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body::{Frame, SizeHint};
+use opentelemetry::global;
+use opentelemetry::propagation::{Extractor, Injector};
+use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::{Instrument as _, Span, field};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use crate::metrics;
+use crate::tls::PeerIdentity;
+
+/// The target of call spans: filtered apart from logs, so that they cost nothing without an exporter.
+pub const TARGET: &str = "hansa_rpc";
+
+#[derive(Debug, Clone, Copy)]
+pub struct TraceLayer {
+    listener: &'static str,
+}
+
+impl TraceLayer {
+    pub fn new(listener: &'static str) -> Self {
+        Self { listener }
+    }
+}
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Trace<S>;
+
+    fn layer(&self, inner: S) -> Trace<S> {
+        Trace { listener: self.listener, inner }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Trace<S> {
+    listener: &'static str,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Trace<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let span = span_of(self.listener, &request);
+        let seen = Seen { listener: self.listener, started: Instant::now(), span, code: None };
+        let span = seen.span.clone();
+        let answer = self.inner.call(request).instrument(span);
+        Box::pin(async move {
+            let mut seen = seen;
+            let response = answer.await?;
+            seen.code = Status::from_header_map(response.headers()).map(|status| status.code());
+            Ok(response.map(|body| Body::new(Traced { body, seen })))
+        })
+    }
+}
+
+fn span_of(listener: &'static str, request: &Request<Body>) -> Span {
+    let method = request.uri().path().trim_start_matches('/');
+    // Never a child of the connection's task: its parent is the caller's span, or nobody.
+    let span = tracing::debug_span!(
+        target: TARGET,
+        parent: None,
+        "rpc",
+        otel.name = method,
+        otel.kind = "server",
+        rpc.system.name = "grpc",
+        rpc.method = method,
+        rpc.response.status_code = field::Empty,
+        peer = field::Empty,
+        listener,
+    );
+    if !span.is_disabled() {
+        if let Some(PeerIdentity(id)) = request.extensions().get() {
+            span.record("peer", field::display(id));
+        }
+        let headers = Headers(request.headers());
+        let caller = global::get_text_map_propagator(|form| form.extract(&headers));
+        // Fails only where no exporter is installed, and then there is no trace to join.
+        let _ = span.set_parent(caller);
+    }
+    span
+}
+
+/// Puts the current span's `traceparent` into an outgoing call's headers.
+pub fn put(headers: &mut HeaderMap) {
+    let span = Span::current();
+    if !span.is_disabled() {
+        let context = span.context();
+        global::get_text_map_propagator(|form| form.inject_context(&context, &mut Put(headers)));
+    }
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
+struct Put<'a>(&'a mut HeaderMap);
+
+impl Injector for Put<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value)) {
+            self.0.insert(name, value);
+        }
+    }
+}
+
+/// A call under way; what became of it is recorded when it is dropped.
+struct Seen {
+    listener: &'static str,
+    started: Instant,
+    span: Span,
+    code: Option<Code>,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        // No status before the end means that the client went away.
+        let code = name(self.code.unwrap_or(Code::Cancelled));
+        self.span.record("rpc.response.status_code", code);
+        metrics::call_ended(self.listener, code, self.started.elapsed());
+    }
+}
+
+/// A response body that tells its call how it ended.
+struct Traced {
+    body: Body,
+    seen: Seen,
+}
+
+impl http_body::Body for Traced {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let span = self.seen.span.clone();
+        let _in_span = span.enter();
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
+        {
+            self.seen.code = Some(status.code());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The wire name of a code.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

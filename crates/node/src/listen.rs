@@ -1,0 +1,267 @@
+//! An mTLS listener: accepts, identifies, serves HTTP/2, and drains within a bound.
+//!
+//! We drive hyper ourselves instead of tonic's server: its deadline timer sits outside every layer and
+//! answers CANCELLED, and its TLS takes one certificate for life.
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::body::Body;
+use tower::{Service, ServiceExt as _};
+
+use crate::metrics;
+use crate::tasks::{OnError, Tasks};
+use crate::tls::{self, ALPN_H2, Identity, NotSvid, PeerIdentity, Svid};
+
+/// After a failed accept (no file handles, say): time for some to come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a listener allows. The defaults suit both ports of a node.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// More sockets than this are closed as soon as they are accepted.
+    pub connections_max: usize,
+    /// Handshakes at a time; the rest wait within their timeout.
+    pub handshakes_max: usize,
+    pub handshake_timeout: Duration,
+    /// Calls in flight on one connection.
+    pub streams_max: u32,
+    pub header_list_bytes_max: u32,
+    /// Silence after which we ask whether the peer still lives, and how long it may take to say so.
+    pub keepalive_interval: Duration,
+    pub keepalive_timeout: Duration,
+    /// How long calls in flight may go on once the listener drains.
+    pub drain_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1024,
+            handshakes_max: 64,
+            handshake_timeout: Duration::from_secs(5),
+            streams_max: 256,
+            header_list_bytes_max: 16 * 1024,
+            keepalive_interval: Duration::from_secs(20),
+            keepalive_timeout: Duration::from_secs(10),
+            drain_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A bound socket that does not accept yet.
+pub struct Listener {
+    name: &'static str,
+    socket: TcpListener,
+    identity: Identity,
+    limits: Limits,
+}
+
+/// Why a socket never became a connection.
+#[derive(Debug, Error)]
+enum Refused {
+    #[error("handshake took longer than {0:?}")]
+    Slow(Duration),
+    #[error("handshake: {0}")]
+    Handshake(#[from] io::Error),
+    #[error("the client does not speak h2")]
+    NotH2,
+    #[error("{0}")]
+    NotSvid(#[from] NotSvid),
+}
+
+impl Listener {
+    /// Binds `addr`; `name` (`public`, `internal`) appears in logs, metrics and task names.
+    pub async fn bind(
+        name: &'static str,
+        addr: SocketAddr,
+        identity: Identity,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let socket = TcpListener::bind(addr).await?;
+        Ok(Self { name, socket, identity, limits })
+    }
+
+    /// The bound address, for a port chosen by the system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Starts to accept. `service` gets each call with its [`PeerIdentity`] in the extensions.
+    pub fn start<S>(self, tasks: &Tasks, service: S) -> Serving
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let stop = tasks.stop_token().child_token();
+        let connections = TaskTracker::new();
+        let serving = Serving { stop: stop.clone(), connections: connections.clone() };
+        let accept = Accept {
+            name: self.name,
+            identity: self.identity,
+            http: http_settings(&self.limits),
+            free: Arc::new(Semaphore::new(self.limits.connections_max)),
+            handshakes: Arc::new(Semaphore::new(self.limits.handshakes_max)),
+            limits: self.limits,
+            tasks: tasks.clone(),
+            stop,
+            connections: connections.clone(),
+        };
+        let accepting = connections.track_future(accept.run(self.socket, service));
+        tasks.spawn(format!("listen-{}", self.name), OnError::StopNode, accepting);
+        serving
+    }
+}
+
+/// A listener at work.
+pub struct Serving {
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Serving {
+    /// Closes the socket, lets calls in flight end within `drain_max`, then closes their connections.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        self.connections.close();
+        self.connections.wait().await;
+    }
+}
+
+fn http_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(limits.header_list_bytes_max)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    http
+}
+
+struct Accept {
+    name: &'static str,
+    identity: Identity,
+    http: http2::Builder<TokioExecutor>,
+    limits: Limits,
+    free: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    tasks: Tasks,
+    stop: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Accept {
+    async fn run<S>(self, socket: TcpListener, service: S)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let accept = Arc::new(self);
+        while let Some(accepted) = accept.stop.run_until_cancelled(socket.accept()).await {
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(listener = accept.name, %error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Dropping the socket refuses at once; leaving it in the backlog would be a queue.
+            let Ok(slot) = accept.free.clone().try_acquire_owned() else {
+                metrics::connection_refused(accept.name);
+                continue;
+            };
+            let (here, service) = (accept.clone(), service.clone());
+            let connection = accept.connections.track_future(async move {
+                let _slot = slot;
+                here.connection(stream, service).await;
+            });
+            accept.tasks.spawn("connection", OnError::Log, connection);
+        }
+    }
+
+    async fn connection<S>(&self, stream: TcpStream, service: S)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let limit = self.limits.handshake_timeout;
+        let shaken = tokio::time::timeout(limit, self.handshake(stream)).await;
+        let (stream, svid) = match shaken.unwrap_or(Err(Refused::Slow(limit))) {
+            Ok(shaken) => shaken,
+            Err(why) => {
+                metrics::connection_refused(self.name);
+                tracing::debug!(listener = self.name, %why, "connection refused");
+                return;
+            }
+        };
+        let life = until(&svid);
+        let peer = PeerIdentity(svid.id);
+        let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer.clone());
+            service.clone().oneshot(request)
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), answer));
+        tokio::select! {
+            biased;
+            ended = &mut connection => return log_end(self.name, ended),
+            () = self.stop.cancelled() => {}
+            // A peer must come back with a fresh certificate once this one ends.
+            () = tokio::time::sleep(life) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        match tokio::time::timeout(self.limits.drain_max, connection).await {
+            Ok(ended) => log_end(self.name, ended),
+            Err(_) => tracing::info!(listener = self.name, "connection cut at the drain bound"),
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Svid), Refused> {
+        // The semaphore is never closed; the permit bounds the CPU that strangers can spend here.
+        let _permit = self.handshakes.acquire().await;
+        stream.set_nodelay(true)?;
+        let stream = TlsAcceptor::from(self.identity.server_config()).accept(stream).await?;
+        let (_, session) = stream.get_ref();
+        // rustls refuses a wrong list, but a client may send none at all.
+        if session.alpn_protocol() != Some(ALPN_H2) {
+            return Err(Refused::NotH2);
+        }
+        let svid = tls::peer_svid(session.peer_certificates())?;
+        Ok((stream, svid))
+    }
+}
+
+/// Time left until the certificate ends; certificates live by the wall clock.
+pub(crate) fn until(svid: &Svid) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(svid.not_after.ms()).saturating_sub(now)
+}
+
+fn log_end(listener: &str, ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        // Peers go away all the time; their side logs what matters to them.
+        tracing::debug!(listener, %error, "connection ended");
+    }
+}

@@ -1,0 +1,234 @@
+//! One connection to one peer: dialled by the first call, shared by all, dialled again when it broke.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::{Address, Answer, Timing};
+use crate::listen::until;
+use crate::tasks::{OnError, Tasks};
+use crate::tls::{self, ALPN_H2, Identity, NotSvid, Svid};
+use crate::{metrics, refusal};
+
+const USER_AGENT: HeaderValue = HeaderValue::from_static("hansa/0.1");
+
+pub struct Channel {
+    address: Address,
+    identity: Identity,
+    timing: Timing,
+    tasks: Tasks,
+    state: watch::Sender<State>,
+    dials: AtomicU64,
+}
+
+enum State {
+    /// Nobody is connected. `retry` is set after failures: until then, calls fail at once.
+    Down { failures: u32, retry: Option<Instant> },
+    /// One task is at it, and it alone leaves this state.
+    Connecting { failures: u32 },
+    /// `dial` tells this connection from the ones before it.
+    Up { up: Up, dial: u64 },
+}
+
+/// An open connection to send on.
+pub type Up = SendRequest<Body>;
+
+#[derive(Debug, Error)]
+enum ConnectError {
+    #[error("took longer than {0:?}")]
+    Slow(Duration),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Identity(#[from] tls::Error),
+    #[error("the server does not speak h2")]
+    NotH2,
+    #[error("{0}")]
+    NotSvid(#[from] NotSvid),
+    #[error("http2: {0}")]
+    Http(#[from] hyper::Error),
+}
+
+impl Channel {
+    pub fn new(address: Address, identity: Identity, timing: Timing, tasks: Tasks) -> Self {
+        let state = watch::Sender::new(State::Down { failures: 0, retry: None });
+        Self { address, identity, timing, tasks, state, dials: AtomicU64::new(0) }
+    }
+
+    /// The open connection, dialling if there is none; at most `connect_max`.
+    pub async fn ready(self: &Arc<Self>) -> Result<Up, Status> {
+        let mut changes = self.state.subscribe();
+        loop {
+            let dial = match &*changes.borrow_and_update() {
+                State::Up { up, .. } if !up.is_closed() => return Ok(up.clone()),
+                State::Connecting { .. } => false,
+                State::Down { retry: Some(at), .. } if Instant::now() < *at => {
+                    return Err(refusal::unreachable(&self.address.id, *at - Instant::now()));
+                }
+                State::Up { .. } | State::Down { .. } => true,
+            };
+            if dial {
+                self.dial();
+            }
+            // The sender lives in `self`, and each dial ends within its bound.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// Sends on an open connection.
+    pub async fn send(&self, mut up: Up, mut request: Request<Body>) -> Answer {
+        let id = &self.address.id;
+        *request.uri_mut() = self.target(request.uri());
+        request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
+        match up.try_send_request(request).await {
+            Ok(response) => Ok(incoming(response, id.clone())),
+            // Given back unsent: the connection closed between `ready` and now.
+            Err(error) if error.message().is_some() => {
+                Err(refusal::unreachable(id, Duration::ZERO))
+            }
+            Err(error) => {
+                tracing::debug!(peer = %id, error = %error.error(), "call broke");
+                Err(refusal::connection_lost(id))
+            }
+        }
+    }
+
+    fn target(&self, asked: &Uri) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(Scheme::HTTPS);
+        // Checked when dialled; a connection exists, so the address is an authority.
+        parts.authority = self.address.addr.parse::<Authority>().ok();
+        let root = PathAndQuery::from_static("/");
+        parts.path_and_query = Some(asked.path_and_query().cloned().unwrap_or(root));
+        Uri::from_parts(parts).unwrap_or_default()
+    }
+
+    /// Starts one attempt, unless one runs; a task, so that a caller who gives up ends only its wait.
+    fn dial(self: &Arc<Self>) {
+        let mut mine = false;
+        self.state.send_if_modified(|state| {
+            let failures = match state {
+                State::Connecting { .. } => return false,
+                State::Up { up, .. } if !up.is_closed() => return false,
+                State::Up { .. } => 0,
+                State::Down { failures, .. } => *failures,
+            };
+            mine = true;
+            *state = State::Connecting { failures };
+            true
+        });
+        if mine {
+            let channel = self.clone();
+            self.tasks.spawn("peer-connection", OnError::Log, async move { channel.run().await });
+        }
+    }
+
+    /// Connects, serves the connection until it ends, and says so in the state.
+    async fn run(&self) {
+        let limit = self.timing.connect_max;
+        let connected = tokio::time::timeout(limit, self.connect()).await;
+        let (up, connection, life) = match connected.unwrap_or(Err(ConnectError::Slow(limit))) {
+            Ok(connected) => connected,
+            Err(error) => return self.failed(&error),
+        };
+        metrics::peer_connect("ok");
+        let dial = self.dials.fetch_add(1, Ordering::Relaxed);
+        self.state.send_replace(State::Up { up, dial });
+        let stop = self.tasks.stop_token();
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            biased;
+            ended = &mut connection => ended,
+            () = stop.cancelled() => Ok(()),
+            // New calls go over a new connection once the server's certificate ends; these finish here.
+            () = tokio::time::sleep(life) => {
+                self.leave(dial);
+                connection.await
+            }
+        };
+        self.leave(dial);
+        if let Err(error) = ended {
+            tracing::info!(peer = %self.address.id, %error, "connection to peer ended");
+        }
+    }
+
+    /// Down, unless a later dial has taken over.
+    fn leave(&self, dial: u64) {
+        self.state.send_if_modified(|state| {
+            let ours = matches!(state, State::Up { dial: current, .. } if *current == dial);
+            if ours {
+                *state = State::Down { failures: 0, retry: None };
+            }
+            ours
+        });
+    }
+
+    /// Lets the connection end with its last call; for an address that nobody looks up any more.
+    pub fn retire(&self) {
+        self.leave(self.dials.load(Ordering::Relaxed).wrapping_sub(1));
+    }
+
+    fn failed(&self, error: &ConnectError) {
+        metrics::peer_connect("failed");
+        self.state.send_modify(|state| {
+            let failures = match state {
+                State::Connecting { failures } => *failures + 1,
+                State::Up { .. } | State::Down { .. } => 1,
+            };
+            let wait = self.timing.retry_first * 2u32.saturating_pow(failures.min(16) - 1);
+            let wait = wait.min(self.timing.retry_max);
+            if failures.is_power_of_two() {
+                let Address { id, addr } = &self.address;
+                tracing::warn!(peer = %id, addr, failures, %error, "peer not reached");
+            }
+            *state = State::Down { failures, retry: Some(Instant::now() + wait) };
+        });
+    }
+
+    async fn connect(
+        &self,
+    ) -> Result<(Up, impl Future<Output = hyper::Result<()>> + use<>, Duration), ConnectError> {
+        let stream = TcpStream::connect(&self.address.addr).await?;
+        stream.set_nodelay(true)?;
+        let config = self.identity.client_config(&self.address.id)?;
+        // A peer is its SPIFFE name, never its address; rustls wants something to put in SNI.
+        let address = ServerName::try_from("hansa").map_err(io::Error::other)?;
+        let stream = TlsConnector::from(config).connect(address, stream).await?;
+        let (_, session) = stream.get_ref();
+        if session.alpn_protocol() != Some(ALPN_H2) {
+            return Err(ConnectError::NotH2);
+        }
+        let svid: Svid = tls::peer_svid(session.peer_certificates())?;
+        let (up, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(self.timing.keepalive_interval)
+            .keep_alive_timeout(self.timing.keepalive_timeout)
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        Ok((up, connection, until(&svid)))
+    }
+}
+
+/// A response whose body says UNAVAILABLE, not UNKNOWN, when the connection breaks under it.
+fn incoming(
+    response: Response<hyper::body::Incoming>,
+    peer: hansa_types::identity::SpiffeId,
+) -> Response<Body> {
+    response.map(|body| Body::new(body.map_err(move |_| refusal::connection_lost(&peer))))
+}
