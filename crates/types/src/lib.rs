@@ -1,4 +1,4 @@
-//! Plain values that every room shares: ids, money, time, regions, limits. No async, no wire, no I/O.
+//! Plain values that every room shares: ids, money, time, regions, limits. No async, wire or I/O.
 
 pub mod country;
 pub mod hash;

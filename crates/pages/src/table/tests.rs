@@ -34,7 +34,7 @@ fn contents(table: &Table<u8, u32>) -> Vec<(u8, u32)> {
 proptest! {
     /// One replica restarts from checkpoints now and then, the other never does.
     #[test]
-    fn agrees_with_a_map_and_with_a_replica_that_restarts(ops in prop::collection::vec(op(), 0..300)) {
+    fn agrees_with_a_map_and_a_restarted_replica(ops in prop::collection::vec(op(), 0..300)) {
         let mut model = BTreeMap::new();
         let (mut steady, mut restarted) = (Table::new("t"), Table::new("t"));
         for op in ops {
