@@ -31,10 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A message that carries more than operational fields gets a Debug that redacts them.
     let redacted: BTreeSet<String> =
         messages.iter().filter(|m| m.has_secrets()).map(|m| format!(".{}", m.full_name)).collect();
+    // The codec tells requests from responses by their names.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .bytes(".")
         .skip_debug(redacted)
-        .compile_fds(compiler.file_descriptor_set())?;
+        .codec_path("crate::codec::Codec")
+        .compile_fds_with_config(compiler.file_descriptor_set(), config)?;
 
     // Comments would triple the set that reflection serves.
     compiler.include_source_info(false);

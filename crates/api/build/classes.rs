@@ -40,11 +40,15 @@ pub struct Field {
     pub oneof: Option<String>,
 }
 
-/// How a field is held in the generated struct, as far as clearing it matters.
+/// How a field is held in the generated struct, as far as clearing and reading it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Scalars, strings, bytes, repeated scalars, and messages that are not ours: cleared whole.
+    /// Numbers, bytes, enums, repeated or not, and messages that are not ours.
     Plain,
+    /// `String`.
+    Text,
+    /// `Vec<String>`.
+    Texts,
     /// `Option<M>` of a hansa message.
     Message,
     /// `Vec<M>` of a hansa message.
@@ -96,6 +100,12 @@ fn read_field(
     let shape = match field.kind() {
         Kind::Message(inner) if is_ours(&inner) && field.is_list() => Shape::Repeated,
         Kind::Message(inner) if is_ours(&inner) => Shape::Message,
+        Kind::String if field.is_list() => Shape::Texts,
+        Kind::String if field.supports_presence() && field.containing_oneof().is_none() => {
+            faults.push(format!("{}: optional strings are not supported", field.full_name()));
+            Shape::Plain
+        }
+        Kind::String => Shape::Text,
         _ => Shape::Plain,
     };
     let oneof = field.containing_oneof().filter(|o| !o.is_synthetic());

@@ -1,4 +1,4 @@
-//! Writes `Lawful` and redacting `Debug` impls, and the class table, as Rust source.
+//! Writes `Lawful`, `Texts` and redacting `Debug` impls, and the class table, as Rust source.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,6 +10,7 @@ pub fn lawful(messages: &[Message]) -> String {
     let mut out = String::new();
     for message in messages {
         emit_retain(&mut out, message);
+        emit_texts(&mut out, message);
         if message.has_secrets() {
             emit_debug(&mut out, message);
         }
@@ -31,7 +32,7 @@ fn emit_retain(out: &mut String, message: &Message) {
         let class = class_path(field.class);
         let _ = writeln!(out, "        if allowed.has({class}) {{");
         match field.shape {
-            Shape::Plain => {}
+            Shape::Plain | Shape::Text | Shape::Texts => {}
             Shape::Message | Shape::Repeated => {
                 let _ = writeln!(
                     out,
@@ -55,7 +56,9 @@ fn emit_oneof(out: &mut String, message: &Message, oneof: &str, fields: &[&Field
         let variant = camel(&field.name);
         let arm = match field.shape {
             Shape::Message => format!("(m) => {{ m.retain(allowed); allowed.has({class}) }}"),
-            Shape::Plain | Shape::Repeated => format!("(_) => allowed.has({class}),"),
+            Shape::Plain | Shape::Text | Shape::Texts | Shape::Repeated => {
+                format!("(_) => allowed.has({class}),")
+            }
         };
         let _ = writeln!(out, "            Some({path}::{variant}{arm}", arm = close(&arm));
     }
@@ -65,6 +68,40 @@ fn emit_oneof(out: &mut String, message: &Message, oneof: &str, fields: &[&Field
 /// Closes the `Some(` pattern that surrounds a variant's own pattern.
 fn close(arm: &str) -> String {
     arm.replacen(") =>", ")) =>", 1)
+}
+
+fn emit_texts(out: &mut String, message: &Message) {
+    let _ = writeln!(out, "impl Texts for {} {{", rust_path(message));
+    let _ =
+        writeln!(out, "    fn find(&self, bad: &TextTest) -> Result<(), String> {{ let _ = bad;");
+    for field in message.fields.iter().filter(|f| f.oneof.is_none()) {
+        let name = &field.name;
+        let _ = match field.shape {
+            Shape::Plain => Ok(()),
+            Shape::Text => writeln!(out, "        find_text(\"{name}\", &self.{name}, bad)?;"),
+            Shape::Texts => writeln!(out, "        find_texts(\"{name}\", &self.{name}, bad)?;"),
+            Shape::Message => writeln!(out, "        find_in(\"{name}\", &self.{name}, bad)?;"),
+            Shape::Repeated => {
+                writeln!(out, "        find_in_each(\"{name}\", &self.{name}, bad)?;")
+            }
+        };
+    }
+    for (oneof, fields) in oneofs(message) {
+        let path = format!("{}::{}::{}", package_path(message), snake(&message.name), camel(oneof));
+        for Field { name, shape, .. } in fields {
+            let call = match shape {
+                Shape::Text => format!("find_text(\"{name}\", v, bad)?"),
+                Shape::Message => format!("find_in_one(\"{name}\", v, bad)?"),
+                Shape::Plain | Shape::Texts | Shape::Repeated => continue,
+            };
+            let variant = camel(name);
+            let _ = writeln!(
+                out,
+                "        if let Some({path}::{variant}(v)) = &self.{oneof} {{ {call}; }}"
+            );
+        }
+    }
+    let _ = writeln!(out, "        Ok(())\n    }}\n}}");
 }
 
 fn emit_debug(out: &mut String, message: &Message) {

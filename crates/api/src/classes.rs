@@ -64,6 +64,16 @@ pub trait Lawful {
     fn retain(&mut self, allowed: ClassSet);
 }
 
+/// Whether the text of the field with this name is bad.
+pub type TextTest<'a> = dyn Fn(&'static str, &str) -> bool + 'a;
+
+/// A message whose every string can be looked at, so that no field is forgotten in a check.
+pub trait Texts {
+    /// # Errors
+    /// The path of the first string that is bad: `lines[3].sku`.
+    fn find(&self, bad: &TextTest) -> Result<(), String>;
+}
+
 /// The class of a field, by the message's full name; `None` if there is no such field.
 pub fn class_of(message: &str, field: &str) -> Option<DataClass> {
     let row = TABLE.binary_search_by(|(m, f, _)| (*m, *f).cmp(&(message, field))).ok()?;
@@ -77,6 +87,30 @@ pub fn table() -> &'static [(&'static str, &'static str, DataClass)] {
 
 use generated::TABLE;
 
+/// A value that is not printed, and is seen only where the code says so.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Private<T>(T);
+
+impl<T> Private<T> {
+    pub fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> fmt::Debug for Private<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
 /// Stands in for a value that must not be printed.
 struct Redacted;
 
@@ -86,9 +120,34 @@ impl fmt::Debug for Redacted {
     }
 }
 
+fn find_text(name: &'static str, text: &str, bad: &TextTest) -> Result<(), String> {
+    if bad(name, text) { Err(name.to_owned()) } else { Ok(()) }
+}
+
+fn find_texts(name: &'static str, texts: &[String], bad: &TextTest) -> Result<(), String> {
+    match texts.iter().position(|text| bad(name, text)) {
+        Some(n) => Err(format!("{name}[{n}]")),
+        None => Ok(()),
+    }
+}
+
+fn find_in<M: Texts>(name: &str, inner: &Option<M>, bad: &TextTest) -> Result<(), String> {
+    inner.as_ref().map_or(Ok(()), |inner| find_in_one(name, inner, bad))
+}
+
+fn find_in_one<M: Texts>(name: &str, inner: &M, bad: &TextTest) -> Result<(), String> {
+    inner.find(bad).map_err(|path| format!("{name}.{path}"))
+}
+
+fn find_in_each<M: Texts>(name: &str, inner: &[M], bad: &TextTest) -> Result<(), String> {
+    let find = |(n, m): (usize, &M)| m.find(bad).map_err(|path| format!("{name}[{n}].{path}"));
+    inner.iter().enumerate().try_for_each(find)
+}
+
 mod generated {
     #![allow(clippy::all)]
-    use super::{ClassSet, DataClass, Lawful, Redacted};
+    use super::{ClassSet, DataClass, Lawful, Redacted, TextTest, Texts};
+    use super::{find_in, find_in_each, find_in_one, find_text, find_texts};
 
     include!(concat!(env!("OUT_DIR"), "/lawful.rs"));
 }
