@@ -1,0 +1,6 @@
+//! The pure half: what the law says, who owns what, and where a call goes.
+
+pub mod directory;
+pub mod home;
+pub mod policy;
+pub mod route;

@@ -1,0 +1,202 @@
+//! One command, one outcome: the same on every replica.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_types::region::{RegionNumber, Slot};
+
+use super::command::{Command, Genesis, Outcome, Refusal};
+use super::{
+    Meta, NODES_MAX, Ownership, POLICY_BYTES_MAX, REGIONS_MAX, Region, SlotMap, SlotRun, State,
+};
+use crate::core::policy::Policy;
+
+/// Members of a group at most.
+const MEMBERS_MAX: usize = 7;
+
+/// Whether the state changed.
+type Change = Result<bool, Refusal>;
+
+impl State {
+    /// Applies one command of the log.
+    ///
+    /// # Outcomes
+    /// [`Refusal`]s are checked in the order of that enum; a refused command changes nothing.
+    pub fn apply(&mut self, command: &[u8]) -> Outcome {
+        let change = match Command::decode(command) {
+            Ok(Command::Bootstrap(genesis)) => self.bootstrap(*genesis),
+            Ok(_) if self.meta.is_empty() => Err(Refusal::NotBootstrapped),
+            Ok(Command::LoadPolicy { text }) => self.load_policy(&text),
+            Ok(Command::PutRegion { number, region }) => self.put_region(number, region),
+            Ok(Command::Own { birth, slot, owner, epoch }) => {
+                self.own(birth, slot, Ownership { owner, epoch })
+            }
+            Ok(Command::MapSlots { kind, run }) => self.map_slots(kind, run),
+            Ok(Command::PutGroup { group, members }) => self.put_group(group, members),
+            Err(_) => Err(Refusal::Malformed),
+        };
+        match change {
+            Ok(true) => {
+                self.meta.update(&0, |meta| meta.version += 1);
+                Outcome::Changed { version: self.version() }
+            }
+            Ok(false) => Outcome::Unchanged { version: self.version() },
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    fn bootstrap(&mut self, genesis: Genesis) -> Change {
+        if !self.meta.is_empty() {
+            return Ok(false);
+        }
+        // Built aside: a genesis that is refused half way must leave nothing behind.
+        let mut fresh = Self::default();
+        let policy = parse(&genesis.policy)?;
+        let meta = Meta { here: genesis.here, version: 0, policy: genesis.policy.into() };
+        fresh.meta.insert(0, meta);
+        fresh.policy = Some(Arc::new(policy));
+        for (number, region) in genesis.regions {
+            fresh.put_region(number, region)?;
+        }
+        if !fresh.regions.contains(&genesis.here) {
+            return Err(Refusal::UnknownRegion(genesis.here));
+        }
+        let mut kinds: BTreeMap<GroupKind, u16> = BTreeMap::new();
+        for (group, members) in genesis.groups {
+            let count = kinds.entry(group.kind()).or_default();
+            *count = (*count).max(group.index().saturating_add(1));
+            fresh.put_group(group, members)?;
+        }
+        for (kind, count) in kinds {
+            // Each index below the count must exist, or slots would map to a group that does not.
+            for index in 0..count {
+                let group = GroupId::new(kind, index);
+                if !fresh.groups.contains(&group) {
+                    return Err(Refusal::UnknownGroup(group));
+                }
+            }
+            fresh.slots.insert(kind, SlotMap::spread(count));
+        }
+        *self = fresh;
+        Ok(true)
+    }
+
+    fn load_policy(&mut self, text: &str) -> Change {
+        let policy = parse(text)?;
+        let have = self.policy.as_ref().map_or(0, |policy| policy.version());
+        if self.meta.get(&0).is_some_and(|meta| *meta.policy == *text) {
+            return Ok(false);
+        }
+        if policy.version() <= have {
+            return Err(Refusal::PolicyNotNewer { have });
+        }
+        self.meta.update(&0, |meta| meta.policy = text.into());
+        self.policy = Some(Arc::new(policy));
+        Ok(true)
+    }
+
+    fn put_region(&mut self, number: RegionNumber, region: Region) -> Change {
+        if region.nodes.len() > NODES_MAX || region.public.len() > NODES_MAX {
+            return Err(Refusal::TooMany("nodes"));
+        }
+        match self.regions.get(&number) {
+            Some(known) if known.name != region.name => {
+                return Err(Refusal::NumberTaken { number, name: known.name.clone() });
+            }
+            Some(known) if *known == region => return Ok(false),
+            Some(_) => {}
+            None if self.regions.len() >= REGIONS_MAX => return Err(Refusal::TooMany("regions")),
+            None => {}
+        }
+        let same =
+            |(n, known): &(&RegionNumber, &Region)| **n != number && known.name == region.name;
+        if let Some((&number, known)) = self.regions.iter().find(same) {
+            return Err(Refusal::NameTaken { number, name: known.name.clone() });
+        }
+        self.regions.insert(number, region);
+        if !self.owners.contains(&number) {
+            self.owners.insert(number, Ownership { owner: number, epoch: 1 });
+        }
+        Ok(true)
+    }
+
+    /// A change of owner across regions; the epoch is what keeps a stale record out.
+    fn own(&mut self, birth: RegionNumber, slot: Option<Slot>, new: Ownership) -> Change {
+        for region in [birth, new.owner] {
+            if !self.regions.contains(&region) {
+                return Err(Refusal::UnknownRegion(region));
+            }
+        }
+        let whole = self.owners.get(&birth).copied();
+        let now = match slot {
+            Some(slot) => self.moved.get(&(birth, slot)).copied().max_epoch(whole),
+            // A region that moves takes its moved slots along, so it must outgrow them too.
+            None => {
+                let slots = self.moved.iter().filter(|((region, _), _)| *region == birth);
+                slots.map(|(_, o)| *o).fold(whole, |have, o| Some(o).max_epoch(have))
+            }
+        };
+        if now == Some(new) {
+            return Ok(false);
+        }
+        let have = now.map_or(0, |o| o.epoch);
+        if new.epoch <= have {
+            return Err(Refusal::EpochNotNewer { have });
+        }
+        match slot {
+            Some(slot) => _ = self.moved.insert((birth, slot), new),
+            None => self.own_all(birth, new),
+        }
+        Ok(true)
+    }
+
+    fn own_all(&mut self, birth: RegionNumber, new: Ownership) {
+        let keys: Vec<_> = self.moved.iter().map(|(key, _)| *key).collect();
+        for key in keys.into_iter().filter(|(region, _)| *region == birth) {
+            self.moved.remove(&key);
+        }
+        self.owners.insert(birth, new);
+    }
+
+    fn map_slots(&mut self, kind: GroupKind, run: SlotRun) -> Change {
+        if run.last < run.first {
+            return Err(Refusal::BadRun);
+        }
+        let group = GroupId::new(kind, run.group);
+        if !self.groups.contains(&group) {
+            return Err(Refusal::UnknownGroup(group));
+        }
+        let old = self.slots.get(&kind).cloned().unwrap_or_else(|| SlotMap::spread(1));
+        let new = old.with(run);
+        let changed = new != old;
+        self.slots.insert(kind, new);
+        Ok(changed)
+    }
+
+    fn put_group(&mut self, group: GroupId, members: Vec<NodeId>) -> Change {
+        let distinct = members.iter().collect::<BTreeSet<_>>().len();
+        if distinct != members.len() || !(1..=MEMBERS_MAX).contains(&distinct) {
+            return Err(Refusal::BadMembers);
+        }
+        let old = self.groups.insert(group, members.clone());
+        Ok(old != Some(members))
+    }
+}
+
+trait MaxEpoch {
+    fn max_epoch(self, other: Self) -> Self;
+}
+
+impl MaxEpoch for Option<Ownership> {
+    fn max_epoch(self, other: Self) -> Self {
+        if self.map_or(0, |o| o.epoch) >= other.map_or(0, |o| o.epoch) { self } else { other }
+    }
+}
+
+fn parse(text: &str) -> Result<Policy, Refusal> {
+    if text.len() > POLICY_BYTES_MAX {
+        return Err(Refusal::TooMany("the policy"));
+    }
+    Policy::parse(text).map_err(|e| Refusal::Policy(e.to_string()))
+}

@@ -1,0 +1,97 @@
+//! What can be asked of the directory, and what it answers.
+
+use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_types::region::{RegionName, RegionNumber, Slot};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Region, SlotRun};
+
+/// A change of the directory.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// The first state. A repeat changes nothing, whatever it says.
+    Bootstrap(Box<Genesis>),
+    /// A newer policy file.
+    LoadPolicy { text: String },
+    /// A region that is new, or whose endpoints changed. Its number and name belong together for
+    /// ever.
+    PutRegion { number: RegionNumber, region: Region },
+    /// A new owner for all that was born in a region, or in one slot of it.
+    Own { birth: RegionNumber, slot: Option<Slot>, owner: RegionNumber, epoch: u64 },
+    /// Moves slots of this region to another group of their kind.
+    MapSlots { kind: GroupKind, run: SlotRun },
+    /// The nodes that keep a group of this region.
+    PutGroup { group: GroupId, members: Vec<NodeId> },
+}
+
+/// What a region starts with, from its config.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Genesis {
+    pub here: RegionNumber,
+    pub policy: String,
+    pub regions: Vec<(RegionNumber, Region)>,
+    pub groups: Vec<(GroupId, Vec<NodeId>)>,
+}
+
+impl Command {
+    /// The command as the log keeps it.
+    ///
+    /// # Errors
+    /// Out of memory only.
+    pub fn encode(&self) -> Result<bytes::Bytes, postcard::Error> {
+        postcard::to_allocvec(self).map(Into::into)
+    }
+
+    /// # Errors
+    /// Bytes that are not one whole command.
+    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        match postcard::take_from_bytes(bytes)? {
+            (command, []) => Ok(command),
+            _ => Err(postcard::Error::DeserializeBadEncoding),
+        }
+    }
+}
+
+/// What became of a command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Done; the directory is at this version now.
+    Changed {
+        version: u64,
+    },
+    /// It already was so.
+    Unchanged {
+        version: u64,
+    },
+    Refused(Refusal),
+}
+
+/// Why a command changed nothing. Checked in this order.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Refusal {
+    #[error("the command does not decode")]
+    Malformed,
+    #[error("the directory is not bootstrapped")]
+    NotBootstrapped,
+    #[error("{0} is over its limit")]
+    TooMany(&'static str),
+    #[error("{0}")]
+    Policy(String),
+    #[error("the policy must be newer than version {have}")]
+    PolicyNotNewer { have: u64 },
+    #[error("the directory knows no region {0}")]
+    UnknownRegion(RegionNumber),
+    #[error("number {number} belongs to {name}")]
+    NumberTaken { number: RegionNumber, name: RegionName },
+    #[error("the name {name} belongs to number {number}")]
+    NameTaken { number: RegionNumber, name: RegionName },
+    #[error("the epoch must grow beyond {have}")]
+    EpochNotNewer { have: u64 },
+    #[error("a slot run ends after it starts")]
+    BadRun,
+    #[error("there is no group {0}")]
+    UnknownGroup(GroupId),
+    #[error("a group has between one and seven members, each once")]
+    BadMembers,
+}

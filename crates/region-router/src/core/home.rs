@@ -1,0 +1,73 @@
+//! Where a customer lives: a pure function of residence, customer, policy version and epoch.
+
+use hansa_api::classes::DataClass;
+use hansa_types::country::Country;
+use hansa_types::region::{RegionName, RegionNumber, Slot};
+use thiserror::Error;
+
+use super::directory::Snapshot;
+use super::policy::{JurisdictionName, Policy, Service};
+
+/// The home of a customer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Home {
+    pub jurisdiction: JurisdictionName,
+    /// Who serves the customer now.
+    pub region: RegionNumber,
+    /// The region whose number his orders carry: the policy's first choice.
+    pub birth: RegionNumber,
+    pub slot: Slot,
+    pub epoch: u64,
+    pub policy_version: u64,
+}
+
+/// Why a customer has no home with us. Checked in this order.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum NoHome {
+    #[error("no rule of policy version {policy_version} places {country}")]
+    Unplaced { country: Country, policy_version: u64 },
+    #[error("{jurisdiction} is not served: {reason}")]
+    Unserved { jurisdiction: JurisdictionName, reason: String },
+    #[error("none of the homes of {jurisdiction} is in the directory")]
+    NoRegion { jurisdiction: JurisdictionName },
+    /// A failover that left the jurisdiction: the customers stay unserved, they do not move.
+    #[error("{owner} serves this slot, but may not store {class:?} data of {jurisdiction}")]
+    UnlawfulOwner { jurisdiction: JurisdictionName, owner: RegionName, class: DataClass },
+}
+
+/// The home of whoever lives in `residence` and falls into `slot`.
+///
+/// Health is not an argument: an unhealthy home is refused where the call is forwarded, never
+/// replaced by another one.
+///
+/// # Errors
+/// See [`NoHome`].
+pub fn home(
+    residence: Country,
+    slot: Slot,
+    policy: &Policy,
+    directory: &Snapshot,
+) -> Result<Home, NoHome> {
+    let policy_version = policy.version();
+    let Some(law) = policy.of_country(residence) else {
+        return Err(NoHome::Unplaced { country: residence, policy_version });
+    };
+    let jurisdiction = law.name.clone();
+    if let Service::Unserved { reason } = &law.service {
+        return Err(NoHome::Unserved { jurisdiction, reason: reason.clone() });
+    }
+    let birth = law.homes().iter().find_map(|name| directory.number(name));
+    let found = birth.and_then(|birth| {
+        let ownership = directory.owner(birth, slot)?;
+        Some((birth, ownership, directory.region(ownership.owner)?))
+    });
+    let Some((birth, ownership, owner)) = found else {
+        return Err(NoHome::NoRegion { jurisdiction });
+    };
+    let unlawful = |&class: &DataClass| !policy.may_store(law, class, &owner.name);
+    if let Some(class) = DataClass::ALL.into_iter().find(unlawful) {
+        return Err(NoHome::UnlawfulOwner { jurisdiction, owner: owner.name.clone(), class });
+    }
+    let (region, epoch) = (ownership.owner, ownership.epoch);
+    Ok(Home { jurisdiction, region, birth, slot, epoch, policy_version })
+}

@@ -1,0 +1,78 @@
+//! The public methods, and by which of its fields each is routed.
+
+use hansa_types::id::GroupKind;
+
+/// What a method is routed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// Residence, and customer or request id.
+    Residence,
+    /// The order's name.
+    Order,
+    /// A customer with his residence, or a region.
+    Customers,
+    /// The order's name, or a region.
+    OrderOrRegion,
+    /// A region and a SKU in it.
+    Sku,
+    /// The region of an order, for its stock.
+    Shipment,
+    /// A region.
+    Region,
+    /// Answered where it was asked.
+    Gateway,
+}
+
+/// A public method.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Method {
+    /// `package.Service/Method`.
+    pub name: &'static str,
+    /// The groups that serve it, `None` for one that gateways serve.
+    pub kind: Option<GroupKind>,
+    pub rule: Rule,
+    /// The answer is a stream, which lives as long as its client asked.
+    pub streams: bool,
+}
+
+const fn served(name: &'static str, kind: GroupKind, rule: Rule) -> Method {
+    Method { name, kind: Some(kind), rule, streams: false }
+}
+
+const fn by_gateway(name: &'static str, rule: Rule) -> Method {
+    Method { name, kind: None, rule, streams: false }
+}
+
+use GroupKind::{Inventory, Orders};
+
+/// Every public method; one that is not here is not served.
+pub const METHODS: &[Method] = &[
+    by_gateway("hansa.admin.v1.AdminService/CheckInvariants", Rule::Region),
+    by_gateway("hansa.admin.v1.AdminService/ListGroups", Rule::Region),
+    served("hansa.inventory.v1.InventoryService/AdjustStock", Inventory, Rule::Sku),
+    served("hansa.inventory.v1.InventoryService/GetStock", Inventory, Rule::Sku),
+    served("hansa.inventory.v1.InventoryService/ListStock", Inventory, Rule::Region),
+    served("hansa.inventory.v1.InventoryService/ReceiveStock", Inventory, Rule::Sku),
+    served("hansa.inventory.v1.InventoryService/RecordShipment", Inventory, Rule::Shipment),
+    served("hansa.order.v1.OrderService/CancelOrder", Orders, Rule::Order),
+    served("hansa.order.v1.OrderService/GetOrder", Orders, Rule::Order),
+    served("hansa.order.v1.OrderService/ListOrders", Orders, Rule::Customers),
+    served("hansa.order.v1.OrderService/PlaceOrder", Orders, Rule::Residence),
+    served("hansa.order.v1.OrderService/ReturnItems", Orders, Rule::Order),
+    Method {
+        streams: true,
+        ..served("hansa.order.v1.OrderService/WatchOrder", Orders, Rule::Order)
+    },
+    served("hansa.payment.v1.PaymentService/GetPayment", Orders, Rule::Order),
+    served("hansa.payment.v1.PaymentService/ListAccountEntries", Orders, Rule::OrderOrRegion),
+    served("hansa.payment.v1.PaymentService/RefundPayment", Orders, Rule::Order),
+    by_gateway("hansa.region.v1.RegionService/ExplainRoute", Rule::Gateway),
+    by_gateway("hansa.region.v1.RegionService/ListRegions", Rule::Gateway),
+];
+
+/// The method that an HTTP path (`/package.Service/Method`) names.
+pub fn method(path: &str) -> Option<&'static Method> {
+    let name = path.strip_prefix('/')?;
+    let at = METHODS.binary_search_by(|method| method.name.cmp(name)).ok()?;
+    METHODS.get(at)
+}
