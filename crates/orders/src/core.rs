@@ -1,0 +1,16 @@
+//! The order machine: commands in, facts, events and steps out. Pure: no clock, no chance, no wire.
+
+pub mod command;
+pub mod contents;
+pub mod effect;
+pub mod invariants;
+pub mod keys;
+pub mod order;
+pub mod remote;
+pub mod saga;
+pub mod settings;
+pub mod state;
+pub mod status;
+
+#[cfg(test)]
+mod tests;

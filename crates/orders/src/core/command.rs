@@ -1,0 +1,101 @@
+//! Commands: requests in the replicated log, and the closed set of what becomes of them.
+
+use hansa_types::id::OrderId;
+use serde::{Deserialize, Serialize};
+
+use super::contents::Contents;
+use super::effect::Report;
+use super::keys::Key;
+use super::remote::{Batch, Received};
+
+/// The version byte in front of every encoded command.
+const VERSION: u8 = 1;
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    Accept(Box<Accept>),
+    /// What came of steps, of many orders at once.
+    Report(Vec<Report>),
+    Cancel { order: OrderId, key: Key, reason: String },
+    Ship { order: OrderId, key: Key, lines: Vec<(u16, u32)> },
+    Return { order: OrderId, key: Key, lines: Vec<(u16, u32)> },
+    Refund { order: OrderId, key: Key, amount_minor: i64 },
+    /// An operator lets a parked order try again.
+    Resume { order: OrderId },
+    ApplyRemote(Box<Batch>),
+    /// An operator chooses what a parked remote copy goes on with.
+    ResolveRemote { order: OrderId, keep_mine: bool },
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accept {
+    pub order: OrderId,
+    pub key: Key,
+    pub epoch: u64,
+    pub contents: Contents,
+}
+
+impl Command {
+    pub fn encode(&self) -> Vec<u8> {
+        let to = vec![VERSION];
+        // Serializing into memory fails only for values that postcard cannot express: none here.
+        postcard::to_extend(self, to).unwrap_or_default()
+    }
+
+    /// `None` for bytes that are no command of a version we know: an outcome, never a panic.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes.split_first()? {
+            (&VERSION, rest) => postcard::from_bytes(rest).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// What became of a command; every replica computes the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Done for the first time.
+    Done(Target),
+    /// The key was seen before with the same body: this is what it did then.
+    Replayed(Target),
+    Refused(Refused),
+    Received(Received),
+    /// Results were taken in.
+    Noted,
+}
+
+/// What a keyed command made: its order and, for one that made several things, which.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Target {
+    pub order: OrderId,
+    /// Range into the order's list of shipments, returns or refunds.
+    pub first: u16,
+    pub count: u16,
+}
+
+/// Why a command changed nothing. Checked in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Refused {
+    Malformed,
+    /// Another epoch, or a slot that another group owns.
+    NotOwner,
+    /// The key was used with another body.
+    RequestIdReused,
+    OrderNotFound,
+    /// An order with this id exists already: the shell mints another and tries again.
+    OrderIdTaken,
+    /// Shipped, or a shipment is on its way: use a return.
+    NotCancellable,
+    /// Not confirmed, or being cancelled.
+    NotConfirmed,
+    NoSuchLine,
+    /// More than is left to ship.
+    ExceedsOrdered,
+    /// More than was shipped and not yet returned.
+    ExceedsShipped,
+    /// More than was captured and not yet refunded.
+    ExceedsCaptured,
+    NotParked,
+    /// The order's list of movements or refunds is full.
+    TooMany,
+}

@@ -1,0 +1,19 @@
+//! 5. Every captured cent belongs to an order past stock commit and not rejected, or to a refund.
+
+use crate::core::contents::Contents;
+use crate::core::order::{Goal, Order, Stock, Why};
+
+pub fn check(order: &Order, _contents: &Contents) -> Result<(), String> {
+    let kept = order.refundable_minor();
+    if kept <= 0 || order.parked.is_some() {
+        return Ok(());
+    }
+    let committed = |stock: &Stock| matches!(stock, Stock::Committed);
+    let fine = match &order.goal {
+        Goal::Confirm => order.settled && order.parts.iter().all(|part| committed(&part.stock)),
+        Goal::Undo { why: Why::Rejected(..), .. } => false,
+        // Decided in the same breath as the refund, unless the last leg is still on its way.
+        Goal::Undo { why: Why::Cancelled, .. } => false,
+    };
+    if fine { Ok(()) } else { Err(format!("{kept} captured without an order that owns it")) }
+}

@@ -1,0 +1,24 @@
+//! Versions of an order grow by one, sequences of the group are used once and never beyond the last.
+
+use std::collections::BTreeSet;
+
+use crate::core::state::State;
+
+pub fn check(state: &State) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for (id, order) in state.orders.iter() {
+        for pair in order.history.windows(2) {
+            if pair[1].version != pair[0].version + 1 || pair[1].seq <= pair[0].seq {
+                return Err(format!("{id}: a gap after version {}", pair[0].version));
+            }
+        }
+        let last = order.history.last().map(|change| (change.version, change.seq));
+        if last != Some((order.version, order.last_seq)) || order.last_seq > state.meta.seq {
+            return Err(format!("{id}: history ends at {last:?}"));
+        }
+        if !order.history.iter().all(|change| seen.insert(change.seq)) {
+            return Err(format!("{id}: a sequence was used twice"));
+        }
+    }
+    Ok(())
+}

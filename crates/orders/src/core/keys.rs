@@ -1,0 +1,94 @@
+//! Request keys: one request id in its scope, one effect.
+
+use std::collections::VecDeque;
+
+use hansa_pages::Table;
+use hansa_types::time::LogTime;
+use serde::{Deserialize, Serialize};
+
+use super::command::Target;
+
+/// The hash of a request's scope: caller, method, home region, slot, customer, request id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Scope(pub u128);
+
+/// A key as a command carries it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Key {
+    pub scope: Scope,
+    /// HMAC of the request under a vault key, so that the log tells nothing about the body.
+    pub body: u128,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct KeyRow {
+    pub body: u128,
+    pub at: LogTime,
+    pub target: Target,
+}
+
+/// Keys dropped in one step, so that an entry after a long silence stays short.
+const DROP_MAX: usize = 4_096;
+
+pub struct Keys {
+    pub table: Table<Scope, KeyRow>,
+    /// In order of `at`, which never goes back.
+    order: VecDeque<(LogTime, Scope)>,
+}
+
+/// What is known of a key.
+pub enum Seen {
+    Never,
+    Same(Target),
+    Other,
+}
+
+impl Keys {
+    pub fn new() -> Self {
+        Self { table: Table::new("keys"), order: VecDeque::new() }
+    }
+
+    pub fn rebuild(table: Table<Scope, KeyRow>) -> Self {
+        let mut order: Vec<_> = table.iter().map(|(scope, row)| (row.at, *scope)).collect();
+        order.sort_unstable();
+        Self { table, order: order.into() }
+    }
+
+    pub fn seen(&self, key: Key) -> Seen {
+        match self.table.get(&key.scope) {
+            None => Seen::Never,
+            Some(row) if row.body == key.body => Seen::Same(row.target),
+            Some(_) => Seen::Other,
+        }
+    }
+
+    pub fn remember(&mut self, key: Key, at: LogTime, target: Target) {
+        self.table.insert(key.scope, KeyRow { body: key.body, at, target });
+        self.order.push_back((at, key.scope));
+    }
+
+    /// Drops what is older than `ttl_ms`, oldest first.
+    pub fn expire(&mut self, now: LogTime, ttl_ms: u64) {
+        for _ in 0..DROP_MAX {
+            match self.order.front() {
+                Some((at, scope)) if at.plus_ms(ttl_ms) < now => {
+                    self.table.remove(scope);
+                    self.order.pop_front();
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Whether the ordered index and the table name the same keys.
+    pub fn consistent(&self) -> bool {
+        self.order.len() == self.table.len()
+            && self.order.iter().all(|(_, scope)| self.table.contains(scope))
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::new()
+    }
+}

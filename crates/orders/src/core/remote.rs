@@ -1,0 +1,168 @@
+//! Copies of other regions' orders, as lawful views: exactly-once effect of what comes at least
+//! once.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use hansa_pages::Table;
+use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
+use hansa_types::time::LogTime;
+use serde::{Deserialize, Serialize};
+
+/// Events held back behind a parked one, per order.
+const HELD_MAX: usize = 64;
+
+/// Whose events: sequences are gapless within it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Origin {
+    pub region: RegionNumber,
+    pub group: u16,
+    pub epoch: u64,
+}
+
+/// Events after `after`, in sequence. A sequence that no event here has was superseded by a later
+/// one of the same order, so `upto` is reached without a gap.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Batch {
+    pub origin: Origin,
+    pub after: u64,
+    pub upto: u64,
+    /// The origin's time when it had nothing beyond `upto`; ms.
+    pub current_as_of_ms: Option<u64>,
+    pub events: Vec<RemoteEvent>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct RemoteEvent {
+    pub sequence: u64,
+    pub order: OrderId,
+    pub version: u64,
+    /// The view as its origin shipped it.
+    pub view: Bytes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Cursor {
+    pub applied: u64,
+    pub current_as_of_ms: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Copy {
+    pub origin: Origin,
+    pub sequence: u64,
+    pub version: u64,
+    pub view: Bytes,
+    pub received: LogTime,
+    /// Events that wait for an operator: the first one conflicts, the others only follow it.
+    pub parked: Vec<RemoteEvent>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// How far this origin is now applied.
+    pub applied: u64,
+    /// The batch began after a gap: the sender must go back to `applied`.
+    pub gap: bool,
+    pub parked: u32,
+}
+
+pub struct Remote {
+    pub cursors: Table<Origin, Cursor>,
+    pub copies: Table<OrderId, Copy>,
+    /// Orders with parked events.
+    pub parked: BTreeSet<OrderId>,
+}
+
+impl Remote {
+    pub fn new() -> Self {
+        Self { cursors: Table::new("cursors"), copies: Table::new("copies"), parked: BTreeSet::new() }
+    }
+
+    pub fn rebuild(cursors: Table<Origin, Cursor>, copies: Table<OrderId, Copy>) -> Self {
+        let waiting = copies.iter().filter(|(_, copy)| !copy.parked.is_empty());
+        let parked = waiting.map(|(order, _)| *order).collect();
+        Self { cursors, copies, parked }
+    }
+
+    pub fn apply(&mut self, at: LogTime, batch: &Batch) -> Received {
+        let mut cursor = self.cursors.get(&batch.origin).copied().unwrap_or_default();
+        if batch.after > cursor.applied {
+            return Received { applied: cursor.applied, gap: true, parked: 0 };
+        }
+        let mut parked = 0;
+        for event in &batch.events {
+            let fresh = event.sequence > cursor.applied && event.sequence <= batch.upto;
+            if fresh && !self.take(at, batch.origin, event) {
+                parked += 1;
+            }
+        }
+        cursor.applied = cursor.applied.max(batch.upto);
+        if let Some(ms) = batch.current_as_of_ms.filter(|_| cursor.applied == batch.upto) {
+            cursor.current_as_of_ms = cursor.current_as_of_ms.max(ms);
+        }
+        self.cursors.insert(batch.origin, cursor);
+        Received { applied: cursor.applied, gap: false, parked }
+    }
+
+    /// Applies one event, or parks it: `false`.
+    fn take(&mut self, at: LogTime, origin: Origin, event: &RemoteEvent) -> bool {
+        let fresh = Copy {
+            origin,
+            sequence: event.sequence,
+            version: event.version,
+            view: event.view.clone(),
+            received: at,
+            parked: Vec::new(),
+        };
+        let Some(copy) = self.copies.get(&event.order) else {
+            self.copies.insert(event.order, fresh);
+            return true;
+        };
+        // One writer per order and epoch: versions grow with sequences. The same version with two
+        // contents is a conflict for an operator, and holds back this order only.
+        let conflict = event.version == copy.version && event.view != copy.view;
+        if copy.parked.is_empty() && !conflict {
+            if event.version > copy.version || origin.epoch > copy.origin.epoch {
+                self.copies.insert(event.order, fresh);
+            }
+            return true;
+        }
+        self.parked.insert(event.order);
+        self.copies.update(&event.order, |copy| {
+            if copy.parked.len() == HELD_MAX {
+                // The conflict itself stays first; of its followers the newest matter.
+                copy.parked.remove(1);
+            }
+            copy.parked.push(event.clone());
+        });
+        false
+    }
+
+    /// Goes on with a parked order: `false` when nothing was parked.
+    pub fn resolve(&mut self, at: LogTime, order: OrderId, keep_mine: bool) -> bool {
+        if !self.parked.remove(&order) {
+            return false;
+        }
+        self.copies.update(&order, |copy| {
+            let mut waiting = std::mem::take(&mut copy.parked);
+            let first = waiting.first().map_or(0, |event| event.version);
+            waiting.retain(|event| !keep_mine || event.version > first);
+            if let Some(last) = waiting.pop() {
+                copy.sequence = last.sequence;
+                copy.version = last.version;
+                copy.view = last.view;
+                copy.received = at;
+            }
+        });
+        true
+    }
+}
+
+impl Default for Remote {
+    fn default() -> Self {
+        Self::new()
+    }
+}

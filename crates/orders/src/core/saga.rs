@@ -1,0 +1,273 @@
+//! The saga: from facts to the next steps.
+//!
+//! accept → (reserve every part ∥ hold the funds) → ask the provider → settle (commit stock,
+//! capture, book) → confirmed. Any refusal turns the goal to `Undo`, which gives back whatever the
+//! facts say was taken, in reverse: provider and stock first, the books' hold last. Nothing but
+//! facts is consulted, so a new leader, a late answer and a cancel all take the same road.
+
+mod on;
+
+use hansa_types::id::{OrderId, TransferId};
+use hansa_types::time::LogTime;
+
+use super::contents::Contents;
+use super::effect::{Effect, Refusal, RefusalCode, Work};
+use super::order::{
+    Done, Funds, Goal, Order, Parked, ParkedWhy, Provider, Refund, RefundCause, Reject, Stock, Why,
+};
+use super::settings::Settings;
+pub use on::on;
+
+/// What a decision needs besides the order: when, for which order, by which rules.
+pub struct Now<'a> {
+    pub at: LogTime,
+    pub id: OrderId,
+    pub settings: &'a Settings,
+    /// The group's counter of work numbers.
+    pub next_work: &'a mut u64,
+}
+
+impl Now<'_> {
+    pub fn push(&mut self, order: &mut Order, effect: Effect) {
+        *self.next_work += 1;
+        order.work.push(Work { no: *self.next_work, effect });
+    }
+
+    /// The id of a step decided now: a repeat of the step is the same id, another attempt is not.
+    pub fn mint(&self, order: &mut Order, step: &str, index: u16) -> TransferId {
+        order.attempt += 1;
+        let parts: [&[u8]; 4] = [
+            &self.id.to_bytes(),
+            step.as_bytes(),
+            &index.to_le_bytes(),
+            &order.attempt.to_le_bytes(),
+        ];
+        TransferId::derive(self.at, &parts)
+    }
+}
+
+/// Pushes whatever the facts now call for. Running it twice pushes nothing more.
+pub fn drive(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
+    if order.parked.as_ref().is_some_and(|parked| parked.why != ParkedWhy::Stuck) {
+        order.wake = None;
+        return;
+    }
+    if order.goal == Goal::Confirm {
+        confirm(order, contents, now);
+    }
+    if matches!(order.goal, Goal::Undo { .. }) {
+        undo(order, now);
+    }
+    if order.parked.is_some() && order.closed() {
+        order.parked = None;
+    }
+    order.wake = wake(order, now.settings);
+}
+
+fn confirm(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
+    if let Some(why) = refused(order) {
+        order.goal = Goal::Undo { why, since: now.at };
+        return;
+    }
+    let held = order.parts.iter().all(|part| matches!(part.stock, Stock::Held { .. }));
+    let funded = matches!(order.funds, Funds::Held | Funds::NotNeeded);
+    if order.settled || !held || !funded {
+        return;
+    }
+    match order.provider {
+        Provider::Untouched => {
+            order.provider = Provider::Asked;
+            now.push(order, Effect::Authorize);
+        }
+        Provider::Authorized | Provider::NotNeeded if !order.outstanding(Effect::Settle) => {
+            settle(order, contents, now);
+        }
+        _ => {}
+    }
+}
+
+/// Decides the last leg at once: every id in it is minted here, so one entry is the intent of all.
+fn settle(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
+    for n in 0..order.parts.len() {
+        let step = now.mint(order, "commit", n as u16);
+        order.parts[n].step = step;
+    }
+    if contents.total_minor > 0 {
+        order.money.step = Some(now.mint(order, "capture", 0));
+    }
+    // An extension decided earlier would race the commit; its answer no longer matters.
+    order.work.retain(|work| !matches!(work.effect, Effect::Extend(_)));
+    now.push(order, Effect::Settle);
+}
+
+fn refused(order: &Order) -> Option<Why> {
+    let stock = order.parts.iter().find_map(|part| match &part.stock {
+        Stock::Refused(refusal) => Some(Why::Rejected(reject_of(refusal), refusal.clone())),
+        Stock::Gone => {
+            let why = Refusal::new(RefusalCode::Expired, "stock hold ran out");
+            Some(Why::Rejected(Reject::StockExpired, why))
+        }
+        _ => None,
+    });
+    stock.or_else(|| match &order.funds {
+        Funds::Refused(why) => Some(Why::Rejected(Reject::PaymentRefused, why.clone())),
+        _ => match &order.provider {
+            Provider::Declined(why) => {
+                let why = Refusal::new(RefusalCode::Declined, why);
+                Some(Why::Rejected(Reject::PaymentDeclined, why))
+            }
+            _ => None,
+        },
+    })
+}
+
+pub(super) fn reject_of(refusal: &Refusal) -> Reject {
+    match refusal.code {
+        RefusalCode::UnknownSku => Reject::UnknownSku,
+        RefusalCode::OutOfStock => Reject::OutOfStock,
+        RefusalCode::Expired | RefusalCode::Gone => Reject::StockExpired,
+        RefusalCode::Declined => Reject::PaymentDeclined,
+        RefusalCode::Resolved | RefusalCode::Other => Reject::StockRefused,
+    }
+}
+
+fn undo(order: &mut Order, now: &mut Now<'_>) {
+    // The last leg is one intent: how far it came must be known before a step back.
+    if order.outstanding(Effect::Settle) {
+        return;
+    }
+    order.work.retain(|work| !matches!(work.effect, Effect::Extend(_)));
+    undo_stock(order, now);
+    undo_provider(order, now);
+    if order.funds == Funds::Held && order.provider.clear() {
+        order.money.step = Some(now.mint(order, "void", 0));
+        order.funds = Funds::Voiding;
+        now.push(order, Effect::VoidFunds);
+    }
+}
+
+fn undo_stock(order: &mut Order, now: &mut Now<'_>) {
+    for n in 0..order.parts.len() {
+        let (next, effect) = match order.parts[n].stock {
+            Stock::Held { .. } => (Stock::Releasing, Effect::Release(n as u8)),
+            Stock::Committed => (Stock::Uncommitting, Effect::Uncommit(n as u8)),
+            _ => continue,
+        };
+        order.parts[n].step = now.mint(order, "undo", n as u16);
+        order.parts[n].stock = next;
+        now.push(order, effect);
+    }
+}
+
+fn undo_provider(order: &mut Order, now: &mut Now<'_>) {
+    match order.provider {
+        Provider::InDoubt { .. } => {
+            // The durable intent to cancel ends the re-sending of the charge.
+            order.work.retain(|work| work.effect != Effect::Authorize);
+            let settle = Some(now.at.plus_ms(now.settings.settle_ms));
+            order.provider = Provider::Cancelling { settle };
+            now.push(order, Effect::CancelPayment);
+        }
+        Provider::Authorized => {
+            order.provider = Provider::Cancelling { settle: None };
+            now.push(order, Effect::CancelPayment);
+        }
+        Provider::Captured if order.funds == Funds::Captured => {
+            let amount_minor = order.refundable_minor();
+            if amount_minor > 0 {
+                refund(order, amount_minor, RefundCause::Cancel, now);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Opens a refund; the caller has checked the amount against what is refundable.
+pub fn refund(order: &mut Order, amount_minor: i64, cause: RefundCause, now: &mut Now<'_>) {
+    let index = order.refunds.len() as u16;
+    let id = now.mint(order, "refund", index);
+    order.refunds.push(Refund { id, at: now.at, amount_minor, cause, state: Done::Outstanding });
+    now.push(order, Effect::Refund(index));
+}
+
+pub fn park(order: &mut Order, why: ParkedWhy, detail: String, at: LogTime) {
+    order.parked = Some(Parked { at, why, detail });
+}
+
+/// When this order next needs to be looked at although nobody reports anything.
+fn wake(order: &Order, settings: &Settings) -> Option<LogTime> {
+    let stuck = |since: LogTime| {
+        let open = order.parked.is_none() && !order.closed();
+        open.then(|| since.plus_ms(settings.park_after_ms))
+    };
+    match &order.goal {
+        Goal::Confirm if order.settled && order.work.is_empty() => None,
+        Goal::Confirm if order.settled => stuck(order.updated),
+        Goal::Confirm if order.outstanding(Effect::Settle) => stuck(order.created),
+        Goal::Confirm => {
+            let cap = order.created.plus_ms(settings.hold_cap_ms);
+            let renew = order.parts.iter().enumerate().filter_map(|(n, part)| match part.stock {
+                Stock::Held { until } if !order.outstanding(Effect::Extend(n as u8)) => {
+                    Some(renew_at(until, settings))
+                }
+                _ => None,
+            });
+            renew.min().map_or(Some(cap), |renew| Some(renew.min(cap)))
+        }
+        Goal::Undo { since, .. } => match order.provider {
+            Provider::Watching { until } => Some(until),
+            _ => stuck(*since),
+        },
+    }
+}
+
+fn renew_at(until: LogTime, settings: &Settings) -> LogTime {
+    LogTime(until.ms().saturating_sub(settings.hold_ttl_ms / 3))
+}
+
+/// What time alone brings: holds to renew, the cap, the settle time, and patience running out.
+pub fn on_time(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
+    let settings = now.settings;
+    let settling = order.outstanding(Effect::Settle);
+    match order.goal.clone() {
+        Goal::Confirm if order.settled => stuck(order, order.updated, now),
+        Goal::Confirm if settling => stuck(order, order.created, now),
+        Goal::Confirm if now.at >= order.created.plus_ms(settings.hold_cap_ms) => {
+            let why = Refusal::new(RefusalCode::Expired, "no answer in time");
+            let reason = match order.provider.clear() {
+                true => Reject::StockExpired,
+                false => Reject::PaymentInDoubt,
+            };
+            order.goal = Goal::Undo { why: Why::Rejected(reason, why), since: now.at };
+        }
+        Goal::Confirm => extend(order, now),
+        Goal::Undo { since, .. } => match order.provider {
+            Provider::Watching { until } if until <= now.at => {
+                order.provider = Provider::Looking;
+                now.push(order, Effect::Lookup);
+            }
+            _ => stuck(order, since, now),
+        },
+    }
+    drive(order, contents, now);
+}
+
+fn extend(order: &mut Order, now: &mut Now<'_>) {
+    for n in 0..order.parts.len() {
+        let due = match order.parts[n].stock {
+            Stock::Held { until } => renew_at(until, now.settings) <= now.at,
+            _ => false,
+        };
+        if due && !order.outstanding(Effect::Extend(n as u8)) {
+            order.parts[n].step = now.mint(order, "extend", n as u16);
+            now.push(order, Effect::Extend(n as u8));
+        }
+    }
+}
+
+fn stuck(order: &mut Order, since: LogTime, now: &Now<'_>) {
+    let late = now.at >= since.plus_ms(now.settings.park_after_ms);
+    if late && order.parked.is_none() && !order.closed() {
+        park(order, ParkedWhy::Stuck, "not resolved in time".to_owned(), now.at);
+    }
+}

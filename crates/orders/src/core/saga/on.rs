@@ -1,0 +1,201 @@
+//! From the result of a step to facts.
+
+use hansa_types::time::LogTime;
+
+use crate::core::contents::Contents;
+use crate::core::effect::{Effect, Refusal, RefusalCode, SettleResult, StepResult};
+use crate::core::order::{
+    Done, Funds, Goal, Order, ParkedWhy, Provider, RefundCause, Stock, Why,
+};
+
+use super::{Now, drive, park, reject_of};
+
+/// Takes in what came of step `no`, then decides what follows.
+///
+/// A result of a step that is not outstanding is late or repeated, and moves nothing. One that
+/// does not fit its step is a fault of the runner and moves nothing either.
+pub fn on(
+    order: &mut Order,
+    contents: &Contents,
+    no: u64,
+    result: StepResult,
+    now: &mut Now<'_>,
+) {
+    let Some(at) = order.work.iter().position(|work| work.no == no) else { return };
+    let effect = order.work[at].effect;
+    if in_doubt(order, effect, &result, now.at) {
+        drive(order, contents, now);
+        return;
+    }
+    order.work.remove(at);
+    match effect {
+        Effect::Reserve(n) | Effect::Extend(n) => {
+            let until = now.at.plus_ms(now.settings.hold_ttl_ms);
+            let part = &mut order.parts[usize::from(n)];
+            part.stock = part.stock.clone().held(effect, result, until);
+        }
+        Effect::Release(n) | Effect::Uncommit(n) => stock_undone(order, n, result, now.at),
+        Effect::HoldFunds => {
+            order.funds = match result {
+                StepResult::Refused(why) => Funds::Refused(why),
+                _ => Funds::Held,
+            }
+        }
+        Effect::VoidFunds => funds_void(order, result, now.at),
+        Effect::Authorize => authorized(order, contents, result),
+        Effect::CancelPayment | Effect::Lookup => cancelled(order, effect, result, now),
+        Effect::Settle => settled(order, contents, result, now.at),
+        Effect::Refund(n) => refunded(order, n, result, now.at),
+        Effect::Ship(n) => order.shipments[usize::from(n)].state = done(result),
+        Effect::Restock(n) => restocked(order, n, result, now.at),
+    }
+    drive(order, contents, now);
+}
+
+/// "In doubt" is news, not an end: the step stays outstanding and is sent again.
+fn in_doubt(order: &mut Order, effect: Effect, result: &StepResult, at: LogTime) -> bool {
+    let doubt = *result == StepResult::InDoubt;
+    // An unknown state never overwrites a known one.
+    if doubt && effect == Effect::Authorize && order.provider == Provider::Asked {
+        order.provider = Provider::InDoubt { since: at };
+    }
+    doubt
+}
+
+impl Stock {
+    fn held(self, effect: Effect, result: StepResult, until: LogTime) -> Self {
+        match (self, effect, result) {
+            (Self::Reserving, Effect::Reserve(_), StepResult::Done) => Self::Held { until },
+            (Self::Reserving, Effect::Reserve(_), StepResult::Refused(why)) => Self::Refused(why),
+            (Self::Held { .. }, Effect::Extend(_), StepResult::Done) => Self::Held { until },
+            (Self::Held { .. }, Effect::Extend(_), StepResult::Refused(why))
+                if why.code != RefusalCode::Other =>
+            {
+                Self::Gone
+            }
+            (stock, ..) => stock,
+        }
+    }
+}
+
+fn done(result: StepResult) -> Done {
+    match result {
+        StepResult::Refused(why) => Done::Refused(why),
+        _ => Done::Done,
+    }
+}
+
+fn stock_undone(order: &mut Order, n: u8, result: StepResult, at: LogTime) {
+    let releasing = order.parts[usize::from(n)].stock == Stock::Releasing;
+    let gone = |why: &Refusal| matches!(why.code, RefusalCode::Gone | RefusalCode::Expired);
+    match result {
+        StepResult::Refused(why) if !(releasing && gone(&why)) => {
+            park(order, ParkedWhy::CompensationRefused, why.detail, at);
+        }
+        _ => order.parts[usize::from(n)].stock = Stock::Gone,
+    }
+}
+
+fn funds_void(order: &mut Order, result: StepResult, at: LogTime) {
+    match result {
+        StepResult::Refused(why)
+            if !matches!(why.code, RefusalCode::Gone | RefusalCode::Expired) =>
+        {
+            park(order, ParkedWhy::CompensationRefused, why.detail, at);
+        }
+        _ => order.funds = Funds::Void,
+    }
+}
+
+fn authorized(order: &mut Order, contents: &Contents, result: StepResult) {
+    let waiting = matches!(order.provider, Provider::Asked | Provider::InDoubt { .. });
+    match result {
+        StepResult::Authorized(reference) if waiting => {
+            order.provider = Provider::Authorized;
+            order.money.authorized_minor = contents.total_minor;
+            order.money.reference = reference;
+        }
+        StepResult::Declined(why) if waiting => order.provider = Provider::Declined(why),
+        StepResult::Refused(why) if waiting => order.provider = Provider::Declined(why.detail),
+        _ => {}
+    }
+}
+
+fn cancelled(order: &mut Order, effect: Effect, result: StepResult, now: &mut Now<'_>) {
+    match (effect, result) {
+        (Effect::CancelPayment, StepResult::Done) => order.provider = Provider::Void,
+        (Effect::CancelPayment, StepResult::NotFound) => {
+            order.provider = match order.provider {
+                // The charge may still be on its way, and the answer may be old by now: only a
+                // question asked after the settle time is believed.
+                Provider::Cancelling { settle: Some(until) } => Provider::Watching { until },
+                _ => Provider::Void,
+            }
+        }
+        (Effect::Lookup, StepResult::Authorized(reference)) => {
+            // The charge appeared after all: the saga itself gives it back.
+            order.money.reference = reference;
+            order.provider = Provider::Cancelling { settle: Some(now.at) };
+            now.push(order, Effect::CancelPayment);
+        }
+        (Effect::Lookup, _) => order.provider = Provider::Void,
+        (_, StepResult::Refused(why)) => {
+            park(order, ParkedWhy::CompensationRefused, why.detail, now.at);
+        }
+        (_, _) => park(order, ParkedWhy::CompensationRefused, "odd answer".to_owned(), now.at),
+    }
+}
+
+fn settled(order: &mut Order, contents: &Contents, result: StepResult, at: LogTime) {
+    let StepResult::Settled(SettleResult { committed, captured, booked, refusal }) = result else {
+        park(order, ParkedWhy::Stuck, "odd answer".to_owned(), at);
+        return;
+    };
+    for (n, part) in order.parts.iter_mut().enumerate() {
+        if committed >> n & 1 == 1 {
+            part.stock = Stock::Committed;
+        }
+    }
+    if captured {
+        order.provider = Provider::Captured;
+        order.money.captured_minor = contents.total_minor;
+    }
+    if booked {
+        order.funds = Funds::Captured;
+    }
+    match refusal {
+        None => order.settled = true,
+        Some(why) if captured => park(order, ParkedWhy::BooksDiffer, why.detail, at),
+        Some(why) => refuse_settle(order, why, at),
+    }
+}
+
+/// Commit or capture refused before money moved: the way back is open.
+fn refuse_settle(order: &mut Order, why: Refusal, at: LogTime) {
+    let reason = reject_of(&why);
+    // A cancel that came meanwhile keeps its own reason.
+    if order.goal == Goal::Confirm {
+        order.goal = Goal::Undo { why: Why::Rejected(reason, why), since: at };
+    }
+}
+
+fn refunded(order: &mut Order, n: u16, result: StepResult, at: LogTime) {
+    let refund = &mut order.refunds[usize::from(n)];
+    refund.state = done(result);
+    match &refund.state {
+        Done::Done => order.money.refunded_minor += refund.amount_minor,
+        Done::Refused(why) if refund.cause != RefundCause::Asked => {
+            let detail = why.detail.clone();
+            park(order, ParkedWhy::RefundRefused, detail, at);
+        }
+        _ => {}
+    }
+}
+
+fn restocked(order: &mut Order, n: u16, result: StepResult, at: LogTime) {
+    order.returns[usize::from(n)].state = done(result);
+    if let Done::Refused(why) = &order.returns[usize::from(n)].state {
+        let detail = why.detail.clone();
+        park(order, ParkedWhy::CompensationRefused, detail, at);
+    }
+}

@@ -1,0 +1,251 @@
+//! The state of one orders group: tables, counters, and the indexes rebuilt from them.
+
+mod calls;
+mod verbs;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hansa_pages::Table;
+use hansa_types::hash::StateHash;
+use hansa_types::id::OrderId;
+use hansa_types::time::LogTime;
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, Outcome, Refused};
+use super::contents::Contents;
+use super::effect::Report;
+use super::keys::Keys;
+use super::order::{Change, Done, Movement, Order};
+use super::remote::Remote;
+use super::saga::{self, Now};
+use super::settings::Settings;
+
+/// Timers looked at in one step, so that an entry after a long silence stays short.
+const TIMERS_MAX: usize = 4_096;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    pub settings: Settings,
+    /// The LogTime of the last entry.
+    pub now: LogTime,
+    pub next_work: u64,
+    /// The last published event.
+    pub seq: u64,
+}
+
+pub struct State {
+    pub meta: Meta,
+    pub contents: Table<OrderId, Contents>,
+    pub orders: Table<OrderId, Order>,
+    pub keys: Keys,
+    pub remote: Remote,
+    /// Outstanding steps in the order they were decided.
+    work: BTreeMap<u64, OrderId>,
+    timers: BTreeSet<(LogTime, OrderId)>,
+    /// Each order under its last event: what a follower that knows up to n still lacks.
+    by_seq: BTreeMap<u64, OrderId>,
+    parked: BTreeSet<OrderId>,
+}
+
+impl State {
+    pub fn new(settings: Settings) -> Self {
+        let meta = Meta { settings, now: LogTime::ZERO, next_work: 0, seq: 0 };
+        Self::rebuild(meta, Table::new("contents"), Table::new("orders"), Keys::new(), Remote::new())
+    }
+
+    /// The state with its indexes made anew from the tables.
+    pub fn rebuild(
+        meta: Meta,
+        contents: Table<OrderId, Contents>,
+        orders: Table<OrderId, Order>,
+        keys: Keys,
+        remote: Remote,
+    ) -> Self {
+        let (mut work, mut timers) = (BTreeMap::new(), BTreeSet::new());
+        let (mut by_seq, mut parked) = (BTreeMap::new(), BTreeSet::new());
+        for (id, order) in orders.iter() {
+            work.extend(order.work.iter().map(|work| (work.no, *id)));
+            timers.extend(order.wake.map(|at| (at, *id)));
+            by_seq.insert(order.last_seq, *id);
+            parked.extend(order.parked.as_ref().map(|_| *id));
+        }
+        Self { meta, contents, orders, keys, remote, work, timers, by_seq, parked }
+    }
+
+    /// What time alone brings; once per entry, before its commands.
+    pub fn advance(&mut self, at: LogTime) {
+        self.meta.now = self.meta.now.max(at);
+        self.keys.expire(at, self.meta.settings.key_ttl_ms);
+        let due = self.timers.iter().take_while(|(when, _)| *when <= at).take(TIMERS_MAX);
+        for (_, id) in due.copied().collect::<Vec<_>>() {
+            self.change(id, at, saga::on_time);
+        }
+    }
+
+    pub fn next_due(&self) -> Option<LogTime> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    pub fn apply(&mut self, at: LogTime, command: Command) -> Outcome {
+        match command {
+            Command::Accept(accept) => self.accept(at, *accept),
+            Command::Report(reports) => self.report(at, reports),
+            Command::Cancel { order, key, reason } => self.cancel(at, order, key, reason),
+            Command::Ship { order, key, lines } => self.ship(at, order, key, lines),
+            Command::Return { order, key, lines } => self.take_back(at, order, key, &lines),
+            Command::Refund { order, key, amount_minor } => {
+                self.refund(at, order, key, amount_minor)
+            }
+            Command::Resume { order } => self.resume(at, order),
+            Command::ApplyRemote(batch) => Outcome::Received(self.remote.apply(at, &batch)),
+            Command::ResolveRemote { order, keep_mine } => {
+                match self.remote.resolve(at, order, keep_mine) {
+                    true => Outcome::Noted,
+                    false => Outcome::Refused(Refused::NotParked),
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, at: LogTime, reports: Vec<Report>) -> Outcome {
+        for Report { order, no, result } in reports {
+            // Late or repeated: spares the copy of a record that would not change.
+            if self.work.get(&no) == Some(&order) {
+                self.change(order, at, |order, contents, now| {
+                    saga::on(order, contents, no, result, now);
+                });
+            }
+        }
+        Outcome::Noted
+    }
+
+    /// Changes one order, publishes an event if that shows, and keeps the indexes in step.
+    fn change<R>(
+        &mut self,
+        id: OrderId,
+        at: LogTime,
+        how: impl FnOnce(&mut Order, &Contents, &mut Now<'_>) -> R,
+    ) -> Option<R> {
+        let contents = self.contents.get(&id)?;
+        let Meta { settings, next_work, seq, .. } = &mut self.meta;
+        let first_new = *next_work + 1;
+        let (mut old_work, mut old_wake, mut old_seq) = (Vec::new(), None, 0);
+        let result = self.orders.update(&id, |order| {
+            old_work.extend(order.work.iter().map(|work| work.no));
+            (old_wake, old_seq) = (order.wake, order.last_seq);
+            let mut now = Now { at, id, settings, next_work };
+            let result = how(order, contents, &mut now);
+            publish(order, contents, at, seq, settings.history_max);
+            result
+        })?;
+        let order = self.orders.get(&id)?;
+        for no in old_work.into_iter().filter(|no| order.work.iter().all(|work| work.no != *no)) {
+            self.work.remove(&no);
+        }
+        let added = order.work.iter().filter(|work| work.no >= first_new);
+        self.work.extend(added.map(|work| (work.no, id)));
+        if old_wake != order.wake {
+            old_wake.map(|at| self.timers.remove(&(at, id)));
+            order.wake.map(|at| self.timers.insert((at, id)));
+        }
+        if old_seq != order.last_seq {
+            self.by_seq.remove(&old_seq);
+            self.by_seq.insert(order.last_seq, id);
+        }
+        match order.parked {
+            Some(_) => self.parked.insert(id),
+            None => self.parked.remove(&id),
+        };
+        Some(result)
+    }
+
+    /// Adds a new order with its first event.
+    fn insert(&mut self, at: LogTime, id: OrderId, contents: Contents, mut order: Order) {
+        let history_max = self.meta.settings.history_max;
+        publish(&mut order, &contents, at, &mut self.meta.seq, history_max);
+        self.work.extend(order.work.iter().map(|work| (work.no, id)));
+        self.timers.extend(order.wake.map(|at| (at, id)));
+        self.by_seq.insert(order.last_seq, id);
+        self.contents.insert(id, contents);
+        self.orders.insert(id, order);
+    }
+
+    pub fn outstanding(&self, no: u64) -> bool {
+        self.work.contains_key(&no)
+    }
+
+    pub fn work_len(&self) -> usize {
+        self.work.len()
+    }
+
+    pub fn parked(&self) -> impl Iterator<Item = &OrderId> {
+        self.parked.iter()
+    }
+
+    /// Orders that changed after event `after`, each once, under its last event.
+    pub fn changed_after(&self, after: u64) -> impl Iterator<Item = (u64, OrderId)> {
+        self.by_seq.range(after + 1..).map(|(seq, id)| (*seq, *id))
+    }
+
+    pub fn digest(&self) -> StateHash {
+        let mut sum = StateHash::of_record("meta", &0_u8, &self.meta);
+        for part in [self.contents.digest(), self.orders.digest(), self.keys.table.digest()] {
+            sum.add(part);
+        }
+        sum.add(self.remote.cursors.digest());
+        sum.add(self.remote.copies.digest());
+        sum
+    }
+
+    pub fn digest_full(&self) -> StateHash {
+        let mut sum = StateHash::of_record("meta", &0_u8, &self.meta);
+        sum.add(self.contents.recompute_digest());
+        sum.add(self.orders.recompute_digest());
+        sum.add(self.keys.table.recompute_digest());
+        sum.add(self.remote.cursors.recompute_digest());
+        sum.add(self.remote.copies.recompute_digest());
+        sum
+    }
+
+    /// Whether the indexes say what the tables say.
+    pub fn indexes_agree(&self) -> bool {
+        let mut work = 0;
+        let orders = self.orders.iter().all(|(id, order)| {
+            work += order.work.len();
+            order.work.iter().all(|work| self.work.get(&work.no) == Some(id))
+                && order.wake.is_none_or(|at| self.timers.contains(&(at, *id)))
+                && self.by_seq.get(&order.last_seq) == Some(id)
+                && self.parked.contains(id) == order.parked.is_some()
+        });
+        let timers = self.orders.iter().filter(|(_, order)| order.wake.is_some()).count();
+        orders
+            && work == self.work.len()
+            && timers == self.timers.len()
+            && self.by_seq.len() == self.orders.len()
+            && self.keys.consistent()
+    }
+}
+
+/// Gives the order's change the group's next sequence, if a caller can see that it changed.
+fn publish(order: &mut Order, contents: &Contents, at: LogTime, seq: &mut u64, max: u16) {
+    let face = order.face(contents);
+    if order.history.last().is_some_and(|last| last.face == face) {
+        return;
+    }
+    *seq += 1;
+    order.version += 1;
+    order.last_seq = *seq;
+    order.updated = at;
+    let version = order.version;
+    let show = |movement: &mut Movement| {
+        if movement.state == Done::Done && movement.version == 0 {
+            movement.version = version;
+        }
+    };
+    order.shipments.iter_mut().for_each(show);
+    order.returns.iter_mut().for_each(show);
+    if order.history.len() >= usize::from(max) {
+        order.history.remove(0);
+    }
+    order.history.push(Change { version, seq: *seq, at, face });
+}

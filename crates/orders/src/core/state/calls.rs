@@ -1,0 +1,129 @@
+//! What is due: outstanding steps with all that the shell needs to do them.
+
+use hansa_types::id::{OrderId, TransferId};
+
+use crate::core::contents::Contents;
+use crate::core::effect::{
+    Amount, Books, Call, Capture, Effect, Settle, StockCall, StockLine, StockVerb, Todo, Work,
+};
+use crate::core::order::{Movement, Order, Part};
+
+use super::State;
+
+impl State {
+    /// The outstanding steps after number `after`, in the order they were decided.
+    pub fn due(&self, after: u64, max: usize) -> Vec<Call> {
+        let work = self.work.range(after + 1..).take(max);
+        work.filter_map(|(no, id)| self.call(*id, *no)).collect()
+    }
+
+    fn call(&self, id: OrderId, no: u64) -> Option<Call> {
+        let (order, contents) = (self.orders.get(&id)?, self.contents.get(&id)?);
+        let work = order.work.iter().find(|work| work.no == no)?;
+        let funds_ttl_ms = self.meta.settings.funds_ttl_ms;
+        let ttl_ms = self.meta.settings.hold_ttl_ms;
+        let todo = todo(order, contents, *work, ttl_ms, funds_ttl_ms)?;
+        Some(Call { order: id, no, todo })
+    }
+}
+
+fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> Option<Todo> {
+    let all = Amount { minor: c.total_minor, currency: c.currency };
+    let part = |n: u8| o.parts.get(usize::from(n));
+    let books = || Some(Books { group: c.payment_group, payment: o.money.payment? });
+    Some(match work.effect {
+        Effect::Reserve(n) => {
+            let part = part(n)?;
+            let verb = StockVerb::Reserve { lines: stock_lines(c, part.group), ttl_ms };
+            stock(part, part.hold, verb)
+        }
+        Effect::Extend(n) => {
+            let part = part(n)?;
+            stock(part, part.step, StockVerb::Extend { hold: part.hold, ttl_ms })
+        }
+        Effect::Release(n) => {
+            let part = part(n)?;
+            stock(part, part.step, StockVerb::Release { hold: part.hold })
+        }
+        Effect::Uncommit(n) => {
+            let part = part(n)?;
+            stock(part, part.step, StockVerb::Uncommit { hold: part.hold })
+        }
+        Effect::HoldFunds => Todo::HoldFunds {
+            books: books()?,
+            id: o.money.hold?,
+            money: all,
+            timeout_ms: funds_ttl_ms,
+        },
+        Effect::VoidFunds => {
+            Todo::VoidFunds { books: books()?, id: o.money.step?, hold: o.money.hold? }
+        }
+        Effect::Authorize => Todo::Authorize { token: c.token.clone(), money: all },
+        Effect::CancelPayment => Todo::CancelPayment,
+        Effect::Lookup => Todo::Lookup,
+        Effect::Settle => Todo::Settle(settle(o, c, all)),
+        Effect::Refund(n) => {
+            let refund = o.refunds.get(usize::from(n))?;
+            let money = Amount { minor: refund.amount_minor, currency: c.currency };
+            Todo::Refund { books: books()?, id: refund.id, money }
+        }
+        Effect::Ship(n) => {
+            let (hold, movement) = movement(o, &o.shipments, n)?;
+            let verb = StockVerb::Ship { hold, lines: moved_lines(c, movement) };
+            Todo::Stock(StockCall { group: movement.group, id: movement.id, verb })
+        }
+        Effect::Restock(n) => {
+            let (hold, movement) = movement(o, &o.returns, n)?;
+            let verb = StockVerb::Restock { hold, lines: moved_lines(c, movement) };
+            Todo::Stock(StockCall { group: movement.group, id: movement.id, verb })
+        }
+    })
+}
+
+fn stock(part: &Part, id: TransferId, verb: StockVerb) -> Todo {
+    Todo::Stock(StockCall { group: part.group, id, verb })
+}
+
+fn stock_lines(contents: &Contents, group: u16) -> Vec<StockLine> {
+    let line = |(place, line): (u16, &crate::core::contents::Line)| StockLine {
+        line: u32::from(place) + 1,
+        sku: line.sku.clone(),
+        quantity: line.quantity,
+    };
+    contents.of_group(group).map(line).collect()
+}
+
+fn movement<'a>(
+    order: &Order,
+    list: &'a [Movement],
+    n: u16,
+) -> Option<(TransferId, &'a Movement)> {
+    let movement = list.get(usize::from(n))?;
+    let part = order.parts.iter().find(|part| part.group == movement.group)?;
+    Some((part.hold, movement))
+}
+
+fn moved_lines(contents: &Contents, movement: &Movement) -> Vec<StockLine> {
+    let line = |(place, quantity): &(u16, u32)| {
+        let line = contents.lines.get(usize::from(*place))?;
+        Some(StockLine {
+            line: u32::from(*place) + 1,
+            sku: line.sku.clone(),
+            quantity: *quantity,
+        })
+    };
+    movement.lines.iter().filter_map(line).collect()
+}
+
+fn settle(order: &Order, contents: &Contents, money: Amount) -> Settle {
+    let commit = |part: &Part| StockCall {
+        group: part.group,
+        id: part.step,
+        verb: StockVerb::Commit { hold: part.hold },
+    };
+    let capture = || {
+        let books = Books { group: contents.payment_group, payment: order.money.payment? };
+        Some(Capture { books, id: order.money.step?, hold: order.money.hold?, money })
+    };
+    Settle { commits: order.parts.iter().map(commit).collect(), capture: capture() }
+}

@@ -1,0 +1,355 @@
+//! The commands that callers cause: each checks in a fixed order, then changes facts.
+
+use std::collections::BTreeMap;
+
+use hansa_types::id::OrderId;
+use hansa_types::time::LogTime;
+
+use crate::core::command::{Accept, Outcome, Refused, Target};
+use crate::core::contents::Contents;
+use crate::core::effect::Effect;
+use crate::core::keys::{Key, Seen};
+use crate::core::order::{
+    Done, Funds, Goal, MoneyFacts, Movement, Order, Part, Provider, RefundCause, Stock, Why,
+};
+use crate::core::saga::{self, Now};
+
+use super::State;
+
+/// Movements and refunds of one order, each.
+const LIST_MAX: usize = 1_000;
+
+/// What a verb did, or why not.
+type Verdict = Result<Target, Refused>;
+
+impl State {
+    pub(super) fn accept(&mut self, at: LogTime, accept: Accept) -> Outcome {
+        let Accept { order: id, key, epoch, contents } = accept;
+        let settings = &self.meta.settings;
+        let mine = id.slot().get() % settings.groups.max(1) == settings.index;
+        let owner = mine && id.region() == settings.region && epoch == settings.epoch;
+        if !owner {
+            return Outcome::Refused(Refused::NotOwner);
+        }
+        match self.keys.seen(key) {
+            Seen::Same(target) => return Outcome::Replayed(target),
+            Seen::Other => return Outcome::Refused(Refused::RequestIdReused),
+            Seen::Never => {}
+        }
+        if self.orders.contains(&id) {
+            return Outcome::Refused(Refused::OrderIdTaken);
+        }
+        if contents.groups().len() > 64 {
+            // One bit per part in a settle result.
+            return Outcome::Refused(Refused::TooMany);
+        }
+        let settings = self.meta.settings.clone();
+        let mut now =
+            Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
+        let order = open(&contents, &mut now);
+        self.insert(at, id, contents, order);
+        let target = Target { order: id, first: 0, count: 0 };
+        self.keys.remember(key, at, target);
+        Outcome::Done(target)
+    }
+
+    pub(super) fn cancel(
+        &mut self,
+        at: LogTime,
+        id: OrderId,
+        key: Key,
+        reason: String,
+    ) -> Outcome {
+        self.keyed(at, id, key, |order, _, now| {
+            match &order.goal {
+                // Asking twice under another key is the same wish.
+                Goal::Undo { why: Why::Cancelled, .. } => {}
+                Goal::Undo { .. } => return Err(Refused::NotCancellable),
+                Goal::Confirm => {
+                    let open = |list: &[Movement]| list.iter().any(|m| m.state.counts());
+                    if open(&order.shipments) || open(&order.returns) {
+                        return Err(Refused::NotCancellable);
+                    }
+                    order.goal = Goal::Undo { why: Why::Cancelled, since: now.at };
+                    order.cancel_reason = reason;
+                }
+            }
+            Ok(Target { order: now.id, first: 0, count: 0 })
+        })
+    }
+
+    pub(super) fn ship(
+        &mut self,
+        at: LogTime,
+        id: OrderId,
+        key: Key,
+        lines: Vec<(u16, u32)>,
+    ) -> Outcome {
+        self.keyed(at, id, key, |order, contents, now| {
+            confirmed(order)?;
+            let lines = match lines.is_empty() {
+                true => unshipped(order, contents),
+                false => lines,
+            };
+            let groups = by_group(contents, &lines)?;
+            for (line, units) in sum(&lines) {
+                let ordered = contents.lines.get(usize::from(line)).map_or(0, |l| l.quantity);
+                if units > ordered.saturating_sub(Order::moved(&order.shipments, line)) {
+                    return Err(Refused::ExceedsOrdered);
+                }
+            }
+            if lines.is_empty() {
+                return Err(Refused::ExceedsOrdered);
+            }
+            let first = order.shipments.len();
+            if first + groups.len() > LIST_MAX {
+                return Err(Refused::TooMany);
+            }
+            for (group, lines) in groups {
+                let n = order.shipments.len() as u16;
+                let id = now.mint(order, "ship", n);
+                order.shipments.push(movement(id, group, now.at, lines));
+                now.push(order, Effect::Ship(n));
+            }
+            Ok(target(now.id, first, order.shipments.len()))
+        })
+    }
+
+    pub(super) fn take_back(
+        &mut self,
+        at: LogTime,
+        id: OrderId,
+        key: Key,
+        lines: &[(u16, u32)],
+    ) -> Outcome {
+        self.keyed(at, id, key, |order, contents, now| {
+            confirmed(order)?;
+            let groups = by_group(contents, lines)?;
+            let mut worth = 0_i64;
+            for (line, units) in sum(lines) {
+                let shipped = order.shipments.iter().filter(|m| m.state == Done::Done);
+                let shipped: u32 = shipped
+                    .flat_map(|m| &m.lines)
+                    .filter(|(place, _)| *place == line)
+                    .map(|(_, units)| units)
+                    .sum();
+                if units > shipped.saturating_sub(Order::moved(&order.returns, line)) {
+                    return Err(Refused::ExceedsShipped);
+                }
+                let price = contents.lines.get(usize::from(line)).map_or(0, |l| l.price_minor);
+                worth = worth.saturating_add(price.saturating_mul(i64::from(units)));
+            }
+            if lines.is_empty() {
+                return Err(Refused::NoSuchLine);
+            }
+            let first = order.returns.len();
+            if first + groups.len() > LIST_MAX || order.refunds.len() == LIST_MAX {
+                return Err(Refused::TooMany);
+            }
+            for (group, lines) in groups {
+                let n = order.returns.len() as u16;
+                let id = now.mint(order, "return", n);
+                order.returns.push(movement(id, group, now.at, lines));
+                now.push(order, Effect::Restock(n));
+            }
+            // Part of it may have been refunded before, for goodwill.
+            let worth = worth.min(order.refundable_minor());
+            if worth > 0 {
+                saga::refund(order, worth, RefundCause::Return, now);
+            }
+            Ok(target(now.id, first, order.returns.len()))
+        })
+    }
+
+    pub(super) fn refund(
+        &mut self,
+        at: LogTime,
+        id: OrderId,
+        key: Key,
+        amount_minor: i64,
+    ) -> Outcome {
+        self.keyed(at, id, key, |order, _, now| {
+            confirmed(order)?;
+            if amount_minor <= 0 || amount_minor > order.refundable_minor() {
+                return Err(Refused::ExceedsCaptured);
+            }
+            let first = order.refunds.len();
+            if first == LIST_MAX {
+                return Err(Refused::TooMany);
+            }
+            saga::refund(order, amount_minor, RefundCause::Asked, now);
+            Ok(target(now.id, first, first + 1))
+        })
+    }
+
+    pub(super) fn resume(&mut self, at: LogTime, id: OrderId) -> Outcome {
+        let done = self.change(id, at, |order, contents, now| {
+            let parked = order.parked.take().is_some();
+            if parked {
+                rewind(order, now);
+                saga::drive(order, contents, now);
+            }
+            parked
+        });
+        match done {
+            None => Outcome::Refused(Refused::OrderNotFound),
+            Some(false) => Outcome::Refused(Refused::NotParked),
+            Some(true) => Outcome::Noted,
+        }
+    }
+
+    /// The frame of each keyed verb: a key that was seen answers as before, one that was refused
+    /// is not stored.
+    fn keyed(
+        &mut self,
+        at: LogTime,
+        id: OrderId,
+        key: Key,
+        verb: impl FnOnce(&mut Order, &Contents, &mut Now<'_>) -> Verdict,
+    ) -> Outcome {
+        match self.keys.seen(key) {
+            Seen::Same(target) => return Outcome::Replayed(target),
+            Seen::Other => return Outcome::Refused(Refused::RequestIdReused),
+            Seen::Never => {}
+        }
+        let verdict = self.change(id, at, |order, contents, now| {
+            let verdict = verb(order, contents, now);
+            if verdict.is_ok() {
+                saga::drive(order, contents, now);
+            }
+            verdict
+        });
+        match verdict {
+            None => Outcome::Refused(Refused::OrderNotFound),
+            Some(Err(why)) => Outcome::Refused(why),
+            Some(Ok(target)) => {
+                self.keys.remember(key, at, target);
+                Outcome::Done(target)
+            }
+        }
+    }
+}
+
+/// A new order with its first steps: reserve every part and hold the funds, at once.
+fn open(contents: &Contents, now: &mut Now<'_>) -> Order {
+    let pays = contents.total_minor > 0;
+    let mut order = Order {
+        created: now.at,
+        updated: now.at,
+        goal: Goal::Confirm,
+        parts: Vec::new(),
+        funds: if pays { Funds::Holding } else { Funds::NotNeeded },
+        provider: if pays { Provider::Untouched } else { Provider::NotNeeded },
+        money: MoneyFacts::default(),
+        settled: false,
+        shipments: Vec::new(),
+        returns: Vec::new(),
+        refunds: Vec::new(),
+        parked: None,
+        cancel_reason: String::new(),
+        work: Vec::new(),
+        wake: None,
+        attempt: 0,
+        version: 0,
+        last_seq: 0,
+        history: Vec::new(),
+    };
+    for (n, group) in contents.groups().into_iter().enumerate() {
+        let hold = now.mint(&mut order, "reserve", n as u16);
+        order.parts.push(Part { group, hold, step: hold, stock: Stock::Reserving });
+        now.push(&mut order, Effect::Reserve(n as u8));
+    }
+    if pays {
+        order.money.payment = Some(now.mint(&mut order, "payment", 0));
+        order.money.hold = Some(now.mint(&mut order, "hold", 0));
+        now.push(&mut order, Effect::HoldFunds);
+    }
+    saga::drive(&mut order, contents, now);
+    order
+}
+
+fn confirmed(order: &Order) -> Result<(), Refused> {
+    match order.settled && order.goal == Goal::Confirm {
+        true => Ok(()),
+        false => Err(Refused::NotConfirmed),
+    }
+}
+
+fn movement(
+    id: hansa_types::id::TransferId,
+    group: u16,
+    at: LogTime,
+    lines: Vec<(u16, u32)>,
+) -> Movement {
+    Movement { id, group, at, lines, state: Done::Outstanding, version: 0 }
+}
+
+fn target(order: OrderId, first: usize, end: usize) -> Target {
+    Target { order, first: first as u16, count: (end - first) as u16 }
+}
+
+/// Every stock unit that is neither shipped nor on its way.
+fn unshipped(order: &Order, contents: &Contents) -> Vec<(u16, u32)> {
+    let stock = (0_u16..).zip(&contents.lines).filter(|(_, line)| line.stock_group.is_some());
+    let left = |(place, line): (u16, &crate::core::contents::Line)| {
+        (place, line.quantity.saturating_sub(Order::moved(&order.shipments, place)))
+    };
+    stock.map(left).filter(|(_, units)| *units > 0).collect()
+}
+
+/// Lines asked for twice count together.
+fn sum(lines: &[(u16, u32)]) -> BTreeMap<u16, u32> {
+    let mut sums: BTreeMap<u16, u32> = BTreeMap::new();
+    for (line, units) in lines {
+        let sum = sums.entry(*line).or_default();
+        *sum = sum.saturating_add(*units);
+    }
+    sums
+}
+
+fn by_group(
+    contents: &Contents,
+    lines: &[(u16, u32)],
+) -> Result<BTreeMap<u16, Vec<(u16, u32)>>, Refused> {
+    let mut groups: BTreeMap<u16, Vec<(u16, u32)>> = BTreeMap::new();
+    for (line, units) in sum(lines) {
+        let known = contents.lines.get(usize::from(line)).filter(|_| units > 0);
+        let group = known.and_then(|line| line.stock_group).ok_or(Refused::NoSuchLine)?;
+        groups.entry(group).or_default().push((line, units));
+    }
+    Ok(groups)
+}
+
+/// Sets what was refused back to where the saga decides it anew.
+fn rewind(order: &mut Order, now: &mut Now<'_>) {
+    for n in 0..order.parts.len() {
+        let next = match order.parts[n].stock {
+            Stock::Releasing if !order.outstanding(Effect::Release(n as u8)) => {
+                Stock::Held { until: now.at }
+            }
+            Stock::Uncommitting if !order.outstanding(Effect::Uncommit(n as u8)) => {
+                Stock::Committed
+            }
+            _ => continue,
+        };
+        order.parts[n].stock = next;
+    }
+    if order.funds == Funds::Voiding && !order.outstanding(Effect::VoidFunds) {
+        order.funds = Funds::Held;
+    }
+    match order.provider {
+        Provider::Cancelling { settle } if !order.outstanding(Effect::CancelPayment) => {
+            order.provider = Provider::Cancelling { settle };
+            now.push(order, Effect::CancelPayment);
+        }
+        // Captured, but not in the books: the settle ids are kept, so it may be tried again.
+        Provider::Captured if order.funds == Funds::Held => now.push(order, Effect::Settle),
+        _ => {}
+    }
+    for n in 0..order.returns.len() {
+        if matches!(order.returns[n].state, Done::Refused(_)) {
+            order.returns[n].state = Done::Outstanding;
+            now.push(order, Effect::Restock(n as u16));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The three axes that callers see. Each is derived from facts; nobody sets one.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum OrderStatus {
+    Pending,
+    Confirmed,
+    Completed,
+    Rejected,
+    Cancelled,
+    /// Needs an operator.
+    Parked,
+}
+
+impl OrderStatus {
+    /// Whether PlaceOrder's wait is over.
+    pub fn decided(self) -> bool {
+        self != Self::Pending
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum PaymentStatus {
+    None,
+    Authorized,
+    PartiallyCaptured,
+    Captured,
+    PartiallyRefunded,
+    Refunded,
+    InDoubt,
+    Disputed,
+    Voided,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum FulfillmentStatus {
+    Unallocated,
+    Allocated,
+    PartiallyShipped,
+    Shipped,
+    Delivered,
+    PartiallyReturned,
+    Returned,
+}
+
+/// All that a caller can see change. An event is published exactly when it differs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Face {
+    pub order: OrderStatus,
+    pub payment: PaymentStatus,
+    pub fulfillment: FulfillmentStatus,
+    pub authorized_minor: i64,
+    pub captured_minor: i64,
+    pub refunded_minor: i64,
+    pub shipped: u64,
+    pub returned: u64,
+    pub cancel_asked: bool,
+}

@@ -1,0 +1,227 @@
+//! A ledger and a provider that remember, answer repeats alike, and can fail in every known way.
+
+use std::collections::BTreeMap;
+
+use hansa_types::id::{OrderId, TransferId};
+use hansa_types::time::LogTime;
+
+use crate::core::effect::{
+    Capture, Reference, Refusal, RefusalCode, Settle, SettleResult, StepResult, StockCall,
+    StockVerb, Todo,
+};
+
+/// A small generator: one seed, one story.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hold {
+    Live { until: LogTime },
+    Committed,
+    Released,
+    Uncommitted,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Charge {
+    Declined,
+    Authorized { visible: LogTime },
+    Captured,
+    Void,
+}
+
+#[derive(Default)]
+pub struct World {
+    pub holds: BTreeMap<TransferId, Hold>,
+    answers: BTreeMap<TransferId, StepResult>,
+    pub charges: BTreeMap<OrderId, Charge>,
+    pub captured: BTreeMap<OrderId, i64>,
+    /// By order, then refund id: a repeat pays once.
+    pub refunds: BTreeMap<OrderId, BTreeMap<TransferId, i64>>,
+    pub funds: BTreeMap<TransferId, &'static str>,
+}
+
+fn refused(code: RefusalCode) -> StepResult {
+    StepResult::Refused(Refusal::new(code, ""))
+}
+
+impl World {
+    /// Does a step for good and says what came of it; a repeat changes nothing.
+    pub fn perform(
+        &mut self,
+        at: LogTime,
+        order: OrderId,
+        todo: &Todo,
+        settle_ms: u64,
+        rng: &mut Rng,
+    ) -> StepResult {
+        match todo {
+            Todo::Stock(call) => self.stock(at, call, rng),
+            Todo::HoldFunds { id, .. } => self.once(*id, |world| {
+                world.funds.insert(*id, "held");
+                StepResult::Done
+            }),
+            Todo::VoidFunds { id, hold, .. } => self.once(*id, |world| {
+                assert_eq!(world.funds.get(hold), Some(&"held"), "void of what is not held");
+                world.funds.insert(*hold, "void");
+                StepResult::Done
+            }),
+            Todo::Authorize { .. } => self.authorize(at, order, settle_ms, rng),
+            Todo::CancelPayment => self.cancel(at, order),
+            Todo::Lookup => match self.charges.get(&order) {
+                Some(Charge::Authorized { visible }) if *visible <= at => {
+                    StepResult::Authorized(Reference("ref".into()))
+                }
+                _ => StepResult::NotFound,
+            },
+            Todo::Settle(settle) => self.settle(at, order, settle, rng),
+            Todo::Refund { id, money, .. } => {
+                let captured = self.captured.get(&order).copied().unwrap_or(0);
+                let paid = self.refunds.entry(order).or_default();
+                paid.insert(*id, money.minor);
+                assert!(paid.values().sum::<i64>() <= captured, "refunded beyond the capture");
+                StepResult::Done
+            }
+        }
+    }
+
+    fn once(
+        &mut self,
+        id: TransferId,
+        how: impl FnOnce(&mut Self) -> StepResult,
+    ) -> StepResult {
+        if let Some(answer) = self.answers.get(&id) {
+            return answer.clone();
+        }
+        let answer = how(self);
+        self.answers.insert(id, answer.clone());
+        answer
+    }
+
+    fn stock(&mut self, at: LogTime, call: &StockCall, rng: &mut Rng) -> StepResult {
+        let out = rng.one_in(8);
+        self.once(call.id, |world| match &call.verb {
+            StockVerb::Reserve { .. } if out => refused(RefusalCode::OutOfStock),
+            StockVerb::Reserve { ttl_ms, .. } => {
+                world.holds.insert(call.id, Hold::Live { until: at.plus_ms(*ttl_ms) });
+                StepResult::Done
+            }
+            StockVerb::Extend { hold, ttl_ms } => world.live(at, *hold, |at| Hold::Live {
+                until: at.plus_ms(*ttl_ms),
+            }),
+            StockVerb::Release { hold } => world.live(at, *hold, |_| Hold::Released),
+            StockVerb::Commit { hold } => world.live(at, *hold, |_| Hold::Committed),
+            StockVerb::Uncommit { hold } => {
+                assert_eq!(world.holds.get(hold), Some(&Hold::Committed));
+                world.holds.insert(*hold, Hold::Uncommitted);
+                StepResult::Done
+            }
+            StockVerb::Ship { hold, .. } | StockVerb::Restock { hold, .. } => {
+                assert_eq!(world.holds.get(hold), Some(&Hold::Committed));
+                StepResult::Done
+            }
+        })
+    }
+
+    fn live(
+        &mut self,
+        at: LogTime,
+        hold: TransferId,
+        next: impl FnOnce(LogTime) -> Hold,
+    ) -> StepResult {
+        match self.holds.get(&hold) {
+            Some(Hold::Live { until }) if *until > at => {
+                self.holds.insert(hold, next(at));
+                StepResult::Done
+            }
+            Some(Hold::Live { .. }) => refused(RefusalCode::Expired),
+            Some(_) => refused(RefusalCode::Resolved),
+            None => refused(RefusalCode::Gone),
+        }
+    }
+
+    fn authorize(
+        &mut self,
+        at: LogTime,
+        order: OrderId,
+        settle_ms: u64,
+        rng: &mut Rng,
+    ) -> StepResult {
+        let late = rng.below(settle_ms);
+        let fresh = match rng.below(8) {
+            0 => Charge::Declined,
+            1 => Charge::Authorized { visible: at.plus_ms(late) },
+            _ => Charge::Authorized { visible: at },
+        };
+        match self.charges.entry(order).or_insert(fresh) {
+            Charge::Declined | Charge::Void => StepResult::Declined("no".into()),
+            Charge::Authorized { visible } if *visible > at => StepResult::InDoubt,
+            Charge::Authorized { .. } => StepResult::Authorized(Reference("ref".into())),
+            Charge::Captured => panic!("asked to authorize what is captured"),
+        }
+    }
+
+    fn cancel(&mut self, at: LogTime, order: OrderId) -> StepResult {
+        match self.charges.get(&order) {
+            Some(Charge::Authorized { visible }) if *visible <= at => {
+                self.charges.insert(order, Charge::Void);
+                StepResult::Done
+            }
+            Some(Charge::Void | Charge::Declined) => StepResult::Done,
+            Some(Charge::Captured) => panic!("cancel after capture"),
+            _ => StepResult::NotFound,
+        }
+    }
+
+    fn settle(
+        &mut self,
+        at: LogTime,
+        order: OrderId,
+        settle: &Settle,
+        rng: &mut Rng,
+    ) -> StepResult {
+        let mut result =
+            SettleResult { committed: 0, captured: false, booked: false, refusal: None };
+        for (n, call) in settle.commits.iter().enumerate() {
+            match self.stock(at, call, rng) {
+                StepResult::Done => result.committed |= 1 << n,
+                StepResult::Refused(why) => result.refusal = Some(why),
+                other => panic!("{other:?}"),
+            }
+        }
+        let Some(Capture { id, hold, money, .. }) = settle.capture else {
+            return StepResult::Settled(result);
+        };
+        if result.refusal.is_some() {
+            return StepResult::Settled(result);
+        }
+        let charge = self.charges.get_mut(&order).unwrap();
+        assert_ne!(*charge, Charge::Void, "capture after void");
+        *charge = Charge::Captured;
+        self.captured.insert(order, money.minor);
+        result.captured = true;
+        self.once(id, |world| {
+            assert_eq!(world.funds.insert(hold, "captured"), Some("held"));
+            StepResult::Done
+        });
+        result.booked = true;
+        StepResult::Settled(result)
+    }
+}
