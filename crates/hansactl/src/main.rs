@@ -1,1 +1,55 @@
-fn main() {}
+//! `hansactl`: the operator's tool. A client of the public API, nothing else.
+
+mod args;
+mod connect;
+mod error;
+mod group;
+mod invariants;
+mod order;
+mod output;
+mod payment;
+mod profile;
+mod region;
+mod stock;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Cli, Command};
+use crate::error::Problem;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Completion { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "hansactl", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Problem::failed(format!("cannot start: {error}"), "try again")),
+    };
+    match done {
+        Ok(code) => code,
+        Err(problem) => {
+            eprintln!("{}", problem.text());
+            problem.exit_code()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Problem> {
+    let session = connect::Session::new(&cli.global)?;
+    match cli.command {
+        Command::Region(verb) => region::run(&session, verb).await?,
+        Command::Group(verb) => group::run(&session, verb).await?,
+        Command::Order(verb) => order::run(&session, verb).await?,
+        Command::Stock(verb) => stock::run(&session, verb).await?,
+        Command::Payment(verb) => payment::run(&session, verb).await?,
+        Command::Invariants(verb) => return invariants::run(&session, verb).await,
+        Command::Completion { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}

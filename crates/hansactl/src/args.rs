@@ -1,0 +1,141 @@
+//! The command line: nouns, verbs and what all of them share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{group, invariants, order, payment, region, stock};
+
+const ABOUT_LONG: &str = "\
+Looks into and works on a Hansa league through its public API.
+
+Certificates come from --cert, --key and --ca, from HANSA_CERT, HANSA_KEY and HANSA_CA, or from the \
+profile that `hansa dev` writes (--profile, HANSA_PROFILE, else ./hansa-data/dev/profile.toml).
+Data goes to stdout, messages to stderr.";
+
+const AFTER: &str = "\
+Exit codes:
+  0  done
+  1  done, and what was looked for is wrong (an invariant is violated)
+  2  the command line is wrong
+  3  no answer: unreachable, timed out, or a part could not be checked
+  4  refused: the request is wrong, or the state does not allow it
+  5  not found
+  6  not allowed: certificate or role
+
+Examples:
+  hansactl region list
+  hansactl group list --region us-east
+  hansactl stock receive 85123A 100
+  hansactl order place --country DE --customer 12583 --line 85123A:2:2.55 --currency EUR
+  hansactl order watch regions/eu-west/orders/0193...
+  hansactl -o json invariants check";
+
+#[derive(Debug, Parser)]
+#[command(name = "hansactl", version, about = "The operator's tool of a Hansa league")]
+#[command(long_about = ABOUT_LONG, after_help = AFTER, max_term_width = 100)]
+#[command(arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The file that names endpoints and certificates.
+    #[arg(long, global = true, env = "HANSA_PROFILE", value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// A gateway to ask instead of the profile's.
+    #[arg(long, global = true, env = "HANSA_ENDPOINT", value_name = "HOST:PORT")]
+    pub endpoint: Option<String>,
+    /// The authority that signed the league's certificates (PEM).
+    #[arg(long, global = true, env = "HANSA_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Your certificate (PEM).
+    #[arg(long, global = true, env = "HANSA_CERT", value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM).
+    #[arg(long, global = true, env = "HANSA_KEY", value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Which client of the profile to be; chosen by the command when not given.
+    #[arg(long = "as", global = true, env = "HANSA_CLIENT", value_name = "CLIENT")]
+    pub client: Option<String>,
+    /// The region to ask; the profile's first choice when not given.
+    #[arg(long, global = true, env = "HANSA_REGION")]
+    pub region: Option<String>,
+    /// How long to wait for an answer, such as 500ms, 10s or 2m.
+    #[arg(long, global = true, env = "HANSA_TIMEOUT", default_value = "15s", value_parser = span)]
+    pub timeout: Duration,
+    /// How to print.
+    #[arg(short, long, global = true, env = "HANSA_OUTPUT", default_value = "table")]
+    pub output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// The API's messages as proto3 JSON, one object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Regions of the league and the routes to them.
+    #[command(subcommand)]
+    Region(region::Verb),
+    /// Raft groups of a region.
+    #[command(subcommand)]
+    Group(group::Verb),
+    /// Orders.
+    #[command(subcommand)]
+    Order(order::Verb),
+    /// Stock of a region.
+    #[command(subcommand)]
+    Stock(stock::Verb),
+    /// Payments of orders.
+    #[command(subcommand)]
+    Payment(payment::Verb),
+    /// What must always hold.
+    #[command(subcommand)]
+    Invariants(invariants::Verb),
+    /// Prints a completion script: `source <(hansactl completion bash)`.
+    Completion { shell: clap_complete::Shell },
+}
+
+/// `500ms`, `10s`, `2m`.
+fn span(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let count: u64 = digits.parse().map_err(|_| "expected such as 500ms, 10s or 2m".to_owned())?;
+    let span = match &text[digits.len()..] {
+        "ms" => Duration::from_millis(count),
+        "s" => Duration::from_secs(count),
+        "m" => Duration::from_secs(count.saturating_mul(60)),
+        _ => return Err("expected a unit: ms, s or m".to_owned()),
+    };
+    if span.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(span) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_need_a_unit() {
+        assert_eq!(span("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(span("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "10", "s", "0s", "1h", "-1s"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What went wrong, what to do next, and the exit code that says so to scripts.
+
+use std::process::ExitCode;
+
+use hansa_api::status::{Failure, Kind};
+
+/// Exit codes; `--help` lists them.
+pub const WRONG: u8 = 1;
+const USAGE: u8 = 2;
+pub const NO_ANSWER: u8 = 3;
+const REFUSED: u8 = 4;
+const NOT_FOUND: u8 = 5;
+const NOT_ALLOWED: u8 = 6;
+
+/// A command that could not be done. Always says what to do next.
+#[derive(Debug)]
+pub struct Problem {
+    code: u8,
+    what: String,
+    next: String,
+}
+
+impl Problem {
+    /// The command line or a file it names is wrong.
+    pub fn usage(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { code: USAGE, what: what.into(), next: next.into() }
+    }
+
+    /// Nobody answered.
+    pub fn unreachable(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { code: NO_ANSWER, what: what.into(), next: next.into() }
+    }
+
+    /// This process failed, not the league.
+    pub fn failed(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { code: NO_ANSWER, what: what.into(), next: next.into() }
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+
+    pub fn text(&self) -> String {
+        format!("error: {}\nnext: {}", self.what, self.next)
+    }
+}
+
+impl From<tonic::Status> for Problem {
+    fn from(status: tonic::Status) -> Self {
+        let failure = Failure::from(&status);
+        let (code, next) = advice(&failure);
+        Self { code, what: failure.to_string(), next: next.to_owned() }
+    }
+}
+
+/// The exit code of a refusal and the sentence that helps.
+fn advice(failure: &Failure) -> (u8, &'static str) {
+    match failure.kind() {
+        Kind::InvalidArgument => (REFUSED, "correct the fields named above; see --help"),
+        Kind::NotFound => (NOT_FOUND, "check the name; `order list` and `stock list` show names"),
+        Kind::PermissionDenied => {
+            (NOT_ALLOWED, "use a client whose role allows this: --as, or --cert and --key")
+        }
+        Kind::Unauthenticated => {
+            (NOT_ALLOWED, "check --cert, --key and --ca; the certificate may have expired")
+        }
+        Kind::FailedPrecondition => {
+            (REFUSED, "look at the current state first (`order get`, `stock get`)")
+        }
+        Kind::Aborted | Kind::ResourceExhausted => {
+            (NO_ANSWER, "wait a moment and repeat; the same --request-id makes a repeat safe")
+        }
+        Kind::Unavailable | Kind::DeadlineExceeded | Kind::Cancelled => {
+            let asleep = "`group list` shows which groups have a leader; repeat with the same \
+                          --request-id, or a longer --timeout";
+            (NO_ANSWER, asleep)
+        }
+        Kind::Unimplemented => {
+            (REFUSED, "the league is of another version; use the hansactl that came with it")
+        }
+        Kind::Internal => (NO_ANSWER, "look at the node's log; this is a fault of the league"),
+    }
+}

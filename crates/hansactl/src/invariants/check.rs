@@ -1,0 +1,73 @@
+use std::process::ExitCode;
+
+use hansa_api::pb::admin::{
+    CheckInvariantsRequest, CheckInvariantsResponse, Verdict,
+    admin_service_client::AdminServiceClient,
+};
+use hansa_types::id::GroupId;
+
+use crate::connect::{Role, Session};
+use crate::error::{self, Problem};
+use crate::output::{self, Rows};
+use crate::values::{dash, short};
+
+pub async fn run(session: &Session) -> Result<ExitCode, Problem> {
+    let mut admin = AdminServiceClient::new(session.channel(Role::Operator).await?);
+    let request = CheckInvariantsRequest { region: session.region() };
+    let response = admin.check_invariants(session.request(request)).await?.into_inner();
+    let name = "hansa.admin.v1.CheckInvariantsResponse";
+    output::print(session.format, name, &response, rows)?;
+    Ok(exit_code(&response))
+}
+
+fn rows(response: &CheckInvariantsResponse) -> Rows {
+    let mut rows = Rows::new(&["no", "invariant", "group", "verdict", "detail"], "none checked");
+    for report in &response.reports {
+        let group = GroupId::from_number(report.group);
+        rows.add([
+            report.number.to_string(),
+            report.name.clone(),
+            group.map_or_else(|| "-".to_owned(), |group| group.to_string()),
+            short(report.verdict().as_str_name(), "VERDICT_").to_lowercase(),
+            dash(&report.detail),
+        ]);
+    }
+    rows
+}
+
+/// Unknown is never a pass, and nothing checked is unknown.
+fn exit_code(response: &CheckInvariantsResponse) -> ExitCode {
+    ExitCode::from(code(response))
+}
+
+fn code(response: &CheckInvariantsResponse) -> u8 {
+    let any = |verdict| response.reports.iter().any(|report| report.verdict() == verdict);
+    if any(Verdict::Violated) {
+        error::WRONG
+    } else if any(Verdict::Unknown) || any(Verdict::Unspecified) || response.reports.is_empty() {
+        error::NO_ANSWER
+    } else {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_api::pb::admin::InvariantReport;
+
+    use super::*;
+
+    #[test]
+    fn unknown_is_not_a_pass() {
+        let with = |verdicts: &[Verdict]| CheckInvariantsResponse {
+            reports: verdicts
+                .iter()
+                .map(|verdict| InvariantReport { verdict: (*verdict).into(), ..Default::default() })
+                .collect(),
+        };
+        assert_eq!(code(&with(&[Verdict::Held, Verdict::Held])), 0);
+        assert_eq!(code(&with(&[Verdict::Held, Verdict::Unknown])), 3);
+        assert_eq!(code(&with(&[Verdict::Unknown, Verdict::Violated])), 1);
+        assert_eq!(code(&with(&[])), 3);
+    }
+}

@@ -1,0 +1,34 @@
+use hansa_api::pb::region::{
+    ListRegionsRequest, ListRegionsResponse, region_service_client::RegionServiceClient,
+};
+
+use crate::connect::{Role, Session};
+use crate::error::Problem;
+use crate::output::{self, Rows};
+
+pub async fn run(session: &Session) -> Result<(), Problem> {
+    let mut regions = RegionServiceClient::new(session.channel(Role::Operator).await?);
+    let response = regions.list_regions(session.request(ListRegionsRequest {})).await?.into_inner();
+    output::print(session.format, "hansa.region.v1.ListRegionsResponse", &response, rows)
+}
+
+fn rows(response: &ListRegionsResponse) -> Rows {
+    let header = ["region", "number", "jurisdiction", "epoch", "here", "reachable", "endpoints"];
+    let mut rows = Rows::new(&header, "no regions");
+    for region in &response.regions {
+        rows.add([
+            region.name.clone(),
+            region.number.to_string(),
+            region.jurisdiction.clone(),
+            region.epoch.to_string(),
+            yes(region.here),
+            yes(region.reachable),
+            region.endpoints.join(" "),
+        ]);
+    }
+    rows
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
