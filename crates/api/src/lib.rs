@@ -4,6 +4,7 @@
 
 pub mod classes;
 pub mod codec;
+pub mod convert;
 pub mod pb;
 pub mod principal;
 pub mod routing;
