@@ -154,6 +154,11 @@ impl Tasks {
         })
     }
 
+    /// Runs `work` until it ends or the process does: for what must outlive the drain, like signals.
+    pub fn spawn_untracked(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.inner.runtime.spawn(work));
+    }
+
     /// Stops: cancels the token, waits at most `bound`, then aborts what is left and names it.
     pub async fn drain(&self, bound: Duration) -> Vec<String> {
         self.inner.stop.cancel();

@@ -1,0 +1,85 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn breaker() -> Breaker {
+    Breaker::new(BreakerPolicy { failures_max: 3, open_for: 5 * SECOND })
+}
+
+fn opened(at: Duration) -> Breaker {
+    let mut breaker = breaker();
+    for change in [Change::None, Change::None, Change::Opened] {
+        assert_eq!(breaker.admit(at), Ok(()));
+        assert_eq!(breaker.record(at, false), change);
+    }
+    breaker
+}
+
+#[test]
+fn failures_in_a_row_open_and_a_success_between_them_does_not() {
+    let mut breaker = breaker();
+    for success in [false, false, true, false, false] {
+        assert_eq!(breaker.record(SECOND, success), Change::None);
+    }
+    assert!(breaker.is_closed());
+    assert_eq!(breaker.record(SECOND, false), Change::Opened);
+}
+
+#[test]
+fn an_open_breaker_says_how_long_it_stays_so() {
+    let mut breaker = opened(10 * SECOND);
+    assert_eq!(breaker.admit(12 * SECOND), Err(3 * SECOND));
+}
+
+#[test]
+fn one_probe_decides() {
+    let mut breaker = opened(SECOND);
+    assert_eq!(breaker.admit(6 * SECOND), Ok(()));
+    assert_eq!(breaker.admit(6 * SECOND), Err(5 * SECOND), "a second probe");
+    assert_eq!(breaker.record(7 * SECOND, false), Change::Opened);
+    assert_eq!(breaker.admit(8 * SECOND), Err(4 * SECOND));
+    assert_eq!(breaker.admit(12 * SECOND), Ok(()));
+    assert_eq!(breaker.record(12 * SECOND, true), Change::Closed);
+    assert_eq!(breaker.admit(12 * SECOND), Ok(()));
+}
+
+#[test]
+fn a_probe_that_is_never_heard_of_does_not_block_for_ever() {
+    let mut breaker = opened(SECOND);
+    assert_eq!(breaker.admit(6 * SECOND), Ok(()));
+    assert_eq!(breaker.admit(11 * SECOND), Ok(()));
+}
+
+#[test]
+fn a_late_success_from_before_does_not_close() {
+    let mut breaker = opened(SECOND);
+    assert_eq!(breaker.record(2 * SECOND, true), Change::None);
+    assert!(breaker.admit(2 * SECOND).is_err());
+}
+
+#[test]
+fn retries_are_a_share_of_calls() {
+    let mut budget = RetryBudget::new(100, 2);
+    assert!(budget.spend() && budget.spend());
+    assert!(!budget.spend());
+    for _ in 0..9 {
+        budget.earn();
+    }
+    assert!(!budget.spend());
+    budget.earn();
+    assert!(budget.spend());
+    for _ in 0..1000 {
+        budget.earn();
+    }
+    assert!(budget.spend() && budget.spend() && !budget.spend(), "no more than two are kept");
+}
+
+#[test]
+fn a_full_bulkhead_refuses_until_someone_leaves() {
+    let mut bulkhead = Bulkhead::new(1);
+    assert!(bulkhead.enter());
+    assert!(!bulkhead.enter());
+    bulkhead.leave();
+    assert_eq!(bulkhead.free(), 1);
+    assert!(bulkhead.enter());
+}
