@@ -1,6 +1,8 @@
 //! Real orders, replayed: the file is mapped honestly (`core`), then driven into a league.
 
 pub mod core;
+pub mod doors;
+pub mod drive;
 pub mod progress;
 pub mod report;
 pub mod schedule;

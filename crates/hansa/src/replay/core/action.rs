@@ -26,6 +26,8 @@ pub struct Order {
     pub buyer: Buyer,
     /// ISO 4217; the file's GBP, or the synthetic home's own.
     pub currency: &'static str,
+    /// `YYYY-MM-DD HH:MM`, as in the file.
+    pub date: String,
     pub lines: Vec<Line>,
 }
 

@@ -35,6 +35,7 @@ pub fn map(rows: &[Row], shares: &Shares) -> Mapped {
 /// The usable rows of an invoice with their 1-based positions, and who they are for.
 struct Invoice<'a> {
     number: &'a str,
+    date: &'a str,
     buyer: Buyer,
     currency: &'static str,
     rows: Vec<(u32, &'a Row)>,
@@ -72,7 +73,7 @@ impl<'a> Invoice<'a> {
             }
         }
         let buyer = Buyer { customer, country };
-        Self { number: &first.invoice, buyer, currency, rows: usable }
+        Self { number: &first.invoice, date: &first.date, buyer, currency, rows: usable }
     }
 
     fn map(self, mapped: &mut Mapped) {
@@ -128,7 +129,8 @@ impl<'a> Invoice<'a> {
             return;
         }
         let (invoice, buyer) = (self.number.to_owned(), self.buyer.clone());
-        let order = Order { invoice, buyer, currency: self.currency, lines };
+        let (currency, date) = (self.currency, self.date.to_owned());
+        let order = Order { invoice, buyer, currency, date, lines };
         if order.total_minor() < 0 {
             return self
                 .leave_all("discounts above the goods: a credit note, not an order", mapped);

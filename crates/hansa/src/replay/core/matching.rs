@@ -106,6 +106,7 @@ mod tests {
             invoice: "1".into(),
             buyer: buyer(country),
             currency: "GBP",
+            date: "2010-12-01 08:26".into(),
             lines: lines.collect(),
         }
     }

@@ -12,6 +12,7 @@ pub enum Verb {
     Cancel,
     Ship,
     Return,
+    Refund,
 }
 
 impl Verb {
@@ -23,6 +24,7 @@ impl Verb {
             Self::Cancel => "cancel",
             Self::Ship => "ship",
             Self::Return => "return",
+            Self::Refund => "refund",
         }
     }
 }

@@ -26,6 +26,7 @@ fn order(invoice: &str, customer: &str, lines: &[(&str, u32)]) -> Action {
         invoice: invoice.into(),
         buyer: Buyer { customer: Some(customer.into()), country: "GB" },
         currency: "GBP",
+        date: "2010-12-01 08:26".into(),
         lines: lines.collect(),
     })
 }

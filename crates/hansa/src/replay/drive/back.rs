@@ -1,0 +1,102 @@
+//! A return's way: goods come back and are refunded, fees are refunded only.
+
+use std::collections::BTreeMap;
+
+use hansa_api::pb;
+use hansa_api::status::Failure;
+
+use super::attempt::{At, call};
+use super::found::Found;
+use super::wire::{self, Maker};
+use crate::replay::core::action::Order;
+use crate::replay::core::code::Code;
+use crate::replay::core::matching::Matched;
+
+/// What one earlier order gets back.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub order: String,
+    /// Units that go back to the warehouse, by 0-based line.
+    pub goods: BTreeMap<usize, u32>,
+    /// What is paid back for lines without stock.
+    pub fees: Option<pb::Money>,
+}
+
+/// What came of a return.
+#[derive(Debug)]
+pub struct Done {
+    pub found: Found,
+    pub replayed: bool,
+    pub refunded: Vec<pb::Money>,
+}
+
+/// Splits what was matched in one order into goods and fees.
+pub fn part(name: &str, order: &Order, lines: &BTreeMap<usize, u32>) -> Part {
+    let mut goods = BTreeMap::new();
+    let mut fees_minor: i64 = 0;
+    for (index, units) in lines {
+        let Some(sold) = order.lines.get(*index) else { continue };
+        match sold.code {
+            Code::Stock(_) => {
+                goods.insert(*index, *units);
+            }
+            Code::NonStock { .. } => {
+                let paid = sold.unit_price_minor.saturating_mul(i64::from(*units));
+                fees_minor = fees_minor.saturating_add(paid);
+            }
+        }
+    }
+    let fees = (fees_minor > 0).then(|| wire::money(fees_minor, order.currency)).flatten();
+    Part { order: name.to_owned(), goods, fees }
+}
+
+/// Sends every part; the first refusal ends it.
+pub async fn run(
+    at: At<'_>,
+    maker: &Maker,
+    invoice: &str,
+    matched: &Matched<usize>,
+    parts: &[Part],
+) -> Done {
+    let mut done = Done {
+        found: Found::Returned { matched: matched.rows_matched, unmatched: matched.rows_unmatched },
+        replayed: false,
+        refunded: Vec::new(),
+    };
+    for (number, part) in (0..).zip(parts) {
+        if let Err(failure) = send(at, maker, invoice, number, part, &mut done).await {
+            done.found = Found::Refused(failure.reason().to_string());
+            break;
+        }
+    }
+    done
+}
+
+async fn send(
+    at: At<'_>,
+    maker: &Maker,
+    invoice: &str,
+    number: u32,
+    part: &Part,
+    done: &mut Done,
+) -> Result<(), Failure> {
+    if !part.goods.is_empty() {
+        let request = maker.give_back(invoice, number, &part.order, &part.goods);
+        let response = call(at, &request, |mut door, request| async move {
+            door.orders.return_items(request).await
+        })
+        .await?;
+        done.replayed |= response.replayed;
+        done.refunded.extend(response.refund);
+    }
+    if let Some(amount) = &part.fees {
+        let request = maker.refund(invoice, number, &part.order, amount.clone());
+        let response = call(at, &request, |mut door, request| async move {
+            door.payments.refund_payment(request).await
+        })
+        .await?;
+        done.replayed |= response.replayed;
+        done.refunded.push(amount.clone());
+    }
+    Ok(())
+}
