@@ -3,6 +3,7 @@
 //! Knows nothing of storage or Raft. A gRPC status is made in [`status`] and nowhere else.
 
 pub mod classes;
+pub mod client;
 pub mod codec;
 pub mod convert;
 pub mod pb;

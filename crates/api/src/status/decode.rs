@@ -1,5 +1,7 @@
 //! Reads a status back into the failure it was made from, as far as the wire carries it.
 
+use std::error::Error;
+
 use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -52,9 +54,16 @@ fn violations(details: &ErrorDetails, reason: Reason) -> Vec<Violation> {
 
 /// The reason of a status that is not ours: tonic's own, a proxy's, or a newer version's.
 fn by_code(status: &Status) -> Reason {
+    // tonic's client answers CANCELLED when its own timer ends the call.
+    if status.code() == Code::Cancelled && status.message().contains("Timeout expired") {
+        return Reason::DeadlineExceeded;
+    }
+    // A status that has a source was made on this side: the connection could not be made or broke,
+    // which tonic calls UNAVAILABLE, UNKNOWN, INTERNAL or CANCELLED, as it happens.
+    if status.source().is_some() {
+        return Reason::Unavailable;
+    }
     match status.code() {
-        // tonic's client answers CANCELLED when its own timer ends the call.
-        Code::Cancelled if status.message().contains("Timeout expired") => Reason::DeadlineExceeded,
         Code::Cancelled => Reason::Cancelled,
         Code::InvalidArgument => Reason::FieldInvalid,
         Code::DeadlineExceeded => Reason::DeadlineExceeded,
@@ -68,7 +77,6 @@ fn by_code(status: &Status) -> Reason {
         Code::Unimplemented => Reason::Unimplemented,
         Code::Unavailable => Reason::Unavailable,
         Code::Unauthenticated => Reason::Unauthenticated,
-        // A connection that breaks in the middle of a call shows as UNKNOWN in tonic.
         Code::Unknown if status.message().contains("transport error") => Reason::Unavailable,
         Code::Unknown | Code::Internal | Code::DataLoss | Code::Ok => Reason::Internal,
     }

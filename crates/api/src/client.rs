@@ -1,0 +1,11 @@
+//! How every client of the league calls it: who we are, whom we accept, when we try again.
+
+pub mod connect;
+pub mod league;
+pub mod retry;
+pub mod tls;
+
+pub use connect::{ConnectError, Services, Timing, connect, connect_lazy};
+pub use league::{Call, League, Options};
+pub use retry::{Budget, Policy, SERVICE_CONFIG};
+pub use tls::{Expect, Files, Identity, IdentityError};

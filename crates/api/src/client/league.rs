@@ -1,0 +1,196 @@
+//! A client of the whole league: any of its endpoints, retries, and the way to the right region.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::connect::{ConnectError, Services, Timing, connect, connect_lazy};
+use super::retry::{Budget, Policy};
+use super::tls::{Expect, Identity};
+use crate::status::{Failure, Reason, key};
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub timing: Timing,
+    pub policy: Policy,
+}
+
+/// Calls go to the first endpoint; one that is unavailable hands over to the next.
+#[derive(Clone, Debug)]
+pub struct League(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    identity: Identity,
+    expect: Expect,
+    endpoints: Vec<String>,
+    options: Options,
+    budget: Budget,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Index of the endpoint that answered last.
+    current: usize,
+    /// One channel per endpoint and region that was ever called; endpoints are few.
+    services: BTreeMap<String, Services>,
+}
+
+/// Endpoints that redirects may add; more would be a server that leads us astray.
+const CHANNELS_MAX: usize = 64;
+
+/// One try of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    deadline: Instant,
+    /// From 1.
+    pub attempt: u32,
+}
+
+impl Call {
+    /// A request that carries what is left of the call's time as `grpc-timeout`.
+    pub fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
+        request
+    }
+
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl League {
+    /// Connects to the first endpoint that answers; the others wait as spares.
+    ///
+    /// # Errors
+    /// What was wrong with the last one tried.
+    pub async fn connect(
+        identity: Identity,
+        endpoints: Vec<String>,
+        expect: Expect,
+        options: Options,
+    ) -> Result<Self, ConnectError> {
+        let mut last = ConnectError::NoEndpoint;
+        for (current, endpoint) in endpoints.iter().enumerate() {
+            match connect(&identity, endpoint, &expect, options.timing).await {
+                Ok(channel) => {
+                    let services = BTreeMap::from([(endpoint.clone(), Services::new(channel))]);
+                    let state = Mutex::new(State { current, services });
+                    let budget = Budget::new(&options.policy);
+                    return Ok(Self(Arc::new(Inner {
+                        identity,
+                        expect,
+                        endpoints,
+                        options,
+                        budget,
+                        state,
+                    })));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The typed clients at the endpoint in use, for streams and for calls without retries.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when not even a lazy channel can be made.
+    pub fn services(&self) -> Result<Services, Failure> {
+        let index = self.lock().current;
+        self.at(&self.0.endpoints[index], &self.0.expect)
+    }
+
+    /// Makes a call, again where the policy allows, at another region where the answer says so.
+    ///
+    /// ```ignore
+    /// let order = league.call(timeout, |mut services, call| {
+    ///     let request = call.request(message.clone());
+    ///     async move { services.orders.place_order(request).await }
+    /// }).await?;
+    /// ```
+    ///
+    /// # Errors
+    /// The last failure; `DEADLINE_EXCEEDED` when `timeout` has passed.
+    pub async fn call<T, F, Fut>(&self, timeout: Duration, mut make: F) -> Result<T, Failure>
+    where
+        F: FnMut(Services, Call) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = Instant::now() + timeout;
+        self.0.budget.earn();
+        let mut services = self.services()?;
+        let mut redirected = false;
+        for attempt in 1.. {
+            let call = Call { deadline, attempt };
+            let tried = tokio::time::timeout_at(deadline, make(services.clone(), call)).await;
+            let failure = match tried {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => Failure::from(status),
+                Err(_) => return Err(Reason::DeadlineExceeded.into()),
+            };
+            if let (false, Some(other)) = (redirected, self.redirect(&failure)) {
+                // Once: two regions that send us to each other are a fault to be seen.
+                redirected = true;
+                services = other?;
+                continue;
+            }
+            let wait = self.0.options.policy.wait(&failure, attempt, rand::random());
+            let Some(wait) = wait.filter(|wait| Instant::now() + *wait < deadline) else {
+                return Err(failure);
+            };
+            if !self.0.budget.spend() {
+                return Err(failure);
+            }
+            tokio::time::sleep(wait).await;
+            if failure.reason() == Reason::Unavailable && !redirected {
+                self.next_endpoint();
+                services = self.services()?;
+            }
+        }
+        Err(Reason::Internal.into()) // Not reached: the tries are bounded by the policy.
+    }
+
+    /// The services of the region that a `WRONG_REGION` names, `None` for other failures.
+    fn redirect(&self, failure: &Failure) -> Option<Result<Services, Failure>> {
+        if failure.reason() != Reason::WrongRegion {
+            return None;
+        }
+        let region = failure.metadata(key::REGION)?.parse().ok()?;
+        let endpoint = failure.metadata(key::ENDPOINT)?;
+        Some(self.at(endpoint, &Expect::NodeOf(region)))
+    }
+
+    fn at(&self, endpoint: &str, expect: &Expect) -> Result<Services, Failure> {
+        let mut state = self.lock();
+        if let Some(services) = state.services.get(endpoint) {
+            return Ok(services.clone());
+        }
+        if state.services.len() >= CHANNELS_MAX {
+            return Err(Failure::new(Reason::Unavailable, "too many different endpoints"));
+        }
+        let timing = self.0.options.timing;
+        let channel = connect_lazy(&self.0.identity, endpoint, expect, timing)
+            .map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
+        let services = Services::new(channel);
+        state.services.insert(endpoint.to_owned(), services.clone());
+        Ok(services)
+    }
+
+    fn next_endpoint(&self) {
+        let mut state = self.lock();
+        state.current = (state.current + 1) % self.0.endpoints.len();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;
