@@ -14,7 +14,7 @@ mod transfer;
 pub use account::{Account, AccountSpec, Code, Limit, Unit};
 pub use books::{Books, FrozenBooks, Hold};
 pub use ids::{Ids, Known};
-pub use journal::{Chunk, Journal, Posting, RECENT_MAX};
+pub use journal::{Journal, Posting};
 pub use outcome::{Field, Outcome, Side};
 pub use transfer::{Act, Origin, Reference, TIMEOUT_MS_MAX, Transfer};
 

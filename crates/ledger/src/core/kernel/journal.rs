@@ -1,7 +1,4 @@
-//! What was posted, in order: the archive keeps it, views are fed from it.
-
-use std::collections::VecDeque;
-use std::sync::Arc;
+//! What was posted, in order: the archive keeps it, views are fed from there.
 
 use hansa_types::id::{AccountId, TransferId};
 use hansa_types::time::LogTime;
@@ -9,9 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Code;
 use super::transfer::{Origin, Reference};
-
-/// How many postings are kept at hand for views; older ones come from the archive.
-pub const RECENT_MAX: usize = 65_536;
 
 /// One posted amount.
 ///
@@ -29,32 +23,20 @@ pub struct Posting {
     pub origin: Origin,
 }
 
-/// The postings of one apply, numbered from `first`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Chunk {
-    pub first: u64,
-    pub postings: Vec<Posting>,
-}
-
-/// Numbers postings and keeps the latest.
-///
-/// Only `next` is state that replicas must agree on; what is at hand is lost in a restart and
-/// then read from the archive.
+/// Numbers postings without gaps; keeps none of them longer than one apply.
 #[derive(Default)]
 pub struct Journal {
     next: u64,
     fresh: Vec<Posting>,
-    recent: VecDeque<Arc<Chunk>>,
-    recent_len: usize,
 }
 
 impl Journal {
     /// A journal that goes on after `next` postings.
     pub fn resume(next: u64) -> Self {
-        Self { next, ..Self::default() }
+        Self { next, fresh: Vec::new() }
     }
 
-    /// The number that the next posting gets.
+    /// The number that the next posting gets; all below it have left through [`Self::seal`].
     pub fn next(&self) -> u64 {
         self.next
     }
@@ -73,33 +55,15 @@ impl Journal {
         self.fresh.truncate(mark);
     }
 
-    /// Numbers what was posted since the last call, as one chunk; `None` when nothing was.
-    pub fn seal(&mut self) -> Option<Arc<Chunk>> {
+    /// Numbers what was posted since the last call and gives it to `keep` with the first number;
+    /// `None` when nothing was posted.
+    pub fn seal<R>(&mut self, keep: impl FnOnce(u64, &[Posting]) -> R) -> Option<R> {
         if self.fresh.is_empty() {
             return None;
         }
-        let chunk = Arc::new(Chunk { first: self.next, postings: self.fresh.clone() });
+        let kept = keep(self.next, &self.fresh);
         self.next += self.fresh.len() as u64;
         self.fresh.clear();
-        self.recent_len += chunk.postings.len();
-        self.recent.push_back(Arc::clone(&chunk));
-        while self.recent_len > RECENT_MAX && self.recent.len() > 1 {
-            let oldest = self.recent.pop_front();
-            self.recent_len -= oldest.map_or(0, |chunk| chunk.postings.len());
-        }
-        Some(chunk)
-    }
-
-    /// The chunks from the one that begins at `from`, at most `chunks_max` of them.
-    ///
-    /// # Outcomes
-    /// `None` when what comes at `from` is no longer at hand: read it from the archive.
-    pub fn recent(&self, from: u64, chunks_max: usize) -> Option<Vec<Arc<Chunk>>> {
-        if from >= self.next {
-            return Some(Vec::new());
-        }
-        let start = self.recent.partition_point(|chunk| chunk.first < from);
-        let known = self.recent.get(start).is_some_and(|chunk| chunk.first == from);
-        known.then(|| self.recent.iter().skip(start).take(chunks_max).cloned().collect())
+        Some(kept)
     }
 }

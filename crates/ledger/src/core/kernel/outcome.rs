@@ -78,6 +78,22 @@ pub enum Field {
     Chain,
 }
 
+impl Field {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Act => "act",
+            Self::Debit => "debit",
+            Self::Credit => "credit",
+            Self::Hold => "hold",
+            Self::Amount => "amount",
+            Self::Timeout => "timeout",
+            Self::Code => "code",
+            Self::Reference => "reference",
+            Self::Chain => "chain",
+        }
+    }
+}
+
 /// One of the two accounts of a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Side {

@@ -138,7 +138,7 @@ fn a_failed_chain_changes_nothing_and_answers_alike_for_ever() {
     assert_eq!(outcomes, answer);
     assert_eq!(k.books().holds_len(), 0);
     assert_eq!(k.next_due(), None);
-    assert_eq!(k.journal_mut().seal(), None);
+    assert_eq!(k.journal_mut().seal(|_, fresh| fresh.len()), None);
     one(&mut k, START, transfer(4, fund(100)));
     outcomes.clear();
     k.apply(LogTime(START), &chain, &mut outcomes);
@@ -321,6 +321,8 @@ fn agree(kernel: &Kernel, model: &Model) -> Result<(), TestCaseError> {
     let held: std::collections::BTreeMap<_, _> =
         kernel.books().holds().map(|(id, hold)| (*id, hold.expires.map(LogTime::ms))).collect();
     prop_assert_eq!(&held, &live);
+    let fate = |id| kernel.seen(id).is_none_or(|seen| seen.fate == Fate::Applied);
+    prop_assert!(live.keys().all(fate), "a live hold has no other fate yet");
     let next = live.values().flatten().min().map(|ms| LogTime(*ms));
     prop_assert_eq!(kernel.next_due(), next);
     prop_assert_eq!(kernel.digest(), kernel.recompute_digest());
@@ -371,7 +373,7 @@ proptest! {
             let mut outcomes = Vec::new();
             kernel.apply(LogTime(now), &batch, &mut outcomes);
             prop_assert_eq!(&outcomes, &model.apply(&batch), "{:?}", batch);
-            kernel.journal_mut().seal();
+            kernel.journal_mut().seal(|_, _| ());
             agree(&kernel, &model)?;
             sent.extend(batch.iter().map(|transfer| transfer.id));
             batches.push(batch);

@@ -1,0 +1,58 @@
+//! The commands of the money books, as they stand in the log.
+
+use hansa_types::id::{OrderId, TransferId};
+use hansa_types::money::Currency;
+use serde::{Deserialize, Serialize};
+
+use super::chart::PaymentKey;
+
+/// One command.
+///
+/// Variants and fields are part of the log format: new ones go at the end, none is ever removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    Authorize(Authorize),
+    Capture(Capture),
+    Void(Void),
+    Refund(Refund),
+}
+
+/// # Units
+/// `amount`: minor units. `timeout_ms`: 0 holds until it is resolved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Authorize {
+    pub id: TransferId,
+    pub payment: PaymentKey,
+    pub order: OrderId,
+    pub amount: u64,
+    pub currency: Currency,
+    pub timeout_ms: u64,
+}
+
+/// # Units
+/// `amount`: minor units, `None` for all that is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Capture {
+    pub id: TransferId,
+    pub hold: TransferId,
+    pub payment: PaymentKey,
+    pub amount: Option<u64>,
+    /// The id under which what is left is held again; `None` releases it.
+    pub remainder: Option<TransferId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Void {
+    pub id: TransferId,
+    pub hold: TransferId,
+    pub payment: PaymentKey,
+}
+
+/// # Units
+/// `amount`: minor units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refund {
+    pub id: TransferId,
+    pub payment: PaymentKey,
+    pub amount: u64,
+}
