@@ -1,0 +1,83 @@
+//! The file system as the log, the checkpoints and the archive see it.
+//!
+//! Small on purpose, and synchronous: the loops that call it own a thread in production. What is not
+//! synced may be lost: file content until [`File::sync_data`], names until [`Fs::sync_dir`].
+
+mod real;
+mod sim;
+
+use std::any::Any;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::real::RealFs;
+pub use self::sim::SimFs;
+
+/// What a loop is about to do, for [`Fs::latency`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Op {
+    Read,
+    Write,
+    Sync,
+}
+
+/// Names and files.
+pub trait Fs: Send + Sync + 'static {
+    /// Creates `dir` and what leads to it; durable on return.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// The names in `dir`, sorted; folders included.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Whether `path` is a file or a folder.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Creates an empty file, or empties the one that is there. The name needs [`Fs::sync_dir`].
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Opens a file for reading and writing; `NotFound` when it is not there.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// Removes a file. Open handles keep its content.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder with all that is in it; nothing to remove is fine.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Renames a file or folder inside one file system, replacing a file that is there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes creations, removals and renames in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the lock file at `path`, held until the value is dropped; `WouldBlock` when it is taken.
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
+    /// Bytes that can still be written below `dir`.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+    /// How long an async caller sleeps before the operation. Zero in production, where it just takes
+    /// its time.
+    fn latency(&self, _op: Op) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A held lock; dropping it lets go.
+pub type Lock = Box<dyn Any + Send + Sync>;
+
+/// An open file.
+pub trait File: Send + Sync + 'static {
+    /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `buf`, or fails having written an unknown part.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Reserves disk space up to `len` and grows the file to it, reading as zeros.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    fn len(&self) -> io::Result<u64>;
+    /// Makes content and length durable. After an error nothing may be assumed: end the process.
+    fn sync_data(&self) -> io::Result<()>;
+
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Reads exactly `buf.len()` bytes, else `UnexpectedEof`.
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.read_at(buf, offset)? {
+            n if n == buf.len() => Ok(()),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What goes wrong, and when.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::fs::Op;
+
+/// Makes matching operations fail.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub op: Op,
+    /// Only for paths that contain this; empty for all.
+    pub path_has: String,
+    /// Matching operations that still succeed first.
+    pub after: u64,
+    /// Matching operations that then fail.
+    pub times: u64,
+}
+
+impl Rule {
+    /// The next operation of this kind fails, and every one after it.
+    pub fn always(op: Op) -> Self {
+        Self { op, path_has: String::new(), after: 0, times: u64::MAX }
+    }
+
+    /// The next operation of this kind fails, later ones succeed.
+    pub fn once(op: Op) -> Self {
+        Self { times: 1, ..Self::always(op) }
+    }
+
+    pub fn after(self, after: u64) -> Self {
+        Self { after, ..self }
+    }
+
+    pub fn on(self, path_has: &str) -> Self {
+        Self { path_has: path_has.to_owned(), ..self }
+    }
+}
+
+/// The rules in force.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    pub rules: Vec<Rule>,
+    /// Changes still let through before the power goes.
+    pub cut_after: Option<u64>,
+    pub ignore_syncs: bool,
+    pub syncs: u64,
+    latency: [Duration; 3],
+}
+
+impl Faults {
+    /// Whether the operation goes through.
+    pub fn check(&mut self, op: Op, path: &Path) -> io::Result<()> {
+        if op != Op::Read
+            && let Some(left) = &mut self.cut_after
+        {
+            if *left == 0 {
+                return Err(io::Error::other("the power is gone"));
+            }
+            *left -= 1;
+        }
+        for rule in &mut self.rules {
+            if rule.op != op || !path.to_string_lossy().contains(&rule.path_has) {
+                continue;
+            }
+            if rule.after > 0 {
+                rule.after -= 1;
+            } else if rule.times > 0 {
+                rule.times -= 1;
+                return Err(io::Error::other(format!("injected {op:?} error")));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn latency(&self, op: Op) -> Duration {
+        self.latency[op as usize]
+    }
+
+    pub fn set_latency(&mut self, op: Op, latency: Duration) {
+        self.latency[op as usize] = latency;
+    }
+}
