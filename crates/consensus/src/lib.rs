@@ -1,1 +1,48 @@
-//! hansa-consensus
+//! A host for many Raft groups on one node: what they replicate is behind [`Machine`].
+//!
+//! - [`Host`] opens the shared log and starts groups; [`Group`] submits, reads and peeks.
+//! - `queue`, `propose`, `batch`, `clock`: commands gather into entries with one leader timestamp.
+//! - `replica`, `chain`, `digests`: apply, the audit chain, state digests.
+//! - `pending`, `archive`, `checkpoints`, `keeper`, `writer`: the durable truth beside the log.
+//! - `reads`: linearizable reads in shared ReadIndex rounds.
+//! - `link`, `outgoing`, `inbound`, `identity`: frames between nodes, and whom they are accepted from.
+//! - `raft`: the adapter, the only place that names openraft; its docs list the pitfalls.
+//!
+//! Absent on purpose: this crate knows nothing of what commands mean, and no lease serves a read.
+
+mod archive;
+mod batch;
+mod chain;
+mod checkpoints;
+mod clock;
+mod digests;
+mod group;
+mod host;
+mod identity;
+mod inbound;
+mod keeper;
+mod link;
+mod machine;
+mod metrics;
+mod outcome;
+mod outgoing;
+mod pending;
+mod propose;
+mod queue;
+mod raft;
+mod reads;
+mod replica;
+mod running;
+mod timing;
+mod trouble;
+mod writer;
+
+pub use archive::ArchiveError;
+pub use checkpoints::{CheckpointError, FileError};
+pub use clock::LeaderClock;
+pub use group::Group;
+pub use host::{GroupSpec, Host, HostConfig, OpenError, StartError};
+pub use identity::IdentityError;
+pub use machine::{Frozen, Machine, Record, Records, ThawError};
+pub use outcome::{GroupStatus, Leadership, ReadError, Role, SubmitError};
+pub use timing::{Profile, Timing};

@@ -1,0 +1,406 @@
+//! The archive of a group: committed entries and the records that left hot state, in `redb`.
+//!
+//! Both are packed in chunks cut by count at fixed positions, so the archives of two replicas are equal
+//! byte for byte. Appended off the commit path; what lies beyond the loaded checkpoint is cut off when
+//! the group opens, and replay writes it again.
+
+mod backend;
+mod chunk;
+
+pub(crate) use chunk::{pack_entries, pack_records, unpack_entries, unpack_records};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use hansa_wal::fs::Fs;
+use parking_lot::Mutex;
+use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use thiserror::Error;
+
+use crate::chain::Head;
+use crate::pending::{ArchivedEntry, ArchivedRecord};
+use crate::raft::codec;
+
+/// Entries and records in one chunk.
+pub(crate) const ENTRIES_PER_CHUNK: u64 = 64;
+const RECORDS_PER_CHUNK: u64 = 256;
+const FORMAT: u32 = 1;
+/// redb's page cache, per group.
+const CACHE_BYTES: usize = 4 << 20;
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
+const RECORDS: TableDefinition<u64, &[u8]> = TableDefinition::new("records");
+/// Every version of a record: (table, key, number).
+const VERSIONS: TableDefinition<(u8, &[u8], u64), ()> = TableDefinition::new("versions");
+
+#[derive(Debug, Error)]
+pub enum ArchiveError {
+    #[error("{}: damaged: {what}", file.display())]
+    Damaged { file: PathBuf, what: String },
+    #[error("{}: archive format {found}, this binary knows {FORMAT}", file.display())]
+    Version { file: PathBuf, found: u32 },
+    #[error("{}: {source}", file.display())]
+    Store { file: PathBuf, source: Box<redb::Error> },
+}
+
+/// How far an archive reaches: as of an applied entry, like a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct End {
+    /// One past the index of the last entry; 0 when there is none.
+    pub next_index: u64,
+    pub records: u64,
+    /// The audit chain after that entry.
+    pub chain: Head,
+}
+
+impl End {
+    fn encode(self) -> Bytes {
+        let mut out = BytesMut::with_capacity(48);
+        out.put_u64_le(self.next_index);
+        out.put_u64_le(self.records);
+        out.put_slice(&self.chain);
+        out.freeze()
+    }
+
+    fn decode(mut from: &[u8]) -> Result<Self, codec::BadBytes> {
+        let (next_index, records) = (codec::u64_of(&mut from)?, codec::u64_of(&mut from)?);
+        Ok(Self { next_index, records, chain: codec::array_of(&mut from)? })
+    }
+}
+
+/// One group's archive file.
+pub(crate) struct Archive {
+    file: PathBuf,
+    store: Database,
+    end: Mutex<End>,
+}
+
+impl Archive {
+    /// Opens the archive at `file`, or makes an empty one.
+    pub fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
+        let failed = |source: redb::Error| ArchiveError::Store {
+            file: file.to_owned(),
+            source: Box::new(source),
+        };
+        let backend = backend::Backend::open(fs, file).map_err(|e| failed(redb::Error::Io(e)))?;
+        let store = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend)
+            .map_err(|e| failed(e.into()))?;
+        let archive = Self { file: file.to_owned(), store, end: Mutex::default() };
+        archive.prepare()?;
+        Ok(archive)
+    }
+
+    fn prepare(&self) -> Result<(), ArchiveError> {
+        let end = self.store(|| {
+            let write = self.store.begin_write()?;
+            let (format, end) = {
+                let mut meta = write.open_table(META)?;
+                let format = meta.get("format")?.map(|v| v.value().to_vec());
+                if format.is_none() {
+                    meta.insert("format", &FORMAT.to_le_bytes()[..])?;
+                }
+                write.open_table(ENTRIES)?;
+                write.open_table(RECORDS)?;
+                write.open_table(VERSIONS)?;
+                (format, meta.get("end")?.map(|v| v.value().to_vec()))
+            };
+            write.commit()?;
+            Ok((format, end))
+        })?;
+        if let Some(format) = end.0 {
+            let found = codec::u32_of(&mut &format[..]).map_err(|e| self.damaged("format", e))?;
+            if found != FORMAT {
+                return Err(ArchiveError::Version { file: self.file.clone(), found });
+            }
+        }
+        if let Some(end) = end.1 {
+            *self.end.lock() = End::decode(&end).map_err(|e| self.damaged("end", e))?;
+        }
+        Ok(())
+    }
+
+    pub fn end(&self) -> End {
+        *self.end.lock()
+    }
+
+    /// Appends entries and records up to `end`; durable on return. What is there already is skipped.
+    pub fn append(
+        &self,
+        entries: &[ArchivedEntry],
+        records: &[ArchivedRecord],
+        end: End,
+    ) -> Result<(), ArchiveError> {
+        let mut held = self.end.lock();
+        if end.next_index <= held.next_index && end.records <= held.records {
+            return Ok(());
+        }
+        let new_entries = &entries[entries.partition_point(|e| e.index < held.next_index)..];
+        let new_records = &records[records.partition_point(|r| r.number < held.records)..];
+        if new_records.first().is_some_and(|r| r.number != held.records) {
+            let first = new_records.first().map_or(0, |r| r.number);
+            return Err(self.damaged("records", format!("{} to {first} lost", held.records)));
+        }
+        let chunks = self.grown_chunks(new_entries, new_records)?;
+        self.store(|| {
+            let mut write = self.store.begin_write()?;
+            write.set_durability(Durability::Immediate)?;
+            {
+                let mut table = write.open_table(ENTRIES)?;
+                for (chunk, bytes) in &chunks.entries {
+                    table.insert(chunk, &bytes[..])?;
+                }
+                let mut table = write.open_table(RECORDS)?;
+                for (chunk, bytes) in &chunks.records {
+                    table.insert(chunk, &bytes[..])?;
+                }
+                let mut versions = write.open_table(VERSIONS)?;
+                for record in new_records {
+                    versions.insert((record.table, &record.key[..], record.number), ())?;
+                }
+                write.open_table(META)?.insert("end", &end.encode()[..])?;
+            }
+            write.commit()?;
+            Ok(())
+        })?;
+        *held = end;
+        Ok(())
+    }
+
+    /// Cuts off what lies beyond `end`; durable on return.
+    ///
+    /// # Errors
+    /// `Damaged` when the archive does not reach `end`, or holds another history than it names.
+    pub fn cut(&self, end: End) -> Result<(), ArchiveError> {
+        let mut held = self.end.lock();
+        if *held == end {
+            return Ok(());
+        }
+        if held.next_index < end.next_index || held.records < end.records {
+            let what = format!("reaches {held:?}, the checkpoint names {end:?}");
+            return Err(self.damaged("end", what));
+        }
+        let (last_entries, last_records) =
+            (end.next_index / ENTRIES_PER_CHUNK, end.records / RECORDS_PER_CHUNK);
+        let mut entries = self.entry_chunk(last_entries)?;
+        entries.retain(|entry| entry.index < end.next_index);
+        let mut records = self.record_chunk(last_records)?;
+        records.retain(|record| record.number < end.records);
+        let dropped = self.read_records(end.records, held.records, usize::MAX)?;
+        self.store(|| {
+            let mut write = self.store.begin_write()?;
+            write.set_durability(Durability::Immediate)?;
+            {
+                let mut table = write.open_table(ENTRIES)?;
+                table.retain_in(last_entries.., |_, _| false)?;
+                if !entries.is_empty() {
+                    table.insert(last_entries, &chunk::pack_entries(&entries)[..])?;
+                }
+                let mut table = write.open_table(RECORDS)?;
+                table.retain_in(last_records.., |_, _| false)?;
+                if !records.is_empty() {
+                    table.insert(last_records, &chunk::pack_records(&records)[..])?;
+                }
+                let mut versions = write.open_table(VERSIONS)?;
+                for record in &dropped {
+                    versions.remove((record.table, &record.key[..], record.number))?;
+                }
+                write.open_table(META)?.insert("end", &end.encode()[..])?;
+            }
+            write.commit()?;
+            Ok(())
+        })?;
+        *held = end;
+        drop(held);
+        self.check_head(end)
+    }
+
+    /// The entry before `end`, where there is one, must leave the chain's head that `end` names.
+    fn check_head(&self, end: End) -> Result<(), ArchiveError> {
+        let Some(last) = end.next_index.checked_sub(1) else { return Ok(()) };
+        let entries = self.entry_chunk(last / ENTRIES_PER_CHUNK)?;
+        let head = entries.iter().find(|entry| entry.index == last).map(|entry| entry.heads.1);
+        if head.is_some_and(|head| head != end.chain) {
+            return Err(self.damaged("entries", format!("the chain differs at entry {last}")));
+        }
+        Ok(())
+    }
+
+    /// The newest version of a record that was archived before `records` of them were.
+    pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
+        let number = self.store(|| {
+            let read = self.store.begin_read()?;
+            let versions = read.open_table(VERSIONS)?;
+            let mut found = versions.range((table, key, 0)..=(table, key, u64::MAX))?;
+            Ok(found.next_back().transpose()?.map(|(version, _)| version.value().2))
+        })?;
+        let Some(number) = number else { return Ok(None) };
+        self.record(number).map(|record| Some(record.value))
+    }
+
+    /// Up to `max` records of `table` in order of key, from `from` on, each in its newest version.
+    pub fn scan(
+        &self,
+        table: u8,
+        from: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
+        let found = self.store(|| {
+            let read = self.store.begin_read()?;
+            let versions = read.open_table(VERSIONS)?;
+            let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
+            for version in versions.range((table, from, 0)..)? {
+                let (version, _) = version?;
+                let (in_table, key, number) = version.value();
+                if in_table != table {
+                    break;
+                }
+                let full = found.len() == max;
+                match found.last_mut().filter(|(last, _)| last == key) {
+                    Some(last) => last.1 = number,
+                    None if full => break,
+                    None => found.push((key.to_vec(), number)),
+                }
+            }
+            Ok(found)
+        })?;
+        let values = found.into_iter().map(|(key, number)| {
+            self.record(number).map(|record| (Bytes::from(key), record.value))
+        });
+        values.collect()
+    }
+
+    /// Entries from `from` until before `to`, at least one if there is any, about `max_bytes` in all.
+    pub fn read_entries(
+        &self,
+        from: u64,
+        to: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<ArchivedEntry>, ArchiveError> {
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        for number in from / ENTRIES_PER_CHUNK..to.div_ceil(ENTRIES_PER_CHUNK) {
+            for entry in self.entry_chunk(number)? {
+                if (from..to).contains(&entry.index) {
+                    bytes += entry.payload.len();
+                    out.push(entry);
+                    if bytes >= max_bytes {
+                        return Ok(out);
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Records from number `from` until before `to`, like [`Archive::read_entries`].
+    pub fn read_records(
+        &self,
+        from: u64,
+        to: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<ArchivedRecord>, ArchiveError> {
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        for number in from / RECORDS_PER_CHUNK..to.div_ceil(RECORDS_PER_CHUNK) {
+            for record in self.record_chunk(number)? {
+                if (from..to).contains(&record.number) {
+                    bytes += record.key.len() + record.value.len();
+                    out.push(record);
+                    if bytes >= max_bytes {
+                        return Ok(out);
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn record(&self, number: u64) -> Result<ArchivedRecord, ArchiveError> {
+        let chunk = self.record_chunk(number / RECORDS_PER_CHUNK)?;
+        let found = chunk.into_iter().find(|record| record.number == number);
+        found.ok_or_else(|| self.damaged("records", format!("record {number} is missing")))
+    }
+
+    fn entry_chunk(&self, number: u64) -> Result<Vec<ArchivedEntry>, ArchiveError> {
+        let bytes = self.chunk_bytes(ENTRIES, number)?;
+        bytes.map_or(Ok(Vec::new()), |bytes| {
+            let what = format!("entry chunk {number}");
+            chunk::unpack_entries(bytes).map_err(|e| self.damaged(&what, e))
+        })
+    }
+
+    fn record_chunk(&self, number: u64) -> Result<Vec<ArchivedRecord>, ArchiveError> {
+        let bytes = self.chunk_bytes(RECORDS, number)?;
+        bytes.map_or(Ok(Vec::new()), |bytes| {
+            let what = format!("record chunk {number}");
+            let first = number * RECORDS_PER_CHUNK;
+            chunk::unpack_records(bytes, first).map_err(|e| self.damaged(&what, e))
+        })
+    }
+
+    fn chunk_bytes(
+        &self,
+        table: TableDefinition<'_, u64, &'static [u8]>,
+        number: u64,
+    ) -> Result<Option<Bytes>, ArchiveError> {
+        self.store(|| {
+            let read = self.store.begin_read()?;
+            let found = read.open_table(table)?.get(number)?;
+            Ok(found.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+        })
+    }
+
+    /// The chunks that change when these are appended, each whole.
+    fn grown_chunks(
+        &self,
+        entries: &[ArchivedEntry],
+        records: &[ArchivedRecord],
+    ) -> Result<Chunks, ArchiveError> {
+        let mut chunks = Chunks::default();
+        for part in entries.chunk_by(|a, b| entry_chunk_of(a) == entry_chunk_of(b)) {
+            let number = entry_chunk_of(&part[0]);
+            let mut whole = self.entry_chunk(number)?;
+            whole.retain(|entry| entry.index < part[0].index);
+            whole.extend_from_slice(part);
+            chunks.entries.push((number, chunk::pack_entries(&whole)));
+        }
+        for part in records.chunk_by(|a, b| record_chunk_of(a) == record_chunk_of(b)) {
+            let number = record_chunk_of(&part[0]);
+            let mut whole = self.record_chunk(number)?;
+            whole.retain(|record| record.number < part[0].number);
+            whole.extend_from_slice(part);
+            chunks.records.push((number, chunk::pack_records(&whole)));
+        }
+        Ok(chunks)
+    }
+
+    fn store<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, ArchiveError> {
+        work().map_err(|source| ArchiveError::Store {
+            file: self.file.clone(),
+            source: Box::new(source),
+        })
+    }
+
+    fn damaged(&self, part: &str, what: impl std::fmt::Display) -> ArchiveError {
+        ArchiveError::Damaged { file: self.file.clone(), what: format!("{part}: {what}") }
+    }
+}
+
+#[derive(Default)]
+struct Chunks {
+    entries: Vec<(u64, Bytes)>,
+    records: Vec<(u64, Bytes)>,
+}
+
+fn entry_chunk_of(entry: &ArchivedEntry) -> u64 {
+    entry.index / ENTRIES_PER_CHUNK
+}
+
+fn record_chunk_of(record: &ArchivedRecord) -> u64 {
+    record.number / RECORDS_PER_CHUNK
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! The checkpoints of one group: written aside, synced, renamed, the folder synced; the last two kept.
+//!
+//! Order of durability: the archive reaches position p, then the checkpoint names p, then the log is
+//! purged below the *older* kept checkpoint. So a damaged newest checkpoint loses nothing: the older one
+//! and the log behind it still meet.
+
+mod file;
+
+pub use file::FileError;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hansa_types::id::GroupId;
+use hansa_wal::fs::{File, Fs};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::archive::{Archive, ArchiveError, End};
+use crate::machine::ThawError;
+use crate::raft::SnapshotMeta;
+use crate::replica::{FrozenReplica, Position, Replica};
+
+const KEPT: usize = 2;
+const COPY_BYTES: usize = 1 << 20;
+
+/// Why a checkpoint could not be written, loaded or installed.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("{}: {source}", file.display())]
+    Thaw { file: PathBuf, source: ThawError },
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error("{}: {source}", file.display())]
+    Io { file: PathBuf, source: io::Error },
+    /// This node's memory or code is broken: its running digest is not that of its records.
+    #[error("the state's digest {running} is not that of its records, {full}")]
+    Digest { running: String, full: String },
+    #[error("the log begins after {purged}, the newest good checkpoint ends at {checkpoint:?}")]
+    Gap { purged: u64, checkpoint: Option<u64> },
+}
+
+impl CheckpointError {
+    /// Damage concerns this group only; anything else is this node's disk or memory.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::File(FileError::Damaged { .. } | FileError::Version { .. }) => true,
+            Self::Thaw { source, .. } => !matches!(source, ThawError::Io(_)),
+            Self::Archive(ArchiveError::Damaged { .. } | ArchiveError::Version { .. }) => true,
+            Self::Gap { .. } => true,
+            Self::File(FileError::Io { .. })
+            | Self::Archive(ArchiveError::Store { .. })
+            | Self::Io { .. }
+            | Self::Digest { .. } => false,
+        }
+    }
+}
+
+/// A checkpoint on disk, open for reading: it stays readable when its file is removed.
+#[derive(Clone)]
+pub(crate) struct Checkpoint {
+    pub position: Position,
+    pub bytes: u64,
+    pub file: Arc<dyn File>,
+    path: PathBuf,
+}
+
+impl Checkpoint {
+    pub fn meta(&self) -> SnapshotMeta {
+        let last_membership = self.position.membership.clone();
+        SnapshotMeta { last_log_id: self.position.applied, last_membership }
+    }
+
+    pub fn index(&self) -> Option<u64> {
+        self.position.applied.map(|id| id.index())
+    }
+}
+
+/// The state that `end` of an archive belongs to.
+pub(crate) fn end_of(position: &Position) -> End {
+    let next_index = position.applied.map_or(0, |id| id.index() + 1);
+    End { next_index, records: position.records, chain: position.chain }
+}
+
+/// Writes, keeps and loads the checkpoints of one group.
+pub(crate) struct Checkpoints {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    group: GroupId,
+    replica: Arc<dyn Replica>,
+    archive: Arc<Archive>,
+    /// Oldest first.
+    kept: Mutex<Vec<Checkpoint>>,
+}
+
+impl Checkpoints {
+    /// Loads the newest good checkpoint in `dir` into `replica` and cuts the archive back to it.
+    ///
+    /// # Errors
+    /// Damage when there are checkpoints and none is good, or the archive does not reach the loaded one.
+    pub fn load(
+        fs: Arc<dyn Fs>,
+        dir: PathBuf,
+        group: GroupId,
+        replica: Arc<dyn Replica>,
+        archive: Arc<Archive>,
+    ) -> Result<Self, CheckpointError> {
+        let at = |source| CheckpointError::Io { file: dir.clone(), source };
+        fs.create_dir_all(&dir).map_err(at)?;
+        let mut names = fs.list(&dir).map_err(at)?;
+        for left in names.iter().filter(|name| name.ends_with(".tmp")) {
+            fs.remove(&dir.join(left)).map_err(at)?;
+        }
+        names.retain(|name| name.ends_with(".ckpt"));
+        let this = Self { fs, dir, group, replica, archive, kept: Mutex::default() };
+        let mut damage = None;
+        for name in names.iter().rev() {
+            let path = this.dir.join(name);
+            if this.kept.lock().is_empty() {
+                match this.load_one(&path) {
+                    Ok(good) => this.kept.lock().push(good),
+                    Err(error) => {
+                        tracing::error!(%group, %error, "checkpoint unusable, trying an older one");
+                        damage.get_or_insert(error);
+                    }
+                }
+            } else if let Ok(older) = this.open(&path) {
+                // It still guards the log behind it; its content is checked when it is needed.
+                this.kept.lock().insert(0, older);
+            }
+        }
+        if let (true, Some(damage)) = (this.kept.lock().is_empty(), damage) {
+            return Err(damage);
+        }
+        this.archive.cut(end_of(&this.replica.position()))?;
+        Ok(this)
+    }
+
+    fn load_one(&self, path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let checkpoint = self.open(path)?;
+        self.thaw(&checkpoint)?;
+        Ok(checkpoint)
+    }
+
+    fn open(&self, path: &Path) -> Result<Checkpoint, CheckpointError> {
+        let at = |source| CheckpointError::Io { file: path.to_owned(), source };
+        let file = self.fs.open(path).map_err(at)?;
+        let (position, _) = file::open(file.clone(), path, self.group)?;
+        Ok(Checkpoint { position, bytes: file.len().map_err(at)?, file, path: path.to_owned() })
+    }
+
+    /// Reads a checkpoint's state into the replica, every block and the digest checked.
+    fn thaw(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let path = &checkpoint.path;
+        let (position, mut state) = file::open(checkpoint.file.clone(), path, self.group)?;
+        let thawed = self.replica.thaw(&position, &mut state);
+        thawed.map_err(|source| thaw_error(path, source))?;
+        state.finish().map_err(|e| thaw_error(path, ThawError::Io(e)))
+    }
+
+    /// The newest checkpoint.
+    pub fn newest(&self) -> Option<Checkpoint> {
+        self.kept.lock().last().cloned()
+    }
+
+    /// The index up to which the log may be purged: that of the older kept checkpoint.
+    pub fn purgeable(&self) -> Option<u64> {
+        let kept = self.kept.lock();
+        if kept.len() < KEPT { None } else { kept.first().and_then(Checkpoint::index) }
+    }
+
+    /// Archives what was applied up to entry `index`; durable on return.
+    pub fn archive_upto(&self, index: u64) -> Result<(), ArchiveError> {
+        let pending = self.replica.pending();
+        let (entries, records) = pending.upto(index);
+        let Some(last) = entries.last() else { return Ok(()) };
+        let end =
+            End { next_index: last.index + 1, records: last.records, chain: last.heads.1 };
+        self.archive.append(&entries, &records, end)?;
+        pending.archived(last.index);
+        Ok(())
+    }
+
+    /// Writes a checkpoint of a frozen view; durable on return. Runs on the writer's thread.
+    pub fn write(&self, frozen: FrozenReplica) -> Result<Checkpoint, CheckpointError> {
+        let FrozenReplica { position, state } = frozen;
+        if let Some(newest) = self.newest().filter(|newest| newest.position == position) {
+            return Ok(newest);
+        }
+        if let Some(full) = state.digest_full().filter(|full| *full != position.digest) {
+            let (running, full) = (position.digest.to_string(), full.to_string());
+            return Err(CheckpointError::Digest { running, full });
+        }
+        let end = end_of(&position);
+        if let Some(index) = end.next_index.checked_sub(1) {
+            let (entries, records) = self.replica.pending().upto(index);
+            self.archive.append(&entries, &records, end)?;
+            self.replica.pending().archived(index);
+        }
+        let aside = self.dir.join("writing.tmp");
+        let at = |source| CheckpointError::Io { file: aside.clone(), source };
+        let file = self.fs.create(&aside).map_err(at)?;
+        let bytes =
+            file::write(&file, self.group, &position, |to| state.write(to)).map_err(at)?;
+        self.publish(&aside, position, file, bytes)
+    }
+
+    /// Gives a synced file its name, and lets go of what is older than the last two.
+    fn publish(
+        &self,
+        aside: &Path,
+        position: Position,
+        file: Arc<dyn File>,
+        bytes: u64,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let next = position.applied.map_or(0, |id| id.index() + 1);
+        let path = self.dir.join(format!("{next:020}.ckpt"));
+        let at = |source| CheckpointError::Io { file: path.clone(), source };
+        self.fs.rename(aside, &path).map_err(at)?;
+        self.fs.sync_dir(&self.dir).map_err(at)?;
+        let checkpoint = Checkpoint { position, bytes, file, path: path.clone() };
+        let mut kept = self.kept.lock();
+        kept.retain(|older| older.path != path);
+        kept.push(checkpoint.clone());
+        while kept.len() > KEPT {
+            let old = kept.remove(0);
+            self.fs.remove(&old.path).map_err(at)?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// Where a snapshot from a peer is received.
+    pub fn incoming(&self) -> Result<Incoming, CheckpointError> {
+        let path = self.dir.join("incoming.tmp");
+        let at = |source| CheckpointError::Io { file: path.clone(), source };
+        let file = self.fs.create(&path).map_err(at)?;
+        Ok(Incoming { path, file })
+    }
+
+    /// Opens a received file after syncing it.
+    pub fn received(&self, incoming: Incoming) -> Result<Checkpoint, CheckpointError> {
+        let at = |source| CheckpointError::Io { file: incoming.path.clone(), source };
+        incoming.file.sync_data().map_err(at)?;
+        self.open(&incoming.path)
+    }
+
+    /// Puts a received snapshot in place of the state, its archive range being there already.
+    ///
+    /// The file gets its name before the state changes, so a crash in between restarts from it.
+    pub fn install(&self, snapshot: &Checkpoint) -> Result<(), CheckpointError> {
+        let end = end_of(&snapshot.position);
+        let held = self.archive.end();
+        if self.replica.pending().keeps_entries() && held.next_index < end.next_index {
+            return Err(CheckpointError::Gap {
+                purged: end.next_index,
+                checkpoint: held.next_index.checked_sub(1),
+            });
+        }
+        let aside = self.take_over(snapshot)?;
+        self.thaw(&aside)?;
+        let older: Vec<_> = std::mem::take(&mut *self.kept.lock());
+        let Checkpoint { position, bytes, file, path } = aside;
+        let installed = self.publish(&path, position, file, bytes)?;
+        // The log that joined them to the present is about to be purged.
+        for old in older.iter().filter(|old| old.path != installed.path) {
+            let at = |source| CheckpointError::Io { file: old.path.clone(), source };
+            self.fs.remove(&old.path).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    /// The snapshot as a file of ours: received ones are, others are copied.
+    fn take_over(&self, snapshot: &Checkpoint) -> Result<Checkpoint, CheckpointError> {
+        if snapshot.path.parent() == Some(self.dir.as_path()) {
+            return Ok(snapshot.clone());
+        }
+        let incoming = self.incoming()?;
+        let at = |source| CheckpointError::Io { file: incoming.path.clone(), source };
+        let (mut buffer, mut offset) = (vec![0; COPY_BYTES], 0);
+        loop {
+            let read = snapshot.file.read_at(&mut buffer, offset).map_err(at)?;
+            if read == 0 {
+                break;
+            }
+            incoming.file.write_at(&buffer[..read], offset).map_err(at)?;
+            offset += read as u64;
+        }
+        self.received(incoming)
+    }
+
+    /// Checks that the log and the loaded checkpoint meet.
+    pub fn check_joins(&self, purged: Option<u64>) -> Result<(), CheckpointError> {
+        let applied = self.replica.position().applied.map(|id| id.index());
+        match purged {
+            Some(purged) if applied.is_none_or(|applied| applied < purged) => {
+                Err(CheckpointError::Gap { purged, checkpoint: applied })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A snapshot that is being received.
+pub(crate) struct Incoming {
+    path: PathBuf,
+    pub file: Arc<dyn File>,
+}
+
+/// A thaw's error, with damage that the reader found told apart from a broken disk.
+fn thaw_error(path: &Path, source: ThawError) -> CheckpointError {
+    let source = match source {
+        ThawError::Io(e) if e.get_ref().is_some_and(|e| e.is::<FileError>()) => {
+            ThawError::Damaged(e.to_string())
+        }
+        ThawError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+            ThawError::Damaged("the state ends early".to_owned())
+        }
+        other => other,
+    };
+    CheckpointError::Thaw { file: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests;

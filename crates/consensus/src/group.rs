@@ -1,0 +1,149 @@
+//! The handle on one group: submit, read, peek.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hansa_types::id::{GroupId, NodeId};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::archive::ArchiveError;
+use crate::machine::Machine;
+use crate::outcome::{GroupStatus, Leadership, ReadError, SubmitError};
+use crate::queue::{Commands, Door, Item, Queue, Reply};
+use crate::reads::Reads;
+use crate::replica::{Cell, Replica as _};
+use crate::running::Running;
+
+/// One group on this node. Clones share everything.
+pub struct Group<M: Machine> {
+    pub(crate) cell: Arc<Cell<M>>,
+    pub(crate) queue: Arc<Queue<M::Outcome>>,
+    pub(crate) reads: Reads,
+    pub(crate) running: Arc<Running>,
+}
+
+impl<M: Machine> Clone for Group<M> {
+    fn clone(&self) -> Self {
+        Self {
+            cell: self.cell.clone(),
+            queue: self.queue.clone(),
+            reads: self.reads.clone(),
+            running: self.running.clone(),
+        }
+    }
+}
+
+impl<M: Machine> Group<M> {
+    pub fn id(&self) -> GroupId {
+        self.running.id
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.running.node
+    }
+
+    /// Commits `command` and answers its outcome; leader only.
+    ///
+    /// Concurrent submits share an entry, a timestamp and a sync.
+    pub async fn submit(
+        &self,
+        command: Bytes,
+        deadline: Instant,
+    ) -> Result<M::Outcome, SubmitError> {
+        let (tx, rx) = oneshot::channel();
+        self.queue.push(Item { commands: Commands::One(command), reply: Reply::One(tx) })?;
+        answer(rx, deadline).await
+    }
+
+    /// Commits `commands` in order, in one entry, and answers their outcomes in that order.
+    pub async fn submit_many(
+        &self,
+        commands: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<Vec<M::Outcome>, SubmitError> {
+        let (tx, rx) = oneshot::channel();
+        self.queue.push(Item { commands: Commands::Many(commands), reply: Reply::Many(tx) })?;
+        answer(rx, deadline).await
+    }
+
+    /// Looks at the state as a linearizable read; leader only.
+    ///
+    /// Joins a ReadIndex round that starts after this call did, so it sees every command acknowledged
+    /// before. Never a log write, never a lease. `look` holds up apply: keep it short.
+    pub async fn read<R>(
+        &self,
+        deadline: Instant,
+        look: impl FnOnce(&M) -> R,
+    ) -> Result<R, ReadError> {
+        let index = self.reads.index(deadline).await?;
+        let mut applied = self.cell.applied();
+        let reached = timeout_at(deadline, applied.wait_for(|at| *at >= index)).await;
+        match reached {
+            Err(_) => Err(ReadError::Deadline),
+            Ok(Err(_)) => Err(ReadError::Stopped),
+            Ok(Ok(_)) if self.running.stopped().is_some() => Err(ReadError::Stopped),
+            Ok(Ok(_)) => Ok(self.cell.peek(look)),
+        }
+    }
+
+    /// Looks at this replica's applied state: never for an answer that must be linearizable.
+    pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        self.cell.peek(look)
+    }
+
+    /// Index of the last applied entry, as it grows.
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.cell.applied()
+    }
+
+    /// Who leads, as it changes. `mine` turns true once this node has applied its first entry in office.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.running.leadership.subscribe()
+    }
+
+    pub fn status(&self) -> GroupStatus {
+        self.running.status()
+    }
+
+    /// The newest version of an archived record, durable or still in memory.
+    pub fn archive_get(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
+        self.running.archived_record(table, key)
+    }
+
+    /// Up to `max` archived records of `table` in order of key, from `from` on.
+    pub fn archive_scan(
+        &self,
+        table: u8,
+        from: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
+        self.running.archived_records(table, from, max)
+    }
+
+    /// Writes a checkpoint now rather than when it is due.
+    pub async fn checkpoint(&self) {
+        self.running.checkpoint_now().await;
+    }
+
+    /// Hands leadership to `to`. Returns at once; watch [`Group::leadership`] for what comes of it.
+    pub async fn transfer_leadership(&self, to: NodeId) {
+        self.running.transfer_leadership(to).await;
+    }
+
+    pub(crate) fn close(&self) {
+        self.queue.set_door(Door::Stopped);
+    }
+}
+
+/// Waits for an answer within the deadline; what was queued may have been proposed by then.
+async fn answer<T>(
+    rx: oneshot::Receiver<Result<T, SubmitError>>,
+    deadline: Instant,
+) -> Result<T, SubmitError> {
+    match timeout_at(deadline, rx).await {
+        Ok(Ok(answer)) => answer,
+        // The proposer dropped the reply: it stopped after proposing.
+        Ok(Err(_)) | Err(_) => Err(SubmitError::Unknown),
+    }
+}

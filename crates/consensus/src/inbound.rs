@@ -1,0 +1,244 @@
+//! What other nodes ask of this one's groups. The transport has checked who asks; here, what for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use hansa_api::pb::raft::{
+    PeerError, PeerErrorKind, PeerMessageKind, PeerRequest, PeerResponse, SnapshotChunk,
+    SnapshotHeader, peer_response,
+};
+use hansa_types::id::{GroupId, NodeId};
+use openraft::alias::SnapshotOf;
+use openraft::errors::RaftError;
+use openraft::storage::Snapshot;
+use parking_lot::RwLock;
+
+use crate::archive::{End, unpack_entries, unpack_records};
+use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::identity::Identity;
+use crate::outgoing;
+use crate::raft::codec::{self, BadBytes};
+use crate::raft::{Types, wire};
+use crate::running::Running;
+
+/// A refusal of a request.
+type Refusal = (PeerErrorKind, String);
+
+/// The groups that this node hosts, for its peers.
+pub(crate) struct Inbound {
+    pub identity: Arc<Identity>,
+    groups: RwLock<BTreeMap<GroupId, Arc<Running>>>,
+}
+
+impl Inbound {
+    pub fn new(identity: Arc<Identity>) -> Self {
+        Self { identity, groups: RwLock::default() }
+    }
+
+    pub fn add(&self, running: Arc<Running>) {
+        self.groups.write().insert(running.id, running);
+    }
+
+    pub fn groups(&self) -> Vec<Arc<Running>> {
+        self.groups.read().values().cloned().collect()
+    }
+
+    pub fn group(&self, id: GroupId) -> Option<Arc<Running>> {
+        self.groups.read().get(&id).cloned()
+    }
+
+    fn serving(&self, number: u32) -> Result<Arc<Running>, Refusal> {
+        let id = GroupId::from_number(number);
+        let found = id.and_then(|id| self.groups.read().get(&id).cloned());
+        let unknown = || (PeerErrorKind::UnknownGroup, format!("group {number}"));
+        let running = found.ok_or_else(unknown)?;
+        match running.stopped() {
+            Some(why) => Err((PeerErrorKind::Stopped, why)),
+            None => Ok(running),
+        }
+    }
+
+    /// Refuses frames that are meant for another node: an address may have been given away.
+    pub fn check_target(&self, to: u64) -> Result<(), Refusal> {
+        let node = self.identity.node;
+        if to == node.0 {
+            return Ok(());
+        }
+        Err((PeerErrorKind::WrongNode, format!("this is node {node}, not {to}")))
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: PeerRequest) -> PeerResponse {
+        let (id, group) = (request.id, request.group);
+        let result = match self.answer(request).await {
+            Ok(body) => peer_response::Result::Body(body),
+            Err((kind, detail)) => {
+                peer_response::Result::Error(PeerError { kind: kind.into(), detail })
+            }
+        };
+        PeerResponse { id, group, result: Some(result) }
+    }
+
+    async fn answer(&self, request: PeerRequest) -> Result<Bytes, Refusal> {
+        let running = self.serving(request.group)?;
+        let raft = &running.raft;
+        match request.kind() {
+            PeerMessageKind::AppendEntries => {
+                let append = wire::append_of(request.body, request.entries).map_err(malformed)?;
+                let answer = raft.append_entries(append).await.map_err(stopped)?;
+                Ok(wire::appended(&answer))
+            }
+            PeerMessageKind::Vote => {
+                let vote = wire::vote_request_of(request.body).map_err(malformed)?;
+                Ok(wire::voted(&raft.vote(vote).await.map_err(stopped)?))
+            }
+            PeerMessageKind::PreVote => {
+                let vote = wire::vote_request_of(request.body).map_err(malformed)?;
+                Ok(wire::voted(&raft.pre_vote(vote).await.map_err(stopped)?))
+            }
+            PeerMessageKind::TransferLeader => {
+                let transfer = wire::transfer_of(request.body).map_err(malformed)?;
+                let answer = raft.handle_transfer_leader(transfer).await;
+                let answer = answer.map_err(|e| (PeerErrorKind::Stopped, e.to_string()))?;
+                Ok(wire::transferred(&answer))
+            }
+            PeerMessageKind::Digest => {
+                let digest = wire::digest_of(request.body).map_err(malformed)?;
+                Ok(wire::digest_answer(&compare(&running, &digest).await))
+            }
+            PeerMessageKind::Unspecified => {
+                Err((PeerErrorKind::Malformed, "unknown kind of message".to_owned()))
+            }
+        }
+    }
+
+    /// Receives a snapshot and installs it.
+    pub async fn install(
+        &self,
+        header: SnapshotHeader,
+        mut chunks: impl Stream<Item = SnapshotChunk> + Unpin + Send,
+    ) -> Result<Bytes, Refusal> {
+        self.check_target(header.to_node)?;
+        let running = self.serving(header.group)?;
+        let busy = || (PeerErrorKind::Overloaded, "another snapshot arrives".to_owned());
+        let _one_at_a_time = running.receiving.try_lock().map_err(|_| busy())?;
+        let vote = codec::vote_of(&mut header.body.clone()).map_err(malformed)?;
+        let mut receiver = Receiver::new(&running, header.total_bytes)?;
+        while let Some(chunk) = chunks.next().await {
+            receiver.take(chunk).await?;
+        }
+        let from = NodeId(header.from_node);
+        tracing::info!(group = %running.id, %from, bytes = header.total_bytes, "snapshot arrived");
+        let snapshot = receiver.finish().await?;
+        let snapshot: SnapshotOf<Types, Checkpoint> =
+            Snapshot { meta: snapshot.meta(), snapshot };
+        let answer = running.raft.install_full_snapshot(vote, snapshot).await;
+        let answer = answer.map_err(|e| (PeerErrorKind::Stopped, e.to_string()))?;
+        Ok(wire::installed(&answer))
+    }
+}
+
+/// Compares a peer's digest with ours at the same index. One that is told that it alone differs, and
+/// still does, stops serving.
+async fn compare(running: &Running, theirs: &wire::Digest) -> wire::DigestAnswer {
+    let ours = running.replica.digests().at(theirs.index);
+    let equal = ours.map(|ours| ours == theirs.state);
+    if theirs.alone && equal == Some(false) {
+        let what = format!("state differs from the other replicas at entry {}", theirs.index);
+        running.trouble.note(what, true);
+        running.give_up().await;
+    }
+    let end = running.archive.end();
+    wire::DigestAnswer {
+        equal,
+        archived_index: end.next_index,
+        archived_records: end.records,
+        wall_ms: running.env.clock.wall().ms(),
+    }
+}
+
+fn malformed(error: BadBytes) -> Refusal {
+    (PeerErrorKind::Malformed, error.to_string())
+}
+
+fn stopped(error: RaftError<Types>) -> Refusal {
+    (PeerErrorKind::Stopped, error.to_string())
+}
+
+fn disk(error: impl std::fmt::Display) -> Refusal {
+    (PeerErrorKind::Stopped, error.to_string())
+}
+
+/// Puts a snapshot together from its chunks.
+struct Receiver<'a> {
+    running: &'a Running,
+    incoming: crate::checkpoints::Incoming,
+    received: u64,
+    total: u64,
+}
+
+impl<'a> Receiver<'a> {
+    fn new(running: &'a Running, total: u64) -> Result<Self, Refusal> {
+        let incoming = running.checkpoints.incoming().map_err(disk)?;
+        Ok(Self { running, incoming, received: 0, total })
+    }
+
+    async fn take(&mut self, chunk: SnapshotChunk) -> Result<(), Refusal> {
+        let bad = |what: &str| (PeerErrorKind::Malformed, format!("chunk: {what}"));
+        if crc32c::crc32c(&chunk.data) != chunk.checksum {
+            return Err(bad("checksum"));
+        }
+        let mut data = chunk.data;
+        let kind = codec::u8_of(&mut data).map_err(malformed)?;
+        match kind {
+            outgoing::RECORDS => {
+                let records = unpack_records(data, chunk.offset).map_err(malformed)?;
+                let end = records.last().map_or(0, |last| last.number + 1);
+                self.append(move |archive, held| {
+                    archive.append(&[], &records, End { records: end, ..held })
+                })
+                .await
+            }
+            outgoing::ENTRIES => {
+                let entries = unpack_entries(data).map_err(malformed)?;
+                let Some(last) = entries.last() else { return Ok(()) };
+                let (next_index, chain) = (last.index + 1, last.heads.1);
+                self.append(move |archive, held| {
+                    archive.append(&entries, &[], End { next_index, chain, ..held })
+                })
+                .await
+            }
+            outgoing::STATE if chunk.offset == self.received => {
+                self.incoming.file.write_at(&data, chunk.offset).map_err(disk)?;
+                self.received += data.len() as u64;
+                Ok(())
+            }
+            _ => Err(bad("out of order")),
+        }
+    }
+
+    /// Appends to the archive at once: it is committed history, and a broken transfer resumes behind it.
+    async fn append(
+        &self,
+        work: impl FnOnce(&crate::archive::Archive, End) -> Result<(), crate::archive::ArchiveError>
+        + Send
+        + 'static,
+    ) -> Result<(), Refusal> {
+        let archive = self.running.archive.clone();
+        let done = self.running.writer.run(move || work(&archive, archive.end())).await;
+        done.map_err(disk)?.map_err(disk)
+    }
+
+    async fn finish(self) -> Result<Checkpoint, Refusal> {
+        if self.received != self.total {
+            let what = format!("{} of {} bytes arrived", self.received, self.total);
+            return Err((PeerErrorKind::Malformed, what));
+        }
+        let checkpoints: Arc<Checkpoints> = self.running.checkpoints.clone();
+        let incoming = self.incoming;
+        let opened = self.running.writer.run(move || checkpoints.received(incoming)).await;
+        opened.map_err(disk)?.map_err(disk)
+    }
+}

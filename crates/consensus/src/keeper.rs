@@ -1,0 +1,202 @@
+//! Keeps a group's house: archives in the background, checkpoints when due, purges, compares digests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::pb::raft::PeerMessageKind;
+use hansa_types::id::NodeId;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::archive::ENTRIES_PER_CHUNK;
+use crate::link::Ask;
+use crate::raft::wire;
+use crate::running::Running;
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const COMPARE_EVERY: Duration = Duration::from_secs(1);
+/// Entries that wait before the archive takes them without a checkpoint: whole chunks only.
+const ARCHIVE_ENTRIES: u64 = 16 * ENTRIES_PER_CHUNK;
+/// With the log above its size limit, a group checkpoints this often at most.
+const PINNED_EVERY: Duration = Duration::from_secs(5);
+/// A wall clock that differs by more from a quorum's does not lead.
+///
+/// # Source
+/// domain.md §1.
+const WALL_SKEW_MAX: Duration = Duration::from_secs(10);
+
+/// Runs until the group stops.
+pub(crate) struct Keeper {
+    pub running: Arc<Running>,
+    checkpointed: Mark,
+    /// An index that the followers have very likely applied by the next comparison.
+    compare_at: Option<u64>,
+}
+
+/// Where and when the last checkpoint was taken.
+struct Mark {
+    index: u64,
+    bytes: u64,
+    at: Instant,
+}
+
+impl Keeper {
+    pub fn new(running: Arc<Running>) -> Self {
+        let index = running.checkpoints.newest().and_then(|newest| newest.index()).unwrap_or(0);
+        let checkpointed = Mark { index, bytes: 0, at: Instant::now() };
+        Self { running, checkpointed, compare_at: None }
+    }
+
+    pub async fn run(mut self) {
+        let running = self.running.clone();
+        let mut look = interval(LOOK_EVERY);
+        let mut compare = interval(COMPARE_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = running.stop.cancelled() => return,
+                () = running.checkpoint_wanted.notified() => self.checkpoint().await,
+                () = running.replica.pending().pressed.notified() => self.archive(1).await,
+                _ = look.tick() => self.look().await,
+                _ = compare.tick() => self.compare().await,
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        self.purge().await;
+        if self.checkpoint_due() {
+            self.checkpoint().await;
+        }
+        self.archive(ARCHIVE_ENTRIES).await;
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        let (index, bytes) = self.running.replica.applied_sum();
+        let timing = &self.running.timing;
+        let entries = index.saturating_sub(self.checkpointed.index);
+        let bytes = bytes - self.checkpointed.bytes;
+        let age = self.checkpointed.at.elapsed();
+        let pinned = age >= PINNED_EVERY && self.running.wal.stats().pinned;
+        entries > 0
+            && (entries >= timing.checkpoint_entries
+                || bytes >= timing.checkpoint_bytes
+                || age >= timing.checkpoint_every
+                || pinned)
+    }
+
+    async fn checkpoint(&mut self) {
+        let (index, bytes) = self.running.replica.applied_sum();
+        self.checkpointed = Mark { index, bytes, at: Instant::now() };
+        // One that is being written already covers what this one wanted, or the next look asks again.
+        if let Err(error) = self.running.raft.trigger().snapshot().await {
+            tracing::debug!(group = %self.running.id, %error, "no checkpoint: the group stops");
+        }
+    }
+
+    /// Purges the log below the older kept checkpoint.
+    async fn purge(&self) {
+        let Some(upto) = self.running.checkpoints.purgeable() else { return };
+        let purged = self.running.raft.data_metrics().borrow_watched().purged;
+        if purged.is_none_or(|purged| purged.index() < upto) {
+            let _stopping = self.running.raft.trigger().purge_log(upto).await;
+        }
+    }
+
+    /// Archives whole chunks when at least `entries_min` wait, so that memory stays small between
+    /// checkpoints.
+    async fn archive(&self, entries_min: u64) {
+        let Some((first, last)) = self.running.replica.pending().span() else { return };
+        // The last index of the last whole chunk.
+        let Some(upto) = ((last + 1) / ENTRIES_PER_CHUNK * ENTRIES_PER_CHUNK).checked_sub(1) else {
+            return;
+        };
+        let upto = if entries_min > 1 { upto } else { last };
+        if upto < first || upto - first + 1 < entries_min {
+            return;
+        }
+        let checkpoints = self.running.checkpoints.clone();
+        match self.running.writer.run(move || checkpoints.archive_upto(upto)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error = crate::checkpoints::CheckpointError::from(error);
+                self.running.trouble.note(error.to_string(), error.is_damage());
+                self.running.give_up().await;
+            }
+            Err(_) => self.running.give_up().await,
+        }
+    }
+
+    /// As leader: compares the state's digest with each voter at one index.
+    async fn compare(&mut self) {
+        let running = &self.running;
+        let at = std::mem::replace(&mut self.compare_at, running.replica.digests().last_index());
+        if !running.leadership.borrow().mine {
+            return;
+        }
+        let Some((index, state)) =
+            at.and_then(|at| running.replica.digests().at(at).map(|state| (at, state)))
+        else {
+            return;
+        };
+        let chain = running.replica.position().chain;
+        let wall_ms = running.env.clock.wall().ms();
+        let ours = wire::Digest { index, state, chain, wall_ms, alone: false };
+        let voters = running.status().voters;
+        let others: Vec<NodeId> = voters.into_iter().filter(|v| *v != running.node).collect();
+        let asked = others.iter().map(|voter| self.ask(*voter, ours));
+        let answers: Vec<_> = futures::future::join_all(asked).await;
+        let replicas = others.len() + 1;
+        let differ: Vec<NodeId> = differing(&others, &answers);
+        if differ.len() > replicas / 2 {
+            let what = format!("state differs from {} replicas at entry {index}", differ.len());
+            running.trouble.note(what, true);
+            running.give_up().await;
+            return;
+        }
+        for node in &differ {
+            tracing::error!(group = %running.id, %node, index, "replica differs from its leader");
+            // Of two replicas nobody can tell which one is wrong.
+            if replicas > 2 {
+                self.ask(*node, wire::Digest { alone: true, ..ours }).await;
+            }
+        }
+        self.mind_wall_clock(&answers, replicas).await;
+    }
+
+    async fn ask(&self, to: NodeId, digest: wire::Digest) -> Option<wire::DigestAnswer> {
+        let running = &self.running;
+        let ask = Ask {
+            group: running.id,
+            kind: PeerMessageKind::Digest,
+            body: wire::digest(&digest),
+            entries: Vec::new(),
+            within: COMPARE_EVERY,
+        };
+        let answer = running.link.call(to, ask).await.ok()?;
+        wire::digest_answer_of(answer).ok()
+    }
+
+    /// Hands leadership over when a quorum's wall clocks say that ours is wrong.
+    async fn mind_wall_clock(&self, answers: &[Option<wire::DigestAnswer>], replicas: usize) {
+        let ours = self.running.env.clock.wall().ms();
+        let skewed = |peer: &wire::DigestAnswer| {
+            Duration::from_millis(peer.wall_ms.abs_diff(ours)) > WALL_SKEW_MAX
+        };
+        let skewed = answers.iter().flatten().filter(|peer| skewed(peer)).count();
+        if skewed > replicas / 2 {
+            tracing::error!(group = %self.running.id, "our wall clock differs from a quorum's");
+            if let Some(to) = self.running.successor() {
+                self.running.transfer_leadership(to).await;
+            }
+        }
+    }
+}
+
+fn differing(others: &[NodeId], answers: &[Option<wire::DigestAnswer>]) -> Vec<NodeId> {
+    let pairs = others.iter().zip(answers);
+    let differ = pairs.filter(|(_, a)| a.is_some_and(|a| a.equal == Some(false)));
+    differ.map(|(node, _)| *node).collect()
+}

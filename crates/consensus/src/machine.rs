@@ -1,0 +1,112 @@
+//! What a Raft group replicates: a deterministic machine behind one trait.
+
+use std::io;
+
+use hansa_types::hash::StateHash;
+use hansa_types::time::LogTime;
+use thiserror::Error;
+
+/// A replicated state machine: pure, deterministic, never failing on input.
+///
+/// # Invariant
+/// Two replicas that were given the same calls of `advance` and `apply` have the same `digest`,
+/// answered the same outcomes and emitted the same records.
+pub trait Machine: Send + Sync + Sized + 'static {
+    /// What a command came to; a refusal is an outcome, never an error.
+    type Outcome: Send + 'static;
+    /// An immutable view of the state, cheap to take.
+    type Frozen: Frozen;
+
+    /// Moves the group's time to `at`: expires what is due. Called once per entry, before its commands.
+    fn advance(&mut self, at: LogTime, out: &mut Records);
+
+    /// Applies one command.
+    ///
+    /// # Outcomes
+    /// A command that does not decode has an outcome too: an `Err` or a panic here would stop every
+    /// replica at the same entry for ever.
+    fn apply(&mut self, at: LogTime, command: &[u8], out: &mut Records) -> Self::Outcome;
+
+    /// When the next timer is due; the leader then submits an empty entry (a tick).
+    fn next_due(&self) -> Option<LogTime>;
+
+    /// A view that later commands do not change. Called between two entries; must not copy the state.
+    fn freeze(&self) -> Self::Frozen;
+
+    /// The state that a frozen view wrote.
+    fn thaw(from: &mut dyn io::Read) -> Result<Self, ThawError>;
+
+    /// The running digest of the state, O(1).
+    fn digest(&self) -> StateHash;
+
+    /// The digest computed anew from every record; equals `digest` unless memory or code is broken.
+    fn digest_full(&self) -> StateHash;
+}
+
+/// An immutable view of a machine that is written into a checkpoint.
+pub trait Frozen: Send + Sync + 'static {
+    /// Writes the view so that [`Machine::thaw`] reads it.
+    fn write(&self, to: &mut dyn io::Write) -> io::Result<()>;
+
+    /// The view's digest computed anew, where the view can. Compared with the machine's running digest
+    /// before a checkpoint counts.
+    fn digest_full(&self) -> Option<StateHash> {
+        None
+    }
+}
+
+/// Why a frozen state could not be read back.
+#[derive(Debug, Error)]
+pub enum ThawError {
+    #[error("cannot read the state")]
+    Io(#[from] io::Error),
+    #[error("the state is damaged: {0}")]
+    Damaged(String),
+    #[error("the state has format {0}, which this version does not read")]
+    Version(u32),
+}
+
+/// One record that leaves hot state for the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub table: u8,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+/// What an apply sends to the archive, in order.
+///
+/// A record stays readable through `Group::archive_get` from the apply that emitted it on: until the
+/// archive that holds it is durable, it is kept in memory.
+#[derive(Debug, Default)]
+pub struct Records {
+    list: Vec<Record>,
+}
+
+impl Records {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends a record to the archive. The latest version of a (table, key) is the one that is read.
+    pub fn archive(&mut self, table: u8, key: &[u8], value: Vec<u8>) {
+        self.list.push(Record { table, key: key.to_vec(), value });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.list.iter()
+    }
+
+    /// Takes what was sent so far.
+    pub fn take(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.list)
+    }
+}

@@ -1,0 +1,116 @@
+//! openraft's view of a replica: apply, checkpoint, install.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+use openraft::{OptionalSend, alias::SnapshotOf};
+
+use super::{LogId, SnapshotMeta, StoredMembership, Types};
+use crate::checkpoints::{Checkpoint, CheckpointError, Checkpoints};
+use crate::replica::{FrozenReplica, Replica};
+use crate::trouble::Trouble;
+use crate::writer::Writer;
+
+/// The state machine of one group, its machine's type erased.
+#[derive(Clone)]
+pub(crate) struct StateMachine {
+    pub replica: Arc<dyn Replica>,
+    pub checkpoints: Arc<Checkpoints>,
+    pub writer: Writer,
+    pub trouble: Arc<Trouble>,
+}
+
+impl StateMachine {
+    /// Notes an error before openraft stops over it, so that the watcher knows what it was.
+    fn failed(&self, error: CheckpointError) -> io::Error {
+        self.trouble.note(error.to_string(), error.is_damage());
+        io::Error::other(error)
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = Checkpoint;
+    type SnapshotBuilder = Builder;
+
+    /// What a loaded checkpoint holds, and what was replayed since: durable as checkpoint and log.
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let position = self.replica.position();
+        Ok((position.applied, position.membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            self.wait_for_archive().await;
+            let reply = self.replica.apply(entry);
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+
+    /// Freezes between two entries: later ones do not change the view.
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        Some(Builder { frozen: Some(self.replica.freeze()), machine: self.clone() })
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { frozen: Some(self.replica.freeze()), machine: self.clone() }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMeta,
+        snapshot: Checkpoint,
+    ) -> io::Result<()> {
+        let checkpoints = self.checkpoints.clone();
+        let installed = self.writer.run(move || checkpoints.install(&snapshot)).await?;
+        installed.map_err(|e| self.failed(e))
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, Checkpoint>>> {
+        Ok(self.checkpoints.newest().map(snapshot_of))
+    }
+}
+
+impl StateMachine {
+    /// Slows apply down to the archive's pace when too much waits for it.
+    async fn wait_for_archive(&self) {
+        let pending = self.replica.pending();
+        while pending.is_full() {
+            let drained = pending.drained.notified();
+            if !pending.is_full() {
+                return;
+            }
+            pending.pressed.notify_one();
+            drained.await;
+        }
+    }
+}
+
+/// Writes the checkpoint of one frozen view.
+pub(crate) struct Builder {
+    frozen: Option<FrozenReplica>,
+    machine: StateMachine,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = Checkpoint;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Checkpoint>> {
+        let frozen = self.frozen.take().ok_or_else(|| io::Error::other("built twice"))?;
+        let checkpoints = self.machine.checkpoints.clone();
+        let written = self.machine.writer.run(move || checkpoints.write(frozen)).await?;
+        written.map(snapshot_of).map_err(|e| self.machine.failed(e))
+    }
+}
+
+fn snapshot_of(checkpoint: Checkpoint) -> SnapshotOf<Types, Checkpoint> {
+    Snapshot { meta: checkpoint.meta(), snapshot: checkpoint }
+}

@@ -1,0 +1,65 @@
+//! Follows what openraft says about leadership, and acts when it stops.
+
+use std::sync::Arc;
+
+use hansa_types::id::NodeId;
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::Fatal;
+
+use crate::outcome::Leadership;
+use crate::running::Running;
+
+/// Publishes leadership until the group stops. A group that stops over anything but damage of its own
+/// ends the process: what openraft could not write or read, this node cannot vouch for.
+pub(crate) async fn run(running: Arc<Running>) {
+    let mut server = running.raft.server_metrics();
+    let mut applied = running.replica.applied();
+    loop {
+        // Cloned at once: the guard of this watch would hold up the core.
+        let seen = server.borrow_watched().clone();
+        let (term, leads) = (seen.vote.leader_id.term, seen.state == ServerState::Leader);
+        // In office only after its own first entry: then all that came before is applied.
+        let mine = leads && running.replica.applied_term() == term;
+        let now = Leadership { term, leader: seen.current_leader.map(NodeId), mine };
+        publish(&running, now);
+        tokio::select! {
+            biased;
+            () = running.stop.cancelled() => break,
+            changed = server.changed() => if changed.is_err() { break },
+            changed = applied.changed(), if leads && !mine => if changed.is_err() { break },
+        }
+    }
+    let stopped = running.raft.metrics().borrow_watched().running_state.clone();
+    if let Err(fatal) = stopped {
+        if !running.stop.is_cancelled() && !matches!(fatal, Fatal::Stopped) {
+            running.trouble.note(fatal.to_string(), false);
+        }
+    }
+    publish(&running, Leadership::default());
+    act_on_trouble(&running);
+    running.stop.cancel();
+}
+
+fn publish(running: &Running, now: Leadership) {
+    let changed = running.leadership.send_if_modified(|before| {
+        let changed = *before != now;
+        *before = now;
+        changed
+    });
+    if changed {
+        let Leadership { term, leader, mine } = now;
+        let leader = leader.map(|node| node.0);
+        tracing::info!(group = %running.id, node = %running.node, term, leader, mine, "leadership");
+    }
+}
+
+fn act_on_trouble(running: &Running) {
+    let Some(problem) = running.trouble.first() else { return };
+    let (group, what) = (running.id, problem.what);
+    if problem.group_only {
+        tracing::error!(%group, what, "group stopped on this node");
+    } else {
+        running.env.exit.exit(&format!("group {group}: {what}"));
+    }
+}

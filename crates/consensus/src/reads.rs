@@ -1,0 +1,91 @@
+//! Linearizable reads: rounds of ReadIndex that many reads share.
+//!
+//! A read joins the round that starts after it arrived, never the one in flight: that round's quorum
+//! may have answered before a command that the reader already knows of was acknowledged.
+
+use std::time::Duration;
+
+use hansa_types::id::NodeId;
+use openraft::ReadPolicy;
+use openraft::errors::{LinearizableReadError, RaftError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::outcome::ReadError;
+use crate::raft::{Raft, Types};
+
+/// Reads that may wait for a round.
+const WAITING_MAX: usize = 16_384;
+/// How long a round may take before its reads are told to give up.
+const ROUND_MAX: Duration = Duration::from_secs(5);
+
+type Reply = oneshot::Sender<Result<u64, ReadError>>;
+
+/// Asks for read indexes.
+#[derive(Clone)]
+pub(crate) struct Reads {
+    tx: mpsc::Sender<Reply>,
+}
+
+impl Reads {
+    pub fn new() -> (Self, Rounds) {
+        let (tx, rx) = mpsc::channel(WAITING_MAX);
+        (Self { tx }, Rounds { rx })
+    }
+
+    /// An index that, once applied, shows everything acknowledged before this call.
+    pub async fn index(&self, deadline: Instant) -> Result<u64, ReadError> {
+        let (tx, rx) = oneshot::channel();
+        match self.tx.try_send(tx) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Err(ReadError::Overloaded { retry_after: Duration::from_millis(100) });
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(ReadError::Stopped),
+        }
+        match timeout_at(deadline, rx).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ReadError::Stopped),
+            Err(_) => Err(ReadError::Deadline),
+        }
+    }
+}
+
+/// Runs the rounds of one group.
+pub(crate) struct Rounds {
+    rx: mpsc::Receiver<Reply>,
+}
+
+impl Rounds {
+    /// One round after the other, each for all reads that had arrived when it began.
+    pub async fn run(mut self, raft: Raft) {
+        let mut waiting = Vec::new();
+        while self.rx.recv_many(&mut waiting, WAITING_MAX).await > 0 {
+            let index = round(&raft).await;
+            for reply in waiting.drain(..) {
+                // A reader that gave up has its answer.
+                let _ = reply.send(index.clone());
+            }
+        }
+    }
+}
+
+/// Confirms with a quorum that this node leads; the index that a read must see.
+async fn round(raft: &Raft) -> Result<u64, ReadError> {
+    let asked = timeout(ROUND_MAX, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
+    match asked {
+        Err(_) => Err(ReadError::Deadline),
+        Ok(Ok(linearizer)) => Ok(linearizer.read_log_id().index()),
+        Ok(Err(RaftError::APIError(refusal))) => Err(refused(refusal)),
+        Ok(Err(RaftError::Fatal(_))) => Err(ReadError::Stopped),
+    }
+}
+
+fn refused(why: LinearizableReadError<Types>) -> ReadError {
+    let leader = match why {
+        LinearizableReadError::ForwardToLeader(forward) => forward.leader_id.map(NodeId),
+        // A quorum did not answer: perhaps another node leads by now, and this one does not know.
+        LinearizableReadError::QuorumNotEnough(_) => None,
+    };
+    ReadError::NotLeader { leader }
+}

@@ -1,0 +1,205 @@
+//! One replica of one group: the machine, what was applied to it, and what must travel with it.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hansa_types::hash::StateHash;
+use hansa_types::id::GroupId;
+use hansa_types::time::LogTime;
+use openraft::EntryPayload;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use crate::chain::{self, Head, Link};
+use crate::digests::Digests;
+use crate::machine::{Frozen, Machine, Records, ThawError};
+use crate::pending::{Applied, Pending};
+use crate::raft::{Entry, LogId, Reply, StoredMembership, codec, term_of};
+
+/// No timer is due.
+const NEVER: u64 = u64::MAX;
+
+/// What a replica knows of itself as of its last applied entry: all of it goes into checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Position {
+    pub applied: Option<LogId>,
+    pub membership: StoredMembership,
+    pub chain: Head,
+    pub time: LogTime,
+    /// Records emitted to the archive since genesis.
+    pub records: u64,
+    pub digest: StateHash,
+}
+
+/// A replica with its machine's type erased, for the adapter.
+pub(crate) trait Replica: Send + Sync + 'static {
+    fn position(&self) -> Position;
+    /// Applies one committed entry and answers its outcomes.
+    fn apply(&self, entry: Entry) -> Reply;
+    /// A view as of the last applied entry.
+    fn freeze(&self) -> FrozenReplica;
+    /// Reads a state, checks its digest against `position`, and puts it in place of the present one.
+    fn thaw(&self, position: &Position, from: &mut dyn io::Read) -> Result<(), ThawError>;
+    /// Entries that were applied and wait for the archive.
+    fn pending(&self) -> &Pending;
+    fn digests(&self) -> &Digests;
+    /// Index of the last applied entry, as it grows.
+    fn applied(&self) -> watch::Receiver<u64>;
+    /// The term of the last applied entry.
+    fn applied_term(&self) -> u64;
+    /// Index of the last applied entry, and bytes applied since the start.
+    fn applied_sum(&self) -> (u64, u64);
+}
+
+/// A frozen machine and its position.
+pub(crate) struct FrozenReplica {
+    pub position: Position,
+    pub state: Box<dyn Frozen>,
+}
+
+/// A machine under its lock.
+pub(crate) struct Cell<M: Machine> {
+    group: GroupId,
+    state: RwLock<State<M>>,
+    /// Index of the last applied entry, 0 before the first.
+    applied: watch::Sender<u64>,
+    applied_term: AtomicU64,
+    applied_bytes: AtomicU64,
+    next_due: AtomicU64,
+    pending: Pending,
+    digests: Digests,
+}
+
+struct State<M> {
+    machine: M,
+    position: Position,
+}
+
+impl<M: Machine> Cell<M> {
+    pub fn new(group: GroupId, machine: M, pending: Pending) -> Self {
+        let position = Position { digest: machine.digest(), ..Position::default() };
+        let next_due = machine.next_due();
+        let cell = Self {
+            group,
+            state: RwLock::new(State { machine, position }),
+            applied: watch::Sender::new(0),
+            applied_term: AtomicU64::new(0),
+            applied_bytes: AtomicU64::new(0),
+            next_due: AtomicU64::new(NEVER),
+            pending,
+            digests: Digests::default(),
+        };
+        cell.note_due(next_due);
+        cell
+    }
+
+    pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        look(&self.state.read().machine)
+    }
+
+    pub fn next_due(&self) -> Option<LogTime> {
+        let due = self.next_due.load(Ordering::Acquire);
+        (due != NEVER).then_some(LogTime(due))
+    }
+
+    pub fn time(&self) -> LogTime {
+        self.state.read().position.time
+    }
+
+    fn note_due(&self, due: Option<LogTime>) {
+        self.next_due.store(due.map_or(NEVER, LogTime::ms), Ordering::Release);
+    }
+
+    fn note_applied(&self, id: Option<&LogId>) {
+        self.applied_term.store(id.map_or(0, term_of), Ordering::Release);
+        self.applied.send_replace(id.map_or(0, |id| id.index()));
+    }
+}
+
+impl<M: Machine> Replica for Cell<M> {
+    fn position(&self) -> Position {
+        let state = self.state.read();
+        Position { digest: state.machine.digest(), ..state.position.clone() }
+    }
+
+    fn apply(&self, entry: Entry) -> Reply {
+        let (kind, payload) = codec::payload(&entry);
+        let id = entry.log_id;
+        let (term, index) = (term_of(&id), id.index());
+        let mut state = self.state.write();
+        let State { machine, position } = &mut *state;
+        self.applied_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        let link = Link { group: self.group, term, index, kind: kind as u8, payload: &payload };
+        let before = position.chain;
+        position.chain = chain::extend(&before, link);
+        position.applied = Some(id);
+        let mut records = Records::new();
+        let reply = match entry.payload {
+            EntryPayload::Blank => Reply::default(),
+            EntryPayload::Membership(membership) => {
+                position.membership = StoredMembership::new(Some(id), membership);
+                Reply::default()
+            }
+            EntryPayload::Normal(batch) => {
+                // A stamp never goes back within an office; between two offices this keeps it so.
+                let at = batch.at().max(position.time);
+                position.time = at;
+                machine.advance(at, &mut records);
+                let outcomes: Vec<M::Outcome> =
+                    batch.commands().map(|c| machine.apply(at, c, &mut records)).collect();
+                Reply::new(outcomes)
+            }
+        };
+        let heads = (before, position.chain);
+        let applied = Applied { id, kind, payload, heads };
+        position.records = self.pending.push(applied, records, position.records);
+        self.digests.note(index, machine.digest());
+        self.note_due(machine.next_due());
+        drop(state);
+        self.note_applied(Some(&id));
+        reply
+    }
+
+    fn freeze(&self) -> FrozenReplica {
+        let state = self.state.read();
+        let position = Position { digest: state.machine.digest(), ..state.position.clone() };
+        FrozenReplica { position, state: Box::new(state.machine.freeze()) }
+    }
+
+    fn thaw(&self, position: &Position, from: &mut dyn io::Read) -> Result<(), ThawError> {
+        let machine = M::thaw(from)?;
+        let (running, full) = (machine.digest(), machine.digest_full());
+        if running != position.digest || full != position.digest {
+            let named = position.digest;
+            let what = format!("digest {named} was written, {full} was read (running {running})");
+            return Err(ThawError::Damaged(what));
+        }
+        let next_due = machine.next_due();
+        *self.state.write() = State { machine, position: position.clone() };
+        self.pending.clear();
+        self.digests.clear();
+        self.note_due(next_due);
+        self.note_applied(position.applied.as_ref());
+        Ok(())
+    }
+
+    fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    fn digests(&self) -> &Digests {
+        &self.digests
+    }
+
+    fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    fn applied_term(&self) -> u64 {
+        self.applied_term.load(Ordering::Acquire)
+    }
+
+    fn applied_sum(&self) -> (u64, u64) {
+        (*self.applied.borrow(), self.applied_bytes.load(Ordering::Relaxed))
+    }
+}

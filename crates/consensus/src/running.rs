@@ -1,0 +1,181 @@
+//! A group as it runs on this node: everything about it that does not depend on its machine's type.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hansa_node::env::Env;
+use hansa_types::id::{GroupId, NodeId};
+use hansa_wal::Wal;
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::checkpoints::Checkpoints;
+use crate::link::Link;
+use crate::outcome::{GroupStatus, Leadership, Role};
+use crate::raft::Raft;
+use crate::replica::Replica;
+use crate::timing::Timing;
+use crate::trouble::Trouble;
+use crate::writer::Writer;
+
+/// How long openraft may take to stop.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+pub(crate) struct Running {
+    pub id: GroupId,
+    pub node: NodeId,
+    pub raft: Raft,
+    pub replica: Arc<dyn Replica>,
+    pub archive: Arc<Archive>,
+    pub checkpoints: Arc<Checkpoints>,
+    pub writer: Writer,
+    pub wal: Wal,
+    pub link: Arc<dyn Link>,
+    pub env: Env,
+    pub timing: Timing,
+    pub trouble: Arc<Trouble>,
+    pub leadership: watch::Sender<Leadership>,
+    /// Held while a snapshot is received: one at a time.
+    pub receiving: Mutex<()>,
+    /// Rung to have a checkpoint written now.
+    pub checkpoint_wanted: Notify,
+    pub stop: CancellationToken,
+}
+
+impl Running {
+    /// Why the group does not serve, when it does not.
+    pub fn stopped(&self) -> Option<String> {
+        let problem = self.trouble.first().map(|problem| problem.what);
+        problem.or_else(|| self.stop.is_cancelled().then(|| "stopped".to_owned()))
+    }
+
+    pub fn status(&self) -> GroupStatus {
+        let position = self.replica.position();
+        let server = self.raft.server_metrics().borrow_watched().clone();
+        let data = self.raft.data_metrics().borrow_watched().clone();
+        let membership = server.membership_config.membership();
+        let stopped = self.stopped();
+        let role = match server.state {
+            _ if stopped.is_some() => Role::Stopped,
+            ServerState::Leader => Role::Leader,
+            ServerState::Candidate => Role::Candidate,
+            ServerState::Follower => Role::Follower,
+            ServerState::Learner => Role::Learner,
+            ServerState::Shutdown => Role::Stopped,
+        };
+        GroupStatus {
+            group: self.id,
+            node: self.node,
+            role,
+            term: server.vote.leader_id.term,
+            leader: server.current_leader.map(NodeId),
+            voters: membership.voter_ids().map(NodeId).collect(),
+            learners: membership.learner_ids().map(NodeId).collect(),
+            last_index: data.last_log.map_or(0, |id| id.index()),
+            applied: position.applied.map_or(0, |id| id.index()),
+            state_hash: position.digest,
+            chain_head: position.chain,
+            log_time: position.time,
+            checkpoint: self.checkpoints.newest().and_then(|newest| newest.index()),
+            purged: data.purged.map(|id| id.index()),
+            stopped,
+        }
+    }
+
+    pub fn archived_record(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
+        // Memory first: a record leaves it only after the archive has it.
+        match self.replica.pending().get(table, key) {
+            Some(value) => Ok(Some(value)),
+            None => self.archive.get(table, key),
+        }
+    }
+
+    pub fn archived_records(
+        &self,
+        table: u8,
+        from: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
+        let newer = self.replica.pending().scan(table, from, max);
+        let mut found: std::collections::BTreeMap<Bytes, Bytes> =
+            self.archive.scan(table, from, max)?.into_iter().collect();
+        found.extend(newer);
+        Ok(found.into_iter().take(max).collect())
+    }
+
+    /// Writes a checkpoint of everything applied so far; returns when it is durable or the group stops.
+    pub async fn checkpoint_now(&self) {
+        let Some(applied) = self.replica.position().applied else { return };
+        let mut progress = self.raft.data_metrics();
+        loop {
+            if progress.borrow_watched().snapshot.is_some_and(|at| at >= applied) {
+                return;
+            }
+            self.checkpoint_wanted.notify_one();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                changed = progress.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    pub async fn transfer_leadership(&self, to: NodeId) {
+        if let Err(error) = self.raft.trigger().transfer_leader(to.0).await {
+            tracing::warn!(group = %self.id, %to, %error, "leadership not transferred");
+        }
+    }
+
+    /// The voter that is best prepared to lead, this node excepted.
+    pub fn successor(&self) -> Option<NodeId> {
+        let data = self.raft.data_metrics().borrow_watched().clone();
+        let server = self.raft.server_metrics().borrow_watched().clone();
+        let matched = data.replication.unwrap_or_default();
+        let voters = server.membership_config.membership().voter_ids();
+        let others = voters.filter(|voter| *voter != self.node.0);
+        let best = others.max_by_key(|voter| matched.get(voter).copied().flatten());
+        best.map(NodeId)
+    }
+
+    /// Hands leadership over, if this node leads, and waits a bounded time until it has gone.
+    pub async fn hand_over(&self) {
+        let mut leadership = self.leadership.subscribe();
+        let within = self.timing.election_max() * 2;
+        let moved = async {
+            while leadership.borrow_and_update().mine {
+                if let Some(to) = self.successor() {
+                    self.transfer_leadership(to).await;
+                }
+                // A transfer that failed is tried again: the successor may have been away.
+                let waited = tokio::time::timeout(within / 4, leadership.changed()).await;
+                if matches!(waited, Ok(Err(_))) {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(within, moved).await.is_err() {
+            tracing::warn!(group = %self.id, "still leading at the end of the drain");
+        }
+    }
+
+    /// Stops serving over a noted problem; the watcher acts on it.
+    pub async fn give_up(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(group = %self.id, %error, "raft task ended badly");
+        }
+    }
+
+    /// Stops the group on this node for good.
+    pub async fn shut_down(&self) {
+        self.stop.cancel();
+        match tokio::time::timeout(SHUTDOWN_MAX, self.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(group = %self.id, %error, "raft task ended badly"),
+            Err(_) => tracing::warn!(group = %self.id, "raft did not stop in time"),
+        }
+    }
+}
