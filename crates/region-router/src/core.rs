@@ -2,5 +2,6 @@
 
 pub mod directory;
 pub mod home;
+pub mod hunt;
 pub mod policy;
 pub mod route;

@@ -3,7 +3,14 @@
 //!
 //! Knows nothing of what is in an order: it reads routing fields and passes opaque bodies on.
 
+pub mod book;
 pub mod core;
+pub mod follow;
+pub mod forward;
+mod metrics;
+mod refusal;
+pub mod service;
+pub mod wire;
 
 #[cfg(test)]
 mod testing;

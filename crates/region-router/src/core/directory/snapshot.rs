@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub moved: BTreeMap<(RegionNumber, Slot), Ownership>,
     pub groups: BTreeMap<GroupId, Vec<NodeId>>,
     pub slots: BTreeMap<GroupKind, SlotMap>,
-    pub(super) by_name: BTreeMap<RegionName, RegionNumber>,
+    pub(crate) by_name: BTreeMap<RegionName, RegionNumber>,
 }
 
 /// A snapshot from elsewhere that does not fit together.
@@ -55,7 +55,7 @@ impl Snapshot {
     /// Fills in what is derived and checks that every reference has a target.
     ///
     /// # Errors
-    /// A region that is named but not listed.
+    /// A region that is named but not listed, or groups without a slot map.
     pub fn check(mut self) -> Result<Self, BadSnapshot> {
         self.by_name = self.regions.iter().map(|(k, v)| (v.name.clone(), *k)).collect();
         if self.by_name.len() != self.regions.len() {
@@ -70,6 +70,9 @@ impl Snapshot {
         }
         if self.regions.keys().any(|number| !self.owners.contains_key(number)) {
             return Err(BadSnapshot("a region without an owner"));
+        }
+        if self.groups.keys().any(|group| !self.slots.contains_key(&group.kind())) {
+            return Err(BadSnapshot("a kind of group without a slot map"));
         }
         Ok(self)
     }

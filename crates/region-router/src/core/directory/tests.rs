@@ -197,6 +197,9 @@ fn a_damaged_stream_is_an_error() {
 }
 
 proptest::proptest! {
+    // Each case parses the policy: fewer cases, same sequences.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_bytes_have_an_outcome(bytes: Vec<u8>) {
         let mut state = bootstrapped();

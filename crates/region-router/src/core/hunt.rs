@@ -1,0 +1,149 @@
+//! The search for a group's leader: which node to try next, and how long to wait before.
+
+use std::time::Duration;
+
+use hansa_types::id::NodeId;
+
+/// Tries at most; with the pauses between them about eight seconds, several elections' worth.
+const TRIES_MAX: u32 = 32;
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(400);
+
+/// Why a try provably did nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Miss {
+    /// The node does not lead; it says who does, if it knows.
+    NotLeader(Option<NodeId>),
+    /// The call never left.
+    Unreachable,
+}
+
+/// One call's search.
+#[derive(Clone, Debug)]
+pub struct Hunt<'a> {
+    members: &'a [NodeId],
+    at: usize,
+    tries: u32,
+    /// Tries since the last pause: after one round of the members, wait for something to change.
+    straight: usize,
+    pause: Duration,
+}
+
+impl<'a> Hunt<'a> {
+    /// Starts at the node that led last, or anywhere; `None` for a group without members.
+    pub fn start(members: &'a [NodeId], led_last: Option<NodeId>) -> Option<Self> {
+        let at = members.iter().position(|node| Some(*node) == led_last).unwrap_or(0);
+        let fresh = Self { members, at, tries: 1, straight: 1, pause: PAUSE_FIRST };
+        (!members.is_empty()).then_some(fresh)
+    }
+
+    /// The node to try now.
+    pub fn node(&self) -> NodeId {
+        self.members[self.at]
+    }
+
+    /// Moves on to the next node; how long to wait before it, `None` to give up.
+    pub fn missed(&mut self, miss: Miss) -> Option<Duration> {
+        if self.tries >= TRIES_MAX {
+            return None;
+        }
+        self.tries += 1;
+        let hint = match miss {
+            Miss::NotLeader(hint) => hint,
+            Miss::Unreachable => None,
+        };
+        // A hint outside the members comes from another membership: it is no use here.
+        let hinted = hint.and_then(|hint| self.members.iter().position(|node| *node == hint));
+        let next = (self.at + 1) % self.members.len();
+        let led = hinted.filter(|&at| at != self.at);
+        self.at = led.unwrap_or(next);
+        let nobody_knows = miss == Miss::NotLeader(None) || (hint.is_some() && led.is_none());
+        if nobody_knows || self.straight >= self.members.len() {
+            self.straight = 1;
+            let pause = self.pause;
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+            return Some(pause);
+        }
+        self.straight += 1;
+        Some(Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const THREE: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+    fn hunt() -> Hunt<'static> {
+        Hunt::start(&THREE, Some(NodeId(2))).unwrap()
+    }
+
+    #[test]
+    fn it_starts_where_the_leader_was() {
+        assert_eq!(hunt().node(), NodeId(2));
+        assert_eq!(Hunt::start(&THREE, Some(NodeId(9))).unwrap().node(), NodeId(1));
+        assert!(Hunt::start(&[], None).is_none());
+    }
+
+    #[test]
+    fn a_hint_is_followed_at_once() {
+        let mut hunt = hunt();
+        assert_eq!(hunt.missed(Miss::NotLeader(Some(NodeId(1)))), Some(Duration::ZERO));
+        assert_eq!(hunt.node(), NodeId(1));
+    }
+
+    #[test]
+    fn two_nodes_that_point_at_each_other_do_not_spin() {
+        let mut hunt = hunt();
+        let mut waited = Duration::ZERO;
+        let mut tries = 0;
+        while let Some(pause) = hunt.missed(Miss::NotLeader(Some(NodeId(3 - hunt.node().0.min(2)))))
+        {
+            waited += pause;
+            tries += 1;
+        }
+        assert!(tries < TRIES_MAX && waited > Duration::from_secs(2), "{tries} tries, {waited:?}");
+    }
+
+    #[test]
+    fn an_unreachable_node_is_passed_over() {
+        let mut hunt = hunt();
+        assert_eq!(hunt.missed(Miss::Unreachable), Some(Duration::ZERO));
+        assert_eq!(hunt.missed(Miss::Unreachable), Some(Duration::ZERO));
+        assert_eq!(hunt.node(), NodeId(1));
+        assert_eq!(hunt.missed(Miss::Unreachable), Some(PAUSE_FIRST), "a round without anybody");
+    }
+
+    #[test]
+    fn an_election_is_waited_for() {
+        let mut hunt = hunt();
+        assert_eq!(hunt.missed(Miss::NotLeader(None)), Some(PAUSE_FIRST));
+        assert_eq!(hunt.missed(Miss::NotLeader(None)), Some(PAUSE_FIRST * 2));
+        let stale = Miss::NotLeader(Some(NodeId(9)));
+        assert_eq!(hunt.missed(stale), Some(PAUSE_FIRST * 4), "a stranger is nobody");
+    }
+
+    proptest! {
+        #[test]
+        fn every_search_ends(misses in proptest::collection::vec(0u64..6, 64)) {
+            let mut hunt = hunt();
+            let mut tries = 0;
+            for miss in misses {
+                let miss = match miss {
+                    0 => Miss::Unreachable,
+                    1 => Miss::NotLeader(None),
+                    n => Miss::NotLeader(Some(NodeId(n - 1))),
+                };
+                if hunt.missed(miss).is_none() {
+                    break;
+                }
+                tries += 1;
+                prop_assert!(THREE.contains(&hunt.node()));
+            }
+            prop_assert_eq!(tries, TRIES_MAX - 1);
+        }
+    }
+}

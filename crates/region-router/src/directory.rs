@@ -1,0 +1,165 @@
+//! This node's replica of the directory group, and what keeps it in step with the config.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hansa_consensus::group::Group;
+use hansa_consensus::host::{GroupSpec, Host, StartError};
+use hansa_consensus::outcome::SubmitError;
+use hansa_node::env::Env;
+use hansa_node::tasks::OnError;
+use hansa_types::id::{GroupId, GroupKind, NodeId};
+use tokio::time::Instant;
+
+use crate::book::Book;
+use crate::core::directory::{Command, Genesis, Outcome, State};
+
+/// Time for one command of our own.
+const SUBMIT_MAX: Duration = Duration::from_secs(5);
+/// Between two attempts to bring the directory in step with the config.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How a region's directory starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The nodes that keep it.
+    pub members: Vec<NodeId>,
+    /// The first state; later starts take only new endpoints and a newer policy from it.
+    pub genesis: Genesis,
+    /// Read again every `reload_every`; a newer version is loaded by whichever node leads.
+    pub policy_file: Option<PathBuf>,
+    pub reload_every: Duration,
+}
+
+/// This node's part in keeping the directory; cheap to clone.
+#[derive(Clone)]
+pub struct Directory {
+    group: Group<State>,
+    book: Book,
+}
+
+impl Directory {
+    /// Starts the replica, and the tasks that publish its snapshots and lead it to the config.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub async fn start(host: &Host, env: &Env, config: Config) -> Result<Self, StartError> {
+        let id = GroupId::new(GroupKind::Directory, 0);
+        let spec = GroupSpec::new(id, config.members.clone());
+        let group = host.start_group(spec, State::default).await?;
+        let directory = Self { group, book: Book::empty() };
+        let stop = env.tasks.stop_token();
+        let (publisher, keeper) = (directory.clone(), directory.clone());
+        let until = stop.clone();
+        env.tasks.spawn("directory-publish", OnError::StopNode, async move {
+            until.run_until_cancelled(publisher.publish()).await;
+        });
+        env.tasks.spawn("directory-keep", OnError::StopNode, async move {
+            stop.run_until_cancelled(keeper.keep(config)).await;
+        });
+        Ok(directory)
+    }
+
+    /// The newest snapshot of this replica.
+    pub fn book(&self) -> Book {
+        self.book.clone()
+    }
+
+    /// Submits a change; on the group's leader only.
+    ///
+    /// # Errors
+    /// The group's; a refusal of the directory itself is an outcome.
+    pub async fn submit(
+        &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Outcome, SubmitError> {
+        let bytes = command.encode().map_err(|_| SubmitError::TooLarge)?;
+        self.group.submit(bytes, deadline).await
+    }
+
+    /// Publishes a snapshot after each change.
+    async fn publish(&self) {
+        let mut applied = self.group.applied();
+        loop {
+            let known = self.book.now().map_or(0, |snapshot| snapshot.version);
+            let newer = self.group.peek(|state| {
+                (state.version() > known).then(|| state.snapshot()).flatten()
+            });
+            if let Some(snapshot) = newer {
+                tracing::debug!(version = snapshot.version, "directory changed");
+                self.book.publish(snapshot);
+            }
+            if applied.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// While this node leads: makes the directory say what the config says.
+    async fn keep(&self, mut config: Config) {
+        let mut leadership = self.group.leadership();
+        let mut refused = None;
+        loop {
+            if leadership.wait_for(|now| now.mine).await.is_err() {
+                return;
+            }
+            if let Some(text) = read(&config).await {
+                config.genesis.policy = text;
+            }
+            let pause = match self.align(&config.genesis, &mut refused).await {
+                Ok(()) => config.reload_every,
+                // Another leader does it, or the next attempt does.
+                Err(_) => RETRY,
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// `refused`: the policy that was refused last, so that it is not offered again and again.
+    async fn align(
+        &self,
+        genesis: &Genesis,
+        refused: &mut Option<String>,
+    ) -> Result<(), SubmitError> {
+        let Some(known) = self.book.now() else {
+            let first = Command::Bootstrap(Box::new(genesis.clone()));
+            return self.offer(&first).await.map(|_| ());
+        };
+        for (number, region) in &genesis.regions {
+            if known.region(*number) != Some(region) {
+                let region = region.clone();
+                self.offer(&Command::PutRegion { number: *number, region }).await?;
+            }
+        }
+        let text = &genesis.policy;
+        if *known.policy_text != **text && refused.as_ref() != Some(text) {
+            let taken = self.offer(&Command::LoadPolicy { text: text.clone() }).await?;
+            *refused = (!taken).then(|| text.clone());
+        }
+        Ok(())
+    }
+
+    /// Submits what the config says; `false` when the directory refuses it and keeps its own.
+    async fn offer(&self, command: &Command) -> Result<bool, SubmitError> {
+        let outcome = self.submit(command, Instant::now() + SUBMIT_MAX).await?;
+        match &outcome {
+            Outcome::Changed { version } => tracing::info!(version, "directory follows config"),
+            Outcome::Unchanged { .. } => {}
+            Outcome::Refused(refusal) => tracing::warn!(%refusal, "directory keeps its own"),
+        }
+        Ok(!matches!(outcome, Outcome::Refused(_)))
+    }
+}
+
+/// The policy file as it is now; a file that cannot be read changes nothing.
+async fn read(config: &Config) -> Option<String> {
+    let file = config.policy_file.as_ref()?;
+    match tokio::fs::read_to_string(file).await {
+        Ok(text) => Some(text),
+        Err(error) => {
+            tracing::warn!(file = %file.display(), %error, "policy file not read");
+            None
+        }
+    }
+}

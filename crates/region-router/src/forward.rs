@@ -1,0 +1,257 @@
+//! Passes a call on: to the leader of a group of this region, or to another region's gateway.
+//!
+//! The body is opaque. A call is sent again only when it provably did nothing: the node does not lead,
+//! or the call never left. What is unhealthy is refused, never replaced by something else.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hansa_api::principal::{self, FORWARDED, Principal};
+use hansa_api::status::{Failure, Reason};
+use hansa_node::env::Entropy;
+use hansa_node::layers::{Deadline, trace};
+use hansa_node::peers::{PeerService, Peers, not_sent};
+use hansa_types::id::{GroupId, NodeId};
+use hansa_types::region::{RegionName, RegionNumber};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http_body_util::Full;
+use parking_lot::RwLock;
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+
+use crate::book::Book;
+use crate::core::hunt::{Hunt, Miss};
+use crate::metrics::{self, Outcome};
+use crate::refusal::HOME_RETRY;
+
+/// What `grpc-status` says for UNAVAILABLE; only such answers are looked into.
+const UNAVAILABLE: &[u8] = b"14";
+
+/// Where calls can be sent: other nodes in production, fakes in tests.
+pub trait Upstreams: Clone + Send + Sync + 'static {
+    /// A peer; always ready.
+    type Peer: Service<Request<Body>, Response = Response<Body>, Error = Status, Future: Send>
+        + Send;
+
+    /// A node of this region.
+    fn node(&self, node: NodeId) -> Self::Peer;
+
+    /// Any gateway of another region.
+    fn gateway(&self, region: &RegionName) -> Self::Peer;
+}
+
+impl Upstreams for Peers {
+    type Peer = PeerService;
+
+    fn node(&self, node: NodeId) -> PeerService {
+        self.to(node)
+    }
+
+    fn gateway(&self, region: &RegionName) -> PeerService {
+        Self::gateway(self, region)
+    }
+}
+
+/// Where one call goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum To {
+    Group(GroupId),
+    Region(RegionNumber),
+}
+
+/// A call to pass on. Its message is whole and kept, so that it can be sent again.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub to: To,
+    pub uri: Uri,
+    /// The client's own, without any that only nodes may set.
+    pub headers: HeaderMap,
+    /// One gRPC frame.
+    pub frame: Bytes,
+    pub principal: Principal,
+    pub deadline: Deadline,
+    /// The answer is a stream: it ends when the client's own timeout does, which `headers` carry.
+    pub streams: bool,
+}
+
+/// The forwarding service; clones share the memory of who leads.
+#[derive(Clone)]
+pub struct Forward<U> {
+    upstreams: U,
+    book: Book,
+    leaders: Arc<RwLock<BTreeMap<GroupId, NodeId>>>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl<U: Upstreams> Forward<U> {
+    pub fn new(upstreams: U, book: Book, entropy: Arc<dyn Entropy>) -> Self {
+        Self { upstreams, book, leaders: Arc::default(), entropy }
+    }
+
+    /// # Errors
+    /// `NOT_LEADER` or `UNAVAILABLE` with a time to come back for a group without a reachable leader,
+    /// `HOME_UNREACHABLE` for a region, `DEADLINE_EXCEEDED`; the upstream's own answer is no error.
+    async fn pass(self, call: Call) -> Result<Response<Body>, Failure> {
+        match call.to {
+            To::Group(group) => self.to_group(group, &call).await,
+            To::Region(region) => self.to_region(region, &call).await,
+        }
+    }
+
+    async fn to_group(&self, group: GroupId, call: &Call) -> Result<Response<Body>, Failure> {
+        let directory = self.book.now().ok_or_else(starting)?;
+        let led_last = self.leaders.read().get(&group).copied();
+        let mut hunt = Hunt::start(directory.members(group), led_last).ok_or_else(starting)?;
+        loop {
+            let node = hunt.node();
+            let (miss, failure) = match self.send(self.upstreams.node(node), call, None).await {
+                Ok(answer) => match not_leader(&answer) {
+                    None => {
+                        self.remember(group, node);
+                        metrics::forwarded("group", Outcome::Answered);
+                        return Ok(answer);
+                    }
+                    Some(leader) => (Miss::NotLeader(leader), leaderless()),
+                },
+                Err(failure) if not_sent(&failure) => (Miss::Unreachable, away()),
+                Err(failure) => {
+                    metrics::forwarded("group", Outcome::Lost);
+                    return Err(failure);
+                }
+            };
+            let pause = hunt.missed(miss).map(|pause| self.spread(pause));
+            let left = call.deadline.remaining().unwrap_or_default();
+            match pause.filter(|pause| *pause < left) {
+                Some(pause) => {
+                    metrics::retried(if miss == Miss::Unreachable {
+                        "unreachable"
+                    } else {
+                        "not_leader"
+                    });
+                    tokio::time::sleep(pause).await;
+                }
+                // Better a refusal that says "nothing happened" than a deadline that does not.
+                None => {
+                    metrics::forwarded("group", Outcome::Refused);
+                    return Err(failure);
+                }
+            }
+        }
+    }
+
+    async fn to_region(&self, to: RegionNumber, call: &Call) -> Result<Response<Body>, Failure> {
+        let directory = self.book.now().ok_or_else(starting)?;
+        let region = directory.region(to).ok_or(Reason::UnknownRegion)?;
+        let entry = directory.own_region().ok_or_else(starting)?;
+        let gateway = self.upstreams.gateway(&region.name);
+        match self.send(gateway, call, Some(&entry.name)).await {
+            Ok(answer) => {
+                metrics::forwarded("region", Outcome::Answered);
+                Ok(answer)
+            }
+            Err(failure) if failure.reason() == Reason::DeadlineExceeded => Err(failure),
+            Err(failure) => {
+                let never_left = not_sent(&failure);
+                metrics::forwarded(
+                    "region",
+                    if never_left { Outcome::Refused } else { Outcome::Lost },
+                );
+                let what =
+                    if never_left { "cannot be reached" } else { "was lost during the call" };
+                let message = format!("the home region {} {what}", region.name);
+                Err(Failure::new(Reason::HomeUnreachable, message).retry_after(HOME_RETRY))
+            }
+        }
+    }
+
+    /// Sends the call once, with what is left of its time.
+    async fn send(
+        &self,
+        mut peer: U::Peer,
+        call: &Call,
+        forwarded_by: Option<&RegionName>,
+    ) -> Result<Response<Body>, Failure> {
+        let mut headers = call.headers.clone();
+        // Whoever made the call, only we say on whose behalf it goes on.
+        principal::strip(&mut headers);
+        headers.remove(CONTENT_LENGTH);
+        call.principal.write(&mut headers);
+        if let Some(region) = forwarded_by {
+            // A region's name is a header value by its grammar.
+            let name = HeaderValue::try_from(region.as_str()).map_err(|_| Reason::Internal)?;
+            headers.insert(FORWARDED, name);
+        }
+        if !call.streams {
+            call.deadline.put(&mut headers)?;
+        }
+        trace::put(&mut headers);
+        let mut request = Request::new(Body::new(Full::new(call.frame.clone())));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = call.uri.clone();
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = headers;
+        // Our own call keeps its bound even if the peer forgets its own.
+        let answer = tokio::time::timeout_at(call.deadline.0, peer.call(request)).await;
+        answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?.map_err(Failure::from)
+    }
+
+    fn remember(&self, group: GroupId, node: NodeId) {
+        if self.leaders.read().get(&group) != Some(&node) {
+            self.leaders.write().insert(group, node);
+        }
+    }
+
+    /// Half to all of the pause, so that callers do not come back in step.
+    fn spread(&self, pause: Duration) -> Duration {
+        if pause.is_zero() { pause } else { pause / 2 + self.entropy.jitter(pause / 2) }
+    }
+}
+
+impl<U: Upstreams> Service<Call> for Forward<U> {
+    type Response = Response<Body>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        Box::pin(self.clone().pass(call))
+    }
+}
+
+/// The leader that a NOT_LEADER answer names, `None` for any other answer.
+///
+/// Such an answer has its status in the headers; one that has begun to stream has been carried out.
+fn not_leader(answer: &Response<Body>) -> Option<Option<NodeId>> {
+    let headers = answer.headers();
+    headers.get("grpc-status").filter(|code| code.as_bytes() == UNAVAILABLE)?;
+    let failure = Failure::from_headers(headers)?;
+    (failure.reason() == Reason::NotLeader).then(|| failure.leader())
+}
+
+fn starting() -> Failure {
+    Failure::new(Reason::Unavailable, "the directory does not know this group yet")
+        .retry_after(Duration::from_millis(500))
+}
+
+fn leaderless() -> Failure {
+    Failure::new(Reason::NotLeader, "the group has no leader now")
+        .retry_after(Duration::from_millis(500))
+}
+
+fn away() -> Failure {
+    Failure::new(Reason::Unavailable, "no node of the group can be reached")
+        .retry_after(Duration::from_secs(1))
+}
