@@ -5,6 +5,7 @@ use std::time::Duration;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use http::Uri;
 use hyper_util::rt::TokioIo;
+use rustls::CertificateError;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -138,11 +139,22 @@ async fn handshake(tls: TlsConnector, uri: Uri) -> std::io::Result<Stream> {
     tcp.set_nodelay(true)?;
     // Used for SNI at most: the verifier looks at the SPIFFE id alone.
     let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-    let stream = tls.connect(name, tcp).await?;
+    let stream = tls.connect(name, tcp).await.map_err(plain)?;
     if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
         return Err(std::io::Error::other("the server does not speak h2"));
     }
     Ok(TokioIo::new(stream))
+}
+
+/// The reason itself where our verifier gave it: rustls shows it inside its own debug text.
+fn plain(error: std::io::Error) -> std::io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(why))) => {
+            std::io::Error::other(why.0.to_string())
+        }
+        _ => error,
+    }
 }
 
 /// The public services over one channel; cheap to clone.

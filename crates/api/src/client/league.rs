@@ -102,8 +102,13 @@ impl League {
     /// # Errors
     /// `UNAVAILABLE` when not even a lazy channel can be made.
     pub fn services(&self) -> Result<Services, Failure> {
+        self.current().map(|(_, services)| services)
+    }
+
+    fn current(&self) -> Result<(usize, Services), Failure> {
         let index = self.lock().current;
-        self.at(&self.0.endpoints[index], &self.0.expect)
+        let services = self.at(&self.0.endpoints[index], &self.0.expect)?;
+        Ok((index, services))
     }
 
     /// Makes a call, again where the policy allows, at another region where the answer says so.
@@ -124,7 +129,7 @@ impl League {
     {
         let deadline = Instant::now() + timeout;
         self.0.budget.earn();
-        let mut services = self.services()?;
+        let (mut index, mut services) = self.current()?;
         let mut redirected = false;
         for attempt in 1.. {
             let call = Call { deadline, attempt };
@@ -149,8 +154,8 @@ impl League {
             }
             tokio::time::sleep(wait).await;
             if failure.reason() == Reason::Unavailable && !redirected {
-                self.next_endpoint();
-                services = self.services()?;
+                self.leave(index);
+                (index, services) = self.current()?;
             }
         }
         Err(Reason::Internal.into()) // Not reached: the tries are bounded by the policy.
@@ -182,9 +187,12 @@ impl League {
         Ok(services)
     }
 
-    fn next_endpoint(&self) {
+    /// Moves on from an endpoint, unless another call has done so already.
+    fn leave(&self, index: usize) {
         let mut state = self.lock();
-        state.current = (state.current + 1) % self.0.endpoints.len();
+        if state.current == index {
+            state.current = (index + 1) % self.0.endpoints.len();
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
