@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tonic::transport::Channel;
+use hansa_api::client::{Expect, Files, Identity, League, Options, Services};
+use tonic::{Request, Response, Status};
 
 use crate::args::{Format, Global};
 use crate::error::Problem;
@@ -71,18 +72,51 @@ impl Session {
         self.region.clone().unwrap_or_default()
     }
 
-    /// A request that ends with `--timeout`.
-    pub fn request<M>(&self, message: M) -> tonic::Request<M> {
-        let mut request = tonic::Request::new(message);
-        request.set_timeout(self.timeout);
-        request
+    /// Makes a call at the first gateway that answers, again where the league's policy allows.
+    ///
+    /// `make` is one try: it gets the typed clients and the request with its deadline.
+    pub async fn call<M, T, F, Fut>(&self, role: Role, message: M, make: F) -> Result<T, Problem>
+    where
+        M: Clone,
+        F: Fn(Services, Request<M>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let league = self.league(role).await?;
+        let answer = league
+            .call(self.timeout, |services, call| make(services, call.request(message.clone())));
+        Ok(answer.await?)
     }
 
-    /// A connection to the first gateway that answers.
-    pub async fn channel(&self, role: Role) -> Result<Channel, Problem> {
-        let target = self.target(role)?;
-        let _ = target;
-        Err(Problem::failed("", ""))
+    /// The typed clients at a gateway that answers, for streams.
+    pub async fn services(&self, role: Role) -> Result<Services, Problem> {
+        Ok(self.league(role).await?.services()?)
+    }
+
+    async fn league(&self, role: Role) -> Result<League, Problem> {
+        let Target { endpoints, ca, cert, key } = self.target(role)?;
+        let identity = Identity::read(&Files { cert, key, ca }).map_err(|error| {
+            Problem::usage(error.to_string(), "check --cert, --key and --ca, or the profile")
+        })?;
+        let asked = endpoints.join(", ");
+        let league = League::connect(identity, endpoints, self.expect()?, Options::default());
+        league.await.map_err(|error| {
+            let next = format!("is the league running, and is it {asked}? `hansa dev` starts one");
+            Problem::unreachable(error.to_string(), next)
+        })
+    }
+
+    /// Whom we accept: a node of the region that was named, any node of our trust domain otherwise.
+    fn expect(&self) -> Result<Expect, Problem> {
+        match (&self.region, &self.source) {
+            // Through another gateway a region is asked by name, so any node may answer.
+            (Some(region), Source::Profile { endpoint: None, .. }) => {
+                let region = region.parse().map_err(|error| {
+                    Problem::usage(format!("--region {region}: {error}"), "such as eu-west")
+                })?;
+                Ok(Expect::NodeOf(region))
+            }
+            _ => Ok(Expect::AnyNode),
+        }
     }
 
     fn target(&self, role: Role) -> Result<Target, Problem> {

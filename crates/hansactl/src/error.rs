@@ -47,7 +47,12 @@ impl Problem {
 
 impl From<tonic::Status> for Problem {
     fn from(status: tonic::Status) -> Self {
-        let failure = Failure::from(&status);
+        Failure::from(&status).into()
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
         let (code, next) = advice(&failure);
         Self { code, what: failure.to_string(), next: next.to_owned() }
     }

@@ -1,7 +1,4 @@
-use hansa_api::pb::admin::{
-    Group, GroupReplica, ListGroupsRequest, ListGroupsResponse,
-    admin_service_client::AdminServiceClient,
-};
+use hansa_api::pb::admin::{Group, GroupReplica, ListGroupsRequest, ListGroupsResponse};
 
 use crate::connect::{Role, Session};
 use crate::error::Problem;
@@ -9,9 +6,12 @@ use crate::output::{self, Rows};
 use crate::values::{dash, short};
 
 pub async fn run(session: &Session) -> Result<(), Problem> {
-    let mut admin = AdminServiceClient::new(session.channel(Role::Operator).await?);
     let request = ListGroupsRequest { region: session.region() };
-    let response = admin.list_groups(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Operator, request, |mut services, request| async move {
+            services.admin.list_groups(request).await
+        })
+        .await?;
     output::print(session.format, "hansa.admin.v1.ListGroupsResponse", &response, rows)
 }
 

@@ -1,9 +1,6 @@
 use std::process::ExitCode;
 
-use hansa_api::pb::admin::{
-    CheckInvariantsRequest, CheckInvariantsResponse, Verdict,
-    admin_service_client::AdminServiceClient,
-};
+use hansa_api::pb::admin::{CheckInvariantsRequest, CheckInvariantsResponse, Verdict};
 use hansa_types::id::GroupId;
 
 use crate::connect::{Role, Session};
@@ -12,9 +9,12 @@ use crate::output::{self, Rows};
 use crate::values::{dash, short};
 
 pub async fn run(session: &Session) -> Result<ExitCode, Problem> {
-    let mut admin = AdminServiceClient::new(session.channel(Role::Operator).await?);
     let request = CheckInvariantsRequest { region: session.region() };
-    let response = admin.check_invariants(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Operator, request, |mut services, request| async move {
+            services.admin.check_invariants(request).await
+        })
+        .await?;
     let name = "hansa.admin.v1.CheckInvariantsResponse";
     output::print(session.format, name, &response, rows)?;
     Ok(exit_code(&response))

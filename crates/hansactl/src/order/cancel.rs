@@ -1,4 +1,4 @@
-use hansa_api::pb::order::{CancelOrderRequest, order_service_client::OrderServiceClient};
+use hansa_api::pb::order::CancelOrderRequest;
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -24,8 +24,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         request_id: values::request_id(args.request_id),
         reason: args.reason,
     };
-    let mut orders = OrderServiceClient::new(session.channel(Role::Storefront).await?);
-    let response = orders.cancel_order(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Storefront, request, |mut services, request| async move {
+            services.orders.cancel_order(request).await
+        })
+        .await?;
     output::print(session.format, "hansa.order.v1.CancelOrderResponse", &response, |response| {
         show::facts(response.order.as_ref())
     })

@@ -1,4 +1,4 @@
-use hansa_api::pb::order::{GetOrderRequest, ReadMode, order_service_client::OrderServiceClient};
+use hansa_api::pb::order::{GetOrderRequest, ReadMode};
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -17,8 +17,11 @@ pub struct Args {
 pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
     let read = if args.local_copy { ReadMode::LocalCopy } else { ReadMode::Linearizable };
     let request = GetOrderRequest { order: args.order, read: read.into() };
-    let mut orders = OrderServiceClient::new(session.channel(Role::Storefront).await?);
-    let response = orders.get_order(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Storefront, request, |mut services, request| async move {
+            services.orders.get_order(request).await
+        })
+        .await?;
     if let Some(copy) = &response.staleness {
         eprintln!("a copy in {}, {} ms behind at most", copy.region, copy.lag_ms);
     }

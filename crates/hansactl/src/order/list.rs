@@ -1,7 +1,5 @@
 use clap::ValueEnum;
-use hansa_api::pb::order::{
-    ListOrdersRequest, OrderState, order_service_client::OrderServiceClient,
-};
+use hansa_api::pb::order::{ListOrdersRequest, OrderState};
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -49,8 +47,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         page_token: args.page_token,
         state: state.into(),
     };
-    let mut orders = OrderServiceClient::new(session.channel(role).await?);
-    let response = orders.list_orders(session.request(request)).await?.into_inner();
+    let response = session
+        .call(role, request, |mut services, request| async move {
+            services.orders.list_orders(request).await
+        })
+        .await?;
     output::print(session.format, "hansa.order.v1.ListOrdersResponse", &response, |response| {
         show::list(&response.orders)
     })?;

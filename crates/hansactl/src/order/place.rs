@@ -1,7 +1,4 @@
-use hansa_api::pb::order::{
-    LineKind, PersonalDetails, PlaceOrderLine, PlaceOrderRequest,
-    order_service_client::OrderServiceClient,
-};
+use hansa_api::pb::order::{LineKind, PersonalDetails, PlaceOrderLine, PlaceOrderRequest};
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -63,8 +60,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         client_reference: args.reference,
         placed_time: None,
     };
-    let mut orders = OrderServiceClient::new(session.channel(Role::Storefront).await?);
-    let response = orders.place_order(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Storefront, request, |mut services, request| async move {
+            services.orders.place_order(request).await
+        })
+        .await?;
     output::print(session.format, "hansa.order.v1.PlaceOrderResponse", &response, |response| {
         show::facts(response.order.as_ref())
     })

@@ -1,6 +1,4 @@
-use hansa_api::pb::order::{
-    ReturnItemsRequest, ReturnLine, order_service_client::OrderServiceClient,
-};
+use hansa_api::pb::order::{ReturnItemsRequest, ReturnLine};
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -33,8 +31,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         lines: args.lines,
         reason: args.reason,
     };
-    let mut orders = OrderServiceClient::new(session.channel(Role::Storefront).await?);
-    let response = orders.return_items(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Storefront, request, |mut services, request| async move {
+            services.orders.return_items(request).await
+        })
+        .await?;
     eprintln!("refund {}", values::amount(response.refund.as_ref()));
     output::print(session.format, "hansa.order.v1.ReturnItemsResponse", &response, |response| {
         show::facts(response.order.as_ref())

@@ -1,6 +1,5 @@
 use hansa_api::pb::order::{
-    OrderState, WatchOrderRequest, WatchOrderResponse, order_service_client::OrderServiceClient,
-    watch_order_response::Item,
+    OrderState, WatchOrderRequest, WatchOrderResponse, watch_order_response::Item,
 };
 
 use super::show;
@@ -22,7 +21,7 @@ pub struct Args {
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
-    let mut orders = OrderServiceClient::new(session.channel(Role::Storefront).await?);
+    let mut orders = session.services(Role::Storefront).await?.orders;
     let request = WatchOrderRequest { order: args.order, cursor: args.cursor };
     // A watch has no deadline: it ends with the order, or with Ctrl-C.
     let mut stream = orders.watch_order(request).await?.into_inner();

@@ -1,4 +1,4 @@
-use hansa_api::pb::payment::{GetPaymentRequest, payment_service_client::PaymentServiceClient};
+use hansa_api::pb::payment::GetPaymentRequest;
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -12,9 +12,12 @@ pub struct Args {
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
-    let mut payments = PaymentServiceClient::new(session.channel(Role::Finance).await?);
     let request = GetPaymentRequest { order: args.order };
-    let response = payments.get_payment(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Finance, request, |mut services, request| async move {
+            services.payments.get_payment(request).await
+        })
+        .await?;
     output::print(session.format, "hansa.payment.v1.GetPaymentResponse", &response, |response| {
         show::rows(response.payment.as_ref())
     })

@@ -1,4 +1,4 @@
-use hansa_api::pb::payment::{RefundPaymentRequest, payment_service_client::PaymentServiceClient};
+use hansa_api::pb::payment::RefundPaymentRequest;
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -31,8 +31,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         request_id: values::request_id(args.request_id),
         reason: args.reason,
     };
-    let mut payments = PaymentServiceClient::new(session.channel(Role::Finance).await?);
-    let response = payments.refund_payment(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Finance, request, |mut services, request| async move {
+            services.payments.refund_payment(request).await
+        })
+        .await?;
     let name = "hansa.payment.v1.RefundPaymentResponse";
     output::print(session.format, name, &response, |response| show::rows(response.payment.as_ref()))
 }

@@ -1,6 +1,4 @@
-use hansa_api::pb::region::{
-    ExplainRouteRequest, ExplainRouteResponse, region_service_client::RegionServiceClient,
-};
+use hansa_api::pb::region::{ExplainRouteRequest, ExplainRouteResponse};
 
 use crate::connect::{Role, Session};
 use crate::error::Problem;
@@ -28,8 +26,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         order: args.order.unwrap_or_default(),
         request_id: String::new(),
     };
-    let mut regions = RegionServiceClient::new(session.channel(Role::Operator).await?);
-    let response = regions.explain_route(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Operator, request, |mut services, request| async move {
+            services.regions.explain_route(request).await
+        })
+        .await?;
     output::print(session.format, "hansa.region.v1.ExplainRouteResponse", &response, rows)
 }
 

@@ -1,14 +1,15 @@
-use hansa_api::pb::region::{
-    ListRegionsRequest, ListRegionsResponse, region_service_client::RegionServiceClient,
-};
+use hansa_api::pb::region::{ListRegionsRequest, ListRegionsResponse};
 
 use crate::connect::{Role, Session};
 use crate::error::Problem;
 use crate::output::{self, Rows};
 
 pub async fn run(session: &Session) -> Result<(), Problem> {
-    let mut regions = RegionServiceClient::new(session.channel(Role::Operator).await?);
-    let response = regions.list_regions(session.request(ListRegionsRequest {})).await?.into_inner();
+    let response = session
+        .call(Role::Operator, ListRegionsRequest {}, |mut services, request| async move {
+            services.regions.list_regions(request).await
+        })
+        .await?;
     output::print(session.format, "hansa.region.v1.ListRegionsResponse", &response, rows)
 }
 

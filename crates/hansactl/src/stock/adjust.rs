@@ -1,6 +1,4 @@
-use hansa_api::pb::inventory::{
-    AdjustStockRequest, inventory_service_client::InventoryServiceClient,
-};
+use hansa_api::pb::inventory::AdjustStockRequest;
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -42,8 +40,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         document: args.document,
         expected_on_hand: args.expect_on_hand,
     };
-    let mut stock = InventoryServiceClient::new(session.channel(Role::Warehouse).await?);
-    let response = stock.adjust_stock(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Warehouse, request, |mut services, request| async move {
+            services.inventory.adjust_stock(request).await
+        })
+        .await?;
     let name = "hansa.inventory.v1.AdjustStockResponse";
     output::print(session.format, name, &response, |response| show::rows(&response.stock))
 }

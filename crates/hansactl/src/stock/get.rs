@@ -1,4 +1,4 @@
-use hansa_api::pb::inventory::{GetStockRequest, inventory_service_client::InventoryServiceClient};
+use hansa_api::pb::inventory::GetStockRequest;
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -16,8 +16,11 @@ pub struct Args {
 pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
     let request =
         GetStockRequest { region: session.region(), sku: args.sku, warehouse: args.warehouse };
-    let mut stock = InventoryServiceClient::new(session.channel(Role::Warehouse).await?);
-    let response = stock.get_stock(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Warehouse, request, |mut services, request| async move {
+            services.inventory.get_stock(request).await
+        })
+        .await?;
     let name = "hansa.inventory.v1.GetStockResponse";
     output::print(session.format, name, &response, |response| show::rows(&response.stocks))
 }

@@ -1,6 +1,4 @@
-use hansa_api::pb::inventory::{
-    ListStockRequest, inventory_service_client::InventoryServiceClient,
-};
+use hansa_api::pb::inventory::ListStockRequest;
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -27,8 +25,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         page_token: args.page_token,
         warehouse: args.warehouse,
     };
-    let mut stock = InventoryServiceClient::new(session.channel(Role::Warehouse).await?);
-    let response = stock.list_stock(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Warehouse, request, |mut services, request| async move {
+            services.inventory.list_stock(request).await
+        })
+        .await?;
     let name = "hansa.inventory.v1.ListStockResponse";
     output::print(session.format, name, &response, |response| show::rows(&response.stocks))?;
     if !response.next_page_token.is_empty() {

@@ -1,6 +1,4 @@
-use hansa_api::pb::inventory::{
-    ReceiveStockRequest, inventory_service_client::InventoryServiceClient,
-};
+use hansa_api::pb::inventory::ReceiveStockRequest;
 
 use super::show;
 use crate::connect::{Role, Session};
@@ -33,8 +31,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         quantity: args.quantity,
         document: args.document,
     };
-    let mut stock = InventoryServiceClient::new(session.channel(Role::Warehouse).await?);
-    let response = stock.receive_stock(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Warehouse, request, |mut services, request| async move {
+            services.inventory.receive_stock(request).await
+        })
+        .await?;
     let name = "hansa.inventory.v1.ReceiveStockResponse";
     output::print(session.format, name, &response, |response| show::rows(&response.stock))
 }

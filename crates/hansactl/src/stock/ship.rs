@@ -1,6 +1,4 @@
-use hansa_api::pb::inventory::{
-    RecordShipmentRequest, RecordShipmentResponse, inventory_service_client::InventoryServiceClient,
-};
+use hansa_api::pb::inventory::{RecordShipmentRequest, RecordShipmentResponse};
 
 use crate::connect::{Role, Session};
 use crate::error::Problem;
@@ -32,8 +30,11 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         carrier: args.carrier,
         tracking_code: args.tracking_code,
     };
-    let mut stock = InventoryServiceClient::new(session.channel(Role::Warehouse).await?);
-    let response = stock.record_shipment(session.request(request)).await?.into_inner();
+    let response = session
+        .call(Role::Warehouse, request, |mut services, request| async move {
+            services.inventory.record_shipment(request).await
+        })
+        .await?;
     output::print(session.format, "hansa.inventory.v1.RecordShipmentResponse", &response, rows)
 }
 
