@@ -35,7 +35,7 @@ pub const CLIENT: &str = "spiffe://hansa/client/storefront";
 
 /// A trust domain in a temporary folder.
 pub struct House {
-    pub dir: TempDir,
+    _dir: TempDir,
     pub ca: DevCa,
     pub tasks: Tasks,
 }
@@ -44,7 +44,7 @@ impl House {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ca = DevCa::open(dir.path(), "hansa").unwrap();
-        Self { dir, ca, tasks: Tasks::new("test") }
+        Self { _dir: dir, ca, tasks: Tasks::new("test") }
     }
 
     pub fn identity(&self, node: &str) -> Identity {

@@ -73,20 +73,26 @@ impl Channel {
     /// The open connection, dialling if there is none; at most `connect_max`.
     pub async fn ready(self: &Arc<Self>) -> Result<Up, Status> {
         let mut changes = self.state.subscribe();
+        let mut waited = false;
         loop {
             let dial = match &*changes.borrow_and_update() {
                 State::Up { up, .. } if !up.is_closed() => return Ok(up.clone()),
                 State::Connecting { .. } => false,
-                State::Down { retry: Some(at), .. } if Instant::now() < *at => {
-                    return Err(refusal::unreachable(&self.address.id, *at - Instant::now()));
+                // One attempt per call: its caller decides whether another is worth it.
+                State::Down { retry: Some(at), .. } if waited || Instant::now() < *at => {
+                    let wait = at.saturating_duration_since(Instant::now());
+                    return Err(refusal::unreachable(&self.address.id, wait));
                 }
                 State::Up { .. } | State::Down { .. } => true,
             };
             if dial {
                 self.dial();
             }
-            // The sender lives in `self`, and each dial ends within its bound.
-            let _ = changes.changed().await;
+            // Each dial ends within its bound, unless the node stops and aborts it.
+            if self.tasks.stop_token().run_until_cancelled(changes.changed()).await.is_none() {
+                return Err(refusal::unreachable(&self.address.id, Duration::ZERO));
+            }
+            waited = true;
         }
     }
 
