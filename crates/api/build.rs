@@ -1,4 +1,5 @@
-//! Compiles `proto/` without `protoc`, and derives from its data-class options what may leave a region.
+//! Compiles `proto/` without `protoc`, and derives from its data-class options what may leave a
+//! region.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -27,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let messages = classes::read(&pool)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("lawful.rs"), emit::lawful(&messages))?;
+    fs::write(out.join("methods.rs"), emit::methods(&pool))?;
 
     // A message that carries more than operational fields gets a Debug that redacts them.
     let redacted: BTreeSet<String> =

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use prost_reflect::DescriptorPool;
+
 use crate::classes::{Class, Field, Message, Shape};
 
 /// The contents of `lawful.rs`.
@@ -17,6 +19,23 @@ pub fn lawful(messages: &[Message]) -> String {
     }
     emit_table(&mut out, messages);
     out
+}
+
+/// The contents of `methods.rs`: every method of every service of ours.
+pub fn methods(pool: &DescriptorPool) -> String {
+    let mut rows = Vec::new();
+    for service in pool.services().filter(|s| s.package_name().starts_with("hansa.")) {
+        for method in service.methods() {
+            let path = format!("/{}/{}", service.full_name(), method.name());
+            let package = service.package_name();
+            let streaming = method.is_server_streaming() || method.is_client_streaming();
+            rows.push(format!(
+                "    Method {{ path: {path:?}, package: {package:?}, streaming: {streaming} }},"
+            ));
+        }
+    }
+    rows.sort();
+    format!("&[\n{}\n]\n", rows.join("\n"))
 }
 
 // Writing to a String cannot fail, so its results are dropped.

@@ -83,8 +83,47 @@ fn unreadable<U: Name>() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use http::uri::PathAndQuery;
+    use tonic::{Request, Response};
+
     use super::*;
     use crate::pb::order::{PlaceOrderRequest, PlaceOrderResponse};
+    use crate::pb::raft::InstallSnapshotResponse;
+    use crate::pb::region::region_service_server::{RegionService, RegionServiceServer};
+    use crate::pb::region::{
+        ExplainRouteRequest, ExplainRouteResponse, ListRegionsRequest, ListRegionsResponse,
+    };
+
+    struct Untouched;
+
+    #[tonic::async_trait]
+    impl RegionService for Untouched {
+        async fn list_regions(
+            &self,
+            _request: Request<ListRegionsRequest>,
+        ) -> Result<Response<ListRegionsResponse>, Status> {
+            unreachable!("not called")
+        }
+
+        async fn explain_route(
+            &self,
+            _request: Request<ExplainRouteRequest>,
+        ) -> Result<Response<ExplainRouteResponse>, Status> {
+            unreachable!("a message that cannot be read reaches no service")
+        }
+    }
+
+    /// Bytes where the service has a string.
+    #[tokio::test]
+    async fn text_that_is_not_utf8_is_refused_before_the_service() {
+        let mut grpc = tonic::client::Grpc::new(RegionServiceServer::new(Untouched));
+        let sent = InstallSnapshotResponse { body: vec![0xff, 0xfe].into() };
+        let path = PathAndQuery::from_static("/hansa.region.v1.RegionService/ExplainRoute");
+        let codec = Codec::<InstallSnapshotResponse, ExplainRouteResponse>::default();
+        grpc.ready().await.unwrap();
+        let status = grpc.unary(Request::new(sent), path, codec).await.unwrap_err();
+        assert_eq!(Failure::from(status).reason(), Reason::MessageMalformed);
+    }
 
     #[test]
     fn an_unreadable_request_is_the_callers_fault() {

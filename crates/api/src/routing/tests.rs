@@ -168,7 +168,8 @@ proptest! {
             // Skipped fields may still be bad inside; the top level must not be.
             let theirs = pb::order::PlaceOrderRequest::decode(&bytes[..]);
             if let Ok(request) = theirs {
-                prop_assert_eq!(ours.unwrap().customer_id.is_some(), !request.customer_id.is_empty());
+                let customer = ours.unwrap().customer_id;
+                prop_assert_eq!(customer.is_some(), !request.customer_id.is_empty());
             }
         }
     }

@@ -67,10 +67,10 @@ fn by_code(status: &Status) -> Reason {
         Code::Cancelled => Reason::Cancelled,
         Code::InvalidArgument => Reason::FieldInvalid,
         Code::DeadlineExceeded => Reason::DeadlineExceeded,
-        Code::NotFound => Reason::OrderNotFound,
+        Code::NotFound => Reason::NotFound,
         Code::PermissionDenied => Reason::PermissionDenied,
         Code::ResourceExhausted => Reason::Overloaded,
-        Code::FailedPrecondition | Code::AlreadyExists => Reason::CountDiffers,
+        Code::FailedPrecondition | Code::AlreadyExists => Reason::FailedPrecondition,
         Code::Aborted => Reason::RequestInProgress,
         // tonic's limit on message size.
         Code::OutOfRange => Reason::MessageTooLarge,

@@ -65,70 +65,91 @@ reasons! {
     FieldInvalid "FIELD_INVALID" InvalidArgument "a field does not have the form it must have";
     FieldEmpty "FIELD_EMPTY" InvalidArgument "a required field is empty";
     FieldTooLong "FIELD_TOO_LONG" InvalidArgument "a field is longer than allowed";
-    QuantityInvalid "QUANTITY_INVALID" InvalidArgument "a quantity is zero, negative or over the limit";
-    LineCountInvalid "LINE_COUNT_INVALID" InvalidArgument "an order has no line, or more than allowed";
+    QuantityInvalid "QUANTITY_INVALID" InvalidArgument
+        "a quantity is zero, negative or over the limit";
+    LineCountInvalid "LINE_COUNT_INVALID" InvalidArgument
+        "an order has no line, or more than allowed";
     LineInvalid "LINE_INVALID" InvalidArgument "a line contradicts itself, or names a line twice";
-    MoneyInvalid "MONEY_INVALID" InvalidArgument "an amount has mixed signs, too many decimals, or does not fit";
+    MoneyInvalid "MONEY_INVALID" InvalidArgument
+        "an amount has mixed signs, too many decimals, or does not fit";
     CurrencyUnknown "CURRENCY_UNKNOWN" InvalidArgument "a currency code is not in ISO 4217";
-    CurrencyMixed "CURRENCY_MIXED" InvalidArgument "amounts of one request are in different currencies";
+    CurrencyMixed "CURRENCY_MIXED" InvalidArgument
+        "amounts of one request are in different currencies";
     CountryUnknown "COUNTRY_UNKNOWN" InvalidArgument "a country code is not in ISO 3166-1 alpha-2";
-    RequestIdMissing "REQUEST_ID_MISSING" InvalidArgument "a call that changes something needs a request_id";
-    RequestIdReused "REQUEST_ID_REUSED" InvalidArgument "this request_id was used for another request";
+    RequestIdMissing "REQUEST_ID_MISSING" InvalidArgument
+        "a call that changes something needs a request_id";
+    RequestIdReused "REQUEST_ID_REUSED" InvalidArgument
+        "this request_id was used for another request";
     PanRefused "PAN_REFUSED" InvalidArgument "a field holds what looks like a payment card number";
-    OrderNameInvalid "ORDER_NAME_INVALID" InvalidArgument "an order is named regions/<region>/orders/<uuid>";
-    PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument "the page token is not one of this query's";
+    OrderNameInvalid "ORDER_NAME_INVALID" InvalidArgument
+        "an order is named regions/<region>/orders/<uuid>";
+    PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument
+        "the page token is not one of this query's";
     PageSizeInvalid "PAGE_SIZE_INVALID" InvalidArgument "the page size is negative";
     CursorInvalid "CURSOR_INVALID" InvalidArgument "the cursor is not one of this order's";
-    MessageMalformed "MESSAGE_MALFORMED" InvalidArgument "the message is not valid Protobuf, or not valid UTF-8";
+    MessageMalformed "MESSAGE_MALFORMED" InvalidArgument
+        "the message is not valid Protobuf, or not valid UTF-8";
     DeadlineMalformed "DEADLINE_MALFORMED" InvalidArgument "the grpc-timeout header cannot be read";
 
     // What does not exist.
-    OrderNotFound "ORDER_NOT_FOUND" NotFound "there is no such order, or this copy does not have it yet";
+    NotFound "NOT_FOUND" NotFound "there is no such thing";
+    OrderNotFound "ORDER_NOT_FOUND" NotFound
+        "there is no such order, or this copy does not have it yet";
     PaymentNotFound "PAYMENT_NOT_FOUND" NotFound "the order has no payment";
     AccountNotFound "ACCOUNT_NOT_FOUND" NotFound "there is no such account";
     UnknownSku "UNKNOWN_SKU" NotFound "the region has never had stock of this SKU";
     UnknownRegion "UNKNOWN_REGION" NotFound "there is no such region";
 
     // What the present state does not allow.
-    NotCancellable "NOT_CANCELLABLE" FailedPrecondition "the order has shipped or is closed; use a return";
+    FailedPrecondition "FAILED_PRECONDITION" FailedPrecondition
+        "the present state does not allow this";
+    NotCancellable "NOT_CANCELLABLE" FailedPrecondition
+        "the order has shipped or is closed; use a return";
     NotReturnable "NOT_RETURNABLE" FailedPrecondition "more would be returned than was shipped";
     NotRefundable "NOT_REFUNDABLE" FailedPrecondition "more would be refunded than was captured";
-    NotShippable "NOT_SHIPPABLE" FailedPrecondition "more would be shipped than is committed to the order";
+    NotShippable "NOT_SHIPPABLE" FailedPrecondition
+        "more would be shipped than is committed to the order";
     StockTooLow "STOCK_TOO_LOW" FailedPrecondition "the stock would fall below what is held";
     CountDiffers "COUNT_DIFFERS" FailedPrecondition "the counted quantity is not the expected one";
-    WrongRegion "WRONG_REGION" FailedPrecondition "another region is the home; ask it at the endpoint given";
+    WrongRegion "WRONG_REGION" FailedPrecondition
+        "another region is the home; ask it at the endpoint given";
     RequestInProgress "REQUEST_IN_PROGRESS" Aborted "the same request is still running; ask again";
     HomeMoving "HOME_MOVING" Aborted "the customer's home is being moved; ask again";
     Cancelled "CANCELLED" Cancelled "the caller went away";
 
     // Who may not.
     Unauthenticated "UNAUTHENTICATED" Unauthenticated "no acceptable client certificate was shown";
-    PermissionDenied "PERMISSION_DENIED" PermissionDenied "the caller's roles do not allow this call";
+    PermissionDenied "PERMISSION_DENIED" PermissionDenied
+        "the caller's roles do not allow this call";
     ForwardRefused "FORWARD_REFUSED" PermissionDenied "a forwarded call is never forwarded again";
 
     // What there is too much of, or too little time for.
     RateLimited "RATE_LIMITED" ResourceExhausted "the caller has used up its rate";
     Overloaded "OVERLOADED" ResourceExhausted "more work waits here than can be done in time";
     MessageTooLarge "MESSAGE_TOO_LARGE" ResourceExhausted "the message is larger than allowed";
-    DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded "the deadline passed; the call may still take effect";
+    DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded
+        "the deadline passed; the call may still take effect";
 
     // What is out of order on our side.
     NotLeader "NOT_LEADER" Unavailable "another node leads the group";
     ViewBehind "VIEW_BEHIND" Unavailable "the listing has not caught up in time; ask again";
     HomeUnreachable "HOME_UNREACHABLE" Unavailable "the home region cannot be reached now";
-    Unavailable "UNAVAILABLE" Unavailable "the service cannot be reached, or is starting or stopping";
+    Unavailable "UNAVAILABLE" Unavailable
+        "the service cannot be reached, or is starting or stopping";
     Unimplemented "UNIMPLEMENTED" Unimplemented "there is no such method here";
     Internal "INTERNAL" Internal "something is broken on our side; it has been logged";
 }
 
 impl Reason {
-    /// Whether the very same call may be sent again without having changed anything before.
+    /// Whether the try that failed so has certainly changed nothing.
     ///
-    /// Calls that carry a `request_id` may be repeated after any failure.
+    /// A repeat with the same `request_id` is safe after any failure; this says when even a repeat
+    /// with another one would be.
     pub fn nothing_happened(self) -> bool {
         match self.kind() {
             Kind::DeadlineExceeded | Kind::Internal | Kind::Cancelled => false,
-            Kind::Unavailable => self == Self::NotLeader,
+            // The connection may have broken after the request had arrived.
+            Kind::Unavailable => self != Self::Unavailable,
             Kind::InvalidArgument
             | Kind::NotFound
             | Kind::PermissionDenied
