@@ -177,8 +177,7 @@ impl Checkpoints {
         let pending = self.replica.pending();
         let (entries, records) = pending.upto(index);
         let Some(last) = entries.last() else { return Ok(()) };
-        let end =
-            End { next_index: last.index + 1, records: last.records, chain: last.heads.1 };
+        let end = End { next_index: last.index + 1, records: last.records, chain: last.heads.1 };
         self.archive.append(&entries, &records, end)?;
         pending.archived(last.index);
         Ok(())
@@ -203,8 +202,7 @@ impl Checkpoints {
         let aside = self.dir.join("writing.tmp");
         let at = |source| CheckpointError::Io { file: aside.clone(), source };
         let file = self.fs.create(&aside).map_err(at)?;
-        let bytes =
-            file::write(&file, self.group, &position, |to| state.write(to)).map_err(at)?;
+        let bytes = file::write(&file, self.group, &position, |to| state.write(to)).map_err(at)?;
         self.publish(&aside, position, file, bytes)
     }
 

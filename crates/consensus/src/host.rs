@@ -263,9 +263,8 @@ impl Host {
         let loaded = self.inner.writer.run(move || {
             let archive = |source| StartError::Archive { group: id, source };
             let checkpoint = |source| StartError::Checkpoint { group: id, source };
-            fs.create_dir_all(&dir).map_err(|source| {
-                checkpoint(CheckpointError::Io { file: dir.clone(), source })
-            })?;
+            fs.create_dir_all(&dir)
+                .map_err(|source| checkpoint(CheckpointError::Io { file: dir.clone(), source }))?;
             let opened = Archive::open(&fs, &dir.join("archive.redb")).map_err(archive)?;
             let opened = Arc::new(opened);
             let loaded = Checkpoints::load(fs, dir, id, replica, opened.clone());

@@ -38,7 +38,9 @@ pub enum IdentityError {
 
 /// A peer that is not the one known by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("node {node} is known with another data folder: it lost its volume and needs a new node id")]
+#[error(
+    "node {node} is known with another data folder: it lost its volume and needs a new node id"
+)]
 pub(crate) struct Stranger {
     pub node: NodeId,
 }
@@ -77,8 +79,7 @@ impl Identity {
         let mut drawn = [0; 16];
         entropy.fill(&mut drawn);
         let incarnation = Incarnation(u128::from_le_bytes(drawn));
-        let this =
-            Self { node, incarnation, fs, dir: dir.to_owned(), known: Mutex::default() };
+        let this = Self { node, incarnation, fs, dir: dir.to_owned(), known: Mutex::default() };
         this.save(&BTreeMap::new()).map_err(at)?;
         Ok(this)
     }

@@ -132,8 +132,7 @@ impl Inbound {
         let from = NodeId(header.from_node);
         tracing::info!(group = %running.id, %from, bytes = header.total_bytes, "snapshot arrived");
         let snapshot = receiver.finish().await?;
-        let snapshot: SnapshotOf<Types, Checkpoint> =
-            Snapshot { meta: snapshot.meta(), snapshot };
+        let snapshot: SnapshotOf<Types, Checkpoint> = Snapshot { meta: snapshot.meta(), snapshot };
         let answer = running.raft.install_full_snapshot(vote, snapshot).await;
         let answer = answer.map_err(|e| (PeerErrorKind::Stopped, e.to_string()))?;
         Ok(wire::installed(&answer))

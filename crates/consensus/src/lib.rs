@@ -33,9 +33,14 @@ mod raft;
 mod reads;
 mod replica;
 mod running;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod timing;
 mod trouble;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 pub use archive::ArchiveError;
 pub use checkpoints::{CheckpointError, FileError};

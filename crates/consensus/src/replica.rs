@@ -97,6 +97,12 @@ impl<M: Machine> Cell<M> {
         look(&self.state.read().machine)
     }
 
+    /// Changes the machine behind the log's back, as broken memory would.
+    #[cfg(test)]
+    pub fn corrupt(&self, change: impl FnOnce(&mut M)) {
+        change(&mut self.state.write().machine);
+    }
+
     pub fn next_due(&self) -> Option<LogTime> {
         let due = self.next_due.load(Ordering::Acquire);
         (due != NEVER).then_some(LogTime(due))

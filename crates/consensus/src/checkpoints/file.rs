@@ -234,7 +234,11 @@ impl StateReader {
     /// Checks that the state was read to its end: the closing block says that nothing is missing.
     pub fn finish(mut self) -> io::Result<()> {
         let mut probe = [0];
-        if self.read(&mut probe)? == 0 { Ok(()) } else { Err(self.damaged("bytes after the state")) }
+        if self.read(&mut probe)? == 0 {
+            Ok(())
+        } else {
+            Err(self.damaged("bytes after the state"))
+        }
     }
 }
 

@@ -76,7 +76,8 @@ impl RaftLogReader<Types> for LogStore {
         let mut out = self.read(from, to, usize::MAX)?;
         // The log may answer fewer for reasons of its own; openraft must see all that are there.
         while let Some(last) = out.last().map(|entry| entry.log_id.index()) {
-            let more = if last + 1 < to { self.read(last + 1, to, usize::MAX)? } else { Vec::new() };
+            let more =
+                if last + 1 < to { self.read(last + 1, to, usize::MAX)? } else { Vec::new() };
             if more.is_empty() {
                 break;
             }

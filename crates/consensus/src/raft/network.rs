@@ -136,22 +136,23 @@ impl RaftNetworkV2<Types> for Client {
             let answer = client.send_append(&request, &option);
             async move { (prev, last, answer.await) }
         });
-        let answers = sent.buffered(APPENDS_IN_FLIGHT).scan(false, |ended, (prev, last, answer)| {
-            let item = (!*ended).then(|| match answer {
-                Ok(answer) => {
-                    let partial = matches!(&answer,
+        let answers =
+            sent.buffered(APPENDS_IN_FLIGHT).scan(false, |ended, (prev, last, answer)| {
+                let item = (!*ended).then(|| match answer {
+                    Ok(answer) => {
+                        let partial = matches!(&answer,
                         AppendEntriesResponse::PartialSuccess(upto) if *upto != last);
-                    let result = answer.into_stream_result(prev, last);
-                    *ended = partial || result.is_err();
-                    Ok(result)
-                }
-                Err(error) => {
-                    *ended = true;
-                    Err(error)
-                }
+                        let result = answer.into_stream_result(prev, last);
+                        *ended = partial || result.is_err();
+                        Ok(result)
+                    }
+                    Err(error) => {
+                        *ended = true;
+                        Err(error)
+                    }
+                });
+                futures::future::ready(item)
             });
-            futures::future::ready(item)
-        });
         Box::pin(async move { Ok(Box::pin(answers) as BoxStream<'s, _>) })
     }
 

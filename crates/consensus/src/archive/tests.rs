@@ -1,0 +1,122 @@
+use bytes::Bytes;
+use hansa_wal::fs::RealFs;
+use tempfile::TempDir;
+
+use super::*;
+use crate::raft::codec::Kind;
+
+fn open(dir: &TempDir) -> Archive {
+    let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    Archive::open(&fs, &dir.path().join("archive.redb")).unwrap()
+}
+
+fn head(index: u64) -> Head {
+    [index as u8; 32]
+}
+
+/// Entries `from..to`, each with one record named after its index modulo 50.
+fn items(from: u64, to: u64) -> (Vec<ArchivedEntry>, Vec<ArchivedRecord>, End) {
+    let entry = |index| ArchivedEntry {
+        index,
+        term: 1,
+        kind: Kind::Commands,
+        payload: Bytes::from(format!("entry {index}")),
+        heads: (head(index), head(index + 1)),
+        records: index + 1,
+    };
+    let record = |index| ArchivedRecord {
+        number: index,
+        index,
+        table: 1,
+        key: Bytes::from(format!("key {:02}", index % 50)),
+        value: Bytes::from(format!("value {index}")),
+    };
+    let end = End { next_index: to, records: to, chain: head(to) };
+    ((from..to).map(entry).collect(), (from..to).map(record).collect(), end)
+}
+
+fn append(archive: &Archive, from: u64, to: u64) {
+    let (entries, records, end) = items(from, to);
+    archive.append(&entries, &records, end).unwrap();
+}
+
+#[test]
+fn what_was_appended_in_parts_is_read_back_whole_after_a_reopen() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    for (from, to) in [(0, 10), (10, 11), (11, 300), (300, 700)] {
+        append(&archive, from, to);
+    }
+    drop(archive);
+    let archive = open(&dir);
+    let (entries, records, end) = items(0, 700);
+    assert_eq!(archive.end(), end);
+    assert_eq!(archive.read_entries(0, 700, usize::MAX).unwrap(), entries);
+    assert_eq!(archive.read_records(0, 700, usize::MAX).unwrap(), records);
+    assert_eq!(archive.get(1, b"key 07").unwrap().unwrap(), "value 657");
+    assert_eq!(archive.get(2, b"key 07").unwrap(), None);
+}
+
+#[test]
+fn a_scan_yields_each_key_once_in_its_newest_version() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    append(&archive, 0, 120);
+    let found = archive.scan(1, b"key 10", 3).unwrap();
+    let found: Vec<_> = found.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+    assert_eq!(
+        found,
+        [
+            (&b"key 10"[..], &b"value 110"[..]),
+            (&b"key 11"[..], &b"value 111"[..]),
+            (&b"key 12"[..], &b"value 112"[..]),
+        ]
+    );
+}
+
+#[test]
+fn a_cut_uncovers_the_older_versions_and_replay_writes_the_same_again() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    append(&archive, 0, 500);
+    let (_, _, end) = items(0, 421);
+    archive.cut(end).unwrap();
+    assert_eq!(archive.end(), end);
+    assert_eq!(archive.get(1, b"key 30").unwrap().unwrap(), "value 380");
+    assert_eq!(archive.read_entries(400, 600, usize::MAX).unwrap().len(), 21);
+    append(&archive, 421, 500);
+    let (entries, ..) = items(0, 500);
+    assert_eq!(archive.read_entries(0, 500, usize::MAX).unwrap(), entries);
+    assert_eq!(archive.get(1, b"key 30").unwrap().unwrap(), "value 480");
+}
+
+#[test]
+fn appending_what_is_there_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    append(&archive, 0, 100);
+    append(&archive, 50, 90);
+    append(&archive, 50, 130);
+    let (entries, _, end) = items(0, 130);
+    assert_eq!(archive.end(), end);
+    assert_eq!(archive.read_entries(0, 130, usize::MAX).unwrap(), entries);
+}
+
+#[test]
+fn an_archive_that_does_not_reach_its_checkpoint_is_damage() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    append(&archive, 0, 100);
+    let (_, _, beyond) = items(0, 101);
+    assert!(matches!(archive.cut(beyond), Err(ArchiveError::Damaged { .. })));
+}
+
+#[test]
+fn another_history_than_the_checkpoint_names_is_damage() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    append(&archive, 0, 100);
+    let (_, _, mut end) = items(0, 90);
+    end.chain = head(7);
+    assert!(matches!(archive.cut(end), Err(ArchiveError::Damaged { .. })));
+}

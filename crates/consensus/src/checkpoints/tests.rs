@@ -1,0 +1,103 @@
+use hansa_types::id::GroupKind;
+use hansa_wal::fs::RealFs;
+use tempfile::TempDir;
+
+use super::*;
+use crate::pending::Pending;
+use crate::raft::log_id;
+use crate::replica::Cell;
+use crate::testing::counter::Counters;
+
+fn group() -> GroupId {
+    GroupId::new(GroupKind::Orders, 3)
+}
+
+struct Store {
+    cell: Arc<Cell<Counters>>,
+    checkpoints: Checkpoints,
+}
+
+fn open(dir: &TempDir) -> Result<Store, CheckpointError> {
+    let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    let cell = Arc::new(Cell::new(group(), Counters::default(), Pending::new(true)));
+    let archive = Arc::new(Archive::open(&fs, &dir.path().join("archive.redb"))?);
+    let at = dir.path().join("group");
+    let checkpoints = Checkpoints::load(fs, at, group(), cell.clone(), archive)?;
+    Ok(Store { cell, checkpoints })
+}
+
+fn apply(store: &Store, from: u64, to: u64) {
+    for index in from..to {
+        let payload = openraft::EntryPayload::Blank;
+        store.cell.apply(crate::raft::Entry { log_id: log_id(1, index), payload });
+    }
+}
+
+#[test]
+fn a_checkpoint_restores_position_and_state() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    apply(&store, 0, 100);
+    store.checkpoints.write(store.cell.freeze()).unwrap();
+    let before = store.cell.position();
+    drop(store);
+    let again = open(&dir).unwrap();
+    assert_eq!(again.cell.position(), before);
+    assert_eq!(again.checkpoints.newest().unwrap().index(), Some(99));
+}
+
+#[test]
+fn only_the_older_of_two_kept_allows_a_purge() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let mut purgeable = Vec::new();
+    for step in 0..4 {
+        apply(&store, step * 10, step * 10 + 10);
+        store.checkpoints.write(store.cell.freeze()).unwrap();
+        purgeable.push(store.checkpoints.purgeable());
+    }
+    assert_eq!(purgeable, [None, Some(9), Some(19), Some(29)]);
+    let left = std::fs::read_dir(dir.path().join("group")).unwrap().count();
+    assert_eq!(left, 2);
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_found() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    apply(&store, 0, 10);
+    let written = store.checkpoints.write(store.cell.freeze()).unwrap();
+    drop(store);
+    let good = std::fs::read(&written.path).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        std::fs::write(&written.path, bad).unwrap();
+        let error = open(&dir).err().unwrap_or_else(|| panic!("byte {at} was not missed"));
+        assert!(error.is_damage(), "byte {at}: {error}");
+    }
+}
+
+#[test]
+fn a_cut_file_is_found() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    apply(&store, 0, 10);
+    let written = store.checkpoints.write(store.cell.freeze()).unwrap();
+    drop(store);
+    let good = std::fs::read(&written.path).unwrap();
+    for length in 0..good.len() {
+        std::fs::write(&written.path, &good[..length]).unwrap();
+        assert!(open(&dir).err().is_some_and(|e| e.is_damage()), "{length} bytes");
+    }
+}
+
+#[test]
+fn a_log_that_begins_after_the_checkpoint_does_not_meet_it() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    apply(&store, 0, 10);
+    assert!(store.checkpoints.check_joins(Some(9)).is_ok());
+    let gap = store.checkpoints.check_joins(Some(10));
+    assert!(matches!(gap, Err(CheckpointError::Gap { purged: 10, checkpoint: Some(9) })));
+}

@@ -1,0 +1,241 @@
+//! A small real cluster in one process, for the tests of this crate and of those above it.
+//!
+//! Real openraft, real log, checkpoints and archives in temporary folders; only the wires between the
+//! nodes are in memory, and can be cut.
+
+mod board;
+pub mod counter;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hansa_node::env::test::RecordedExit;
+use hansa_node::env::{Env, SystemClock, SystemEntropy, ThreadLoops};
+use hansa_node::tasks::Tasks;
+use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_wal::fs::RealFs;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+pub use self::board::Board;
+use crate::group::Group;
+use crate::host::{GroupSpec, Host, HostConfig, OpenError};
+use crate::machine::Machine;
+use crate::outcome::SubmitError;
+use crate::timing::Timing;
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Looks until `done` says so, or panics with `what` after [`PATIENCE`].
+pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A deadline that a healthy cluster never meets.
+pub fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// The group that a one-group test uses.
+pub fn group_id() -> GroupId {
+    GroupId::new(GroupKind::Orders, 0)
+}
+
+/// A world whose end is recorded rather than real.
+pub fn env(name: &str) -> (Env, Arc<RecordedExit>) {
+    let tasks = Tasks::new(name);
+    let exit = Arc::new(RecordedExit::new(tasks.clone()));
+    let env = Env {
+        clock: Arc::new(SystemClock::new()),
+        entropy: Arc::new(SystemEntropy::new()),
+        loops: Arc::new(ThreadLoops::new(name, exit.clone())),
+        exit: exit.clone(),
+        tasks,
+    };
+    (env, exit)
+}
+
+/// Settings of a test cluster.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub nodes: u64,
+    pub groups: Vec<GroupId>,
+    pub timing: Timing,
+    pub wal: hansa_wal::Config,
+    pub archive_entries: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let wal = hansa_wal::Config {
+            segment_bytes: 16 << 20,
+            disk_bytes_max: 256 << 20,
+            ..hansa_wal::Config::default()
+        };
+        let (timing, groups) = (Timing::quick(), vec![group_id()]);
+        Self { nodes: 3, groups, timing, wal, archive_entries: true }
+    }
+}
+
+/// One node of a test cluster.
+pub struct Node<M: Machine> {
+    pub host: Host,
+    pub groups: BTreeMap<GroupId, Group<M>>,
+    pub env: Env,
+    pub exit: Arc<RecordedExit>,
+}
+
+type Genesis<M> = Arc<dyn Fn() -> M + Send + Sync>;
+
+/// A cluster whose nodes can be stopped, restarted and cut off.
+pub struct Cluster<M: Machine> {
+    pub settings: Settings,
+    pub board: Board,
+    dir: TempDir,
+    genesis: Genesis<M>,
+    nodes: BTreeMap<NodeId, Node<M>>,
+}
+
+impl<M: Machine> Cluster<M> {
+    /// Three nodes with one group of `genesis` machines.
+    pub async fn start(genesis: impl Fn() -> M + Send + Sync + 'static) -> Self {
+        Self::with(Settings::default(), genesis).await
+    }
+
+    pub async fn with(settings: Settings, genesis: impl Fn() -> M + Send + Sync + 'static) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (board, nodes) = (Board::default(), BTreeMap::new());
+        let mut cluster = Self { settings, board, dir, genesis: Arc::new(genesis), nodes };
+        for node in cluster.ids() {
+            cluster.boot(node).await;
+        }
+        cluster
+    }
+
+    /// The ids of all nodes, up or down.
+    pub fn ids(&self) -> Vec<NodeId> {
+        (1..=self.settings.nodes).map(NodeId).collect()
+    }
+
+    /// The ids of the nodes that are up.
+    pub fn up(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub fn node(&self, node: NodeId) -> &Node<M> {
+        self.nodes.get(&node).expect("the node is up")
+    }
+
+    /// The first group on `node`.
+    pub fn group(&self, node: NodeId) -> &Group<M> {
+        self.node(node).groups.values().next().expect("the node hosts a group")
+    }
+
+    pub fn dir(&self, node: NodeId) -> std::path::PathBuf {
+        self.dir.path().join(format!("node-{node}"))
+    }
+
+    /// Starts or restarts a node on its folder.
+    pub async fn boot(&mut self, node: NodeId) {
+        let booted = self.try_boot(node).await.expect("the node starts");
+        self.nodes.insert(node, booted);
+    }
+
+    /// Starts a node's host and groups without taking it into the cluster.
+    pub async fn try_boot(&self, node: NodeId) -> Result<Node<M>, OpenError> {
+        let (env, exit) = env(&format!("node-{node}"));
+        let host = self.open(node, &self.dir(node), env.clone())?;
+        let mut groups = BTreeMap::new();
+        for id in &self.settings.groups {
+            let spec = GroupSpec { id: *id, members: self.ids() };
+            let genesis = self.genesis.clone();
+            if let Ok(group) = host.start_group(spec, move || genesis()).await {
+                groups.insert(*id, group);
+            }
+        }
+        Ok(Node { host, groups, env, exit })
+    }
+
+    fn open(&self, node: NodeId, dir: &Path, env: Env) -> Result<Host, OpenError> {
+        let config = HostConfig {
+            timing: self.settings.timing.clone(),
+            wal: self.settings.wal.clone(),
+            archive_entries: self.settings.archive_entries,
+            ..HostConfig::new(node, dir.to_owned())
+        };
+        let exit = env.exit.clone();
+        Host::open_with(config, Arc::new(RealFs), env, |inbound| {
+            self.board.plug(node, inbound, exit)
+        })
+    }
+
+    /// Takes a node down without handing anything over: its peers hear nothing more of it.
+    pub async fn kill(&mut self, node: NodeId) {
+        let Some(killed) = self.nodes.remove(&node) else { return };
+        self.board.unplug(node);
+        killed.host.stop().await;
+        drop(killed.groups);
+        killed.env.tasks.drain(DRAIN_MAX).await;
+    }
+
+    pub async fn kill_all(&mut self) {
+        for node in self.up() {
+            self.kill(node).await;
+        }
+    }
+
+    /// Waits for a leader of the first group among the nodes that are up.
+    pub async fn leader(&self) -> NodeId {
+        let mut found = None;
+        eventually("a leader", || {
+            found = self.leader_now();
+            found.is_some()
+        })
+        .await;
+        found.expect("just found")
+    }
+
+    pub fn leader_now(&self) -> Option<NodeId> {
+        let of = |node: &NodeId| *self.group(*node).leadership().borrow();
+        let leading = self.up().into_iter().map(|node| (of(&node), node));
+        let leading = leading.filter(|(leadership, _)| leadership.mine);
+        leading.max_by_key(|(leadership, _)| leadership.term).map(|(_, node)| node)
+    }
+
+    /// Submits to whoever leads, again until it is accepted; a command must bear a repeat.
+    pub async fn submit(&self, command: impl Into<Bytes>) -> M::Outcome {
+        let command = command.into();
+        let end = soon();
+        loop {
+            let leader = self.leader().await;
+            let answer = self.group(leader).submit(command.clone(), end).await;
+            match answer {
+                Ok(outcome) => return outcome,
+                Err(SubmitError::TooLarge) => panic!("too large"),
+                Err(_) => assert!(Instant::now() < end, "not accepted in time"),
+            }
+        }
+    }
+
+    /// Waits until all nodes that are up have applied the same entries and have the same state and chain.
+    pub async fn settled(&self) {
+        eventually("all replicas at one state", || {
+            let all = self.up().into_iter().map(|node| {
+                let status = self.group(node).status();
+                (status.applied, status.state_hash, status.chain_head)
+            });
+            let all: Vec<_> = all.collect();
+            all.windows(2).all(|pair| pair[0] == pair[1])
+        })
+        .await;
+    }
+}

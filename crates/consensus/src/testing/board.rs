@@ -1,0 +1,136 @@
+//! The wires between the nodes of a test cluster, which can be cut one way or both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::BoxStream;
+use hansa_api::pb::raft::{PeerErrorKind, SnapshotChunk, SnapshotHeader};
+use hansa_node::env::Exit;
+use hansa_types::id::NodeId;
+use parking_lot::RwLock;
+
+use crate::inbound::Inbound;
+use crate::link::{self, Ask, Link, LinkError};
+
+/// Who is plugged in, and which wires are cut.
+#[derive(Clone, Default)]
+pub struct Board {
+    inner: Arc<RwLock<Wires>>,
+}
+
+#[derive(Default)]
+struct Wires {
+    nodes: BTreeMap<NodeId, Weak<Inbound>>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+}
+
+impl Board {
+    pub(crate) fn plug(
+        &self,
+        node: NodeId,
+        inbound: &Arc<Inbound>,
+        exit: Arc<dyn Exit>,
+    ) -> Arc<dyn Link> {
+        self.inner.write().nodes.insert(node, Arc::downgrade(inbound));
+        let me = Arc::downgrade(inbound);
+        Arc::new(Wire { board: self.clone(), node, me, exit })
+    }
+
+    pub(crate) fn unplug(&self, node: NodeId) {
+        self.inner.write().nodes.remove(&node);
+    }
+
+    /// Cuts the wire from one node to another, that way only.
+    pub fn cut(&self, from: NodeId, to: NodeId) {
+        self.inner.write().cut.insert((from, to));
+    }
+
+    /// Cuts a node off from all others, both ways.
+    pub fn isolate(&self, node: NodeId) {
+        let mut wires = self.inner.write();
+        let others: Vec<NodeId> = wires.nodes.keys().copied().collect();
+        for other in others {
+            wires.cut.insert((node, other));
+            wires.cut.insert((other, node));
+        }
+    }
+
+    /// Mends every wire.
+    pub fn heal(&self) {
+        self.inner.write().cut.clear();
+    }
+
+    fn reach(&self, from: NodeId, to: NodeId) -> Result<Arc<Inbound>, LinkError> {
+        let wires = self.inner.read();
+        let away = || LinkError::Unreachable(format!("node {to} is away"));
+        if wires.cut.contains(&(from, to)) {
+            return Err(away());
+        }
+        wires.nodes.get(&to).and_then(Weak::upgrade).ok_or_else(away)
+    }
+}
+
+/// One node's end of the wires.
+#[derive(Clone)]
+struct Wire {
+    board: Board,
+    node: NodeId,
+    me: Weak<Inbound>,
+    exit: Arc<dyn Exit>,
+}
+
+impl Wire {
+    /// Reaches a peer and shakes hands as the real transport does.
+    fn shake(&self, to: NodeId) -> Result<Arc<Inbound>, LinkError> {
+        let peer = self.board.reach(self.node, to)?;
+        let gone = || LinkError::Unreachable("this node stops".to_owned());
+        let me = self.me.upgrade().ok_or_else(gone)?;
+        let (ours, theirs) = (&me.identity, &peer.identity);
+        let stranger = |e: crate::identity::Stranger| LinkError::Unreachable(e.to_string());
+        if let Err(refused) = theirs.meet(self.node, ours.incarnation) {
+            self.exit.exit(&refused.to_string());
+            return Err(stranger(refused));
+        }
+        ours.meet(to, theirs.incarnation).map_err(stranger)?;
+        Ok(peer)
+    }
+}
+
+impl Link for Wire {
+    fn call(&self, to: NodeId, ask: Ask) -> BoxFuture<'static, Result<Bytes, LinkError>> {
+        let wire = self.clone();
+        async move {
+            let peer = wire.shake(to)?;
+            let within = ask.within;
+            let asked = tokio::time::timeout(within, peer.handle(link::frame(0, ask))).await;
+            let answer = asked.map_err(|_| LinkError::Timeout(within))?;
+            // The way back may be cut meanwhile.
+            wire.board.reach(to, wire.node)?;
+            link::answer(answer)
+        }
+        .boxed()
+    }
+
+    fn snapshot(
+        &self,
+        to: NodeId,
+        header: SnapshotHeader,
+        chunks: BoxStream<'static, SnapshotChunk>,
+    ) -> BoxFuture<'static, Result<Bytes, LinkError>> {
+        let wire = self.clone();
+        async move {
+            let peer = wire.shake(to)?;
+            let installed = tokio::time::timeout(WHOLE_MAX, peer.install(header, chunks)).await;
+            let installed = installed.map_err(|_| LinkError::Timeout(WHOLE_MAX))?;
+            let refused =
+                |(kind, detail): (PeerErrorKind, String)| LinkError::Refused { kind, detail };
+            installed.map_err(refused)
+        }
+        .boxed()
+    }
+}
+
+const WHOLE_MAX: Duration = Duration::from_secs(60);

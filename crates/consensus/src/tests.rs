@@ -1,0 +1,5 @@
+//! Claims about whole clusters, and openraft's own suite on our storage.
+
+mod cluster;
+mod snapshots;
+mod suite;

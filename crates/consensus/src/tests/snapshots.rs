@@ -1,0 +1,177 @@
+use std::path::PathBuf;
+
+use hansa_types::id::NodeId;
+
+use crate::outcome::Role;
+use crate::testing::counter::{CLOSED, Counters};
+use crate::testing::{Cluster, Settings, eventually, group_id, soon};
+use crate::timing::Timing;
+
+/// Checkpoints come quickly, so that the log is purged within a test.
+fn eager() -> Settings {
+    let timing = Timing { checkpoint_entries: 20, ..Timing::quick() };
+    Settings { timing, ..Settings::default() }
+}
+
+async fn fill(cluster: &Cluster<Counters>, count: usize) {
+    for n in 0..count {
+        cluster.submit(format!("add k{} 1", n % 7)).await;
+        if n % 5 == 0 {
+            cluster.submit(format!("add gone{n} {n}")).await;
+            cluster.submit(format!("close gone{n}")).await;
+        }
+    }
+}
+
+/// Writes until the leader's log no longer holds what a node that is down has last seen.
+async fn outrun(cluster: &Cluster<Counters>, seen: u64) -> NodeId {
+    let leader = cluster.leader().await;
+    for _ in 0..200 {
+        fill(cluster, 10).await;
+        cluster.group(leader).checkpoint().await;
+        if cluster.group(leader).status().purged.is_some_and(|purged| purged > seen) {
+            return leader;
+        }
+    }
+    panic!("the log was never purged");
+}
+
+fn checkpoints(cluster: &Cluster<Counters>, node: NodeId) -> Vec<PathBuf> {
+    let dir = cluster.dir(node).join("groups").join(group_id().to_string());
+    let files = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files.filter(|f| f.extension().is_some_and(|e| e == "ckpt")).collect();
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lagging_follower_gets_a_snapshot_with_the_archive_it_lacks() {
+    let mut cluster = Cluster::with(eager(), Counters::default).await;
+    fill(&cluster, 10).await;
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+    let seen = cluster.group(follower).status().applied;
+    cluster.kill(follower).await;
+    outrun(&cluster, seen).await;
+    cluster.boot(follower).await;
+    cluster.settled().await;
+    let group = cluster.group(follower);
+    assert!(group.status().purged.is_some_and(|purged| purged > seen), "a snapshot came");
+    assert_eq!(group.archive_get(CLOSED, b"gone0").unwrap().unwrap(), 0i64.to_le_bytes()[..]);
+    let all = |node| cluster.group(node).archive_scan(CLOSED, b"", 10_000).unwrap();
+    let expected = all(cluster.leader().await);
+    assert!(expected.len() > 4);
+    assert_eq!(all(follower), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_begins_at_the_newest_checkpoint() {
+    let mut cluster = Cluster::with(eager(), Counters::default).await;
+    fill(&cluster, 60).await;
+    for node in cluster.ids() {
+        cluster.group(node).checkpoint().await;
+    }
+    fill(&cluster, 5).await;
+    cluster.settled().await;
+    let before = cluster.group(NodeId(1)).status();
+    let archived = cluster.group(NodeId(1)).archive_scan(CLOSED, b"", 100).unwrap();
+    assert!(before.checkpoint.is_some_and(|at| at > 60));
+    cluster.kill_all().await;
+    for node in cluster.ids() {
+        assert!(checkpoints(&cluster, node).len() <= 2, "the last two are kept");
+        cluster.boot(node).await;
+    }
+    cluster.leader().await;
+    cluster.settled().await;
+    let after = cluster.group(NodeId(1)).status();
+    assert_eq!(after.state_hash, before.state_hash);
+    assert!(after.log_time >= before.log_time);
+    assert_eq!(cluster.group(NodeId(1)).archive_scan(CLOSED, b"", 100).unwrap(), archived);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_newest_checkpoint_falls_back_to_the_older_one() {
+    let mut cluster = Cluster::with(eager(), Counters::default).await;
+    let node = NodeId(2);
+    for _ in 0..2 {
+        fill(&cluster, 30).await;
+        cluster.settled().await;
+        cluster.group(node).checkpoint().await;
+    }
+    fill(&cluster, 3).await;
+    cluster.settled().await;
+    cluster.kill(node).await;
+    let kept = checkpoints(&cluster, node);
+    assert_eq!(kept.len(), 2);
+    flip(&kept[1]);
+    cluster.boot(node).await;
+    cluster.settled().await;
+    assert_eq!(cluster.group(node).status().stopped, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_damaged_checkpoints_stop_that_group_on_that_node_only() {
+    let mut cluster = Cluster::with(eager(), Counters::default).await;
+    let node = NodeId(2);
+    for _ in 0..2 {
+        fill(&cluster, 30).await;
+        cluster.settled().await;
+        cluster.group(node).checkpoint().await;
+    }
+    cluster.kill(node).await;
+    checkpoints(&cluster, node).iter().for_each(|file| flip(file));
+    let broken = cluster.try_boot(node).await.unwrap();
+    let status = broken.host.statuses();
+    assert_eq!(status[0].role, Role::Stopped);
+    let why = status[0].stopped.clone().unwrap();
+    assert!(why.contains(".ckpt") && why.contains("byte"), "names file and offset: {why}");
+    cluster.submit("add a 1").await;
+}
+
+fn flip(file: &PathBuf) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let at = bytes.len() - 20;
+    bytes[at] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn archives_and_audit_chains_of_replicas_are_equal() {
+    let cluster = Cluster::with(eager(), Counters::default).await;
+    fill(&cluster, 100).await;
+    cluster.settled().await;
+    for node in cluster.ids() {
+        cluster.group(node).checkpoint().await;
+    }
+    let mut seen = Vec::new();
+    for node in cluster.ids() {
+        let running = &cluster.group(node).running;
+        let end = running.archive.end();
+        assert_eq!(Some(end.next_index - 1), running.status().checkpoint);
+        seen.push(running.archive.read_entries(0, end.next_index, usize::MAX).unwrap());
+    }
+    assert_eq!(seen[0].len() as u64, seen[0].last().unwrap().index + 1, "from genesis, no gap");
+    let common = seen.iter().map(Vec::len).min().unwrap();
+    assert!(seen.windows(2).all(|pair| pair[0][..common] == pair[1][..common]));
+    let heads: Vec<_> =
+        cluster.ids().iter().map(|n| cluster.group(*n).status().chain_head).collect();
+    assert!(heads.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_differs_stops_serving() {
+    let cluster = Cluster::start(Counters::default).await;
+    fill(&cluster, 5).await;
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let odd = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+    cluster.group(odd).cell.corrupt(|m| {
+        m.apply_unseen();
+    });
+    cluster.submit("add a 1").await;
+    eventually("the odd one stops", || cluster.group(odd).status().stopped.is_some()).await;
+    assert!(cluster.node(odd).exit.whys().is_empty(), "that group only, not the process");
+    let leader = cluster.leader().await;
+    assert!(cluster.group(leader).submit("add a 1".into(), soon()).await.is_ok());
+}
