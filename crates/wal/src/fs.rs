@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::real::RealFs;
-pub use self::sim::SimFs;
+pub use self::sim::{Rule, SimFs};
 
 /// What a loop is about to do, for [`Fs::latency`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

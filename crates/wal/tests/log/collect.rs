@@ -1,0 +1,103 @@
+//! Disk space comes back, whoever lags.
+
+use bytes::Bytes;
+use hansa_wal::fs::SimFs;
+
+use crate::model::Model;
+use crate::rig::*;
+
+#[test]
+fn purged_segments_go_without_a_copy() {
+    let fs = SimFs::new(1);
+    life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        let g = group(0);
+        for index in 1..=300 {
+            append(&wal, g, entries(g, index..=index)).await.expect("durable");
+            wal.purge(g, index, Bytes::from("p"));
+        }
+        idle(3_000).await;
+        let stats = wal.stats();
+        assert_eq!(stats.copied, 0);
+        assert_eq!(stats.segments, 1, "{stats:?}");
+        assert!(stats.segments_removed >= 3, "{stats:?}");
+        assert!(fs.used() <= 2 * u64::from(small().segment_bytes) + 4096, "{}", fs.used());
+    });
+}
+
+#[test]
+fn a_lagging_group_does_not_pin_the_disk() {
+    let fs = SimFs::new(2);
+    let limit = small().disk_bytes_max + 2 * u64::from(small().segment_bytes);
+    let expected = life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        let (lagging, busy) = (group(0), group(1));
+        append(&wal, lagging, entries(lagging, 1..=40)).await.expect("durable");
+        vote(&wal, group(2), "only a vote").await.expect("durable");
+        wal.purge(group(3), 77, Bytes::from("only a purge"));
+        for index in 1..=3_000 {
+            append(&wal, busy, entries(busy, index..=index)).await.expect("durable");
+            if index % 20 == 0 {
+                wal.purge(busy, index - 5, Bytes::from("p"));
+            }
+            assert!(fs.used() <= limit, "{} bytes at {index}", fs.used());
+        }
+        let stats = wal.stats();
+        assert!(stats.copied >= 40 && !stats.pinned, "{stats:?}");
+        // Written at most twice: the copies stay below what clients append.
+        assert!(stats.copied < 3_000, "{stats:?}");
+        // The last purge rides with the idle mark.
+        idle(1_000).await;
+        Model::of(&wal)
+    });
+    fs.crash();
+    life(2, async |world| {
+        let (wal, recovery) = open(&fs, &world).expect("open");
+        assert_eq!(recovery.cut, None);
+        assert!(Model::of(&wal) == expected);
+        assert_eq!(all(&wal, group(0)), entries(group(0), 1..=40));
+        assert_eq!(expected.groups[&group(2)].vote, Some(Bytes::from("only a vote")));
+        assert_eq!(expected.groups[&group(3)].purged, Some((77, Bytes::from("only a purge"))));
+    });
+}
+
+#[test]
+fn when_most_is_live_the_log_says_whose_it_is_instead_of_copying_in_circles() {
+    let fs = SimFs::new(3);
+    life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        let g = group(0);
+        for index in 1..=1_000 {
+            append(&wal, g, entries(g, index..=index)).await.expect("durable");
+        }
+        let stats = wal.stats();
+        assert!(stats.pinned, "{stats:?}");
+        assert_eq!(stats.copied, 0);
+        let heaviest = wal.live_bytes().into_iter().max_by_key(|(_, bytes)| *bytes);
+        assert_eq!(heaviest.map(|(id, _)| id), Some(g));
+        wal.purge(g, 950, Bytes::from("p"));
+        idle(5_000).await;
+        let stats = wal.stats();
+        assert!(!stats.pinned && stats.disk_bytes <= small().disk_bytes_max, "{stats:?}");
+        assert_eq!(all(&wal, g), entries(g, 951..=1_000));
+    });
+}
+
+#[test]
+fn the_cache_and_the_index_are_bounded_by_what_is_live() {
+    let fs = SimFs::new(4);
+    life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        let g = group(0);
+        for index in 1..=500 {
+            append(&wal, g, entries(g, index..=index)).await.expect("durable");
+            assert!(wal.stats().cache_bytes <= small().cache_bytes + 4_000);
+        }
+        assert_eq!(wal.stats().indexed, 500);
+        wal.purge(g, 490, Bytes::from("p"));
+        assert_eq!(wal.stats().indexed, 10);
+        wal.truncate_after(g, Some(490));
+        let stats = wal.stats();
+        assert_eq!((stats.indexed, stats.cache_bytes), (0, 0));
+    });
+}
