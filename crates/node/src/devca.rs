@@ -1,4 +1,5 @@
-//! A certificate authority for development: written on first run, reused later. Never for production.
+//! A certificate authority for development: written on first run, reused later. Never for
+//! production.
 //!
 //! Also mints the certificates that tests need to be refused.
 
@@ -66,7 +67,8 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// A proper SVID for `id`; `localhost` and the loopback addresses let stock clients check it too.
+    /// A proper SVID for `id`; `localhost` and the loopback addresses let stock clients check it
+    /// too.
     pub fn named(id: &str) -> Self {
         let now = OffsetDateTime::now_utc();
         Self {
@@ -120,7 +122,8 @@ impl DevCa {
             }
             Err(source) => return Err(Error::File { path: key, source }),
         };
-        // The issuer's name and key are all that signing needs, so the parameters stand in for `ca.crt`.
+        // The issuer's name and key are all that signing needs, so the parameters stand in for
+        // `ca.crt`.
         let issuer = Issuer::new(params, pair);
         Ok(Self { dir: dir.to_owned(), trust_domain: trust_domain.to_owned(), issuer })
     }

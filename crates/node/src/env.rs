@@ -1,7 +1,7 @@
 //! The world as a node sees it: time, randomness, threads and the end of the process, all injected.
 //!
-//! Nothing else in the server crates reads a clock, draws a random byte, starts a thread or exits, so
-//! one process can hold nine nodes, and a simulation can run a node by seed.
+//! Nothing else in the server crates reads a clock, draws a random byte, starts a thread or exits,
+//! so one process can hold nine nodes, and a simulation can run a node by seed.
 
 mod real;
 pub mod test;

@@ -1,4 +1,5 @@
-//! What any process needs, whatever it serves: clocks, tasks, identity, listeners, peers, telemetry.
+//! What any process needs, whatever it serves: clocks, tasks, identity, listeners, peers,
+//! telemetry.
 //!
 //! | module | gives |
 //! |---|---|

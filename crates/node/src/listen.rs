@@ -1,7 +1,7 @@
 //! An mTLS listener: accepts, identifies, serves HTTP/2, and drains within a bound.
 //!
-//! We drive hyper ourselves instead of tonic's server: its deadline timer sits outside every layer and
-//! answers CANCELLED, and its TLS takes one certificate for life.
+//! We drive hyper ourselves instead of tonic's server: its deadline timer sits outside every layer
+//! and answers CANCELLED, and its TLS takes one certificate for life.
 
 #[cfg(test)]
 mod tests;
@@ -139,7 +139,8 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Closes the socket, lets calls in flight end within `drain_max`, then closes their connections.
+    /// Closes the socket, lets calls in flight end within `drain_max`, then closes their
+    /// connections.
     pub async fn drain(self) {
         self.stop.cancel();
         self.connections.close();

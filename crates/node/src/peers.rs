@@ -48,10 +48,12 @@ pub struct Address {
 pub struct Timing {
     /// For name, TCP and TLS together.
     pub connect_max: Duration,
-    /// Wait after a failed connect, doubled each time up to the second; calls fail at once meanwhile.
+    /// Wait after a failed connect, doubled each time up to the second; calls fail at once
+    /// meanwhile.
     pub retry_first: Duration,
     pub retry_max: Duration,
-    /// Silence after which a ping goes out, also on an idle connection, and how long its answer may take.
+    /// Silence after which a ping goes out, also on an idle connection, and how long its answer
+    /// may take.
     ///
     /// Without it a connection outlives a network partition by many seconds.
     pub keepalive_interval: Duration,
@@ -196,7 +198,8 @@ impl Inner {
         }
     }
 
-    /// A gateway is chosen before the request is given away, so trying the next one repeats nothing.
+    /// A gateway is chosen before the request is given away, so trying the next one repeats
+    /// nothing.
     async fn call_gateway(&self, region: &RegionName, request: Request<Body>) -> Answer {
         let gateways = self.book.read().gateways.get(region).cloned().unwrap_or_default();
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -238,7 +241,8 @@ enum Target {
 /// A peer as a tower service; always ready, generated clients take it as their transport.
 ///
 /// # Errors
-/// `UNAVAILABLE` with [`not_sent`] when the call was never made, without it when the connection broke.
+/// `UNAVAILABLE` with [`not_sent`] when the call was never made, without it when the connection
+/// broke.
 #[derive(Clone)]
 pub struct PeerService {
     peers: Arc<Inner>,

@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 #[cfg(test)]
 mod tests;
 
-/// What a task's failure (an `Err` or a panic) means for the node. For restarts see [`Tasks::keep`].
+/// What a task's failure (an `Err` or a panic) means for the node. For restarts see
+/// [`Tasks::keep`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
     /// The node cannot do its work without this task: stop everything, keep the reason.
@@ -27,8 +28,8 @@ pub enum OnError {
     Log,
 }
 
-/// How long to wait before a failed task starts again: doubled each time, back to `first` once a run
-/// outlived `max`.
+/// How long to wait before a failed task starts again: doubled each time, back to `first` once a
+/// run outlived `max`.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
     pub first: Duration,
@@ -100,8 +101,8 @@ impl Tasks {
 
     /// Runs `work` under `name`; a failure is dealt with as `on_error` says.
     ///
-    /// Works from any thread, also outside a runtime. After the stop, tasks still start: a drain may
-    /// need them, and its bound ends them.
+    /// Works from any thread, also outside a runtime. After the stop, tasks still start: a drain
+    /// may need them, and its bound ends them.
     pub fn spawn<F>(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -154,7 +155,8 @@ impl Tasks {
         })
     }
 
-    /// Runs `work` until it ends or the process does: for what must outlive the drain, like signals.
+    /// Runs `work` until it ends or the process does: for what must outlive the drain, like
+    /// signals.
     pub fn spawn_untracked(&self, work: impl Future<Output = ()> + Send + 'static) {
         drop(self.inner.runtime.spawn(work));
     }

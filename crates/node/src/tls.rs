@@ -1,7 +1,7 @@
 //! Who we are and whom we talk to: an X.509-SVID that rotates under a running process.
 //!
-//! Every socket takes the rustls config that is current when it opens, so a renewed certificate needs
-//! no restart. Sessions are never resumed: a resumed session would outlive its certificate.
+//! Every socket takes the rustls config that is current when it opens, so a renewed certificate
+//! needs no restart. Sessions are never resumed: a resumed session would outlive its certificate.
 
 mod verify;
 
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hansa_api::client::tls::{Expect, SvidServers};
 use hansa_types::identity::SpiffeId;
 use hansa_types::time::WallTime;
 use rustls::client::Resumption;
@@ -26,11 +27,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use self::verify::{ExactServer, SvidClients};
-pub use self::verify::{NotSvid, Svid};
-
-/// The only application protocol we speak.
-pub const ALPN_H2: &[u8] = b"h2";
+pub use self::verify::Svid;
+use self::verify::SvidClients;
+pub use hansa_api::client::tls::{ALPN_H2, NotSvid};
 
 /// The caller's name, in the extensions of every request that reached us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +45,12 @@ pub struct Files {
     pub key: PathBuf,
     /// The certificate authorities of our trust domain.
     pub ca: PathBuf,
+}
+
+impl From<Files> for hansa_api::client::Files {
+    fn from(files: Files) -> Self {
+        Self { cert: files.cert, key: files.key, ca: files.ca }
+    }
 }
 
 /// Why an identity cannot be used.
@@ -126,7 +131,8 @@ impl Identity {
         Ok(!same)
     }
 
-    /// Reloads every `every` until `stop`; a bad file is logged once per reading and changes nothing.
+    /// Reloads every `every` until `stop`; a bad file is logged once per reading and changes
+    /// nothing.
     pub async fn keep_fresh(self, every: Duration, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
             match self.reload() {
@@ -146,7 +152,12 @@ impl Identity {
     pub fn client_config(&self, expected: &SpiffeId) -> Result<Arc<ClientConfig>, Error> {
         let current = self.inner.current.load();
         let provider = &self.inner.provider;
-        let verifier = ExactServer::new(expected.clone(), current.roots.clone(), provider.clone());
+        let verifier = SvidServers::new(
+            self.inner.id.trust_domain().to_owned(),
+            Expect::Exactly(expected.clone()),
+            current.roots.clone(),
+            provider.clone(),
+        );
         let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous() // Only the name check is ours: the chain is still verified.
@@ -160,7 +171,7 @@ impl Identity {
 
 /// The SVID that the other side of a finished handshake presented.
 pub fn peer_svid(certificates: Option<&[CertificateDer<'_>]>) -> Result<Svid, NotSvid> {
-    let leaf = certificates.and_then(|chain| chain.first()).ok_or(NotSvid::Missing)?;
+    let leaf = certificates.and_then(|chain| chain.first()).ok_or(NotSvid::Unreadable)?;
     Svid::of(leaf)
 }
 

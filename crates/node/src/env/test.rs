@@ -1,4 +1,5 @@
-//! Worlds for tests and simulation: clocks moved by hand, seeded bytes, loops as tasks, exits recorded.
+//! Worlds for tests and simulation: clocks moved by hand, seeded bytes, loops as tasks, exits
+//! recorded.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The caller's deadline: read, capped, enforced with the right code, and handed on as what remains.
+//! The caller's deadline: read, capped, enforced with the right code, and handed on as what
+//! remains.
 //!
 //! # Source
 //! gRPC over HTTP/2, `Timeout → "grpc-timeout" TimeoutValue TimeoutUnit` (at most eight digits).

@@ -57,7 +57,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // Held until the answer begins: a watch stream is open for hours and is bounded per connection.
+        // Held until the answer begins: a watch stream is open for hours and is bounded per
+        // connection.
         let Ok(slot) = self.shared.free.clone().try_acquire_owned() else {
             metrics::call_shed(self.shared.listener);
             return Box::pin(async { Err(refusal::overloaded(RETRY_AFTER).into()) });

@@ -24,7 +24,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use crate::metrics;
 use crate::tls::PeerIdentity;
 
-/// The target of call spans: filtered apart from logs, so that they cost nothing without an exporter.
+/// The target of call spans: filtered apart from logs, so that they cost nothing without an
+/// exporter.
 pub const TARGET: &str = "hansa_rpc";
 
 #[derive(Debug, Clone, Copy)]

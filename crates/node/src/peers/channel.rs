@@ -1,4 +1,5 @@
-//! One connection to one peer: dialled by the first call, shared by all, dialled again when it broke.
+//! One connection to one peer: dialled by the first call, shared by all, dialled again when it
+//! broke.
 
 use std::io;
 use std::sync::Arc;
@@ -124,7 +125,8 @@ impl Channel {
         Uri::from_parts(parts).unwrap_or_default()
     }
 
-    /// Starts one attempt, unless one runs; a task, so that a caller who gives up ends only its wait.
+    /// Starts one attempt, unless one runs; a task, so that a caller who gives up ends only its
+    /// wait.
     fn dial(self: &Arc<Self>) {
         let mut mine = false;
         self.state.send_if_modified(|state| {
@@ -161,7 +163,8 @@ impl Channel {
             biased;
             ended = &mut connection => ended,
             () = stop.cancelled() => Ok(()),
-            // New calls go over a new connection once the server's certificate ends; these finish here.
+            // New calls go over a new connection once the server's certificate ends; these finish
+            // here.
             () = tokio::time::sleep(life) => {
                 self.leave(dial);
                 connection.await
