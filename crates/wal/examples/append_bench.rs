@@ -20,9 +20,10 @@ fn main() {
     let dir = args.next().map_or_else(|| PathBuf::from("target/append_bench"), PathBuf::from);
     let seconds = args.next().and_then(|s| s.parse().ok()).unwrap_or(3);
     let span = Duration::from_secs(seconds);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
-    let runtime = { runtime }.build();
-    let Ok(runtime) = runtime else { return eprintln!("no runtime") };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let Ok(runtime) = builder.worker_threads(2).enable_all().build() else {
+        return eprintln!("no runtime");
+    };
     println!("{:<36}{:>12}{:>10}{:>10}{:>10}", "case", "entries/s", "syncs/s", "p50 us", "p99 us");
     for (name, groups, batch) in [
         ("1 group, batches of 1", 1, 1),
