@@ -99,7 +99,7 @@ fn append(
     // One message per group is under way at most, so the channel has room.
     let done = Box::new(move |result: std::io::Result<()>| {
         if result.is_ok() {
-            drop(tell.try_send(n));
+            let _ended_when_full = tell.try_send(n);
         }
     });
     wal.append(group(n), entries, done);

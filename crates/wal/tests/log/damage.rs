@@ -244,7 +244,7 @@ fn an_unknown_version_is_refused_and_named() {
     let path = dir().join("FORMAT");
     let file = fs.create(&path).expect("create");
     file.write_at(text.as_bytes(), 0).expect("write");
-    let refused = outcome(&fs).err().expect("refused");
+    let refused = outcome(&fs).expect_err("refused");
     assert!(matches!(refused, OpenError::Version { found: 2, known: 1, .. }), "{refused}");
     assert_eq!(refused.to_string(), "/data/log/FORMAT: log format 2, this binary knows 1");
 }
