@@ -84,11 +84,7 @@ impl Telemetry {
             Some(endpoint) => Some(exporter(endpoint, service)?),
             None => None,
         };
-        let spans = traces.as_ref().map(|traces| {
-            // Call spans only: logs go to the log, and personal data to neither.
-            let calls = Targets::new().with_target(trace::TARGET, tracing::Level::DEBUG);
-            tracing_opentelemetry::layer().with_tracer(traces.tracer("hansa")).with_filter(calls)
-        });
+        let spans = traces.as_ref().map(call_spans);
         tracing_subscriber::registry()
             .with(spans)
             .with(log(config.log_format).with_filter(filter))
@@ -118,6 +114,15 @@ fn exporter(endpoint: &str, service: &str) -> Result<SdkTracerProvider, Error> {
         .build()?;
     let resource = Resource::builder().with_service_name(service.to_owned()).build();
     Ok(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(spans).build())
+}
+
+/// Call spans only: logs go to the log, and personal data to neither.
+fn call_spans<S>(traces: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let calls = Targets::new().with_target(trace::TARGET, tracing::Level::DEBUG);
+    tracing_opentelemetry::layer().with_tracer(traces.tracer("hansa")).with_filter(calls)
 }
 
 fn log<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>

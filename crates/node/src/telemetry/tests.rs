@@ -1,14 +1,25 @@
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tonic::body::Body;
+use tower::ServiceExt as _;
 
 use super::probes::{Probes, serve};
 use super::*;
-use crate::fixture::LOOPBACK;
-use crate::tasks::Tasks;
+use crate::fixture::{LOOPBACK, who};
+use crate::tasks::{OnError, Tasks};
 
 #[derive(Default)]
 struct Starting {
@@ -61,4 +72,48 @@ fn a_bad_log_filter_is_named() {
     let config = Config { log_filter: "hansa=loud".to_owned(), ..Config::default() };
     let error = Telemetry::start(&config, "test").err().unwrap().to_string();
     assert!(error.contains("log_filter") && error.contains("hansa=loud"), "{error}");
+}
+
+/// A collector that takes one connection and hands on what it is sent.
+async fn collector(tasks: &Tasks) -> (SocketAddr, mpsc::Receiver<(String, Bytes)>) {
+    let socket = TcpListener::bind(LOOPBACK).await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    let (sent, received) = mpsc::channel(8);
+    tasks.spawn("collector", OnError::Log, async move {
+        let (stream, _) = socket.accept().await.unwrap();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let sent = sent.clone();
+            async move {
+                let path = request.uri().path().to_owned();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                sent.send((path, body)).await.unwrap();
+                let done = Response::builder().header("grpc-status", "0");
+                Ok::<_, Infallible>(done.body(Empty::<Bytes>::new()).unwrap())
+            }
+        });
+        let http = http2::Builder::new(TokioExecutor::new());
+        drop(http.serve_connection(TokioIo::new(stream), service).await);
+    });
+    (addr, received)
+}
+
+#[tokio::test]
+async fn the_span_of_a_call_reaches_the_collector_before_the_process_ends() {
+    let tasks = Tasks::new("n1");
+    let (addr, mut received) = collector(&tasks).await;
+    let traces = exporter(&format!("http://{addr}"), "eu-west-1").unwrap();
+    let subscriber = tracing_subscriber::registry().with(call_spans(&traces));
+    let telemetry = Telemetry { traces: Some(traces) };
+    {
+        let _on = tracing::subscriber::set_default(subscriber);
+        let call = Request::post("/hansa.Test/Call").body(Body::empty()).unwrap();
+        let Ok(response) = who().oneshot(call).await;
+        drop(response.into_body().collect().await);
+    }
+    telemetry.stop(Duration::from_secs(5)).await;
+    let (path, body) = received.try_recv().expect("flushed by the stop");
+    assert_eq!(path, "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
+    for fact in ["hansa.Test/Call", "rpc.method", "eu-west-1"] {
+        assert!(body.windows(fact.len()).any(|at| at == fact.as_bytes()), "{fact}");
+    }
 }
