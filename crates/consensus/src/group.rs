@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::archive::ArchiveError;
 use crate::machine::Machine;
 use crate::outcome::{GroupStatus, Leadership, ReadError, SubmitError};
-use crate::queue::{Commands, Door, Item, Queue, Reply};
+use crate::queue::{Commands, Item, Queue, Reply};
 use crate::reads::Reads;
 use crate::replica::{Cell, Replica as _};
 use crate::running::Running;
@@ -129,10 +129,6 @@ impl<M: Machine> Group<M> {
     /// Hands leadership to `to`. Returns at once; watch [`Group::leadership`] for what comes of it.
     pub async fn transfer_leadership(&self, to: NodeId) {
         self.running.transfer_leadership(to).await;
-    }
-
-    pub(crate) fn close(&self) {
-        self.queue.set_door(Door::Stopped);
     }
 }
 

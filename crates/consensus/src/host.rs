@@ -339,10 +339,6 @@ impl Host {
             Err(_) => tracing::warn!(node = %self.node(), "log did not close in time"),
         }
     }
-
-    pub(crate) fn inbound(&self) -> &Arc<Inbound> {
-        &self.inner.inbound
-    }
 }
 
 fn broken_status(node: NodeId, group: GroupId, why: &str) -> GroupStatus {

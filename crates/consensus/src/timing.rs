@@ -14,7 +14,7 @@ pub enum Profile {
     Standard,
     /// Heartbeat 250 ms, election 1.5 to 3 s: for disks that stall. Fails over in 4.5 to 6 s.
     NoisyDisk,
-    /// Heartbeat 50 ms, election 200 to 400 ms: for tests on an idle machine.
+    /// Heartbeat 100 ms, election 400 to 800 ms: for tests.
     Quick,
 }
 
@@ -64,7 +64,7 @@ impl Timing {
         match self.profile {
             Profile::Standard => (150, 600, 1_200),
             Profile::NoisyDisk => (250, 1_500, 3_000),
-            Profile::Quick => (50, 200, 400),
+            Profile::Quick => (100, 400, 800),
         }
     }
 
