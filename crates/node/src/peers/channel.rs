@@ -177,7 +177,7 @@ impl Channel {
     }
 
     /// Down, unless a later dial has taken over.
-    fn leave(&self, dial: u64) {
+    pub(super) fn leave(&self, dial: u64) {
         self.state.send_if_modified(|state| {
             let ours = matches!(state, State::Up { dial: current, .. } if *current == dial);
             if ours {

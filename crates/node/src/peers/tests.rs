@@ -101,6 +101,20 @@ async fn a_node_that_moves_is_found_at_its_new_address() {
 }
 
 #[tokio::test]
+async fn the_end_of_an_old_connection_does_not_end_the_new_one() {
+    let house = House::new();
+    let (address, _serving) = house.serve("n2", who(), Limits::default()).await;
+    let peers = peers(&house);
+    peers.set_node(N2, address.clone());
+    ask(peers.to(N2)).await.unwrap();
+    let channel = peers.inner.book.read().channels[&address].clone();
+    channel.leave(7);
+    assert!(futures::poll!(Box::pin(channel.ready())).is_ready(), "still up");
+    channel.leave(0);
+    assert!(futures::poll!(Box::pin(channel.ready())).is_pending(), "dialled again");
+}
+
+#[tokio::test]
 async fn calls_that_fail_to_connect_fail_at_once_until_the_next_attempt() {
     let house = House::new();
     let closed = TcpListener::bind(LOOPBACK).await.unwrap().local_addr().unwrap().to_string();
