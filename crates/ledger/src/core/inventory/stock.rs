@@ -50,6 +50,16 @@ pub struct HeldLine {
 }
 
 impl Inventory {
+    /// Whether the shard ever had this SKU.
+    pub fn knows(&self, sku: &str) -> bool {
+        self.skus.number(sku).is_some()
+    }
+
+    /// The warehouse of stock that names none.
+    pub fn default_warehouse(&self) -> &str {
+        &self.settings.default_warehouse
+    }
+
     /// The stock of one SKU, one entry for each warehouse that ever had it.
     pub fn stock(&self, sku: &str, warehouse: Option<&str>) -> Vec<Stock> {
         let Some(sku) = self.skus.number(sku).map(SkuNo) else { return Vec::new() };
