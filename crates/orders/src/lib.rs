@@ -1,4 +1,28 @@
-//! Orders: the order machine, its saga, provider connectors, replication and tracking, and the
+//! Orders: the order machine and its saga, provider connectors, replication and tracking, and the
 //! public OrderService and PaymentService. Knows nothing of how the ledger stores things.
+//!
+//! - [`core`]: the machine; pure.
+//! - [`machine`]: the machine as consensus runs it.
+//! - [`service`]: the verbs, one file each; [`wire`] makes their answers.
+//! - `saga`: the leader's runner; [`provider`]: what it dials.
+//! - `replicate`: events to and from other regions.
+//! - `listing`: the view behind ListOrders.
+//! - [`vault`]: seals what is personal before it reaches the log.
 
+pub mod config;
 pub mod core;
+mod listing;
+pub mod machine;
+mod map;
+mod metrics;
+pub mod provider;
+mod replicate;
+mod saga;
+mod service;
+mod shell;
+mod start;
+pub mod vault;
+mod wire;
+
+pub use replicate::Lag;
+pub use start::{Orders, StartError};

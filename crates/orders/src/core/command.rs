@@ -16,15 +16,36 @@ pub enum Command {
     Accept(Box<Accept>),
     /// What came of steps, of many orders at once.
     Report(Vec<Report>),
-    Cancel { order: OrderId, key: Key, reason: String },
-    Ship { order: OrderId, key: Key, lines: Vec<(u16, u32)> },
-    Return { order: OrderId, key: Key, lines: Vec<(u16, u32)> },
-    Refund { order: OrderId, key: Key, amount_minor: i64 },
+    Cancel {
+        order: OrderId,
+        key: Key,
+        reason: String,
+    },
+    Ship {
+        order: OrderId,
+        key: Key,
+        lines: Vec<(u16, u32)>,
+    },
+    Return {
+        order: OrderId,
+        key: Key,
+        lines: Vec<(u16, u32)>,
+    },
+    Refund {
+        order: OrderId,
+        key: Key,
+        amount_minor: i64,
+    },
     /// An operator lets a parked order try again.
-    Resume { order: OrderId },
+    Resume {
+        order: OrderId,
+    },
     ApplyRemote(Box<Batch>),
     /// An operator chooses what a parked remote copy goes on with.
-    ResolveRemote { order: OrderId, keep_mine: bool },
+    ResolveRemote {
+        order: OrderId,
+        keep_mine: bool,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

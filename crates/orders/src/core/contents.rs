@@ -37,7 +37,8 @@ pub struct Contents {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Line {
     pub kind: LineKind,
-    pub sku: Sku,
+    /// There for every stock line.
+    pub sku: Option<Sku>,
     pub description: String,
     pub quantity: u32,
     pub price_minor: i64,

@@ -51,10 +51,10 @@ pub enum Todo {
     HoldFunds { books: Books, id: TransferId, money: Amount, timeout_ms: u64 },
     VoidFunds { books: Books, id: TransferId, hold: TransferId },
     Authorize { token: Token, money: Amount },
-    CancelPayment,
+    CancelPayment { reference: Reference },
     Lookup,
     Settle(Settle),
-    Refund { books: Books, id: TransferId, money: Amount },
+    Refund { books: Books, id: TransferId, money: Amount, reference: Reference },
 }
 
 /// Where a payment's books are: the payments group, and the payment's id there.
@@ -107,8 +107,9 @@ pub struct Settle {
     pub capture: Option<Capture>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Capture {
+    pub reference: Reference,
     pub books: Books,
     pub id: TransferId,
     pub hold: TransferId,

@@ -73,7 +73,9 @@ pub struct Part {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Stock {
     Reserving,
-    Held { until: LogTime },
+    Held {
+        until: LogTime,
+    },
     Refused(Refusal),
     Committed,
     Releasing,
@@ -100,14 +102,20 @@ pub enum Provider {
     NotNeeded,
     Untouched,
     Asked,
-    InDoubt { since: LogTime },
+    InDoubt {
+        since: LogTime,
+    },
     Authorized,
     Declined(String),
     Captured,
     /// The intent to cancel is durable. `settle` is set when the charge was in doubt.
-    Cancelling { settle: Option<LogTime> },
+    Cancelling {
+        settle: Option<LogTime>,
+    },
     /// The key stays on watch: a charge may still appear.
-    Watching { until: LogTime },
+    Watching {
+        until: LogTime,
+    },
     Looking,
     /// Nothing is charged, nor will be.
     Void,
@@ -163,6 +171,8 @@ pub struct Refund {
     pub at: LogTime,
     pub amount_minor: i64,
     pub cause: RefundCause,
+    /// The return that it was decided with.
+    pub with: Option<TransferId>,
     pub state: Done,
 }
 
@@ -257,7 +267,8 @@ impl Order {
     /// A charge in doubt does not hold the answer back: its cancel intent is durable, and the key
     /// stays on watch until the settle time.
     pub fn undone(&self) -> bool {
-        let stock = self.parts.iter().all(|part| matches!(part.stock, Stock::Gone | Stock::Refused(_)));
+        let stock =
+            self.parts.iter().all(|part| matches!(part.stock, Stock::Gone | Stock::Refused(_)));
         let funds = matches!(
             self.funds,
             Funds::NotNeeded | Funds::Voiding | Funds::Void | Funds::Refused(_)
@@ -265,7 +276,8 @@ impl Order {
         let repaid = self.provider == Provider::Captured
             && self.refundable_minor() == 0
             && !self.refunds_open();
-        let given_up = self.provider.doubtful() && !matches!(self.provider, Provider::InDoubt { .. });
+        let given_up =
+            self.provider.doubtful() && !matches!(self.provider, Provider::InDoubt { .. });
         stock && ((self.provider.clear() && funds) || repaid || given_up)
     }
 
@@ -273,9 +285,7 @@ impl Order {
     pub fn closed(&self) -> bool {
         match &self.goal {
             Goal::Confirm => self.settled && self.work.is_empty(),
-            Goal::Undo { .. } => {
-                self.undone() && self.work.is_empty() && !self.provider.doubtful()
-            }
+            Goal::Undo { .. } => self.undone() && self.work.is_empty() && !self.provider.doubtful(),
         }
     }
 

@@ -78,7 +78,11 @@ pub struct Remote {
 
 impl Remote {
     pub fn new() -> Self {
-        Self { cursors: Table::new("cursors"), copies: Table::new("copies"), parked: BTreeSet::new() }
+        Self {
+            cursors: Table::new("cursors"),
+            copies: Table::new("copies"),
+            parked: BTreeSet::new(),
+        }
     }
 
     pub fn rebuild(cursors: Table<Origin, Cursor>, copies: Table<OrderId, Copy>) -> Self {

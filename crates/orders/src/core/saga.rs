@@ -175,7 +175,7 @@ fn undo_provider(order: &mut Order, now: &mut Now<'_>) {
         Provider::Captured if order.funds == Funds::Captured => {
             let amount_minor = order.refundable_minor();
             if amount_minor > 0 {
-                refund(order, amount_minor, RefundCause::Cancel, now);
+                refund(order, amount_minor, RefundCause::Cancel, None, now);
             }
         }
         _ => {}
@@ -183,10 +183,17 @@ fn undo_provider(order: &mut Order, now: &mut Now<'_>) {
 }
 
 /// Opens a refund; the caller has checked the amount against what is refundable.
-pub fn refund(order: &mut Order, amount_minor: i64, cause: RefundCause, now: &mut Now<'_>) {
+pub fn refund(
+    order: &mut Order,
+    amount_minor: i64,
+    cause: RefundCause,
+    with: Option<TransferId>,
+    now: &mut Now<'_>,
+) {
     let index = order.refunds.len() as u16;
     let id = now.mint(order, "refund", index);
-    order.refunds.push(Refund { id, at: now.at, amount_minor, cause, state: Done::Outstanding });
+    let state = Done::Outstanding;
+    order.refunds.push(Refund { id, at: now.at, amount_minor, cause, with, state });
     now.push(order, Effect::Refund(index));
 }
 

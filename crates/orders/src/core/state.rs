@@ -50,7 +50,13 @@ pub struct State {
 impl State {
     pub fn new(settings: Settings) -> Self {
         let meta = Meta { settings, now: LogTime::ZERO, next_work: 0, seq: 0 };
-        Self::rebuild(meta, Table::new("contents"), Table::new("orders"), Keys::new(), Remote::new())
+        Self::rebuild(
+            meta,
+            Table::new("contents"),
+            Table::new("orders"),
+            Keys::new(),
+            Remote::new(),
+        )
     }
 
     /// The state with its indexes made anew from the tables.

@@ -47,7 +47,7 @@ fn key(n: u128) -> Key {
 
 fn line(sku: &str, quantity: u32, price_minor: i64, stock_group: Option<u16>) -> Line {
     let kind = if stock_group.is_some() { LineKind::Stock } else { LineKind::Fee };
-    let sku = sku.parse().unwrap();
+    let sku = Some(sku.parse().unwrap());
     Line { kind, sku, description: String::new(), quantity, price_minor, stock_group }
 }
 

@@ -4,9 +4,7 @@ use hansa_types::time::LogTime;
 
 use crate::core::contents::Contents;
 use crate::core::effect::{Effect, Refusal, RefusalCode, SettleResult, StepResult};
-use crate::core::order::{
-    Done, Funds, Goal, Order, ParkedWhy, Provider, RefundCause, Stock, Why,
-};
+use crate::core::order::{Done, Funds, Goal, Order, ParkedWhy, Provider, RefundCause, Stock, Why};
 
 use super::{Now, drive, park, reject_of};
 
@@ -14,13 +12,7 @@ use super::{Now, drive, park, reject_of};
 ///
 /// A result of a step that is not outstanding is late or repeated, and moves nothing. One that
 /// does not fit its step is a fault of the runner and moves nothing either.
-pub fn on(
-    order: &mut Order,
-    contents: &Contents,
-    no: u64,
-    result: StepResult,
-    now: &mut Now<'_>,
-) {
+pub fn on(order: &mut Order, contents: &Contents, no: u64, result: StepResult, now: &mut Now<'_>) {
     let Some(at) = order.work.iter().position(|work| work.no == no) else { return };
     let effect = order.work[at].effect;
     if in_doubt(order, effect, &result, now.at) {
@@ -73,6 +65,9 @@ impl Stock {
             {
                 Self::Gone
             }
+            // At the ledger's cap: it runs out there unless it is committed first. Not asked again
+            // before it would be due, or each tick would ask.
+            (Self::Held { .. }, Effect::Extend(_), _) => Self::Held { until },
             (stock, ..) => stock,
         }
     }

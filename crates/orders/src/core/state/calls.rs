@@ -2,7 +2,7 @@
 
 use hansa_types::id::{OrderId, TransferId};
 
-use crate::core::contents::Contents;
+use crate::core::contents::{Contents, Line};
 use crate::core::effect::{
     Amount, Books, Call, Capture, Effect, Settle, StockCall, StockLine, StockVerb, Todo, Work,
 };
@@ -59,13 +59,14 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
             Todo::VoidFunds { books: books()?, id: o.money.step?, hold: o.money.hold? }
         }
         Effect::Authorize => Todo::Authorize { token: c.token.clone(), money: all },
-        Effect::CancelPayment => Todo::CancelPayment,
+        Effect::CancelPayment => Todo::CancelPayment { reference: o.money.reference.clone() },
         Effect::Lookup => Todo::Lookup,
         Effect::Settle => Todo::Settle(settle(o, c, all)),
         Effect::Refund(n) => {
             let refund = o.refunds.get(usize::from(n))?;
             let money = Amount { minor: refund.amount_minor, currency: c.currency };
-            Todo::Refund { books: books()?, id: refund.id, money }
+            let reference = o.money.reference.clone();
+            Todo::Refund { books: books()?, id: refund.id, money, reference }
         }
         Effect::Ship(n) => {
             let (hold, movement) = movement(o, &o.shipments, n)?;
@@ -85,19 +86,14 @@ fn stock(part: &Part, id: TransferId, verb: StockVerb) -> Todo {
 }
 
 fn stock_lines(contents: &Contents, group: u16) -> Vec<StockLine> {
-    let line = |(place, line): (u16, &crate::core::contents::Line)| StockLine {
-        line: u32::from(place) + 1,
-        sku: line.sku.clone(),
-        quantity: line.quantity,
+    let line = |(place, line): (u16, &Line)| {
+        let (line_no, sku) = (u32::from(place) + 1, line.sku.clone()?);
+        Some(StockLine { line: line_no, sku, quantity: line.quantity })
     };
-    contents.of_group(group).map(line).collect()
+    contents.of_group(group).filter_map(line).collect()
 }
 
-fn movement<'a>(
-    order: &Order,
-    list: &'a [Movement],
-    n: u16,
-) -> Option<(TransferId, &'a Movement)> {
+fn movement<'a>(order: &Order, list: &'a [Movement], n: u16) -> Option<(TransferId, &'a Movement)> {
     let movement = list.get(usize::from(n))?;
     let part = order.parts.iter().find(|part| part.group == movement.group)?;
     Some((part.hold, movement))
@@ -105,12 +101,8 @@ fn movement<'a>(
 
 fn moved_lines(contents: &Contents, movement: &Movement) -> Vec<StockLine> {
     let line = |(place, quantity): &(u16, u32)| {
-        let line = contents.lines.get(usize::from(*place))?;
-        Some(StockLine {
-            line: u32::from(*place) + 1,
-            sku: line.sku.clone(),
-            quantity: *quantity,
-        })
+        let sku = contents.lines.get(usize::from(*place))?.sku.clone()?;
+        Some(StockLine { line: u32::from(*place) + 1, sku, quantity: *quantity })
     };
     movement.lines.iter().filter_map(line).collect()
 }
@@ -123,7 +115,8 @@ fn settle(order: &Order, contents: &Contents, money: Amount) -> Settle {
     };
     let capture = || {
         let books = Books { group: contents.payment_group, payment: order.money.payment? };
-        Some(Capture { books, id: order.money.step?, hold: order.money.hold?, money })
+        let reference = order.money.reference.clone();
+        Some(Capture { reference, books, id: order.money.step?, hold: order.money.hold?, money })
     };
     Settle { commits: order.parts.iter().map(commit).collect(), capture: capture() }
 }

@@ -44,8 +44,7 @@ impl State {
             return Outcome::Refused(Refused::TooMany);
         }
         let settings = self.meta.settings.clone();
-        let mut now =
-            Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
+        let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
         let order = open(&contents, &mut now);
         self.insert(at, id, contents, order);
         let target = Target { order: id, first: 0, count: 0 };
@@ -53,13 +52,7 @@ impl State {
         Outcome::Done(target)
     }
 
-    pub(super) fn cancel(
-        &mut self,
-        at: LogTime,
-        id: OrderId,
-        key: Key,
-        reason: String,
-    ) -> Outcome {
+    pub(super) fn cancel(&mut self, at: LogTime, id: OrderId, key: Key, reason: String) -> Outcome {
         self.keyed(at, id, key, |order, _, now| {
             match &order.goal {
                 // Asking twice under another key is the same wish.
@@ -155,7 +148,8 @@ impl State {
             // Part of it may have been refunded before, for goodwill.
             let worth = worth.min(order.refundable_minor());
             if worth > 0 {
-                saga::refund(order, worth, RefundCause::Return, now);
+                let with = order.returns.get(first).map(|movement| movement.id);
+                saga::refund(order, worth, RefundCause::Return, with, now);
             }
             Ok(target(now.id, first, order.returns.len()))
         })
@@ -177,7 +171,7 @@ impl State {
             if first == LIST_MAX {
                 return Err(Refused::TooMany);
             }
-            saga::refund(order, amount_minor, RefundCause::Asked, now);
+            saga::refund(order, amount_minor, RefundCause::Asked, None, now);
             Ok(target(now.id, first, first + 1))
         })
     }

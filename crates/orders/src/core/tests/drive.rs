@@ -256,7 +256,8 @@ fn every_story_ends_well() {
             story.heal();
             holds(&story.state);
             story.check_ends();
-            let faces = story.state.orders.iter().map(|(_, order)| order.history.last().unwrap().face);
+            let faces =
+                story.state.orders.iter().map(|(_, order)| order.history.last().unwrap().face);
             faces.map(|face| face.order).collect::<Vec<_>>()
         });
         match told {

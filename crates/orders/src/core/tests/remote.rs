@@ -12,12 +12,23 @@ fn origin() -> Origin {
 }
 
 fn event(sequence: u64, order: u64, version: u64, view: &'static str) -> RemoteEvent {
-    RemoteEvent { sequence, order: order_id(order), version, view: Bytes::from_static(view.as_bytes()) }
+    RemoteEvent {
+        sequence,
+        order: order_id(order),
+        version,
+        view: Bytes::from_static(view.as_bytes()),
+    }
 }
 
 fn batch(after: u64, upto: u64, events: Vec<RemoteEvent>) -> Command {
     let current_as_of_ms = Some(upto * 1_000);
-    Command::ApplyRemote(Box::new(Batch { origin: origin(), after, upto, current_as_of_ms, events }))
+    Command::ApplyRemote(Box::new(Batch {
+        origin: origin(),
+        after,
+        upto,
+        current_as_of_ms,
+        events,
+    }))
 }
 
 fn received(state: &mut State, command: Command) -> Received {

@@ -98,8 +98,7 @@ fn refused_stock_releases_the_other_hold_and_voids_the_funds() {
 
 #[test]
 fn the_first_refusal_turns_back_without_waiting_for_the_rest() {
-    let answers =
-        [(HoldFunds, StepResult::Done), (Reserve(0), refused(RefusalCode::UnknownSku))];
+    let answers = [(HoldFunds, StepResult::Done), (Reserve(0), refused(RefusalCode::UnknownSku))];
     check(&answers, &[Reserve(1), VoidFunds], OrderStatus::Pending, PaymentStatus::None);
 }
 
@@ -171,8 +170,7 @@ fn stock_is_extended_while_in_doubt_and_released_at_the_cap() {
 #[test]
 fn a_hold_that_ran_out_before_commit_turns_back() {
     let refusal = Some(Refusal::new(RefusalCode::Expired, ""));
-    let settled =
-        SettleResult { committed: 0b01, captured: false, booked: false, refusal };
+    let settled = SettleResult { committed: 0b01, captured: false, booked: false, refusal };
     let mut answers = happy()[..4].to_vec();
     answers.push((Settle, StepResult::Settled(settled)));
     let work = [Uncommit(0), Release(1), CancelPayment];

@@ -84,7 +84,7 @@ impl World {
                 StepResult::Done
             }),
             Todo::Authorize { .. } => self.authorize(at, order, settle_ms, rng),
-            Todo::CancelPayment => self.cancel(at, order),
+            Todo::CancelPayment { .. } => self.cancel(at, order),
             Todo::Lookup => match self.charges.get(&order) {
                 Some(Charge::Authorized { visible }) if *visible <= at => {
                     StepResult::Authorized(Reference("ref".into()))
@@ -102,11 +102,7 @@ impl World {
         }
     }
 
-    fn once(
-        &mut self,
-        id: TransferId,
-        how: impl FnOnce(&mut Self) -> StepResult,
-    ) -> StepResult {
+    fn once(&mut self, id: TransferId, how: impl FnOnce(&mut Self) -> StepResult) -> StepResult {
         if let Some(answer) = self.answers.get(&id) {
             return answer.clone();
         }
@@ -123,9 +119,9 @@ impl World {
                 world.holds.insert(call.id, Hold::Live { until: at.plus_ms(*ttl_ms) });
                 StepResult::Done
             }
-            StockVerb::Extend { hold, ttl_ms } => world.live(at, *hold, |at| Hold::Live {
-                until: at.plus_ms(*ttl_ms),
-            }),
+            StockVerb::Extend { hold, ttl_ms } => {
+                world.live(at, *hold, |at| Hold::Live { until: at.plus_ms(*ttl_ms) })
+            }
             StockVerb::Release { hold } => world.live(at, *hold, |_| Hold::Released),
             StockVerb::Commit { hold } => world.live(at, *hold, |_| Hold::Committed),
             StockVerb::Uncommit { hold } => {
@@ -206,7 +202,7 @@ impl World {
                 other => panic!("{other:?}"),
             }
         }
-        let Some(Capture { id, hold, money, .. }) = settle.capture else {
+        let Some(Capture { id, hold, money, .. }) = settle.capture.clone() else {
             return StepResult::Settled(result);
         };
         if result.refusal.is_some() {

@@ -1,0 +1,152 @@
+//! How the orders role of a node is set up.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// `[orders]` of a node's file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The region's vault key, shared by its nodes; made on the first run.
+    pub vault: PathBuf,
+    /// Folder of this node's listing views; may be deleted at any time.
+    pub views: PathBuf,
+    pub saga: Saga,
+    pub provider: Sandbox,
+    pub replicate: Replicate,
+}
+
+/// The rules that a group decides by. They become part of a group's state when it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Saga {
+    pub hold_ttl_ms: u64,
+    pub hold_cap_ms: u64,
+    pub funds_ttl_ms: u64,
+    pub park_after_ms: u64,
+    pub key_ttl_ms: u64,
+    pub history_max: u16,
+    /// Steps that one group's runner has under way at most.
+    pub in_flight_max: usize,
+    /// Commands in one batch to a ledger group.
+    pub batch_max: usize,
+    /// Batches under way to one ledger group.
+    pub batches_max: usize,
+}
+
+/// The sandbox provider and what shields us from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sandbox {
+    /// What it remembers of unusual tokens, shared by the region's nodes.
+    pub journal: PathBuf,
+    /// The time after which "not found" is believed.
+    pub settle_ms: u64,
+    /// After how long a call without an answer is in doubt.
+    pub timeout_ms: u64,
+    /// How late `tok_late` answers.
+    pub late_ms: u64,
+    pub in_flight_max: usize,
+    pub breaker_failures_max: u32,
+    pub breaker_open_ms: u64,
+}
+
+/// How events are shipped to other regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replicate {
+    pub batch_max: usize,
+    /// Batches sent and not acknowledged.
+    pub window: usize,
+    pub bookmark_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            vault: "vault.key".into(),
+            views: "views/orders".into(),
+            saga: Saga::default(),
+            provider: Sandbox::default(),
+            replicate: Replicate::default(),
+        }
+    }
+}
+
+impl Default for Saga {
+    fn default() -> Self {
+        Self {
+            hold_ttl_ms: 120_000,
+            hold_cap_ms: 600_000,
+            funds_ttl_ms: 7 * 24 * 3_600_000,
+            park_after_ms: 3_600_000,
+            key_ttl_ms: hansa_types::limits::DEDUP_WINDOW_MS,
+            history_max: 64,
+            in_flight_max: 8_192,
+            batch_max: 512,
+            batches_max: 4,
+        }
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            journal: "sandbox.journal".into(),
+            settle_ms: 10_000,
+            timeout_ms: 2_000,
+            late_ms: 4_000,
+            in_flight_max: 256,
+            breaker_failures_max: 20,
+            breaker_open_ms: 1_000,
+        }
+    }
+}
+
+impl Default for Replicate {
+    fn default() -> Self {
+        Self { batch_max: 256, window: 4, bookmark_ms: 1_000 }
+    }
+}
+
+/// A value that cannot work, with its key and range.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("orders.{key} = {value}: must be {range}")]
+pub struct BadConfig {
+    pub key: &'static str,
+    pub value: String,
+    pub range: String,
+}
+
+impl Config {
+    /// # Errors
+    /// The first value that is out of range.
+    pub fn check(&self) -> Result<(), BadConfig> {
+        let (saga, provider) = (&self.saga, &self.provider);
+        let rows = [
+            ("saga.hold_ttl_ms", saga.hold_ttl_ms, 1_000, saga.hold_cap_ms),
+            ("saga.hold_cap_ms", saga.hold_cap_ms, 1_000, saga.park_after_ms),
+            // Keys must outlive every retry that a client may make.
+            ("saga.key_ttl_ms", saga.key_ttl_ms, 60_000, u64::from(u32::MAX)),
+            ("saga.funds_ttl_ms", saga.funds_ttl_ms, saga.hold_cap_ms, u64::from(u32::MAX)),
+            ("saga.history_max", u64::from(saga.history_max), 4, 1_000),
+            ("saga.in_flight_max", saga.in_flight_max as u64, 1, 1 << 20),
+            ("saga.batch_max", saga.batch_max as u64, 1, 8_192),
+            ("saga.batches_max", saga.batches_max as u64, 1, 64),
+            ("provider.settle_ms", provider.settle_ms, provider.late_ms, 86_400_000),
+            ("provider.timeout_ms", provider.timeout_ms, 1, 60_000),
+            ("provider.in_flight_max", provider.in_flight_max as u64, 1, 65_536),
+            ("replicate.batch_max", self.replicate.batch_max as u64, 1, 4_096),
+            ("replicate.window", self.replicate.window as u64, 1, 64),
+            ("replicate.bookmark_ms", self.replicate.bookmark_ms, 50, 60_000),
+        ];
+        for (key, value, min, max) in rows {
+            if !(min..=max).contains(&value) {
+                let range = format!("{min} to {max}");
+                return Err(BadConfig { key, value: value.to_string(), range });
+            }
+        }
+        Ok(())
+    }
+}

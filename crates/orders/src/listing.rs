@@ -1,0 +1,179 @@
+//! Listings: a view of one group's orders by customer and time, fed from its events.
+//!
+//! Everything here can be lost: the feed begins again from nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_consensus::Group;
+use hansa_types::id::{CustomerId, OrderId};
+use hansa_types::time::LogTime;
+use hansa_views::{Batch, Entry, Error, Range, View};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::state::State;
+use crate::core::status::OrderStatus;
+use crate::machine::OrdersMachine;
+
+/// The version of keys and values below.
+pub const SCHEMA: u32 = 1;
+/// Orders put in one batch: apply waits while they are collected.
+const FEED_MAX: usize = 512;
+const RETRY: Duration = Duration::from_secs(1);
+
+const BY_CUSTOMER: u8 = b'c';
+const BY_TIME: u8 = b't';
+
+/// One group's listing.
+#[derive(Clone)]
+pub struct Listing {
+    view: Arc<dyn View>,
+    /// The event up to which the view is fed.
+    reached: Arc<watch::Sender<u64>>,
+}
+
+/// Whose orders.
+pub enum Of<'a> {
+    Customer(&'a CustomerId),
+    Everybody,
+}
+
+impl Listing {
+    pub fn new(view: Arc<dyn View>) -> Self {
+        Self { view, reached: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Waits until the view has what was published up to `seq`; `false` if it is too late.
+    pub async fn reach(&self, seq: u64, deadline: Instant) -> bool {
+        let mut reached = self.reached.subscribe();
+        let waited = tokio::time::timeout_at(deadline, reached.wait_for(|at| *at >= seq)).await;
+        matches!(waited, Ok(Ok(_)))
+    }
+
+    /// Orders newest first, after `after` if it is given: key, id and status.
+    pub fn page(
+        &self,
+        of: &Of<'_>,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, Error> {
+        let prefix = match of {
+            Of::Everybody => vec![BY_TIME],
+            Of::Customer(customer) => customer_prefix(customer),
+        };
+        let mut range = Range::prefix(&prefix).descending();
+        if let Some(after) = after {
+            let mut key = prefix.clone();
+            key.extend(after);
+            range = range.after(&key);
+        }
+        let entries = self.view.scan(&range, limit)?;
+        Ok(entries.into_iter().filter_map(|entry| listed(&prefix, entry)).collect())
+    }
+
+    /// Feeds the view for as long as the node runs.
+    pub async fn feed(self, group: Group<OrdersMachine>, stop: CancellationToken) {
+        let mut applied = group.applied();
+        loop {
+            applied.borrow_and_update();
+            let wait = match self.catch_up(&group) {
+                Ok(()) => None,
+                Err(error) => {
+                    tracing::warn!(group = %group.id(), %error, "listing is built anew");
+                    if let Err(error) = self.view.reset() {
+                        tracing::warn!(group = %group.id(), %error, "listing not reset");
+                    }
+                    self.reached.send_replace(0);
+                    Some(RETRY)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = applied.changed(), if wait.is_none() => if changed.is_err() { return },
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+            }
+        }
+    }
+
+    fn catch_up(&self, group: &Group<OrdersMachine>) -> Result<(), Error> {
+        loop {
+            let last = group.peek(|machine| machine.state.meta.seq);
+            let position = self.view.position()?.unwrap_or(0);
+            if position > last {
+                // A view of another life of this group.
+                self.view.reset()?;
+                continue;
+            }
+            let (batch, upto) = group.peek(|machine| batch_after(&machine.state, position));
+            if upto == position {
+                self.reached.send_replace(position);
+                return Ok(());
+            }
+            self.view.apply(batch, upto)?;
+            self.reached.send_replace(upto);
+        }
+    }
+}
+
+/// What the view lacks after event `after`, and how far that reaches.
+fn batch_after(state: &State, after: u64) -> (Batch, u64) {
+    let mut batch = Batch::default();
+    let mut upto = after;
+    for (seq, id) in state.changed_after(after).take(FEED_MAX) {
+        upto = seq;
+        let (Some(order), Some(contents)) = (state.orders.get(&id), state.contents.get(&id)) else {
+            continue;
+        };
+        let tail = tail(order.created, id);
+        let value = vec![state_byte(order.order_status(contents))];
+        let mut key = vec![BY_TIME];
+        key.extend(&tail);
+        batch.put(key, value.clone());
+        if let Some(customer) = &contents.customer {
+            let mut key = customer_prefix(customer);
+            key.extend(&tail);
+            batch.put(key, value);
+        }
+    }
+    (batch, upto)
+}
+
+pub struct Listed {
+    /// What a page token carries.
+    pub tail: Vec<u8>,
+    pub id: OrderId,
+    pub state: u8,
+}
+
+fn customer_prefix(customer: &CustomerId) -> Vec<u8> {
+    let mut key = vec![BY_CUSTOMER];
+    key.extend(customer.as_str().as_bytes());
+    // No id holds a zero byte, so no customer's range runs into another's.
+    key.push(0);
+    key
+}
+
+fn tail(created: LogTime, id: OrderId) -> Vec<u8> {
+    let mut tail = created.ms().to_be_bytes().to_vec();
+    tail.extend(id.to_bytes());
+    tail
+}
+
+fn listed(prefix: &[u8], (key, value): Entry) -> Option<Listed> {
+    let tail = key.strip_prefix(prefix)?.to_vec();
+    let id = OrderId::from_bytes(tail.get(8..)?.try_into().ok()?).ok()?;
+    Some(Listed { tail, id, state: *value.first()? })
+}
+
+pub fn state_byte(status: OrderStatus) -> u8 {
+    match status {
+        OrderStatus::Pending => 1,
+        OrderStatus::Confirmed => 2,
+        OrderStatus::Completed => 3,
+        OrderStatus::Rejected => 4,
+        OrderStatus::Cancelled => 5,
+        OrderStatus::Parked => 6,
+    }
+}

@@ -1,0 +1,137 @@
+//! The order machine as consensus runs it: codec, checkpoint form, digests.
+
+use std::io::{self, Read, Write};
+
+use hansa_consensus::{Frozen, Machine, Records, ThawError};
+use hansa_pages::{FrozenTable, ReadError, Table};
+use hansa_types::hash::StateHash;
+use hansa_types::id::OrderId;
+use hansa_types::time::LogTime;
+
+use crate::core::command::{Command, Outcome, Refused};
+use crate::core::contents::Contents;
+use crate::core::keys::{KeyRow, Keys, Scope};
+use crate::core::order::Order;
+use crate::core::remote::{Copy, Cursor, Origin, Remote};
+use crate::core::settings::Settings;
+use crate::core::state::{Meta, State};
+
+/// Format of a checkpoint.
+const FORMAT: u32 = 1;
+/// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
+const META_BYTES_MAX: u32 = 1 << 16;
+
+/// One orders group's replicated state.
+pub struct OrdersMachine {
+    pub state: State,
+}
+
+impl OrdersMachine {
+    pub fn new(settings: Settings) -> Self {
+        Self { state: State::new(settings) }
+    }
+}
+
+/// The state's tables at one moment.
+pub struct FrozenOrders {
+    meta: Meta,
+    contents: FrozenTable<OrderId, Contents>,
+    orders: FrozenTable<OrderId, Order>,
+    keys: FrozenTable<Scope, KeyRow>,
+    cursors: FrozenTable<Origin, Cursor>,
+    copies: FrozenTable<OrderId, Copy>,
+}
+
+impl Frozen for FrozenOrders {
+    fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        to.write_all(&FORMAT.to_le_bytes())?;
+        let meta = postcard::to_stdvec(&self.meta).map_err(io::Error::other)?;
+        to.write_all(&(meta.len() as u32).to_le_bytes())?;
+        to.write_all(&meta)?;
+        self.contents.write(to)?;
+        self.orders.write(to)?;
+        self.keys.write(to)?;
+        self.cursors.write(to)?;
+        self.copies.write(to)
+    }
+}
+
+impl Machine for OrdersMachine {
+    type Outcome = Outcome;
+    type Frozen = FrozenOrders;
+
+    fn advance(&mut self, at: LogTime, _out: &mut Records) {
+        self.state.advance(at);
+    }
+
+    fn apply(&mut self, at: LogTime, command: &[u8], _out: &mut Records) -> Outcome {
+        match Command::decode(command) {
+            Some(command) => self.state.apply(at, command),
+            None => Outcome::Refused(Refused::Malformed),
+        }
+    }
+
+    fn next_due(&self) -> Option<LogTime> {
+        self.state.next_due()
+    }
+
+    fn freeze(&self) -> FrozenOrders {
+        let State { meta, contents, orders, keys, remote, .. } = &self.state;
+        FrozenOrders {
+            meta: meta.clone(),
+            contents: contents.freeze(),
+            orders: orders.freeze(),
+            keys: keys.table.freeze(),
+            cursors: remote.cursors.freeze(),
+            copies: remote.copies.freeze(),
+        }
+    }
+
+    fn thaw(mut from: &mut dyn Read) -> Result<Self, ThawError> {
+        let format = read_u32(from)?;
+        if format != FORMAT {
+            return Err(ThawError::Version(format));
+        }
+        let len = read_u32(from)?;
+        if len > META_BYTES_MAX {
+            return Err(ThawError::Damaged(format!("{len} bytes of counters")));
+        }
+        let mut meta = vec![0; len as usize];
+        from.read_exact(&mut meta)?;
+        let meta = postcard::from_bytes(&meta).map_err(|e| ThawError::Damaged(e.to_string()))?;
+        let from = &mut from;
+        let contents = Table::read("contents", from).map_err(damaged)?;
+        let orders = Table::read("orders", from).map_err(damaged)?;
+        let keys = Keys::rebuild(Table::read("keys", from).map_err(damaged)?);
+        let cursors = Table::read("cursors", from).map_err(damaged)?;
+        let copies = Table::read("copies", from).map_err(damaged)?;
+        let remote = Remote::rebuild(cursors, copies);
+        let state = State::rebuild(meta, contents, orders, keys, remote);
+        // The other half of the pair: what was written by a sound machine reads back as one.
+        match state.indexes_agree() {
+            true => Ok(Self { state }),
+            false => Err(ThawError::Damaged("indexes disagree with the tables".to_owned())),
+        }
+    }
+
+    fn digest(&self) -> StateHash {
+        self.state.digest()
+    }
+
+    fn digest_full(&self) -> StateHash {
+        self.state.digest_full()
+    }
+}
+
+fn read_u32(from: &mut dyn Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    from.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+fn damaged(error: ReadError) -> ThawError {
+    match error {
+        ReadError::Io(error) => ThawError::Io(error),
+        other => ThawError::Damaged(other.to_string()),
+    }
+}

@@ -1,0 +1,85 @@
+//! What the orders role counts and measures.
+//!
+//! | name | unit | labels | says |
+//! |---|---|---|---|
+//! | `hansa_orders_placed_total` | orders | replayed | PlaceOrder calls accepted |
+//! | `hansa_orders_step_seconds` | s | step | a saga step from pull to result |
+//! | `hansa_orders_reports_total` | results | | results submitted |
+//! | `hansa_orders_ledger_batch_commands` | commands | kind | commands in one batch |
+//! | `hansa_orders_ledger_seconds` | s | kind | batch sent to answered |
+//! | `hansa_orders_waiting` | calls | group | calls that wait for an order |
+//! | `hansa_orders_outstanding` | steps | group | steps decided and not done |
+//! | `hansa_orders_parked` | orders | group | orders that need an operator |
+//! | `hansa_orders_invariant_violations` | | group | what the online check found last |
+//! | `hansa_orders_replication_lag_events` | events | peer, group | not acknowledged by a peer |
+//! | `hansa_orders_replication_lag_seconds` | s | peer, group | age of the oldest of these |
+
+use std::time::Duration;
+
+use hansa_types::id::GroupId;
+use hansa_types::region::RegionName;
+use metrics::{counter, gauge, histogram};
+
+use crate::core::effect::{StockVerb, Todo};
+
+pub fn placed(replayed: bool) {
+    let replayed = if replayed { "true" } else { "false" };
+    counter!("hansa_orders_placed_total", "replayed" => replayed).increment(1);
+}
+
+pub fn step(todo: &Todo, took: Duration) {
+    let step = match todo {
+        Todo::Stock(call) => match call.verb {
+            StockVerb::Reserve { .. } => "reserve",
+            StockVerb::Extend { .. } => "extend",
+            StockVerb::Release { .. } => "release",
+            StockVerb::Commit { .. } => "commit",
+            StockVerb::Uncommit { .. } => "uncommit",
+            StockVerb::Ship { .. } => "ship",
+            StockVerb::Restock { .. } => "restock",
+        },
+        Todo::HoldFunds { .. } => "hold_funds",
+        Todo::VoidFunds { .. } => "void_funds",
+        Todo::Authorize { .. } => "authorize",
+        Todo::CancelPayment { .. } => "cancel_payment",
+        Todo::Lookup => "lookup",
+        Todo::Settle(_) => "settle",
+        Todo::Refund { .. } => "refund",
+    };
+    histogram!("hansa_orders_step_seconds", "step" => step).record(took);
+}
+
+pub fn reported(results: usize) {
+    counter!("hansa_orders_reports_total").increment(results as u64);
+}
+
+pub fn batch(group: GroupId, commands: usize) {
+    let kind = group.kind().as_str();
+    histogram!("hansa_orders_ledger_batch_commands", "kind" => kind).record(commands as f64);
+}
+
+pub fn ledger_latency(group: GroupId, took: Duration) {
+    histogram!("hansa_orders_ledger_seconds", "kind" => group.kind().as_str()).record(took);
+}
+
+/// The level of one group, taken now and then.
+pub struct Level {
+    pub waiting: usize,
+    pub outstanding: usize,
+    pub parked: usize,
+    pub violations: usize,
+}
+
+pub fn level(group: GroupId, level: &Level) {
+    let label = || group.to_string();
+    gauge!("hansa_orders_waiting", "group" => label()).set(level.waiting as f64);
+    gauge!("hansa_orders_outstanding", "group" => label()).set(level.outstanding as f64);
+    gauge!("hansa_orders_parked", "group" => label()).set(level.parked as f64);
+    gauge!("hansa_orders_invariant_violations", "group" => label()).set(level.violations as f64);
+}
+
+pub fn lag(peer: &RegionName, group: GroupId, events: u64, age: Duration) {
+    let labels = || [("peer", peer.to_string()), ("group", group.to_string())];
+    gauge!("hansa_orders_replication_lag_events", &labels()).set(events as f64);
+    gauge!("hansa_orders_replication_lag_seconds", &labels()).set(age.as_secs_f64());
+}

@@ -1,0 +1,103 @@
+//! What the sandbox remembers: an append-only file that the region's nodes share.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use crate::provider::Fault;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Known {
+    pub reference: String,
+    pub visible_ms: u64,
+    pub void: bool,
+}
+
+/// Lines `charge <key> <visible ms> <reference>` and `void <key>`. A line is one append, and each
+/// question first reads what others have appended, so processes agree.
+pub struct Journal {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    append: File,
+    read_to: u64,
+    known: HashMap<String, Known>,
+}
+
+impl Journal {
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let append = OpenOptions::new().create(true).append(true).open(path)?;
+        let inner = Inner { append, read_to: 0, known: HashMap::new() };
+        Ok(Self { path: path.to_owned(), inner: Mutex::new(inner) })
+    }
+
+    pub fn known(&self, key: &str) -> Result<Option<Known>, Fault> {
+        let mut inner = self.inner.lock();
+        inner.catch_up(&self.path).map_err(unreachable)?;
+        Ok(inner.known.get(key).cloned())
+    }
+
+    pub fn charge(&self, key: &str, reference: &str, visible_ms: u64) -> Result<(), Fault> {
+        self.append(&format!("charge {key} {visible_ms} {reference}\n"))
+    }
+
+    pub fn void(&self, key: &str) -> Result<(), Fault> {
+        self.append(&format!("void {key}\n"))
+    }
+
+    fn append(&self, line: &str) -> Result<(), Fault> {
+        let mut inner = self.inner.lock();
+        inner.append.write_all(line.as_bytes()).map_err(unreachable)
+    }
+}
+
+/// A sandbox without its journal is a provider that cannot be reached.
+fn unreachable(error: std::io::Error) -> Fault {
+    tracing::warn!(%error, "sandbox journal");
+    Fault::Unreachable
+}
+
+impl Inner {
+    fn catch_up(&mut self, path: &Path) -> std::io::Result<()> {
+        if self.append.metadata()?.len() == self.read_to {
+            return Ok(());
+        }
+        let mut file = BufReader::new(File::open(path)?);
+        file.seek(SeekFrom::Start(self.read_to))?;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let read = file.read_line(&mut line)?;
+            if read == 0 || !line.ends_with('\n') {
+                return Ok(());
+            }
+            self.read_to += read as u64;
+            self.take(line.trim_end());
+        }
+    }
+
+    fn take(&mut self, line: &str) {
+        let mut words = line.split(' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("charge"), Some(key), Some(visible), Some(reference)) => {
+                let visible_ms = visible.parse().unwrap_or(0);
+                let reference = reference.to_owned();
+                let fresh = Known { reference, visible_ms, void: false };
+                self.known.entry(key.to_owned()).or_insert(fresh);
+            }
+            (Some("void"), Some(key), None, None) => {
+                let none = || Known { reference: String::new(), visible_ms: 0, void: true };
+                self.known.entry(key.to_owned()).or_insert_with(none).void = true;
+            }
+            _ => tracing::warn!("sandbox journal has a line that is not one"),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The sender: one stream per led group and peer, resumed at what the peer says it has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::convert::time::from_log;
+use hansa_api::pb::replication as wire;
+use hansa_api::pb::replication::replication_service_client::ReplicationServiceClient;
+use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
+use hansa_types::region::RegionName;
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::view::envelope;
+use super::{Lag, Lags};
+use crate::metrics;
+use crate::shell::{Hosted, Shell};
+
+const OPEN_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// Silence of a peer that owes us an acknowledgement.
+const ACK_MAX: Duration = Duration::from_secs(10);
+/// Bytes of one batch.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Ships one group's events to one peer for as long as this node leads the group.
+pub struct Sender {
+    pub shell: Arc<Shell>,
+    pub hosted: Arc<Hosted>,
+    pub peer: RegionName,
+    pub lags: Lags,
+}
+
+/// One stream's life.
+struct Session {
+    tx: mpsc::Sender<wire::ReplicateRequest>,
+    inbound: Streaming<wire::ReplicateResponse>,
+    /// The last sequence sent, and acknowledged.
+    sent: u64,
+    acked: u64,
+    /// Last sequences of the batches that are not acknowledged.
+    open: std::collections::VecDeque<u64>,
+    heard: Instant,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("not opened in time")]
+    Slow,
+    #[error("the peer does not acknowledge")]
+    Silent,
+    #[error("the peer closed the stream")]
+    Closed,
+    #[error("the peer refused: {0}")]
+    Refused(#[from] tonic::Status),
+}
+
+impl Sender {
+    pub async fn run(self) {
+        let stop = self.shell.env.tasks.stop_token();
+        let mut leadership = self.hosted.group.leadership();
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            if !leadership.borrow_and_update().mine {
+                self.lags.forget(&self.peer, self.hosted.group.id().index());
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = leadership.changed() => if changed.is_err() { return },
+                }
+                continue;
+            }
+            let started = Instant::now();
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                // Another leader ships from now on.
+                changed = leadership.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+                ended = self.session() => ended,
+            };
+            if started.elapsed() > BACKOFF_MAX {
+                backoff = BACKOFF_FIRST;
+            }
+            let (peer, group) = (&self.peer, self.hosted.group.id());
+            if let Err(why) = ended {
+                tracing::debug!(%peer, %group, %why, "replication stream ended");
+            }
+            self.level(0, false);
+            let wait = backoff + self.shell.env.entropy.jitter(backoff);
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn session(&self) -> Result<(), Broken> {
+        let mut session = self.open().await?;
+        let mut applied = self.hosted.group.applied();
+        let cfg = self.shell.cfg.replicate;
+        let bookmark_every = Duration::from_millis(cfg.bookmark_ms);
+        let mut bookmark = Instant::now();
+        loop {
+            applied.borrow_and_update();
+            while session.open.len() < cfg.window {
+                let Some(batch) = self.batch(session.sent, cfg.batch_max) else { break };
+                session.send(batch).await?;
+                bookmark = Instant::now() + bookmark_every;
+            }
+            self.level(session.acked, true);
+            let patience = session.heard + ACK_MAX;
+            tokio::select! {
+                changed = applied.changed(), if session.open.len() < cfg.window => {
+                    if changed.is_err() { return Ok(()) }
+                }
+                answer = session.inbound.message() => session.heard(answer?)?,
+                () = tokio::time::sleep_until(bookmark) => {
+                    // Every batch and bookmark is acknowledged, so silence is told from idleness.
+                    if session.open.len() < cfg.window {
+                        session.send(self.frame(Vec::new())).await?;
+                    }
+                    bookmark = Instant::now() + bookmark_every;
+                }
+                () = tokio::time::sleep_until(patience) => return Err(Broken::Silent),
+            }
+        }
+    }
+
+    /// Opens a stream and asks how far the peer is.
+    async fn open(&self) -> Result<Session, Broken> {
+        let (tx, rx) = mpsc::channel(self.shell.cfg.replicate.window + 1);
+        let mut client = ReplicationServiceClient::new(self.shell.peers.gateway(&self.peer))
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+        // The question travels first: some servers answer with headers only once they heard one.
+        tx.send(self.frame(Vec::new())).await.map_err(|_| Broken::Closed)?;
+        let opening = async {
+            let mut inbound = client.replicate(ReceiverStream::new(rx)).await?.into_inner();
+            let first = inbound.message().await?.ok_or(Broken::Closed)?;
+            Ok::<_, Broken>((inbound, first.applied_sequence))
+        };
+        let opened = tokio::time::timeout(OPEN_MAX, opening).await;
+        let (inbound, applied) = opened.map_err(|_| Broken::Slow)??;
+        let open = std::collections::VecDeque::new();
+        let heard = Instant::now();
+        Ok(Session { tx, inbound, sent: applied, acked: applied, open, heard })
+    }
+
+    /// The next events after `sent`, `None` when there are none.
+    fn batch(&self, sent: u64, max: usize) -> Option<wire::ReplicateRequest> {
+        let envelopes = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let mut bytes = 0;
+            let mut envelopes = Vec::new();
+            for (_, id) in state.changed_after(sent).take(max) {
+                let (Some(order), Some(contents)) =
+                    (state.orders.get(&id), state.contents.get(&id))
+                else {
+                    continue;
+                };
+                let envelope = envelope(&self.shell, &self.peer, id, order, contents);
+                bytes += envelope.encoded_len();
+                envelopes.push(envelope);
+                if bytes > BATCH_BYTES_MAX {
+                    break;
+                }
+            }
+            envelopes
+        });
+        (!envelopes.is_empty()).then(|| self.frame(envelopes))
+    }
+
+    fn frame(&self, envelopes: Vec<wire::Envelope>) -> wire::ReplicateRequest {
+        let (seq, now) =
+            self.hosted.group.peek(|machine| (machine.state.meta.seq, machine.state.meta.now));
+        let status = self.hosted.group.status();
+        wire::ReplicateRequest {
+            origin_region: self.shell.region.to_string(),
+            group: self.hosted.group.id().number(),
+            epoch: self.shell.epoch,
+            view_version: self.shell.map.now().map_or(0, |now| now.policy.version()),
+            envelopes,
+            origin_last_sequence: seq,
+            // An idle group's LogTime stands still; the leader's clock is what it would stamp.
+            origin_time: Some(from_log(
+                now.max(hansa_types::time::LogTime(self.shell.env.clock.wall().ms())),
+            )),
+            chain_head: bytes::Bytes::copy_from_slice(&status.chain_head),
+            chain_index: status.applied,
+        }
+    }
+
+    fn level(&self, acked: u64, connected: bool) {
+        let group = self.hosted.group.id();
+        let (seq, oldest) = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let first = state.changed_after(acked).next();
+            let oldest = first.and_then(|(_, id)| state.orders.get(&id));
+            (state.meta.seq, oldest.map(|order| order.updated.ms()))
+        });
+        if !connected {
+            // What it acknowledged is not known any more; what was known stays on show.
+            let known = self.lags.inner.lock().get(&(self.peer.clone(), group.index())).copied();
+            let lag = Lag { connected: false, ..known.unwrap_or_default() };
+            self.lags.set(&self.peer, group.index(), lag);
+            return;
+        }
+        let now = self.shell.env.clock.wall().ms();
+        let ms = oldest.map_or(0, |oldest| now.saturating_sub(oldest));
+        let lag = Lag { events: seq.saturating_sub(acked), ms, connected, acknowledged: acked };
+        metrics::lag(&self.peer, group, lag.events, Duration::from_millis(ms));
+        self.lags.set(&self.peer, group.index(), lag);
+    }
+}
+
+impl Session {
+    async fn send(&mut self, batch: wire::ReplicateRequest) -> Result<(), Broken> {
+        let upto = batch.envelopes.last().map_or(self.sent, |envelope| envelope.sequence);
+        if self.open.is_empty() {
+            self.heard = Instant::now();
+        }
+        self.open.push_back(upto);
+        self.sent = upto;
+        self.tx.send(batch).await.map_err(|_| Broken::Closed)
+    }
+
+    fn heard(&mut self, answer: Option<wire::ReplicateResponse>) -> Result<(), Broken> {
+        let answer = answer.ok_or(Broken::Closed)?;
+        self.heard = Instant::now();
+        // One answer per message, in order.
+        self.open.pop_front();
+        self.acked = self.acked.max(answer.applied_sequence);
+        if answer.rewind {
+            self.sent = answer.applied_sequence;
+            self.acked = answer.applied_sequence;
+        }
+        Ok(())
+    }
+}

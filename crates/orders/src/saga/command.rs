@@ -1,0 +1,141 @@
+//! Steps as ledger commands, and ledger outcomes as results.
+
+use bytes::Bytes;
+use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
+use hansa_api::pb::ledger as wire;
+use hansa_api::pb::ledger::OutcomeCode as Code;
+use hansa_api::pb::ledger::command::Command as Verb;
+use hansa_types::id::{OrderId, TransferId};
+
+use crate::core::effect::{
+    Amount, Books, Capture, Refusal, RefusalCode, StepResult, StockCall, StockLine, StockVerb,
+};
+
+fn id(transfer: TransferId) -> Bytes {
+    transfer_to_bytes(transfer)
+}
+
+fn command(verb: Verb) -> wire::Command {
+    wire::Command { command: Some(verb) }
+}
+
+fn ms(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(u32::MAX)
+}
+
+pub fn stock(of: OrderId, call: &StockCall) -> wire::Command {
+    let order = order_to_bytes(of);
+    let step = id(call.id);
+    command(match &call.verb {
+        StockVerb::Reserve { lines: l, ttl_ms } => {
+            let (lines, ttl_ms) = (lines(l), ms(*ttl_ms));
+            Verb::Reserve(wire::Reserve { id: step, order, lines, ttl_ms })
+        }
+        StockVerb::Extend { hold, ttl_ms } => {
+            let ttl_ms = ms(*ttl_ms);
+            Verb::Extend(wire::Extend { id: step, hold: id(*hold), ttl_ms, order })
+        }
+        StockVerb::Release { hold } => {
+            Verb::Release(wire::Release { id: step, hold: id(*hold), order })
+        }
+        StockVerb::Commit { hold } => {
+            Verb::Commit(wire::Commit { id: step, hold: id(*hold), order })
+        }
+        StockVerb::Uncommit { hold } => {
+            Verb::Uncommit(wire::Uncommit { id: step, hold: id(*hold), order })
+        }
+        StockVerb::Ship { hold, lines: l } => {
+            Verb::Ship(wire::Ship { id: step, hold: id(*hold), order, lines: lines(l) })
+        }
+        StockVerb::Restock { hold, lines: l } => {
+            let (hold, lines) = (id(*hold), lines(l));
+            Verb::ReturnStock(wire::ReturnStock { id: step, hold, order, lines })
+        }
+    })
+}
+
+fn lines(lines: &[StockLine]) -> Vec<wire::StockLine> {
+    let line = |line: &StockLine| wire::StockLine {
+        line: line.line,
+        sku: line.sku.to_string(),
+        quantity: line.quantity,
+        warehouse: String::new(),
+    };
+    lines.iter().map(line).collect()
+}
+
+pub fn hold_funds(
+    of: OrderId,
+    books: Books,
+    step: TransferId,
+    money: Amount,
+    timeout_ms: u64,
+) -> wire::Command {
+    command(Verb::Authorize(wire::Authorize {
+        id: id(step),
+        payment: id(books.payment),
+        order: order_to_bytes(of),
+        amount_minor: money.minor,
+        currency: money.currency.as_str().to_owned(),
+        timeout_ms: ms(timeout_ms),
+    }))
+}
+
+pub fn void_funds(books: Books, step: TransferId, hold: TransferId) -> wire::Command {
+    let payment = id(books.payment);
+    command(Verb::Void(wire::Void { id: id(step), hold: id(hold), payment }))
+}
+
+pub fn capture(capture: &Capture) -> wire::Command {
+    command(Verb::Capture(wire::Capture {
+        id: id(capture.id),
+        hold: id(capture.hold),
+        amount_minor: capture.money.minor,
+        payment: id(capture.books.payment),
+    }))
+}
+
+pub fn refund(books: Books, step: TransferId, money: Amount) -> wire::Command {
+    let (payment, amount_minor) = (id(books.payment), money.minor);
+    command(Verb::Refund(wire::Refund { id: id(step), payment, amount_minor }))
+}
+
+/// What an outcome means for a step. Every code is listed: a new one must be thought about.
+pub fn result(outcome: &wire::Outcome) -> StepResult {
+    let code = match outcome.code() {
+        Code::Applied | Code::Exists => return StepResult::Done,
+        Code::UnknownSku => RefusalCode::UnknownSku,
+        Code::ExceedsAvailable => RefusalCode::OutOfStock,
+        Code::Expired => RefusalCode::Expired,
+        // An operator may void a hold by force: then there is nothing left to give back.
+        Code::HoldNotFound | Code::AlreadyVoided => RefusalCode::Gone,
+        Code::AlreadyPosted => RefusalCode::Resolved,
+        Code::Unspecified
+        | Code::ExistsWithDifferent
+        | Code::IdTooOld
+        | Code::IdTooNew
+        | Code::LinkedFailed
+        | Code::AmountInvalid
+        | Code::AccountsSame
+        | Code::UnitMismatch
+        | Code::AccountNotFound
+        | Code::NotAHold
+        | Code::ExceedsHold
+        | Code::Overflow
+        | Code::CountDiffers
+        | Code::BelowHeld
+        | Code::ExtendCapReached
+        | Code::ExceedsCommitted
+        | Code::ExceedsShipped
+        | Code::ExceedsCaptured
+        | Code::PaymentNotFound
+        | Code::Malformed => RefusalCode::Other,
+    };
+    StepResult::Refused(Refusal {
+        code,
+        line: outcome.line,
+        sku: outcome.sku.clone(),
+        available: outcome.available,
+        detail: outcome.code().as_str_name().to_owned(),
+    })
+}

@@ -1,0 +1,129 @@
+//! Calls to the provider: bounded in number, shielded by breaker and retry budget, each with a time
+//! after which it counts as in doubt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_node::env::Clock;
+use hansa_node::resilience::{Breaker, BreakerPolicy, Bulkhead, Change, RetryBudget};
+use hansa_types::id::OrderId;
+use parking_lot::Mutex;
+
+use crate::config::Sandbox;
+use crate::core::contents::Token;
+use crate::core::effect::Amount;
+use crate::provider::{Answer, Charge, Fault, Provider};
+
+/// A fifth of the calls may be repeated, and a burst of this many.
+const RETRIES_PER_CALL_MILLI: u64 = 200;
+const RETRIES_HELD_MAX: u64 = 100;
+
+/// What to ask the provider.
+#[derive(Clone)]
+pub enum Question {
+    Authorize { charge: Charge, token: Token },
+    Capture { charge: Charge, reference: String },
+    Cancel { key: String, reference: String },
+    Lookup { key: String },
+    Refund { charge: Charge, reference: String, refund: String },
+}
+
+/// One provider as all runners of a node share it.
+pub struct Desk {
+    provider: Arc<dyn Provider>,
+    clock: Arc<dyn Clock>,
+    timeout: Duration,
+    shield: Mutex<Shield>,
+}
+
+struct Shield {
+    breaker: Breaker,
+    budget: RetryBudget,
+    bulkhead: Bulkhead,
+}
+
+/// Why a call is not made now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotNow {
+    /// All places are taken.
+    Full,
+    /// Come back after this.
+    Wait(Duration),
+}
+
+impl Desk {
+    pub fn new(provider: Arc<dyn Provider>, cfg: &Sandbox, clock: Arc<dyn Clock>) -> Self {
+        let policy = BreakerPolicy {
+            failures_max: cfg.breaker_failures_max,
+            open_for: Duration::from_millis(cfg.breaker_open_ms),
+        };
+        let shield = Shield {
+            breaker: Breaker::new(policy),
+            budget: RetryBudget::new(RETRIES_PER_CALL_MILLI, RETRIES_HELD_MAX),
+            bulkhead: Bulkhead::new(cfg.in_flight_max),
+        };
+        let timeout = Duration::from_millis(cfg.timeout_ms);
+        Self { provider, clock, timeout, shield: Mutex::new(shield) }
+    }
+
+    /// Takes a place for a call; [`Self::ask`] gives it back.
+    pub fn admit(&self, first: bool) -> Result<(), NotNow> {
+        let now = self.clock.monotonic();
+        let mut shield = self.shield.lock();
+        if shield.bulkhead.free() == 0 {
+            return Err(NotNow::Full);
+        }
+        shield.breaker.admit(now).map_err(NotNow::Wait)?;
+        if first {
+            shield.budget.earn();
+        } else if !shield.budget.spend() {
+            return Err(NotNow::Wait(Duration::from_secs(1)));
+        }
+        shield.bulkhead.enter();
+        Ok(())
+    }
+
+    /// Asks, after [`Self::admit`].
+    pub async fn ask(&self, question: Question) -> Result<Answer, Fault> {
+        let place = Place { desk: self };
+        let asked = tokio::time::timeout(self.timeout, self.put(&question)).await;
+        let answer = asked.unwrap_or(Err(Fault::Timeout));
+        drop(place);
+        let now = self.clock.monotonic();
+        match self.shield.lock().breaker.record(now, answer.is_ok()) {
+            Change::None => {}
+            Change::Opened => tracing::warn!("breaker of the provider opened"),
+            Change::Closed => tracing::info!("breaker of the provider closed"),
+        }
+        answer
+    }
+
+    async fn put(&self, question: &Question) -> Result<Answer, Fault> {
+        let provider = &self.provider;
+        match question {
+            Question::Authorize { charge, token } => provider.authorize(charge, &token.0).await,
+            Question::Capture { charge, reference } => provider.capture(charge, reference).await,
+            Question::Cancel { key, reference } => provider.cancel(key, reference).await,
+            Question::Lookup { key } => provider.lookup(key).await,
+            Question::Refund { charge, reference, refund } => {
+                provider.refund(charge, reference, refund).await
+            }
+        }
+    }
+}
+
+/// A place in the bulkhead, given back also when the call is dropped.
+struct Place<'a> {
+    desk: &'a Desk,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.desk.shield.lock().bulkhead.leave();
+    }
+}
+
+pub fn charge(order: OrderId, money: Amount) -> Charge {
+    let key = crate::core::order::provider_key(order);
+    Charge { key, amount_minor: money.minor, currency: money.currency }
+}

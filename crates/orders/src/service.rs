@@ -1,0 +1,144 @@
+//! The public verbs, one file each. Wire types stop here.
+
+mod cancel_order;
+mod get_order;
+mod get_payment;
+mod list_account_entries;
+mod list_orders;
+mod place_order;
+mod record_shipment;
+mod refund_payment;
+mod return_items;
+mod watch_order;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use hansa_api::pb::inventory as stock;
+use hansa_api::pb::inventory::inventory_service_server::InventoryService;
+use hansa_api::pb::order as wire;
+use hansa_api::pb::order::order_service_server::OrderService;
+use hansa_api::pb::payment as pay;
+use hansa_api::pb::payment::payment_service_server::PaymentService;
+use hansa_api::status::Reason;
+use tonic::{Request, Response, Status};
+
+use crate::shell::Shell;
+
+/// The gRPC face of the orders role.
+#[derive(Clone)]
+pub struct Service {
+    pub shell: Arc<Shell>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Events = Pin<Box<dyn Stream<Item = Result<wire::WatchOrderResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl OrderService for Service {
+    async fn place_order(
+        &self,
+        request: Request<wire::PlaceOrderRequest>,
+    ) -> Answer<wire::PlaceOrderResponse> {
+        Ok(Response::new(place_order::run(&self.shell, request).await?))
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<wire::GetOrderRequest>,
+    ) -> Answer<wire::GetOrderResponse> {
+        Ok(Response::new(get_order::run(&self.shell, request).await?))
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<wire::ListOrdersRequest>,
+    ) -> Answer<wire::ListOrdersResponse> {
+        Ok(Response::new(list_orders::run(&self.shell, request).await?))
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<wire::CancelOrderRequest>,
+    ) -> Answer<wire::CancelOrderResponse> {
+        Ok(Response::new(cancel_order::run(&self.shell, request).await?))
+    }
+
+    async fn return_items(
+        &self,
+        request: Request<wire::ReturnItemsRequest>,
+    ) -> Answer<wire::ReturnItemsResponse> {
+        Ok(Response::new(return_items::run(&self.shell, request).await?))
+    }
+
+    type WatchOrderStream = Events;
+
+    async fn watch_order(&self, request: Request<wire::WatchOrderRequest>) -> Answer<Events> {
+        let events = watch_order::run(self.shell.clone(), request).await?;
+        Ok(Response::new(Box::pin(events)))
+    }
+}
+
+#[tonic::async_trait]
+impl PaymentService for Service {
+    async fn get_payment(
+        &self,
+        request: Request<pay::GetPaymentRequest>,
+    ) -> Answer<pay::GetPaymentResponse> {
+        Ok(Response::new(get_payment::run(&self.shell, request).await?))
+    }
+
+    async fn refund_payment(
+        &self,
+        request: Request<pay::RefundPaymentRequest>,
+    ) -> Answer<pay::RefundPaymentResponse> {
+        Ok(Response::new(refund_payment::run(&self.shell, request).await?))
+    }
+
+    async fn list_account_entries(
+        &self,
+        request: Request<pay::ListAccountEntriesRequest>,
+    ) -> Answer<pay::ListAccountEntriesResponse> {
+        Ok(Response::new(list_account_entries::run(&self.shell, request).await?))
+    }
+}
+
+/// The one verb of InventoryService that is about an order; the ledger serves the others.
+#[tonic::async_trait]
+impl InventoryService for Service {
+    async fn record_shipment(
+        &self,
+        request: Request<stock::RecordShipmentRequest>,
+    ) -> Answer<stock::RecordShipmentResponse> {
+        Ok(Response::new(record_shipment::run(&self.shell, request).await?))
+    }
+
+    async fn receive_stock(
+        &self,
+        _: Request<stock::ReceiveStockRequest>,
+    ) -> Answer<stock::ReceiveStockResponse> {
+        Err(Reason::Unimplemented.into())
+    }
+
+    async fn adjust_stock(
+        &self,
+        _: Request<stock::AdjustStockRequest>,
+    ) -> Answer<stock::AdjustStockResponse> {
+        Err(Reason::Unimplemented.into())
+    }
+
+    async fn get_stock(
+        &self,
+        _: Request<stock::GetStockRequest>,
+    ) -> Answer<stock::GetStockResponse> {
+        Err(Reason::Unimplemented.into())
+    }
+
+    async fn list_stock(
+        &self,
+        _: Request<stock::ListStockRequest>,
+    ) -> Answer<stock::ListStockResponse> {
+        Err(Reason::Unimplemented.into())
+    }
+}

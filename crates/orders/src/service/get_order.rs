@@ -1,0 +1,79 @@
+//! GetOrder: the home's truth, or a copy that says how stale it is.
+
+use hansa_api::classes::Lawful as _;
+use hansa_api::convert::order::GetOrder;
+use hansa_api::convert::time::from_ms;
+use hansa_api::pb::order as wire;
+use hansa_api::pb::replication::OrderView;
+use hansa_api::principal::{Principal, Role};
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::OrderId;
+use prost::Message;
+use tonic::Request;
+
+use crate::core::contents::Contents;
+use crate::shell::{Shell, deadline};
+use crate::wire as show;
+
+/// Who may see the personal block: whoever sells, ships or is asked about the order.
+const SEES_PERSONAL: [Role; 3] = [Role::Storefront, Role::Warehouse, Role::Operator];
+
+pub async fn run(
+    shell: &Shell,
+    request: Request<wire::GetOrderRequest>,
+) -> Result<wire::GetOrderResponse, Failure> {
+    let due = deadline(&request);
+    let personal = Principal::of(&request)?.require(&SEES_PERSONAL).is_ok();
+    let get = GetOrder::try_from(request.into_inner())?;
+    let id = shell.map.check_name(&get.order)?;
+    if get.local_copy && id.region() != shell.number {
+        return copy(shell, id);
+    }
+    let hosted = shell.home_of(id)?;
+    let look = |order: &crate::core::order::Order, contents: &Contents| {
+        let sealed = contents.personal.clone().filter(|_| personal);
+        (show::order(shell, id, order, contents), sealed)
+    };
+    let (mut order, sealed) = hosted.read(id, due, look).await?;
+    if let Some(sealed) = sealed {
+        let opened = shell.vault.open(id, &sealed).map_err(|error| {
+            tracing::error!(%error, order = %id, "personal block not opened");
+            Failure::of(Reason::Internal)
+        })?;
+        order.personal = wire::PersonalDetails::decode(opened.as_slice()).ok();
+    }
+    Ok(wire::GetOrderResponse { order: Some(order), staleness: None })
+}
+
+fn copy(shell: &Shell, id: OrderId) -> Result<wire::GetOrderResponse, Failure> {
+    let found = shell.groups.values().find_map(|hosted| {
+        hosted.group.peek(|machine| {
+            let remote = &machine.state.remote;
+            let copy = remote.copies.get(&id)?;
+            let cursor = remote.cursors.get(&copy.origin).copied().unwrap_or_default();
+            Some((copy.view.clone(), copy.origin, cursor))
+        })
+    });
+    let (view, origin, cursor) = found.ok_or_else(|| Failure::of(Reason::OrderNotFound))?;
+    let view = OrderView::decode(view).map_err(|error| {
+        tracing::error!(%error, order = %id, "stored view does not decode");
+        Failure::of(Reason::Internal)
+    })?;
+    // Heard on the stream and not in the log: a bookmark costs no write.
+    let heard = shell.freshness.current_as_of_ms(origin, cursor.applied);
+    let as_of = cursor.current_as_of_ms.max(heard);
+    let staleness = wire::Staleness {
+        region: shell.region.to_string(),
+        applied_sequence: cursor.applied,
+        current_as_of: Some(from_ms(as_of)),
+        lag_ms: shell.env.clock.wall().ms().saturating_sub(as_of),
+    };
+    let mut order = view.order;
+    if let Some(order) = &mut order {
+        // The law of today also binds what was stored under that of yesterday.
+        let residence = order.residence_country.parse().ok();
+        let allowed = residence.map(|country| shell.map.allowed(country, &shell.region).0);
+        order.retain(allowed.unwrap_or_default());
+    }
+    Ok(wire::GetOrderResponse { order, staleness: Some(staleness) })
+}

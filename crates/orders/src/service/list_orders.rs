@@ -1,0 +1,148 @@
+//! ListOrders: a customer's orders, newest first; for operators, a region's.
+
+use std::sync::Arc;
+
+use hansa_api::convert::order::ListOrders;
+use hansa_api::convert::page::Position;
+use hansa_api::pb::order as wire;
+use hansa_api::principal::{Principal, Role};
+use hansa_api::status::{Failure, Reason};
+use hansa_consensus::ReadError;
+use hansa_types::id::GroupId;
+use hansa_types::region::Slot;
+use tokio::time::Instant;
+use tonic::Request;
+
+use crate::listing::{Listed, Of};
+use crate::shell::{Hosted, Shell, answer_by, deadline, not_read};
+use crate::wire as show;
+
+/// Entries looked at for one page: a filter that nothing passes must not scan for ever.
+const SCAN_MAX: usize = 10_000;
+/// Orders of one page; the wire says so.
+const PAGE_MAX: usize = 200;
+
+pub async fn run(
+    shell: &Shell,
+    request: Request<wire::ListOrdersRequest>,
+) -> Result<wire::ListOrdersResponse, Failure> {
+    let due = deadline(&request);
+    let principal = Principal::of(&request)?.clone();
+    let mut list = ListOrders::try_from(request.into_inner())?;
+    list.page.size = list.page.size.min(PAGE_MAX);
+    if list.customer_id.is_none() {
+        // A whole region's orders are for those who look after it.
+        principal.require(&[Role::Operator, Role::Auditor])?;
+    }
+    let groups = groups(shell, &list)?;
+    for hosted in &groups {
+        catch_up(hosted, groups.len() > 1, answer_by(due)).await?;
+    }
+    let of = list.customer_id.as_ref().map_or(Of::Everybody, Of::Customer);
+    let mut columns = Vec::new();
+    for hosted in &groups {
+        columns.push(column(hosted, &of, &list)?);
+    }
+    merge(shell, columns, &list)
+}
+
+fn groups(shell: &Shell, list: &ListOrders) -> Result<Vec<Arc<Hosted>>, Failure> {
+    match &list.customer_id {
+        Some(customer) => {
+            let slot = Slot::of(customer.as_str().as_bytes());
+            let hosted = shell.hosted(shell.map.orders_group(slot)?)?;
+            Ok(vec![hosted.clone()])
+        }
+        None => Ok(shell.groups.values().cloned().collect()),
+    }
+}
+
+/// Waits until the view has all that was acknowledged before this call.
+///
+/// A listing over several groups is as fresh as this node where another node leads: no node leads
+/// them all.
+async fn catch_up(hosted: &Hosted, several: bool, due: Instant) -> Result<(), Failure> {
+    let seq = match hosted.group.read(due, |machine| machine.state.meta.seq).await {
+        Err(ReadError::NotLeader { .. }) if several => {
+            hosted.group.peek(|machine| machine.state.meta.seq)
+        }
+        read => read.map_err(not_read)?,
+    };
+    match hosted.listing.reach(seq, due).await {
+        true => Ok(()),
+        false => Err(Failure::of(Reason::ViewBehind)),
+    }
+}
+
+/// One group's share of a page, newest first.
+struct Column {
+    group: GroupId,
+    hosted: Arc<Hosted>,
+    rows: Vec<Listed>,
+    /// The last key that was looked at, and whether more may follow.
+    last: Option<Vec<u8>>,
+    more: bool,
+}
+
+fn column(hosted: &Arc<Hosted>, of: &Of<'_>, list: &ListOrders) -> Result<Column, Failure> {
+    let group = hosted.group.id();
+    let wanted = list.state.map(|state| state as i32);
+    let mut last = list.page.after(group).map(<[u8]>::to_vec);
+    let (mut rows, mut seen, mut more) = (Vec::new(), 0, true);
+    while more && rows.len() < list.page.size && seen < SCAN_MAX {
+        let limit = list.page.size + 1;
+        let found = hosted.listing.page(of, last.as_deref(), limit).map_err(|error| {
+            tracing::warn!(%group, %error, "listing cannot be read");
+            Failure::of(Reason::ViewBehind)
+        })?;
+        more = found.len() == limit;
+        seen += found.len();
+        for row in found {
+            last = Some(row.tail.clone());
+            if wanted.is_none_or(|wanted| wanted == i32::from(row.state)) {
+                rows.push(row);
+            }
+            if rows.len() == list.page.size {
+                break;
+            }
+        }
+    }
+    Ok(Column { group, hosted: hosted.clone(), rows, last, more })
+}
+
+fn merge(
+    shell: &Shell,
+    columns: Vec<Column>,
+    list: &ListOrders,
+) -> Result<wire::ListOrdersResponse, Failure> {
+    let mut rows: Vec<(usize, &Listed)> = Vec::new();
+    for (n, column) in columns.iter().enumerate() {
+        rows.extend(column.rows.iter().map(|row| (n, row)));
+    }
+    rows.sort_by(|a, b| b.1.tail.cmp(&a.1.tail));
+    let full = rows.len() >= list.page.size;
+    rows.truncate(list.page.size);
+    let mut orders = Vec::with_capacity(rows.len());
+    for (n, row) in &rows {
+        let hosted = &columns[*n].hosted;
+        let shown =
+            hosted.look(row.id, |order, contents| show::order(shell, row.id, order, contents));
+        orders.extend(shown.ok());
+    }
+    let mut positions = Vec::new();
+    let mut more = full;
+    for (n, column) in columns.iter().enumerate() {
+        more |= column.more;
+        let mine = rows.iter().filter(|(m, _)| *m == n);
+        let taken = mine.clone().count() == column.rows.len();
+        let key = match mine.last() {
+            // All of its rows are in: also what the filter passed over is done with.
+            _ if taken => column.last.clone(),
+            Some((_, row)) => Some(row.tail.clone()),
+            None => list.page.after(column.group).map(<[u8]>::to_vec),
+        };
+        positions.extend(key.map(|key| Position { group: column.group, key }));
+    }
+    let next_page_token = if more { list.page.next(&positions)? } else { String::new() };
+    Ok(wire::ListOrdersResponse { orders, next_page_token })
+}

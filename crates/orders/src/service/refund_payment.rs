@@ -1,0 +1,61 @@
+//! RefundPayment: any part of what was captured, as often as wanted, never above it.
+
+use hansa_api::convert::payment::RefundPayment;
+use hansa_api::pb::payment as wire;
+use hansa_api::principal::Principal;
+use hansa_api::status::{Failure, Reason};
+use tonic::Request;
+
+use crate::core::command::Command;
+use crate::core::contents::Contents;
+use crate::core::order::{Done, Order};
+use crate::shell::keys::{ScopeOf, Whose};
+use crate::shell::{Shell, answer_by, caller, deadline};
+use crate::wire as show;
+
+pub async fn run(
+    shell: &Shell,
+    request: Request<wire::RefundPaymentRequest>,
+) -> Result<wire::RefundPaymentResponse, Failure> {
+    let due = deadline(&request);
+    let caller = caller(Principal::of(&request)?);
+    let request = request.into_inner();
+    let refund = RefundPayment::try_from(request.clone())?;
+    let (id, hosted) = shell.find(&refund.order)?;
+    let scope = ScopeOf {
+        caller: &caller,
+        method: "RefundPayment",
+        home: shell.number,
+        slot: id.slot(),
+        whose: Whose::Order(id),
+        request: &refund.request_id,
+    };
+    let key = scope.key(shell.vault.as_ref(), &request);
+    let look = |_: &Order, contents: &Contents| (contents.currency, contents.total_minor > 0);
+    let (currency, pays) = hosted.read(id, due, look).await?;
+    if !pays {
+        return Err(Failure::of(Reason::PaymentNotFound));
+    }
+    if currency != refund.amount.currency {
+        let why = "the currency of the order";
+        return Err(Failure::field(Reason::CurrencyMixed, "amount", why));
+    }
+    let command = Command::Refund { order: id, key, amount_minor: refund.amount.minor };
+    let requested = hosted.request(&command, due).await;
+    let (target, replayed) = requested.map_err(|failure| match failure.reason() {
+        Reason::NotShippable => Failure::of(Reason::NotRefundable),
+        _ => failure,
+    })?;
+    let mine = |order: &Order| {
+        order.refunds.get(usize::from(target.first)).map(|refund| refund.state.clone())
+    };
+    let over = |order: &Order, _: &Contents| mine(order) != Some(Done::Outstanding);
+    let show = |order: &Order, contents: &Contents| {
+        (mine(order), show::payment(shell, id, order, contents))
+    };
+    let (state, payment) = hosted.when(id, answer_by(due), over, show).await?;
+    match state {
+        Some(Done::Refused(_)) => Err(Failure::of(Reason::NotRefundable)),
+        _ => Ok(wire::RefundPaymentResponse { payment, replayed }),
+    }
+}

@@ -1,0 +1,146 @@
+//! WatchOrder: an order's events, ordered, unique, gap-free, from a cursor on.
+//!
+//! The cursor is the order's own version, which lives in the replicated state: any node of the
+//! home, after any restart, can go on from it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use hansa_api::convert::order::{WatchOrder, cursor};
+use hansa_api::convert::time::from_log;
+use hansa_api::pb::order as wire;
+use hansa_api::pb::order::watch_order_response::Item;
+use hansa_api::principal::Principal;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::OrderId;
+use tokio::time::Instant;
+use tonic::{Request, Status};
+
+use crate::core::contents::Contents;
+use crate::core::order::Order;
+use crate::shell::waiters::Waiting;
+use crate::shell::{Hosted, Shell, deadline};
+use crate::wire as show;
+
+/// Silence after which a bookmark says that nothing was missed.
+const BOOKMARK: Duration = Duration::from_secs(5);
+
+pub async fn run(
+    shell: Arc<Shell>,
+    request: Request<wire::WatchOrderRequest>,
+) -> Result<impl Stream<Item = Result<wire::WatchOrderResponse, Status>> + use<>, Failure> {
+    let due = deadline(&request);
+    Principal::of(&request)?;
+    let watch = WatchOrder::try_from(request.into_inner())?;
+    let (id, hosted) = shell.find(&watch.order)?;
+    let hosted = hosted.clone();
+    // Linearizable once, so that an acknowledged order is never "not found".
+    let version = hosted.read(id, due, |order, _| order.version).await?;
+    if watch.after_sequence > version {
+        let why = "a cursor of this order";
+        return Err(Failure::field(Reason::CursorInvalid, "cursor", why));
+    }
+    let waiting = hosted.waiters.join(id);
+    let (sent, ready) = (watch.after_sequence, VecDeque::new());
+    let watcher = Watcher { shell, hosted, waiting, id, sent, ready, ended: false };
+    Ok(stream::unfold(watcher, |mut watcher| async move {
+        let item = watcher.next().await?;
+        Some((item, watcher))
+    }))
+}
+
+struct Watcher {
+    shell: Arc<Shell>,
+    hosted: Arc<Hosted>,
+    waiting: Waiting,
+    id: OrderId,
+    /// The last event sent.
+    sent: u64,
+    ready: VecDeque<wire::WatchOrderResponse>,
+    ended: bool,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Result<wire::WatchOrderResponse, Status>> {
+        if self.ended {
+            return None;
+        }
+        let bookmark = Instant::now() + BOOKMARK;
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(Ok(item));
+            }
+            let woken = self.waiting.changed();
+            match self.look() {
+                Err(failure) => {
+                    self.ended = true;
+                    return Some(Err(failure.into()));
+                }
+                Ok(()) if !self.ready.is_empty() => continue,
+                Ok(()) => {}
+            }
+            if tokio::time::timeout_at(bookmark, woken).await.is_err() {
+                return Some(self.bookmark());
+            }
+        }
+    }
+
+    /// A bookmark promises that nothing was missed, which only the leader can.
+    fn bookmark(&mut self) -> Result<wire::WatchOrderResponse, Status> {
+        let leadership = *self.hosted.group.leadership().borrow();
+        if !leadership.mine {
+            self.ended = true;
+            return Err(Failure::not_leader(leadership.leader).into());
+        }
+        let sequence = self.sent;
+        let item = Some(Item::Bookmark(wire::WatchBookmark { sequence }));
+        Ok(wire::WatchOrderResponse { cursor: cursor(sequence), item })
+    }
+
+    /// Takes what came after `sent`.
+    fn look(&mut self) -> Result<(), Failure> {
+        let (shell, id, sent) = (&self.shell, self.id, self.sent);
+        let items = self
+            .hosted
+            .look(id, |order, contents| items_after(shell, id, order, contents, sent))?;
+        for (sequence, item) in items {
+            self.sent = sequence;
+            let item = Some(item);
+            self.ready.push_back(wire::WatchOrderResponse { cursor: cursor(sequence), item });
+        }
+        Ok(())
+    }
+}
+
+fn items_after(
+    shell: &Shell,
+    id: OrderId,
+    order: &Order,
+    contents: &Contents,
+    sent: u64,
+) -> Vec<(u64, Item)> {
+    let oldest = order.history.first().map_or(1, |change| change.version);
+    if sent + 1 < oldest {
+        let order_now = Some(show::order(shell, id, order, contents));
+        let sequence = order.version;
+        let compacted = wire::WatchCompacted { sequence, order: order_now };
+        return vec![(sequence, Item::Compacted(compacted))];
+    }
+    let mut before = None;
+    let mut items = Vec::new();
+    for change in &order.history {
+        if change.version > sent {
+            let event = wire::OrderEvent {
+                sequence: change.version,
+                kind: show::kind(before, &change.face).into(),
+                event_time: Some(from_log(change.at)),
+                order: Some(show::order_at(shell, id, order, contents, change)),
+            };
+            items.push((change.version, Item::Event(event)));
+        }
+        before = Some(&change.face);
+    }
+    items
+}

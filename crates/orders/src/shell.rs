@@ -1,0 +1,233 @@
+//! What the verbs share: groups, waiters, keys, and the way from a command to an answer.
+
+pub mod keys;
+pub mod waiters;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::principal::Principal;
+use hansa_api::status::{Failure, Reason};
+use hansa_consensus::{Group, ReadError, SubmitError};
+use hansa_node::env::Env;
+use hansa_node::layers::Deadline;
+use hansa_node::peers::Peers;
+use hansa_types::id::{GroupId, OrderId, OrderName};
+use hansa_types::region::{RegionName, RegionNumber};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::core::command::{Command, Outcome, Refused, Target};
+use crate::core::contents::Contents;
+use crate::core::order::Order;
+use crate::core::state::State;
+use crate::listing::Listing;
+use crate::machine::OrdersMachine;
+use crate::map::Map;
+use crate::replicate::Freshness;
+use crate::vault::Vault;
+use waiters::Waiters;
+
+/// A call without a deadline is given this.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+/// What a wait leaves of the caller's deadline for the answer's way back.
+const ANSWER_RESERVE: Duration = Duration::from_millis(100);
+
+pub struct Shell {
+    pub cfg: Config,
+    pub env: Env,
+    pub peers: Peers,
+    pub map: Map,
+    pub vault: Arc<dyn Vault>,
+    pub region: RegionName,
+    pub number: RegionNumber,
+    pub epoch: u64,
+    /// The orders groups that this node hosts, by index.
+    pub groups: BTreeMap<u16, Arc<Hosted>>,
+    pub freshness: Freshness,
+}
+
+/// One orders group on this node.
+pub struct Hosted {
+    pub group: Group<OrdersMachine>,
+    pub waiters: Waiters,
+    pub listing: Listing,
+}
+
+/// When a call is due.
+pub fn deadline<T>(request: &tonic::Request<T>) -> Instant {
+    // tonic's extensions are the http ones, layer by layer.
+    let due = request.extensions().get::<Deadline>().copied();
+    due.unwrap_or_else(|| Deadline::after(DEADLINE_DEFAULT)).0
+}
+
+/// When a wait must end so that the answer still reaches the caller.
+pub fn answer_by(deadline: Instant) -> Instant {
+    deadline.checked_sub(ANSWER_RESERVE).unwrap_or(deadline)
+}
+
+/// The caller's name: the last part of its SPIFFE path.
+pub fn caller(principal: &Principal) -> String {
+    principal.id.as_str().rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+impl Shell {
+    /// # Errors
+    /// `NOT_LEADER` with a member's name when this node does not host the group.
+    pub fn hosted(&self, group: GroupId) -> Result<&Arc<Hosted>, Failure> {
+        self.groups.get(&group.index()).ok_or_else(|| {
+            let member = self.map.members(group).first().copied();
+            Failure::not_leader(member)
+        })
+    }
+
+    /// The group that keeps an order of this region.
+    pub fn home_of(&self, id: OrderId) -> Result<&Arc<Hosted>, Failure> {
+        self.hosted(self.map.orders_group(id.slot())?)
+    }
+
+    /// The order's id and group, its name checked.
+    pub fn find(&self, name: &OrderName) -> Result<(OrderId, &Arc<Hosted>), Failure> {
+        let id = self.map.check_name(name)?;
+        Ok((id, self.home_of(id)?))
+    }
+}
+
+impl Hosted {
+    /// Commits a command; `Err` is a failure of the way, a refusal is an outcome.
+    pub async fn submit(&self, command: &Command, deadline: Instant) -> Result<Outcome, Failure> {
+        let bytes = bytes::Bytes::from(command.encode());
+        self.group.submit(bytes, deadline).await.map_err(|error| not_submitted(error, deadline))
+    }
+
+    /// Commits a keyed command.
+    ///
+    /// # Errors
+    /// The way's failures and the machine's refusals, as the caller hears them.
+    pub async fn request(
+        &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<(Target, bool), Failure> {
+        match self.submit(command, deadline).await? {
+            Outcome::Done(target) => Ok((target, false)),
+            Outcome::Replayed(target) => Ok((target, true)),
+            Outcome::Refused(why) => Err(refusal(why)),
+            Outcome::Received(_) | Outcome::Noted => Err(Failure::of(Reason::Internal)),
+        }
+    }
+
+    /// Waits until `ready` says so of the order, or until `until`; then takes what `show` makes.
+    ///
+    /// Level-triggered: the state is looked at after registering and after each wake, so no change
+    /// is missed and none needs to be told.
+    pub async fn when<R>(
+        &self,
+        id: OrderId,
+        until: Instant,
+        ready: impl Fn(&Order, &Contents) -> bool,
+        show: impl FnOnce(&Order, &Contents) -> R,
+    ) -> Result<R, Failure> {
+        let waiting = self.waiters.join(id);
+        loop {
+            let woken = waiting.changed();
+            let known = |state: &State| {
+                let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
+                Some(ready(order, contents))
+            };
+            if self.group.peek(|machine| known(&machine.state)) == Some(true) {
+                break;
+            }
+            if tokio::time::timeout_at(until, woken).await.is_err() {
+                break;
+            }
+        }
+        self.look(id, show)
+    }
+
+    /// What `show` makes of the order as this replica knows it.
+    ///
+    /// # Errors
+    /// `ORDER_NOT_FOUND`
+    pub fn look<R>(
+        &self,
+        id: OrderId,
+        show: impl FnOnce(&Order, &Contents) -> R,
+    ) -> Result<R, Failure> {
+        let look = |machine: &OrdersMachine| show_one(&machine.state, id, show);
+        self.group.peek(look).ok_or_else(|| Failure::of(Reason::OrderNotFound))
+    }
+
+    /// The same as a linearizable read.
+    pub async fn read<R>(
+        &self,
+        id: OrderId,
+        deadline: Instant,
+        show: impl FnOnce(&Order, &Contents) -> R,
+    ) -> Result<R, Failure> {
+        let look = |machine: &OrdersMachine| show_one(&machine.state, id, show);
+        let read = self.group.read(deadline, look).await.map_err(not_read)?;
+        read.ok_or_else(|| Failure::of(Reason::OrderNotFound))
+    }
+}
+
+fn show_one<R>(state: &State, id: OrderId, show: impl FnOnce(&Order, &Contents) -> R) -> Option<R> {
+    Some(show(state.orders.get(&id)?, state.contents.get(&id)?))
+}
+
+fn not_submitted(error: SubmitError, deadline: Instant) -> Failure {
+    match error {
+        SubmitError::NotLeader { leader } => Failure::not_leader(leader),
+        SubmitError::Overloaded { retry_after } => {
+            Failure::of(Reason::Overloaded).retry_after(retry_after)
+        }
+        SubmitError::Unknown if Instant::now() >= deadline => Failure::of(Reason::DeadlineExceeded),
+        // The leader changed meanwhile: the same request_id finds out what became of it.
+        SubmitError::Unknown => {
+            Failure::of(Reason::Unavailable).retry_after(Duration::from_millis(100))
+        }
+        SubmitError::TooLarge => Failure::of(Reason::MessageTooLarge),
+        SubmitError::Stopped => Failure::of(Reason::Unavailable),
+    }
+}
+
+pub fn not_read(error: ReadError) -> Failure {
+    match error {
+        ReadError::NotLeader { leader } => Failure::not_leader(leader),
+        ReadError::Deadline => Failure::of(Reason::DeadlineExceeded),
+        ReadError::Overloaded { retry_after } => {
+            Failure::of(Reason::Overloaded).retry_after(retry_after)
+        }
+        ReadError::Stopped => Failure::of(Reason::Unavailable),
+    }
+}
+
+pub fn refusal(why: Refused) -> Failure {
+    let reason = match why {
+        Refused::Malformed => Reason::Internal,
+        Refused::NotOwner => Reason::HomeMoving,
+        Refused::RequestIdReused => {
+            let why = "used before for another request";
+            return Failure::field(Reason::RequestIdReused, "request_id", why);
+        }
+        Refused::OrderNotFound => Reason::OrderNotFound,
+        // The shell draws another id before a caller hears of this.
+        Refused::OrderIdTaken => Reason::Unavailable,
+        Refused::NotCancellable => Reason::NotCancellable,
+        Refused::NotConfirmed => {
+            let failure = Failure::new(Reason::NotShippable, "the order is not confirmed");
+            return failure.precondition("order", "not confirmed, or being cancelled");
+        }
+        Refused::NoSuchLine => {
+            let why = "a stock line of the order";
+            return Failure::field(Reason::LineInvalid, "lines", why);
+        }
+        Refused::ExceedsOrdered => Reason::NotShippable,
+        Refused::ExceedsShipped => Reason::NotReturnable,
+        Refused::ExceedsCaptured => Reason::NotRefundable,
+        Refused::NotParked => Reason::Internal,
+        Refused::TooMany => Reason::LineCountInvalid,
+    };
+    Failure::of(reason)
+}

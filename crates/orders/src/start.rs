@@ -1,0 +1,276 @@
+//! The orders role of a node: what it starts, and its handle.
+
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use hansa_api::pb::inventory::inventory_service_server::InventoryServiceServer;
+use hansa_api::pb::order::order_service_server::OrderServiceServer;
+use hansa_api::pb::payment::payment_service_server::PaymentServiceServer;
+use hansa_api::pb::replication::replication_service_server::ReplicationServiceServer;
+use hansa_api::status::Failure;
+use hansa_consensus::{GroupSpec, Host};
+use hansa_node::env::Env;
+use hansa_node::peers::Peers;
+use hansa_node::tasks::OnError;
+use hansa_region_router::book::Book;
+use hansa_region_router::core::directory::Snapshot;
+use hansa_types::id::{GroupId, GroupKind, OrderId};
+use hansa_types::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
+use hansa_types::region::{RegionName, Slot};
+use hansa_views::View;
+use hansa_views::memory::MemoryView;
+use hansa_views::sled_view::{self, SledView};
+use thiserror::Error;
+use tokio::time::Instant;
+use tonic::service::Routes;
+
+use crate::config::{BadConfig, Config};
+use crate::core::command::{Command, Outcome};
+use crate::core::invariants::{self, Violation};
+use crate::core::settings::Settings;
+use crate::listing::{self, Listing};
+use crate::machine::OrdersMachine;
+use crate::map::Map;
+use crate::provider::{Provider, SandboxProvider};
+use crate::replicate::{Freshness, Lag, Lags, Receiver};
+use crate::saga::{Desk, Runner};
+use crate::service::Service;
+use crate::shell::waiters::Waiters;
+use crate::shell::{Hosted, Shell};
+use crate::vault::{FileVault, Vault, VaultError};
+
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] BadConfig),
+    #[error("vault {path}: {source}")]
+    Vault { path: String, source: VaultError },
+    #[error("sandbox journal {path}: {source}")]
+    Journal { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Group(#[from] hansa_consensus::StartError),
+    #[error("the directory does not list its own region")]
+    Directory,
+}
+
+/// The orders role, running. Clones are one role.
+#[derive(Clone)]
+pub struct Orders {
+    shell: Arc<Shell>,
+    lags: Lags,
+}
+
+impl Orders {
+    /// Starts the orders groups that the directory gives this node, with all that goes with them.
+    ///
+    /// Waits for the first directory snapshot. Tasks run until the node's stop token.
+    pub async fn start(
+        host: &Host,
+        env: Env,
+        peers: Peers,
+        cfg: Config,
+        book: Book,
+    ) -> Result<Self, StartError> {
+        let vault = |source| StartError::Vault { path: cfg.vault.display().to_string(), source };
+        let vault = Arc::new(FileVault::open(&cfg.vault, env.entropy.clone()).map_err(vault)?);
+        let sandbox =
+            SandboxProvider::open(&cfg.provider.journal, cfg.provider.late_ms, env.clock.clone());
+        let path = || cfg.provider.journal.display().to_string();
+        let provider = sandbox.map_err(|source| StartError::Journal { path: path(), source })?;
+        Self::start_with(host, env, peers, cfg, book, vault, Arc::new(provider)).await
+    }
+
+    /// The same with another vault or provider.
+    pub async fn start_with(
+        host: &Host,
+        env: Env,
+        peers: Peers,
+        cfg: Config,
+        book: Book,
+        vault: Arc<dyn Vault>,
+        provider: Arc<dyn Provider>,
+    ) -> Result<Self, StartError> {
+        cfg.check()?;
+        let now = book.ready().await;
+        let region = now.own_region().ok_or(StartError::Directory)?.name.clone();
+        let mut groups = BTreeMap::new();
+        for (id, members) in &now.groups {
+            if id.kind() == GroupKind::Orders && members.contains(&peers.me()) {
+                let hosted = start_group(host, &cfg, &now, *id).await?;
+                groups.insert(id.index(), Arc::new(hosted));
+            }
+        }
+        let shell = Arc::new(Shell {
+            epoch: epoch(&now),
+            number: now.here,
+            map: Map::new(book.clone()),
+            vault,
+            region,
+            groups,
+            freshness: Freshness::default(),
+            cfg,
+            env,
+            peers,
+        });
+        let desk = Desk::new(provider, &shell.cfg.provider, shell.env.clock.clone());
+        let orders = Self { shell, lags: Lags::default() };
+        orders.spawn(&Arc::new(desk), book);
+        Ok(orders)
+    }
+
+    fn spawn(&self, desk: &Arc<Desk>, book: Book) {
+        let env = &self.shell.env;
+        let stop = env.tasks.stop_token();
+        for hosted in self.shell.groups.values() {
+            let id = hosted.group.id();
+            let waker = watch::wake(hosted.clone(), stop.clone());
+            env.tasks.spawn(format!("{id}-waker"), OnError::StopNode, waker);
+            let runner = Runner::new(self.shell.clone(), hosted.clone(), desk.clone());
+            env.tasks.spawn(format!("{id}-saga"), OnError::StopNode, runner.run());
+            let auditor = watch::audit(hosted.clone(), stop.clone());
+            env.tasks.spawn(format!("{id}-auditor"), OnError::Log, auditor);
+            let feed = hosted.listing.clone().feed(hosted.group.clone(), stop.clone());
+            env.loops.start(format!("{id}-listing"), Box::pin(feed));
+        }
+        let shipping = watch::ship(self.shell.clone(), self.lags.clone(), book, stop);
+        env.tasks.spawn("orders-shipping", OnError::StopNode, shipping);
+    }
+
+    /// OrderService, PaymentService and the internal ReplicationService.
+    pub fn routes(&self, routes: Routes) -> Routes {
+        let service = self.service();
+        let orders =
+            OrderServiceServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let payments =
+            PaymentServiceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let receiver = Receiver { shell: self.shell.clone() };
+        let replication = ReplicationServiceServer::new(receiver)
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
+        routes.add_service(orders).add_service(payments).add_service(replication)
+    }
+
+    /// InventoryService with `RecordShipment` alone: the one verb of it that is about an order.
+    ///
+    /// Mount it for the path [`Self::SHIPMENT_PATH`] only; the ledger serves the other verbs.
+    pub fn shipments(&self) -> InventoryServiceServer<impl InventoryShipments> {
+        InventoryServiceServer::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub const SHIPMENT_PATH: &str = "/hansa.inventory.v1.InventoryService/RecordShipment";
+
+    fn service(&self) -> Service {
+        Service { shell: self.shell.clone() }
+    }
+
+    /// Whether this node leads any of its groups' work for `order`.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.shell.groups.values().map(|hosted| hosted.group.id()).collect()
+    }
+
+    /// How far each other region lags behind the groups that this node leads.
+    pub fn lags(&self) -> Vec<(RegionName, u16, Lag)> {
+        self.lags.all()
+    }
+
+    /// What does not hold of the invariants that lie with orders, per group, on this node's state.
+    pub fn invariants(&self, max: usize) -> Vec<(GroupId, Vec<Violation>)> {
+        let check = |hosted: &Arc<Hosted>| {
+            let broken = hosted.group.peek(|machine| invariants::check(&machine.state, max));
+            (hosted.group.id(), broken)
+        };
+        self.shell.groups.values().map(check).collect()
+    }
+
+    /// Every invariant that [`Self::invariants`] checks: number in domain.md §7 and name.
+    pub fn invariant_names() -> Vec<(u32, &'static str)> {
+        invariants::all().collect()
+    }
+
+    /// Orders that need an operator, at most `max` per group.
+    pub fn parked(&self, max: usize) -> Vec<String> {
+        let hosted = self.shell.groups.values();
+        let parked = hosted.flat_map(|hosted| {
+            hosted.group.peek(|m| m.state.parked().take(max).copied().collect::<Vec<_>>())
+        });
+        parked.map(|id| self.shell.map.name_of(id)).collect()
+    }
+
+    /// Lets a parked order try again.
+    ///
+    /// # Errors
+    /// As the verbs: not the leader, no such order, not parked.
+    pub async fn resume(&self, order: OrderId, deadline: Instant) -> Result<(), Failure> {
+        let hosted = self.shell.home_of(order)?;
+        match hosted.submit(&Command::Resume { order }, deadline).await? {
+            Outcome::Noted => Ok(()),
+            Outcome::Refused(why) => Err(crate::shell::refusal(why)),
+            _ => Err(Failure::of(hansa_api::status::Reason::Internal)),
+        }
+    }
+}
+
+/// What [`Orders::shipments`] serves.
+pub trait InventoryShipments:
+    hansa_api::pb::inventory::inventory_service_server::InventoryService
+{
+}
+
+impl InventoryShipments for Service {}
+
+async fn start_group(
+    host: &Host,
+    cfg: &Config,
+    now: &Snapshot,
+    id: GroupId,
+) -> Result<Hosted, StartError> {
+    let members = now.members(id).to_vec();
+    let groups = now.groups.keys().filter(|group| group.kind() == GroupKind::Orders).count();
+    let settings = settings(cfg, now, id.index(), u16::try_from(groups).unwrap_or(u16::MAX));
+    let spec = GroupSpec { id, members };
+    let group = host.start_group(spec, move || OrdersMachine::new(settings)).await?;
+    let listing = Listing::new(open_view(&cfg.views.join(id.to_string())));
+    Ok(Hosted { group, waiters: Waiters::default(), listing })
+}
+
+/// A view on disk; in memory where the disk gives none, for a view is never the truth.
+fn open_view(folder: &Path) -> Arc<dyn View> {
+    let config = sled_view::Config {
+        folder: folder.to_owned(),
+        schema: listing::SCHEMA,
+        cache_bytes: sled_view::CACHE_BYTES_DEFAULT,
+    };
+    match SledView::open(config) {
+        Ok(view) => Arc::new(view),
+        Err(error) => {
+            let folder = folder.display();
+            tracing::warn!(%folder, %error, "listing kept in memory");
+            Arc::new(MemoryView::default())
+        }
+    }
+}
+
+fn settings(cfg: &Config, now: &Snapshot, index: u16, groups: u16) -> Settings {
+    let saga = &cfg.saga;
+    Settings {
+        region: now.here,
+        index,
+        groups,
+        epoch: epoch(now),
+        hold_ttl_ms: saga.hold_ttl_ms,
+        hold_cap_ms: saga.hold_cap_ms,
+        settle_ms: cfg.provider.settle_ms,
+        funds_ttl_ms: saga.funds_ttl_ms,
+        park_after_ms: saga.park_after_ms,
+        key_ttl_ms: saga.key_ttl_ms,
+        history_max: saga.history_max,
+    }
+}
+
+/// The epoch in which this region owns what is born in it.
+fn epoch(now: &Snapshot) -> u64 {
+    let first = Slot::new(0).and_then(|slot| now.owner(now.here, slot));
+    first.map_or(0, |ownership| ownership.epoch)
+}

@@ -1,0 +1,94 @@
+//! The loops that look at what was applied: waking, auditing, shipping.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_node::tasks::OnError;
+use hansa_region_router::book::Book;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::invariants;
+use crate::metrics::{self, Level};
+use crate::replicate::{Lags, Sender};
+use crate::shell::{Hosted, Shell};
+
+/// How often the state is audited and its levels taken.
+const AUDIT_EVERY: Duration = Duration::from_secs(10);
+/// Orders audited at most while apply waits; larger states are audited by RPC only.
+const AUDIT_ORDERS_MAX: usize = 20_000;
+const VIOLATIONS_MAX: usize = 10;
+
+/// Wakes those who wait for an order that changed.
+pub async fn wake(hosted: Arc<Hosted>, stop: CancellationToken) {
+    let mut applied = hosted.group.applied();
+    let mut seen = hosted.group.peek(|machine| machine.state.meta.seq);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = applied.changed() => if changed.is_err() { return },
+        }
+        let idle = hosted.waiters.is_empty();
+        let changed = hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let after = std::mem::replace(&mut seen, state.meta.seq);
+            match idle {
+                true => Vec::new(),
+                // A snapshot may have taken the group back to a state with fewer events.
+                false => state.changed_after(after.min(state.meta.seq)).collect(),
+            }
+        });
+        hosted.waiters.wake(changed.into_iter().map(|(_, order)| order));
+    }
+}
+
+/// Takes levels and looks for broken invariants, on whatever replica this is.
+pub async fn audit(hosted: Arc<Hosted>, stop: CancellationToken) {
+    let group = hosted.group.id();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(AUDIT_EVERY) => {}
+        }
+        let (outstanding, parked, broken) = hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let broken = match state.orders.len() <= AUDIT_ORDERS_MAX {
+                true => invariants::check(state, VIOLATIONS_MAX),
+                false => Vec::new(),
+            };
+            (state.work_len(), state.parked().count(), broken)
+        });
+        for violation in &broken {
+            let (number, name) = (violation.number, violation.name);
+            let (order, detail) = (&violation.order, &violation.detail);
+            tracing::error!(%group, number, name, ?order, detail, "invariant broken");
+        }
+        let (waiting, violations) = (hosted.waiters.len(), broken.len());
+        metrics::level(group, &Level { waiting, outstanding, parked, violations });
+    }
+}
+
+/// Starts a sender for each group and each other region, also for one that joins later.
+pub async fn ship(shell: Arc<Shell>, lags: Lags, book: Book, stop: CancellationToken) {
+    let mut changes = book.changes();
+    let mut started = BTreeSet::new();
+    loop {
+        changes.borrow_and_update();
+        for peer in shell.map.others() {
+            if !started.insert(peer.clone()) {
+                continue;
+            }
+            for hosted in shell.groups.values() {
+                let name = format!("{}-to-{peer}", hosted.group.id());
+                let (shell, hosted) = (shell.clone(), hosted.clone());
+                let sender = Sender { shell, hosted, peer: peer.clone(), lags: lags.clone() };
+                let tasks = sender.shell.env.tasks.clone();
+                tasks.spawn(name, OnError::StopNode, sender.run());
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! One key per region, in a file that only its owner may read.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hansa_node::env::Entropy;
+use hansa_types::id::OrderId;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use ring::{hkdf, hmac};
+use zeroize::Zeroizing;
+
+use super::{Vault, VaultError};
+use crate::core::contents::Sealed;
+
+const KEY_BYTES: usize = 32;
+const MAGIC: &str = "hansa-vault-1";
+
+/// The region's key, shared by its nodes through the configured path.
+///
+/// # Source
+/// RFC 8439 (ChaCha20-Poly1305), RFC 5869 (HKDF): one secret, one derived key for each purpose.
+pub struct FileVault {
+    key_id: u64,
+    seal: LessSafeKey,
+    print: hmac::Key,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl FileVault {
+    /// Reads the key, or makes it on the first run.
+    ///
+    /// Nodes that start at once race for the file: one makes it, the others read what it made.
+    pub fn open(path: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, VaultError> {
+        let secret = match read(path) {
+            Err(VaultError::Io(error)) if error.kind() == ErrorKind::NotFound => {
+                create(path, entropy.as_ref())?;
+                read(path)?
+            }
+            other => other?,
+        };
+        Self::of_secret(&secret, entropy)
+    }
+
+    fn of_secret(secret: &[u8; KEY_BYTES], entropy: Arc<dyn Entropy>) -> Result<Self, VaultError> {
+        let base = hkdf::Salt::new(hkdf::HKDF_SHA256, MAGIC.as_bytes()).extract(secret);
+        let seal = derive(&base, b"seal")?;
+        let print = derive(&base, b"fingerprint")?;
+        let id = derive(&base, b"key id")?;
+        let seal = UnboundKey::new(&CHACHA20_POLY1305, &seal[..]).map_err(|_| VaultError::Seal)?;
+        let mut key_id = [0; 8];
+        key_id.copy_from_slice(&id[..8]);
+        Ok(Self {
+            key_id: u64::from_be_bytes(key_id),
+            seal: LessSafeKey::new(seal),
+            print: hmac::Key::new(hmac::HMAC_SHA256, &print[..]),
+            entropy,
+        })
+    }
+}
+
+impl Vault for FileVault {
+    fn seal(&self, order: OrderId, plain: &[u8]) -> Result<Sealed, VaultError> {
+        // 96 random bits: below 2^32 blocks per key the chance of a repeat is under 2^-32, and a
+        // repeat would expose the two blocks only (NIST SP 800-38D §8.3 sets that bound).
+        let mut nonce = [0; 12];
+        self.entropy.fill(&mut nonce);
+        let mut block = plain.to_vec();
+        let aad = Aad::from(order.to_bytes());
+        let sealed = Nonce::assume_unique_for_key(nonce);
+        let done = self.seal.seal_in_place_append_tag(sealed, aad, &mut block);
+        done.map_err(|_| VaultError::Seal)?;
+        Ok(Sealed { key_id: self.key_id, nonce, ciphertext: Bytes::from(block) })
+    }
+
+    fn open(&self, order: OrderId, sealed: &Sealed) -> Result<Vec<u8>, VaultError> {
+        if sealed.key_id != self.key_id {
+            return Err(VaultError::Open);
+        }
+        let mut block = sealed.ciphertext.to_vec();
+        let aad = Aad::from(order.to_bytes());
+        let nonce = Nonce::assume_unique_for_key(sealed.nonce);
+        let plain = self.seal.open_in_place(nonce, aad, &mut block);
+        Ok(plain.map_err(|_| VaultError::Open)?.to_vec())
+    }
+
+    fn fingerprint(&self, purpose: &str, bytes: &[u8]) -> u128 {
+        let mut context = hmac::Context::with_key(&self.print);
+        context.update(&(purpose.len() as u64).to_le_bytes());
+        context.update(purpose.as_bytes());
+        context.update(bytes);
+        let mut first = [0; 16];
+        first.copy_from_slice(&context.sign().as_ref()[..16]);
+        u128::from_be_bytes(first)
+    }
+}
+
+fn derive(
+    base: &hkdf::Prk,
+    purpose: &'static [u8],
+) -> Result<Zeroizing<[u8; KEY_BYTES]>, VaultError> {
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
+    let parts = [purpose];
+    let expanded = base.expand(&parts, hkdf::HKDF_SHA256).map_err(|_| VaultError::Seal)?;
+    expanded.fill(&mut key[..]).map_err(|_| VaultError::Seal)?;
+    Ok(key)
+}
+
+/// Makes the file whole under another name first: a reader never sees half a key.
+fn create(path: &Path, entropy: &dyn Entropy) -> Result<(), VaultError> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut secret = Zeroizing::new([0; KEY_BYTES]);
+    entropy.fill(&mut secret[..]);
+    let hex: Zeroizing<String> =
+        Zeroizing::new(secret.iter().map(|byte| format!("{byte:02x}")).collect());
+    let aside = path.with_extension(format!("new-{:016x}", entropy.number()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    writeln!(file, "{MAGIC} {}", hex.as_str())?;
+    file.sync_all()?;
+    // A link, not a rename: whoever comes second must not replace the first one's key.
+    let linked = fs::hard_link(&aside, path);
+    fs::remove_file(&aside)?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, VaultError> {
+    let mut text = Zeroizing::new(String::new());
+    fs::File::open(path)?.take(256).read_to_string(&mut text)?;
+    let hex = text.trim().strip_prefix(MAGIC).map(str::trim).ok_or(VaultError::BadFile)?;
+    if hex.len() != 2 * KEY_BYTES || !hex.is_ascii() {
+        return Err(VaultError::BadFile);
+    }
+    let mut secret = Zeroizing::new([0; KEY_BYTES]);
+    for (n, byte) in secret.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).map_err(|_| VaultError::BadFile)?;
+    }
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use hansa_node::env::SystemEntropy;
+    use hansa_types::region::{RegionNumber, Slot};
+    use hansa_types::time::LogTime;
+
+    use super::*;
+
+    fn order(n: u64) -> OrderId {
+        OrderId::new(LogTime(1), RegionNumber::try_from(1).unwrap(), Slot::of(b"x"), n)
+    }
+
+    fn vault(path: &Path) -> FileVault {
+        FileVault::open(path, Arc::new(SystemEntropy::new())).unwrap()
+    }
+
+    #[test]
+    fn nodes_of_a_region_share_the_key_and_only_its_owner_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault/region.key");
+        let sealed = vault(&path).seal(order(1), b"Ada").unwrap();
+        assert_eq!(vault(&path).open(order(1), &sealed).unwrap(), b"Ada");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_block_opens_for_its_own_order_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = vault(&folder.path().join("key"));
+        let sealed = vault.seal(order(1), b"Ada Lovelace").unwrap();
+        assert!(vault.open(order(2), &sealed).is_err());
+        assert!(!sealed.ciphertext.windows(3).any(|w| w == b"Ada"));
+        assert_ne!(vault.seal(order(1), b"Ada Lovelace").unwrap().nonce, sealed.nonce);
+        let mut broken = sealed.clone();
+        broken.ciphertext = Bytes::from(vec![0; broken.ciphertext.len()]);
+        assert!(vault.open(order(1), &broken).is_err());
+        assert_eq!(format!("{sealed:?}").matches("redacted").count(), 1);
+    }
+
+    #[test]
+    fn fingerprints_depend_on_key_purpose_and_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (vault(&folder.path().join("a")), vault(&folder.path().join("b")));
+        let print = a.fingerprint("body", b"x");
+        assert_eq!(print, a.fingerprint("body", b"x"));
+        for other in
+            [a.fingerprint("body", b"y"), a.fingerprint("other", b"x"), b.fingerprint("body", b"x")]
+        {
+            assert_ne!(print, other);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_refused_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "something else").unwrap();
+        assert!(FileVault::open(&path, Arc::new(SystemEntropy::new())).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "something else");
+    }
+}
