@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hansa_consensus::group::Group;
-use hansa_consensus::host::{GroupSpec, Host, StartError};
-use hansa_consensus::outcome::SubmitError;
+use hansa_consensus::{Group, GroupSpec, Host, StartError, SubmitError};
 use hansa_node::env::Env;
 use hansa_node::tasks::OnError;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
@@ -45,7 +43,7 @@ impl Directory {
     /// What the host says.
     pub async fn start(host: &Host, env: &Env, config: Config) -> Result<Self, StartError> {
         let id = GroupId::new(GroupKind::Directory, 0);
-        let spec = GroupSpec::new(id, config.members.clone());
+        let spec = GroupSpec { id, members: config.members.clone() };
         let group = host.start_group(spec, State::default).await?;
         let directory = Self { group, book: Book::empty() };
         let stop = env.tasks.stop_token();
@@ -83,9 +81,9 @@ impl Directory {
         let mut applied = self.group.applied();
         loop {
             let known = self.book.now().map_or(0, |snapshot| snapshot.version);
-            let newer = self.group.peek(|state| {
-                (state.version() > known).then(|| state.snapshot()).flatten()
-            });
+            let newer = self
+                .group
+                .peek(|state| (state.version() > known).then(|| state.snapshot()).flatten());
             if let Some(snapshot) = newer {
                 tracing::debug!(version = snapshot.version, "directory changed");
                 self.book.publish(snapshot);

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -90,12 +90,14 @@ pub struct Forward<U> {
     upstreams: U,
     book: Book,
     leaders: Arc<RwLock<BTreeMap<GroupId, NodeId>>>,
+    /// Regions that the last call did not reach.
+    lost: Arc<RwLock<BTreeSet<RegionNumber>>>,
     entropy: Arc<dyn Entropy>,
 }
 
 impl<U: Upstreams> Forward<U> {
     pub fn new(upstreams: U, book: Book, entropy: Arc<dyn Entropy>) -> Self {
-        Self { upstreams, book, leaders: Arc::default(), entropy }
+        Self { upstreams, book, leaders: Arc::default(), lost: Arc::default(), entropy }
     }
 
     /// # Errors
@@ -156,12 +158,14 @@ impl<U: Upstreams> Forward<U> {
         let gateway = self.upstreams.gateway(&region.name);
         match self.send(gateway, call, Some(&entry.name)).await {
             Ok(answer) => {
+                self.note(to, true);
                 metrics::forwarded("region", Outcome::Answered);
                 Ok(answer)
             }
             Err(failure) if failure.reason() == Reason::DeadlineExceeded => Err(failure),
             Err(failure) => {
                 let never_left = not_sent(&failure);
+                self.note(to, false);
                 metrics::forwarded(
                     "region",
                     if never_left { Outcome::Refused } else { Outcome::Lost },
@@ -203,6 +207,22 @@ impl<U: Upstreams> Forward<U> {
         // Our own call keeps its bound even if the peer forgets its own.
         let answer = tokio::time::timeout_at(call.deadline.0, peer.call(request)).await;
         answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?.map_err(Failure::from)
+    }
+
+    /// Whether the last call to the region, if there was one, came through.
+    pub fn reachable(&self, region: RegionNumber) -> bool {
+        !self.lost.read().contains(&region)
+    }
+
+    fn note(&self, region: RegionNumber, reached: bool) {
+        if self.reachable(region) != reached {
+            let mut lost = self.lost.write();
+            if reached {
+                lost.remove(&region)
+            } else {
+                lost.insert(region)
+            };
+        }
     }
 
     fn remember(&self, group: GroupId, node: NodeId) {

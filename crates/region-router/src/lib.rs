@@ -5,8 +5,10 @@
 
 pub mod book;
 pub mod core;
+pub mod directory;
 pub mod follow;
 pub mod forward;
+mod machine;
 mod metrics;
 mod refusal;
 pub mod service;

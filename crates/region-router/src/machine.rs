@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hansa_consensus::machine::{self, Machine, Records, ThawError};
+use hansa_consensus::{Machine, Records, ThawError};
 use hansa_types::hash::StateHash;
 use hansa_types::time::LogTime;
 
@@ -39,7 +39,7 @@ impl Machine for State {
     }
 }
 
-impl machine::Frozen for Frozen {
+impl hansa_consensus::Frozen for Frozen {
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()> {
         Self::write(self, to)
     }

@@ -24,7 +24,7 @@ pub enum Entry {
 }
 
 /// Where a call goes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
     /// The gateway answers by itself.
     Gateway,

@@ -1,0 +1,167 @@
+//! How much one client may ask: a rate per SPIFFE id, and a bound on open streams.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, Reference as _};
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter, clock};
+use hansa_api::status::{Failure, Reason};
+use hansa_node::env;
+use hansa_types::identity::SpiffeId;
+use parking_lot::RwLock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::{Config, Rate};
+use crate::metrics;
+
+/// When too many streams are open, one closing is a matter of seconds.
+const STREAM_RETRY: Duration = Duration::from_secs(1);
+
+/// The injected clock as governor reads it.
+#[derive(Clone)]
+struct Clock(Arc<dyn env::Clock>);
+
+impl clock::Clock for Clock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.0.monotonic().into()
+    }
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>;
+
+/// What lets calls in.
+///
+/// # Invariant
+/// Only clients that the authorization policy knows get here, so there are no more limiters than grants.
+pub struct Admit {
+    clock: Clock,
+    rate: Rate,
+    clients: BTreeMap<String, Rate>,
+    limiters: RwLock<BTreeMap<SpiffeId, Arc<Limiter>>>,
+    streams: Arc<Semaphore>,
+}
+
+/// A stream that is open; closing it makes room.
+pub struct Stream(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        metrics::streams(-1.0);
+    }
+}
+
+impl Admit {
+    pub fn new(config: &Config, clock: Arc<dyn env::Clock>) -> Self {
+        Self {
+            clock: Clock(clock),
+            rate: config.rate,
+            clients: config.clients.clone(),
+            limiters: RwLock::default(),
+            streams: Arc::new(Semaphore::new(config.streams_max)),
+        }
+    }
+
+    /// Counts one call of a client.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` with the limit and when to come back.
+    pub fn call(&self, id: &SpiffeId, client: &str) -> Result<(), Failure> {
+        let known = self.limiters.read().get(id).cloned();
+        let limiter = known.unwrap_or_else(|| self.limiter(id, client));
+        limiter.check().map_err(|not_until| {
+            let wait = not_until.earliest_possible().duration_since(self.clock.now());
+            let Rate { per_second, burst } = self.rate_of(client);
+            let limit = format!("{per_second} calls per second, {burst} at once");
+            Failure::rate_limited(id.as_str(), &limit, wait.into())
+        })
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// `OVERLOADED` when as many are open as may be.
+    pub fn stream(&self) -> Result<Stream, Failure> {
+        let permit = self.streams.clone().try_acquire_owned();
+        let full = |_| Failure::of(Reason::Overloaded).retry_after(STREAM_RETRY);
+        let permit = permit.map_err(full)?;
+        metrics::streams(1.0);
+        Ok(Stream(permit))
+    }
+
+    fn rate_of(&self, client: &str) -> Rate {
+        self.clients.get(client).copied().unwrap_or(self.rate)
+    }
+
+    fn limiter(&self, id: &SpiffeId, client: &str) -> Arc<Limiter> {
+        let Rate { per_second, burst } = self.rate_of(client);
+        // The config is checked to be above zero.
+        let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst));
+        let fresh = || Arc::new(RateLimiter::direct_with_clock(quota, self.clock.clone()));
+        self.limiters.write().entry(id.clone()).or_insert_with(fresh).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_node::env::test::ManualClock;
+    use hansa_types::time::WallTime;
+
+    use super::*;
+
+    fn admit() -> (Admit, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::starting_at(WallTime(0)));
+        let config = Config {
+            rate: Rate { per_second: 10, burst: 2 },
+            clients: [("bulk".to_owned(), Rate { per_second: 100, burst: 50 })].into(),
+            streams_max: 1,
+            ..Config::default()
+        };
+        (Admit::new(&config, clock.clone()), clock)
+    }
+
+    fn id(name: &str) -> SpiffeId {
+        SpiffeId::client("hansa", name).unwrap()
+    }
+
+    #[test]
+    fn a_client_over_its_rate_is_told_its_limit_and_when_to_come_back() {
+        let (admit, clock) = admit();
+        let call = || admit.call(&id("shop"), "shop");
+        assert!(call().is_ok() && call().is_ok());
+        let failure = call().unwrap_err();
+        assert_eq!(failure.reason(), Reason::RateLimited);
+        assert_eq!(failure.wait(), Some(Duration::from_millis(100)));
+        let status = tonic::Status::from(failure);
+        let details = tonic_types::StatusExt::get_error_details(&status);
+        let quota = details.quota_failure().unwrap();
+        assert_eq!(quota.violations[0].subject, "spiffe://hansa/client/shop");
+        clock.advance(Duration::from_millis(100));
+        assert!(call().is_ok());
+        assert!(call().is_err());
+    }
+
+    #[test]
+    fn clients_do_not_spend_each_others_rate() {
+        let (admit, _) = admit();
+        while admit.call(&id("loud"), "loud").is_ok() {}
+        assert!(admit.call(&id("quiet"), "quiet").is_ok());
+        assert_eq!((0..60).take_while(|_| admit.call(&id("bulk"), "bulk").is_ok()).count(), 50);
+    }
+
+    #[test]
+    fn a_closed_stream_makes_room() {
+        let (admit, _) = admit();
+        let open = admit.stream().unwrap();
+        assert!(admit.stream().is_err_and(|f| f.reason() == Reason::Overloaded));
+        drop(open);
+        assert!(admit.stream().is_ok());
+    }
+}

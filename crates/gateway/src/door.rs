@@ -1,0 +1,263 @@
+//! The two ways in: clients on the public port, other regions' gateways on the internal one.
+//!
+//! Who is it, may it, is there room, where does it belong: in that order, so that a stranger costs as
+//! little as possible and nothing is read of a body before its caller may send it.
+
+mod body;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use hansa_api::principal::{self, Principal, Roles};
+use hansa_api::routing::{Extra, Routing};
+use hansa_api::status::{Failure, Reason};
+use hansa_node::layers::Deadline;
+use hansa_node::tls::PeerIdentity;
+use hansa_region_router::book::Book;
+use hansa_region_router::core::directory::Snapshot;
+use hansa_region_router::core::route::{self, Decision, Entry, Method};
+use hansa_region_router::forward::{Call, Forward, To, Upstreams};
+use hansa_types::identity::{Role, SpiffeId};
+use hansa_types::limits::CALL_DEADLINE_MS_MAX;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::Full;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::{Service, ServiceExt as _};
+
+use crate::admit::Admit;
+use crate::core::authz::Authz;
+use crate::core::frame::HEAD_BYTES;
+use crate::metrics;
+
+/// For a call that came through no deadline layer.
+const OTHERWISE: Duration = Duration::from_millis(CALL_DEADLINE_MS_MAX);
+
+/// Services that every authenticated caller may use; they tell nothing about orders.
+const OPEN: [&str; 3] = [
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
+
+/// What both doors share.
+pub struct House<U> {
+    pub trust_domain: String,
+    pub message_bytes_max: usize,
+    pub authz: ArcSwap<Authz>,
+    pub admit: Admit,
+    pub book: Book,
+    pub forward: Forward<U>,
+    /// What this gateway answers by itself.
+    pub own: Routes,
+}
+
+/// A door as a tower service; always ready, never fails: a refusal is an answer.
+pub struct Door<U> {
+    house: Arc<House<U>>,
+    entry: Entry,
+}
+
+impl<U> Clone for Door<U> {
+    fn clone(&self) -> Self {
+        Self { house: self.house.clone(), entry: self.entry }
+    }
+}
+
+impl<U: Upstreams> Service<Request<Body>> for Door<U> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (house, entry) = (self.house.clone(), self.entry);
+        Box::pin(async move {
+            let (mut head, body) = request.into_parts();
+            let caller = match entry {
+                Entry::Client => house.client(&mut head),
+                Entry::Forwarded => house.forwarded(&mut head),
+            };
+            let answer = match caller {
+                Ok(caller) => house.serve(caller, entry, head, body).await,
+                Err(failure) => Err(failure),
+            };
+            Ok(answer.unwrap_or_else(|failure| {
+                metrics::refused(failure.reason());
+                Status::from(failure).into_http()
+            }))
+        })
+    }
+}
+
+/// Who calls, and from where.
+struct Caller {
+    id: SpiffeId,
+    /// The region where the call entered; `None` for a call that enters here.
+    entered: Option<hansa_types::region::RegionName>,
+}
+
+impl Caller {
+    /// The name that the authorization policy knows it by; empty for what is no client of ours.
+    fn client<'a>(&'a self, trust_domain: &str) -> &'a str {
+        match self.id.role() {
+            Some(Role::Client { name }) if self.id.trust_domain() == trust_domain => name,
+            _ => "",
+        }
+    }
+}
+
+impl<U: Upstreams> House<U> {
+    pub fn door(self: &Arc<Self>, entry: Entry) -> Door<U> {
+        Door { house: self.clone(), entry }
+    }
+
+    /// A client on the public port: its certificate says who it is, its headers say nothing.
+    fn client(&self, head: &mut Parts) -> Result<Caller, Failure> {
+        principal::strip(&mut head.headers);
+        let peer = head.extensions.get::<PeerIdentity>().ok_or(Reason::Unauthenticated)?;
+        if peer.0.trust_domain() != self.trust_domain {
+            return Err(Reason::Unauthenticated.into());
+        }
+        Ok(Caller { id: peer.0.clone(), entered: None })
+    }
+
+    /// A call that another region's gateway vouches for. The gateway must be a node of the region it
+    /// claims to be, and may only speak for what entered there.
+    fn forwarded(&self, head: &mut Parts) -> Result<Caller, Failure> {
+        let refused = || Failure::of(Reason::ForwardRefused);
+        let by = principal::forwarded_by(&head.headers)?.ok_or_else(refused)?;
+        let peer = head.extensions.get::<PeerIdentity>().ok_or(Reason::Unauthenticated)?;
+        let node_of = match peer.0.role() {
+            Some(Role::Node { region, .. }) if peer.0.trust_domain() == self.trust_domain => region,
+            _ => return Err(refused()),
+        };
+        let principal = Principal::read(&head.headers)?.ok_or_else(refused)?;
+        let directory = self.directory()?;
+        let here = directory.own_region().map(|region| &region.name);
+        let known = directory.number(&by).is_some() && here != Some(&by);
+        if node_of != by || principal.region != by || !known {
+            return Err(refused());
+        }
+        principal::strip(&mut head.headers);
+        Ok(Caller { id: principal.id, entered: Some(by) })
+    }
+
+    async fn serve(
+        &self,
+        caller: Caller,
+        entry: Entry,
+        head: Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Failure> {
+        let path = head.uri.path();
+        if entry == Entry::Client && OPEN.iter().any(|open| path.starts_with(open)) {
+            metrics::let_in("open");
+            return Ok(self.answer(Request::from_parts(head, body)).await);
+        }
+        let authz = self.authz.load_full();
+        let client = caller.client(&self.trust_domain);
+        // A stranger learns nothing of which methods there are.
+        let method = route::method(path).filter(|method| authz.anywhere(client, method.name));
+        let method =
+            method.ok_or_else(|| match client.is_empty() || route::method(path).is_some() {
+                true => Failure::of(Reason::PermissionDenied),
+                false => Failure::of(Reason::Unimplemented),
+            })?;
+        if entry == Entry::Client {
+            self.admit.call(&caller.id, client)?;
+        }
+        let frame = body::gather(body, self.message_bytes_max).await?;
+        let routing = Routing::decode(&frame[HEAD_BYTES..], Extra::of_path(path))?;
+        let directory = self.directory()?;
+        let decision = route::route(method, &routing, entry, &directory)?;
+        let roles = self.roles(&authz, client, method, decision, &directory)?;
+        let entered = match caller.entered {
+            Some(region) => region,
+            None => directory.own_region().ok_or_else(starting)?.name.clone(),
+        };
+        let principal = Principal { id: caller.id, roles, region: entered };
+        self.dispatch(decision, method, principal, head, frame).await
+    }
+
+    /// The caller's roles where the call is served; one of them must allow the method there.
+    fn roles(
+        &self,
+        authz: &Authz,
+        client: &str,
+        method: &Method,
+        decision: Decision,
+        directory: &Snapshot,
+    ) -> Result<Roles, Failure> {
+        let served = match decision {
+            Decision::Region(region) => directory.region(region),
+            Decision::Gateway | Decision::Group(_) => directory.own_region(),
+        };
+        let roles = authz.roles(client, &served.ok_or_else(starting)?.name);
+        if authz.allows(roles, method.name) {
+            Ok(roles)
+        } else {
+            Err(Failure::of(Reason::PermissionDenied))
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        decision: Decision,
+        method: &Method,
+        principal: Principal,
+        head: Parts,
+        frame: Bytes,
+    ) -> Result<Response<Body>, Failure> {
+        let to = match decision {
+            Decision::Gateway => {
+                metrics::let_in("gateway");
+                let mut request = Request::from_parts(head, Body::new(Full::new(frame)));
+                request.extensions_mut().insert(principal);
+                return Ok(self.answer(request).await);
+            }
+            Decision::Group(group) => To::Group(group),
+            Decision::Region(region) => To::Region(region),
+        };
+        metrics::let_in(if matches!(to, To::Group(_)) { "group" } else { "region" });
+        let stream = if method.streams { Some(self.admit.stream()?) } else { None };
+        let deadline = Deadline::of(&head.extensions, OTHERWISE);
+        let Parts { uri, headers, .. } = head;
+        let streams = method.streams;
+        let call = Call { to, uri, headers, frame, principal, deadline, streams };
+        let answer = self.forward.clone().call(call).await?;
+        Ok(match stream {
+            Some(open) => answer.map(|body| body::holding(body, open)),
+            None => answer,
+        })
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        match self.own.clone().oneshot(request).await {
+            Ok(answer) => answer.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    fn directory(&self) -> Result<Arc<Snapshot>, Failure> {
+        self.book.now().ok_or_else(starting)
+    }
+}
+
+fn starting() -> Failure {
+    Failure::new(Reason::Unavailable, "the gateway does not know its directory yet")
+        .retry_after(Duration::from_millis(500))
+}
