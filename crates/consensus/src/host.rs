@@ -5,19 +5,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hansa_api::pb::raft::raft_peer_service_server::{RaftPeerService, RaftPeerServiceServer};
 use hansa_node::env::Env;
+use hansa_node::peers::Peers;
 use hansa_node::tasks::OnError;
 use hansa_types::id::{GroupId, NodeId};
+use hansa_types::identity::SpiffeId;
+use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use hansa_wal::Wal;
 use hansa_wal::fs::Fs;
 use openraft::ConfigError;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::checkpoints::{CheckpointError, Checkpoints};
 use crate::group::Group;
+use crate::grpc::{Lines, Names, Served};
 use crate::identity::{Identity, IdentityError};
 use crate::inbound::Inbound;
 use crate::keeper::Keeper;
@@ -45,6 +50,8 @@ pub struct HostConfig {
     pub node: NodeId,
     /// Everything durable lies below: `identity`, `wal/`, `groups/`.
     pub data_dir: PathBuf,
+    /// The certificate name of each peer.
+    pub names: BTreeMap<NodeId, SpiffeId>,
     pub timing: Timing,
     pub wal: hansa_wal::Config,
     /// Whether committed entries are archived beside the machines' records. The audit chain from
@@ -55,7 +62,7 @@ pub struct HostConfig {
 impl HostConfig {
     pub fn new(node: NodeId, data_dir: PathBuf) -> Self {
         let (timing, wal) = (Timing::default(), hansa_wal::Config::default());
-        Self { node, data_dir, timing, wal, archive_entries: true }
+        Self { node, data_dir, names: BTreeMap::new(), timing, wal, archive_entries: true }
     }
 }
 
@@ -113,11 +120,28 @@ struct Inner {
     writer: Writer,
     link: Arc<dyn Link>,
     inbound: Arc<Inbound>,
+    names: Names,
     /// Groups that did not start, and why: they are shown, not hidden.
     broken: Mutex<BTreeMap<GroupId, String>>,
 }
 
 impl Host {
+    /// Opens the log in the data folder and makes a host on it that reaches its peers through `peers`.
+    ///
+    /// # Errors
+    /// A damaged log, a folder of another node, or one that lost its log: this node must not serve.
+    pub fn open(
+        config: HostConfig,
+        fs: Arc<dyn Fs>,
+        env: Env,
+        peers: Peers,
+    ) -> Result<Self, OpenError> {
+        let lines_env = env.clone();
+        Self::open_with(config, fs, env, |inbound| {
+            Arc::new(Lines::new(peers, inbound.identity.clone(), lines_env))
+        })
+    }
+
     /// Opens the log in the data folder and makes a host on it, with the link that `link` makes.
     pub(crate) fn open_with(
         config: HostConfig,
@@ -145,8 +169,9 @@ impl Host {
         let inbound = Arc::new(Inbound::new(Arc::new(identity)));
         let link = link(&inbound);
         let writer = Writer::start(&env);
+        let names = Arc::new(RwLock::new(config.names.clone()));
         let broken = Mutex::default();
-        let inner = Inner { config, fs, env, wal, writer, link, inbound, broken };
+        let inner = Inner { config, fs, env, wal, writer, link, inbound, names, broken };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -303,6 +328,27 @@ impl Host {
 
     pub fn node(&self) -> NodeId {
         self.inner.config.node
+    }
+
+    /// The peer service, for this node's internal port. It needs the caller's
+    /// [`hansa_node::tls::PeerIdentity`] in the request's extensions, as the node's listener puts it.
+    pub fn service(&self) -> RaftPeerServiceServer<impl RaftPeerService> {
+        let Inner { inbound, env, names, .. } = &*self.inner;
+        let (inbound, names, env) = (inbound.clone(), names.clone(), env.clone());
+        RaftPeerServiceServer::new(Served { inbound, names, env })
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+    }
+
+    /// Learns the name by which a node's certificate knows it: frames of that node are accepted from
+    /// no other.
+    pub fn set_name(&self, node: NodeId, name: SpiffeId) {
+        self.inner.names.write().insert(node, name);
+    }
+
+    /// Forgets a node's name: its streams are refused from now on.
+    pub fn remove_name(&self, node: NodeId) {
+        self.inner.names.write().remove(&node);
     }
 
     /// Every group on this node, those that did not start included.

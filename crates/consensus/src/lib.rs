@@ -17,6 +17,7 @@ mod checkpoints;
 mod clock;
 mod digests;
 mod group;
+mod grpc;
 mod host;
 mod identity;
 mod inbound;
