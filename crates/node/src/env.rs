@@ -5,6 +5,8 @@
 
 mod real;
 pub mod test;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,5 +1,8 @@
 //! Ctrl-C and SIGTERM: the first asks for a drain, the second ends the process at once.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};

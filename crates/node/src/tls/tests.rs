@@ -118,3 +118,15 @@ async fn a_new_identity_that_is_wrong_changes_nothing() {
     let current = identity.inner.current.load();
     assert_eq!(current.leaf, CertificateDer::from_pem_slice(was.as_bytes()).unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_certificate_is_noticed_within_one_period() {
+    let house = House::new();
+    let identity = house.identity("n1");
+    let was = identity.server_config();
+    let fresh = identity.clone().keep_fresh(Duration::from_secs(10), house.tasks.stop_token());
+    house.tasks.spawn("identity", crate::tasks::OnError::StopNode, fresh);
+    house.ca.write("nodes", "n1", &Leaf::named(identity.id().as_str())).unwrap();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert!(!Arc::ptr_eq(&was, &identity.server_config()));
+}
