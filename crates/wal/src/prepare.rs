@@ -93,7 +93,15 @@ impl PrepareLoop {
         Ok(())
     }
 
+    /// A full disk is waited for, anything else is a broken one.
     fn report(&self, why: io::Error) {
+        use io::ErrorKind::{NotFound, QuotaExceeded, StorageFull};
+        let stop = self.shared.prep.lock().stop;
+        // `NotFound`: the folder is gone, as at a test's end; there is nothing to acknowledge in it.
+        if !stop && !matches!(why.kind(), StorageFull | QuotaExceeded | NotFound) {
+            let dir = self.shared.dir.display();
+            self.shared.env.exit.exit(&format!("log: prepare a segment in {dir}: {why}"));
+        }
         let mut prep = self.shared.prep.lock();
         if prep.error.is_none() && !prep.stop {
             tracing::warn!(dir = %self.shared.dir.display(), %why, "no spare segment");

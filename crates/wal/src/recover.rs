@@ -8,6 +8,7 @@ mod files;
 mod mend;
 mod replay;
 mod scan;
+mod zeros;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -128,12 +129,11 @@ fn read(fs: &dyn Fs, dir: &Path, files: Files) -> Result<(Found, Recovery), Open
 
 /// What lies behind the last good record, if anything does: unused space is zeros.
 fn cut(path: &Path, tail: &[u8], position: Position) -> Option<Cut> {
-    let rest = &tail[position.offset as usize..];
-    let last = rest.iter().rposition(|byte| *byte != 0)?;
-    Some(Cut {
+    let torn = zeros::used(&tail[position.offset as usize..]);
+    (torn > 0).then(|| Cut {
         file: path.to_owned(),
         offset: u64::from(position.offset),
-        bytes: last as u64 + 1,
+        bytes: torn as u64,
         after: position.seq,
     })
 }

@@ -81,6 +81,7 @@ pub fn check_header(page: &[u8], log: u64, number: u32) -> Result<u32, BadHeader
 /// Makes segment `number` ready: allocated, headed and durable before it gets its name.
 ///
 /// A file with a segment's name is therefore whole, and a bad header in one is damage, never a crash.
+/// What a failure leaves is removed as far as that works: a full disk needs its space.
 pub fn prepare(
     fs: &dyn Fs,
     dir: &Path,
@@ -89,11 +90,22 @@ pub fn prepare(
     bytes: u32,
 ) -> io::Result<Arc<dyn File>> {
     let unready = dir.join(UNREADY);
-    let file = fs.create(&unready)?;
+    make(fs, dir, log, number, bytes, &unready).inspect_err(|_| drop(fs.remove(&unready)))
+}
+
+fn make(
+    fs: &dyn Fs,
+    dir: &Path,
+    log: u64,
+    number: u32,
+    bytes: u32,
+    unready: &Path,
+) -> io::Result<Arc<dyn File>> {
+    let file = fs.create(unready)?;
     file.allocate(u64::from(bytes))?;
     file.write_at(&header(log, number, bytes), 0)?;
     file.sync_data()?;
-    fs.rename(&unready, &path(dir, number))?;
+    fs.rename(unready, &path(dir, number))?;
     fs.sync_dir(dir)?;
     Ok(file)
 }

@@ -97,11 +97,10 @@ impl Wal {
         let Some(first) = entries.first().map(|entry| entry.index) else {
             return shared.push(core, Task::barrier(None, done));
         };
-        if core.index.group(group).and_then(|g| g.span()).is_some_and(|(_, last)| first <= last) {
+        let found = core.index.group(group);
+        if found.is_some_and(|g| g.would_replace(first)) {
             truncate(&mut core, group, first);
-        }
-        let joins = core.index.group(group).map_or(first <= 1, |g| g.may_append(first));
-        if !joins {
+        } else if !found.map_or(first <= 1, |g| g.may_append(first)) {
             let refused = invalid(format!("entry {first} does not join group {group}"));
             return shared.push(core, Task::barrier(Some(refused), done));
         }

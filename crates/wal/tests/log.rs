@@ -16,3 +16,5 @@ mod property;
 mod real;
 #[path = "log/rig.rs"]
 mod rig;
+#[path = "log/torn.rs"]
+mod torn;

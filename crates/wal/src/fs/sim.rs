@@ -36,12 +36,14 @@ impl SimFs {
         self.disk.lock().crash();
     }
 
-    /// The process is killed: nothing is lost, but its handles and locks are dead.
+    /// The process is killed: nothing is lost, but its handles and locks are dead. A pending power cut
+    /// was its end, and is gone.
     pub fn kill(&self) {
         self.disk.lock().kill();
     }
 
-    /// Lets `ops` more changes through; every one after that fails until [`SimFs::crash`].
+    /// Lets `ops` more changes through; every one after that fails until [`SimFs::crash`] or
+    /// [`SimFs::kill`], which decides whether power or process ended there.
     pub fn cut_power_after(&self, ops: u64) {
         self.disk.lock().faults.cut_after = Some(ops);
     }

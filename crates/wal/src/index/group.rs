@@ -50,6 +50,11 @@ impl Group {
         }
     }
 
+    /// Whether an entry at `index` would replace one that is there, and all after it.
+    pub fn would_replace(&self, index: u64) -> bool {
+        self.span().is_some_and(|(first, last)| (first..=last).contains(&index))
+    }
+
     /// The first index missing between where the log must begin and its last entry.
     pub fn first_hole(&self) -> Option<u64> {
         let (first, _) = self.span()?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{damaged, io_error};
+use super::{damaged, io_error, zeros};
 use crate::config::Config;
 use crate::error::{Fault, OpenError};
 use crate::format;
@@ -127,7 +127,7 @@ fn begun(fs: &dyn Fs, dir: &Path, numbers: &[u32]) -> Result<bool, OpenError> {
         [] => Ok(false),
         [1] => {
             let (_, bytes) = load(fs, &segment::path(dir, 1))?;
-            Ok(bytes.iter().skip(DATA_START as usize).any(|byte| *byte != 0))
+            Ok(zeros::used(&bytes) > DATA_START as usize)
         }
         _ => Ok(true),
     }

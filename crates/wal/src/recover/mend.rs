@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Position, io_error};
+use super::{Position, io_error, zeros};
 use crate::error::OpenError;
 use crate::fs::Fs;
 use crate::index::Place;
@@ -49,7 +49,7 @@ pub fn make_durable(
     let Some(active) = segments.get(&position.segment) else { return Ok(()) };
     let path = segment::path(dir, position.segment);
     let from = position.offset as usize;
-    let torn = tail[from..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let torn = zeros::used(&tail[from..]);
     if torn > 0 {
         let zeros = vec![0; torn];
         active.file.write_at(&zeros, from as u64).map_err(io_error("write", &path))?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use hansa_types::id::GroupId;
 
 use super::damaged;
@@ -39,15 +40,15 @@ impl Replay {
         }
         let group = GroupId::from_number(raw.group).ok_or(Fault::Unknown)?;
         let slot = Slot::at(place);
-        let value = bytes::Bytes::copy_from_slice(raw.body);
+        let value = || Bytes::copy_from_slice(raw.body);
         match kind {
             Kind::Entry | Kind::Copy => self
                 .index
                 .restore(group, raw.index, slot)
                 .map_err(|_| Fault::Hole { group, index: raw.index })?,
-            Kind::Vote => self.index.vote(group, value, slot),
-            Kind::Committed => self.index.committed(group, value, slot),
-            Kind::Purge => self.index.purge(group, raw.index, value, slot),
+            Kind::Vote => self.index.vote(group, value(), slot),
+            Kind::Committed => self.index.committed(group, value(), slot),
+            Kind::Purge => self.index.purge(group, raw.index, value(), slot),
             Kind::Truncate => self.index.truncate(group, raw.index),
             Kind::Batch | Kind::Seal | Kind::Floor => {}
         }

@@ -3,6 +3,7 @@
 use crate::error::Fault;
 use crate::index::Place;
 use crate::record::{self, ALIGN, Kind, Raw, Seed};
+use crate::recover::zeros;
 use crate::segment::DATA_START;
 
 /// How a segment's records end.
@@ -75,8 +76,8 @@ impl Walk {
     /// The record at `offset`, if it is valid and in its turn.
     fn accept<'a>(&self, seed: Seed, bytes: &'a [u8], offset: u32) -> Option<Raw<'a>> {
         let raw = record::decode(seed, offset, bytes.get(offset as usize..)?)?;
-        let opens_segment = offset > DATA_START || raw.kind == Kind::Batch as u8;
-        (opens_segment && self.next.is_none_or(|next| next == raw.seq)).then_some(raw)
+        let in_batch = offset > DATA_START || raw.kind == Kind::Batch as u8;
+        (in_batch && self.next.is_none_or(|next| next == raw.seq)).then_some(raw)
     }
 
     /// Whether a valid record behind `from`, where the next one should be, has a watermark that says
@@ -100,13 +101,8 @@ pub fn records(seed: Seed, bytes: &[u8], from: u32) -> impl Iterator<Item = Raw<
             }
             at += ALIGN;
             // Most of what lies behind the end are zeros: step over them quickly.
-            at += zeros(&bytes[at.min(bytes.len())..]) / ALIGN * ALIGN;
+            at += zeros::leading(&bytes[at.min(bytes.len())..]) / ALIGN * ALIGN;
         }
         None
     })
-}
-
-/// How many bytes from the start are zero.
-fn zeros(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len())
 }

@@ -149,7 +149,9 @@ fn an_append_that_does_not_join_is_refused_and_changes_nothing() {
         assert_eq!(all(&wal, g), entries(g, 0..=4));
         wal.purge(g, 10, Bytes::from("p"));
         append(&wal, g, entries(g, 12..=12)).await.expect_err("purged to 10");
-        append(&wal, g, entries(g, 11..=11)).await.expect("joins the purge");
+        append(&wal, g, entries(g, 11..=12)).await.expect("joins the purge");
+        append(&wal, g, entries(g, 9..=9)).await.expect_err("below the purge");
+        assert_eq!(all(&wal, g), entries(g, 11..=12));
     });
 }
 

@@ -10,12 +10,12 @@ use hansa_wal::{Config, Damage, Fault, OpenError, ReadError, Recovery, Wal};
 use crate::model::Model;
 use crate::rig::*;
 
-fn config() -> Config {
+pub fn config() -> Config {
     Config { segment_bytes: 12 << 10, disk_bytes_max: 1 << 20, ..small() }
 }
 
 /// A log of three segments; the last batch holds the `last` entry alone.
-fn written(marked: bool) -> (SimFs, Model) {
+pub fn written(marked: bool) -> (SimFs, Model) {
     let fs = SimFs::new(1);
     let model = life(1, async |world| {
         let (wal, _) = open_with(&fs, &world, config()).expect("open");
@@ -36,7 +36,7 @@ fn written(marked: bool) -> (SimFs, Model) {
 }
 
 /// What opening the damaged disk comes to.
-fn outcome(fs: &SimFs) -> Result<(Model, Recovery), OpenError> {
+pub fn outcome(fs: &SimFs) -> Result<(Model, Recovery), OpenError> {
     life(2, async |world| {
         let (wal, recovery) = open_with(fs, &world, config())?;
         Ok((Model::of(&wal), recovery))
@@ -52,7 +52,7 @@ fn damage(fs: &SimFs) -> Damage {
 }
 
 /// The offsets behind the last record of each file, by its last byte that is not zero.
-fn ends(fs: &SimFs) -> Vec<(PathBuf, u64)> {
+pub fn ends(fs: &SimFs) -> Vec<(PathBuf, u64)> {
     let end = |path: &PathBuf| {
         let bytes = fs.bytes(path).expect("there");
         bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
@@ -88,67 +88,38 @@ fn a_flipped_bit_anywhere_below_the_mark_is_damage_at_its_place() {
 }
 
 #[test]
-fn before_the_mark_only_the_last_batch_can_be_cut_and_the_cut_is_reported() {
-    let (fs, model) = written(false);
-    let ends = ends(&fs);
-    let (path, end) = ends.iter().rfind(|(_, end)| *end > 4096).expect("used");
-    let (mut cut, mut found_damage) = (0, 0);
-    for at in 4096..*end {
-        let disk = fs.fork(1);
-        disk.flip(path, at, 0x80).expect("flip");
-        match outcome(&disk) {
-            Err(OpenError::Damaged(damage)) => {
-                assert_eq!(damage.file, *path);
-                found_damage += 1;
+fn a_batch_that_seals_its_segment_is_marked_too() {
+    let fs = SimFs::new(1);
+    life(1, async |world| {
+        let (wal, _) = open_with(&fs, &world, config()).expect("open");
+        let mut index = 1;
+        while wal.stats().segments == 1 {
+            // All at once, so that an entry that does not fit waits while the seal is written.
+            let (done, told) = done();
+            wal.append(group(0), entries(group(0), index..=index), done);
+            let (done, next) = crate::rig::done();
+            wal.append(group(0), vec![entry(group(0), index + 1, 0, 1000)], done);
+            answer(told).await.expect("durable");
+            if wal.stats().segments == 2 {
+                // The second one is in the next segment, and never will be.
+                break;
             }
-            Err(other) => panic!("byte {at}: {other}"),
-            Ok((found, recovery)) => {
-                let reported = recovery.cut.expect("reported");
-                assert!(reported.offset <= at && at < reported.offset + reported.bytes);
-                assert_without_last(&model, &found, at);
-                cut += 1;
-            }
+            answer(next).await.expect("durable");
+            index += 2;
         }
-    }
-    // The last batch: its header, the committed id and an entry of 500 bytes.
-    assert!((560..700).contains(&cut), "{cut} cut");
-    assert!(found_damage > 1000, "{found_damage}");
-}
-
-fn assert_without_last(model: &Model, found: &Model, at: u64) {
-    let mut expected = model.clone();
-    expected.group(group(0)).entries.remove(&101);
-    if *found != expected {
-        expected.group(group(0)).committed = None;
-    }
-    assert!(*found == expected, "byte {at}");
-}
-
-#[test]
-fn a_cut_tail_never_comes_back() {
-    let (fs, _) = written(false);
-    let ends = ends(&fs);
-    let (path, end) = ends.iter().rfind(|(_, end)| *end > 4096).expect("used");
-    // The batch's header goes bad, its entry stays valid behind it.
-    let disk = fs.fork(1);
-    let header = end.next_multiple_of(8) - 600;
-    let (before, after) = (header / 8 * 8, *end);
-    let at = (before..after).find(|at| {
+    });
+    fs.crash();
+    // The next life finds the seal, and marks it while idle.
+    life(2, async |world| {
+        let (_wal, _) = open_with(&fs, &world, config()).expect("open");
+        idle(1_000).await;
+    });
+    let (path, end) = ends(&fs).into_iter().next().expect("the first");
+    for at in end - 60..end {
         let disk = fs.fork(1);
-        disk.flip(path, *at, 1).expect("flip");
-        outcome(&disk).is_ok()
-    });
-    disk.flip(path, at.expect("the last batch"), 1).expect("flip");
-    life(3, async |world| {
-        let (wal, recovery) = open_with(&disk, &world, config()).expect("open");
-        assert!(recovery.cut.is_some());
-        // As many records as the batch had, so that the old entry would be next in sequence.
-        vote(&wal, group(2), "a").await.expect("durable");
-    });
-    disk.crash();
-    let (model, recovery) = outcome(&disk).expect("opens");
-    assert_eq!(recovery.cut, None);
-    assert_eq!(model.groups[&group(0)].entries.keys().next_back(), Some(&100));
+        disk.flip(&path, at, 1).expect("flip");
+        assert_eq!(damage(&disk).file, path, "byte {at}");
+    }
 }
 
 #[test]
@@ -278,5 +249,22 @@ fn a_folder_that_never_had_a_log_begins_one_even_after_a_crash_right_there() {
         let (model, recovery) = outcome(&fs).unwrap_or_else(|e| panic!("after {ops}: {e}"));
         assert_eq!(model, Model::default());
         assert!(recovery.fresh || first.is_ok() || ops > 5, "after {ops}");
+    }
+}
+
+#[test]
+fn a_process_killed_while_it_began_a_log_leaves_names_that_the_next_one_makes_durable() {
+    for ops in 0..12 {
+        let fs = SimFs::new(ops);
+        fs.cut_power_after(ops);
+        life(1, async |world| drop(open_with(&fs, &world, config())));
+        fs.kill();
+        life(2, async |world| {
+            let (wal, _) = open_with(&fs, &world, config()).expect("open");
+            append(&wal, group(0), entries(group(0), 1..=1)).await.expect("durable");
+        });
+        fs.crash();
+        let (model, _) = outcome(&fs).unwrap_or_else(|e| panic!("after {ops}: {e}"));
+        assert_eq!(model.groups[&group(0)].entries.len(), 1);
     }
 }

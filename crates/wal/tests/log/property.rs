@@ -218,10 +218,15 @@ impl Run {
     }
 }
 
+/// How many seeds are tried: `HANSA_WAL_SEEDS=20000` for a long night.
+fn seeds() -> u64 {
+    std::env::var("HANSA_WAL_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(24)
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_or_altered_over_many_crashes() {
     let mut all = Seen::default();
-    for seed in 0..24 {
+    for seed in 0..seeds() {
         let seen = run(seed, 40, false).unwrap_or_else(|why| panic!("{why}"));
         all.cuts += seen.cuts;
         all.crashes += seen.crashes;

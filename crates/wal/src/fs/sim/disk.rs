@@ -234,13 +234,13 @@ impl Disk {
 
     pub fn kill(&mut self) {
         self.boot += 1;
+        self.faults.cut_after = None;
         self.locks.clear();
     }
 
     pub fn crash(&mut self) {
         self.kill();
         self.faults.rules.clear();
-        self.faults.cut_after = None;
         let tear = self.dice.tear();
         for change in std::mem::take(&mut self.changes) {
             let kept = match tear {
