@@ -333,11 +333,14 @@ impl Host {
     /// The peer service, for this node's internal port. It needs the caller's
     /// [`hansa_node::tls::PeerIdentity`] in the request's extensions, as the node's listener puts it.
     pub fn service(&self) -> RaftPeerServiceServer<impl RaftPeerService> {
-        let Inner { inbound, env, names, .. } = &*self.inner;
-        let (inbound, names, env) = (inbound.clone(), names.clone(), env.clone());
-        RaftPeerServiceServer::new(Served { inbound, names, env })
+        RaftPeerServiceServer::new(self.served())
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+    }
+
+    pub(crate) fn served(&self) -> Served {
+        let Inner { inbound, env, names, .. } = &*self.inner;
+        Served { inbound: inbound.clone(), names: names.clone(), env: env.clone() }
     }
 
     /// Learns the name by which a node's certificate knows it: frames of that node are accepted from

@@ -177,10 +177,6 @@ impl<O> Queue<O> {
         let mut waiting = self.waiting.lock();
         waiting.rate = if waiting.rate == 0.0 { now } else { 0.9 * waiting.rate + 0.1 * now };
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.waiting.lock().items.is_empty()
-    }
 }
 
 impl<O> Waiting<O> {

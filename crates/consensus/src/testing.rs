@@ -1,10 +1,11 @@
 //! A small real cluster in one process, for the tests of this crate and of those above it.
 //!
-//! Real openraft, real log, checkpoints and archives in temporary folders; only the wires between the
-//! nodes are in memory, and can be cut.
+//! Real openraft, real log, checkpoints and archives in temporary folders. The wires between the nodes
+//! are in memory and can be cut, or gRPC over mTLS on loopback.
 
 mod board;
 pub mod counter;
+mod wires;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hansa_node::env::test::RecordedExit;
 use hansa_node::env::{Env, SystemClock, SystemEntropy, ThreadLoops};
+use hansa_node::listen::Serving;
 use hansa_node::tasks::Tasks;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_wal::fs::RealFs;
@@ -21,6 +23,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 pub use self::board::Board;
+use self::wires::Wires;
 use crate::group::Group;
 use crate::host::{GroupSpec, Host, HostConfig, OpenError};
 use crate::machine::Machine;
@@ -72,6 +75,8 @@ pub struct Settings {
     pub timing: Timing,
     pub wal: hansa_wal::Config,
     pub archive_entries: bool,
+    /// Whether the nodes talk gRPC over mTLS; the board's cuts have no effect then.
+    pub grpc: bool,
 }
 
 impl Default for Settings {
@@ -82,7 +87,7 @@ impl Default for Settings {
             ..hansa_wal::Config::default()
         };
         let (timing, groups) = (Timing::quick(), vec![group_id()]);
-        Self { nodes: 3, groups, timing, wal, archive_entries: true }
+        Self { nodes: 3, groups, timing, wal, archive_entries: true, grpc: false }
     }
 }
 
@@ -92,6 +97,7 @@ pub struct Node<M: Machine> {
     pub groups: BTreeMap<GroupId, Group<M>>,
     pub env: Env,
     pub exit: Arc<RecordedExit>,
+    _serving: Option<Serving>,
 }
 
 type Genesis<M> = Arc<dyn Fn() -> M + Send + Sync>;
@@ -101,6 +107,7 @@ pub struct Cluster<M: Machine> {
     pub settings: Settings,
     pub board: Board,
     dir: TempDir,
+    wires: Option<Wires>,
     genesis: Genesis<M>,
     nodes: BTreeMap<NodeId, Node<M>>,
 }
@@ -114,7 +121,10 @@ impl<M: Machine> Cluster<M> {
     pub async fn with(settings: Settings, genesis: impl Fn() -> M + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (board, nodes) = (Board::default(), BTreeMap::new());
-        let mut cluster = Self { settings, board, dir, genesis: Arc::new(genesis), nodes };
+        let ids: Vec<NodeId> = (1..=settings.nodes).map(NodeId).collect();
+        let wires = settings.grpc.then(|| Wires::new(dir.path(), &ids));
+        let genesis = Arc::new(genesis);
+        let mut cluster = Self { settings, board, dir, wires, genesis, nodes };
         for node in cluster.ids() {
             cluster.boot(node).await;
         }
@@ -154,6 +164,10 @@ impl<M: Machine> Cluster<M> {
     pub async fn try_boot(&self, node: NodeId) -> Result<Node<M>, OpenError> {
         let (env, exit) = env(&format!("node-{node}"));
         let host = self.open(node, &self.dir(node), env.clone())?;
+        let mut serving = None;
+        if let Some(wires) = &self.wires {
+            serving = Some(wires.serve(&host, &env).await);
+        }
         let mut groups = BTreeMap::new();
         for id in &self.settings.groups {
             let spec = GroupSpec { id: *id, members: self.ids() };
@@ -162,7 +176,7 @@ impl<M: Machine> Cluster<M> {
                 groups.insert(*id, group);
             }
         }
-        Ok(Node { host, groups, env, exit })
+        Ok(Node { host, groups, env, exit, _serving: serving })
     }
 
     fn open(&self, node: NodeId, dir: &Path, env: Env) -> Result<Host, OpenError> {
@@ -172,6 +186,11 @@ impl<M: Machine> Cluster<M> {
             archive_entries: self.settings.archive_entries,
             ..HostConfig::new(node, dir.to_owned())
         };
+        if let Some(wires) = &self.wires {
+            let peers = wires.peers(node, &env);
+            let config = HostConfig { names: wires.names(), ..config };
+            return Host::open(config, Arc::new(RealFs), env, peers);
+        }
         let exit = env.exit.clone();
         Host::open_with(config, Arc::new(RealFs), env, |inbound| {
             self.board.plug(node, inbound, exit)

@@ -45,7 +45,7 @@ pub(crate) struct Served {
 impl Served {
     /// Admits a caller: its certificate must be that of the node it says it is, it must mean this node,
     /// and each must be the one that the other has met before.
-    fn admit(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<NodeId, Status> {
+    pub fn admit(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<NodeId, Status> {
         let denied = || Status::from(Reason::PermissionDenied);
         let named = metadata.get(NODE).and_then(|node| node.to_str().ok()?.parse().ok());
         let node = NodeId(named.ok_or_else(denied)?);

@@ -1,1 +1,98 @@
+use hansa_api::status::{Failure, Reason};
+use hansa_node::tls::PeerIdentity;
+use hansa_types::id::NodeId;
+use hansa_types::identity::SpiffeId;
+use tonic::Extensions;
+use tonic::metadata::{MetadataMap, MetadataValue};
 
+use super::{EXPECTS, INCARNATION, NODE, put_incarnation};
+use crate::identity::Incarnation;
+
+use crate::testing::counter::{CLOSED, Counters};
+use crate::testing::{Cluster, Settings, eventually, soon};
+use crate::timing::Timing;
+
+async fn cluster(timing: Timing) -> Cluster<Counters> {
+    let settings = Settings { grpc: true, timing, ..Settings::default() };
+    Cluster::with(settings, Counters::default).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_agree_over_mtls_and_fail_over() {
+    let mut cluster = cluster(Timing::quick()).await;
+    for n in 1..=20 {
+        let leader = cluster.leader().await;
+        assert_eq!(cluster.group(leader).submit("add a 1".into(), soon()).await, Ok(n));
+    }
+    let leader = cluster.leader().await;
+    cluster.kill(leader).await;
+    assert_eq!(cluster.submit("add a 1").await, 21);
+    cluster.boot(leader).await;
+    cluster.settled().await;
+    assert_eq!(cluster.group(leader).peek(|m| m.value("a")), 21);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_travels_over_grpc() {
+    let timing = Timing { checkpoint_entries: 20, ..Timing::quick() };
+    let mut cluster = cluster(timing).await;
+    cluster.submit("add gone 7").await;
+    cluster.submit("close gone").await;
+    let leader = cluster.leader().await;
+    let follower = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+    cluster.settled().await;
+    let seen = cluster.group(follower).status().applied;
+    cluster.kill(follower).await;
+    while cluster.group(cluster.leader().await).status().purged.is_none_or(|at| at <= seen) {
+        for _ in 0..10 {
+            cluster.submit("add b 1").await;
+        }
+        cluster.group(cluster.leader().await).checkpoint().await;
+    }
+    cluster.boot(follower).await;
+    cluster.settled().await;
+    let archived = cluster.group(follower).archive_get(CLOSED, b"gone").unwrap();
+    assert_eq!(archived.unwrap(), 7i64.to_le_bytes()[..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_ends_itself_when_its_peers_know_better() {
+    let mut cluster = cluster(Timing::quick()).await;
+    cluster.submit("add a 1").await;
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let victim = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+    cluster.kill(victim).await;
+    std::fs::remove_dir_all(cluster.dir(victim)).unwrap();
+    cluster.boot(victim).await;
+    eventually("the wiped node ends", || !cluster.node(victim).exit.whys().is_empty()).await;
+    assert_eq!(cluster.group(victim).peek(|m| m.value("a")), 0, "it was sent nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_speaks_only_for_itself_and_only_to_whom_it_means() {
+    let cluster = cluster(Timing::quick()).await;
+    let host = &cluster.node(NodeId(1)).host;
+    let served = host.served();
+    let name = |node: u64| format!("spiffe://hansa/region/eu-west/node/n{node}").parse().unwrap();
+    let admit = |says: u64, shows: SpiffeId, expects: Option<u128>| {
+        let mut metadata = MetadataMap::new();
+        metadata.insert(NODE, MetadataValue::from(says));
+        let incarnation = cluster.node(NodeId(2)).host.served().inbound.identity.incarnation;
+        put_incarnation(&mut metadata, INCARNATION, incarnation);
+        if let Some(expects) = expects {
+            put_incarnation(&mut metadata, EXPECTS, Incarnation(expects));
+        }
+        let mut extensions = Extensions::default();
+        extensions.insert(PeerIdentity(shows));
+        served.admit(&metadata, &extensions).map_err(|status| Failure::from(status).reason())
+    };
+    assert_eq!(admit(2, name(2), None), Ok(NodeId(2)));
+    assert_eq!(admit(2, name(3), None), Err(Reason::PermissionDenied), "another's certificate");
+    assert_eq!(admit(9, name(9), None), Err(Reason::PermissionDenied), "not of this region");
+    let client = "spiffe://hansa/client/storefront".parse().unwrap();
+    assert_eq!(admit(2, client, None), Err(Reason::PermissionDenied), "not a node");
+    assert!(cluster.node(NodeId(1)).exit.whys().is_empty());
+    assert_eq!(admit(2, name(2), Some(1)), Err(Reason::PermissionDenied));
+    assert_eq!(cluster.node(NodeId(1)).exit.whys().len(), 1, "known by another folder: it ends");
+}

@@ -37,7 +37,7 @@ fn waiting_commands_leave_together_oldest_first() {
     let sizes: Vec<_> =
         queue.take_entry().iter().map(|item| item.commands.as_slice()[0].len()).collect();
     assert_eq!(sizes, [1, 2, 3, 4, 5]);
-    assert!(queue.is_empty());
+    assert!(queue.take_entry().is_empty());
 }
 
 #[test]

@@ -31,10 +31,11 @@ pub(crate) async fn run(running: Arc<Running>) {
         }
     }
     let stopped = running.raft.metrics().borrow_watched().running_state.clone();
-    if let Err(fatal) = stopped {
-        if !running.stop.is_cancelled() && !matches!(fatal, Fatal::Stopped) {
-            running.trouble.note(fatal.to_string(), false);
-        }
+    if let Err(fatal) = stopped
+        && !running.stop.is_cancelled()
+        && !matches!(fatal, Fatal::Stopped)
+    {
+        running.trouble.note(fatal.to_string(), false);
     }
     publish(&running, Leadership::default());
     act_on_trouble(&running);

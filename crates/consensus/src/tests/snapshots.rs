@@ -124,7 +124,7 @@ async fn two_damaged_checkpoints_stop_that_group_on_that_node_only() {
         cluster.group(node).checkpoint().await;
     }
     cluster.kill(node).await;
-    checkpoints(&cluster, node).iter().for_each(|file| flip(file));
+    checkpoints(&cluster, node).iter().for_each(flip);
     let broken = cluster.try_boot(node).await.unwrap();
     let status = broken.host.statuses();
     assert_eq!(status[0].role, Role::Stopped);
