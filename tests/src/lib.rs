@@ -1,1 +1,7 @@
-//! hansa-tests
+//! What the tests of the whole share: a league in this process or one of real processes, and
+//! requests that are right unless a test makes them wrong.
+
+pub mod folder;
+pub mod local;
+pub mod processes;
+pub mod request;

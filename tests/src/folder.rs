@@ -1,0 +1,38 @@
+//! Where a test's league keeps its data: below `target/`, emptied when the test begins and left
+//! behind when it ends, so that a failure can be looked at.
+
+use std::path::{Path, PathBuf};
+
+/// An empty folder named after the test.
+pub fn fresh(name: &str) -> PathBuf {
+    let target = std::env::current_exe().expect("a test binary has a path");
+    // target/debug/deps/test-binary
+    let target = target.ancestors().nth(3).expect("below target/").to_owned();
+    let folder = target.join("tmp").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).expect("the last run's folder goes");
+    }
+    std::fs::create_dir_all(&folder).expect("a new folder");
+    folder
+}
+
+/// Every file below `folder` that holds `needle`, byte by byte.
+pub fn files_with(folder: &Path, needle: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a readable folder") {
+            let path = entry.expect("a readable entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if holds(&std::fs::read(&path).expect("a readable file"), needle) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}

@@ -1,0 +1,84 @@
+//! One league of nine nodes in this process, shared by all tests of a test binary.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use hansa::league::League;
+use hansa::league::layout::Layout;
+use hansa::profile::Profile;
+use hansa_api::client::{Expect, Files, Identity, Services, Timing, connect};
+
+/// Longest that any wait of a test takes: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What tests know of the league: where it is and who they are.
+pub struct Local {
+    pub data: PathBuf,
+    pub profile: Profile,
+}
+
+/// The league, started by the first test that asks. Its threads end with the process.
+pub fn league(name: &'static str) -> &'static Local {
+    static LEAGUE: OnceLock<Local> = OnceLock::new();
+    LEAGUE.get_or_init(|| {
+        let data = super::folder::fresh(name);
+        let (ready, started) = mpsc::sync_channel(1);
+        let folder = data.clone();
+        std::thread::spawn(move || run(folder, &ready));
+        let profile = started.recv().expect("the league starts");
+        Local { data, profile }
+    })
+}
+
+fn run(data: PathBuf, ready: &mpsc::SyncSender<Profile>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let layout = Layout::anywhere().expect("free ports");
+        let league = League::start(&data, &layout).await.expect("nine nodes start");
+        league.ready(2 * PATIENCE).await.expect("nine nodes serve");
+        ready.send(league.profile().clone()).expect("the test waits");
+        std::future::pending::<()>().await;
+    });
+}
+
+impl Local {
+    /// A region's first gateway, as a client of the shipped policy.
+    pub async fn as_client(&self, client: &str, region: &str) -> Services {
+        let files = &self.profile.clients[client];
+        let identity = self.identity(files.cert.clone(), files.key.clone());
+        let expect = Expect::NodeOf(region.parse().expect("a region name"));
+        let endpoint = self.endpoint(region);
+        let channel = connect(&identity, &endpoint, &expect, Timing::default()).await;
+        Services::new(channel.expect("the gateway answers"))
+    }
+
+    pub fn identity(&self, cert: PathBuf, key: PathBuf) -> Identity {
+        let ca = self.profile.ca.clone();
+        Identity::read(&Files { cert, key, ca }).expect("good files")
+    }
+
+    pub fn endpoint(&self, region: &str) -> String {
+        let region = region.parse().expect("a region name");
+        self.profile.regions[&region].endpoints[0].clone()
+    }
+
+    /// Puts stock of a SKU into a region.
+    pub async fn stock(&self, region: &str, sku: &str, quantity: i64) {
+        let mut warehouse = self.as_client("warehouse", region).await.inventory;
+        let request = super::request::receive(region, sku, quantity);
+        warehouse.receive_stock(request).await.expect("stock is received");
+    }
+
+    pub async fn available(&self, region: &str, sku: &str) -> i64 {
+        let mut warehouse = self.as_client("warehouse", region).await.inventory;
+        let request = hansa_api::pb::inventory::GetStockRequest {
+            region: region.to_owned(),
+            sku: sku.to_owned(),
+            ..Default::default()
+        };
+        let stocks = warehouse.get_stock(request).await.expect("stock is read").into_inner().stocks;
+        stocks.iter().map(|stock| stock.available_quantity - stock.reserved_quantity).sum()
+    }
+}

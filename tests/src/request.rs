@@ -1,0 +1,53 @@
+//! Requests that are right; a test spoils what it is about.
+
+use hansa_api::pb::Money;
+use hansa_api::pb::inventory::ReceiveStockRequest;
+use hansa_api::pb::order::{LineKind, PersonalDetails, PlaceOrderLine, PlaceOrderRequest};
+use uuid::Uuid;
+
+/// A request id that nobody else has.
+pub fn id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+pub fn euros(units: i64, nanos: i32) -> Money {
+    Money { currency_code: "EUR".to_owned(), units, nanos }
+}
+
+pub fn line(sku: &str, quantity: i32) -> PlaceOrderLine {
+    PlaceOrderLine {
+        kind: LineKind::Stock.into(),
+        sku: sku.to_owned(),
+        description: "a thing".to_owned(),
+        quantity,
+        unit_price: Some(euros(2, 550_000_000)),
+    }
+}
+
+/// An order of a German customer, approved by the sandbox.
+pub fn order(customer: &str, lines: Vec<PlaceOrderLine>) -> PlaceOrderRequest {
+    PlaceOrderRequest {
+        residence_country: "DE".to_owned(),
+        customer_id: customer.to_owned(),
+        request_id: id(),
+        lines,
+        payment_token: "tok_approve".to_owned(),
+        personal: Some(PersonalDetails {
+            name: "Greta Muster".to_owned(),
+            email: "greta@example.org".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+pub fn receive(region: &str, sku: &str, quantity: i64) -> ReceiveStockRequest {
+    ReceiveStockRequest {
+        request_id: id(),
+        region: region.to_owned(),
+        sku: sku.to_owned(),
+        quantity,
+        document: "test".to_owned(),
+        ..Default::default()
+    }
+}

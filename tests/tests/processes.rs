@@ -1,0 +1,170 @@
+//! Real processes: the books survive a second replay, killed leaders, and a full stop.
+
+use std::collections::BTreeMap;
+
+use hansa::replay::core::synthetic::Shares;
+use hansa::replay::drive::Options;
+use hansa::replay::report::Report;
+use hansa::replay::run;
+use hansa_api::pb::admin::GroupKind;
+use hansa_api::pb::inventory::ListStockRequest;
+use hansa_api::pb::payment::ListAccountEntriesRequest;
+use hansa_tests::local::PATIENCE;
+use hansa_tests::processes::Processes;
+
+const SAMPLE: &str = include_str!("../../data/online-retail-sample.csv");
+const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
+
+/// The first invoices of the sample: enough to fill every region, few enough for a debug build.
+fn first_rows(count: usize) -> String {
+    let rows: Vec<&str> = SAMPLE.lines().take(count + 1).collect();
+    rows.join("\n") + "\n"
+}
+
+async fn replay(league: &Processes, rows: &str) -> Report {
+    let shares = Shares::default();
+    let options =
+        Options { concurrency: 16, run: String::new(), seed: shares.seed, quiet: true };
+    let report = run::run(rows.as_bytes(), &league.doors, &shares, &options).await;
+    let report = report.expect("the replay runs");
+    let surprises: Vec<_> = report.surprises.iter().map(|s| format!("{s:?}")).collect();
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+    report
+}
+
+/// Every stock figure of every region.
+async fn stock_books(league: &Processes) -> BTreeMap<String, [i64; 5]> {
+    let mut books = BTreeMap::new();
+    for region in REGIONS {
+        let home = region.parse().expect("a region name");
+        let mut door = league.doors.pick(&home, 0, 0).expect("a gateway");
+        let mut page_token = String::new();
+        loop {
+            let mut call = tonic::Request::new(ListStockRequest {
+                region: region.to_owned(),
+                page_size: 500,
+                page_token,
+                ..Default::default()
+            });
+            call.set_timeout(PATIENCE);
+            let page = door.warehouse.inventory.list_stock(call).await.expect("a page");
+            let page = page.into_inner();
+            books.extend(page.stocks.into_iter().map(|s| {
+                let figures = [
+                    s.available_quantity,
+                    s.reserved_quantity,
+                    s.committed_quantity,
+                    s.quarantine_quantity,
+                    s.on_hand_quantity,
+                ];
+                (format!("{region}/{}/{}", s.warehouse, s.sku), figures)
+            }));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+    }
+    books
+}
+
+/// How many entries the clearing account of each region has.
+async fn money_books(league: &Processes) -> BTreeMap<&'static str, usize> {
+    let mut books = BTreeMap::new();
+    for region in REGIONS {
+        let home = region.parse().expect("a region name");
+        let mut door = league.doors.pick(&home, 0, 0).expect("a gateway");
+        let (mut page_token, mut entries) = (String::new(), 0);
+        loop {
+            let mut call = tonic::Request::new(ListAccountEntriesRequest {
+                region: region.to_owned(),
+                account: "clearing".to_owned(),
+                page_size: 500,
+                page_token,
+                ..Default::default()
+            });
+            call.set_timeout(PATIENCE);
+            let page = door.finance.payments.list_account_entries(call).await.expect("a page");
+            let page = page.into_inner();
+            entries += page.entries.len();
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        books.insert(region, entries);
+    }
+    books
+}
+
+async fn invariants_hold(league: &Processes) {
+    let settled = hansa::invariants::settle(&league.doors, 2 * PATIENCE).await;
+    assert!(settled.all_held(), "{}", settled.lines().join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_replay_and_a_full_stop_change_nothing() {
+    let rows = first_rows(700);
+    let mut league = Processes::start("stop").await;
+    let first = replay(&league, &rows).await.total();
+    assert!(first.confirmed > 0 && first.placed > first.confirmed, "{first:?}");
+    invariants_hold(&league).await;
+    let (stock, money) = (stock_books(&league).await, money_books(&league).await);
+    assert!(money.values().all(|entries| *entries > 0), "{money:?}");
+
+    let second = replay(&league, &rows).await.total();
+    assert_eq!(stock_books(&league).await, stock, "the second replay changed stock");
+    assert_eq!(money_books(&league).await, money, "the second replay changed money");
+    assert_eq!((second.placed, second.confirmed), (first.placed, first.confirmed));
+    assert!(second.replayed > first.replayed, "nothing was answered from memory");
+
+    league.stop_all().await;
+    league.start_all();
+    league.ready().await;
+    // Every order is asked for again by its request: each must be known, with its outcome.
+    let third = replay(&league, &rows).await.total();
+    assert_eq!((third.placed, third.confirmed), (first.placed, first.confirmed));
+    assert_eq!(third.replayed, second.replayed, "an order was forgotten");
+    assert_eq!(stock_books(&league).await, stock, "the restart changed stock");
+    assert_eq!(money_books(&league).await, money, "the restart changed money");
+    invariants_hold(&league).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_leader_of_each_group_in_a_replay_loses_nothing() {
+    let rows = first_rows(1_200);
+    let mut league = Processes::start("kill").await;
+    let doors = league.doors.clone();
+    let shares = Shares::default();
+    let options =
+        Options { concurrency: 8, run: String::new(), seed: shares.seed, quiet: true };
+    let driven = rows.clone();
+    let replaying = tokio::task::spawn(async move {
+        run::run(driven.as_bytes(), &doors, &shares, &options).await
+    });
+
+    let kinds =
+        [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments, GroupKind::Directory];
+    let mut killed = 0;
+    for kind in kinds {
+        for region in REGIONS {
+            let leader = league.leader(region, kind).await;
+            killed += usize::from(!replaying.is_finished());
+            league.kill(&leader);
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            league.run(&leader);
+        }
+        league.ready().await;
+    }
+    let report = replaying.await.expect("joins").expect("the replay runs to its end");
+    let surprises: Vec<_> = report.surprises.iter().map(|s| format!("{s:?}")).collect();
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+    assert!(killed >= 3, "the replay was over after {killed} kills: it proves nothing");
+    invariants_hold(&league).await;
+
+    // What was acknowledged is still known: the same replay is answered from memory.
+    let first = report.total();
+    let again = replay(&league, &rows).await.total();
+    assert_eq!((again.placed, again.confirmed), (first.placed, first.confirmed));
+    league.stop_all().await;
+}

@@ -1,0 +1,9 @@
+//! A league in this process, called over mTLS like any other.
+
+mod wire {
+    mod foreign;
+    mod identity;
+    mod race;
+    mod refusals;
+    mod residency;
+}
