@@ -114,3 +114,6 @@ impl<U: Upstreams> Service<Request<Body>> for Internal<U> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,3 +13,6 @@ pub mod nodes;
 mod service;
 
 pub use gateway::{AUTHZ, Gateway, StartError};
+
+#[cfg(test)]
+mod testing;
