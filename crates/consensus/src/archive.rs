@@ -56,6 +56,13 @@ pub(crate) struct End {
 }
 
 impl End {
+    /// This end, moved on to where `other` reaches further. A snapshot that arrives brings records and
+    /// entries apart, and may break off between them.
+    fn reaching(self, other: Self) -> Self {
+        let further = if other.next_index > self.next_index { other } else { self };
+        Self { records: self.records.max(other.records), ..further }
+    }
+
     fn encode(self) -> Bytes {
         let mut out = BytesMut::with_capacity(48);
         out.put_u64_le(self.next_index);
@@ -140,10 +147,8 @@ impl Archive {
         }
         let new_entries = &entries[entries.partition_point(|e| e.index < held.next_index)..];
         let new_records = &records[records.partition_point(|r| r.number < held.records)..];
-        if new_records.first().is_some_and(|r| r.number != held.records) {
-            let first = new_records.first().map_or(0, |r| r.number);
-            return Err(self.damaged("records", format!("{} to {first} lost", held.records)));
-        }
+        self.check_joins(*held, new_entries.first(), new_records.first())?;
+        let end = held.reaching(end);
         let chunks = self.grown_chunks(new_entries, new_records)?;
         self.store(|| {
             let mut write = self.store.begin_write()?;
@@ -168,6 +173,29 @@ impl Archive {
         })?;
         *held = end;
         Ok(())
+    }
+
+    /// What comes next must follow what is there, in number and in the audit chain.
+    fn check_joins(
+        &self,
+        held: End,
+        entry: Option<&ArchivedEntry>,
+        record: Option<&ArchivedRecord>,
+    ) -> Result<(), ArchiveError> {
+        if let Some(entry) = entry {
+            let joins = entry.index == held.next_index && entry.heads.0 == held.chain;
+            if !joins {
+                let (next, index) = (held.next_index, entry.index);
+                return Err(self.damaged("entries", format!("{index} does not follow at {next}")));
+            }
+        }
+        match record.filter(|record| record.number != held.records) {
+            Some(record) => {
+                let (next, number) = (held.records, record.number);
+                Err(self.damaged("records", format!("{number} does not follow at {next}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Cuts off what lies beyond `end`; durable on return.

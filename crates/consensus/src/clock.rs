@@ -39,11 +39,6 @@ impl LeaderClock {
         self.time()
     }
 
-    /// How long until the group's time reaches `due`, were it not slewed.
-    pub fn until(&self, due: LogTime) -> Duration {
-        due.since(self.time())
-    }
-
     fn time(&self) -> LogTime {
         LogTime(u64::try_from(self.now_ns / 1_000_000).unwrap_or(u64::MAX))
     }

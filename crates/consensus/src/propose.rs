@@ -149,8 +149,9 @@ impl<M: Machine> Proposer<M> {
     /// When the next tick is to be looked at.
     fn tick_at(&self, office: &Office) -> Option<Instant> {
         let due = self.cell.next_due()?;
+        let now = office.clock.clone().read(self.clock.monotonic(), self.clock.wall());
         // Milliseconds are rounded up, so that the tick does not come just too early and spin.
-        let wait = office.clock.until(due).saturating_add(Duration::from_millis(1));
+        let wait = due.since(now).saturating_add(Duration::from_millis(1));
         let at = Instant::now() + wait.min(TICK_WAIT_MAX);
         Some(at.max(office.tick_not_before))
     }

@@ -10,8 +10,11 @@ fn open(dir: &TempDir) -> Archive {
     Archive::open(&fs, &dir.path().join("archive.redb")).unwrap()
 }
 
+/// The chain before entry `index`.
 fn head(index: u64) -> Head {
-    [index as u8; 32]
+    let mut head = [0; 32];
+    head[..8].copy_from_slice(&index.to_le_bytes());
+    head
 }
 
 /// Entries `from..to`, each with one record named after its index modulo 50.
@@ -119,4 +122,18 @@ fn another_history_than_the_checkpoint_names_is_damage() {
     let (_, _, mut end) = items(0, 90);
     end.chain = head(7);
     assert!(matches!(archive.cut(end), Err(ArchiveError::Damaged { .. })));
+}
+
+#[test]
+fn entries_of_another_history_do_not_join() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    append(&archive, 0, 100);
+    let (mut entries, records, end) = items(100, 110);
+    entries[0].heads.0 = head(7);
+    let refused = archive.append(&entries, &records, end);
+    assert!(matches!(refused, Err(ArchiveError::Damaged { .. })));
+    let (entries, records, end) = items(101, 110);
+    let refused = archive.append(&entries, &records, end);
+    assert!(matches!(refused, Err(ArchiveError::Damaged { .. })), "a gap");
 }

@@ -43,11 +43,14 @@ async fn a_snapshot_travels_over_grpc() {
     cluster.settled().await;
     let seen = cluster.group(follower).status().applied;
     cluster.kill(follower).await;
-    while cluster.group(cluster.leader().await).status().purged.is_none_or(|at| at <= seen) {
+    let behind = |node: &NodeId| cluster.group(*node).status().purged.is_none_or(|at| at <= seen);
+    while cluster.up().iter().any(behind) {
         for _ in 0..10 {
             cluster.submit("add b 1").await;
         }
-        cluster.group(cluster.leader().await).checkpoint().await;
+        for node in cluster.up() {
+            cluster.group(node).checkpoint().await;
+        }
     }
     cluster.boot(follower).await;
     cluster.settled().await;

@@ -25,14 +25,17 @@ async fn fill(cluster: &Cluster<Counters>, count: usize) {
     }
 }
 
-/// Writes until the leader's log no longer holds what a node that is down has last seen.
-async fn outrun(cluster: &Cluster<Counters>, seen: u64) -> NodeId {
-    let leader = cluster.leader().await;
+/// Writes until no log holds what a node that is down has last seen, whoever leads.
+async fn outrun(cluster: &Cluster<Counters>, seen: u64) {
+    let behind =
+        |node: &NodeId| cluster.group(*node).status().purged.is_none_or(|purged| purged <= seen);
     for _ in 0..200 {
         fill(cluster, 10).await;
-        cluster.group(leader).checkpoint().await;
-        if cluster.group(leader).status().purged.is_some_and(|purged| purged > seen) {
-            return leader;
+        for node in cluster.up() {
+            cluster.group(node).checkpoint().await;
+        }
+        if !cluster.up().iter().any(behind) {
+            return;
         }
     }
     panic!("the log was never purged");
