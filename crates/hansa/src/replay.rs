@@ -5,5 +5,6 @@ pub mod doors;
 pub mod drive;
 pub mod progress;
 pub mod report;
+pub mod run;
 pub mod schedule;
 pub mod table;

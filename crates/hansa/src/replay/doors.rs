@@ -2,41 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use hansa_api::pb::inventory::inventory_service_client::InventoryServiceClient;
-use hansa_api::pb::order::order_service_client::OrderServiceClient;
-use hansa_api::pb::payment::payment_service_client::PaymentServiceClient;
+use anyhow::Context;
+use hansa_api::client::{Expect, Files, Identity, Services, Timing, connect_lazy};
 use hansa_api::pb::region::ExplainRouteRequest;
-use hansa_api::pb::region::region_service_client::RegionServiceClient;
 use hansa_types::region::RegionName;
-use tonic::transport::Channel;
+
+use crate::profile::Profile;
 
 /// One gateway, once for each role that the replay plays.
 #[derive(Clone, Debug)]
 pub struct Door {
-    pub orders: OrderServiceClient<Channel>,
-    pub stock: InventoryServiceClient<Channel>,
-    pub payments: PaymentServiceClient<Channel>,
-    pub regions: RegionServiceClient<Channel>,
-}
-
-/// Channels of one gateway by role.
-#[derive(Clone, Debug)]
-pub struct Channels {
-    pub storefront: Channel,
-    pub warehouse: Channel,
-    pub finance: Channel,
-}
-
-impl Door {
-    #[must_use]
-    pub fn new(channels: Channels) -> Self {
-        Self {
-            orders: OrderServiceClient::new(channels.storefront.clone()),
-            stock: InventoryServiceClient::new(channels.warehouse),
-            payments: PaymentServiceClient::new(channels.finance),
-            regions: RegionServiceClient::new(channels.storefront),
-        }
-    }
+    pub storefront: Services,
+    pub warehouse: Services,
+    pub finance: Services,
+    pub operator: Services,
 }
 
 /// All gateways that may be asked.
@@ -45,24 +24,60 @@ pub struct Doors {
     regions: BTreeMap<RegionName, Vec<Door>>,
 }
 
+/// The profile's clients by the role that they have.
+const ROLES: [&str; 4] = ["storefront", "warehouse", "finance", "operator"];
+
 impl Doors {
-    pub fn add(&mut self, region: RegionName, door: Door) {
-        self.regions.entry(region).or_default().push(door);
+    /// Channels to every gateway of the profile; each connects at its first call.
+    ///
+    /// # Errors
+    /// A certificate that is missing or wrong, by file.
+    pub fn of(profile: &Profile) -> anyhow::Result<Self> {
+        let mut identities = Vec::with_capacity(ROLES.len());
+        for role in ROLES {
+            let client = profile.clients.get(role);
+            let client = client.with_context(|| format!("the profile has no client `{role}`"))?;
+            let (cert, key) = (client.cert.clone(), client.key.clone());
+            identities.push(Identity::read(&Files { cert, key, ca: profile.ca.clone() })?);
+        }
+        let mut doors = Self::default();
+        for (region, gateways) in &profile.regions {
+            for endpoint in &gateways.endpoints {
+                let services = |role: usize| -> anyhow::Result<Services> {
+                    let expect = Expect::NodeOf(region.clone());
+                    let channel =
+                        connect_lazy(&identities[role], endpoint, &expect, Timing::default())?;
+                    Ok(Services::new(channel))
+                };
+                let door = Door {
+                    storefront: services(0)?,
+                    warehouse: services(1)?,
+                    finance: services(2)?,
+                    operator: services(3)?,
+                };
+                doors.regions.entry(region.clone()).or_default().push(door);
+            }
+        }
+        Ok(doors)
     }
 
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.regions.is_empty()
+    pub fn regions(&self) -> Vec<RegionName> {
+        self.regions.keys().cloned().collect()
     }
 
     /// The gateway for attempt `attempt` of step `step`: spread over the home's gateways, another
     /// one at each attempt; every eighth step enters by another region, so that forwarding is used.
     #[must_use]
     pub fn pick(&self, home: &RegionName, step: usize, attempt: usize) -> Option<Door> {
-        let names: Vec<&RegionName> = self.regions.keys().collect();
         let elsewhere = step % 8 == 7 || !self.regions.contains_key(home);
-        let region = if elsewhere { names.get((step / 8) % names.len().max(1))? } else { &home };
-        let doors = self.regions.get(*region)?;
+        let region = if elsewhere {
+            let others: Vec<_> = self.regions.keys().filter(|name| *name != home).collect();
+            others.get((step / 8) % others.len().max(1)).copied().unwrap_or(home)
+        } else {
+            home
+        };
+        let doors = self.regions.get(region)?;
         doors.get((step + attempt) % doors.len()).cloned()
     }
 }
@@ -76,16 +91,21 @@ pub async fn homes(
     countries: impl IntoIterator<Item = &'static str>,
 ) -> anyhow::Result<BTreeMap<&'static str, RegionName>> {
     let any = doors.regions.values().flatten().next();
-    let mut door = any.cloned().ok_or_else(|| anyhow::anyhow!("no gateway to ask"))?;
+    let mut regions = any.context("the profile names no gateway")?.storefront.regions.clone();
     let mut homes = BTreeMap::new();
     for country in countries {
         if homes.contains_key(country) {
             continue;
         }
-        let request =
-            ExplainRouteRequest { residence_country: country.to_owned(), ..Default::default() };
-        let response = door.regions.explain_route(request).await?.into_inner();
-        homes.insert(country, response.home_region.parse()?);
+        let request = ExplainRouteRequest {
+            residence_country: country.to_owned(),
+            // A guest's slot comes from the request; no slot of ours has moved to another region.
+            request_id: "replay".to_owned(),
+            ..Default::default()
+        };
+        let response = regions.explain_route(request).await;
+        let response = response.with_context(|| format!("where is the home of {country}?"))?;
+        homes.insert(country, response.into_inner().home_region.parse()?);
     }
     Ok(homes)
 }

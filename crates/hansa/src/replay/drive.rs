@@ -65,7 +65,7 @@ async fn load(plan: &Plan, doors: &Doors, maker: &Maker, options: &Options, driv
         let at = At { doors, home: &load.region, step };
         let request = maker.receive(load);
         let answer = call(at, &request, |mut door, request| async move {
-            door.stock.receive_stock(request).await
+            door.warehouse.inventory.receive_stock(request).await
         });
         (load, answer.await)
     });
@@ -245,7 +245,7 @@ async fn step(
         (Action::Adjust(adjust), _) => {
             let request = maker.adjust(region.as_str(), adjust);
             let answer = call(at, &request, |mut door, request| async move {
-                door.stock.adjust_stock(request).await
+                door.warehouse.inventory.adjust_stock(request).await
             });
             match answer.await {
                 Ok(response) => {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hansa_api::client::Policy;
 use hansa_api::status::{Failure, Kind};
 use hansa_types::region::RegionName;
 use tonic::{Request, Response, Status};
@@ -11,9 +12,8 @@ use crate::replay::doors::{Door, Doors};
 
 /// A call's own time; PlaceOrder answers before it ends, whatever the order's state.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-const ATTEMPTS_MAX: usize = 12;
-const WAIT_FIRST: Duration = Duration::from_millis(50);
-const WAIT_MAX: Duration = Duration::from_secs(2);
+const ATTEMPTS_MAX: u32 = 12;
+const WAIT: Duration = Duration::from_millis(200);
 
 /// Where a call goes.
 #[derive(Clone, Copy, Debug)]
@@ -36,9 +36,9 @@ where
     M: Clone,
     F: Future<Output = Result<Response<A>, Status>>,
 {
-    let mut attempt = 0;
+    let mut attempt: u32 = 0;
     loop {
-        let Some(door) = at.doors.pick(at.home, at.step, attempt) else {
+        let Some(door) = at.doors.pick(at.home, at.step, attempt as usize) else {
             return Err(Failure::of(hansa_api::status::Reason::UnknownRegion));
         };
         let mut request = Request::new(message.clone());
@@ -48,36 +48,31 @@ where
             Err(status) => Failure::from(&status),
         };
         attempt += 1;
-        if attempt == ATTEMPTS_MAX || !may_help(&failure) {
-            return Err(failure);
-        }
+        let Some(wait) = wait(&failure, attempt, at.step) else { return Err(failure) };
         tracing::debug!(%failure, attempt, "again");
-        tokio::time::sleep(wait(&failure, attempt, at.step)).await;
+        tokio::time::sleep(wait).await;
     }
 }
 
-/// Whether the same call may be answered later.
-fn may_help(failure: &Failure) -> bool {
+/// How long until the same call may be answered, `None` when it will not be.
+///
+/// The published policy, and beyond it what a caller with a request id may also repeat: a call
+/// whose own time is up, and one that the server or the network broke off.
+fn wait(failure: &Failure, attempt: u32, step: usize) -> Option<Duration> {
+    // Spread by the step, so that a herd does not return as one.
+    let jitter = 0.5 + (step % 16) as f64 / 32.0;
+    let policy = Policy::persistent();
     match failure.kind() {
-        Kind::Unavailable
-        | Kind::Aborted
-        | Kind::ResourceExhausted
-        | Kind::DeadlineExceeded
-        | Kind::Cancelled => true,
+        Kind::DeadlineExceeded | Kind::Cancelled | Kind::Aborted | Kind::ResourceExhausted => {
+            (attempt < ATTEMPTS_MAX).then(|| failure.wait().unwrap_or(WAIT))
+        }
+        Kind::Unavailable => policy.wait(failure, attempt, jitter),
         Kind::InvalidArgument
         | Kind::NotFound
         | Kind::PermissionDenied
         | Kind::Unauthenticated
         | Kind::FailedPrecondition
         | Kind::Unimplemented
-        | Kind::Internal => false,
+        | Kind::Internal => None,
     }
-}
-
-/// The server's own word, else doubling; spread by the step so that a herd does not return as one.
-fn wait(failure: &Failure, attempt: usize, step: usize) -> Duration {
-    let doubling = WAIT_FIRST.saturating_mul(1 << attempt.min(10)).min(WAIT_MAX);
-    let base = failure.wait().unwrap_or(doubling).min(WAIT_MAX);
-    let spread = (step % 16) as u32;
-    base + base * spread / 32
 }

@@ -83,7 +83,7 @@ async fn send(
     if !part.goods.is_empty() {
         let request = maker.give_back(invoice, number, &part.order, &part.goods);
         let response = call(at, &request, |mut door, request| async move {
-            door.orders.return_items(request).await
+            door.storefront.orders.return_items(request).await
         })
         .await?;
         done.replayed |= response.replayed;
@@ -92,7 +92,7 @@ async fn send(
     if let Some(amount) = &part.fees {
         let request = maker.refund(invoice, number, &part.order, amount.clone());
         let response = call(at, &request, |mut door, request| async move {
-            door.payments.refund_payment(request).await
+            door.finance.payments.refund_payment(request).await
         })
         .await?;
         done.replayed |= response.replayed;

@@ -80,7 +80,7 @@ async fn place(
     let mut asks = 0;
     loop {
         let response = call(at, &request, |mut door, request| async move {
-            door.orders.place_order(request).await
+            door.storefront.orders.place_order(request).await
         })
         .await?;
         let replayed = *first_replayed.get_or_insert(response.replayed);
@@ -98,13 +98,10 @@ async fn ship(at: At<'_>, maker: &Maker, order: &Order, name: &str) -> Found {
         return Found::Shipped;
     }
     let request = maker.ship(&order.invoice, name);
-    let shipped =
-        call(
-            at,
-            &request,
-            |mut door, request| async move { door.stock.record_shipment(request).await },
-        )
-        .await;
+    let shipped = call(at, &request, |mut door, request| async move {
+        door.warehouse.inventory.record_shipment(request).await
+    })
+    .await;
     match shipped {
         Ok(_) => Found::Shipped,
         Err(failure) => Found::Refused(failure.reason().to_string()),
@@ -113,13 +110,10 @@ async fn ship(at: At<'_>, maker: &Maker, order: &Order, name: &str) -> Found {
 
 async fn cancel(at: At<'_>, maker: &Maker, order: &Order, done: &mut Done) -> Found {
     let request = maker.cancel(&order.invoice, &done.name);
-    let cancelled =
-        call(
-            at,
-            &request,
-            |mut door, request| async move { door.orders.cancel_order(request).await },
-        )
-        .await;
+    let cancelled = call(at, &request, |mut door, request| async move {
+        door.storefront.orders.cancel_order(request).await
+    })
+    .await;
     match cancelled {
         Ok(response) => {
             let cancelled = response.order.unwrap_or_default();

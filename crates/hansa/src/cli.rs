@@ -1,0 +1,105 @@
+//! The command line. Exit codes are part of it: scripts and CI read nothing else.
+
+pub mod demo;
+pub mod dev;
+pub mod replay;
+pub mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// What a process ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Done = 0,
+    /// It could not be done, or a node failed.
+    Failed = 1,
+    // 2 is clap's: the command line is wrong.
+    /// Replayed, but malformed lines were skipped.
+    Malformed = 3,
+    /// Replayed, but the league answered otherwise than the file predicts.
+    Surprised = 4,
+    /// An invariant is violated, or could not be checked.
+    Violated = 5,
+    /// Interrupted: run it again, the request ids are the same.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+const AFTER: &str = "\
+Exit codes:
+  0    done
+  1    failed; the reason is on stderr
+  2    the command line is wrong
+  3    replayed, but malformed lines were skipped (each is named)
+  4    replayed, but the league answered otherwise than the file predicts
+  5    an invariant is violated or could not be checked
+  130  interrupted
+
+Examples:
+  hansa demo                               a league, real orders, a table, the invariants
+  hansa dev                                a league that stays up
+  hansa replay data/online-retail-sample.csv
+  hansa serve --config node.toml";
+
+#[derive(Debug, Parser)]
+#[command(name = "hansa", version, about = "A league of regions that takes orders")]
+#[command(after_help = AFTER, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs one node, with the roles that its config gives it.
+    Serve(serve::Args),
+    /// Keeps a whole league up in this process: 3 regions of 3 nodes each.
+    Dev(dev::Args),
+    /// Starts a league, replays real orders, prints a table and checks the invariants.
+    Demo(demo::Args),
+    /// Drives real orders into any running league.
+    Replay(replay::Args),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+/// Runs the command; errors go to stderr.
+pub async fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Dev(args) => dev::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Replay(args) => replay::run(args).await,
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Exit::Failed.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

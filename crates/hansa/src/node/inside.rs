@@ -1,0 +1,92 @@
+//! What a node can tell of itself: its replicas, its invariants, whether it serves.
+
+use std::sync::OnceLock;
+
+use hansa_api::pb::admin::{GroupReplica, InvariantReport, ReplicaRole};
+use hansa_api::pb::node::Replica;
+use hansa_consensus::{GroupStatus, Host, Role};
+use hansa_gateway::nodes::Local;
+use hansa_ledger::Ledger;
+use hansa_orders::Orders;
+use hansa_region_router::book::Book;
+
+use super::invariants;
+
+/// The parts that know something. Orders come last; a node without them is complete with `None`.
+pub struct Inside {
+    host: Host,
+    book: Book,
+    ledger: Ledger,
+    orders: OnceLock<Option<Orders>>,
+}
+
+impl Inside {
+    pub fn new(host: Host, book: Book, ledger: Ledger) -> Self {
+        Self { host, book, ledger, orders: OnceLock::new() }
+    }
+
+    /// Everything has started. Once.
+    pub fn complete(&self, orders: Option<Orders>) {
+        let first = self.orders.set(orders).is_ok();
+        assert!(first, "the node was completed twice");
+    }
+
+    /// # Errors
+    /// What this node waits for, or what is broken in it.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.book.now().is_none() {
+            return Err("no directory yet".to_owned());
+        }
+        if self.orders.get().is_none() {
+            return Err("starting".to_owned());
+        }
+        for status in self.host.statuses() {
+            if let Some(why) = status.stopped {
+                return Err(format!("{} has stopped: {why}", status.group));
+            }
+            if status.leader.is_none() {
+                return Err(format!("{} has no leader", status.group));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Local for Inside {
+    fn replicas(&self) -> Vec<Replica> {
+        let statuses = self.host.statuses();
+        statuses.into_iter().map(replica).collect()
+    }
+
+    async fn check_invariants(&self) -> Vec<InvariantReport> {
+        let orders = self.orders.get().and_then(Option::as_ref);
+        invariants::check(&self.host.statuses(), &self.ledger, orders)
+    }
+}
+
+fn replica(status: GroupStatus) -> Replica {
+    let role = match status.role {
+        Role::Leader => ReplicaRole::Leader,
+        Role::Candidate => ReplicaRole::Candidate,
+        Role::Follower => ReplicaRole::Follower,
+        Role::Learner => ReplicaRole::Learner,
+        Role::Stopped => ReplicaRole::Stopped,
+    };
+    let replica = GroupReplica {
+        node: status.node.0,
+        // The gateway that asks knows the names.
+        node_name: String::new(),
+        reachable: true,
+        term: status.term,
+        leader_node: status.leader.map_or(0, |leader| leader.0),
+        role: role.into(),
+        last_log_index: status.last_index,
+        // Entries are applied as they commit: the host tells no other index.
+        committed_index: status.applied,
+        applied_index: status.applied,
+        state_hash: status.state_hash.to_string(),
+        checkpoint_index: status.checkpoint.unwrap_or(0),
+    };
+    Replica { group: status.group.number(), replica: Some(replica) }
+}

@@ -1,0 +1,70 @@
+//! The invariants that this node can check: those of the groups that it leads. One replica of each
+//! group is enough; that replicas agree is the gateway's part (invariant 9).
+
+use std::collections::BTreeSet;
+
+use hansa_api::pb::admin::{InvariantReport, Verdict};
+use hansa_consensus::{GroupStatus, Role};
+use hansa_ledger::Ledger;
+use hansa_orders::Orders;
+use hansa_types::id::GroupId;
+
+/// Findings of one group that are worth reading.
+const FINDINGS_MAX: usize = 8;
+
+pub fn check(
+    statuses: &[GroupStatus],
+    ledger: &Ledger,
+    orders: Option<&Orders>,
+) -> Vec<InvariantReport> {
+    let led = statuses.iter().filter(|status| status.role == Role::Leader);
+    let led: BTreeSet<GroupId> = led.map(|status| status.group).collect();
+    let mut reports = of_ledger(ledger, &led);
+    if let Some(orders) = orders {
+        reports.extend(of_orders(orders, &led));
+    }
+    reports
+}
+
+fn of_ledger(ledger: &Ledger, led: &BTreeSet<GroupId>) -> Vec<InvariantReport> {
+    let checks = ledger.check_invariants().into_iter().filter(|check| led.contains(&check.group));
+    let report = |check: hansa_ledger::Check| {
+        let wrong = match check.verdict {
+            hansa_ledger::Verdict::Held => Vec::new(),
+            hansa_ledger::Verdict::Violated(found) => found,
+        };
+        report(check.group, u32::from(check.number), check.name, &wrong)
+    };
+    checks.map(report).collect()
+}
+
+fn of_orders(orders: &Orders, led: &BTreeSet<GroupId>) -> Vec<InvariantReport> {
+    let mut reports = Vec::new();
+    for (group, violations) in orders.invariants(FINDINGS_MAX) {
+        if !led.contains(&group) {
+            continue;
+        }
+        for (number, name) in Orders::invariant_names() {
+            let of_this = violations.iter().filter(|violation| violation.name == name);
+            let wrong: Vec<String> = of_this
+                .map(|violation| match violation.order {
+                    Some(order) => format!("{order}: {}", violation.detail),
+                    None => violation.detail.clone(),
+                })
+                .collect();
+            reports.push(report(group, number, name, &wrong));
+        }
+    }
+    reports
+}
+
+fn report(group: GroupId, number: u32, name: &str, wrong: &[String]) -> InvariantReport {
+    let verdict = if wrong.is_empty() { Verdict::Held } else { Verdict::Violated };
+    InvariantReport {
+        number,
+        name: name.to_owned(),
+        verdict: verdict.into(),
+        detail: wrong.join("; "),
+        group: group.number(),
+    }
+}
