@@ -22,6 +22,8 @@ mod service;
 mod shell;
 mod start;
 pub mod vault;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use replicate::Lag;

@@ -161,6 +161,11 @@ impl Orders {
 
     pub const SHIPMENT_PATH: &str = "/hansa.inventory.v1.InventoryService/RecordShipment";
 
+    #[cfg(test)]
+    pub(crate) fn shell(&self) -> Arc<Shell> {
+        self.shell.clone()
+    }
+
     fn service(&self) -> Service {
         Service { shell: self.shell.clone() }
     }

@@ -1,0 +1,8 @@
+//! The whole role on a real cluster of one or three nodes, with a ledger that is not real.
+
+mod books;
+mod flow;
+mod leaders;
+mod regions;
+mod rig;
+mod validation;

@@ -1,0 +1,81 @@
+//! Two regions: events arrive as the lawful view, once, and nothing personal comes along.
+
+use std::sync::Arc;
+
+use hansa_api::pb::order as wire;
+use hansa_api::pb::order::order_service_server::OrderService;
+use hansa_consensus::testing::eventually;
+use hansa_node::layers::{self, Stack};
+use hansa_node::listen::{Limits, Listener};
+use hansa_node::peers::Address;
+use hansa_node::tls::Identity;
+use tonic::service::Routes;
+
+use super::rig::{Rig, ca, call, order};
+
+/// Serves a rig's first node on a real mTLS port, as its region's gateway.
+async fn serve(rig: &Rig) -> Address {
+    let node = rig.nodes.values().next().unwrap();
+    let id = rig.cluster.ids()[0];
+    let name = format!("{}-{id}", rig.name());
+    let files = rig.ca.node(&rig.name().parse().unwrap(), &name).unwrap();
+    let identity = Identity::load(files).unwrap();
+    let spiffe = identity.id().clone();
+    let at = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = Listener::bind("test", at, identity, Limits::default()).await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let routes = node.orders.routes(Routes::default());
+    let settings = layers::Settings {
+        listener: "test",
+        in_flight_max: 1_000,
+        timeout_max: std::time::Duration::from_secs(30),
+    };
+    let stack: Stack = layers::stack(&settings, routes);
+    listener.start(&rig.cluster.node(id).env.tasks, stack);
+    Address { id: spiffe, addr }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_abroad_holds_what_the_law_allows_and_says_how_stale_it_is() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let ca = ca(&dir);
+    let home = Rig::region(1, 1, dir.clone(), ca.clone()).await;
+    let abroad = Rig::region(2, 1, dir.clone(), ca).await;
+    let address = serve(&abroad).await;
+    let node = home.leader().await;
+    abroad.leader().await;
+    node.peers.set_gateways("us-east".parse().unwrap(), vec![address]);
+
+    let name = home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    let away = abroad.nodes.values().next().unwrap();
+    let shell = away.orders.shell();
+    let copied = || shell.groups[&0].group.peek(|m| m.state.remote.copies.len());
+    eventually("the copy arrives", || copied() == 1).await;
+    let get = wire::GetOrderRequest {
+        order: name.clone(),
+        read: wire::ReadMode::LocalCopy.into(),
+    };
+    let confirmed = wire::OrderState::Confirmed.into();
+    eventually("nothing lags", || {
+        let lags = node.orders.lags();
+        lags.iter().any(|(peer, _, lag)| {
+            peer.as_str() == "us-east" && lag.connected && lag.events == 0 && lag.acknowledged > 0
+        })
+    })
+    .await;
+    let got = away.service.get_order(call(get)).await.unwrap().into_inner();
+    let order = got.order.unwrap();
+    assert_eq!((&order.name, order.state), (&name, confirmed));
+    assert_eq!(order.lines[0].sku, "A");
+    assert!(order.customer_id.is_empty() && order.customer_pseudonym.starts_with("cp-"));
+    assert_eq!((order.personal, order.payment), (None, None));
+    let staleness = got.staleness.unwrap();
+    assert_eq!(staleness.region, "us-east");
+    assert!(staleness.lag_ms < 60_000, "{staleness:?}");
+    let view = shell.groups[&0].group.peek(|m| {
+        m.state.remote.copies.iter().next().unwrap().1.view.clone()
+    });
+    for secret in ["Secretname", "c-1", "sbx-", "tok_approve"] {
+        assert!(!view.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret}");
+    }
+}

@@ -1,0 +1,247 @@
+//! Nodes with the orders role, in one process, and calls to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::pb::Money;
+use hansa_api::pb::ledger::ledger_command_service_server::LedgerCommandServiceServer;
+use hansa_api::pb::order as wire;
+use hansa_api::pb::order::order_service_server::OrderService;
+use hansa_api::principal::{Principal, Role};
+use hansa_api::status::{Failure, Reason};
+use hansa_consensus::testing::{Cluster, Settings, eventually};
+use hansa_node::devca::DevCa;
+use hansa_node::layers::{self, Deadline};
+use hansa_node::peers::Peers;
+use hansa_node::tls::Identity;
+use hansa_region_router::book::Book;
+use hansa_region_router::core::directory as dir;
+use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_types::region::RegionNumber;
+use tempfile::TempDir;
+use tonic::Request;
+use tonic::service::Routes;
+
+use super::books::Books;
+use crate::config::Config;
+use crate::machine::OrdersMachine;
+use crate::service::Service;
+use crate::start::Orders;
+
+pub const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
+const POLICY: &str = include_str!("../../../../deploy/policy/residency.toml");
+
+pub struct Node {
+    pub orders: Orders,
+    pub peers: Peers,
+    pub service: Service,
+}
+
+/// One region of orders nodes that share a ledger.
+pub struct Rig {
+    pub cluster: Cluster<OrdersMachine>,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub books: Books,
+    pub dir: Arc<TempDir>,
+    pub here: u16,
+    pub ca: Arc<DevCa>,
+}
+
+pub fn ca(dir: &TempDir) -> Arc<DevCa> {
+    Arc::new(DevCa::open(&dir.path().join("ca"), "hansa").unwrap())
+}
+
+impl Rig {
+    pub async fn start(nodes: u64) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let ca = ca(&dir);
+        Self::region(1, nodes, dir, ca).await
+    }
+
+    pub async fn region(here: u16, nodes: u64, dir: Arc<TempDir>, ca: Arc<DevCa>) -> Self {
+        let settings = Settings { nodes, groups: Vec::new(), ..Settings::default() };
+        let genesis = || unreachable!("the role starts its own groups");
+        let cluster = Cluster::with(settings, genesis).await;
+        let (books, nodes) = (Books::default(), BTreeMap::new());
+        for (sku, units) in [("A", 1_000_000), ("B", 1_000_000), ("RARE", 1)] {
+            books.0.lock().stock.insert(sku.into(), units);
+        }
+        let mut rig = Self { cluster, nodes, books, dir, here, ca };
+        for node in rig.cluster.ids() {
+            rig.boot(node).await;
+        }
+        rig
+    }
+
+    pub fn name(&self) -> &'static str {
+        REGIONS[usize::from(self.here) - 1]
+    }
+
+    /// Starts the role on a node that is up.
+    pub async fn boot(&mut self, id: NodeId) {
+        let node = self.cluster.node(id);
+        let name = format!("{}-{id}", self.name());
+        let files = self.ca.node(&self.name().parse().unwrap(), &name).unwrap();
+        let identity = Identity::load(files).unwrap();
+        let tasks = node.env.tasks.clone();
+        let peers = Peers::new(id, identity, Default::default(), tasks);
+        let folder = self.dir.path().join(self.name());
+        let mut cfg = Config {
+            vault: folder.join("vault.key"),
+            views: folder.join(format!("views-{id}")),
+            ..Config::default()
+        };
+        cfg.provider.journal = folder.join("sandbox");
+        cfg.provider.late_ms = 300;
+        cfg.provider.settle_ms = 1_000;
+        cfg.replicate.bookmark_ms = 100;
+        let book = Book::of(self.directory());
+        let orders =
+            Orders::start(&node.host, node.env.clone(), peers.clone(), cfg, book).await.unwrap();
+        let routes = Routes::new(LedgerCommandServiceServer::new(self.books.clone()));
+        let routes = orders.routes(routes);
+        let settings = layers::Settings {
+            listener: "test",
+            in_flight_max: 10_000,
+            timeout_max: Duration::from_secs(60),
+        };
+        peers.set_local(layers::stack(&settings, routes));
+        let service = Service { shell: orders.shell() };
+        self.nodes.insert(id, Node { orders, peers, service });
+    }
+
+    fn directory(&self) -> dir::Snapshot {
+        let members = self.cluster.ids();
+        let number = |n: u16| RegionNumber::try_from(n).unwrap();
+        let region = |name: &str| dir::Region {
+            name: name.parse().unwrap(),
+            public: Vec::new(),
+            nodes: Vec::new(),
+        };
+        let kinds = [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments];
+        let genesis = dir::Genesis {
+            here: number(self.here),
+            policy: POLICY.into(),
+            regions: (1..).zip(REGIONS).map(|(n, name)| (number(n), region(name))).collect(),
+            groups: kinds.iter().map(|k| (GroupId::new(*k, 0), members.clone())).collect(),
+        };
+        let mut state = dir::State::default();
+        let command = dir::Command::Bootstrap(Box::new(genesis));
+        state.apply(&command.encode().unwrap());
+        state.snapshot().expect("bootstrapped")
+    }
+
+    /// Takes a node down as a crash would.
+    pub async fn kill(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.remove(&id) {
+            node.peers.clear_local();
+        }
+        self.cluster.kill(id).await;
+    }
+
+    pub fn leader_now(&self) -> Option<NodeId> {
+        let leads = |node: &Node| {
+            let shell = node.orders.shell();
+            shell.groups.values().all(|hosted| hosted.group.leadership().borrow().mine)
+        };
+        self.nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id)
+    }
+
+    pub async fn leader(&self) -> &Node {
+        eventually("a leader of the orders group", || self.leader_now().is_some()).await;
+        &self.nodes[&self.leader_now().unwrap()]
+    }
+
+    /// Calls whoever leads, again while nobody does.
+    pub async fn place(
+        &self,
+        request: &wire::PlaceOrderRequest,
+    ) -> Result<wire::PlaceOrderResponse, Failure> {
+        let end = tokio::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let node = self.leader().await;
+            let placed = node.service.place_order(call(request.clone())).await;
+            match placed.map_err(|status| Failure::from(&status)) {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(failure)
+                    if matches!(failure.reason(), Reason::NotLeader | Reason::Unavailable)
+                        && tokio::time::Instant::now() < end => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// No invariant is broken on any node, and nothing is held.
+    pub async fn at_rest(&self) {
+        eventually("nothing outstanding", || {
+            self.nodes.values().all(|node| {
+                let shell = node.orders.shell();
+                shell.groups.values().all(|h| h.group.peek(|m| m.state.work_len()) == 0)
+            })
+        })
+        .await;
+        for node in self.nodes.values() {
+            for (group, broken) in node.orders.invariants(10) {
+                assert!(broken.is_empty(), "{group}: {broken:?}");
+            }
+        }
+        assert_eq!(self.books.0.lock().held(), 0);
+    }
+}
+
+/// A request as the internal port hands it over.
+pub fn call<T>(message: T) -> Request<T> {
+    call_as(message, &Role::ALL, Duration::from_secs(10))
+}
+
+pub fn call_as<T>(message: T, roles: &[Role], timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    let principal = Principal {
+        id: "spiffe://hansa/client/storefront".parse().unwrap(),
+        roles: roles.iter().copied().collect(),
+        region: "eu-west".parse().unwrap(),
+    };
+    request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(Deadline::after(timeout));
+    request
+}
+
+pub fn gbp(minor: i64) -> Option<Money> {
+    let nanos = (minor % 100) as i32 * 10_000_000;
+    Some(Money { currency_code: "GBP".into(), units: minor / 100, nanos })
+}
+
+pub fn line(sku: &str, quantity: i32, price: i64) -> wire::PlaceOrderLine {
+    wire::PlaceOrderLine {
+        kind: wire::LineKind::Stock.into(),
+        sku: sku.into(),
+        description: "a thing".into(),
+        quantity,
+        unit_price: gbp(price),
+    }
+}
+
+/// Two of A at 3.00 and postage of 1.00.
+pub fn order(request_id: &str) -> wire::PlaceOrderRequest {
+    let postage = wire::PlaceOrderLine {
+        kind: wire::LineKind::Fee.into(),
+        description: "postage".into(),
+        quantity: 1,
+        unit_price: gbp(100),
+        ..Default::default()
+    };
+    wire::PlaceOrderRequest {
+        residence_country: "GB".into(),
+        customer_id: "c-1".into(),
+        request_id: request_id.into(),
+        lines: vec![line("A", 2, 300), postage],
+        payment_token: "tok_approve".into(),
+        personal: Some(wire::PersonalDetails {
+            name: "Ada Secretname".into(),
+            ..Default::default()
+        }),
+        client_reference: "INV-1".into(),
+        placed_time: None,
+    }
+}
