@@ -118,7 +118,7 @@ pub fn place(rule: Rule, fields: &Routing, directory: &Snapshot) -> Result<Place
             let place = by_order(order(fields)?, directory)?;
             Ok(Place { region: directory.here, ..place })
         }
-        Rule::Order => by_order(order(fields)?, directory),
+        Rule::Order => agree(fields, by_order(order(fields)?, directory)?, directory),
         Rule::Customers if fields.residence_country.is_some() => {
             let place = by_residence(fields, directory)?;
             agree(fields, place, directory)
@@ -135,11 +135,6 @@ pub fn place(rule: Rule, fields: &Routing, directory: &Snapshot) -> Result<Place
             let sku = fields.sku.as_ref().ok_or(Refusal::Missing("sku"))?;
             let slot = Some(Slot::of(sku.as_str().as_bytes()));
             Ok(Place { region: by_region(fields, directory)?, slot, subject: Subject::Nobody })
-        }
-        Rule::Shipment => {
-            let place = by_order(order(fields)?, directory)?;
-            // Its lines lie wherever their SKUs do, not where the order does.
-            agree(fields, Place { slot: None, ..place }, directory)
         }
         Rule::OrderOrRegion | Rule::Region | Rule::Gateway => {
             let region = by_region(fields, directory)?;

@@ -7,7 +7,7 @@ use hansa_types::id::GroupKind;
 pub enum Rule {
     /// Residence, and customer or request id.
     Residence,
-    /// The order's name.
+    /// The order's name; a region that is named beside it must be its home.
     Order,
     /// A customer with his residence, or a region.
     Customers,
@@ -15,8 +15,6 @@ pub enum Rule {
     OrderOrRegion,
     /// A region and a SKU in it.
     Sku,
-    /// The region of an order, for its stock.
-    Shipment,
     /// A region.
     Region,
     /// Answered where it was asked.
@@ -53,7 +51,8 @@ pub const METHODS: &[Method] = &[
     served("hansa.inventory.v1.InventoryService/GetStock", Inventory, Rule::Sku),
     served("hansa.inventory.v1.InventoryService/ListStock", Inventory, Rule::Region),
     served("hansa.inventory.v1.InventoryService/ReceiveStock", Inventory, Rule::Sku),
-    served("hansa.inventory.v1.InventoryService/RecordShipment", Inventory, Rule::Shipment),
+    // The one verb of the warehouse that is about an order: orders serve it.
+    served("hansa.inventory.v1.InventoryService/RecordShipment", Orders, Rule::Order),
     served("hansa.order.v1.OrderService/CancelOrder", Orders, Rule::Order),
     served("hansa.order.v1.OrderService/GetOrder", Orders, Rule::Order),
     served("hansa.order.v1.OrderService/ListOrders", Orders, Rule::Customers),

@@ -77,6 +77,17 @@ fn an_order_is_found_by_its_name_from_anywhere() {
 }
 
 #[test]
+fn a_shipment_goes_to_the_orders_group_of_its_order() {
+    let here = snapshot(1, 4, &[]);
+    let ship = |region: &str| {
+        let fields = Routing { region: region.parse().ok(), ..order(order_in("eu-west", 1, 6)) };
+        route(m("RecordShipment"), &fields, Entry::Client, &here)
+    };
+    assert_eq!((ship(""), ship("eu-west")), (Ok(orders(2)), Ok(orders(2))));
+    assert_eq!(ship("us-east"), Err(Refusal::RegionMismatch));
+}
+
+#[test]
 fn a_local_copy_is_read_where_it_was_asked_for() {
     let fields = Routing { local_copy: true, ..order(order_in("us-east", 2, 6)) };
     let decision = route(m("GetOrder"), &fields, Entry::Client, &snapshot(1, 4, &[]));
@@ -264,7 +275,7 @@ proptest! {
             place(METHODS[at].rule, &fields, directory).map(|place| place.region)
         };
         let local = fields.local_copy && METHODS[at].rule == Rule::Order;
-        let by_name = matches!(METHODS[at].rule, Rule::Residence | Rule::Order | Rule::Shipment);
+        let by_name = matches!(METHODS[at].rule, Rule::Residence | Rule::Order);
         if by_name && !local {
             prop_assert_eq!(owner(1), owner(2));
         }
