@@ -118,8 +118,7 @@ impl Processes {
         // One gateway may be the node that was killed.
         for attempt in 0..3 {
             let mut door = self.doors.pick(&home, 0, attempt).expect("a gateway");
-            let mut call =
-                tonic::Request::new(ListGroupsRequest { region: region.to_owned() });
+            let mut call = tonic::Request::new(ListGroupsRequest { region: region.to_owned() });
             call.set_timeout(Duration::from_secs(5));
             if let Ok(answer) = door.operator.admin.list_groups(call).await {
                 return answer.into_inner();
@@ -157,7 +156,9 @@ async fn is_ready(metrics: std::net::SocketAddr) -> bool {
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
     };
-    tokio::time::timeout(Duration::from_secs(2), ask).await.is_ok_and(|ready| ready.unwrap_or(false))
+    tokio::time::timeout(Duration::from_secs(2), ask)
+        .await
+        .is_ok_and(|ready| ready.unwrap_or(false))
 }
 
 /// The `hansa` binary of this build, made if it is not there or old.

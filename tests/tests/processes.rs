@@ -1,6 +1,8 @@
 //! Real processes: the books survive a second replay, killed leaders, and a full stop.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hansa::replay::core::synthetic::Shares;
 use hansa::replay::drive::Options;
@@ -23,8 +25,7 @@ fn first_rows(count: usize) -> String {
 
 async fn replay(league: &Processes, rows: &str) -> Report {
     let shares = Shares::default();
-    let options =
-        Options { concurrency: 16, run: String::new(), seed: shares.seed, quiet: true };
+    let options = Options { concurrency: 16, run: String::new(), seed: shares.seed, quiet: true };
     let report = run::run(rows.as_bytes(), &league.doors, &shares, &options).await;
     let report = report.expect("the replay runs");
     let surprises: Vec<_> = report.surprises.iter().map(|s| format!("{s:?}")).collect();
@@ -136,27 +137,15 @@ async fn killing_the_leader_of_each_group_in_a_replay_loses_nothing() {
     let mut league = Processes::start("kill").await;
     let doors = league.doors.clone();
     let shares = Shares::default();
-    let options =
-        Options { concurrency: 8, run: String::new(), seed: shares.seed, quiet: true };
-    let driven = rows.clone();
-    let replaying = tokio::task::spawn(async move {
-        run::run(driven.as_bytes(), &doors, &shares, &options).await
-    });
-
-    let kinds =
-        [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments, GroupKind::Directory];
-    let mut killed = 0;
-    for kind in kinds {
-        for region in REGIONS {
-            let leader = league.leader(region, kind).await;
-            killed += usize::from(!replaying.is_finished());
-            league.kill(&leader);
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            league.run(&leader);
-        }
-        league.ready().await;
-    }
-    let report = replaying.await.expect("joins").expect("the replay runs to its end");
+    let options = Options { concurrency: 8, run: String::new(), seed: shares.seed, quiet: true };
+    let over = AtomicBool::new(false);
+    let replaying = async {
+        let report = run::run(rows.as_bytes(), &doors, &shares, &options).await;
+        over.store(true, Ordering::Relaxed);
+        report
+    };
+    let (report, killed) = tokio::join!(replaying, kill_leaders(&mut league, &over));
+    let report = report.expect("the replay runs to its end");
     let surprises: Vec<_> = report.surprises.iter().map(|s| format!("{s:?}")).collect();
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
     assert!(killed >= 3, "the replay was over after {killed} kills: it proves nothing");
@@ -167,4 +156,22 @@ async fn killing_the_leader_of_each_group_in_a_replay_loses_nothing() {
     let again = replay(&league, &rows).await.total();
     assert_eq!((again.placed, again.confirmed), (first.placed, first.confirmed));
     league.stop_all().await;
+}
+
+/// Kills the leader of each kind of group in each region; how many died while the replay ran.
+async fn kill_leaders(league: &mut Processes, over: &AtomicBool) -> usize {
+    let kinds =
+        [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments, GroupKind::Directory];
+    let mut killed = 0;
+    for kind in kinds {
+        for region in REGIONS {
+            let leader = league.leader(region, kind).await;
+            killed += usize::from(!over.load(Ordering::Relaxed));
+            league.kill(&leader);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            league.run(&leader);
+        }
+        league.ready().await;
+    }
+    killed
 }

@@ -37,8 +37,9 @@ async fn list_regions(
     let read = hansa_api::client::Files { cert, key, ca: league.profile.ca.clone() };
     let identity = hansa_api::client::Identity::read(&read).map_err(|error| error.to_string())?;
     let expect = Expect::NodeOf("eu-west".parse().expect("a region name"));
-    let channel = connect(&identity, &league.endpoint("eu-west"), &expect, Timing::default());
-    let channel = channel.await.map_err(|error| error.to_string())?;
+    let endpoint = league.endpoint("eu-west");
+    let channel = connect(&identity, &endpoint, &expect, Timing::default()).await;
+    let channel = channel.map_err(|error| error.to_string())?;
     let answer = Services::new(channel).regions.list_regions(ListRegionsRequest {}).await;
     answer.map(drop).map_err(|status| status.to_string())
 }
@@ -46,10 +47,8 @@ async fn list_regions(
 #[tokio::test(flavor = "multi_thread")]
 async fn no_certificate_no_answer() {
     let league = local::league("wire");
-    let plain = tonic::transport::Endpoint::from_shared(format!(
-        "http://{}",
-        league.endpoint("eu-west")
-    ));
+    let plain =
+        tonic::transport::Endpoint::from_shared(format!("http://{}", league.endpoint("eu-west")));
     let plain = plain.expect("an address").timeout(local::PATIENCE).connect().await;
     let Ok(channel) = plain else { return };
     let answer = Services::new(channel).regions.list_regions(ListRegionsRequest {}).await;

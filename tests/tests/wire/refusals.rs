@@ -25,8 +25,7 @@ fn spoiled() -> Vec<(&'static str, Reason, Spoil)> {
         ("no lines", Reason::LineCountInvalid, |r| r.lines.clear()),
         ("mixed currencies", Reason::CurrencyMixed, |r| {
             let mut line = request::line(SKU, 1);
-            line.unit_price =
-                Some(Money { currency_code: "USD".to_owned(), units: 1, nanos: 0 });
+            line.unit_price = Some(Money { currency_code: "USD".to_owned(), units: 1, nanos: 0 });
             r.lines.push(line);
         }),
         ("unknown currency", Reason::CurrencyUnknown, |r| price(r, "XXX", 1, 0)),
@@ -60,9 +59,7 @@ fn price(request: &mut PlaceOrderRequest, currency: &str, units: i64, nanos: i32
     request.lines[0].unit_price = Some(money);
 }
 
-fn personal(
-    request: &mut PlaceOrderRequest,
-) -> &mut hansa_api::pb::order::PersonalDetails {
+fn personal(request: &mut PlaceOrderRequest) -> &mut hansa_api::pb::order::PersonalDetails {
     request.personal.get_or_insert_default()
 }
 

@@ -56,8 +56,7 @@ async fn copy_of(
 ) -> hansa_api::pb::order::Order {
     let deadline = tokio::time::Instant::now() + local::PATIENCE;
     loop {
-        let request =
-            GetOrderRequest { order: name.to_owned(), read: ReadMode::LocalCopy.into() };
+        let request = GetOrderRequest { order: name.to_owned(), read: ReadMode::LocalCopy.into() };
         match orders.get_order(request).await.map(tonic::Response::into_inner) {
             Ok(response) if confirmed(&response) => {
                 assert!(response.staleness.is_some(), "a copy says how stale it is");
