@@ -21,9 +21,9 @@ mod saga;
 mod service;
 mod shell;
 mod start;
-pub mod vault;
 #[cfg(test)]
 mod tests;
+pub mod vault;
 mod wire;
 
 pub use replicate::Lag;

@@ -133,9 +133,9 @@ fn merge(
     let mut more = full;
     for (n, column) in columns.iter().enumerate() {
         more |= column.more;
-        let mine = rows.iter().filter(|(m, _)| *m == n);
+        let mut mine = rows.iter().filter(|(m, _)| *m == n);
         let taken = mine.clone().count() == column.rows.len();
-        let key = match mine.last() {
+        let key = match mine.next_back() {
             // All of its rows are in: also what the filter passed over is done with.
             _ if taken => column.last.clone(),
             Some((_, row)) => Some(row.tail.clone()),

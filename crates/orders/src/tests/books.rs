@@ -15,10 +15,13 @@ use hansa_api::status::Reason;
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
+/// SKUs with units, and what became of them.
+type Hold = (Vec<(String, i64)>, &'static str);
+
 #[derive(Default)]
 pub struct State {
     pub stock: BTreeMap<String, i64>,
-    pub holds: BTreeMap<Bytes, (Vec<(String, i64)>, &'static str)>,
+    pub holds: BTreeMap<Bytes, Hold>,
     pub captured: BTreeMap<Bytes, i64>,
     pub refunded: i64,
     pub shipped: i64,
@@ -204,7 +207,8 @@ impl LedgerCommandService for Books {
         &self,
         request: Request<pb::ListEntriesRequest>,
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
-        let Some(pb::list_entries_request::Account::Payment(payment)) = request.into_inner().account
+        let Some(pb::list_entries_request::Account::Payment(payment)) =
+            request.into_inner().account
         else {
             return Ok(Response::new(pb::ListEntriesResponse::default()));
         };

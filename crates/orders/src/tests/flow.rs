@@ -79,7 +79,10 @@ async fn an_order_is_confirmed_shipped_returned_and_refunded() {
     };
     let returned = ok(node.service.return_items(call(back("b-1", 1))).await);
     assert_eq!(returned.refund, gbp(300));
-    assert_eq!(reason(node.service.return_items(call(back("b-2", 2))).await), Reason::NotReturnable);
+    assert_eq!(
+        reason(node.service.return_items(call(back("b-2", 2))).await),
+        Reason::NotReturnable
+    );
 
     let refund = |request_id: &str, minor| pay::RefundPaymentRequest {
         order: name.clone(),
@@ -171,10 +174,8 @@ async fn a_watch_tells_every_change_once_and_resumes_from_its_cursor() {
     let rig = Rig::start(1).await;
     let name = rig.place(&order("r-1")).await.unwrap().order.unwrap().name;
     let node = rig.leader().await;
-    let watch = |cursor: &str| wire::WatchOrderRequest {
-        order: name.clone(),
-        cursor: cursor.into(),
-    };
+    let watch =
+        |cursor: &str| wire::WatchOrderRequest { order: name.clone(), cursor: cursor.into() };
     let mut events = ok(node.service.watch_order(call(watch(""))).await);
     let mut cursors = Vec::new();
     let mut kinds = Vec::new();

@@ -47,8 +47,7 @@ async fn orders_finish_although_leaders_fall_and_answers_are_lost() {
         let group = &shell.groups[&0].group;
         eventually("every order on every node", || {
             group.peek(|m| {
-                m.state.orders.len() == 60
-                    && m.state.orders.iter().all(|(_, order)| order.settled)
+                m.state.orders.len() == 60 && m.state.orders.iter().all(|(_, order)| order.settled)
             })
         })
         .await;

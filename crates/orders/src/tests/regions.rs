@@ -51,10 +51,7 @@ async fn a_copy_abroad_holds_what_the_law_allows_and_says_how_stale_it_is() {
     let shell = away.orders.shell();
     let copied = || shell.groups[&0].group.peek(|m| m.state.remote.copies.len());
     eventually("the copy arrives", || copied() == 1).await;
-    let get = wire::GetOrderRequest {
-        order: name.clone(),
-        read: wire::ReadMode::LocalCopy.into(),
-    };
+    let get = wire::GetOrderRequest { order: name.clone(), read: wire::ReadMode::LocalCopy.into() };
     let confirmed = wire::OrderState::Confirmed.into();
     eventually("nothing lags", || {
         let lags = node.orders.lags();
@@ -72,9 +69,9 @@ async fn a_copy_abroad_holds_what_the_law_allows_and_says_how_stale_it_is() {
     let staleness = got.staleness.unwrap();
     assert_eq!(staleness.region, "us-east");
     assert!(staleness.lag_ms < 60_000, "{staleness:?}");
-    let view = shell.groups[&0].group.peek(|m| {
-        m.state.remote.copies.iter().next().unwrap().1.view.clone()
-    });
+    let view = shell.groups[&0]
+        .group
+        .peek(|m| m.state.remote.copies.iter().next().unwrap().1.view.clone());
     for secret in ["Secretname", "c-1", "sbx-", "tok_approve"] {
         assert!(!view.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret}");
     }

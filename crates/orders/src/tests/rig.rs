@@ -174,10 +174,13 @@ impl Rig {
 
     /// No invariant is broken on any node, and nothing is held.
     pub async fn at_rest(&self) {
-        eventually("nothing outstanding", || {
+        eventually("every order is closed", || {
             self.nodes.values().all(|node| {
                 let shell = node.orders.shell();
-                shell.groups.values().all(|h| h.group.peek(|m| m.state.work_len()) == 0)
+                let closed = |h: &std::sync::Arc<crate::shell::Hosted>| {
+                    h.group.peek(|m| m.state.orders.iter().all(|(_, order)| order.closed()))
+                };
+                shell.groups.values().all(closed)
             })
         })
         .await;
