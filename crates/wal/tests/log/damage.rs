@@ -11,7 +11,7 @@ use crate::model::Model;
 use crate::rig::*;
 
 pub fn config() -> Config {
-    Config { segment_bytes: 12 << 10, disk_bytes_max: 1 << 20, ..small() }
+    Config { segment_bytes: 8 << 10, disk_bytes_max: 1 << 20, ..small() }
 }
 
 /// A log of three segments; the last batch holds the `last` entry alone.
@@ -20,11 +20,11 @@ pub fn written(marked: bool) -> (SimFs, Model) {
     let model = life(1, async |world| {
         let (wal, _) = open_with(&fs, &world, config()).expect("open");
         vote(&wal, group(1), "v1").await.expect("durable");
-        for index in 1..=100 {
+        for index in 1..=56 {
             append(&wal, group(0), entries(group(0), index..=index)).await.expect("durable");
         }
         wal.save_committed(group(0), Bytes::from("c9"));
-        append(&wal, group(0), vec![entry(group(0), 101, 0, 500)]).await.expect("durable");
+        append(&wal, group(0), vec![entry(group(0), 57, 0, 500)]).await.expect("durable");
         if marked {
             idle(1_000).await;
         }
