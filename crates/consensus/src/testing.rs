@@ -18,7 +18,7 @@ use hansa_node::env::{Env, SystemClock, SystemEntropy, ThreadLoops};
 use hansa_node::listen::Serving;
 use hansa_node::tasks::Tasks;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
-use hansa_wal::fs::RealFs;
+use hansa_wal::fs::{Fs, RealFs, SimFs};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -77,6 +77,8 @@ pub struct Settings {
     pub archive_entries: bool,
     /// Whether the nodes talk gRPC over mTLS; the board's cuts have no effect then.
     pub grpc: bool,
+    /// Seed of a simulated disk for each node; on the real disk without.
+    pub disks: Option<u64>,
 }
 
 impl Default for Settings {
@@ -87,7 +89,7 @@ impl Default for Settings {
             ..hansa_wal::Config::default()
         };
         let (timing, groups) = (Timing::quick(), vec![group_id()]);
-        Self { nodes: 3, groups, timing, wal, archive_entries: true, grpc: false }
+        Self { nodes: 3, groups, timing, wal, archive_entries: true, grpc: false, disks: None }
     }
 }
 
@@ -108,6 +110,7 @@ pub struct Cluster<M: Machine> {
     pub board: Board,
     dir: TempDir,
     wires: Option<Wires>,
+    disks: BTreeMap<NodeId, SimFs>,
     genesis: Genesis<M>,
     nodes: BTreeMap<NodeId, Node<M>>,
 }
@@ -123,8 +126,10 @@ impl<M: Machine> Cluster<M> {
         let (board, nodes) = (Board::default(), BTreeMap::new());
         let ids: Vec<NodeId> = (1..=settings.nodes).map(NodeId).collect();
         let wires = settings.grpc.then(|| Wires::new(dir.path(), &ids));
+        let disk = |node: &NodeId| settings.disks.map(|seed| (*node, SimFs::new(seed ^ node.0)));
+        let disks = ids.iter().filter_map(disk).collect();
         let genesis = Arc::new(genesis);
-        let mut cluster = Self { settings, board, dir, wires, genesis, nodes };
+        let mut cluster = Self { settings, board, dir, wires, disks, genesis, nodes };
         for node in cluster.ids() {
             cluster.boot(node).await;
         }
@@ -160,6 +165,11 @@ impl<M: Machine> Cluster<M> {
         self.nodes.insert(node, booted);
     }
 
+    /// Takes a started node into the cluster.
+    pub fn plug_in(&mut self, node: NodeId, booted: Node<M>) {
+        self.nodes.insert(node, booted);
+    }
+
     /// Starts a node's host and groups without taking it into the cluster.
     pub async fn try_boot(&self, node: NodeId) -> Result<Node<M>, OpenError> {
         let (env, exit) = env(&format!("node-{node}"));
@@ -179,6 +189,30 @@ impl<M: Machine> Cluster<M> {
         Ok(Node { host, groups, env, exit, _serving: serving })
     }
 
+    fn fs(&self, node: NodeId) -> Arc<dyn Fs> {
+        match self.disks.get(&node) {
+            Some(disk) => Arc::new(disk.clone()),
+            None => Arc::new(RealFs),
+        }
+    }
+
+    /// The simulated disk of a node.
+    pub fn disk(&self, node: NodeId) -> &SimFs {
+        self.disks.get(&node).expect("a cluster on simulated disks")
+    }
+
+    /// The power of all nodes fails after `ops` more changes to each disk; returns with them down.
+    pub async fn power_cut(&mut self, ops: u64) {
+        for disk in self.disks.values() {
+            disk.cut_power_after(ops);
+        }
+        // Nothing reaches a disk any more, so taking the processes down leaves no trace.
+        self.kill_all().await;
+        for disk in self.disks.values() {
+            disk.crash();
+        }
+    }
+
     fn open(&self, node: NodeId, dir: &Path, env: Env) -> Result<Host, OpenError> {
         let config = HostConfig {
             timing: self.settings.timing.clone(),
@@ -189,12 +223,10 @@ impl<M: Machine> Cluster<M> {
         if let Some(wires) = &self.wires {
             let peers = wires.peers(node, &env);
             let config = HostConfig { names: wires.names(), ..config };
-            return Host::open(config, Arc::new(RealFs), env, peers);
+            return Host::open(config, self.fs(node), env, peers);
         }
         let exit = env.exit.clone();
-        Host::open_with(config, Arc::new(RealFs), env, |inbound| {
-            self.board.plug(node, inbound, exit)
-        })
+        Host::open_with(config, self.fs(node), env, |inbound| self.board.plug(node, inbound, exit))
     }
 
     /// Takes a node down without handing anything over: its peers hear nothing more of it.
@@ -207,6 +239,9 @@ impl<M: Machine> Cluster<M> {
     }
 
     pub async fn kill_all(&mut self) {
+        for node in self.up() {
+            self.board.unplug(node);
+        }
         for node in self.up() {
             self.kill(node).await;
         }

@@ -1,0 +1,91 @@
+//! Power cuts on simulated disks that lose, tear and reorder what was not synced.
+
+use hansa_types::id::NodeId;
+
+use crate::testing::counter::{CLOSED, Counters};
+use crate::testing::{Cluster, Settings};
+use crate::timing::Timing;
+
+const ROUNDS: i64 = 4;
+const PER_ROUND: i64 = 30;
+
+async fn cluster(seed: u64) -> Cluster<Counters> {
+    let timing = Timing { checkpoint_entries: 15, ..Timing::quick() };
+    let settings = Settings { timing, disks: Some(seed), ..Settings::default() };
+    Cluster::with(settings, Counters::default).await
+}
+
+/// Writes and cuts the power of all nodes, again and again; what was lost or could not start.
+async fn lost(seed: u64, ignore_syncs: bool) -> Result<(), String> {
+    let mut cluster = cluster(seed).await;
+    for round in 1..=ROUNDS {
+        for node in cluster.ids() {
+            cluster.disk(node).ignore_syncs(ignore_syncs);
+        }
+        for n in 1..=PER_ROUND {
+            cluster.submit("add a 1").await;
+            if n % 10 == 0 {
+                cluster.submit(format!("add gone{round}-{n} 1")).await;
+                cluster.submit(format!("close gone{round}-{n}")).await;
+            }
+        }
+        let before: Vec<_> = cluster.ids().iter().map(|n| cluster.group(*n).status()).collect();
+        cluster.power_cut(seed * 3 % 11).await;
+        let mut up = Vec::new();
+        for node in cluster.ids() {
+            let booted = cluster.try_boot(node).await.map_err(|e| e.to_string())?;
+            if let Some(why) = booted.host.statuses()[0].stopped.clone() {
+                return Err(why);
+            }
+            up.push((node, booted));
+        }
+        up.into_iter().for_each(|(node, booted)| cluster.plug_in(node, booted));
+        let leader = cluster.leader().await;
+        let group = cluster.group(leader);
+        let found = group.read(crate::testing::soon(), |m| m.value("a")).await;
+        if found != Ok(round * PER_ROUND) {
+            return Err(format!("{found:?} of {} in round {round}", round * PER_ROUND));
+        }
+        let applied = group.status().applied;
+        if before.iter().any(|status| status.applied > applied) {
+            return Err("a replica had applied what is gone".to_owned());
+        }
+        let archived = group.archive_scan(CLOSED, b"", 1_000).map_err(|e| e.to_string())?;
+        if archived.len() as i64 != round * (PER_ROUND / 10) {
+            return Err(format!("{} archived records in round {round}", archived.len()));
+        }
+    }
+    cluster.settled().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_power_of_all_nodes_fails() {
+    for seed in 1..=2 {
+        assert_eq!(lost(seed, false).await, Ok(()), "seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_power_cut_test_catches_a_disk_that_does_not_sync() {
+    assert!(lost(1, true).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_sync_of_the_log_ends_the_process_and_acknowledges_nothing() {
+    let cluster = cluster(9).await;
+    cluster.submit("add a 1").await;
+    let leader = cluster.leader().await;
+    cluster.disk(leader).cut_power_after(0);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(2);
+    let answer = cluster.group(leader).submit("add a 1".into(), deadline).await;
+    // A quorum of the others may still commit it: then it is durable on two nodes.
+    assert!(!matches!(answer, Err(crate::SubmitError::Overloaded { .. })), "{answer:?}");
+    crate::testing::eventually("the process ends", || !cluster.node(leader).exit.whys().is_empty())
+        .await;
+    let others: Vec<NodeId> = cluster.ids().into_iter().filter(|node| *node != leader).collect();
+    crate::testing::eventually("another leads", || {
+        others.iter().any(|node| cluster.group(*node).leadership().borrow().mine)
+    })
+    .await;
+}
