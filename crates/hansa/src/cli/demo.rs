@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use hansa_node::shutdown;
+use hansa_node::tasks::Tasks;
 use hansa_node::telemetry::Telemetry;
 
 use super::replay::{self, MadeUp, Pace};
@@ -29,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     file: Option<PathBuf>,
     /// What the nodes log to stderr, as tracing directives.
-    #[arg(long, default_value = "warn", env = "HANSA_LOG")]
+    #[arg(long, default_value = "warn,openraft=error", env = "HANSA_LOG")]
     log: String,
     #[command(flatten)]
     pace: Pace,
@@ -58,12 +60,13 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
             (folder.0.clone(), Some(folder))
         }
     };
+    let asked = shutdown::on_signals(&Tasks::new("demo"))?;
     let begun = Instant::now();
     eprintln!("starting 3 regions of 3 nodes in {}", data.display());
     let league = League::start(&data, &layout).await?;
     let done = tokio::select! {
         done = drive(&league, &file, &args, begun) => done,
-        _ = tokio::signal::ctrl_c() => {
+        () = asked.cancelled() => {
             eprintln!("interrupted; stopping the league");
             Ok(Exit::Interrupted)
         }

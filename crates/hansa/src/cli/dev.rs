@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     any_ports: bool,
     /// What the nodes log to stderr, as tracing directives.
-    #[arg(long, default_value = "info", env = "HANSA_LOG")]
+    #[arg(long, default_value = "info,openraft=error", env = "HANSA_LOG")]
     log: String,
 }
 

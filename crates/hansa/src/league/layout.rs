@@ -110,10 +110,14 @@ impl Layout {
             for (node, ports) in nodes {
                 let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 let data_dir = shared.join(format!("{name}-{node}"));
-                let mut orders = hansa_orders::config::Config::default();
-                orders.vault = shared.join("vault.key");
-                orders.provider.journal = shared.join("sandbox.journal");
-                orders.views = data_dir.join("views/orders");
+                let defaults = hansa_orders::config::Config::default();
+                let journal = shared.join("sandbox.journal");
+                let orders = hansa_orders::config::Config {
+                    vault: shared.join("vault.key"),
+                    views: data_dir.join("views/orders"),
+                    provider: hansa_orders::config::Sandbox { journal, ..defaults.provider },
+                    ..defaults
+                };
                 configs.push(Config {
                     region: name.parse()?,
                     name: format!("{name}-{node}"),

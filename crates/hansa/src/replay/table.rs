@@ -17,7 +17,7 @@ type Line = (String, Box<dyn Fn(&Tally) -> String>);
 pub fn text(report: &Report) -> String {
     let total = report.total();
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Disabled);
     let names = report.regions.keys().map(ToString::to_string);
     table.set_header([String::new()].into_iter().chain(names).chain(["league".to_owned()]));

@@ -115,7 +115,7 @@ fn loads(placed: &[(RegionName, Action)], shares: &Shares) -> Vec<Load> {
         for (sku, units) in action.takes() {
             let at = demand.entry((region.clone(), sku.to_owned())).or_default();
             at.0 += units;
-            at.1 += 1;
+            at.1 += u32::from(units > 0);
         }
     }
     let load = |((region, sku), (demand, takers)): (Shelf, (u64, u32))| {
@@ -123,7 +123,8 @@ fn loads(placed: &[(RegionName, Action)], shares: &Shares) -> Vec<Load> {
         // A SKU that one order wants can only refuse that one: nothing would ever run out.
         let short = takers > 1 && synthetic::draw(shares.seed, "scarce", &subject) < shares.scarce;
         let per_mille = 500 + u64::from(synthetic::draw(shares.seed, "left", &subject)) * 2 / 5;
-        let quantity = if short { (demand * per_mille / 1_000).max(1) } else { demand };
+        // One unit of what is only ever found: stock that nobody knows cannot be corrected.
+        let quantity = if short { demand * per_mille / 1_000 } else { demand }.max(1);
         Load { region, sku, quantity, demand }
     };
     demand.into_iter().map(load).collect()
@@ -248,15 +249,15 @@ impl Action {
         }
     }
 
-    /// Units that it takes off the shelf, by SKU.
+    /// Units that it takes off the shelf, by SKU; 0 for what it finds there.
     fn takes(&self) -> Vec<(&str, u64)> {
         match self {
             Self::Order(order) => order.demand().into_iter().collect(),
-            Self::Adjust(adjust) if adjust.delta < 0 => {
-                vec![(adjust.sku.as_str(), adjust.delta.unsigned_abs())]
+            Self::Adjust(adjust) => {
+                vec![(adjust.sku.as_str(), adjust.delta.min(0).unsigned_abs())]
             }
             // What comes back is inspected first: it is not for sale.
-            Self::Return(_) | Self::Adjust(_) => Vec::new(),
+            Self::Return(_) => Vec::new(),
         }
     }
 

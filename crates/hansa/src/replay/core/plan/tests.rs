@@ -91,6 +91,20 @@ fn plentiful_stock_meets_demand_exactly() {
 }
 
 #[test]
+fn what_is_only_ever_found_is_known_beforehand() {
+    let found = Action::Adjust(Adjust {
+        invoice: "3".into(),
+        position: 1,
+        country: "GB",
+        sku: "22633".into(),
+        delta: 3,
+        reason: "Found".into(),
+    });
+    let plan = plan(vec![found], &homes(), &all_short()).expect("homes are known");
+    assert_eq!((plan.loads[0].quantity, plan.loads[0].demand), (1, 0));
+}
+
+#[test]
 fn a_return_matches_what_was_shipped_and_not_what_was_refused() {
     let back = |invoice: &str, customer: &str| {
         Action::Return(Return {
