@@ -161,3 +161,6 @@ async fn read(config: &Config) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
