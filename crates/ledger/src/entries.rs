@@ -73,7 +73,7 @@ impl Entries {
     }
 
     async fn follow(&self, group: &Group<Payments>) -> Result<(), FeedError> {
-        /// A record is readable from its apply on, so this only bounds the damage of a lost wake-up.
+        /// Records are readable from their apply on: this only bounds a lost wake-up.
         const LOOK_AGAIN: Duration = Duration::from_secs(5);
         let mut applied = group.applied();
         loop {

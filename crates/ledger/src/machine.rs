@@ -44,7 +44,7 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Adds a command: an [`inventory::Command`] or a [`payments::Command`], as the group's kind is.
+    /// Adds a command: an [`inventory::Command`] or a [`payments::Command`], by the group's kind.
     pub fn push(&mut self, command: &impl Serialize) {
         let bytes = std::mem::take(&mut self.bytes);
         match postcard::to_extend(command, bytes) {

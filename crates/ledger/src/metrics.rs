@@ -1,12 +1,12 @@
 //! What the ledger counts.
 //!
-//! | name | unit | help | labels |
-//! |---|---|---|---|
-//! | `hansa_ledger_batches_total` | batches | batches of callers' streams, by how they ended | `outcome` |
-//! | `hansa_ledger_commands_total` | commands | commands of those batches that have an outcome | |
-//! | `hansa_ledger_refusals_total` | commands | commands that were refused, by outcome | `code` |
-//! | `hansa_ledger_view_lag` | postings | postings that the account view has yet to take in | `group` |
-//! | `hansa_ledger_view_rebuilds_total` | rebuilds | times the account view was built anew | `group` |
+//! | name | help | labels |
+//! |---|---|---|
+//! | `hansa_ledger_batches_total` | batches of callers' streams, by how they ended | `outcome` |
+//! | `hansa_ledger_commands_total` | commands that have an outcome | |
+//! | `hansa_ledger_refusals_total` | commands that were refused, by outcome | `code` |
+//! | `hansa_ledger_view_lag` | postings that the account view has yet to take in | `group` |
+//! | `hansa_ledger_view_rebuilds_total` | times the account view was built anew | `group` |
 
 use hansa_types::id::GroupId;
 use metrics::{counter, gauge};

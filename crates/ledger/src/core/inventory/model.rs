@@ -106,32 +106,7 @@ impl Model {
 
     fn effect(&mut self, id: TransferId, command: &Command<'_>) -> Result<(), C> {
         match command {
-            Command::Reserve(reserve) => {
-                let lines = &reserve.lines;
-                if lines.iter().any(|line| !self.shelves.contains_key(line.sku)) {
-                    self.bookings.insert(id, ended(C::HoldNotFound));
-                    return Err(C::UnknownSku);
-                }
-                let mut asked: BTreeMap<&str, i64> = BTreeMap::new();
-                for line in lines {
-                    *asked.entry(line.sku).or_default() += i64::from(line.quantity);
-                }
-                if asked.iter().any(|(sku, quantity)| *quantity > self.sellable(sku)) {
-                    self.bookings.insert(id, ended(C::HoldNotFound));
-                    return Err(C::ExceedsAvailable);
-                }
-                let line = |line: &StockLine<'_>| {
-                    (line.line, line.sku.to_owned(), i64::from(line.quantity), 0)
-                };
-                let ttl_ms = u64::from(reserve.ttl_ms).min(self.cap_ms);
-                let booking = Booking {
-                    created: self.now,
-                    expires: Some(self.now + ttl_ms),
-                    lines: lines.iter().map(line).collect(),
-                    ended: None,
-                };
-                self.bookings.insert(id, booking);
-            }
+            Command::Reserve(reserve) => self.reserve(id, reserve)?,
             Command::Extend { hold, ttl_ms, .. } => {
                 let (now, cap_ms) = (self.now, self.cap_ms);
                 let booking = self.booking(hold)?;
@@ -158,51 +133,8 @@ impl Model {
                 booking.expires.ok_or(C::AlreadyPosted)?;
                 booking.ended = Some(C::AlreadyVoided);
             }
-            Command::Ship(ship) => {
-                let booking = self.booking(&ship.hold)?;
-                if booking.expires.is_some() {
-                    return Err(C::ExceedsCommitted);
-                }
-                let mut after = booking.clone();
-                let mut moved = Vec::new();
-                for line in &mut after.lines {
-                    let asked = ship.lines.iter().find(|asked| asked.line == line.0);
-                    let quantity = match asked {
-                        _ if ship.lines.is_empty() => line.2 - line.3,
-                        Some(asked) if asked.sku == line.1 => i64::from(asked.quantity),
-                        Some(_) => return Err(C::ExceedsCommitted),
-                        None => 0,
-                    };
-                    if quantity > line.2 - line.3 {
-                        return Err(C::ExceedsCommitted);
-                    }
-                    line.3 += quantity;
-                    moved.push((line.1.clone(), quantity));
-                }
-                let known =
-                    |asked: &StockLine<'_>| after.lines.iter().any(|line| line.0 == asked.line);
-                if !ship.lines.iter().all(known) {
-                    return Err(C::ExceedsCommitted);
-                }
-                if after.lines.iter().all(|line| line.2 == line.3) {
-                    after.ended = Some(C::AlreadyPosted);
-                }
-                *booking = after;
-                for (sku, quantity) in moved {
-                    self.shelves.get_mut(&sku).unwrap().shipped += quantity;
-                }
-            }
-            Command::Return(returned) => {
-                let mut after = self.shelves.clone();
-                for line in &returned.lines {
-                    let shelf = after.get_mut(line.sku).ok_or(C::UnknownSku)?;
-                    shelf.returned += i64::from(line.quantity);
-                    if shelf.returned > shelf.shipped {
-                        return Err(C::ExceedsShipped);
-                    }
-                }
-                self.shelves = after;
-            }
+            Command::Ship(ship) => self.ship(ship)?,
+            Command::Return(returned) => self.take_back(returned)?,
             Command::Receive(receive) => {
                 let shelf = self.shelves.entry(receive.sku.to_owned()).or_default();
                 shelf.received += receive.quantity as i64;
@@ -218,6 +150,81 @@ impl Model {
                 shelf.floor = floor;
             }
         }
+        Ok(())
+    }
+
+    fn reserve(&mut self, id: TransferId, reserve: &Reserve<'_>) -> Result<(), C> {
+        let lines = &reserve.lines;
+        if lines.iter().any(|line| !self.shelves.contains_key(line.sku)) {
+            self.bookings.insert(id, ended(C::HoldNotFound));
+            return Err(C::UnknownSku);
+        }
+        let mut asked: BTreeMap<&str, i64> = BTreeMap::new();
+        for line in lines {
+            *asked.entry(line.sku).or_default() += i64::from(line.quantity);
+        }
+        if asked.iter().any(|(sku, quantity)| *quantity > self.sellable(sku)) {
+            self.bookings.insert(id, ended(C::HoldNotFound));
+            return Err(C::ExceedsAvailable);
+        }
+        let line =
+            |line: &StockLine<'_>| (line.line, line.sku.to_owned(), i64::from(line.quantity), 0);
+        let ttl_ms = u64::from(reserve.ttl_ms).min(self.cap_ms);
+        let booking = Booking {
+            created: self.now,
+            expires: Some(self.now + ttl_ms),
+            lines: lines.iter().map(line).collect(),
+            ended: None,
+        };
+        self.bookings.insert(id, booking);
+        Ok(())
+    }
+
+    fn ship(&mut self, ship: &Ship<'_>) -> Result<(), C> {
+        let booking = self.booking(&ship.hold)?;
+        if booking.expires.is_some() {
+            return Err(C::ExceedsCommitted);
+        }
+        let mut after = booking.clone();
+        let mut moved = Vec::new();
+        for line in &mut after.lines {
+            let asked = ship.lines.iter().find(|asked| asked.line == line.0);
+            let quantity = match asked {
+                _ if ship.lines.is_empty() => line.2 - line.3,
+                Some(asked) if asked.sku == line.1 => i64::from(asked.quantity),
+                Some(_) => return Err(C::ExceedsCommitted),
+                None => 0,
+            };
+            if quantity > line.2 - line.3 {
+                return Err(C::ExceedsCommitted);
+            }
+            line.3 += quantity;
+            moved.push((line.1.clone(), quantity));
+        }
+        let known = |asked: &StockLine<'_>| after.lines.iter().any(|line| line.0 == asked.line);
+        if !ship.lines.iter().all(known) {
+            return Err(C::ExceedsCommitted);
+        }
+        if after.lines.iter().all(|line| line.2 == line.3) {
+            after.ended = Some(C::AlreadyPosted);
+        }
+        *booking = after;
+        for (sku, quantity) in moved {
+            self.shelves.get_mut(&sku).unwrap().shipped += quantity;
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, returned: &Return<'_>) -> Result<(), C> {
+        let mut after = self.shelves.clone();
+        for line in &returned.lines {
+            let shelf = after.get_mut(line.sku).ok_or(C::UnknownSku)?;
+            shelf.returned += i64::from(line.quantity);
+            if shelf.returned > shelf.shipped {
+                return Err(C::ExceedsShipped);
+            }
+        }
+        self.shelves = after;
         Ok(())
     }
 

@@ -227,7 +227,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0u64..900).prop_map(Step::Pass),
         14 => (kind, 0usize..6, lines, -12i64..20, any::<bool>(), 0usize..3).prop_map(
-            |(kind, back, lines, amount, flag, sku)| Step::Do { kind, back, lines, amount, flag, sku }
+            |(kind, back, lines, amount, flag, sku)| {
+                Step::Do { kind, back, lines, amount, flag, sku }
+            }
         ),
         2 => (0usize..20).prop_map(|back| Step::Again { back }),
     ]
@@ -307,7 +309,8 @@ proptest! {
     #[test]
     fn agrees_with_a_naive_model(steps in prop::collection::vec(step(), 1..60)) {
         let mut books = books();
-        let mut model = Model { window_ms: WINDOW_MS, cap_ms: CAP_MS, now: START, ..Model::default() };
+        let (window_ms, cap_ms) = (WINDOW_MS, CAP_MS);
+        let mut model = Model { window_ms, cap_ms, now: START, ..Model::default() };
         let mut now = START;
         let mut sent: Vec<(TransferId, Command<'static>)> = Vec::new();
         for (n, step) in steps.iter().enumerate() {
