@@ -1,8 +1,9 @@
-//! Commands per second through one group of three nodes in this process, each with its own log on disk.
+//! Commands per second through one group of three nodes in this process, each with its own log on
+//! disk.
 //!
 //! `cargo run --release -p hansa-consensus --features testing --example raft_bench -- [SECONDS]`
-//! 256-byte commands that change nothing, 512 in flight, durable on a majority; in-memory wires, then gRPC
-//! over mTLS. The same process runs clients and all three replicas.
+//! 256-byte commands that change nothing, 512 in flight, durable on a majority; in-memory wires,
+//! then gRPC over mTLS. The same process runs clients and all three replicas.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

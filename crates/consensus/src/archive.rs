@@ -1,11 +1,12 @@
 //! The archive of a group: committed entries and the records that left hot state, in `redb`.
 //!
-//! Both are packed in chunks cut by count at fixed positions, so the archives of two replicas are equal
-//! byte for byte. Appended off the commit path; what lies beyond the loaded checkpoint is cut off when
-//! the group opens, and replay writes it again.
+//! Both are packed in chunks cut by count at fixed positions, so the archives of two replicas are
+//! equal byte for byte. Appended off the commit path; what lies beyond the loaded checkpoint is cut
+//! off when the group opens, and replay writes it again.
 
 mod backend;
 mod chunk;
+mod read;
 
 pub(crate) use chunk::{pack_entries, pack_records, unpack_entries, unpack_records};
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use hansa_wal::fs::Fs;
 use parking_lot::Mutex;
-use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, Durability, ReadableTable as _, TableDefinition};
 use thiserror::Error;
 
 use crate::chain::Head;
@@ -56,8 +57,8 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// This end, moved on to where `other` reaches further. A snapshot that arrives brings records and
-    /// entries apart, and may break off between them.
+    /// This end, moved on to where `other` reaches further. A snapshot that arrives brings records
+    /// and entries apart, and may break off between them.
     fn reaching(self, other: Self) -> Self {
         let further = if other.next_index > self.next_index { other } else { self };
         Self { records: self.records.max(other.records), ..further }
@@ -134,7 +135,8 @@ impl Archive {
         *self.end.lock()
     }
 
-    /// Appends entries and records up to `end`; durable on return. What is there already is skipped.
+    /// Appends entries and records up to `end`; durable on return. What is there already is
+    /// skipped.
     pub fn append(
         &self,
         entries: &[ArchivedEntry],
@@ -255,129 +257,6 @@ impl Archive {
             return Err(self.damaged("entries", format!("the chain differs at entry {last}")));
         }
         Ok(())
-    }
-
-    /// The newest version of a record that was archived before `records` of them were.
-    pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
-        let number = self.store(|| {
-            let read = self.store.begin_read()?;
-            let versions = read.open_table(VERSIONS)?;
-            let mut found = versions.range((table, key, 0)..=(table, key, u64::MAX))?;
-            Ok(found.next_back().transpose()?.map(|(version, _)| version.value().2))
-        })?;
-        let Some(number) = number else { return Ok(None) };
-        self.record(number).map(|record| Some(record.value))
-    }
-
-    /// Up to `max` records of `table` in order of key, from `from` on, each in its newest version.
-    pub fn scan(
-        &self,
-        table: u8,
-        from: &[u8],
-        max: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
-        let found = self.store(|| {
-            let read = self.store.begin_read()?;
-            let versions = read.open_table(VERSIONS)?;
-            let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
-            for version in versions.range((table, from, 0)..)? {
-                let (version, _) = version?;
-                let (in_table, key, number) = version.value();
-                if in_table != table {
-                    break;
-                }
-                let full = found.len() == max;
-                match found.last_mut().filter(|(last, _)| last == key) {
-                    Some(last) => last.1 = number,
-                    None if full => break,
-                    None => found.push((key.to_vec(), number)),
-                }
-            }
-            Ok(found)
-        })?;
-        let values = found.into_iter().map(|(key, number)| {
-            self.record(number).map(|record| (Bytes::from(key), record.value))
-        });
-        values.collect()
-    }
-
-    /// Entries from `from` until before `to`, at least one if there is any, about `max_bytes` in all.
-    pub fn read_entries(
-        &self,
-        from: u64,
-        to: u64,
-        max_bytes: usize,
-    ) -> Result<Vec<ArchivedEntry>, ArchiveError> {
-        let (mut out, mut bytes) = (Vec::new(), 0);
-        for number in from / ENTRIES_PER_CHUNK..to.div_ceil(ENTRIES_PER_CHUNK) {
-            for entry in self.entry_chunk(number)? {
-                if (from..to).contains(&entry.index) {
-                    bytes += entry.payload.len();
-                    out.push(entry);
-                    if bytes >= max_bytes {
-                        return Ok(out);
-                    }
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    /// Records from number `from` until before `to`, like [`Archive::read_entries`].
-    pub fn read_records(
-        &self,
-        from: u64,
-        to: u64,
-        max_bytes: usize,
-    ) -> Result<Vec<ArchivedRecord>, ArchiveError> {
-        let (mut out, mut bytes) = (Vec::new(), 0);
-        for number in from / RECORDS_PER_CHUNK..to.div_ceil(RECORDS_PER_CHUNK) {
-            for record in self.record_chunk(number)? {
-                if (from..to).contains(&record.number) {
-                    bytes += record.key.len() + record.value.len();
-                    out.push(record);
-                    if bytes >= max_bytes {
-                        return Ok(out);
-                    }
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    fn record(&self, number: u64) -> Result<ArchivedRecord, ArchiveError> {
-        let chunk = self.record_chunk(number / RECORDS_PER_CHUNK)?;
-        let found = chunk.into_iter().find(|record| record.number == number);
-        found.ok_or_else(|| self.damaged("records", format!("record {number} is missing")))
-    }
-
-    fn entry_chunk(&self, number: u64) -> Result<Vec<ArchivedEntry>, ArchiveError> {
-        let bytes = self.chunk_bytes(ENTRIES, number)?;
-        bytes.map_or(Ok(Vec::new()), |bytes| {
-            let what = format!("entry chunk {number}");
-            chunk::unpack_entries(bytes).map_err(|e| self.damaged(&what, e))
-        })
-    }
-
-    fn record_chunk(&self, number: u64) -> Result<Vec<ArchivedRecord>, ArchiveError> {
-        let bytes = self.chunk_bytes(RECORDS, number)?;
-        bytes.map_or(Ok(Vec::new()), |bytes| {
-            let what = format!("record chunk {number}");
-            let first = number * RECORDS_PER_CHUNK;
-            chunk::unpack_records(bytes, first).map_err(|e| self.damaged(&what, e))
-        })
-    }
-
-    fn chunk_bytes(
-        &self,
-        table: TableDefinition<'_, u64, &'static [u8]>,
-        number: u64,
-    ) -> Result<Option<Bytes>, ArchiveError> {
-        self.store(|| {
-            let read = self.store.begin_read()?;
-            let found = read.open_table(table)?.get(number)?;
-            Ok(found.map(|bytes| Bytes::copy_from_slice(bytes.value())))
-        })
     }
 
     /// The chunks that change when these are appended, each whole.

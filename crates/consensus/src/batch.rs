@@ -3,7 +3,8 @@
 //! ```text
 //! at: u64 | count: u32 | count × (length: u32 | bytes)        little-endian
 //! ```
-//! Flat, so that the leader copies each command once and followers, log and archive never encode again.
+//! Flat, so that the leader copies each command once and followers, log and archive never encode
+//! again.
 
 use std::fmt;
 

@@ -1,8 +1,9 @@
-//! The checkpoints of one group: written aside, synced, renamed, the folder synced; the last two kept.
+//! The checkpoints of one group: written aside, synced, renamed, the folder synced; the last two
+//! kept.
 //!
-//! Order of durability: the archive reaches position p, then the checkpoint names p, then the log is
-//! purged below the *older* kept checkpoint. So a damaged newest checkpoint loses nothing: the older one
-//! and the log behind it still meet.
+//! Order of durability: the archive reaches position p, then the checkpoint names p, then the log
+//! is purged below the *older* kept checkpoint. So a damaged newest checkpoint loses nothing: the
+//! older one and the log behind it still meet.
 
 mod file;
 
@@ -100,7 +101,8 @@ impl Checkpoints {
     /// Loads the newest good checkpoint in `dir` into `replica` and cuts the archive back to it.
     ///
     /// # Errors
-    /// Damage when there are checkpoints and none is good, or the archive does not reach the loaded one.
+    /// Damage when there are checkpoints and none is good, or the archive does not reach the loaded
+    /// one.
     pub fn load(
         fs: Arc<dyn Fs>,
         dir: PathBuf,
@@ -247,7 +249,8 @@ impl Checkpoints {
 
     /// Puts a received snapshot in place of the state, its archive range being there already.
     ///
-    /// The file gets its name before the state changes, so a crash in between restarts from it.
+    /// Thawed first, so that a bad one is never given a name; durable on return, before openraft
+    /// purges the log that it replaces.
     pub fn install(&self, snapshot: &Checkpoint) -> Result<(), CheckpointError> {
         let end = end_of(&snapshot.position);
         let held = self.archive.end();

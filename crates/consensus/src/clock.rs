@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use hansa_types::time::{LogTime, WallTime};
 
-/// Largest share of the elapsed time by which a leader slews towards its wall clock: one in this many.
+/// Largest share of the elapsed time by which a leader slews towards its wall clock: one in this
+/// many.
 const SLEW: u128 = 10;
 
 /// Stamps entries for one term of office.
 ///
-/// The last LogTime of the group plus the monotonic time since taking office, slewed towards the wall
-/// clock by at most 10 %: a wall clock that jumps moves nothing at once, and time never goes back.
+/// The last LogTime of the group plus the monotonic time since taking office, slewed towards the
+/// wall clock by at most 10 %: a wall clock that jumps moves nothing at once, and time never goes
+/// back.
 ///
 /// # Source
 /// domain.md §1.

@@ -69,8 +69,8 @@ impl<M: Machine> Group<M> {
 
     /// Looks at the state as a linearizable read; leader only.
     ///
-    /// Joins a ReadIndex round that starts after this call did, so it sees every command acknowledged
-    /// before. Never a log write, never a lease. `look` holds up apply: keep it short.
+    /// Joins a ReadIndex round that starts after this call did, so it sees every command
+    /// acknowledged before. Never a log write, never a lease. `look` holds up apply: keep it short.
     pub async fn read<R>(
         &self,
         deadline: Instant,
@@ -97,7 +97,8 @@ impl<M: Machine> Group<M> {
         self.cell.applied()
     }
 
-    /// Who leads, as it changes. `mine` turns true once this node has applied its first entry in office.
+    /// Who leads, as it changes. `mine` turns true once this node has applied its first entry in
+    /// office.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.running.leadership.subscribe()
     }

@@ -1,7 +1,9 @@
-//! The peer protocol over gRPC: one stream per ordered pair of nodes, carrying frames of all groups.
+//! The peer protocol over gRPC: one stream per ordered pair of nodes, carrying frames of all
+//! groups.
 //!
-//! Both ends say who they are in the stream's metadata: node id and incarnation, and the incarnation that
-//! the caller knows the other by. A stream whose ends do not know each other so is never opened.
+//! Both ends say who they are in the stream's metadata: node id and incarnation, and the
+//! incarnation that the caller knows the other by. A stream whose ends do not know each other so is
+//! never opened.
 
 mod line;
 mod serve;

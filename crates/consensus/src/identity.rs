@@ -1,8 +1,9 @@
 //! Who this node is, and whom it has met: a wiped node never rejoins under its old id.
 //!
-//! A node draws a random incarnation when its folder is first used, and keeps the incarnation of every
-//! peer it has met. A peer that comes with another one has lost its log: its votes and appends would
-//! break promises it no longer remembers, so it is refused and must come back under a new node id.
+//! A node draws a random incarnation when its folder is first used, and keeps the incarnation of
+//! every peer it has met. A peer that comes with another one has lost its log: its votes and
+//! appends would break promises it no longer remembers, so it is refused and must come back under a
+//! new node id.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -89,7 +90,8 @@ impl Identity {
         self.known.lock().get(&peer).copied()
     }
 
-    /// Meets a peer: remembers it at first sight, durably; refuses one that came back with another log.
+    /// Meets a peer: remembers it at first sight, durably; refuses one that came back with another
+    /// log.
     pub fn meet(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), Stranger> {
         let mut known = self.known.lock();
         match known.get(&peer) {
@@ -98,7 +100,8 @@ impl Identity {
             None => {
                 let mut grown = known.clone();
                 grown.insert(peer, incarnation);
-                // Not remembered is not met: a peer accepted now and forgotten could be swapped later.
+                // Not remembered is not met: a peer accepted now and forgotten could be swapped
+                // later.
                 if let Err(error) = self.save(&grown) {
                     tracing::error!(%peer, %error, "peer's incarnation could not be kept");
                     return Err(Stranger { node: peer });

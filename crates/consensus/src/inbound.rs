@@ -139,8 +139,8 @@ impl Inbound {
     }
 }
 
-/// Compares a peer's digest with ours at the same index. One that is told that it alone differs, and
-/// still does, stops serving.
+/// Compares a peer's digest with ours at the same index. One that is told that it alone differs,
+/// and still does, stops serving.
 async fn compare(running: &Running, theirs: &wire::Digest) -> wire::DigestAnswer {
     let ours = running.replica.digests().at(theirs.index);
     let equal = ours.map(|ours| ours == theirs.state);
@@ -218,7 +218,8 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// Appends to the archive at once: it is committed history, and a broken transfer resumes behind it.
+    /// Appends to the archive at once: it is committed history, and a broken transfer resumes
+    /// behind it.
     async fn append(
         &self,
         work: impl FnOnce(&crate::archive::Archive, End) -> Result<(), crate::archive::ArchiveError>

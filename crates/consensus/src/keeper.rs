@@ -1,4 +1,5 @@
-//! Keeps a group's house: archives in the background, checkpoints when due, purges, compares digests.
+//! Keeps a group's house: archives in the background, checkpoints when due, purges, compares
+//! digests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,8 @@ impl Keeper {
     async fn checkpoint(&mut self) {
         let (index, bytes) = self.running.replica.applied_sum();
         self.checkpointed = Mark { index, bytes, at: Instant::now() };
-        // One that is being written already covers what this one wanted, or the next look asks again.
+        // One that is being written already covers what this one wanted, or the next look asks
+        // again.
         if let Err(error) = self.running.raft.trigger().snapshot().await {
             tracing::debug!(group = %self.running.id, %error, "no checkpoint: the group stops");
         }

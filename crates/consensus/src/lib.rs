@@ -5,7 +5,8 @@
 //! - `replica`, `chain`, `digests`: apply, the audit chain, state digests.
 //! - `pending`, `archive`, `checkpoints`, `keeper`, `writer`: the durable truth beside the log.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
-//! - `link`, `outgoing`, `inbound`, `identity`: frames between nodes, and whom they are accepted from.
+//! - `link`, `outgoing`, `inbound`, `identity`: frames between nodes, and whom they are accepted
+//!   from.
 //! - `raft`: the adapter, the only place that names openraft; its docs list the pitfalls.
 //!
 //! Absent on purpose: this crate knows nothing of what commands mean, and no lease serves a read.

@@ -37,8 +37,8 @@ pub(crate) struct Ask {
 
 /// What carries requests to other nodes.
 pub(crate) trait Link: Send + Sync + 'static {
-    /// Sends a request and waits for its answer. Two requests to one node arrive in the order of the
-    /// calls, though their answers may not.
+    /// Sends a request and waits for its answer. Two requests to one node arrive in the order of
+    /// the calls, though their answers may not.
     fn call(&self, to: NodeId, ask: Ask) -> BoxFuture<'static, Result<Bytes, LinkError>>;
 
     /// Sends a snapshot: a header, then its chunks in order.

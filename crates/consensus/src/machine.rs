@@ -17,7 +17,8 @@ pub trait Machine: Send + Sync + Sized + 'static {
     /// An immutable view of the state, cheap to take.
     type Frozen: Frozen;
 
-    /// Moves the group's time to `at`: expires what is due. Called once per entry, before its commands.
+    /// Moves the group's time to `at`: expires what is due. Called once per entry, before its
+    /// commands.
     fn advance(&mut self, at: LogTime, out: &mut Records);
 
     /// Applies one command.
@@ -30,7 +31,8 @@ pub trait Machine: Send + Sync + Sized + 'static {
     /// When the next timer is due; the leader then submits an empty entry (a tick).
     fn next_due(&self) -> Option<LogTime>;
 
-    /// A view that later commands do not change. Called between two entries; must not copy the state.
+    /// A view that later commands do not change. Called between two entries; must not copy the
+    /// state.
     fn freeze(&self) -> Self::Frozen;
 
     /// The state that a frozen view wrote.
@@ -48,8 +50,8 @@ pub trait Frozen: Send + Sync + 'static {
     /// Writes the view so that [`Machine::thaw`] reads it.
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()>;
 
-    /// The view's digest computed anew, where the view can. Compared with the machine's running digest
-    /// before a checkpoint counts.
+    /// The view's digest computed anew, where the view can. Compared with the machine's running
+    /// digest before a checkpoint counts.
     fn digest_full(&self) -> Option<StateHash> {
         None
     }
@@ -76,8 +78,8 @@ pub struct Record {
 
 /// What an apply sends to the archive, in order.
 ///
-/// A record stays readable through `Group::archive_get` from the apply that emitted it on: until the
-/// archive that holds it is durable, it is kept in memory.
+/// A record stays readable through `Group::archive_get` from the apply that emitted it on: until
+/// the archive that holds it is durable, it is kept in memory.
 #[derive(Debug, Default)]
 pub struct Records {
     list: Vec<Record>,

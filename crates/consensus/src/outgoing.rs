@@ -1,7 +1,7 @@
 //! A snapshot on its way out: the archive range that the peer lacks, then the checkpoint's bytes.
 //!
-//! Each chunk is one piece of one kind, so that what a broken transfer brought of the archive is kept:
-//! the next transfer begins behind it.
+//! Each chunk is one piece of one kind, so that what a broken transfer brought of the archive is
+//! kept: the next transfer begins behind it.
 
 use std::sync::Arc;
 use std::time::Duration;

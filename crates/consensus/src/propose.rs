@@ -1,7 +1,7 @@
 //! The proposer of one group: gathers commands into entries, stamps them, hands outcomes back.
 //!
-//! While entries are on their way, the next one gathers: batches grow with load and there is no linger
-//! timer. The number of entries in flight bounds how early an entry leaves.
+//! While entries are on their way, the next one gathers: batches grow with load and there is no
+//! linger timer. The number of entries in flight bounds how early an entry leaves.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -148,7 +148,8 @@ impl<O> Queue<O> {
         taken
     }
 
-    /// Opens or closes the door. What waits behind a closed door is refused: none of it was proposed.
+    /// Opens or closes the door. What waits behind a closed door is refused: none of it was
+    /// proposed.
     pub fn set_door(&self, door: Door) {
         let refused = {
             let mut waiting = self.waiting.lock();

@@ -4,9 +4,11 @@
 //! Numbers as in `../shared/research/storage-and-raft.md` §1.2.
 //!
 //! 1. *Vote and entry order*: both go into the one FIFO of [`hansa_wal::Wal`]: `log_store`.
-//! 2. *`append` readable at once, callback in order from the log loop, also on error*: `Wal::append`
-//!    answers from its loop in order; `log_store` hands `IOFlushed` over and never calls it itself.
-//! 3. *`save_vote` synced, `save_committed` not, `purge` and `truncate_after` index edits*: `log_store`.
+//! 2. *`append` readable at once, callback in order from the log loop, also on error*:
+//!    `Wal::append` answers from its loop in order; `log_store` hands `IOFlushed` over and never
+//!    calls it itself.
+//! 3. *`save_vote` synced, `save_committed` not, `purge` and `truncate_after` index edits*:
+//!    `log_store`.
 //! 4. *`truncate_after(None)` deletes all; no holes*: `log_store::truncate_after`.
 //! 5. *Committed id saved; a restarted leader is elected anew*: `log_store::save_committed`,
 //!    `timing` sets `enable_leader_restore: Some(false)`.
@@ -25,7 +27,8 @@
 //! 12. *Reads are coalesced ReadIndex rounds, no lease*: `reads`.
 //! 13. *A write without an answer is unknown; refusals before the append are not*: `propose`.
 //! 14. *Metrics are cloned at once, the guard never crosses an await*: `watcher`.
-//! 15. *openraft's storage suite passes; durability is tested by ourselves*: `tests/suite.rs` here,
+//! 15. *openraft's storage suite passes; durability is tested by ourselves*: `tests/suite.rs` and
+//!     `tests/power.rs` here,
 //!     kill and power-cut tests in `hansa-wal` and `tests/`.
 //! 16. *No default features*: the workspace manifest.
 
@@ -48,8 +51,8 @@ use crate::batch::Batch;
 pub(crate) type Rt = openraft::impls::TokioRuntime;
 
 openraft::declare_raft_types!(
-    /// One type config for all groups: what differs between machines stays behind `replica::Replica`,
-    /// so openraft is compiled once.
+    /// One type config for all groups: what differs between machines stays behind
+    /// `replica::Replica`, so openraft is compiled once.
     pub(crate) Types:
         D = Batch,
         R = Reply,

@@ -1,7 +1,7 @@
 //! Linearizable reads: rounds of ReadIndex that many reads share.
 //!
-//! A read joins the round that starts after it arrived, never the one in flight: that round's quorum
-//! may have answered before a command that the reader already knows of was acknowledged.
+//! A read joins the round that starts after it arrived, never the one in flight: that round's
+//! quorum may have answered before a command that the reader already knows of was acknowledged.
 
 use std::time::Duration;
 

@@ -38,7 +38,8 @@ pub(crate) trait Replica: Send + Sync + 'static {
     fn apply(&self, entry: Entry) -> Reply;
     /// A view as of the last applied entry.
     fn freeze(&self) -> FrozenReplica;
-    /// Reads a state, checks its digest against `position`, and puts it in place of the present one.
+    /// Reads a state, checks its digest against `position`, and puts it in place of the present
+    /// one.
     fn thaw(&self, position: &Position, from: &mut dyn io::Read) -> Result<(), ThawError>;
     /// Entries that were applied and wait for the archive.
     fn pending(&self) -> &Pending;

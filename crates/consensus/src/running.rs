@@ -107,7 +107,8 @@ impl Running {
         Ok(found.into_iter().take(max).collect())
     }
 
-    /// Writes a checkpoint of everything applied so far; returns when it is durable or the group stops.
+    /// Writes a checkpoint of everything applied so far; returns when it is durable or the group
+    /// stops.
     pub async fn checkpoint_now(&self) {
         let Some(applied) = self.replica.position().applied else { return };
         let mut progress = self.raft.data_metrics();

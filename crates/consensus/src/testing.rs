@@ -1,7 +1,7 @@
 //! A small real cluster in one process, for the tests of this crate and of those above it.
 //!
-//! Real openraft, real log, checkpoints and archives in temporary folders. The wires between the nodes
-//! are in memory and can be cut, or gRPC over mTLS on loopback.
+//! Real openraft, real log, checkpoints and archives in temporary folders. The wires between the
+//! nodes are in memory and can be cut, or gRPC over mTLS on loopback.
 
 mod board;
 pub mod counter;
@@ -280,7 +280,8 @@ impl<M: Machine> Cluster<M> {
         }
     }
 
-    /// Waits until all nodes that are up have applied the same entries and have the same state and chain.
+    /// Waits until all nodes that are up have applied the same entries and have the same state and
+    /// chain.
     pub async fn settled(&self) {
         eventually("all replicas at one state", || {
             let all = self.up().into_iter().map(|node| {

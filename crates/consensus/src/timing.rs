@@ -92,7 +92,8 @@ impl Timing {
             max_append_entries: Some(4_096),
             // Only a follower behind the purged log gets a snapshot, never one that hiccuped.
             replication_lag_threshold: u64::MAX,
-            // Checkpoints and purges are ours: by entries, bytes and time, below the older kept one.
+            // Checkpoints and purges are ours: by entries, bytes and time, below the older kept
+            // one.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,
             purge_batch_size: 1_024,

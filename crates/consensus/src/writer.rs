@@ -1,7 +1,8 @@
 //! The loop that does the group's slow disk work: archive, checkpoints, snapshots.
 //!
-//! One per host, so that at most one of them competes with the log for the disk. A thread in production,
-//! a task in simulation; never the runtime's blocking pool, which a simulation cannot order.
+//! One per host, so that at most one of them competes with the log for the disk. A thread in
+//! production, a task in simulation; never the runtime's blocking pool, which a simulation cannot
+//! order.
 
 use std::io;
 

@@ -29,8 +29,8 @@ fn bytes_of(from: &mut Bytes) -> Result<Bytes, BadBytes> {
     if from.remaining() < len { Err(BadBytes::Short) } else { Ok(from.split_to(len)) }
 }
 
-/// Entries in order of index. Both outer heads of the chain lead the chunk, so that an auditor can join
-/// chunks without reading them whole.
+/// Entries in order of index. Both outer heads of the chain lead the chunk, so that an auditor can
+/// join chunks without reading them whole.
 pub(crate) fn pack_entries(entries: &[ArchivedEntry]) -> Bytes {
     let mut body = BytesMut::new();
     body.put_slice(&entries.first().map_or(GENESIS, |entry| entry.heads.0));

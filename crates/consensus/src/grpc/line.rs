@@ -111,7 +111,8 @@ impl Line {
         }
     }
 
-    /// Sends and receives until the stream breaks; dropping what is unanswered tells those who wait.
+    /// Sends and receives until the stream breaks; dropping what is unanswered tells those who
+    /// wait.
     ///
     /// Never waits to send without also receiving: two full ends would wait for each other.
     async fn converse(&mut self, first: Outgoing, open: Open) {

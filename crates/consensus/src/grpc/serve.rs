@@ -43,8 +43,8 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Admits a caller: its certificate must be that of the node it says it is, it must mean this node,
-    /// and each must be the one that the other has met before.
+    /// Admits a caller: its certificate must be that of the node it says it is, it must mean this
+    /// node, and each must be the one that the other has met before.
     pub fn admit(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<NodeId, Status> {
         let denied = || Status::from(Reason::PermissionDenied);
         let named = metadata.get(NODE).and_then(|node| node.to_str().ok()?.parse().ok());
@@ -144,8 +144,8 @@ fn reason(kind: PeerErrorKind) -> Reason {
 
 /// Answers one peer's requests until its stream ends.
 ///
-/// Each request is handed to its group before the next is looked at, so appends keep their order; the
-/// answers leave as they come. Never waits to send without also working on answers.
+/// Each request is handed to its group before the next is looked at, so appends keep their order;
+/// the answers leave as they come. Never waits to send without also working on answers.
 async fn converse(
     inbound: Arc<Inbound>,
     from: NodeId,

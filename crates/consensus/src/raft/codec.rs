@@ -1,6 +1,7 @@
 //! Our own byte forms of openraft's values: in the log, in checkpoints and between nodes.
 //!
-//! Written by hand rather than derived, so that an upgrade of openraft cannot change what lies on disk.
+//! Written by hand rather than derived, so that an upgrade of openraft cannot change what lies on
+//! disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -28,8 +28,8 @@ impl LogStore {
         Self { wal, group }
     }
 
-    /// openraft's suite begins some logs at index 2 with nothing purged before, which no group does and
-    /// our log refuses: here the entry before is purged first.
+    /// openraft's suite begins some logs at index 2 with nothing purged before, which no group does
+    /// and our log refuses: here the entry before is purged first.
     #[cfg(test)]
     fn begin_where_the_suite_does(&self, entries: &[Entry]) {
         let Some(first) = entries.first().map(|entry| entry.log_id) else { return };
@@ -145,7 +145,8 @@ impl RaftLogStorage<Types> for LogStore {
         self.clone()
     }
 
-    /// Synced before it returns. Enqueued before its first wait, so it keeps the order of the calls.
+    /// Synced before it returns. Enqueued before its first wait, so it keeps the order of the
+    /// calls.
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         codec::put_vote(&mut bytes, vote);

@@ -113,8 +113,8 @@ impl RaftNetworkV2<Types> for Client {
         self.send_append(&request, &option).await
     }
 
-    /// Sends appends without waiting for each answer; the link keeps their order, and the first answer
-    /// that is not a full success ends the stream.
+    /// Sends appends without waiting for each answer; the link keeps their order, and the first
+    /// answer that is not a full success ends the stream.
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,

@@ -10,8 +10,8 @@ use openraft::errors::Fatal;
 use crate::outcome::Leadership;
 use crate::running::Running;
 
-/// Publishes leadership until the group stops. A group that stops over anything but damage of its own
-/// ends the process: what openraft could not write or read, this node cannot vouch for.
+/// Publishes leadership until the group stops. A group that stops over anything but damage of its
+/// own ends the process: what openraft could not write or read, this node cannot vouch for.
 pub(crate) async fn run(running: Arc<Running>) {
     let mut server = running.raft.server_metrics();
     let mut applied = running.replica.applied();

@@ -1,0 +1,136 @@
+//! Reading the archive: records by key, entries and records by position.
+
+use bytes::Bytes;
+use redb::{ReadableDatabase as _, TableDefinition};
+
+use super::chunk::{unpack_entries, unpack_records};
+use super::{
+    Archive, ArchiveError, ENTRIES, ENTRIES_PER_CHUNK, RECORDS, RECORDS_PER_CHUNK, VERSIONS,
+};
+use crate::pending::{ArchivedEntry, ArchivedRecord};
+
+impl Archive {
+    /// The newest version of a record that was archived before `records` of them were.
+    pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
+        let number = self.store(|| {
+            let read = self.store.begin_read()?;
+            let versions = read.open_table(VERSIONS)?;
+            let mut found = versions.range((table, key, 0)..=(table, key, u64::MAX))?;
+            Ok(found.next_back().transpose()?.map(|(version, _)| version.value().2))
+        })?;
+        let Some(number) = number else { return Ok(None) };
+        self.record(number).map(|record| Some(record.value))
+    }
+
+    /// Up to `max` records of `table` in order of key, from `from` on, each in its newest version.
+    pub fn scan(
+        &self,
+        table: u8,
+        from: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
+        let found = self.store(|| {
+            let read = self.store.begin_read()?;
+            let versions = read.open_table(VERSIONS)?;
+            let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
+            for version in versions.range((table, from, 0)..)? {
+                let (version, _) = version?;
+                let (in_table, key, number) = version.value();
+                if in_table != table {
+                    break;
+                }
+                let full = found.len() == max;
+                match found.last_mut().filter(|(last, _)| last == key) {
+                    Some(last) => last.1 = number,
+                    None if full => break,
+                    None => found.push((key.to_vec(), number)),
+                }
+            }
+            Ok(found)
+        })?;
+        let values = found.into_iter().map(|(key, number)| {
+            self.record(number).map(|record| (Bytes::from(key), record.value))
+        });
+        values.collect()
+    }
+
+    /// Entries from `from` until before `to`, at least one if there is any, about `max_bytes` in
+    /// all.
+    pub fn read_entries(
+        &self,
+        from: u64,
+        to: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<ArchivedEntry>, ArchiveError> {
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        for number in from / ENTRIES_PER_CHUNK..to.div_ceil(ENTRIES_PER_CHUNK) {
+            for entry in self.entry_chunk(number)? {
+                if (from..to).contains(&entry.index) {
+                    bytes += entry.payload.len();
+                    out.push(entry);
+                    if bytes >= max_bytes {
+                        return Ok(out);
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Records from number `from` until before `to`, like [`Archive::read_entries`].
+    pub fn read_records(
+        &self,
+        from: u64,
+        to: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<ArchivedRecord>, ArchiveError> {
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        for number in from / RECORDS_PER_CHUNK..to.div_ceil(RECORDS_PER_CHUNK) {
+            for record in self.record_chunk(number)? {
+                if (from..to).contains(&record.number) {
+                    bytes += record.key.len() + record.value.len();
+                    out.push(record);
+                    if bytes >= max_bytes {
+                        return Ok(out);
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn record(&self, number: u64) -> Result<ArchivedRecord, ArchiveError> {
+        let chunk = self.record_chunk(number / RECORDS_PER_CHUNK)?;
+        let found = chunk.into_iter().find(|record| record.number == number);
+        found.ok_or_else(|| self.damaged("records", format!("record {number} is missing")))
+    }
+
+    pub(super) fn entry_chunk(&self, number: u64) -> Result<Vec<ArchivedEntry>, ArchiveError> {
+        let bytes = self.chunk_bytes(ENTRIES, number)?;
+        bytes.map_or(Ok(Vec::new()), |bytes| {
+            let what = format!("entry chunk {number}");
+            unpack_entries(bytes).map_err(|e| self.damaged(&what, e))
+        })
+    }
+
+    pub(super) fn record_chunk(&self, number: u64) -> Result<Vec<ArchivedRecord>, ArchiveError> {
+        let bytes = self.chunk_bytes(RECORDS, number)?;
+        bytes.map_or(Ok(Vec::new()), |bytes| {
+            let what = format!("record chunk {number}");
+            let first = number * RECORDS_PER_CHUNK;
+            unpack_records(bytes, first).map_err(|e| self.damaged(&what, e))
+        })
+    }
+
+    fn chunk_bytes(
+        &self,
+        table: TableDefinition<'_, u64, &'static [u8]>,
+        number: u64,
+    ) -> Result<Option<Bytes>, ArchiveError> {
+        self.store(|| {
+            let read = self.store.begin_read()?;
+            let found = read.open_table(table)?.get(number)?;
+            Ok(found.map(|bytes| Bytes::copy_from_slice(bytes.value())))
+        })
+    }
+}

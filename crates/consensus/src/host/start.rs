@@ -1,0 +1,165 @@
+//! How a group starts: what is durable first, then openraft on it, then the tasks around it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hansa_node::tasks::OnError;
+use hansa_types::id::{GroupId, NodeId};
+use tokio::sync::watch;
+
+use super::{GroupSpec, Host, Inner, StartError};
+use crate::archive::Archive;
+use crate::checkpoints::{CheckpointError, Checkpoints};
+use crate::group::Group;
+use crate::keeper::Keeper;
+use crate::machine::Machine;
+use crate::metrics;
+use crate::outcome::Leadership;
+use crate::pending::Pending;
+use crate::propose::Proposer;
+use crate::queue::{Bounds, Queue};
+use crate::raft::log_store::LogStore;
+use crate::raft::network::Network;
+use crate::raft::state_machine::StateMachine;
+use crate::raft::{Raft, watcher};
+use crate::reads::{Reads, Rounds};
+use crate::replica::{Cell, Replica};
+use crate::running::Running;
+use crate::trouble::Trouble;
+
+impl Host {
+    pub(super) async fn start<M: Machine>(
+        &self,
+        spec: GroupSpec,
+        genesis: impl FnOnce() -> M,
+    ) -> Result<Group<M>, StartError> {
+        let Inner { config, env, inbound, .. } = &*self.inner;
+        let id = spec.id;
+        if inbound.group(id).is_some() {
+            return Err(StartError::Twice(id));
+        }
+        let pending = Pending::new(config.archive_entries);
+        let cell = Arc::new(Cell::new(id, genesis(), pending));
+        let running = Arc::new(self.build(id, cell.clone()).await?);
+        let bounds = Bounds {
+            commands: config.timing.queue_commands_max,
+            bytes: config.timing.queue_bytes_max,
+        };
+        let queue = Arc::new(Queue::new(bounds));
+        let (reads, rounds) = Reads::new();
+        let proposer = Proposer {
+            cell: cell.clone(),
+            queue: queue.clone(),
+            raft: running.raft.clone(),
+            clock: env.clock.clone(),
+            leadership: running.leadership.subscribe(),
+            entries_in_flight_max: config.timing.entries_in_flight_max.max(1),
+            stop: running.stop.clone(),
+            metrics: metrics::Group::new(id),
+        };
+        inbound.add(running.clone());
+        running.raft.run();
+        self.begin(&running, spec.members).await?;
+        self.spawn_tasks(&running, rounds);
+        env.tasks.spawn(format!("proposer {id}"), OnError::StopNode, proposer.run());
+        Ok(Group { cell, queue, reads, running })
+    }
+
+    /// Loads what is durable and builds openraft on it, not yet running.
+    async fn build(&self, id: GroupId, replica: Arc<dyn Replica>) -> Result<Running, StartError> {
+        let Inner { config, env, wal, writer, link, .. } = &*self.inner;
+        let (archive, checkpoints) = self.load(id, replica.clone()).await?;
+        let state = wal.state(id).map_err(|source| StartError::Log { group: id, source })?;
+        let purged = state.purged.map(|(index, _)| index);
+        let joined = checkpoints.check_joins(purged);
+        joined.map_err(|source| StartError::Checkpoint { group: id, source })?;
+        let trouble = Arc::new(Trouble::default());
+        let machine = StateMachine {
+            replica: replica.clone(),
+            checkpoints: checkpoints.clone(),
+            writer: writer.clone(),
+            trouble: trouble.clone(),
+        };
+        let network = Network {
+            node: config.node,
+            group: id,
+            link: link.clone(),
+            archive: archive.clone(),
+            append_max: config.timing.election_max(),
+        };
+        let settings = config.timing.config(id.to_string());
+        let settings =
+            settings.map_err(|e| StartError::Settings { group: id, source: e.into() })?;
+        let log = LogStore::new(wal.clone(), id);
+        let built = Raft::build(config.node.0, Arc::new(settings), network, log, machine).await;
+        let raft = built.map_err(|e| StartError::Raft { group: id, what: e.to_string() })?;
+        Ok(Running {
+            id,
+            node: config.node,
+            raft,
+            replica,
+            archive,
+            checkpoints,
+            writer: writer.clone(),
+            wal: wal.clone(),
+            link: link.clone(),
+            env: env.clone(),
+            timing: config.timing.clone(),
+            trouble,
+            leadership: watch::Sender::new(Leadership::default()),
+            receiving: tokio::sync::Mutex::new(()),
+            checkpoint_wanted: tokio::sync::Notify::new(),
+            stop: env.tasks.stop_token().child_token(),
+        })
+    }
+
+    /// Opens archive and checkpoints on the writer's loop: both read and write the disk at length.
+    async fn load(
+        &self,
+        id: GroupId,
+        replica: Arc<dyn Replica>,
+    ) -> Result<(Arc<Archive>, Arc<Checkpoints>), StartError> {
+        let dir = self.inner.config.data_dir.join("groups").join(id.to_string());
+        let fs = self.inner.fs.clone();
+        let loaded = self.inner.writer.run(move || {
+            let archive = |source| StartError::Archive { group: id, source };
+            let checkpoint = |source| StartError::Checkpoint { group: id, source };
+            fs.create_dir_all(&dir)
+                .map_err(|source| checkpoint(CheckpointError::Io { file: dir.clone(), source }))?;
+            let opened = Archive::open(&fs, &dir.join("archive.redb")).map_err(archive)?;
+            let opened = Arc::new(opened);
+            let loaded = Checkpoints::load(fs, dir, id, replica, opened.clone());
+            Ok((opened, Arc::new(loaded.map_err(checkpoint)?)))
+        });
+        loaded.await.map_err(|_| StartError::Stopping)?
+    }
+
+    /// Begins a new group with its first members. All of them may do so: the first entry is the
+    /// same.
+    async fn begin(&self, running: &Running, members: Vec<NodeId>) -> Result<(), StartError> {
+        let group = running.id;
+        let failed = |what: String| StartError::Raft { group, what };
+        let begun = running.raft.is_initialized().await.map_err(|e| failed(e.to_string()))?;
+        if begun || members.is_empty() {
+            return Ok(());
+        }
+        let members: BTreeMap<u64, ()> = members.into_iter().map(|node| (node.0, ())).collect();
+        match running.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            // A peer that began first has already sent us the first entry.
+            Err(_) if running.raft.is_initialized().await.unwrap_or(false) => Ok(()),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    fn spawn_tasks(&self, running: &Arc<Running>, rounds: Rounds) {
+        let (tasks, id) = (&self.inner.env.tasks, running.id);
+        tasks.spawn(format!("watcher {id}"), OnError::StopNode, watcher::run(running.clone()));
+        let (raft, stop) = (running.raft.clone(), running.stop.clone());
+        tasks.spawn(format!("reads {id}"), OnError::StopNode, async move {
+            stop.run_until_cancelled(rounds.run(raft)).await;
+        });
+        let keeper = Keeper::new(running.clone());
+        tasks.spawn(format!("keeper {id}"), OnError::StopNode, keeper.run());
+    }
+}
