@@ -88,6 +88,13 @@ impl Index {
         self.swap(id, old.map(|(_, kept)| kept.slot), slot);
     }
 
+    /// Drops all there is of the group.
+    pub fn remove(&mut self, id: GroupId) {
+        let Some(group) = self.groups.remove(&id) else { return };
+        let (slots, cached) = group.into_parts();
+        self.forget(id, slots, &cached);
+    }
+
     /// Keeps the group's latest vote.
     pub fn vote(&mut self, id: GroupId, value: Bytes, slot: Slot) {
         let group = self.groups.entry(id).or_default();

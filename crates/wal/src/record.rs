@@ -37,12 +37,14 @@ pub enum Kind {
     Seal = 8,
     /// Segments below number `index` are gone.
     Floor = 9,
+    /// The group has left this node, and all of it is gone.
+    Forget = 10,
 }
 
 impl Kind {
     pub fn from_number(n: u8) -> Option<Self> {
-        use Kind::{Batch, Committed, Copy, Entry, Floor, Purge, Seal, Truncate, Vote};
-        let all = [Batch, Entry, Copy, Vote, Committed, Truncate, Purge, Seal, Floor];
+        use Kind::{Batch, Committed, Copy, Entry, Floor, Forget, Purge, Seal, Truncate, Vote};
+        let all = [Batch, Entry, Copy, Vote, Committed, Truncate, Purge, Seal, Floor, Forget];
         all.into_iter().find(|kind| *kind as u8 == n)
     }
 }

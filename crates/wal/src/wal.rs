@@ -170,6 +170,20 @@ impl Wal {
         shared.push(core, Task::keep(Kind::Purge, group, upto, log_id, moves));
     }
 
+    /// Drops all there is of a group that has left this node, its vote too. It rides the next batch.
+    ///
+    /// A node that might be asked again to vote in the group must not forget it.
+    pub fn forget(&self, group: GroupId) {
+        let shared = self.shared();
+        let Ok(mut core) = shared.enter() else { return };
+        if core.index.group(group).is_none() {
+            return;
+        }
+        core.index.remove(group);
+        let kind = Some(Kind::Forget);
+        shared.push(core, Task { kind, group: Some(group), ..Task::default() });
+    }
+
     /// Entries from `from` up to but without `to`, as many as fit `max_bytes`, at least one if any.
     ///
     /// # Errors

@@ -125,6 +125,13 @@ impl Group {
         (slots, self.cache.drain(..count).collect())
     }
 
+    /// Everything that it holds on disk and in memory.
+    pub(super) fn into_parts(self) -> (Vec<Slot>, Vec<Entry>) {
+        let purged = self.purged.map(|(_, kept)| kept);
+        let kept = [self.vote, self.committed, purged].into_iter().flatten().map(|kept| kept.slot);
+        (self.slots.into_iter().chain(kept).collect(), self.cache.into())
+    }
+
     /// Puts an entry found on disk in its place, with holes for those still to be found. Answers the
     /// slot that it replaces.
     pub(super) fn restore(&mut self, index: u64, slot: Slot) -> Result<Option<Slot>, Gap> {

@@ -50,6 +50,7 @@ impl Replay {
             Kind::Committed => self.index.committed(group, value(), slot),
             Kind::Purge => self.index.purge(group, raw.index, value(), slot),
             Kind::Truncate => self.index.truncate(group, raw.index),
+            Kind::Forget => self.index.remove(group),
             Kind::Batch | Kind::Seal | Kind::Floor => {}
         }
         Ok(())

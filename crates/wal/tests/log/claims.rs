@@ -175,6 +175,29 @@ fn an_append_over_existing_entries_replaces_them_and_what_follows() {
 }
 
 #[test]
+fn a_forgotten_group_leaves_nothing_and_may_begin_anew() {
+    let fs = SimFs::new(15);
+    life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        let g = group(0);
+        append(&wal, g, entries(g, 0..=9)).await.expect("durable");
+        wal.purge(g, 3, Bytes::from("p"));
+        vote(&wal, g, "v").await.expect("durable");
+        wal.forget(g);
+        assert_eq!(wal.groups(), vec![]);
+        assert_eq!((wal.stats().live_bytes, wal.stats().cache_bytes), (0, 0));
+        append(&wal, g, entries(g, 0..=1)).await.expect("durable");
+    });
+    fs.crash();
+    life(2, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        let state = wal.state(group(0)).expect("state");
+        assert_eq!((state.vote, state.purged, state.first), (None, None, Some(0)));
+        assert_eq!(all(&wal, group(0)), entries(group(0), 0..=1));
+    });
+}
+
+#[test]
 fn reads_are_bounded_by_bytes_and_never_empty() {
     let fs = SimFs::new(9);
     life(1, async |world| {

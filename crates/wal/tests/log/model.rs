@@ -16,6 +16,7 @@ pub enum Step {
     Purge(GroupId, u64, Bytes),
     Vote(GroupId, Bytes),
     Committed(GroupId, Bytes),
+    Forget(GroupId),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -44,6 +45,7 @@ impl Model {
                 group.purged = Some((upto, log_id));
             }
             Step::Vote(id, vote) => self.group(id).vote = Some(vote),
+            Step::Forget(id) => drop(self.groups.remove(&id)),
             Step::Committed(id, log_id) => self.group(id).committed = Some(log_id),
         }
     }

@@ -169,6 +169,11 @@ impl Run {
                 self.history.take(Step::Truncate(id, from));
                 wal.truncate_after(id, from.checked_sub(1));
             }
+            // Every group leaves now and then, and comes back new.
+            6 if self.dice.below(12) == 0 => {
+                self.history.take(Step::Forget(id));
+                wal.forget(id);
+            }
             4 | 5 if group.entries.len() > patience => {
                 let Some((first, last)) = first.zip(last) else { return };
                 let upto = first + self.dice.below(last - first + 3);
