@@ -39,7 +39,8 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>
 /// What lets calls in.
 ///
 /// # Invariant
-/// Only clients that the authorization policy knows get here, so there are no more limiters than grants.
+/// Only clients that the authorization policy knows get here, so there are no more limiters than
+/// grants.
 pub struct Admit {
     clock: Clock,
     rate: Rate,

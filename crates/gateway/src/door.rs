@@ -1,7 +1,7 @@
 //! The two ways in: clients on the public port, other regions' gateways on the internal one.
 //!
-//! Who is it, may it, is there room, where does it belong: in that order, so that a stranger costs as
-//! little as possible and nothing is read of a body before its caller may send it.
+//! Who is it, may it, is there room, where does it belong: in that order, so that a stranger costs
+//! as little as possible and nothing is read of a body before its caller may send it.
 
 mod body;
 #[cfg(test)]
@@ -135,8 +135,8 @@ impl<U: Upstreams> House<U> {
         Ok(Caller { id: peer.0.clone(), entered: None })
     }
 
-    /// A call that another region's gateway vouches for. The gateway must be a node of the region it
-    /// claims to be, and may only speak for what entered there.
+    /// A call that another region's gateway vouches for. The gateway must be a node of the region
+    /// it claims to be, and may only speak for what entered there.
     fn forwarded(&self, head: &mut Parts) -> Result<Caller, Failure> {
         let refused = || Failure::of(Reason::ForwardRefused);
         let by = principal::forwarded_by(&head.headers)?.ok_or_else(refused)?;

@@ -55,8 +55,8 @@ impl<U> Clone for Gateway<U> {
 impl Gateway<Peers> {
     /// Starts the gateway of the node whose peers these are.
     ///
-    /// It learns the addresses of other regions' gateways from the directory; those of this region's
-    /// nodes the binary registers, because the directory itself is reached through them.
+    /// It learns the addresses of other regions' gateways from the directory; those of this
+    /// region's nodes the binary registers, because the directory itself is reached through them.
     ///
     /// # Errors
     /// An authorization policy that cannot be read or does not hold together.
@@ -134,7 +134,8 @@ where
         self.house.door(Entry::Forwarded)
     }
 
-    /// What health checks say, for the whole process and each public service; a drain sets `false` first.
+    /// What health checks say, for the whole process and each public service; a drain sets `false`
+    /// first.
     pub async fn set_serving(&self, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         for name in std::iter::once("").chain(services()) {

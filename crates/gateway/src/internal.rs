@@ -1,7 +1,8 @@
 //! What may come in on the internal port, and from where.
 //!
-//! A node of this region may reach every internal service. A node of another region may do two things:
-//! pass on a client's call, and replicate. A client may do nothing here, whatever headers it sends.
+//! A node of this region may reach every internal service. A node of another region may do two
+//! things: pass on a client's call, and replicate. A client may do nothing here, whatever headers
+//! it sends.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,6 +1,7 @@
 //! The way in: who calls, may he, is there room, where does it belong; then the call is passed on.
 //!
-//! Stores nothing and knows nothing of Raft. It reads the routing fields of a request and no others.
+//! Stores nothing and knows nothing of Raft. It reads the routing fields of a request and no
+//! others.
 
 pub mod admit;
 pub mod config;

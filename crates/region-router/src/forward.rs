@@ -1,7 +1,7 @@
 //! Passes a call on: to the leader of a group of this region, or to another region's gateway.
 //!
-//! The body is opaque. A call is sent again only when it provably did nothing: the node does not lead,
-//! or the call never left. What is unhealthy is refused, never replaced by something else.
+//! The body is opaque. A call is sent again only when it provably did nothing: the node does not
+//! lead, or the call never left. What is unhealthy is refused, never replaced by something else.
 
 #[cfg(test)]
 mod tests;
@@ -101,8 +101,9 @@ impl<U: Upstreams> Forward<U> {
     }
 
     /// # Errors
-    /// `NOT_LEADER` or `UNAVAILABLE` with a time to come back for a group without a reachable leader,
-    /// `HOME_UNREACHABLE` for a region, `DEADLINE_EXCEEDED`; the upstream's own answer is no error.
+    /// `NOT_LEADER` or `UNAVAILABLE` with a time to come back for a group without a reachable
+    /// leader, `HOME_UNREACHABLE` for a region, `DEADLINE_EXCEEDED`; the upstream's own answer is
+    /// no error.
     async fn pass(self, call: Call) -> Result<Response<Body>, Failure> {
         match call.to {
             To::Group(group) => self.to_group(group, &call).await,

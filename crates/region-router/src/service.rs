@@ -8,6 +8,7 @@ use hansa_api::pb::directory::directory_service_server::{
     DirectoryService, DirectoryServiceServer,
 };
 use hansa_api::status::{Failure, Reason};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::book::Book;
@@ -47,7 +48,8 @@ impl DirectoryService for Serve {
     ) -> Result<Response<Watched>, Status> {
         let (book, seen) = (self.book.clone(), request.get_ref().after_version);
         let changes = book.changes();
-        let next = |(book, mut changes, seen): (Book, tokio::sync::watch::Receiver<u64>, u64)| async move {
+        type From = (Book, watch::Receiver<u64>, u64);
+        let next = |(book, mut changes, seen): From| async move {
             let snapshot = loop {
                 match book.now().filter(|snapshot| snapshot.version > seen) {
                     Some(snapshot) => break snapshot,

@@ -1,8 +1,8 @@
 //! The one message of a unary request, gathered from the chunks of a body.
 //!
 //! Every public method takes one message, so a body is: one byte that says whether the message is
-//! compressed, four bytes of its length, the message, the end. Anything else is refused as soon as it
-//! shows; a length is never believed before the bytes are there.
+//! compressed, four bytes of its length, the message, the end. Anything else is refused as soon as
+//! it shows; a length is never believed before the bytes are there.
 //!
 //! # Source
 //! gRPC over HTTP/2, `Length-Prefixed-Message`.
@@ -140,7 +140,9 @@ mod tests {
         }
 
         #[test]
-        fn how_a_frame_is_cut_does_not_matter(message in proptest::collection::vec(any::<u8>(), 0..16), cut in 0usize..21) {
+        fn how_a_frame_is_cut_does_not_matter(
+            message in proptest::collection::vec(any::<u8>(), 0..16), cut in 0usize..21,
+        ) {
             let mut frame = vec![0, 0, 0, 0, message.len() as u8];
             frame.extend(&message);
             let cut = cut.min(frame.len());

@@ -10,8 +10,8 @@ pub const NUMBER: u32 = 9;
 
 /// One report per group.
 ///
-/// Only replicas at the same index can be compared; a group whose replicas are all at different ones
-/// is unknown, which is not the same as well.
+/// Only replicas at the same index can be compared; a group whose replicas are all at different
+/// ones is unknown, which is not the same as well.
 pub fn agree<'a>(
     groups: impl IntoIterator<Item = (GroupId, &'a [GroupReplica])>,
 ) -> Vec<InvariantReport> {

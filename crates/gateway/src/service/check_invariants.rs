@@ -1,4 +1,5 @@
-//! The invariants of domain.md §7 over this region: what its nodes check, and whether replicas agree.
+//! The invariants of domain.md §7 over this region: what its nodes check, and whether replicas
+//! agree.
 
 use std::time::Duration;
 

@@ -10,8 +10,8 @@ use hansa_region_router::core::route::{Place, Rule, Subject, place, transit_forb
 use hansa_types::id::{GroupKind, RequestId};
 use prost::Message as _;
 
-/// Whoever asks with a country alone asks for no slot in particular; homes do not depend on it unless
-/// single slots have moved, and the explanation says so.
+/// Whoever asks with a country alone asks for no slot in particular; homes do not depend on it
+/// unless single slots have moved, and the explanation says so.
 const NOBODY: &str = "nobody";
 
 /// Explains the route of an order, or of a resident of a country.

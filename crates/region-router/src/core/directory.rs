@@ -1,7 +1,8 @@
 //! A region's directory: who owns which slots, which group keeps them, and under which policy.
 //!
 //! One small replicated group per region. Every change is a [`Command`]; every replica decides
-//! alike and answers with an [`Outcome`]. What routing reads is a [`Snapshot`], made after a change.
+//! alike and answers with an [`Outcome`]. What routing reads is a [`Snapshot`], made after a
+//! change.
 
 mod apply;
 mod command;

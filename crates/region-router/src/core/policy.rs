@@ -1,7 +1,7 @@
 //! The residency policy: under which law a customer lives, and where that law lets his data lie.
 //!
-//! A policy is one versioned TOML file. It is strict: what it does not say is not allowed, a country
-//! it does not place is refused, and a file that cannot be satisfied does not load.
+//! A policy is one versioned TOML file. It is strict: what it does not say is not allowed, a
+//! country it does not place is refused, and a file that cannot be satisfied does not load.
 
 mod check;
 mod explain;

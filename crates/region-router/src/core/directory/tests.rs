@@ -1,4 +1,5 @@
 use hansa_types::region::RegionName;
+use proptest::{collection, option};
 
 use super::*;
 use crate::testing::{POLICY, genesis, number, region};
@@ -212,12 +213,13 @@ proptest::proptest! {
 
     #[test]
     fn no_sequence_of_records_takes_an_epoch_back(
-        steps in proptest::collection::vec((1u16..4, proptest::option::of(0u16..4), 1u16..4, 0u64..12), 0..40),
+        steps in collection::vec((1u16..4, option::of(0u16..4), 1u16..4, 0u64..12), 0..40),
     ) {
         let mut state = bootstrapped();
         let epochs = |state: &State| {
             let snapshot = state.snapshot().unwrap();
-            let places = (1..4u16).flat_map(|r| (0..4).map(move |s| (number(r), Slot::new(s).unwrap())));
+            let slots = |r| (0..4).map(move |s| (number(r), Slot::new(s).unwrap()));
+            let places = (1..4u16).flat_map(slots);
             places.map(|(r, s)| snapshot.owner(r, s).unwrap()).collect::<Vec<_>>()
         };
         let mut before = epochs(&state);

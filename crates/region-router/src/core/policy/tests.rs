@@ -19,7 +19,8 @@ const ANY: &str = r#"{ store = ["*"], transit = true }"#;
 /// One served jurisdiction; `rules` are its PERSONAL and FINANCIAL rules.
 fn served(name: &str, keys: &str, rules: &str) -> String {
     format!(
-        "[jurisdiction.{name}]\nlaw=\"x\"\n{keys}\nPERSONAL={rules}\nFINANCIAL={rules}\nOPERATIONAL={ANY}\n"
+        "[jurisdiction.{name}]\nlaw=\"x\"\n{keys}\n\
+         PERSONAL={rules}\nFINANCIAL={rules}\nOPERATIONAL={ANY}\n"
     )
 }
 

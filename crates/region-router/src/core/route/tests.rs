@@ -269,7 +269,9 @@ proptest! {
     }
 
     #[test]
-    fn regions_that_agree_on_the_directory_agree_on_the_owner(fields in any_fields(), at in 0..METHODS.len()) {
+    fn regions_that_agree_on_the_directory_agree_on_the_owner(
+        fields in any_fields(), at in 0..METHODS.len(),
+    ) {
         let owner = |here| {
             let directory = seen_from(here);
             place(METHODS[at].rule, &fields, directory).map(|place| place.region)
