@@ -279,8 +279,13 @@ impl Runner {
                 let command = Command::Report(reports.clone()).encode();
                 let deadline = Instant::now() + SUBMIT_DEADLINE;
                 let result = group.submit(Bytes::from(command), deadline).await;
-                if let Err(SubmitError::Overloaded { retry_after }) = &result {
-                    tokio::time::sleep(*retry_after).await;
+                // Whatever stood in the way will not be gone at once.
+                match &result {
+                    Ok(_) => {}
+                    Err(SubmitError::Overloaded { retry_after }) => {
+                        tokio::time::sleep(*retry_after).await;
+                    }
+                    Err(_) => tokio::time::sleep(RETRY_FIRST).await,
                 }
                 (term, reports, result)
             }));
@@ -294,10 +299,7 @@ impl Runner {
         }
         match result {
             Ok(_) => {}
-            Err(SubmitError::NotLeader { .. } | SubmitError::Stopped) => {
-                // Leadership says so too in a moment; until then there is nobody to tell.
-                self.reports.extend(reports);
-            }
+            // When this node no longer leads, leadership says so too in a moment.
             Err(error) => {
                 tracing::debug!(%error, "reports not committed yet");
                 self.reports.extend(reports);

@@ -1,4 +1,4 @@
-//! Versions of an order grow by one, sequences of the group are used once and never beyond the last.
+//! Versions of an order grow by one; sequences of the group are used once, none beyond the last.
 
 use std::collections::BTreeSet;
 

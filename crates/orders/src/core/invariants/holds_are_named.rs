@@ -1,5 +1,5 @@
-//! Number 6: each live stock hold names an order that is pending or compensating, each money hold an
-//! order that is not closed. A closed order therefore holds nothing.
+//! 6. Each live stock hold names an order that is pending or compensating, each money hold one that
+//!    is not closed: a closed order therefore holds nothing.
 
 use crate::core::contents::Contents;
 use crate::core::order::{Funds, Goal, Order, Stock};
