@@ -46,6 +46,9 @@ pub struct Admit {
     rate: Rate,
     clients: BTreeMap<String, Rate>,
     limiters: RwLock<BTreeMap<SpiffeId, Arc<Limiter>>>,
+    /// For the services that are open to everybody: one rate for all together, so that names cost
+    /// nothing.
+    open: Limiter,
     streams: Arc<Semaphore>,
 }
 
@@ -60,8 +63,10 @@ impl Drop for Stream {
 
 impl Admit {
     pub fn new(config: &Config, clock: Arc<dyn env::Clock>) -> Self {
+        let clock = Clock(clock);
         Self {
-            clock: Clock(clock),
+            open: RateLimiter::direct_with_clock(quota(config.rate), clock.clone()),
+            clock,
             rate: config.rate,
             clients: config.clients.clone(),
             limiters: RwLock::default(),
@@ -76,12 +81,15 @@ impl Admit {
     pub fn call(&self, id: &SpiffeId, client: &str) -> Result<(), Failure> {
         let known = self.limiters.read().get(id).cloned();
         let limiter = known.unwrap_or_else(|| self.limiter(id, client));
-        limiter.check().map_err(|not_until| {
-            let wait = not_until.earliest_possible().duration_since(self.clock.now());
-            let Rate { per_second, burst } = self.rate_of(client);
-            let limit = format!("{per_second} calls per second, {burst} at once");
-            Failure::rate_limited(id.as_str(), &limit, wait.into())
-        })
+        self.count(&limiter, id.as_str(), self.rate_of(client))
+    }
+
+    /// Counts one call of an open service.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED`, as for a client.
+    pub fn open(&self) -> Result<(), Failure> {
+        self.count(&self.open, "open services", self.rate)
     }
 
     /// Opens a stream.
@@ -100,14 +108,26 @@ impl Admit {
         self.clients.get(client).copied().unwrap_or(self.rate)
     }
 
+    fn count(&self, limiter: &Limiter, subject: &str, rate: Rate) -> Result<(), Failure> {
+        limiter.check().map_err(|not_until| {
+            let wait = not_until.earliest_possible().duration_since(self.clock.now());
+            let Rate { per_second, burst } = rate;
+            let limit = format!("{per_second} calls per second, {burst} at once");
+            Failure::rate_limited(subject, &limit, wait.into())
+        })
+    }
+
     fn limiter(&self, id: &SpiffeId, client: &str) -> Arc<Limiter> {
-        let Rate { per_second, burst } = self.rate_of(client);
-        // The config is checked to be above zero.
-        let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst));
+        let quota = quota(self.rate_of(client));
         let fresh = || Arc::new(RateLimiter::direct_with_clock(quota, self.clock.clone()));
         self.limiters.write().entry(id.clone()).or_insert_with(fresh).clone()
     }
+}
+
+fn quota(rate: Rate) -> Quota {
+    // The config is checked to be above zero.
+    let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+    Quota::per_second(at_least_one(rate.per_second)).allow_burst(at_least_one(rate.burst))
 }
 
 #[cfg(test)]
@@ -154,6 +174,8 @@ mod tests {
         let (admit, _) = admit();
         while admit.call(&id("loud"), "loud").is_ok() {}
         assert!(admit.call(&id("quiet"), "quiet").is_ok());
+        while admit.open().is_ok() {}
+        assert!(admit.call(&id("calm"), "calm").is_ok(), "health checks cost clients nothing");
         assert_eq!((0..60).take_while(|_| admit.call(&id("bulk"), "bulk").is_ok()).count(), 50);
     }
 

@@ -165,6 +165,7 @@ impl<U: Upstreams> House<U> {
     ) -> Result<Response<Body>, Failure> {
         let path = head.uri.path();
         if entry == Entry::Client && OPEN.iter().any(|open| path.starts_with(open)) {
+            self.admit.open()?;
             metrics::let_in("open");
             return Ok(self.answer(Request::from_parts(head, body)).await);
         }

@@ -34,8 +34,8 @@ pub const AUTHZ: &str = include_str!("../../../deploy/policy/authz.toml");
 pub enum StartError {
     #[error("{file}: {source}")]
     File { file: String, source: std::io::Error },
-    #[error("{file}: {source}")]
-    Authz { file: String, source: Refused },
+    #[error(transparent)]
+    Authz(Refused),
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
@@ -92,7 +92,8 @@ where
         upstreams: U,
         config: Config,
     ) -> Result<Self, StartError> {
-        let authz = read(config.authz_file.as_deref())?;
+        let text = read(config.authz_file.as_deref())?;
+        let authz = Authz::parse(&text).map_err(StartError::Authz)?;
         let forward = Forward::new(upstreams.clone(), book.clone(), env.entropy.clone());
         let health = HealthReporter::new();
         let services = Own { book: book.clone(), upstreams, forward: forward.clone() };
@@ -118,7 +119,7 @@ where
                 (Duration::from_millis(config.authz_reload_ms), env.tasks.stop_token());
             let reader = gateway.clone();
             env.tasks.spawn("gateway-authz", OnError::StopNode, async move {
-                stop.run_until_cancelled(reader.keep_authz(&file, every)).await;
+                stop.run_until_cancelled(reader.keep_authz(&file, text, every)).await;
             });
         }
         Ok(gateway)
@@ -144,8 +145,8 @@ where
     }
 
     /// Reads the authorization policy again and again; a bad one is logged once and not taken.
-    async fn keep_authz(&self, file: &Path, every: Duration) {
-        let mut last = tokio::fs::read_to_string(file).await.unwrap_or_default();
+    /// `last`: the text that was read last.
+    async fn keep_authz(&self, file: &Path, mut last: String, every: Duration) {
         loop {
             tokio::time::sleep(every).await;
             let text = match tokio::fs::read_to_string(file).await {
@@ -204,16 +205,11 @@ where
     Ok(routes.add_service(v1).add_service(v1alpha).prepare())
 }
 
-fn read(file: Option<&Path>) -> Result<Authz, StartError> {
-    let (name, text) = match file {
-        None => ("the shipped policy".to_owned(), AUTHZ.to_owned()),
-        Some(path) => {
-            let file = path.display().to_string();
-            let text = std::fs::read_to_string(path);
-            (file.clone(), text.map_err(|source| StartError::File { file, source })?)
-        }
-    };
-    Authz::parse(&text).map_err(|source| StartError::Authz { file: name, source })
+/// The authorization policy's text: the file's, or the shipped one.
+fn read(file: Option<&Path>) -> Result<String, StartError> {
+    let Some(path) = file else { return Ok(AUTHZ.to_owned()) };
+    let failed = |source| StartError::File { file: path.display().to_string(), source };
+    std::fs::read_to_string(path).map_err(failed)
 }
 
 /// Keeps the register of other regions' gateways as the directory has it.

@@ -113,7 +113,7 @@ impl<U: Upstreams> Forward<U> {
 
     async fn to_group(&self, group: GroupId, call: &Call) -> Result<Response<Body>, Failure> {
         let directory = self.book.now().ok_or_else(starting)?;
-        let led_last = self.leaders.read().get(&group).copied();
+        let led_last = self.led_by(group);
         let mut hunt = Hunt::start(directory.members(group), led_last).ok_or_else(starting)?;
         loop {
             let node = hunt.node();
@@ -141,7 +141,12 @@ impl<U: Upstreams> Forward<U> {
                     } else {
                         "not_leader"
                     });
+                    let before = self.led_by(group);
                     tokio::time::sleep(pause).await;
+                    // One call finds the leader for all that wait.
+                    if let Some(leader) = self.led_by(group).filter(|now| Some(*now) != before) {
+                        hunt.found(leader);
+                    }
                 }
                 // Better a refusal that says "nothing happened" than a deadline that does not.
                 None => {
@@ -226,8 +231,12 @@ impl<U: Upstreams> Forward<U> {
         }
     }
 
+    fn led_by(&self, group: GroupId) -> Option<NodeId> {
+        self.leaders.read().get(&group).copied()
+    }
+
     fn remember(&self, group: GroupId, node: NodeId) {
-        if self.leaders.read().get(&group) != Some(&node) {
+        if self.led_by(group) != Some(node) {
             self.leaders.write().insert(group, node);
         }
     }

@@ -42,6 +42,13 @@ impl<'a> Hunt<'a> {
         self.members[self.at]
     }
 
+    /// Somebody else has found the leader meanwhile.
+    pub fn found(&mut self, leader: NodeId) {
+        if let Some(at) = self.members.iter().position(|node| *node == leader) {
+            self.at = at;
+        }
+    }
+
     /// Moves on to the next node; how long to wait before it, `None` to give up.
     pub fn missed(&mut self, miss: Miss) -> Option<Duration> {
         if self.tries >= TRIES_MAX {
@@ -115,6 +122,16 @@ mod tests {
         assert_eq!(hunt.missed(Miss::Unreachable), Some(Duration::ZERO));
         assert_eq!(hunt.node(), NodeId(1));
         assert_eq!(hunt.missed(Miss::Unreachable), Some(PAUSE_FIRST), "a round without anybody");
+    }
+
+    #[test]
+    fn what_others_found_is_tried_next() {
+        let mut hunt = hunt();
+        hunt.missed(Miss::NotLeader(None));
+        hunt.found(NodeId(1));
+        assert_eq!(hunt.node(), NodeId(1));
+        hunt.found(NodeId(9));
+        assert_eq!(hunt.node(), NodeId(1), "a stranger is nobody");
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl State {
         for (group, members) in genesis.groups {
             let count = kinds.entry(group.kind()).or_default();
             *count = (*count).max(group.index().saturating_add(1));
-            fresh.put_group(group, members)?;
+            fresh.put_members(group, members)?;
         }
         for (kind, count) in kinds {
             // Each index below the count must exist, or slots would map to a group that does not.
@@ -175,6 +175,19 @@ impl State {
     }
 
     fn put_group(&mut self, group: GroupId, members: Vec<NodeId>) -> Change {
+        let kind = group.kind();
+        let first = !self.slots.contains(&kind);
+        if first && group.index() != 0 {
+            return Err(Refusal::UnknownGroup(GroupId::new(kind, 0)));
+        }
+        let changed = self.put_members(group, members)?;
+        if first {
+            self.slots.insert(kind, SlotMap::spread(1));
+        }
+        Ok(changed)
+    }
+
+    fn put_members(&mut self, group: GroupId, members: Vec<NodeId>) -> Change {
         let distinct = members.iter().collect::<BTreeSet<_>>().len();
         if distinct != members.len() || !(1..=MEMBERS_MAX).contains(&distinct) {
             return Err(Refusal::BadMembers);

@@ -236,3 +236,25 @@ proptest::proptest! {
         assert_eq!(state.digest(), state.digest_full());
     }
 }
+
+#[test]
+fn the_first_group_of_a_kind_brings_its_slot_map() {
+    let mut state = State::default();
+    let mut few = genesis(1);
+    few.groups.retain(|(group, _)| group.kind() != GroupKind::Payments);
+    apply(&mut state, &Command::Bootstrap(Box::new(few)));
+    let group = GroupId::new(GroupKind::Payments, 0);
+    apply(&mut state, &Command::PutGroup { group, members: vec![NodeId(1)] });
+    // Followers check what they are sent: they must not refuse every directory from now on.
+    assert!(state.snapshot().unwrap().check().is_ok());
+}
+
+#[test]
+fn a_slot_that_does_not_exist_is_malformed() {
+    let mut state = bootstrapped();
+    // The slot is the last but three of the bytes: option, varint, owner, epoch.
+    let mut bytes = own(5, Some(4095), 2).encode().unwrap().to_vec();
+    let at = bytes.windows(2).position(|pair| pair == [0xff, 0x1f]).unwrap();
+    bytes[at + 1] = 0x7f; // 16,383
+    assert_eq!(state.apply(&bytes), Outcome::Refused(Refusal::Malformed));
+}
