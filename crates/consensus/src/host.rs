@@ -174,9 +174,13 @@ impl Host {
     ) -> Result<Group<M>, StartError> {
         let id = spec.id;
         let started = self.start(spec, genesis).await;
-        if let Err(error) = &started {
-            tracing::error!(group = %id, %error, "group not started");
-            self.inner.broken.lock().insert(id, error.to_string());
+        match &started {
+            Ok(_) => drop(self.inner.broken.lock().remove(&id)),
+            Err(StartError::Twice(_)) => {}
+            Err(error) => {
+                tracing::error!(group = %id, %error, "group not started");
+                self.inner.broken.lock().insert(id, error.to_string());
+            }
         }
         started
     }
