@@ -1,7 +1,7 @@
 //! The file system as the log, the checkpoints and the archive see it.
 //!
-//! Small on purpose, and synchronous: the loops that call it own a thread in production. What is not
-//! synced may be lost: file content until [`File::sync_data`], names until [`Fs::sync_dir`].
+//! Small on purpose, and synchronous: the loops that call it own a thread in production. What is
+//! not synced may be lost: file content until [`File::sync_data`], names until [`Fs::sync_dir`].
 
 mod real;
 mod sim;
@@ -43,12 +43,13 @@ pub trait Fs: Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes creations, removals and renames in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Takes the lock file at `path`, held until the value is dropped; `WouldBlock` when it is taken.
+    /// Takes the lock file at `path`, held until the value is dropped; `WouldBlock` when it is
+    /// taken.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
     /// Bytes that can still be written below `dir`.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
-    /// How long an async caller sleeps before the operation. Zero in production, where it just takes
-    /// its time.
+    /// How long an async caller sleeps before the operation. Zero in production, where it just
+    /// takes its time.
     fn latency(&self, _op: Op) -> Duration {
         Duration::ZERO
     }

@@ -1,4 +1,5 @@
-//! The shared write-ahead log of a process: one file sequence, one sync for every Raft group that waits.
+//! The shared write-ahead log of a process: one file sequence, one sync for every Raft group that
+//! waits.
 //!
 //! - [`fs`]: the file system as a trait, real and simulated.
 //! - [`Wal`]: the handle; [`Wal::open`] recovers the log and starts its two loops.
@@ -8,8 +9,8 @@
 //! - `log_loop`, `batch`, `prepare`, `collect`: one write, one sync, callbacks in order; the next
 //!   segment made aside; old segments emptied and removed.
 //!
-//! Absent on purpose: the log knows nothing of Raft terms, orders or money; it reads no clock, starts
-//! no thread and ends no process except through [`hansa_node::env::Env`].
+//! Absent on purpose: the log knows nothing of Raft terms, orders or money; it reads no clock,
+//! starts no thread and ends no process except through [`hansa_node::env::Env`].
 
 mod config;
 mod error;

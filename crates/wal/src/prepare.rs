@@ -97,7 +97,8 @@ impl PrepareLoop {
     fn report(&self, why: io::Error) {
         use io::ErrorKind::{NotFound, QuotaExceeded, StorageFull};
         let stop = self.shared.prep.lock().stop;
-        // `NotFound`: the folder is gone, as at a test's end; there is nothing to acknowledge in it.
+        // `NotFound`: the folder is gone, as at a test's end; there is nothing to acknowledge in
+        // it.
         if !stop && !matches!(why.kind(), StorageFull | QuotaExceeded | NotFound) {
             let dir = self.shared.dir.display();
             self.shared.env.exit.exit(&format!("log: prepare a segment in {dir}: {why}"));

@@ -4,9 +4,9 @@
 //! 0    4    8        16     20    21   22       24       32
 //! len  crc  seq      group  kind  pad  head_len index    head  body  zeros (pad)
 //! ```
-//! Little endian, 8-byte aligned. `len` counts everything. The checksum also covers the log's id, the
-//! segment's number and the record's offset, none of which is stored here: bytes of another log, of
-//! another segment or from another place never pass for a record.
+//! Little endian, 8-byte aligned. `len` counts everything. The checksum also covers the log's id,
+//! the segment's number and the record's offset, none of which is stored here: bytes of another
+//! log, of another segment or from another place never pass for a record.
 
 use hansa_types::id::GroupId;
 
@@ -122,8 +122,8 @@ pub fn encode(out: &mut Vec<u8>, seed: Seed, offset: u32, new: &New<'_>) {
     out[start + 4..start + 8].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// The record that begins at `bytes`, which lie at `offset` of the seed's segment; `None` when there
-/// is no whole and valid one.
+/// The record that begins at `bytes`, which lie at `offset` of the seed's segment; `None` when
+/// there is no whole and valid one.
 pub fn decode(seed: Seed, offset: u32, bytes: &[u8]) -> Option<Raw<'_>> {
     let fixed: &[u8; HEADER] = bytes.first_chunk()?;
     let len = u32_at(fixed, 0) as usize;

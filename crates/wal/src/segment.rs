@@ -80,8 +80,8 @@ pub fn check_header(page: &[u8], log: u64, number: u32) -> Result<u32, BadHeader
 
 /// Makes segment `number` ready: allocated, headed and durable before it gets its name.
 ///
-/// A file with a segment's name is therefore whole, and a bad header in one is damage, never a crash.
-/// What a failure leaves is removed as far as that works: a full disk needs its space.
+/// A file with a segment's name is therefore whole, and a bad header in one is damage, never a
+/// crash. What a failure leaves is removed as far as that works: a full disk needs its space.
 pub fn prepare(
     fs: &dyn Fs,
     dir: &Path,

@@ -19,8 +19,8 @@ use crate::recover::Found;
 use crate::segment::DATA_START;
 use crate::wal::{Done, Stats};
 
-/// Bytes of a segment that records never take: the batch's own header, and behind it always room for
-/// one more header and the seal.
+/// Bytes of a segment that records never take: the batch's own header, and behind it always room
+/// for one more header and the seal.
 pub const FRAME_BYTES: usize = 3 * HEADER;
 
 /// One thing to write, and what follows from it.

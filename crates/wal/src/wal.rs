@@ -77,14 +77,14 @@ impl Wal {
 
     /// Appends entries to a group: readable on return, durable when `done` is called with `Ok`.
     ///
-    /// `done` is called from the log loop, in the order of the calls; an entry may not block there.
+    /// `done` is called from the log loop, in the order of the calls; it must not block.
     /// Entries at an index that the group already has replace it and all after it.
     ///
     /// # Outcomes
-    /// `done` gets `InvalidInput` when the entries do not join the group's last one, begin neither at
-    /// 0 or 1 nor after the purged one, or do not fit a segment; `WouldBlock` when the queue holds four
-    /// times `queue_bytes_max`, for callers that do not [`Wal::admit`]. Nothing is appended then. Any
-    /// other error: the log failed, and so will every later call.
+    /// `done` gets `InvalidInput` when the entries do not join the group's last one, begin neither
+    /// at 0 or 1 nor after the purged one, or do not fit a segment; `WouldBlock` when the queue
+    /// holds four times `queue_bytes_max`, for callers that do not [`Wal::admit`]. Nothing is
+    /// appended then. Any other error: the log failed, and so will every later call.
     pub fn append(&self, group: GroupId, entries: Vec<Entry>, done: Done) {
         let shared = self.shared();
         let mut core = match shared.enter() {
@@ -147,7 +147,8 @@ impl Wal {
         shared.push(core, Task::keep(Kind::Committed, group, 0, log_id, moves));
     }
 
-    /// Drops the group's entries after `after`, or all. It rides the next batch, before what follows.
+    /// Drops the group's entries after `after`, or all. It rides the next batch, before what
+    /// follows.
     pub fn truncate_after(&self, group: GroupId, after: Option<u64>) {
         let shared = self.shared();
         let Ok(mut core) = shared.enter() else { return };
@@ -155,8 +156,8 @@ impl Wal {
         shared.wake(core);
     }
 
-    /// Drops the group's entries up to and with `upto`, whose log id is kept. It rides the next batch;
-    /// the disk space comes back after that.
+    /// Drops the group's entries up to and with `upto`, whose log id is kept. It rides the next
+    /// batch; the disk space comes back after that.
     pub fn purge(&self, group: GroupId, upto: u64, log_id: Bytes) {
         let shared = self.shared();
         let Ok(mut core) = shared.enter() else { return };
@@ -170,7 +171,8 @@ impl Wal {
         shared.push(core, Task::keep(Kind::Purge, group, upto, log_id, moves));
     }
 
-    /// Drops all there is of a group that has left this node, its vote too. It rides the next batch.
+    /// Drops all there is of a group that has left this node, its vote too. It rides the next
+    /// batch.
     ///
     /// A node that might be asked again to vote in the group must not forget it.
     pub fn forget(&self, group: GroupId) {

@@ -1,7 +1,7 @@
 //! A file system in memory that loses what a real one may lose.
 //!
-//! Deterministic by seed. At [`SimFs::crash`] unsynced content survives sector by sector as the seed
-//! says (all, none, or a torn mix), and so do unsynced names. Faults are injected by rules.
+//! Deterministic by seed. At [`SimFs::crash`] unsynced content survives sector by sector as the
+//! seed says (all, none, or a torn mix), and so do unsynced names. Faults are injected by rules.
 
 mod disk;
 mod faults;
@@ -36,8 +36,8 @@ impl SimFs {
         self.disk.lock().crash();
     }
 
-    /// The process is killed: nothing is lost, but its handles and locks are dead. A pending power cut
-    /// was its end, and is gone.
+    /// The process is killed: nothing is lost, but its handles and locks are dead. A pending power
+    /// cut was its end, and is gone.
     pub fn kill(&self) {
         self.disk.lock().kill();
     }
@@ -63,7 +63,8 @@ impl SimFs {
         self.disk.lock().capacity = bytes;
     }
 
-    /// Answers syncs with success without doing them: the mutation that a durability test must catch.
+    /// Answers syncs with success without doing them: the mutation that a durability test must
+    /// catch.
     pub fn ignore_syncs(&self, ignore: bool) {
         self.disk.lock().faults.ignore_syncs = ignore;
     }

@@ -132,8 +132,8 @@ impl Group {
         (self.slots.into_iter().chain(kept).collect(), self.cache.into())
     }
 
-    /// Puts an entry found on disk in its place, with holes for those still to be found. Answers the
-    /// slot that it replaces.
+    /// Puts an entry found on disk in its place, with holes for those still to be found. Answers
+    /// the slot that it replaces.
     pub(super) fn restore(&mut self, index: u64, slot: Slot) -> Result<Option<Slot>, Gap> {
         let Some((first, last)) = self.span() else {
             self.first = index;

@@ -1,8 +1,8 @@
 //! Gives disk space back: the oldest segments go when nothing in them lives, and when the log grows
 //! above its limit their live records are copied forward, so that no lagging group holds the disk.
 //!
-//! Segments go strictly oldest first. A floor record, queued behind everything that makes them dead,
-//! is durable before a file is removed: whatever replays the rest sees the same log.
+//! Segments go strictly oldest first. A floor record, queued behind everything that makes them
+//! dead, is durable before a file is removed: whatever replays the rest sees the same log.
 
 use super::LogLoop;
 use crate::index::{Index, Key, Place, Slot};
@@ -85,7 +85,8 @@ impl LogLoop {
         // Copying what lives gains nothing when most of it does: some group must purge first.
         let helps = core.index.live().bytes() * 2 <= staying;
         if above && !helps && !core.counts.pinned {
-            tracing::warn!(dir = %self.shared.dir.display(), "log above its limit, most of it live");
+            let dir = self.shared.dir.display();
+            tracing::warn!(%dir, "log above its limit, most of it live");
         }
         core.counts.pinned = above && !helps;
         (above && helps && kept < self.position.segment).then_some(kept)

@@ -16,16 +16,17 @@ pub fn remove_spares(fs: &dyn Fs, dir: &Path, spares: &[u32]) -> Result<(), Open
         let path = segment::path(dir, *number);
         fs.remove(&path).map_err(io_error("remove", &path))?;
     }
-    // Also makes durable what a killed process had renamed: its last act may not have been the sync.
+    // Also makes durable what a killed process had renamed: its last act may not have been the
+    // sync.
     fs.sync_dir(dir).map_err(io_error("sync", dir))
 }
 
 /// Makes durable all that was read, and the torn tail behind it zeros.
 ///
-/// A process that was killed leaves bytes that can be read and were never synced; one that died of a
-/// failed sync leaves pages that the kernel believes clean. So the last batch, the only one that no
-/// watermark vouches for, is written once more before it is synced. The zeros make sure that nothing
-/// of a torn batch is ever taken for a record behind the ones that come now.
+/// A process that was killed leaves bytes that can be read and were never synced; one that died of
+/// a failed sync leaves pages that the kernel believes clean. So the last batch, the only one that
+/// no watermark vouches for, is written once more before it is synced. The zeros make sure that
+/// nothing of a torn batch is ever taken for a record behind the ones that come now.
 pub fn make_durable(
     fs: &dyn Fs,
     dir: &Path,

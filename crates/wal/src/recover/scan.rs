@@ -80,8 +80,8 @@ impl Walk {
         (in_batch && self.next.is_none_or(|next| next == raw.seq)).then_some(raw)
     }
 
-    /// Whether a valid record behind `from`, where the next one should be, has a watermark that says
-    /// it was synced.
+    /// Whether a valid record behind `from`, where the next one should be, has a watermark that
+    /// says it was synced.
     pub fn contradicted(&self, seed: Seed, bytes: &[u8], from: u32) -> bool {
         let bad = self.next.unwrap_or(1);
         let mut later = records(seed, bytes, from);

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::record;
 
-/// Called once, from the log loop, when everything enqueued up to its call is durable or never will be.
+/// Called once, from the log loop, when everything enqueued up to its call is durable or never will
+/// be.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// One entry of a group's log; the log looks into neither part.
@@ -49,8 +50,8 @@ pub struct GroupState {
 pub struct Recovery {
     /// There was no log in the folder: a first start, or a wiped volume.
     pub fresh: bool,
-    /// The torn tail that was removed, if there was one. Nothing in it had been acknowledged, except
-    /// for the limit that architecture.md states.
+    /// The torn tail that was removed, if there was one. Nothing in it had been acknowledged,
+    /// except for the limit that architecture.md states.
     pub cut: Option<Cut>,
     pub segments: usize,
     pub records: u64,
