@@ -7,10 +7,12 @@
 //! - `saga`: the leader's runner; [`provider`]: what it dials.
 //! - `replicate`: events to and from other regions.
 //! - `listing`: the view behind ListOrders.
+//! - [`crosscheck`]: invariants that lie between orders and the ledger.
 //! - [`vault`]: seals what is personal before it reaches the log.
 
 pub mod config;
 pub mod core;
+pub mod crosscheck;
 mod listing;
 pub mod machine;
 mod map;

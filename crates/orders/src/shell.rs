@@ -1,6 +1,7 @@
 //! What the verbs share: groups, waiters, keys, and the way from a command to an answer.
 
 pub mod keys;
+pub mod ledger;
 pub mod waiters;
 
 use std::collections::BTreeMap;

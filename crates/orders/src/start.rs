@@ -31,6 +31,7 @@ use crate::config::{BadConfig, Config};
 use crate::core::command::{Command, Outcome};
 use crate::core::invariants::{self, Violation};
 use crate::core::settings::Settings;
+use crate::crosscheck::{self, Finding};
 use crate::listing::{self, Listing};
 use crate::machine::OrdersMachine;
 use crate::map::Map;
@@ -192,6 +193,11 @@ impl Orders {
     /// Every invariant that [`Self::invariants`] checks: number in domain.md §7 and name.
     pub fn invariant_names() -> Vec<(u32, &'static str)> {
         invariants::all().collect()
+    }
+
+    /// Checks what lies between orders and the ledger, for the groups that this node leads.
+    pub async fn cross_check(&self, deadline: Instant) -> Vec<Finding> {
+        crosscheck::run(&self.shell, deadline).await
     }
 
     /// Orders that need an operator, at most `max` per group.

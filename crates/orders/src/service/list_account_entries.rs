@@ -5,21 +5,16 @@ use hansa_api::convert::page::Position;
 use hansa_api::convert::payment::{Account, ListAccountEntries};
 use hansa_api::convert::time::from_ms;
 use hansa_api::pb::ledger as books;
-use hansa_api::pb::ledger::ledger_command_service_client::LedgerCommandServiceClient;
 use hansa_api::pb::ledger::list_entries_request::Account as Of;
 use hansa_api::pb::payment as wire;
 use hansa_api::status::{Failure, Reason};
-use hansa_node::layers::{Deadline, deadline::outgoing};
-use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_types::id::{GroupId, GroupKind};
 use hansa_types::money::Currency;
 use tokio::time::Instant;
 use tonic::Request;
 
-use crate::shell::{Shell, deadline};
+use crate::shell::{Shell, deadline, ledger};
 use crate::wire as show;
-
-/// Nodes tried for one page: each member, and a leader that one of them named.
-const TRIES: usize = 5;
 
 pub async fn run(
     shell: &Shell,
@@ -37,14 +32,16 @@ pub async fn run(
             return page(&list, entries, &positions);
         }
         let after = list.page.after(group).map(bytes::Bytes::copy_from_slice);
-        let ask = books::ListEntriesRequest {
+        let question = books::ListEntriesRequest {
             group: group.number(),
             account: Some(of.clone()),
             currency: currency.map_or_else(String::new, |c| c.as_str().to_owned()),
             after_id: after.unwrap_or_default(),
             page_size: u32::try_from(room).unwrap_or(u32::MAX),
         };
-        let found = fetch(shell, group, ask, due).await?;
+        let fetch = |mut client: ledger::Client, ask| async move { client.list_entries(ask).await };
+        let found: books::ListEntriesResponse =
+            ledger::ask(shell, group, question, due, fetch).await?;
         if let Some(last) = found.entries.last() {
             positions.retain(|position| position.group != group);
             positions.push(Position { group, key: last.id.to_vec() });
@@ -88,30 +85,6 @@ async fn target(shell: &Shell, list: &ListAccountEntries, due: Instant) -> Resul
             Ok((groups, Of::Name(name.as_str().to_owned()), Some(*currency)))
         }
     }
-}
-
-/// Asks the group's leader, which is found by asking.
-async fn fetch(
-    shell: &Shell,
-    group: GroupId,
-    ask: books::ListEntriesRequest,
-    due: Instant,
-) -> Result<books::ListEntriesResponse, Failure> {
-    let mut nodes: Vec<NodeId> = shell.map.members(group);
-    let mut last = Failure::of(Reason::Unavailable);
-    for _ in 0..TRIES {
-        let Some(node) = nodes.pop() else { break };
-        let mut client = LedgerCommandServiceClient::new(shell.peers.to(node));
-        let request = outgoing(ask.clone(), Deadline(due))?;
-        match client.list_entries(request).await {
-            Ok(response) => return Ok(response.into_inner()),
-            Err(status) => {
-                last = Failure::from(&status);
-                nodes.extend(last.leader());
-            }
-        }
-    }
-    Err(last)
 }
 
 fn entry_of(shell: &Shell, entry: books::Entry) -> wire::AccountEntry {

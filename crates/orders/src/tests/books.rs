@@ -24,6 +24,8 @@ pub struct State {
     pub holds: BTreeMap<Bytes, Hold>,
     pub captured: BTreeMap<Bytes, i64>,
     pub refunded: i64,
+    pub paid_back: BTreeMap<Bytes, i64>,
+    pub orders: BTreeMap<Bytes, Bytes>,
     pub shipped: i64,
     pub returned: i64,
     answers: BTreeMap<Bytes, pb::Outcome>,
@@ -83,6 +85,7 @@ impl State {
             }
             Verb::Authorize(c) => {
                 self.holds.insert(c.id.clone(), (Vec::new(), "held"));
+                self.orders.insert(c.id.clone(), c.order.clone());
                 code(Code::Applied)
             }
             Verb::Capture(c) => {
@@ -92,6 +95,7 @@ impl State {
             Verb::Void(c) => self.resolve(&c.hold, "held", "void"),
             Verb::Refund(c) => {
                 self.refunded += c.amount_minor;
+                *self.paid_back.entry(c.payment.clone()).or_default() += c.amount_minor;
                 code(Code::Applied)
             }
             Verb::Receive(_) | Verb::Adjust(_) => code(Code::Malformed),
@@ -124,6 +128,7 @@ impl State {
             *self.stock.get_mut(sku).unwrap() -= units;
         }
         self.holds.insert(reserve.id.clone(), (lines, "held"));
+        self.orders.insert(reserve.id.clone(), reserve.order.clone());
         code(Code::Applied)
     }
 
@@ -184,9 +189,18 @@ impl LedgerCommandService for Books {
 
     async fn list_holds(
         &self,
-        _: Request<pb::ListHoldsRequest>,
+        request: Request<pb::ListHoldsRequest>,
     ) -> Result<Response<pb::ListHoldsResponse>, Status> {
-        Err(Reason::Unimplemented.into())
+        // One book for stock and money: the payments group shows it.
+        let payments = request.into_inner().group >> 16 == 4;
+        let state = self.0.lock();
+        let live = state.holds.iter().filter(|(_, (_, state))| payments && *state == "held");
+        let hold = |(id, _): (&Bytes, &Hold)| pb::Hold {
+            id: id.clone(),
+            order: state.orders.get(id).cloned().unwrap_or_default(),
+            ..Default::default()
+        };
+        Ok(Response::new(pb::ListHoldsResponse { holds: live.map(hold).collect(), more: false }))
     }
 
     async fn list_shipments(
@@ -198,9 +212,17 @@ impl LedgerCommandService for Books {
 
     async fn get_payment_accounts(
         &self,
-        _: Request<pb::GetPaymentAccountsRequest>,
+        request: Request<pb::GetPaymentAccountsRequest>,
     ) -> Result<Response<pb::GetPaymentAccountsResponse>, Status> {
-        Err(Reason::Unimplemented.into())
+        let state = self.0.lock();
+        let account = |payment: Bytes| pb::PaymentAccounts {
+            captured_minor: state.captured.get(&payment).copied().unwrap_or(0),
+            refunded_minor: state.paid_back.get(&payment).copied().unwrap_or(0),
+            payment,
+            ..Default::default()
+        };
+        let accounts = request.into_inner().payments.into_iter().map(account).collect();
+        Ok(Response::new(pb::GetPaymentAccountsResponse { accounts }))
     }
 
     async fn list_entries(

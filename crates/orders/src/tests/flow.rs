@@ -10,10 +10,12 @@ use hansa_api::pb::payment as pay;
 use hansa_api::pb::payment::payment_service_server::PaymentService;
 use hansa_api::principal::Role;
 use hansa_api::status::{Failure, Reason};
+use hansa_consensus::testing::soon;
 use std::time::Duration;
 use tonic::{Response, Status};
 
 use super::rig::{Rig, call, call_as, gbp, line, order};
+use crate::crosscheck::Verdict;
 
 fn ok<T>(answer: Result<Response<T>, Status>) -> T {
     answer.unwrap().into_inner()
@@ -251,4 +253,21 @@ async fn a_listing_pages_through_a_customers_orders_newest_first() {
     assert_eq!(all.orders.len(), 6);
     let shop = call_as(everybody, &[Role::Storefront], Duration::from_secs(5));
     assert_eq!(reason(node.service.list_orders(shop).await), Reason::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn books_that_differ_from_the_orders_are_found() {
+    let rig = Rig::start(1).await;
+    rig.place(&order("r-1")).await.unwrap();
+    rig.at_rest().await;
+    {
+        let mut books = rig.books.0.lock();
+        books.captured.values_mut().for_each(|captured| *captured += 1);
+        books.holds.values_mut().for_each(|(_, state)| *state = "held");
+    }
+    let findings = rig.leader().await.orders.cross_check(soon()).await;
+    assert_eq!(findings.len(), 2);
+    for finding in findings {
+        assert!(matches!(finding.verdict, Verdict::Violated(_)), "{finding:?}");
+    }
 }

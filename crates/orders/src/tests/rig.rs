@@ -10,7 +10,7 @@ use hansa_api::pb::order as wire;
 use hansa_api::pb::order::order_service_server::OrderService;
 use hansa_api::principal::{Principal, Role};
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::testing::{Cluster, Settings, eventually};
+use hansa_consensus::testing::{Cluster, Settings, eventually, soon};
 use hansa_node::devca::DevCa;
 use hansa_node::layers::{self, Deadline};
 use hansa_node::peers::Peers;
@@ -25,6 +25,7 @@ use tonic::service::Routes;
 
 use super::books::Books;
 use crate::config::Config;
+use crate::crosscheck::Verdict;
 use crate::machine::OrdersMachine;
 use crate::service::Service;
 use crate::start::Orders;
@@ -190,6 +191,9 @@ impl Rig {
             }
         }
         assert_eq!(self.books.0.lock().held(), 0);
+        for finding in self.leader().await.orders.cross_check(soon()).await {
+            assert_eq!(finding.verdict, Verdict::Held, "{finding:?}");
+        }
     }
 }
 

@@ -1,0 +1,52 @@
+//! Reads from the ledger: the group's leader is found by asking.
+
+use std::future::Future;
+
+use hansa_api::pb::ledger::ledger_command_service_client::LedgerCommandServiceClient;
+use hansa_api::status::{Failure, Reason};
+use hansa_node::layers::Deadline;
+use hansa_node::layers::deadline::outgoing;
+use hansa_node::peers::PeerService;
+use hansa_types::id::{GroupId, NodeId};
+use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::Shell;
+
+/// Nodes tried for one answer: each member, and leaders that some of them named.
+const TRIES: usize = 5;
+
+pub type Client = LedgerCommandServiceClient<PeerService>;
+
+/// Asks the leader of a ledger group.
+///
+/// # Errors
+/// The last refusal, when no member answered.
+pub async fn ask<Q, A, F>(
+    shell: &Shell,
+    group: GroupId,
+    question: Q,
+    due: Instant,
+    call: impl Fn(Client, Request<Q>) -> F,
+) -> Result<A, Failure>
+where
+    Q: Clone,
+    F: Future<Output = Result<Response<A>, Status>>,
+{
+    let mut nodes: Vec<NodeId> = shell.map.members(group);
+    let mut last = Failure::of(Reason::Unavailable);
+    for _ in 0..TRIES {
+        let Some(node) = nodes.pop() else { break };
+        let client =
+            Client::new(shell.peers.to(node)).max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
+        match call(client, outgoing(question.clone(), Deadline(due))?).await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) => {
+                last = Failure::from(&status);
+                nodes.extend(last.leader());
+            }
+        }
+    }
+    Err(last)
+}
