@@ -332,6 +332,10 @@ struct Moved {
 
 const RESERVE: u8 = 1;
 
+/// Units that one command may bring in or take out: far enough below what a counter holds that what
+/// moves inside can never overflow one.
+const QUANTITY_MAX: u64 = LINE_QUANTITY_MAX as u64 * 1_000;
+
 fn reference_of(id: TransferId) -> Reference {
     Reference(u128::from_be_bytes(id.to_bytes()))
 }
@@ -375,11 +379,15 @@ fn refused_by_itself(command: &Command<'_>) -> Option<Outcome> {
         Command::Ship(Ship { lines, .. }) | Command::Return(Return { lines, .. }) => {
             refused_lines(lines)
         }
-        Command::Extend { ttl_ms: 0, .. }
-        | Command::Receive(Receive { quantity: 0, .. })
-        | Command::Adjust(Adjust { delta: 0 | i64::MIN, .. }) => {
+        Command::Receive(Receive { quantity, .. }) if !(1..=QUANTITY_MAX).contains(quantity) => {
             Some(OutcomeCode::AmountInvalid.into())
         }
+        Command::Adjust(Adjust { delta, .. })
+            if !(1..=QUANTITY_MAX).contains(&delta.unsigned_abs()) =>
+        {
+            Some(OutcomeCode::AmountInvalid.into())
+        }
+        Command::Extend { ttl_ms: 0, .. } => Some(OutcomeCode::AmountInvalid.into()),
         Command::Extend { .. }
         | Command::Commit { .. }
         | Command::Uncommit { .. }

@@ -135,13 +135,12 @@ impl Payments {
     fn authorize(&mut self, at: LogTime, authorize: &Authorize) -> Outcome {
         let Authorize { id, payment, order, amount, currency, timeout_ms } = *authorize;
         let unit = unit_of(currency);
-        let opened = self.payments.get(&payment).is_none();
+        if self.payments.get(&payment).is_some_and(|known| known.order != order) {
+            return Outcome::differs("order");
+        }
         let books = self.kernel.books_mut();
         books.open(payment.account(), PaymentKey::spec(unit));
         books.open(House::Clearing.account(unit), House::Clearing.spec(unit));
-        if opened {
-            self.payments.insert(payment, Payment { order, unit, authorized: 0 });
-        }
         let act = Act::Hold {
             debit: House::Clearing.account(unit),
             credit: payment.account(),
@@ -150,7 +149,10 @@ impl Payments {
         };
         let outcome = self.one(at, transfer(id, act, Movement::Authorize, payment));
         if outcome == kernel::Outcome::Created {
-            self.payments.update(&payment, |payment| payment.authorized += amount);
+            let before = self.payments.get(&payment).map_or(0, |known| known.authorized);
+            // Holds that were voided count on, so the sum may outgrow what one account can hold.
+            let authorized = before.saturating_add(amount);
+            self.payments.insert(payment, Payment { order, unit, authorized });
         }
         let expires = self.kernel.books().hold(&id).and_then(|hold| hold.expires);
         Outcome { expires, ..outcome.into() }
@@ -164,6 +166,9 @@ impl Payments {
     fn capture(&mut self, at: LogTime, capture: &Capture) -> Outcome {
         let Capture { id, hold, payment, amount, remainder } = *capture;
         let held = self.kernel.books().hold(&hold).copied();
+        if held.is_some_and(|held| held.reference != Reference(payment.0)) {
+            return OutcomeCode::HoldNotFound.into();
+        }
         let mut post = transfer(id, Act::Post { hold, amount }, Movement::Capture, payment);
         let Some(remainder) = remainder else {
             let outcome = self.one(at, post);
@@ -197,6 +202,10 @@ impl Payments {
     /// Releases a hold.
     fn void(&mut self, at: LogTime, void: &Void) -> Outcome {
         let Void { id, hold, payment } = *void;
+        let held = self.kernel.books().hold(&hold);
+        if held.is_some_and(|held| held.reference != Reference(payment.0)) {
+            return OutcomeCode::HoldNotFound.into();
+        }
         self.one(at, transfer(id, Act::Void { hold }, Movement::Void, payment)).into()
     }
 

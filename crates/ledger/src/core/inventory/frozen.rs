@@ -118,6 +118,9 @@ impl Inventory {
     }
 
     fn head_digest(&self) -> StateHash {
-        StateHash::of_record("inventory", &self.now, &self.journal.next())
+        // Settings too: replicas that decide by other rules must not look alike until they differ.
+        let Settings { id_window_ms, hold_ms_max, default_warehouse } = &self.settings;
+        let rules = (id_window_ms, hold_ms_max, default_warehouse);
+        StateHash::of_record("inventory", &self.now, &(self.journal.next(), rules))
     }
 }

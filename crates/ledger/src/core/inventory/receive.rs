@@ -19,8 +19,10 @@ impl Inventory {
         id: TransferId,
         receive: &Receive<'_>,
     ) -> Result<Outcome, Outcome> {
+        // Before the warehouse is numbered: what is refused leaves no trace.
+        self.good_sku(receive.sku)?;
         let warehouse = self.new_warehouse(receive.warehouse)?;
-        let sku = self.new_sku(receive.sku)?;
+        let sku = SkuNo(self.skus.number_or_new(receive.sku));
         let debit = self.open(Bucket::Supplier, sku, warehouse);
         let credit = self.open(Bucket::Available, sku, warehouse);
         self.books
@@ -42,15 +44,12 @@ impl Inventory {
         Ok(OutcomeCode::Applied.into())
     }
 
-    fn new_sku(&mut self, name: &str) -> Result<SkuNo, Outcome> {
-        if let Some(number) = self.skus.number(name) {
-            return Ok(SkuNo(number));
+    fn good_sku(&self, name: &str) -> Result<(), Outcome> {
+        let canonical = || name.parse::<Sku>().is_ok_and(|sku| sku.as_str() == name);
+        match self.skus.number(name).is_some() || canonical() {
+            true => Ok(()),
+            false => Err(OutcomeCode::Malformed.into()),
         }
-        let canonical = name.parse::<Sku>().is_ok_and(|sku| sku.as_str() == name);
-        if !canonical {
-            return Err(OutcomeCode::Malformed.into());
-        }
-        Ok(SkuNo(self.skus.number_or_new(name)))
     }
 
     fn new_warehouse(&mut self, name: Option<&str>) -> Result<WarehouseNo, Outcome> {

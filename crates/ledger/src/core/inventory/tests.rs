@@ -115,11 +115,31 @@ fn stock_goes_from_the_shelf_to_the_customer_and_back_to_quarantine() {
 }
 
 #[test]
+fn partial_shipments_of_a_line_add_up() {
+    let mut b = books();
+    code(&mut b, &receive(1, "A", 10));
+    code(&mut b, &reserve(2, &[line(1, "A", 4)]));
+    code(&mut b, &Command::Commit { id: id(3), hold: id(2) });
+    let ship = |n, quantity| {
+        Command::Ship(Ship { id: id(n), hold: id(2), lines: vec![line(1, "A", quantity)] })
+    };
+    assert_eq!(code(&mut b, &ship(4, 2)), C::Applied);
+    assert_eq!(code(&mut b, &ship(5, 1)), C::Applied);
+    let over = run(&mut b, START, &ship(6, 2));
+    assert_eq!((over.code, over.available), (C::ExceedsCommitted, 1));
+    assert_eq!(code(&mut b, &ship(7, 1)), C::Applied);
+    assert_eq!(code(&mut b, &ship(8, 1)), C::AlreadyPosted, "all of it has left");
+}
+
+#[test]
 fn an_extension_stops_at_the_cap() {
     let mut b = books();
     code(&mut b, &receive(1, "A", 1));
     code(&mut b, &reserve(2, &[line(1, "A", 1)]));
     let extend = |n| Command::Extend { id: id(n), hold: id(2), ttl_ms: 60_000 };
+    let shorter = Command::Extend { id: id(9), hold: id(2), ttl_ms: 1 };
+    let kept = run(&mut b, START, &shorter);
+    assert_eq!(kept.expires, Some(LogTime(START + 1_000)), "an extension never shortens");
     let extended = run(&mut b, START + 500, &extend(3));
     assert_eq!(extended.expires, Some(LogTime(START + CAP_MS)));
     assert_eq!(run(&mut b, START + 500, &extend(4)).code, C::ExtendCapReached);
@@ -246,7 +266,7 @@ fn draft(
     let lines: Vec<_> = lines.iter().enumerate().map(number).collect();
     match kind {
         0 => Command::Reserve(Reserve { id, order: order(1), ttl_ms: 700, lines }),
-        1 => Command::Extend { id, hold, ttl_ms: 900 },
+        1 => Command::Extend { id, hold, ttl_ms: if *flag { 900 } else { 100 } },
         2 | 3 => Command::Commit { id, hold },
         4 => Command::Uncommit { id, hold },
         5 => Command::Release { id, hold },
@@ -346,5 +366,54 @@ proptest! {
                 books = thawed;
             }
         }
+    }
+}
+
+mod attack {
+    use super::*;
+
+    #[test]
+    fn stock_at_the_end_of_its_counter_does_not_end_the_process() {
+        let mut books = books();
+        for (n, quantity) in [(1, i64::MAX as u64), (2, i64::MAX as u64), (3, 1)] {
+            run(&mut books, START, &receive(n, "A", quantity));
+        }
+        run(&mut books, START, &reserve(10, &[line(1, "A", 1)]));
+        run(&mut books, START, &Command::Commit { id: id(11), hold: id(10) });
+        run(&mut books, START, &Command::Uncommit { id: id(12), hold: id(10) });
+        assert_eq!(invariants::of_inventory(&books), []);
+    }
+
+    #[test]
+    fn a_count_beyond_the_books_is_an_outcome() {
+        let mut books = books();
+        run(&mut books, START, &receive(1, "A", u64::MAX));
+        run(&mut books, START, &reserve(10, &[line(1, "A", 1)]));
+        run(&mut books, START, &Command::Commit { id: id(11), hold: id(10) });
+        let mut count = adjust(12, "A", 1, false);
+        count.expected_on_hand = Some(7);
+        run(&mut books, START, &Command::Adjust(count));
+        books.stock("A", None).iter().for_each(|stock| _ = stock.on_hand());
+    }
+
+    #[test]
+    fn replicas_of_other_settings_have_other_digests() {
+        let settings = |hold_ms_max| Settings {
+            id_window_ms: WINDOW_MS,
+            hold_ms_max,
+            default_warehouse: "main".to_owned(),
+        };
+        let (a, b) = (Inventory::new(settings(1_000)), Inventory::new(settings(2_000)));
+        assert_ne!(a.digest(), b.digest());
+    }
+
+    #[test]
+    fn a_receipt_that_is_refused_leaves_no_warehouse() {
+        let mut books = books();
+        let at = CommandId::Given(id(1));
+        let (sku, warehouse) = ("lower case", Some("w-2"));
+        let bad = Receive { id: at, sku, warehouse, quantity: 1, document: "d" };
+        assert_eq!(run(&mut books, START, &Command::Receive(bad)).code, C::Malformed);
+        assert_eq!(books.warehouse_name(WarehouseNo(1)), None);
     }
 }

@@ -57,7 +57,7 @@ impl Payments {
     pub fn digest(&self) -> StateHash {
         let mut sum = self.kernel.digest();
         sum.add(self.payments.digest());
-        sum.add(StateHash::of_record("payments-head", &(), &self.now));
+        sum.add(StateHash::of_record("payments-head", &self.settings.id_window_ms, &self.now));
         sum
     }
 
@@ -65,7 +65,7 @@ impl Payments {
     pub fn recompute_digest(&self) -> StateHash {
         let mut sum = self.kernel.recompute_digest();
         sum.add(self.payments.recompute_digest());
-        sum.add(StateHash::of_record("payments-head", &(), &self.now));
+        sum.add(StateHash::of_record("payments-head", &self.settings.id_window_ms, &self.now));
         sum
     }
 }

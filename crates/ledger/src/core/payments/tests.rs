@@ -158,3 +158,45 @@ proptest! {
         prop_assert_eq!(Payments::read(&mut bytes.as_slice()).unwrap().digest(), b.digest());
     }
 }
+
+mod attack {
+    use super::*;
+
+    #[test]
+    fn holds_beyond_any_counter_do_not_end_the_process() {
+        let mut books = books();
+        for n in 0..4 {
+            run(&mut books, authorize(10 + n, u64::MAX / 2));
+            run(&mut books, void(20 + n, 10 + n));
+        }
+        assert_eq!(invariants::of_payments(&books), []);
+    }
+
+    #[test]
+    fn a_payment_that_was_never_held_is_not_kept() {
+        let mut books = books();
+        run(&mut books, authorize(10, 0));
+        assert_eq!(books.payments().count(), 0);
+    }
+
+    #[test]
+    fn a_payment_belongs_to_one_order() {
+        let mut books = books();
+        run(&mut books, authorize(10, 5));
+        let Command::Authorize(mut other) = authorize(11, 5) else { unreachable!() };
+        other.order =
+            OrderId::new(LogTime(1), RegionNumber::try_from(1).unwrap(), Slot::of(b"x"), 2);
+        assert!(!run(&mut books, Command::Authorize(other)).is_success());
+    }
+
+    #[test]
+    fn a_hold_of_another_payment_is_not_captured_or_voided() {
+        let mut books = books();
+        run(&mut books, authorize(10, 5));
+        let other = PaymentKey(2 << 100);
+        let capture =
+            Capture { id: id(11), hold: id(10), payment: other, amount: None, remainder: None };
+        let outcome = run(&mut books, Command::Capture(capture));
+        assert!(!outcome.is_success(), "{outcome:?}");
+    }
+}
