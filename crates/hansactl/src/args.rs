@@ -20,7 +20,7 @@ Exit codes:
   1  done, and what was looked for is wrong (an invariant is violated)
   2  the command line is wrong
   3  no answer: unreachable, timed out, or a part could not be checked
-  4  refused: the request is wrong, or the state does not allow it
+  4  refused: the request is wrong, the state does not allow it, or the order was rejected
   5  not found
   6  not allowed: certificate or role
 

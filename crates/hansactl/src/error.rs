@@ -8,7 +8,7 @@ use hansa_api::status::{Failure, Kind};
 pub const WRONG: u8 = 1;
 const USAGE: u8 = 2;
 pub const NO_ANSWER: u8 = 3;
-const REFUSED: u8 = 4;
+pub const REFUSED: u8 = 4;
 const NOT_FOUND: u8 = 5;
 const NOT_ALLOWED: u8 = 6;
 

@@ -45,7 +45,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
     match cli.command {
         Command::Region(verb) => region::run(&session, verb).await?,
         Command::Group(verb) => group::run(&session, verb).await?,
-        Command::Order(verb) => order::run(&session, verb).await?,
+        Command::Order(verb) => return order::run(&session, verb).await,
         Command::Stock(verb) => stock::run(&session, verb).await?,
         Command::Payment(verb) => payment::run(&session, verb).await?,
         Command::Invariants(verb) => return invariants::run(&session, verb).await,

@@ -8,6 +8,8 @@ mod r#return;
 mod show;
 mod watch;
 
+use std::process::ExitCode;
+
 use clap::Subcommand;
 
 use crate::connect::Session;
@@ -29,13 +31,14 @@ pub enum Verb {
     Return(r#return::Args),
 }
 
-pub async fn run(session: &Session, verb: Verb) -> Result<(), Problem> {
+pub async fn run(session: &Session, verb: Verb) -> Result<ExitCode, Problem> {
     match verb {
-        Verb::Place(args) => place::run(session, args).await,
-        Verb::Get(args) => get::run(session, args).await,
-        Verb::List(args) => list::run(session, args).await,
-        Verb::Watch(args) => watch::run(session, args).await,
-        Verb::Cancel(args) => cancel::run(session, args).await,
-        Verb::Return(args) => r#return::run(session, args).await,
+        Verb::Place(args) => return place::run(session, args).await,
+        Verb::Get(args) => get::run(session, args).await?,
+        Verb::List(args) => list::run(session, args).await?,
+        Verb::Watch(args) => watch::run(session, args).await?,
+        Verb::Cancel(args) => cancel::run(session, args).await?,
+        Verb::Return(args) => r#return::run(session, args).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }

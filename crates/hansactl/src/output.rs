@@ -21,19 +21,32 @@ impl Rows {
     pub fn new(header: &[&str], empty: &'static str) -> Self {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(header.iter().map(|title| title.to_uppercase()));
+        // Continued output, such as a watch's, has its header once or none.
+        if !header.is_empty() {
+            table.set_header(header.iter().map(|title| title.to_uppercase()));
+        }
         Self { table, empty }
     }
 
+    /// A row; every row has as many cells as the header.
     pub fn add(&mut self, cells: impl IntoIterator<Item = String>) {
         self.table.add_row(cells.into_iter().map(|cell| plain(&cell)));
     }
 
+    fn text(&self) -> String {
+        // The style pads on both sides; nothing stands to the left of a line.
+        let lines = self.table.trim_fmt();
+        let lines = lines.lines().map(|line| line.strip_prefix(' ').unwrap_or(line));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     fn print(&self) {
         if self.table.is_empty() {
-            eprintln!("{}", self.empty);
+            if !self.empty.is_empty() {
+                eprintln!("{}", self.empty);
+            }
         } else {
-            println!("{}", self.table.trim_fmt());
+            println!("{}", self.text());
         }
     }
 }
@@ -91,6 +104,13 @@ mod tests {
         };
         let json = json("hansa.inventory.v1.Stock", &stock).expect("prints");
         assert_eq!(json, r#"{"sku":"85123A","availableQuantity":"7"}"#);
+    }
+
+    #[test]
+    fn tables_begin_at_the_left_edge() {
+        let mut rows = Rows::new(&["sku", "units"], "none");
+        rows.add(["85123A".to_owned(), "7".to_owned()]);
+        assert_eq!(rows.text(), "SKU     UNITS\n85123A  7");
     }
 
     #[test]

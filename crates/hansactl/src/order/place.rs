@@ -1,8 +1,12 @@
-use hansa_api::pb::order::{LineKind, PersonalDetails, PlaceOrderLine, PlaceOrderRequest};
+use std::process::ExitCode;
+
+use hansa_api::pb::order::{
+    LineKind, OrderState, PersonalDetails, PlaceOrderLine, PlaceOrderRequest,
+};
 
 use super::show;
 use crate::connect::{Role, Session};
-use crate::error::Problem;
+use crate::error::{self, Problem};
 use crate::output;
 use crate::values;
 
@@ -42,7 +46,7 @@ pub struct Args {
     request_id: Option<String>,
 }
 
-pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
+pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     let mut lines = Vec::with_capacity(args.lines.len() + args.fees.len());
     for (texts, kind) in [(&args.lines, LineKind::Stock), (&args.fees, LineKind::Fee)] {
         for text in texts {
@@ -65,9 +69,23 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
             services.orders.place_order(request).await
         })
         .await?;
-    output::print(session.format, "hansa.order.v1.PlaceOrderResponse", &response, |response| {
+    let name = "hansa.order.v1.PlaceOrderResponse";
+    output::print(session.format, name, &response, |response| {
         show::facts(response.order.as_ref())
-    })
+    })?;
+    Ok(exit_code(response.order.unwrap_or_default().state()))
+}
+
+/// A script that places an order wants to know whether it stands.
+fn exit_code(state: OrderState) -> ExitCode {
+    match state {
+        OrderState::Confirmed | OrderState::Completed => ExitCode::SUCCESS,
+        OrderState::Rejected | OrderState::Cancelled => ExitCode::from(error::REFUSED),
+        OrderState::Pending | OrderState::Parked | OrderState::Unspecified => {
+            eprintln!("next: `order watch` follows it");
+            ExitCode::from(error::NO_ANSWER)
+        }
+    }
 }
 
 fn line(text: &str, kind: LineKind, currency: &str) -> Result<PlaceOrderLine, Problem> {

@@ -163,3 +163,56 @@ fn a_moved_buyer_takes_returns_and_currency_along() {
     assert_eq!(order.lines[0].unit_price_minor, 185, "the number is kept, no rate is claimed");
     assert_eq!(mapped.rehomed_invoices, 2);
 }
+
+const SAMPLE: &[u8] = include_bytes!("../../../../../../data/online-retail-sample.csv");
+
+#[test]
+fn every_row_of_the_shipped_sample_is_accounted_for() {
+    let (rows, malformed) = row::read(SAMPLE).expect("readable");
+    let mapped = map(&rows, &Shares::default());
+    assert_eq!((malformed.len(), mapped.malformed.len()), (0, 0));
+    let (mut orders, mut lines, mut returned, mut adjusted) = (0, 0, 0, 0);
+    for action in &mapped.actions {
+        match action {
+            Action::Order(order) => {
+                orders += 1;
+                lines += order.lines.len();
+            }
+            Action::Return(back) => returned += back.rows.len(),
+            Action::Adjust(_) => adjusted += 1,
+        }
+    }
+    assert_eq!(lines + returned + adjusted + mapped.left.len(), rows.len());
+    assert_eq!((orders, returned, adjusted, mapped.left.len()), (251, 212, 22, 0));
+}
+
+#[test]
+fn the_sample_has_all_the_dirt_that_the_mapping_reads() {
+    let (rows, _) = row::read(SAMPLE).expect("readable");
+    let mapped = map(&rows, &Shares { rehomed: 0, ..Shares::default() });
+    let lines = || {
+        mapped.actions.iter().filter_map(|action| match action {
+            Action::Order(order) => Some(order),
+            _ => None,
+        })
+    };
+    let any = |test: &dyn Fn(&Order) -> bool| lines().any(test);
+    let kind = |wanted: NonStock| {
+        any(&|order| {
+            order
+                .lines
+                .iter()
+                .any(|line| matches!(&line.code, Code::NonStock { kind, .. } if *kind == wanted))
+        })
+    };
+    assert!(any(&|order| order.buyer.customer.is_none()), "guests");
+    assert!(any(&|order| order.lines.iter().any(|line| line.unit_price_minor == 0)), "samples");
+    assert!(kind(NonStock::Postage) && kind(NonStock::Fee) && kind(NonStock::Voucher));
+    let repeated = |order: &Order| order.demand().len() < order.lines.len();
+    assert!(any(&repeated), "repeated lines of a SKU");
+    let mut countries: Vec<_> = lines().map(|order| order.buyer.country).collect();
+    countries.sort_unstable();
+    countries.dedup();
+    assert_eq!(countries.len(), 9, "{countries:?}");
+    assert!(rows.iter().any(|row| row.stock_code.bytes().any(|byte| byte.is_ascii_lowercase())));
+}
