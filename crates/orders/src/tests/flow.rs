@@ -271,3 +271,39 @@ async fn books_that_differ_from_the_orders_are_found() {
         assert!(matches!(finding.verdict, Verdict::Violated(_)), "{finding:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_over_several_shards_is_held_whole_or_not_at_all() {
+    let rig = Rig::sharded(3).await;
+    let skus: Vec<String> = (0..12).map(|n| format!("S{n}")).collect();
+    for sku in &skus {
+        rig.books.0.lock().stock.insert(sku.clone(), 10);
+    }
+    for n in 0..6 {
+        let mut request = order(&format!("r-{n}"));
+        request.customer_id = format!("c-{n}");
+        request.lines = skus.iter().map(|sku| line(sku, 1, 50)).collect();
+        if n % 2 == 1 {
+            request.lines.push(line("RARE", 2, 50));
+        }
+        let placed = rig.place(&request).await.unwrap().order.unwrap();
+        let want = match n % 2 {
+            0 => wire::OrderState::Confirmed,
+            _ => wire::OrderState::Rejected,
+        };
+        assert_eq!(placed.state(), want);
+    }
+    rig.at_rest().await;
+    let shell = rig.leader().await.orders.shell();
+    let used = shell.groups.values().filter(|h| h.group.peek(|m| m.state.orders.len()) > 0);
+    assert!(used.count() > 1, "customers are spread over groups");
+    let everybody = wire::ListOrdersRequest { page_size: 4, ..Default::default() };
+    let node = rig.leader().await;
+    let first = ok(node.service.list_orders(call(everybody.clone())).await);
+    let next = wire::ListOrdersRequest { page_token: first.next_page_token, ..everybody };
+    let second = ok(node.service.list_orders(call(next)).await);
+    let mut names: Vec<_> = first.orders.iter().chain(&second.orders).map(|o| &o.name).collect();
+    names.dedup();
+    assert_eq!((names.len(), second.next_page_token.as_str()), (6, ""));
+    assert!(skus.iter().all(|sku| rig.books.0.lock().stock[sku] == 7));
+}

@@ -9,14 +9,14 @@ use hansa_node::layers::{self, Stack};
 use hansa_node::listen::{Limits, Listener};
 use hansa_node::peers::Address;
 use hansa_node::tls::Identity;
+use hansa_types::id::NodeId;
 use tonic::service::Routes;
 
-use super::rig::{Rig, ca, call, order};
+use super::rig::{Node, Rig, ca, call, order};
 
-/// Serves a rig's first node on a real mTLS port, as its region's gateway.
-async fn serve(rig: &Rig) -> Address {
-    let node = rig.nodes.values().next().unwrap();
-    let id = rig.cluster.ids()[0];
+/// Serves a node on a real mTLS port, as its region's gateways are.
+async fn serve(rig: &Rig, id: NodeId) -> Address {
+    let node = &rig.nodes[&id];
     let name = format!("{}-{id}", rig.name());
     let files = rig.ca.node(&rig.name().parse().unwrap(), &name).unwrap();
     let identity = Identity::load(files).unwrap();
@@ -35,13 +35,18 @@ async fn serve(rig: &Rig) -> Address {
     Address { id: spiffe, addr }
 }
 
+fn copies(node: &Node) -> usize {
+    let shell = node.orders.shell();
+    shell.groups[&0].group.peek(|machine| machine.state.remote.copies.len())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_abroad_holds_what_the_law_allows_and_says_how_stale_it_is() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let ca = ca(&dir);
-    let home = Rig::region(1, 1, dir.clone(), ca.clone()).await;
-    let abroad = Rig::region(2, 1, dir.clone(), ca).await;
-    let address = serve(&abroad).await;
+    let home = Rig::region(1, 1, 1, dir.clone(), ca.clone()).await;
+    let abroad = Rig::region(2, 1, 1, dir.clone(), ca).await;
+    let address = serve(&abroad, NodeId(1)).await;
     let node = home.leader().await;
     abroad.leader().await;
     node.peers.set_gateways("us-east".parse().unwrap(), vec![address]);
@@ -49,8 +54,7 @@ async fn a_copy_abroad_holds_what_the_law_allows_and_says_how_stale_it_is() {
     let name = home.place(&order("r-1")).await.unwrap().order.unwrap().name;
     let away = abroad.nodes.values().next().unwrap();
     let shell = away.orders.shell();
-    let copied = || shell.groups[&0].group.peek(|m| m.state.remote.copies.len());
-    eventually("the copy arrives", || copied() == 1).await;
+    eventually("the copy arrives", || copies(away) == 1).await;
     let get = wire::GetOrderRequest { order: name.clone(), read: wire::ReadMode::LocalCopy.into() };
     let confirmed = wire::OrderState::Confirmed.into();
     eventually("nothing lags", || {
@@ -75,4 +79,38 @@ async fn a_copy_abroad_holds_what_the_law_allows_and_says_how_stale_it_is() {
     for secret in ["Secretname", "c-1", "sbx-", "tok_approve"] {
         assert!(!view.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_find_the_leader_abroad_through_any_of_its_nodes() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let ca = ca(&dir);
+    let home = Rig::region(1, 1, 1, dir.clone(), ca.clone()).await;
+    let mut abroad = Rig::region(2, 3, 1, dir.clone(), ca).await;
+    let mut addresses = Vec::new();
+    for id in abroad.cluster.ids() {
+        addresses.push((id, serve(&abroad, id).await));
+    }
+    for node in abroad.nodes.values() {
+        for (id, address) in &addresses {
+            node.peers.set_node(*id, address.clone());
+        }
+    }
+    abroad.leader().await;
+    let leader = abroad.leader_now().unwrap();
+    // Only followers are known as gateways: they pass the stream on.
+    let gateways = addresses.iter().filter(|(id, _)| *id != leader);
+    let gateways: Vec<_> = gateways.map(|(_, address)| address.clone()).collect();
+    home.leader().await.peers.set_gateways("us-east".parse().unwrap(), gateways);
+    home.place(&order("r-1")).await.unwrap();
+    eventually("a copy on every node", || abroad.nodes.values().all(|n| copies(n) == 1)).await;
+    // The leader falls; what is placed meanwhile arrives all the same, once.
+    abroad.kill(leader).await;
+    for n in 2..5 {
+        home.place(&order(&format!("r-{n}"))).await.unwrap();
+    }
+    eventually("copies with another leader", || abroad.nodes.values().all(|n| copies(n) == 4))
+        .await;
+    let parked = abroad.nodes.values().next().unwrap().orders.shell();
+    assert!(parked.groups[&0].group.peek(|m| m.state.remote.parked.is_empty()));
 }

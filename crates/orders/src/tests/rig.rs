@@ -46,6 +46,8 @@ pub struct Rig {
     pub books: Books,
     pub dir: Arc<TempDir>,
     pub here: u16,
+    /// Groups of each kind.
+    pub groups: u16,
     pub ca: Arc<DevCa>,
 }
 
@@ -57,10 +59,22 @@ impl Rig {
     pub async fn start(nodes: u64) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let ca = ca(&dir);
-        Self::region(1, nodes, dir, ca).await
+        Self::region(1, nodes, 1, dir, ca).await
     }
 
-    pub async fn region(here: u16, nodes: u64, dir: Arc<TempDir>, ca: Arc<DevCa>) -> Self {
+    pub async fn sharded(groups: u16) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let ca = ca(&dir);
+        Self::region(1, 1, groups, dir, ca).await
+    }
+
+    pub async fn region(
+        here: u16,
+        nodes: u64,
+        groups: u16,
+        dir: Arc<TempDir>,
+        ca: Arc<DevCa>,
+    ) -> Self {
         let settings = Settings { nodes, groups: Vec::new(), ..Settings::default() };
         let genesis = || unreachable!("the role starts its own groups");
         let cluster = Cluster::with(settings, genesis).await;
@@ -68,7 +82,7 @@ impl Rig {
         for (sku, units) in [("A", 1_000_000), ("B", 1_000_000), ("RARE", 1)] {
             books.0.lock().stock.insert(sku.into(), units);
         }
-        let mut rig = Self { cluster, nodes, books, dir, here, ca };
+        let mut rig = Self { cluster, nodes, books, dir, here, groups, ca };
         for node in rig.cluster.ids() {
             rig.boot(node).await;
         }
@@ -125,7 +139,11 @@ impl Rig {
             here: number(self.here),
             policy: POLICY.into(),
             regions: (1..).zip(REGIONS).map(|(n, name)| (number(n), region(name))).collect(),
-            groups: kinds.iter().map(|k| (GroupId::new(*k, 0), members.clone())).collect(),
+            groups: kinds
+                .iter()
+                .flat_map(|kind| (0..self.groups).map(|n| GroupId::new(*kind, n)))
+                .map(|group| (group, members.clone()))
+                .collect(),
         };
         let mut state = dir::State::default();
         let command = dir::Command::Bootstrap(Box::new(genesis));
