@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
+
 /// An empty folder named after the test.
 pub fn fresh(name: &str) -> PathBuf {
     let target = std::env::current_exe().expect("a test binary has a path");
@@ -25,14 +27,10 @@ pub fn files_with(folder: &Path, needle: &[u8]) -> Vec<PathBuf> {
             let path = entry.expect("a readable entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if holds(&std::fs::read(&path).expect("a readable file"), needle) {
+            } else if memmem::find(&std::fs::read(&path).expect("a file"), needle).is_some() {
                 found.push(path);
             }
         }
     }
     found
-}
-
-fn holds(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|window| window == needle)
 }

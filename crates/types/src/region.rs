@@ -97,8 +97,25 @@ impl fmt::Display for RegionNumber {
 
 /// One of a region's 4,096 shares of customers or SKUs; the directory maps slots to groups.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Slot(u16);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("a slot lies between 0 and {}", Slot::COUNT - 1)]
+pub struct BadSlot;
+
+impl TryFrom<u16> for Slot {
+    type Error = BadSlot;
+    fn try_from(n: u16) -> Result<Self, BadSlot> {
+        Self::new(n).ok_or(BadSlot)
+    }
+}
+
+impl From<Slot> for u16 {
+    fn from(slot: Slot) -> u16 {
+        slot.0
+    }
+}
 
 impl Slot {
     pub const COUNT: u16 = 4096;

@@ -91,5 +91,5 @@ async fn a_claimed_principal_counts_for_nothing() {
     call.metadata_mut().insert("hansa-forwarded", "us-east".parse().expect("ascii"));
     let refused = storefront.orders.get_order(call).await;
     let failure = Failure::from(refused.expect_err("an empty name"));
-    assert_eq!(failure.reason(), Reason::OrderNameInvalid, "{failure:?}");
+    assert_eq!(failure.reason(), Reason::FieldEmpty, "{failure:?}");
 }

@@ -1,6 +1,6 @@
 //! Bad input: each with a clear typed status, and nothing changed.
-
-use std::time::Duration;
+//!
+//! A deadline that is past never leaves tonic's own client: crates/node tests it at the listener.
 
 use hansa_api::pb::Money;
 use hansa_api::pb::order::{
@@ -37,7 +37,7 @@ fn spoiled() -> Vec<(&'static str, Reason, Spoil)> {
         ("oversized sku", Reason::FieldTooLong, |r| r.lines[0].sku = "X".repeat(65)),
         ("oversized name", Reason::FieldTooLong, |r| personal(r).name = "x".repeat(257)),
         ("unknown country", Reason::CountryUnknown, |r| r.residence_country = "ZZ".to_owned()),
-        ("no country", Reason::CountryUnknown, |r| r.residence_country.clear()),
+        ("no country", Reason::FieldEmpty, |r| r.residence_country.clear()),
         ("no request_id", Reason::RequestIdMissing, |r| r.request_id.clear()),
         ("card number in the name", Reason::PanRefused, |r| {
             personal(r).name = "4111 1111 1111 1111".to_owned();
@@ -143,11 +143,6 @@ async fn odd_calls_have_their_own_answers() {
     let refused = orders.place_order(large).await.expect_err("two megabytes");
     assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
     assert_eq!(Failure::from(refused).reason(), Reason::MessageTooLarge);
-
-    let mut late = tonic::Request::new(get(unknown));
-    late.set_timeout(Duration::from_nanos(1));
-    let refused = orders.get_order(late).await.expect_err("no time");
-    assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused:?}");
 
     let mut fee = request::order("fee-1", vec![request::line("POST", 1)]);
     fee.lines[0].kind = LineKind::Fee.into();

@@ -138,6 +138,8 @@ pub enum StepResult {
     /// The provider knows nothing by this key; proves nothing before the settle time.
     NotFound,
     Settled(SettleResult),
+    /// The provider did it, and the books refused it for good.
+    Unbooked(Refusal),
 }
 
 /// How far the folded last leg came.

@@ -1,6 +1,6 @@
 //! Request keys: one request id in its scope, one effect.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
 use hansa_pages::Table;
 use hansa_types::time::LogTime;
@@ -32,8 +32,9 @@ const DROP_MAX: usize = 4_096;
 
 pub struct Keys {
     pub table: Table<Scope, KeyRow>,
-    /// In order of `at`, which never goes back.
-    order: VecDeque<(LogTime, Scope)>,
+    /// By time, then scope: one order on every replica, however it came by the table, because
+    /// [`DROP_MAX`] may cut between keys of one time.
+    order: BTreeSet<(LogTime, Scope)>,
 }
 
 /// What is known of a key.
@@ -45,13 +46,12 @@ pub enum Seen {
 
 impl Keys {
     pub fn new() -> Self {
-        Self { table: Table::new("keys"), order: VecDeque::new() }
+        Self { table: Table::new("keys"), order: BTreeSet::new() }
     }
 
     pub fn rebuild(table: Table<Scope, KeyRow>) -> Self {
-        let mut order: Vec<_> = table.iter().map(|(scope, row)| (row.at, *scope)).collect();
-        order.sort_unstable();
-        Self { table, order: order.into() }
+        let order = table.iter().map(|(scope, row)| (row.at, *scope)).collect();
+        Self { table, order }
     }
 
     pub fn seen(&self, key: Key) -> Seen {
@@ -64,16 +64,16 @@ impl Keys {
 
     pub fn remember(&mut self, key: Key, at: LogTime, target: Target) {
         self.table.insert(key.scope, KeyRow { body: key.body, at, target });
-        self.order.push_back((at, key.scope));
+        self.order.insert((at, key.scope));
     }
 
     /// Drops what is older than `ttl_ms`, oldest first.
     pub fn expire(&mut self, now: LogTime, ttl_ms: u64) {
         for _ in 0..DROP_MAX {
-            match self.order.front() {
+            match self.order.first().copied() {
                 Some((at, scope)) if at.plus_ms(ttl_ms) < now => {
-                    self.table.remove(scope);
-                    self.order.pop_front();
+                    self.table.remove(&scope);
+                    self.order.pop_first();
                 }
                 _ => return,
             }

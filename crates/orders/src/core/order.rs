@@ -214,6 +214,17 @@ pub enum ParkedWhy {
     Stuck,
 }
 
+impl ParkedWhy {
+    /// Whether nothing more is decided until an operator says so. Where one step back was refused,
+    /// the others go on: a charge in doubt must stay on watch whatever the stock books say.
+    pub fn stops(self) -> bool {
+        match self {
+            Self::BooksDiffer | Self::RefundRefused => true,
+            Self::CompensationRefused | Self::Stuck => false,
+        }
+    }
+}
+
 /// One published change of an order.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Change {
@@ -243,6 +254,13 @@ impl Order {
     pub fn moved(list: &[Movement], line: u16) -> u32 {
         let counted = list.iter().filter(|movement| movement.state.counts());
         let units = counted.flat_map(|movement| &movement.lines);
+        units.filter(|(place, _)| *place == line).map(|(_, units)| units).sum()
+    }
+
+    /// Units of a line in movements of any state: a refused restock is parked and tried again, so
+    /// its units are not there to be returned, and refunded, a second time.
+    pub fn asked(list: &[Movement], line: u16) -> u32 {
+        let units = list.iter().flat_map(|movement| &movement.lines);
         units.filter(|(place, _)| *place == line).map(|(_, units)| units).sum()
     }
 

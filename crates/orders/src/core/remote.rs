@@ -1,6 +1,7 @@
 //! Copies of other regions' orders, as lawful views: exactly-once effect of what comes at least
 //! once.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -56,7 +57,7 @@ pub struct Copy {
     pub view: Bytes,
     pub received: LogTime,
     /// Events that wait for an operator: the first one conflicts, the others only follow it.
-    pub parked: Vec<RemoteEvent>,
+    pub parked: Vec<(Origin, RemoteEvent)>,
 }
 
 /// What became of a batch.
@@ -127,7 +128,13 @@ impl Remote {
         };
         // One writer per order and epoch: versions grow with sequences. The same version with two
         // contents is a conflict for an operator, and holds back this order only.
-        let conflict = event.version == copy.version && event.view != copy.view;
+        // So is news from an epoch that another has replaced: its writer was no longer the one.
+        let stale = origin.epoch < copy.origin.epoch;
+        let conflict = match event.version.cmp(&copy.version) {
+            Ordering::Less => false,
+            Ordering::Equal => event.view != copy.view,
+            Ordering::Greater => stale,
+        };
         if copy.parked.is_empty() && !conflict {
             if event.version > copy.version || origin.epoch > copy.origin.epoch {
                 self.copies.insert(event.order, fresh);
@@ -140,7 +147,7 @@ impl Remote {
                 // The conflict itself stays first; of its followers the newest matter.
                 copy.parked.remove(1);
             }
-            copy.parked.push(event.clone());
+            copy.parked.push((origin, event.clone()));
         });
         false
     }
@@ -152,9 +159,10 @@ impl Remote {
         }
         self.copies.update(&order, |copy| {
             let mut waiting = std::mem::take(&mut copy.parked);
-            let first = waiting.first().map_or(0, |event| event.version);
-            waiting.retain(|event| !keep_mine || event.version > first);
-            if let Some(last) = waiting.pop() {
+            let first = waiting.first().map_or(0, |(_, event)| event.version);
+            waiting.retain(|(_, event)| !keep_mine || event.version > first);
+            if let Some((origin, last)) = waiting.pop() {
+                copy.origin = origin;
                 copy.sequence = last.sequence;
                 copy.version = last.version;
                 copy.view = last.view;

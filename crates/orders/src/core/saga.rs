@@ -48,7 +48,7 @@ impl Now<'_> {
 
 /// Pushes whatever the facts now call for. Running it twice pushes nothing more.
 pub fn drive(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
-    if order.parked.as_ref().is_some_and(|parked| parked.why != ParkedWhy::Stuck) {
+    if order.parked.as_ref().is_some_and(|parked| parked.why.stops()) {
         order.wake = None;
         return;
     }
@@ -58,7 +58,8 @@ pub fn drive(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     if matches!(order.goal, Goal::Undo { .. }) {
         undo(order, now);
     }
-    if order.parked.is_some() && order.closed() {
+    let stuck = order.parked.as_ref().is_some_and(|parked| parked.why == ParkedWhy::Stuck);
+    if stuck && order.closed() {
         order.parked = None;
     }
     order.wake = wake(order, now.settings);
@@ -198,6 +199,10 @@ pub fn refund(
 }
 
 pub fn park(order: &mut Order, why: ParkedWhy, detail: String, at: LogTime) {
+    // A lesser reason does not take away what stops the order.
+    if order.parked.as_ref().is_some_and(|parked| parked.why.stops()) && !why.stops() {
+        return;
+    }
     order.parked = Some(Parked { at, why, detail });
 }
 
@@ -241,6 +246,10 @@ pub fn on_time(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
         Goal::Confirm if settling => stuck(order, order.created, now),
         Goal::Confirm if now.at >= order.created.plus_ms(settings.hold_cap_ms) => {
             let why = Refusal::new(RefusalCode::Expired, "no answer in time");
+            if order.provider == Provider::Asked {
+                // Nobody said that it is in doubt, but the cap cannot wait for that.
+                order.provider = Provider::InDoubt { since: now.at };
+            }
             let reason = match order.provider.clear() {
                 true => Reject::StockExpired,
                 false => Reject::PaymentInDoubt,

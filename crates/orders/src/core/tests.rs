@@ -1,5 +1,6 @@
 //! Claims about the machine; the random drive against a fake world is in `drive`.
 
+mod attack;
 mod drive;
 mod keys;
 mod remote;

@@ -237,6 +237,12 @@ impl Runner {
     /// Makes as many provider calls as there are places.
     fn ask(&mut self) {
         while let Some(no) = self.queue.pop_front() {
+            // A step may be withdrawn while it waits for a place: a charge that is sent after its
+            // cancel was answered would be found by nobody.
+            if !self.hosted.group.peek(|machine| machine.state.outstanding(no)) {
+                self.steps.remove(&no);
+                continue;
+            }
             let Some(step) = self.steps.get_mut(&no) else { continue };
             match self.desk.admit(step.tries == 0) {
                 Ok(()) => {}

@@ -5,6 +5,10 @@ use std::collections::BTreeSet;
 use crate::core::state::State;
 
 pub fn check(state: &State) -> Result<(), String> {
+    let versions: u64 = state.orders.iter().map(|(_, order)| order.version).sum();
+    if versions != state.meta.seq {
+        return Err(format!("{versions} changes of orders, {} events", state.meta.seq));
+    }
     let mut seen = BTreeSet::new();
     for (id, order) in state.orders.iter() {
         for pair in order.history.windows(2) {

@@ -34,7 +34,7 @@ pub fn on(order: &mut Order, contents: &Contents, no: u64, result: StepResult, n
             }
         }
         Effect::VoidFunds => funds_void(order, result, now.at),
-        Effect::Authorize => authorized(order, contents, result),
+        Effect::Authorize => authorized(order, contents, result, now.at),
         Effect::CancelPayment | Effect::Lookup => cancelled(order, effect, result, now),
         Effect::Settle => settled(order, contents, result, now.at),
         Effect::Refund(n) => refunded(order, n, result, now.at),
@@ -59,6 +59,10 @@ impl Stock {
         match (self, effect, result) {
             (Self::Reserving, Effect::Reserve(_), StepResult::Done) => Self::Held { until },
             (Self::Reserving, Effect::Reserve(_), StepResult::Refused(why)) => Self::Refused(why),
+            // An odd answer: what may be held runs out by itself, the order must not wait for it.
+            (Self::Reserving, Effect::Reserve(_), _) => {
+                Self::Refused(Refusal::new(RefusalCode::Other, "odd answer"))
+            }
             (Self::Held { .. }, Effect::Extend(_), StepResult::Done) => Self::Held { until },
             (Self::Held { .. }, Effect::Extend(_), StepResult::Refused(why))
                 if why.code != RefusalCode::Other =>
@@ -84,6 +88,10 @@ fn stock_undone(order: &mut Order, n: u8, result: StepResult, at: LogTime) {
     let releasing = order.parts[usize::from(n)].stock == Stock::Releasing;
     let gone = |why: &Refusal| matches!(why.code, RefusalCode::Gone | RefusalCode::Expired);
     match result {
+        // It was committed after all, by a step whose answer was never known.
+        StepResult::Refused(why) if releasing && why.code == RefusalCode::Resolved => {
+            order.parts[usize::from(n)].stock = Stock::Committed;
+        }
         StepResult::Refused(why) if !(releasing && gone(&why)) => {
             park(order, ParkedWhy::CompensationRefused, why.detail, at);
         }
@@ -102,7 +110,7 @@ fn funds_void(order: &mut Order, result: StepResult, at: LogTime) {
     }
 }
 
-fn authorized(order: &mut Order, contents: &Contents, result: StepResult) {
+fn authorized(order: &mut Order, contents: &Contents, result: StepResult, at: LogTime) {
     let waiting = matches!(order.provider, Provider::Asked | Provider::InDoubt { .. });
     match result {
         StepResult::Authorized(reference) if waiting => {
@@ -112,6 +120,8 @@ fn authorized(order: &mut Order, contents: &Contents, result: StepResult) {
         }
         StepResult::Declined(why) if waiting => order.provider = Provider::Declined(why),
         StepResult::Refused(why) if waiting => order.provider = Provider::Declined(why.detail),
+        // An odd answer says nothing of the charge; the cap gives it up by its key.
+        _ if waiting => order.provider = Provider::InDoubt { since: at },
         _ => {}
     }
 }
@@ -121,9 +131,11 @@ fn cancelled(order: &mut Order, effect: Effect, result: StepResult, now: &mut No
         (Effect::CancelPayment, StepResult::Done) => order.provider = Provider::Void,
         (Effect::CancelPayment, StepResult::NotFound) => {
             order.provider = match order.provider {
-                // The charge may still be on its way, and the answer may be old by now: only a
-                // question asked after the settle time is believed.
-                Provider::Cancelling { settle: Some(until) } => Provider::Watching { until },
+                // The charge may still be on its way: only a question asked after the settle time,
+                // counted from this answer, is believed. The cancel may have waited for long.
+                Provider::Cancelling { settle: Some(_) } => {
+                    Provider::Watching { until: now.at.plus_ms(now.settings.settle_ms) }
+                }
                 _ => Provider::Void,
             }
         }
@@ -133,7 +145,9 @@ fn cancelled(order: &mut Order, effect: Effect, result: StepResult, now: &mut No
             order.provider = Provider::Cancelling { settle: Some(now.at) };
             now.push(order, Effect::CancelPayment);
         }
-        (Effect::Lookup, _) => order.provider = Provider::Void,
+        (Effect::Lookup, StepResult::NotFound | StepResult::Declined(_)) => {
+            order.provider = Provider::Void;
+        }
         (_, StepResult::Refused(why)) => {
             park(order, ParkedWhy::CompensationRefused, why.detail, now.at);
         }
@@ -143,7 +157,7 @@ fn cancelled(order: &mut Order, effect: Effect, result: StepResult, now: &mut No
 
 fn settled(order: &mut Order, contents: &Contents, result: StepResult, at: LogTime) {
     let StepResult::Settled(SettleResult { committed, captured, booked, refusal }) = result else {
-        park(order, ParkedWhy::Stuck, "odd answer".to_owned(), at);
+        park(order, ParkedWhy::BooksDiffer, "odd answer".to_owned(), at);
         return;
     };
     for (n, part) in order.parts.iter_mut().enumerate() {
@@ -160,7 +174,9 @@ fn settled(order: &mut Order, contents: &Contents, result: StepResult, at: LogTi
     }
     match refusal {
         None => order.settled = true,
-        Some(why) if captured => park(order, ParkedWhy::BooksDiffer, why.detail, at),
+        Some(why) if order.provider == Provider::Captured => {
+            park(order, ParkedWhy::BooksDiffer, why.detail, at)
+        }
         Some(why) => refuse_settle(order, why, at),
     }
 }
@@ -176,6 +192,13 @@ fn refuse_settle(order: &mut Order, why: Refusal, at: LogTime) {
 
 fn refunded(order: &mut Order, n: u16, result: StepResult, at: LogTime) {
     let refund = &mut order.refunds[usize::from(n)];
+    if let StepResult::Unbooked(why) = result {
+        // The buyer has the money: it counts, or it would be given back again.
+        refund.state = Done::Done;
+        order.money.refunded_minor += refund.amount_minor;
+        park(order, ParkedWhy::BooksDiffer, why.detail, at);
+        return;
+    }
     refund.state = done(result);
     match &refund.state {
         Done::Done => order.money.refunded_minor += refund.amount_minor,

@@ -6,7 +6,7 @@ use crate::core::contents::{Contents, Line};
 use crate::core::effect::{
     Amount, Books, Call, Capture, Effect, Settle, StockCall, StockLine, StockVerb, Todo, Work,
 };
-use crate::core::order::{Movement, Order, Part};
+use crate::core::order::{Movement, Order, Part, Stock};
 
 use super::State;
 
@@ -118,5 +118,8 @@ fn settle(order: &Order, contents: &Contents, money: Amount) -> Settle {
         let reference = order.money.reference.clone();
         Some(Capture { reference, books, id: order.money.step?, hold: order.money.hold?, money })
     };
-    Settle { commits: order.parts.iter().map(commit).collect(), capture: capture() }
+    // What is known to be committed is not asked again: its ids may have left the dedup window.
+    let done = order.parts.iter().all(|part| part.stock == Stock::Committed);
+    let parts = order.parts.iter().filter(|_| !done);
+    Settle { commits: parts.map(commit).collect(), capture: capture() }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hansa_types::id::OrderId;
+use hansa_types::limits::ORDER_LINES_MAX;
 use hansa_types::time::LogTime;
 
 use crate::core::command::{Accept, Outcome, Refused, Target};
@@ -10,7 +11,8 @@ use crate::core::contents::Contents;
 use crate::core::effect::Effect;
 use crate::core::keys::{Key, Seen};
 use crate::core::order::{
-    Done, Funds, Goal, MoneyFacts, Movement, Order, Part, Provider, RefundCause, Stock, Why,
+    Done, Funds, Goal, MoneyFacts, Movement, Order, ParkedWhy, Part, Provider, RefundCause, Stock,
+    Why,
 };
 use crate::core::saga::{self, Now};
 
@@ -25,6 +27,9 @@ type Verdict = Result<Target, Refused>;
 impl State {
     pub(super) fn accept(&mut self, at: LogTime, accept: Accept) -> Outcome {
         let Accept { order: id, key, epoch, contents } = accept;
+        if contents.lines.len() > ORDER_LINES_MAX {
+            return Outcome::Refused(Refused::Malformed);
+        }
         let settings = &self.meta.settings;
         let mine = id.slot().get() % settings.groups.max(1) == settings.index;
         let owner = mine && id.region() == settings.region && epoch == settings.epoch;
@@ -126,7 +131,7 @@ impl State {
                     .filter(|(place, _)| *place == line)
                     .map(|(_, units)| units)
                     .sum();
-                if units > shipped.saturating_sub(Order::moved(&order.returns, line)) {
+                if units > shipped.saturating_sub(Order::asked(&order.returns, line)) {
                     return Err(Refused::ExceedsShipped);
                 }
                 let price = contents.lines.get(usize::from(line)).map_or(0, |l| l.price_minor);
@@ -178,12 +183,10 @@ impl State {
 
     pub(super) fn resume(&mut self, at: LogTime, id: OrderId) -> Outcome {
         let done = self.change(id, at, |order, contents, now| {
-            let parked = order.parked.take().is_some();
-            if parked {
-                rewind(order, now);
-                saga::drive(order, contents, now);
-            }
-            parked
+            let Some(parked) = order.parked.take() else { return false };
+            rewind(order, parked.why, now);
+            saga::drive(order, contents, now);
+            true
         });
         match done {
             None => Outcome::Refused(Refused::OrderNotFound),
@@ -314,8 +317,9 @@ fn by_group(
     Ok(groups)
 }
 
-/// Sets what was refused back to where the saga decides it anew.
-fn rewind(order: &mut Order, now: &mut Now<'_>) {
+/// Sets what was refused back to where the saga decides it anew: under new ids, for a refused id
+/// is burnt and would answer its old refusal for ever.
+fn rewind(order: &mut Order, why: ParkedWhy, now: &mut Now<'_>) {
     for n in 0..order.parts.len() {
         let next = match order.parts[n].stock {
             Stock::Releasing if !order.outstanding(Effect::Release(n as u8)) => {
@@ -336,14 +340,44 @@ fn rewind(order: &mut Order, now: &mut Now<'_>) {
             order.provider = Provider::Cancelling { settle };
             now.push(order, Effect::CancelPayment);
         }
-        // Captured, but not in the books: the settle ids are kept, so it may be tried again.
-        Provider::Captured if order.funds == Funds::Held => now.push(order, Effect::Settle),
+        Provider::Looking if !order.outstanding(Effect::Lookup) => now.push(order, Effect::Lookup),
+        // Captured, but not in the books.
+        Provider::Captured if order.funds == Funds::Held => {
+            order.money.step = Some(now.mint(order, "capture", 0));
+            now.push(order, Effect::Settle);
+        }
+        // How far it came was never said: the same intent goes out again.
+        Provider::Authorized | Provider::NotNeeded
+            if why == ParkedWhy::BooksDiffer && !order.settled =>
+        {
+            now.push(order, Effect::Settle);
+        }
         _ => {}
     }
+    rewind_returns(order, now);
+}
+
+/// Restocks that were refused, and what is owed for goods that came back.
+fn rewind_returns(order: &mut Order, now: &mut Now<'_>) {
     for n in 0..order.returns.len() {
         if matches!(order.returns[n].state, Done::Refused(_)) {
+            let (old, new) = (order.returns[n].id, now.mint(order, "return", n as u16));
+            for refund in order.refunds.iter_mut().filter(|refund| refund.with == Some(old)) {
+                refund.with = Some(new);
+            }
+            order.returns[n].id = new;
             order.returns[n].state = Done::Outstanding;
             now.push(order, Effect::Restock(n as u16));
+        }
+    }
+    for n in 0..order.refunds.len() {
+        let owed = order.refunds[n].amount_minor.min(order.refundable_minor());
+        let refused = matches!(order.refunds[n].state, Done::Refused(_));
+        if refused && order.refunds[n].cause == RefundCause::Return && owed > 0 {
+            order.refunds[n].id = now.mint(order, "refund", n as u16);
+            order.refunds[n].amount_minor = owed;
+            order.refunds[n].state = Done::Outstanding;
+            now.push(order, Effect::Refund(n as u16));
         }
     }
 }

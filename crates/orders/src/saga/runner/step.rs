@@ -91,6 +91,11 @@ impl Step {
                 }
                 self.settled()
             }
+            // The provider has paid: a refusal of the books must not look like no refund.
+            Todo::Refund { .. } => Next::Finish(match result {
+                StepResult::Refused(why) => StepResult::Unbooked(why),
+                result => result,
+            }),
             _ => Next::Finish(result),
         }
     }
