@@ -61,7 +61,7 @@ impl Local for Inside {
 
     async fn check_invariants(&self) -> Vec<InvariantReport> {
         let orders = self.orders.get().and_then(Option::as_ref);
-        invariants::check(&self.host.statuses(), &self.ledger, orders)
+        invariants::check(&self.host.statuses(), &self.ledger, orders).await
     }
 }
 

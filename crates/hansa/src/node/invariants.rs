@@ -2,17 +2,22 @@
 //! group is enough; that replicas agree is the gateway's part (invariant 9).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use hansa_api::pb::admin::{InvariantReport, Verdict};
 use hansa_consensus::{GroupStatus, Role};
 use hansa_ledger::Ledger;
 use hansa_orders::Orders;
+use hansa_orders::crosscheck::{Finding, Verdict as Crossed};
 use hansa_types::id::GroupId;
+use tokio::time::Instant;
 
 /// Findings of one group that are worth reading.
 const FINDINGS_MAX: usize = 8;
+/// Time for asking the ledger's leaders: less than a gateway waits for this node.
+const ACROSS_MAX: Duration = Duration::from_secs(4);
 
-pub fn check(
+pub async fn check(
     statuses: &[GroupStatus],
     ledger: &Ledger,
     orders: Option<&Orders>,
@@ -22,6 +27,8 @@ pub fn check(
     let mut reports = of_ledger(ledger, &led);
     if let Some(orders) = orders {
         reports.extend(of_orders(orders, &led));
+        let due = Instant::now() + ACROSS_MAX;
+        reports.extend(orders.cross_check(due).await.into_iter().map(across));
     }
     reports
 }
@@ -56,6 +63,19 @@ fn of_orders(orders: &Orders, led: &BTreeSet<GroupId>) -> Vec<InvariantReport> {
         }
     }
     reports
+}
+
+fn across(finding: Finding) -> InvariantReport {
+    let (group, number, name) = (finding.group, finding.rule.number(), finding.rule.name());
+    match finding.verdict {
+        Crossed::Held => report(group, number, name, &[]),
+        Crossed::Violated(wrong) => report(group, number, name, &wrong),
+        Crossed::Unknown(why) => InvariantReport {
+            verdict: Verdict::Unknown.into(),
+            detail: why,
+            ..report(group, number, name, &[])
+        },
+    }
 }
 
 fn report(group: GroupId, number: u32, name: &str, wrong: &[String]) -> InvariantReport {
