@@ -1,10 +1,8 @@
 //! How fast the pure half is: transfers per second through the kernel, orders per second through
 //! the stock machine with its log format. One thread, no disk, no network.
 //!
-//! `cargo run --release -p hansa-ledger --example kernel_bench [scale]`; 1 is the default, 0.01 suits
-//! an instruction counter. Time is the thread's own, so that a busy machine disturbs it less.
-
-use std::time::{Duration, Instant};
+//! `cargo run --release -p hansa-ledger --example kernel_bench [scale]`; 1 is the default, 0.01
+//! suits an instruction counter. Time is the thread's own: a busy machine disturbs it less.
 
 use hansa_consensus::{Machine, Records};
 use hansa_ledger::core::inventory::{
