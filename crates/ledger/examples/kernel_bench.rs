@@ -4,6 +4,8 @@
 //! `cargo run --release -p hansa-ledger --example kernel_bench [scale]`; 1 is the default, 0.01
 //! suits an instruction counter. Time is the thread's own: a busy machine disturbs it less.
 
+use std::time::{Duration, Instant};
+
 use hansa_consensus::{Machine, Records};
 use hansa_ledger::core::inventory::{
     self, Command, CommandId, Inventory, Receive, Reserve, StockLine,
