@@ -24,8 +24,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Silence of a peer that owes us an acknowledgement.
 const ACK_MAX: Duration = Duration::from_secs(10);
-/// Bytes of one batch.
+/// Bytes of one batch, unless one order alone is larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(BATCH_BYTES_MAX < hansa_types::limits::COMMAND_BYTES_MAX);
 
 /// Ships one group's events to one peer for as long as this node leads the group.
 pub struct Sender {
@@ -166,10 +167,11 @@ impl Sender {
                 };
                 let envelope = envelope(&self.shell, &self.peer, id, order, contents);
                 bytes += envelope.encoded_len();
-                envelopes.push(envelope);
-                if bytes > BATCH_BYTES_MAX {
+                // One order may be large; the batch must fit the receiver's command all the same.
+                if bytes > BATCH_BYTES_MAX && !envelopes.is_empty() {
                     break;
                 }
+                envelopes.push(envelope);
             }
             envelopes
         });

@@ -19,6 +19,8 @@ use crate::wire as show;
 
 /// Entries looked at for one page: a filter that nothing passes must not scan for ever.
 const SCAN_MAX: usize = 10_000;
+/// Bytes of one page: clients take no message above 4 MiB unless told to.
+const PAGE_BYTES_MAX: usize = 2 << 20;
 /// Orders of one page; the wire says so.
 const PAGE_MAX: usize = 200;
 
@@ -120,15 +122,22 @@ fn merge(
         rows.extend(column.rows.iter().map(|row| (n, row)));
     }
     rows.sort_by(|a, b| b.1.tail.cmp(&a.1.tail));
-    let full = rows.len() >= list.page.size;
+    let mut full = rows.len() >= list.page.size;
     rows.truncate(list.page.size);
-    let mut orders = Vec::with_capacity(rows.len());
+    let (mut orders, mut bytes, mut shown) = (Vec::with_capacity(rows.len()), 0, 0);
     for (n, row) in &rows {
         let hosted = &columns[*n].hosted;
-        let shown =
+        let order =
             hosted.look(row.id, |order, contents| show::order(shell, row.id, order, contents));
-        orders.extend(shown.ok());
+        bytes += order.as_ref().map_or(0, prost::Message::encoded_len);
+        if bytes > PAGE_BYTES_MAX && shown > 0 {
+            full = true;
+            break;
+        }
+        shown += 1;
+        orders.extend(order.ok());
     }
+    rows.truncate(shown);
     let mut positions = Vec::new();
     let mut more = full;
     for (n, column) in columns.iter().enumerate() {

@@ -16,7 +16,7 @@ use crate::shell::{Hosted, Shell};
 /// How often the state is audited and its levels taken.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
 /// Orders audited at most while apply waits; larger states are audited by RPC only.
-const AUDIT_ORDERS_MAX: usize = 20_000;
+const AUDIT_ORDERS_MAX: usize = 5_000;
 const VIOLATIONS_MAX: usize = 10;
 
 /// Wakes those who wait for an order that changed.

@@ -125,6 +125,10 @@ fn create(path: &Path, entropy: &dyn Entropy) -> Result<(), VaultError> {
     // A link, not a rename: whoever comes second must not replace the first one's key.
     let linked = fs::hard_link(&aside, path);
     fs::remove_file(&aside)?;
+    // Before the first block is sealed: a name lost in a crash would lose every block with it.
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::File::open(folder)?.sync_all()?;
+    }
     match linked {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
         _ => Ok(()),
