@@ -10,8 +10,8 @@ use crate::{group, invariants, order, payment, region, stock};
 const ABOUT_LONG: &str = "\
 Looks into and works on a Hansa league through its public API.
 
-Certificates come from --cert, --key and --ca, from HANSA_CERT, HANSA_KEY and HANSA_CA, or from the \
-profile that `hansa dev` writes (--profile, HANSA_PROFILE, else ./hansa-data/dev/profile.toml).
+Certificates come from --cert, --key and --ca, from HANSA_CERT, HANSA_KEY and HANSA_CA, or from \
+the profile that `hansa dev` writes (--profile, HANSA_PROFILE, else ./hansa-data/dev/profile.toml).
 Data goes to stdout, messages to stderr.";
 
 const AFTER: &str = "\

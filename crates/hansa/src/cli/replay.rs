@@ -12,7 +12,8 @@ use crate::replay::{run, table};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Online-retail CSV: InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+    /// The online-retail CSV: InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice,
+    /// CustomerID, Country.
     file: PathBuf,
     /// The league to drive, as `hansa dev` writes it.
     #[arg(long, env = "HANSA_PROFILE", default_value = "hansa-data/dev/profile.toml")]

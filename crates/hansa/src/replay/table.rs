@@ -115,7 +115,8 @@ fn notes(report: &Report, total: &Tally) -> String {
     let _ = writeln!(
         notes,
         "synthetic, not in the data: {} invoices moved to US, CA, JP, AU (number of minor units \
-         kept); {} of 1000 cards decline; {} of 1000 orders are cancelled; {} of {} SKUs start short",
+         kept); {} of 1000 cards decline; {} of 1000 orders are cancelled; {} of {} SKUs start \
+         short",
         report.rehomed_invoices,
         shares.declined,
         shares.cancelled,

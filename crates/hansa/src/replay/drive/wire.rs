@@ -133,7 +133,7 @@ impl Maker {
     }
 }
 
-/// An amount for the wire; `None` for a currency that is none of ours, which the mapping never makes.
+/// An amount for the wire; `None` for a currency that is none, which the mapping never makes.
 pub fn money(minor: i64, currency: &str) -> Option<pb::Money> {
     let code: Currency = currency.parse().ok()?;
     let (units, nanos) = Money::new(minor, code).to_units_nanos();

@@ -1,0 +1,265 @@
+//! The start of a node, as a list that can be read aloud.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use hansa_consensus::{Host, HostConfig, Timing};
+use hansa_gateway::Gateway;
+use hansa_gateway::internal::Internal;
+use hansa_ledger::Ledger;
+use hansa_node::env::Env;
+use hansa_node::layers::{self, Settings};
+use hansa_node::listen::{Limits, Listener, Serving};
+use hansa_node::peers::{self, Address, Peers};
+use hansa_node::tasks::OnError;
+use hansa_node::telemetry::{self, probes};
+use hansa_node::tls::{Files, Identity};
+use hansa_orders::Orders;
+use hansa_region_router::book::Book;
+use hansa_region_router::core::directory::{self, Genesis, NodeRole};
+use hansa_region_router::{directory as keeper, follow, service as directory_service};
+use hansa_types::identity::SpiffeId;
+use hansa_types::limits::CALL_DEADLINE_MS_MAX;
+use hansa_wal::fs::RealFs;
+use tonic::service::Routes;
+
+use super::inside::Inside;
+use super::port::Port;
+use super::{Node, ready};
+use crate::config::{self, Config};
+
+/// Calls whose answer has not begun, at a listener.
+const IN_FLIGHT_MAX: usize = 4_096;
+/// How often the residency file is looked at.
+const RESIDENCY_RELOAD: Duration = Duration::from_secs(2);
+/// Streams between nodes never end by themselves, so their connections are cut soon.
+const INTERNAL_DRAIN: Duration = Duration::from_millis(500);
+
+/// Starts the parts, each on those before it.
+pub async fn compose(config: Config, env: Env) -> anyhow::Result<Node> {
+    // Who we are: no identity, no listener.
+    let identity = identity(&config, &env)?;
+    // Whom we know: the nodes of our region and the gateways of the others.
+    let own = config.own_node().context("this node is not in the league")?.clone();
+    let peers = Peers::new(own.id, identity.clone(), peers::Timing::default(), env.tasks.clone());
+    register(&config, &peers)?;
+    // Sockets early: a port that is taken is found out before any disk is touched.
+    let internal = listener("internal", &config, identity.clone()).await?;
+    let public = match config.listen.public {
+        Some(_) => Some(listener("public", &config, identity.clone()).await?),
+        None => None,
+    };
+    // The log and the host of the groups.
+    let host = host(&config, &env, peers.clone())?;
+    // The region's directory: kept here, or followed.
+    let (book, keeps) = directory(&config, &host, &env, peers.clone()).await?;
+    // The books of stock and money.
+    let ledger = Ledger::start(&host, &env, ledger_config(&config)).await?;
+    let inside = Arc::new(Inside::new(host.clone(), book.clone(), ledger.clone()));
+    // The way in, for clients and for other regions.
+    let gateway = match public {
+        Some(_) => Some(gateway(&config, &env, book.clone(), peers.clone())?),
+        None => None,
+    };
+    // The internal port serves before orders start: they wait for a directory, which needs a leader.
+    let early = early_routes(&host, &ledger, keeps.then(|| book.clone()), &inside);
+    let port = Port::new(early.clone());
+    let internal = serve_internal(&config, &env, internal, &identity, &gateway, &port, &peers);
+    // Orders, on top of all that.
+    let orders = match config.has(NodeRole::Orders) {
+        true => {
+            let orders = &config.orders;
+            Some(Orders::start(&host, env.clone(), peers.clone(), orders.clone(), book).await?)
+        }
+        false => None,
+    };
+    port.complete(with_orders(early, orders.as_ref()));
+    inside.complete(orders);
+    // Clients last: whatever they ask is there.
+    let public = match (public, &gateway) {
+        (Some(listener), Some(gateway)) => {
+            let stack = layers::stack(&settings("public"), gateway.public());
+            Some(listener.start(&env.tasks, stack))
+        }
+        _ => None,
+    };
+    let metrics = telemetry::metrics()?;
+    let probes = Arc::new(ready::Probes::new(inside.clone(), env.tasks.clone()));
+    let at = config.listen.metrics;
+    let bound = probes::serve(at, &env.tasks, metrics, probes).await;
+    bound.with_context(|| format!("listen.metrics = {at}"))?;
+    Ok(Node { config, env, host, peers, gateway, inside, internal, public })
+}
+
+fn identity(config: &Config, env: &Env) -> anyhow::Result<Identity> {
+    let config::Tls { cert, key, ca, reload_ms } = config.tls.clone();
+    let identity = Identity::load(Files { cert, key, ca }).context("tls")?;
+    let expected = SpiffeId::node(&config.trust_domain, &config.region, &config.name)?;
+    let found = identity.id();
+    ensure!(*found == expected, "the certificate names {found}, the config {expected}");
+    let every = Duration::from_millis(reload_ms);
+    let fresh = identity.clone().keep_fresh(every, env.tasks.stop_token());
+    env.tasks.spawn("identity", OnError::StopNode, fresh);
+    Ok(identity)
+}
+
+fn address(
+    config: &Config,
+    region: &config::Region,
+    node: &config::Node,
+) -> anyhow::Result<Address> {
+    let id = SpiffeId::node(&config.trust_domain, &region.name, &node.name)?;
+    Ok(Address { id, addr: node.internal.clone() })
+}
+
+fn register(config: &Config, peers: &Peers) -> anyhow::Result<()> {
+    for region in &config.league {
+        let own = region.name == config.region;
+        let mut gateways = Vec::new();
+        for node in &region.nodes {
+            let address = address(config, region, node)?;
+            if own && node.id != peers.me() {
+                peers.set_node(node.id, address);
+            } else if !own && node.roles.contains(&NodeRole::Gateway) {
+                gateways.push(address);
+            }
+        }
+        if !own {
+            peers.set_gateways(region.name.clone(), gateways);
+        }
+    }
+    Ok(())
+}
+
+async fn listener(
+    name: &'static str,
+    config: &Config,
+    identity: Identity,
+) -> anyhow::Result<Listener> {
+    let (at, limits) = match (name, config.listen.public) {
+        ("public", Some(at)) => (at, Limits::default()),
+        _ => (config.listen.internal, Limits { drain_max: INTERNAL_DRAIN, ..Limits::default() }),
+    };
+    let bound = Listener::bind(name, at, identity, limits).await;
+    bound.with_context(|| format!("listen.{name} = {at}"))
+}
+
+fn host(config: &Config, env: &Env, peers: Peers) -> anyhow::Result<Host> {
+    let timing = Timing {
+        profile: config.log.profile,
+        checkpoint_entries: config.log.checkpoint_entries,
+        ..Timing::default()
+    };
+    let mut settings = HostConfig::new(peers.me(), config.data_dir.clone());
+    settings.timing = timing;
+    settings.wal.segment_bytes = config.log.segment_mib << 20;
+    let host = Host::open(settings, Arc::new(RealFs), env.clone(), peers);
+    let host = host.with_context(|| format!("data_dir = {}", config.data_dir.display()))?;
+    if let Some(region) = config.own_region() {
+        for node in &region.nodes {
+            host.set_name(node.id, address(config, region, node)?.id);
+        }
+    }
+    Ok(host)
+}
+
+/// The region's directory, and whether this node keeps it.
+async fn directory(
+    config: &Config,
+    host: &Host,
+    env: &Env,
+    peers: Peers,
+) -> anyhow::Result<(Book, bool)> {
+    let members = config.members(NodeRole::Directory);
+    if !config.has(NodeRole::Directory) {
+        return Ok((follow::start(env, peers, members), false));
+    }
+    let genesis = genesis(config)?;
+    let policy_file = Some(config.residency_file.clone());
+    let settings = keeper::Config { members, genesis, policy_file, reload_every: RESIDENCY_RELOAD };
+    let directory = keeper::Directory::start(host, env, settings).await?;
+    Ok((directory.book(), true))
+}
+
+fn genesis(config: &Config) -> anyhow::Result<Genesis> {
+    let file = &config.residency_file;
+    let policy = std::fs::read_to_string(file)
+        .with_context(|| format!("residency_file = {}", file.display()))?;
+    let here = config.own_region().context("this region is not in the league")?.number;
+    let region = |region: &config::Region| {
+        let nodes = region.nodes.iter().map(|node| directory::Node {
+            id: node.id,
+            name: node.name.clone(),
+            internal: node.internal.clone(),
+            roles: node.roles.clone(),
+        });
+        let (name, public) = (region.name.clone(), region.public.clone());
+        (region.number, directory::Region { name, public, nodes: nodes.collect() })
+    };
+    let regions = config.league.iter().map(region).collect();
+    Ok(Genesis { here, policy, regions, groups: config.region_groups() })
+}
+
+fn ledger_config(config: &Config) -> hansa_ledger::config::Config {
+    use hansa_ledger::config::{Config as Ledger, Groups, Views};
+    let groups =
+        |role, count| config.has(role).then(|| Groups { count, members: config.members(role) });
+    let mut ledger = Ledger::new(Views::Folder(config.data_dir.join("views")));
+    ledger.inventory = groups(NodeRole::Inventory, config.groups.inventory);
+    ledger.payments = groups(NodeRole::Payments, config.groups.payments);
+    ledger
+}
+
+fn gateway(config: &Config, env: &Env, book: Book, peers: Peers) -> anyhow::Result<Gateway> {
+    let settings = config.gateway.clone();
+    Ok(Gateway::start(env, &config.trust_domain, book, peers, settings)?)
+}
+
+fn settings(listener: &'static str) -> Settings {
+    let timeout_max = Duration::from_millis(CALL_DEADLINE_MS_MAX);
+    Settings { listener, in_flight_max: IN_FLIGHT_MAX, timeout_max }
+}
+
+/// What the internal port serves from the first moment on.
+fn early_routes(
+    host: &Host,
+    ledger: &Ledger,
+    directory: Option<Book>,
+    inside: &Arc<Inside>,
+) -> Routes {
+    let mut routes = Routes::builder();
+    routes.add_service(host.service());
+    routes.add_service(hansa_gateway::nodes::service(inside.clone()));
+    if let Some(book) = directory {
+        routes.add_service(directory_service::service(book));
+    }
+    ledger.add_to(&mut routes);
+    routes.routes()
+}
+
+/// The same and what orders add. One verb of InventoryService is theirs: its exact path wins.
+fn with_orders(early: Routes, orders: Option<&Orders>) -> Routes {
+    let Some(orders) = orders else { return early.prepare() };
+    let router = orders.routes(early).into_axum_router();
+    let router = router.route_service(Orders::SHIPMENT_PATH, orders.shipments());
+    Routes::from(router).prepare()
+}
+
+fn serve_internal(
+    config: &Config,
+    env: &Env,
+    listener: Listener,
+    identity: &Identity,
+    gateway: &Option<Gateway>,
+    port: &Port,
+    peers: &Peers,
+) -> Serving {
+    let forwarded = gateway.as_ref().map(Gateway::forwarded);
+    let routes = port.routes();
+    let inner = Internal::new(identity.id().clone(), config.region.clone(), forwarded, routes);
+    let stack = layers::stack(&settings("internal"), inner);
+    // Our own calls to ourselves pass the same stack, without a socket.
+    peers.set_local(stack.clone());
+    listener.start(&env.tasks, stack)
+}
