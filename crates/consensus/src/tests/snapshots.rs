@@ -64,7 +64,8 @@ async fn a_lagging_follower_gets_a_snapshot_with_the_archive_it_lacks() {
     cluster.boot(follower).await;
     cluster.settled().await;
     let group = cluster.group(follower);
-    assert!(group.status().purged.is_some_and(|purged| purged > seen), "a snapshot came");
+    let jumped = || group.status().purged.is_some_and(|purged| purged > seen);
+    eventually("a snapshot, and the log purged up to it", jumped).await;
     assert_eq!(group.archive_get(CLOSED, b"gone").unwrap().unwrap(), 7i64.to_le_bytes()[..]);
     let all = |node| cluster.group(node).archive_scan(CLOSED, b"", 10_000).unwrap();
     let expected = all(cluster.leader().await);
