@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     file: Option<PathBuf>,
     /// What the nodes log to stderr, as tracing directives.
-    #[arg(long, default_value = "warn,openraft=error", env = "HANSA_LOG")]
+    #[arg(long, default_value = "warn,openraft=error,hansa_node::peers=error", env = "HANSA_LOG")]
     log: String,
     #[command(flatten)]
     pace: Pace,

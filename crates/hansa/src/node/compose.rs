@@ -62,7 +62,8 @@ pub async fn compose(config: Config, env: Env) -> anyhow::Result<Node> {
         Some(_) => Some(gateway(&config, &env, book.clone(), peers.clone())?),
         None => None,
     };
-    // The internal port serves before orders start: they wait for a directory, which needs a leader.
+    // The internal port serves before orders start: those wait for a directory, and that for a
+    // leader.
     let early = early_routes(&host, &ledger, keeps.then(|| book.clone()), &inside);
     let port = Port::new(early.clone());
     let internal = serve_internal(&config, &env, internal, &identity, &gateway, &port, &peers);

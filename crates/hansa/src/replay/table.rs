@@ -138,9 +138,15 @@ fn notes(report: &Report, total: &Tally) -> String {
     for malformed in &report.malformed {
         let _ = writeln!(notes, "line {}: malformed, skipped: {}", malformed.line, malformed.why);
     }
+    if !report.surprises.is_empty() {
+        let why =
+            "otherwise than predicted, which assumes a league that only this file has stocked:";
+        let _ = writeln!(notes, "{why}");
+    }
     for surprise in &report.surprises {
         let (expected, found) = (&surprise.expected, &surprise.found);
-        let _ = writeln!(notes, "invoice {}: expected {expected}, found {found}", surprise.invoice);
+        let _ =
+            writeln!(notes, "  invoice {}: expected {expected}, found {found}", surprise.invoice);
     }
     notes
 }
