@@ -5,9 +5,9 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use hansa_types::hash::StateHash;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::frozen::{Frozen, ReadError};
+use crate::key_hash::KeyHasher;
 use crate::{Key, Record};
 
 /// Records to a page: small enough that the copy a frozen page costs stays in microseconds.
@@ -17,7 +17,7 @@ pub(crate) type Page<K, V> = Vec<Option<(K, V)>>;
 
 /// Keyed without a secret on purpose: keys are ids that our own services mint or that a caller
 /// can only choose within a grammar, and lookups must cost the same on every replica.
-type Index<K> = HashMap<K, u32, BuildHasherDefault<Xxh3Default>>;
+type Index<K> = HashMap<K, u32, BuildHasherDefault<KeyHasher>>;
 
 /// A map from `K` to `V` with a running digest and a cheap frozen view.
 ///
@@ -29,7 +29,10 @@ pub struct Table<K, V> {
     tag: &'static str,
     index: Index<K>,
     pages: Vec<Arc<Page<K, V>>>,
+    /// Slots below `fresh` that hold nothing.
     free: BTreeSet<u32>,
+    /// Slots from here on were never used, or stand as if they had not been.
+    fresh: u32,
     digest: StateHash,
 }
 
@@ -41,6 +44,7 @@ impl<K: Key, V: Record> Table<K, V> {
             index: Index::default(),
             pages: Vec::new(),
             free: BTreeSet::new(),
+            fresh: 0,
             digest: StateHash::default(),
         }
     }
@@ -130,14 +134,13 @@ impl<K: Key, V: Record> Table<K, V> {
         let mut table = Self { pages, ..Self::new(tag) };
         for (n, page) in table.pages.iter().enumerate() {
             for (m, record) in page.iter().enumerate() {
+                let Some((key, _)) = record else { continue };
                 let slot = (n * PAGE_RECORDS + m) as u32;
-                match record {
-                    None => drop(table.free.insert(slot)),
-                    Some((key, _)) if table.index.insert(key.clone(), slot).is_some() => {
-                        return Err(ReadError::DuplicateKey { table: tag });
-                    }
-                    Some(_) => {}
+                if table.index.insert(key.clone(), slot).is_some() {
+                    return Err(ReadError::DuplicateKey { table: tag });
                 }
+                table.free.extend(table.fresh..slot);
+                table.fresh = slot + 1;
             }
         }
         table.digest = table.recompute_digest();
@@ -159,10 +162,12 @@ impl<K: Key, V: Record> Table<K, V> {
         if let Some(slot) = self.free.pop_first() {
             return slot;
         }
-        let first = (self.pages.len() * PAGE_RECORDS) as u32;
-        self.pages.push(Arc::new(vec![None; PAGE_RECORDS]));
-        self.free.extend(first + 1..first + PAGE_RECORDS as u32);
-        first
+        let slot = self.fresh;
+        self.fresh += 1;
+        if place(slot).0 == self.pages.len() {
+            self.pages.push(Arc::new(vec![None; PAGE_RECORDS]));
+        }
+        slot
     }
 }
 
