@@ -28,7 +28,7 @@ use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::replicate::Freshness;
 use crate::vault::Vault;
-use waiters::Waiters;
+use waiters::{Waiters, Want};
 
 /// A call without a deadline is given this.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
@@ -126,11 +126,12 @@ impl Hosted {
     pub async fn when<R>(
         &self,
         id: OrderId,
+        want: Want,
         until: Instant,
         ready: impl Fn(&Order, &Contents) -> bool,
         show: impl FnOnce(&Order, &Contents) -> R,
     ) -> Result<R, Failure> {
-        let waiting = self.waiters.join(id);
+        let waiting = self.waiters.join(id, want);
         loop {
             let woken = waiting.changed();
             let known = |state: &State| {

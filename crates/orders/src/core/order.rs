@@ -1,5 +1,7 @@
 //! The moving part of an order: facts, from which everything else is derived.
 
+use std::hash::{Hash, Hasher};
+
 use hansa_types::id::{OrderId, TransferId};
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
@@ -226,12 +228,47 @@ impl ParkedWhy {
 }
 
 /// One published change of an order.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Change {
     pub version: u64,
     pub seq: u64,
     pub at: LogTime,
     pub face: Face,
+}
+
+impl Hash for Change {
+    /// One write: the state digest hashes the whole history of an order that changes.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let face = &self.face;
+        let flags = u64::from_le_bytes([
+            face.order as u8,
+            face.payment as u8,
+            face.fulfillment as u8,
+            u8::from(face.cancel_asked),
+            0,
+            0,
+            0,
+            0,
+        ]);
+        let money = [face.authorized_minor, face.captured_minor, face.refunded_minor];
+        let [authorized, captured, refunded] = money.map(i64::cast_unsigned);
+        let words = [
+            self.version,
+            self.seq,
+            self.at.ms(),
+            flags,
+            authorized,
+            captured,
+            refunded,
+            face.shipped,
+            face.returned,
+        ];
+        let mut bytes = [0; 72];
+        for (word, place) in words.iter().zip(bytes.chunks_exact_mut(8)) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        state.write(&bytes);
+    }
 }
 
 impl Order {

@@ -9,6 +9,7 @@ use tonic::Request;
 use crate::core::command::Command;
 use crate::core::status::OrderStatus;
 use crate::shell::keys::{ScopeOf, Whose};
+use crate::shell::waiters::Want;
 use crate::shell::{Shell, answer_by, caller, deadline};
 use crate::wire as show;
 
@@ -36,7 +37,9 @@ pub async fn run(
         matches!(order.order_status(contents), OrderStatus::Cancelled | OrderStatus::Parked)
     };
     let answer = hosted
-        .when(id, answer_by(due), over, |order, contents| show::order(shell, id, order, contents))
+        .when(id, Want::Decision, answer_by(due), over, |order, contents| {
+            show::order(shell, id, order, contents)
+        })
         .await?;
     Ok(wire::CancelOrderResponse { order: Some(answer), replayed })
 }

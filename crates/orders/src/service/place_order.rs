@@ -16,6 +16,7 @@ use crate::core::contents::{Contents, Line, LineKind, Sealed, Token};
 use crate::core::keys::Key;
 use crate::map::stock_group;
 use crate::shell::keys::{ScopeOf, Whose};
+use crate::shell::waiters::Want;
 use crate::shell::{Shell, answer_by, caller, deadline};
 use crate::{metrics, wire as show};
 
@@ -64,7 +65,7 @@ pub async fn run(
         order.order_status(contents).decided()
     };
     let answer = hosted
-        .when(target.order, answer_by(due), decided, |order, contents| {
+        .when(target.order, Want::Decision, answer_by(due), decided, |order, contents| {
             show::order(shell, target.order, order, contents)
         })
         .await?;

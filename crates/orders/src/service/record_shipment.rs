@@ -13,6 +13,7 @@ use crate::core::command::{Command, Target};
 use crate::core::contents::Contents;
 use crate::core::order::{Done, Movement, Order};
 use crate::shell::keys::{ScopeOf, Whose};
+use crate::shell::waiters::Want;
 use crate::shell::{Shell, answer_by, caller, deadline};
 
 pub async fn run(
@@ -42,7 +43,7 @@ pub async fn run(
         !moved(order, target).iter().any(|movement| movement.state == Done::Outstanding)
     };
     let show = |order: &Order, contents: &Contents| answer(order, contents, target, replayed);
-    hosted.when(id, answer_by(due), over, show).await?
+    hosted.when(id, Want::Change, answer_by(due), over, show).await?
 }
 
 /// A line that names another SKU than the order's is a mistake worth stopping at.

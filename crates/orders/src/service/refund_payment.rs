@@ -10,6 +10,7 @@ use crate::core::command::Command;
 use crate::core::contents::Contents;
 use crate::core::order::{Done, Order};
 use crate::shell::keys::{ScopeOf, Whose};
+use crate::shell::waiters::Want;
 use crate::shell::{Shell, answer_by, caller, deadline};
 use crate::wire as show;
 
@@ -53,7 +54,7 @@ pub async fn run(
     let show = |order: &Order, contents: &Contents| {
         (mine(order), show::payment(shell, id, order, contents))
     };
-    let (state, payment) = hosted.when(id, answer_by(due), over, show).await?;
+    let (state, payment) = hosted.when(id, Want::Change, answer_by(due), over, show).await?;
     match state {
         Some(Done::Refused(_)) => Err(Failure::of(Reason::NotRefundable)),
         _ => Ok(wire::RefundPaymentResponse { payment, replayed }),

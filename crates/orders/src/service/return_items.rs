@@ -10,6 +10,7 @@ use crate::core::command::{Command, Target};
 use crate::core::contents::Contents;
 use crate::core::order::{Done, Order, RefundCause};
 use crate::shell::keys::{ScopeOf, Whose};
+use crate::shell::waiters::Want;
 use crate::shell::{Shell, answer_by, caller, deadline};
 use crate::wire as show;
 
@@ -45,7 +46,7 @@ pub async fn run(
         refund: show::money(worth(order, target), contents.currency),
         replayed,
     };
-    hosted.when(id, answer_by(due), over, show).await
+    hosted.when(id, Want::Change, answer_by(due), over, show).await
 }
 
 /// Whether the goods are booked and the refund made.

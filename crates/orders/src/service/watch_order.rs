@@ -20,7 +20,7 @@ use tonic::{Request, Status};
 
 use crate::core::contents::Contents;
 use crate::core::order::Order;
-use crate::shell::waiters::Waiting;
+use crate::shell::waiters::{Waiting, Want};
 use crate::shell::{Hosted, Shell, deadline};
 use crate::wire as show;
 
@@ -42,7 +42,7 @@ pub async fn run(
         let why = "a cursor of this order";
         return Err(Failure::field(Reason::CursorInvalid, "cursor", why));
     }
-    let waiting = hosted.waiters.join(id);
+    let waiting = hosted.waiters.join(id, Want::Change);
     let (sent, ready) = (watch.after_sequence, VecDeque::new());
     let watcher = Watcher { shell, hosted, waiting, id, sent, ready, ended: false };
     Ok(stream::unfold(watcher, |mut watcher| async move {

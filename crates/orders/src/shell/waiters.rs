@@ -14,8 +14,17 @@ pub struct Waiters {
     by_order: Arc<Mutex<HashMap<OrderId, Seat>>>,
 }
 
+/// What a call waits for. Most wait for a decision, and are not woken by the steps before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Want {
+    Change,
+    Decision,
+}
+
+#[derive(Default)]
 struct Seat {
-    bell: Arc<Notify>,
+    changed: Arc<Notify>,
+    decided: Arc<Notify>,
     taken: usize,
 }
 
@@ -27,21 +36,25 @@ pub struct Waiting {
 }
 
 impl Waiters {
-    pub fn join(&self, order: OrderId) -> Waiting {
+    pub fn join(&self, order: OrderId, want: Want) -> Waiting {
         let mut by_order = self.by_order.lock();
-        let seat = by_order
-            .entry(order)
-            .or_insert_with(|| Seat { bell: Arc::new(Notify::new()), taken: 0 });
+        let seat = by_order.entry(order).or_default();
         seat.taken += 1;
-        Waiting { waiters: self.clone(), order, bell: seat.bell.clone() }
+        let bell = match want {
+            Want::Change => seat.changed.clone(),
+            Want::Decision => seat.decided.clone(),
+        };
+        Waiting { waiters: self.clone(), order, bell }
     }
 
-    /// Wakes all who wait for any of `orders`.
-    pub fn wake(&self, orders: impl Iterator<Item = OrderId>) {
+    /// Wakes those who wait for any of `orders`; with each comes whether it is decided.
+    pub fn wake(&self, orders: impl Iterator<Item = (OrderId, bool)>) {
         let by_order = self.by_order.lock();
-        for order in orders {
-            if let Some(seat) = by_order.get(&order) {
-                seat.bell.notify_waiters();
+        for (order, decided) in orders {
+            let Some(seat) = by_order.get(&order) else { continue };
+            seat.changed.notify_waiters();
+            if decided {
+                seat.decided.notify_waiters();
             }
         }
     }
@@ -81,16 +94,22 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_wake_between_looking_and_waiting_is_not_lost() {
         let waiters = Waiters::default();
         let region = RegionNumber::try_from(1).unwrap();
         let order = OrderId::new(LogTime(1), region, Slot::of(b"x"), 1);
-        let waiting = waiters.join(order);
-        let woken = waiting.changed();
-        waiters.wake([order].into_iter());
+        let waiting = waiters.join(order, Want::Change);
+        let deciding = waiters.join(order, Want::Decision);
+        let (woken, decided) = (waiting.changed(), deciding.changed());
+        waiters.wake([(order, false)].into_iter());
         woken.await;
-        drop(waiting);
+        let short = std::time::Duration::from_millis(10);
+        assert!(tokio::time::timeout(short, decided).await.is_err());
+        let decided = deciding.changed();
+        waiters.wake([(order, true)].into_iter());
+        decided.await;
+        drop((waiting, deciding));
         assert!(waiters.is_empty());
     }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use hansa_node::tasks::OnError;
 use hansa_region_router::book::Book;
+use hansa_types::id::OrderId;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::invariants;
+use crate::core::state::State;
 use crate::metrics::{self, Level};
 use crate::replicate::{Lags, Sender};
 use crate::shell::{Hosted, Shell};
@@ -28,18 +30,28 @@ pub async fn wake(hosted: Arc<Hosted>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             changed = applied.changed() => if changed.is_err() { return },
         }
-        let idle = hosted.waiters.is_empty();
         let changed = hosted.group.peek(|machine| {
             let state = &machine.state;
             let after = std::mem::replace(&mut seen, state.meta.seq);
-            match idle {
+            // Asked while nothing can be applied: who joins later looks at a later state.
+            match hosted.waiters.is_empty() {
                 true => Vec::new(),
                 // A snapshot may have taken the group back to a state with fewer events.
-                false => state.changed_after(after.min(state.meta.seq)).collect(),
+                false => decisions(state, after.min(state.meta.seq)),
             }
         });
-        hosted.waiters.wake(changed.into_iter().map(|(_, order)| order));
+        hosted.waiters.wake(changed.into_iter());
     }
+}
+
+/// The orders that changed, and whether each is decided.
+fn decisions(state: &State, after: u64) -> Vec<(OrderId, bool)> {
+    let decided = |(_, id)| {
+        let order = state.orders.get(&id)?;
+        // The newest face is what the order shows.
+        Some((id, order.history.last().is_some_and(|change| change.face.order.decided())))
+    };
+    state.changed_after(after).filter_map(decided).collect()
 }
 
 /// Takes levels and looks for broken invariants, on whatever replica this is.
