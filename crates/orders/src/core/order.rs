@@ -245,8 +245,8 @@ impl Hash for Change {
             face.payment as u8,
             face.fulfillment as u8,
             u8::from(face.cancel_asked),
-            0,
-            0,
+            face.refused.to_le_bytes()[0],
+            face.refused.to_le_bytes()[1],
             0,
             0,
         ]);
@@ -311,6 +311,13 @@ impl Order {
     pub fn refundable_minor(&self) -> i64 {
         let open = self.refunds.iter().filter(|refund| refund.state.counts());
         self.money.captured_minor - open.map(|refund| refund.amount_minor).sum::<i64>()
+    }
+
+    /// At most 1,000 of each kind, so it fits.
+    fn refused(&self) -> u16 {
+        let movements = self.shipments.iter().chain(&self.returns).map(|m| &m.state);
+        let states = movements.chain(self.refunds.iter().map(|refund| &refund.state));
+        states.filter(|state| !state.counts()).count() as u16
     }
 
     fn refunds_open(&self) -> bool {
@@ -413,6 +420,7 @@ impl Order {
             shipped: Self::moved_done(&self.shipments),
             returned: Self::moved_done(&self.returns),
             cancel_asked: self.cancel_asked(),
+            refused: self.refused(),
         }
     }
 }

@@ -56,4 +56,6 @@ pub struct Face {
     pub shipped: u64,
     pub returned: u64,
     pub cancel_asked: bool,
+    /// Shipments, returns and refunds that were refused: whoever asked for one is waiting to hear.
+    pub refused: u16,
 }

@@ -265,3 +265,13 @@ fn a_saga_that_does_not_end_is_parked_and_still_goes_on() {
     }
     assert_eq!(status(&state, id), OrderStatus::Rejected);
 }
+
+#[test]
+fn a_refused_refund_is_news_for_whoever_asked() {
+    let (mut state, id) = check(&happy(), &[], OrderStatus::Confirmed, PaymentStatus::Captured);
+    state.apply(START, Command::Refund { order: id, key: key(20), amount_minor: 500 });
+    let seq = state.meta.seq;
+    give(&mut state, id, Refund(0), refused(RefusalCode::Declined));
+    assert_eq!(state.changed_after(seq).count(), 1);
+    assert_eq!(status(&state, id), OrderStatus::Confirmed);
+}
