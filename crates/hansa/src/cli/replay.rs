@@ -119,3 +119,29 @@ pub fn exit(report: &Report) -> Exit {
         Exit::Done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::core::row::Malformed;
+    use crate::replay::report::Surprise;
+
+    #[test]
+    fn the_exit_code_says_the_worst() {
+        let mut report = Report {
+            regions: std::collections::BTreeMap::new(),
+            malformed: Vec::new(),
+            left: Vec::new(),
+            surprises: Vec::new(),
+            rehomed_invoices: 0,
+            shares: Shares::default(),
+            elapsed: std::time::Duration::ZERO,
+        };
+        assert_eq!(exit(&report), Exit::Done);
+        report.malformed.push(Malformed { line: 7, why: "Quantity is 0".into() });
+        assert_eq!(exit(&report), Exit::Malformed);
+        let (expected, found) = ("stock corrected".into(), "refused".into());
+        report.surprises.push(Surprise { invoice: "536365".into(), expected, found });
+        assert_eq!(exit(&report), Exit::Surprised);
+    }
+}

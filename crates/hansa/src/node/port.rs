@@ -77,3 +77,30 @@ where
         Box::pin(async move { Ok(answer.await?.map(Body::new)) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn status(port: &Port, path: &str) -> String {
+        let request = Request::post(path).header("content-type", "application/grpc");
+        let request = request.body(Body::empty()).expect("a request");
+        let Ok(answer) = port.clone().oneshot(request).await;
+        let status = answer.headers().get("grpc-status").expect("a status");
+        status.to_str().expect("digits").to_owned()
+    }
+
+    const UNIMPLEMENTED: &str = "12";
+    const UNAVAILABLE: &str = "14";
+
+    #[tokio::test]
+    async fn what_starts_late_is_unavailable_and_not_unknown() {
+        let port = Port::new(Routes::default());
+        let place = "/hansa.order.v1.OrderService/PlaceOrder";
+        assert_eq!(status(&port, place).await, UNAVAILABLE);
+        assert_eq!(status(&port, hansa_orders::Orders::SHIPMENT_PATH).await, UNAVAILABLE);
+        assert_eq!(status(&port, "/hansa.raft.v1.Nothing/Here").await, UNIMPLEMENTED);
+        port.complete(Routes::default());
+        assert_eq!(status(&port, place).await, UNIMPLEMENTED, "this node has no such role");
+    }
+}
