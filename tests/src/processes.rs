@@ -1,4 +1,4 @@
-//! A league of real `hansa serve` processes: nine of them, each killed, stopped and started at will.
+//! A league of nine real `hansa serve` processes, each killed, stopped and started at will.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! The handle: appends and reads, from any thread, without waiting for the disk.
 
+mod contents;
 pub(crate) mod fetch;
 mod read;
-mod types;
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hansa_node::env::Env;
 use hansa_types::id::GroupId;
 
-pub use self::types::{Cut, Done, Entry, GroupState, Recovery, Stats};
+pub use self::contents::{Cut, Done, Entry, GroupState, Recovery, Stats};
 use crate::config::Config;
 use crate::error::{OpenError, ReadError};
 use crate::fs::Fs;
