@@ -59,7 +59,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("hansactl", &["hansa-types", "hansa-api"]),
-    ("hansa-testkit", &["hansa-types", "hansa-api"]),
     ("hansa-tests", &["hansa", "hansa-types", "hansa-api", "hansa-node"]),
     ("xtask", &[]),
 ];

@@ -65,6 +65,9 @@ enum ConnectError {
     Http(#[from] hyper::Error),
 }
 
+/// Failures in a row that are not worth a line in the log.
+const FAILURES_QUIET: u32 = 4;
+
 impl Channel {
     pub fn new(address: Address, identity: Identity, timing: Timing, tasks: Tasks) -> Self {
         let state = watch::Sender::new(State::Down { failures: 0, retry: None });
@@ -201,7 +204,8 @@ impl Channel {
             };
             let wait = self.timing.retry_first * 2u32.saturating_pow(failures.min(16) - 1);
             let wait = wait.min(self.timing.retry_max);
-            if failures.is_power_of_two() {
+            // A peer that starts with us is not there at our first try: that is no news.
+            if failures >= FAILURES_QUIET && failures.is_power_of_two() {
                 let Address { id, addr } = &self.address;
                 tracing::warn!(peer = %id, addr, failures, %error, "peer not reached");
             }
