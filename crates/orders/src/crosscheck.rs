@@ -14,6 +14,7 @@ use hansa_api::status::Failure;
 use hansa_types::id::{GroupId, GroupKind, OrderId, TransferId};
 use tokio::time::Instant;
 
+use crate::core::order::Goal;
 use crate::core::state::State;
 use crate::shell::{Hosted, Shell, ledger};
 
@@ -142,7 +143,11 @@ async fn holds(
                     continue;
                 };
                 if mine(order) {
-                    let wrong = hosted.group.peek(|machine| wrong_hold(&machine.state, order, id));
+                    // A stock hold has an expiry until it is committed.
+                    let committed = hold.kind() == books::HoldKind::Stock && hold.expires_ms == 0;
+                    let wrong = hosted
+                        .group
+                        .peek(|machine| wrong_hold(&machine.state, order, id, committed));
                     suspects.extend(wrong.map(|what| (order, format!("{what} in {group}"))));
                 }
             }
@@ -155,11 +160,15 @@ async fn holds(
     Ok(suspects)
 }
 
-/// What is wrong with a live hold of this id, if anything.
-fn wrong_hold(state: &State, id: OrderId, hold: TransferId) -> Option<String> {
+/// What is wrong with a live hold of this id, or with committed goods, if anything.
+fn wrong_hold(state: &State, id: OrderId, hold: TransferId, committed: bool) -> Option<String> {
     let Some(order) = state.orders.get(&id) else {
         return Some(format!("hold {hold} of an order that does not exist"));
     };
+    // Committed goods of a confirmed order wait for their shipment.
+    if committed && matches!(order.goal, Goal::Confirm) {
+        return None;
+    }
     // Lines of a stock hold have ids of their own, derived from the hold's: the order decides.
     (order.closed() && order.parked.is_none()).then(|| format!("hold {hold} of a closed order"))
 }

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long)]
     any_ports: bool,
     /// What the nodes log to stderr, as tracing directives.
-    #[arg(long, default_value = "info,openraft=error", env = "HANSA_LOG")]
+    #[arg(long, default_value = "warn,openraft=error", env = "HANSA_LOG")]
     log: String,
 }
 
@@ -46,7 +46,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         () = asked.cancelled() => Ok(()),
     };
     if ready.is_ok() && !asked.is_cancelled() {
-        eprint!("{}", guide(&league, &data));
+        print!("{}", guide(&league, &data));
     }
     let failed = match ready {
         Ok(()) => tokio::select! {
