@@ -1,4 +1,4 @@
-//! How much one client may ask: a rate per SPIFFE id, and a bound on open streams.
+//! How much one client may ask: a rate and open streams per SPIFFE id, and streams in all.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -36,24 +36,31 @@ impl clock::Clock for Clock {
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>;
 
+/// What one client has left.
+struct Client {
+    rate: Limiter,
+    streams: Arc<Semaphore>,
+}
+
 /// What lets calls in.
 ///
 /// # Invariant
-/// Only clients that the authorization policy knows get here, so there are no more limiters than
+/// Only clients that the authorization policy knows get here, so there are no more entries than
 /// grants.
 pub struct Admit {
     clock: Clock,
     rate: Rate,
     clients: BTreeMap<String, Rate>,
-    limiters: RwLock<BTreeMap<SpiffeId, Arc<Limiter>>>,
+    seen: RwLock<BTreeMap<SpiffeId, Arc<Client>>>,
     /// For the services that are open to everybody: one rate for all together, so that names cost
     /// nothing.
     open: Limiter,
     streams: Arc<Semaphore>,
+    streams_per_client_max: usize,
 }
 
-/// A stream that is open; closing it makes room.
-pub struct Stream(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+/// A stream that is open; closing it makes room, among all and for its client.
+pub struct Stream(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
 
 impl Drop for Stream {
     fn drop(&mut self) {
@@ -69,8 +76,9 @@ impl Admit {
             clock,
             rate: config.rate,
             clients: config.clients.clone(),
-            limiters: RwLock::default(),
+            seen: RwLock::default(),
             streams: Arc::new(Semaphore::new(config.streams_max)),
+            streams_per_client_max: config.streams_per_client_max,
         }
     }
 
@@ -79,9 +87,7 @@ impl Admit {
     /// # Errors
     /// `RATE_LIMITED` with the limit and when to come back.
     pub fn call(&self, id: &SpiffeId, client: &str) -> Result<(), Failure> {
-        let known = self.limiters.read().get(id).cloned();
-        let limiter = known.unwrap_or_else(|| self.limiter(id, client));
-        self.count(&limiter, id.as_str(), self.rate_of(client))
+        self.count(&self.of(id, client).rate, id.as_str(), self.rate_of(client))
     }
 
     /// Counts one call of an open service.
@@ -92,16 +98,20 @@ impl Admit {
         self.count(&self.open, "open services", self.rate)
     }
 
-    /// Opens a stream.
+    /// Opens a stream of a client.
     ///
     /// # Errors
-    /// `OVERLOADED` when as many are open as may be.
-    pub fn stream(&self) -> Result<Stream, Failure> {
-        let permit = self.streams.clone().try_acquire_owned();
+    /// `RATE_LIMITED` when the client has as many open as it may, so that it cannot take all of
+    /// them; `OVERLOADED` when all are open that may be.
+    pub fn stream(&self, id: &SpiffeId, client: &str) -> Result<Stream, Failure> {
+        let own = self.of(id, client).streams.clone().try_acquire_owned().map_err(|_| {
+            let limit = format!("{} streams open at a time", self.streams_per_client_max);
+            Failure::rate_limited(id.as_str(), &limit, STREAM_RETRY)
+        })?;
         let full = |_| Failure::of(Reason::Overloaded).retry_after(STREAM_RETRY);
-        let permit = permit.map_err(full)?;
+        let any = self.streams.clone().try_acquire_owned().map_err(full)?;
         metrics::streams(1.0);
-        Ok(Stream(permit))
+        Ok(Stream([any, own]))
     }
 
     fn rate_of(&self, client: &str) -> Rate {
@@ -117,10 +127,16 @@ impl Admit {
         })
     }
 
-    fn limiter(&self, id: &SpiffeId, client: &str) -> Arc<Limiter> {
+    fn of(&self, id: &SpiffeId, client: &str) -> Arc<Client> {
+        if let Some(known) = self.seen.read().get(id) {
+            return known.clone();
+        }
         let quota = quota(self.rate_of(client));
-        let fresh = || Arc::new(RateLimiter::direct_with_clock(quota, self.clock.clone()));
-        self.limiters.write().entry(id.clone()).or_insert_with(fresh).clone()
+        let fresh = || Client {
+            rate: RateLimiter::direct_with_clock(quota, self.clock.clone()),
+            streams: Arc::new(Semaphore::new(self.streams_per_client_max)),
+        };
+        self.seen.write().entry(id.clone()).or_insert_with(|| Arc::new(fresh())).clone()
     }
 }
 
@@ -142,7 +158,8 @@ mod tests {
         let config = Config {
             rate: Rate { per_second: 10, burst: 2 },
             clients: [("bulk".to_owned(), Rate { per_second: 100, burst: 50 })].into(),
-            streams_max: 1,
+            streams_max: 2,
+            streams_per_client_max: 1,
             ..Config::default()
         };
         (Admit::new(&config, clock.clone()), clock)
@@ -182,9 +199,12 @@ mod tests {
     #[test]
     fn a_closed_stream_makes_room() {
         let (admit, _) = admit();
-        let open = admit.stream().unwrap();
-        assert!(admit.stream().is_err_and(|f| f.reason() == Reason::Overloaded));
-        drop(open);
-        assert!(admit.stream().is_ok());
+        let stream = |name: &str| admit.stream(&id(name), name);
+        let refused = |name: &str| stream(name).err().map(|failure| failure.reason());
+        let (shop, _desk) = (stream("shop").unwrap(), stream("desk").unwrap());
+        assert_eq!(refused("calm"), Some(Reason::Overloaded));
+        drop(shop);
+        assert_eq!(refused("desk"), Some(Reason::RateLimited), "one client cannot take them all");
+        assert!(stream("calm").is_ok() && stream("shop").is_ok());
     }
 }

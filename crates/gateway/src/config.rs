@@ -21,6 +21,8 @@ pub struct Config {
     pub clients: BTreeMap<String, Rate>,
     /// Watch streams open at a time.
     pub streams_max: usize,
+    /// Of these, open for one client at a time.
+    pub streams_per_client_max: usize,
     /// Bytes of one request message.
     pub message_bytes_max: usize,
     /// Whether reflection is served.
@@ -45,6 +47,7 @@ impl Default for Config {
             rate: Rate { per_second: 20_000, burst: 40_000 },
             clients: BTreeMap::new(),
             streams_max: 4_096,
+            streams_per_client_max: 1_024,
             message_bytes_max: MESSAGE_BYTES_MAX,
             reflection: true,
         }
@@ -66,6 +69,7 @@ impl Checked for Config {
             problems.within(format!("clients.{client}"), rate);
         }
         problems.range("streams_max", self.streams_max, 1..=1_000_000);
+        problems.range("streams_per_client_max", self.streams_per_client_max, 1..=1_000_000);
         problems.range("message_bytes_max", self.message_bytes_max, 1_024..=MESSAGE_BYTES_MAX);
     }
 }

@@ -113,10 +113,14 @@ struct Caller {
 impl Caller {
     /// The name that the authorization policy knows it by; empty for what is no client of ours.
     fn client<'a>(&'a self, trust_domain: &str) -> &'a str {
-        match self.id.role() {
-            Some(Role::Client { name }) if self.id.trust_domain() == trust_domain => name,
-            _ => "",
-        }
+        client_of(&self.id, trust_domain)
+    }
+}
+
+fn client_of<'a>(id: &'a SpiffeId, trust_domain: &str) -> &'a str {
+    match id.role() {
+        Some(Role::Client { name }) if id.trust_domain() == trust_domain => name,
+        _ => "",
     }
 }
 
@@ -234,7 +238,9 @@ impl<U: Upstreams> House<U> {
             Decision::Region(region) => To::Region(region),
         };
         metrics::let_in(if matches!(to, To::Group(_)) { "group" } else { "region" });
-        let stream = if method.streams { Some(self.admit.stream()?) } else { None };
+        let open =
+            || self.admit.stream(&principal.id, client_of(&principal.id, &self.trust_domain));
+        let stream = if method.streams { Some(open()?) } else { None };
         let deadline = Deadline::of(&head.extensions, OTHERWISE);
         let Parts { uri, headers, .. } = head;
         let streams = method.streams;

@@ -2,6 +2,7 @@
 //! listeners early, drain last.
 
 mod compose;
+mod groups;
 mod inside;
 mod invariants;
 mod port;

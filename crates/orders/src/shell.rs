@@ -111,12 +111,7 @@ impl Hosted {
         command: &Command,
         deadline: Instant,
     ) -> Result<(Target, bool), Failure> {
-        match self.submit(command, deadline).await? {
-            Outcome::Done(target) => Ok((target, false)),
-            Outcome::Replayed(target) => Ok((target, true)),
-            Outcome::Refused(why) => Err(refusal(why)),
-            Outcome::Received(_) | Outcome::Noted => Err(Failure::of(Reason::Internal)),
-        }
+        answered(self.submit(command, deadline).await?)
     }
 
     /// Waits until `ready` says so of the order, or until `until`; then takes what `show` makes.
@@ -171,6 +166,19 @@ impl Hosted {
         let look = |machine: &OrdersMachine| show_one(&machine.state, id, show);
         let read = self.group.read(deadline, look).await.map_err(not_read)?;
         read.ok_or_else(|| Failure::of(Reason::OrderNotFound))
+    }
+}
+
+/// What a keyed command came to, and whether it was a repeat.
+///
+/// # Errors
+/// The machine's refusal, as the caller hears it.
+pub fn answered(outcome: Outcome) -> Result<(Target, bool), Failure> {
+    match outcome {
+        Outcome::Done(target) => Ok((target, false)),
+        Outcome::Replayed(target) => Ok((target, true)),
+        Outcome::Refused(why) => Err(refusal(why)),
+        Outcome::Received(_) | Outcome::Noted => Err(Failure::of(Reason::Internal)),
     }
 }
 

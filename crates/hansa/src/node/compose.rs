@@ -26,7 +26,7 @@ use tonic::service::Routes;
 
 use super::inside::Inside;
 use super::port::Port;
-use super::{Node, ready};
+use super::{Node, groups, ready};
 use crate::config::{self, Config};
 
 /// Calls whose answer has not begun, at a listener.
@@ -54,6 +54,11 @@ pub async fn compose(config: Config, env: Env) -> anyhow::Result<Node> {
     let host = host(&config, &env, peers.clone())?;
     // The region's directory: kept here, or followed.
     let (book, keeps) = directory(&config, &host, &env, peers.clone()).await?;
+    let ours = config.region_groups().into_iter().map(|(group, _)| group).collect();
+    let (same, stop) = (groups::check(book.clone(), ours), env.tasks.stop_token());
+    env.tasks.spawn("groups", OnError::StopNode, async move {
+        stop.run_until_cancelled(same).await.unwrap_or(Ok(()))
+    });
     // The books of stock and money.
     let ledger = Ledger::start(&host, &env, ledger_config(&config)).await?;
     let inside = Arc::new(Inside::new(host.clone(), book.clone(), ledger.clone()));

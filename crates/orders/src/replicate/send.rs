@@ -8,6 +8,7 @@ use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::replication_service_client::ReplicationServiceClient;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use hansa_types::region::RegionName;
+use hansa_types::time::LogTime;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -16,6 +17,7 @@ use tonic::Streaming;
 
 use super::view::envelope;
 use super::{Lag, Lags};
+use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
 
@@ -24,6 +26,8 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Silence of a peer that owes us an acknowledgement.
 const ACK_MAX: Duration = Duration::from_secs(10);
+/// How long a bookmark waits for a quorum to say that we still lead.
+const CONFIRM_MAX: Duration = Duration::from_millis(500);
 /// Bytes of one batch, unless one order alone is larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 const _: () = assert!(BATCH_BYTES_MAX < hansa_types::limits::COMMAND_BYTES_MAX);
@@ -124,7 +128,7 @@ impl Sender {
                 () = tokio::time::sleep_until(bookmark) => {
                     // Every batch and bookmark is acknowledged, so silence is told from idleness.
                     if session.open.len() < cfg.window {
-                        session.send(self.frame(Vec::new())).await?;
+                        session.send(self.bookmark().await).await?;
                     }
                     bookmark = Instant::now() + bookmark_every;
                 }
@@ -140,7 +144,8 @@ impl Sender {
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
         // The question travels first: some servers answer with headers only once they heard one.
-        tx.send(self.frame(Vec::new())).await.map_err(|_| Broken::Closed)?;
+        let seq = self.hosted.group.peek(|machine| machine.state.meta.seq);
+        tx.send(self.frame(Vec::new(), seq, None)).await.map_err(|_| Broken::Closed)?;
         let opening = async {
             let mut inbound = client.replicate(ReceiverStream::new(rx)).await?.into_inner();
             let first = inbound.message().await?.ok_or(Broken::Closed)?;
@@ -155,7 +160,7 @@ impl Sender {
 
     /// The next events after `sent`, `None` when there are none.
     fn batch(&self, sent: u64, max: usize) -> Option<wire::ReplicateRequest> {
-        let envelopes = self.hosted.group.peek(|machine| {
+        let (envelopes, seq, now) = self.hosted.group.peek(|machine| {
             let state = &machine.state;
             let mut bytes = 0;
             let mut envelopes = Vec::new();
@@ -173,14 +178,32 @@ impl Sender {
                 }
                 envelopes.push(envelope);
             }
-            envelopes
+            (envelopes, state.meta.seq, state.meta.now)
         });
-        (!envelopes.is_empty()).then(|| self.frame(envelopes))
+        (!envelopes.is_empty()).then(|| self.frame(envelopes, seq, Some(now)))
     }
 
-    fn frame(&self, envelopes: Vec<wire::Envelope>) -> wire::ReplicateRequest {
-        let (seq, now) =
-            self.hosted.group.peek(|machine| (machine.state.meta.seq, machine.state.meta.now));
+    /// Says up to when the peer has all there is. An idle group's LogTime stands still, so a quorum
+    /// confirms that nobody else has led it on: a leader that was cut off does not know of its
+    /// successor, and its own clock would call an old copy fresh.
+    async fn bookmark(&self) -> wire::ReplicateRequest {
+        // Taken before the round, which then covers all that was acknowledged until here.
+        let wall = LogTime(self.shell.env.clock.wall().ms());
+        let look = |machine: &OrdersMachine| (machine.state.meta.seq, machine.state.meta.now);
+        let group = &self.hosted.group;
+        match group.read(Instant::now() + CONFIRM_MAX, look).await {
+            Ok((seq, now)) => self.frame(Vec::new(), seq, Some(now.max(wall))),
+            Err(_) => self.frame(Vec::new(), group.peek(look).0, None),
+        }
+    }
+
+    /// `as_of`: when there was nothing beyond `seq`, if that is known.
+    fn frame(
+        &self,
+        envelopes: Vec<wire::Envelope>,
+        seq: u64,
+        as_of: Option<LogTime>,
+    ) -> wire::ReplicateRequest {
         let status = self.hosted.group.status();
         wire::ReplicateRequest {
             origin_region: self.shell.region.to_string(),
@@ -189,10 +212,7 @@ impl Sender {
             view_version: self.shell.map.now().map_or(0, |now| now.policy.version()),
             envelopes,
             origin_last_sequence: seq,
-            // An idle group's LogTime stands still; the leader's clock is what it would stamp.
-            origin_time: Some(from_log(
-                now.max(hansa_types::time::LogTime(self.shell.env.clock.wall().ms())),
-            )),
+            origin_time: as_of.map(from_log),
             chain_head: bytes::Bytes::copy_from_slice(&status.chain_head),
             chain_index: status.applied,
         }

@@ -294,7 +294,7 @@ impl Driver {
             RefusedReason::NotLeader => wait(Duration::ZERO),
             RefusedReason::Overloaded => {
                 let retry = retry.clamp(BACKOFF_FIRST, BACKOFF_MAX);
-                Some(Ended { leader: Some(self.peers.me()).filter(|_| false), wait: retry })
+                Some(Ended { leader: None, wait: retry })
             }
             RefusedReason::TooLarge if items.len() > 1 => {
                 *size_max = (items.len() / 2).max(1);

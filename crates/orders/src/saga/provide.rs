@@ -66,8 +66,8 @@ impl Desk {
         Self { provider, clock, timeout, shield: Mutex::new(shield) }
     }
 
-    /// Takes a place for a call; [`Self::ask`] gives it back.
-    pub fn admit(&self, first: bool) -> Result<(), NotNow> {
+    /// Takes a place for a call.
+    pub fn admit(self: &Arc<Self>, first: bool) -> Result<Place, NotNow> {
         let now = self.clock.monotonic();
         let mut shield = self.shield.lock();
         if shield.bulkhead.free() == 0 {
@@ -80,22 +80,7 @@ impl Desk {
             return Err(NotNow::Wait(Duration::from_secs(1)));
         }
         shield.bulkhead.enter();
-        Ok(())
-    }
-
-    /// Asks, after [`Self::admit`].
-    pub async fn ask(&self, question: Question) -> Result<Answer, Fault> {
-        let place = Place { desk: self };
-        let asked = tokio::time::timeout(self.timeout, self.put(&question)).await;
-        let answer = asked.unwrap_or(Err(Fault::Timeout));
-        drop(place);
-        let now = self.clock.monotonic();
-        match self.shield.lock().breaker.record(now, answer.is_ok()) {
-            Change::None => {}
-            Change::Opened => tracing::warn!("breaker of the provider opened"),
-            Change::Closed => tracing::info!("breaker of the provider closed"),
-        }
-        answer
+        Ok(Place { desk: self.clone() })
     }
 
     async fn put(&self, question: &Question) -> Result<Answer, Fault> {
@@ -112,12 +97,30 @@ impl Desk {
     }
 }
 
-/// A place in the bulkhead, given back also when the call is dropped.
-struct Place<'a> {
-    desk: &'a Desk,
+/// A place in the bulkhead, given back when dropped: also by a call that was never begun, because
+/// its runner left office first.
+pub struct Place {
+    desk: Arc<Desk>,
 }
 
-impl Drop for Place<'_> {
+impl Place {
+    /// Asks the provider, and gives the place back.
+    pub async fn ask(self, question: Question) -> Result<Answer, Fault> {
+        let desk = self.desk.clone();
+        let asked = tokio::time::timeout(desk.timeout, desk.put(&question)).await;
+        let answer = asked.unwrap_or(Err(Fault::Timeout));
+        drop(self);
+        let now = desk.clock.monotonic();
+        match desk.shield.lock().breaker.record(now, answer.is_ok()) {
+            Change::None => {}
+            Change::Opened => tracing::warn!("breaker of the provider opened"),
+            Change::Closed => tracing::info!("breaker of the provider closed"),
+        }
+        answer
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
         self.desk.shield.lock().bulkhead.leave();
     }
@@ -126,4 +129,31 @@ impl Drop for Place<'_> {
 pub fn charge(order: OrderId, money: Amount) -> Charge {
     let key = crate::core::order::provider_key(order);
     Charge { key, amount_minor: money.minor, currency: money.currency }
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_node::env::test::ManualClock;
+    use hansa_types::time::WallTime;
+
+    use super::*;
+    use crate::provider::SandboxProvider;
+
+    #[tokio::test]
+    async fn a_call_that_was_never_begun_gives_its_place_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::starting_at(WallTime(0)));
+        let journal = folder.path().join("journal");
+        let sandbox = SandboxProvider::open(&journal, 1, clock.clone()).unwrap();
+        let cfg = Sandbox { in_flight_max: 1, ..Sandbox::default() };
+        let desk = Arc::new(Desk::new(Arc::new(sandbox), &cfg, clock));
+        let lookup = || Question::Lookup { key: "pay-1".into() };
+        for _ in 0..3 {
+            let Ok(place) = desk.admit(true) else { panic!("the place is free") };
+            assert_eq!(desk.admit(true).err(), Some(NotNow::Full));
+            drop(place.ask(lookup()));
+        }
+        let Ok(place) = desk.admit(true) else { panic!("the place is free") };
+        assert_eq!(place.ask(lookup()).await, Ok(Answer::NotFound));
+    }
 }

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::lane::{Answers, Driver, Item, Lane, Tag};
-use super::provide::{Desk, NotNow, Question};
+use super::provide::{Desk, NotNow, Place, Question};
 use crate::core::command::{Command, Outcome};
 use crate::core::effect::{Call, Report};
 use crate::metrics;
@@ -244,8 +244,13 @@ impl Runner {
                 continue;
             }
             let Some(step) = self.steps.get_mut(&no) else { continue };
-            match self.desk.admit(step.tries == 0) {
-                Ok(()) => {}
+            let place = match self.desk.admit(step.tries == 0) {
+                Ok(place) => place,
+                // The places are with other groups of this node, whose calls do not wake this loop.
+                Err(NotNow::Full) if self.calls.is_empty() => {
+                    self.later.push(Reverse((Instant::now() + RETRY_FIRST, no)));
+                    return;
+                }
                 Err(NotNow::Full) => {
                     self.queue.push_front(no);
                     // A call that ends wakes the loop.
@@ -259,9 +264,9 @@ impl Runner {
                     self.later.push(Reverse((Instant::now() + wait, no)));
                     continue;
                 }
-            }
+            };
             let Some(question) = step.question() else { continue };
-            self.calls.push(call(self.desk.clone(), self.term, no, question));
+            self.calls.push(call(place, self.term, no, question));
         }
     }
 
@@ -315,12 +320,12 @@ impl Runner {
 }
 
 fn call(
-    desk: Arc<Desk>,
+    place: Place,
     term: u64,
     no: u64,
     question: Question,
 ) -> Pin<Box<dyn Future<Output = Called> + Send>> {
-    Box::pin(async move { (term, no, desk.ask(question).await) })
+    Box::pin(async move { (term, no, place.ask(question).await) })
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -11,13 +11,13 @@ use hansa_types::time::LogTime;
 use prost::Message;
 use tonic::Request;
 
-use crate::core::command::{Accept, Command};
+use crate::core::command::{Accept, Command, Outcome, Refused};
 use crate::core::contents::{Contents, Line, LineKind, Sealed, Token};
 use crate::core::keys::Key;
 use crate::map::stock_group;
 use crate::shell::keys::{ScopeOf, Whose};
 use crate::shell::waiters::Want;
-use crate::shell::{Shell, answer_by, caller, deadline};
+use crate::shell::{Shell, answer_by, answered, caller, deadline};
 use crate::{metrics, wire as show};
 
 /// Draws of an order id: 50 random bits within a millisecond and slot collide about never.
@@ -53,9 +53,9 @@ pub async fn run(
             let id = mint(shell, slot);
             let command = accept(shell, &now, id, key, &caller, &place)?;
             draws -= 1;
-            match hosted.request(&command, due).await {
-                Err(taken) if taken.reason() == Reason::Unavailable && draws > 0 => {}
-                other => return other,
+            match hosted.submit(&command, due).await? {
+                Outcome::Refused(Refused::OrderIdTaken) if draws > 0 => {}
+                outcome => return answered(outcome),
             }
         }
     };

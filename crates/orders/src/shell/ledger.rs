@@ -1,6 +1,7 @@
 //! Reads from the ledger: the group's leader is found by asking.
 
 use std::future::Future;
+use std::time::Duration;
 
 use hansa_api::pb::ledger::ledger_command_service_client::LedgerCommandServiceClient;
 use hansa_api::status::{Failure, Reason};
@@ -16,6 +17,8 @@ use super::Shell;
 
 /// Nodes tried for one answer: each member, and leaders that some of them named.
 const TRIES: usize = 5;
+/// An election's worth.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 pub type Client = LedgerCommandServiceClient<PeerService>;
 
@@ -48,5 +51,9 @@ where
             }
         }
     }
-    Err(last)
+    // Of the ledger's group: a gateway that heard this would look for another leader of ours.
+    match last.reason() {
+        Reason::NotLeader => Err(Failure::of(Reason::Unavailable).retry_after(RETRY_AFTER)),
+        _ => Err(last),
+    }
 }

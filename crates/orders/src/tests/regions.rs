@@ -114,3 +114,41 @@ async fn events_find_the_leader_abroad_through_any_of_its_nodes() {
     let parked = abroad.nodes.values().next().unwrap().orders.shell();
     assert!(parked.groups[&0].group.peek(|m| m.state.remote.parked.is_empty()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_lost_its_followers_does_not_call_a_copy_fresh() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let ca = ca(&dir);
+    let mut home = Rig::region(1, 3, 1, dir.clone(), ca.clone()).await;
+    let abroad = Rig::region(2, 1, 1, dir.clone(), ca).await;
+    let address = serve(&abroad, NodeId(1)).await;
+    abroad.leader().await;
+    home.leader().await.peers.set_gateways("us-east".parse().unwrap(), vec![address]);
+    let name = home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    let away = abroad.nodes.values().next().unwrap();
+    let shell = away.orders.shell();
+    let as_of = || {
+        let origin = shell.groups[&0].group.peek(|machine| {
+            let cursors = &machine.state.remote.cursors;
+            cursors.iter().next().map(|(origin, cursor)| (*origin, cursor.applied))
+        });
+        origin.map_or(0, |(origin, applied)| shell.freshness.current_as_of_ms(origin, applied))
+    };
+    let now = || shell.env.clock.wall().ms();
+    let begun = now();
+    eventually("bookmarks tell the time", || as_of() > begun).await;
+
+    let leader = home.leader_now().unwrap();
+    for id in home.cluster.ids() {
+        if id != leader {
+            home.kill(id).await;
+        }
+    }
+    // Whatever is acknowledged from here on, this node would not know.
+    let cut_off = now();
+    eventually("ten more bookmarks were due", || now() > cut_off + 1_000).await;
+    assert!(as_of() <= cut_off, "{} ms too fresh", as_of() - cut_off);
+    let get = wire::GetOrderRequest { order: name, read: wire::ReadMode::LocalCopy.into() };
+    let got = away.service.get_order(call(get)).await.unwrap().into_inner();
+    assert!(got.staleness.unwrap().lag_ms >= 1_000);
+}

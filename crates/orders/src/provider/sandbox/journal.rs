@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -34,7 +35,8 @@ impl Journal {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let append = OpenOptions::new().create(true).append(true).open(path)?;
+        // It holds references of payments: nobody's but the owner's.
+        let append = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let inner = Inner { append, read_to: 0, known: HashMap::new() };
         Ok(Self { path: path.to_owned(), inner: Mutex::new(inner) })
     }
