@@ -82,22 +82,26 @@ impl End {
 pub(crate) struct Archive {
     file: PathBuf,
     store: Database,
+    /// Held while the archive changes, over its syncs.
+    changing: Mutex<()>,
+    /// Never held over the disk: peers' questions read it on the runtime.
     end: Mutex<End>,
 }
 
 impl Archive {
     /// Opens the archive at `file`, or makes an empty one.
     pub fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
-        let failed = |source: redb::Error| ArchiveError::Store {
+        let store = guarded(file, || {
+            let backend = backend::Backend::open(fs, file).map_err(redb::Error::Io)?;
+            let made = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+            made.map_err(Into::into)
+        })?;
+        let archive = Self {
             file: file.to_owned(),
-            source: Box::new(source),
+            store,
+            changing: Mutex::default(),
+            end: Mutex::default(),
         };
-        let backend = backend::Backend::open(fs, file).map_err(|e| failed(redb::Error::Io(e)))?;
-        let store = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)
-            .map_err(|e| failed(e.into()))?;
-        let archive = Self { file: file.to_owned(), store, end: Mutex::default() };
         archive.prepare()?;
         Ok(archive)
     }
@@ -143,18 +147,21 @@ impl Archive {
         records: &[ArchivedRecord],
         end: End,
     ) -> Result<(), ArchiveError> {
-        let mut held = self.end.lock();
+        let _changing = self.changing.lock();
+        let held = self.end();
         if end.next_index <= held.next_index && end.records <= held.records {
             return Ok(());
         }
         let new_entries = &entries[entries.partition_point(|e| e.index < held.next_index)..];
         let new_records = &records[records.partition_point(|r| r.number < held.records)..];
-        self.check_joins(*held, new_entries.first(), new_records.first())?;
+        self.check_joins(held, new_entries.first(), new_records.first())?;
         let end = held.reaching(end);
         let chunks = self.grown_chunks(new_entries, new_records)?;
         self.store(|| {
             let mut write = self.store.begin_write()?;
             write.set_durability(Durability::Immediate)?;
+            // Else the open after a crash walks the whole file, and archives only grow.
+            write.set_quick_repair(true);
             {
                 let mut table = write.open_table(ENTRIES)?;
                 for (chunk, bytes) in &chunks.entries {
@@ -173,7 +180,7 @@ impl Archive {
             write.commit()?;
             Ok(())
         })?;
-        *held = end;
+        *self.end.lock() = end;
         Ok(())
     }
 
@@ -205,8 +212,9 @@ impl Archive {
     /// # Errors
     /// `Damaged` when the archive does not reach `end`, or holds another history than it names.
     pub fn cut(&self, end: End) -> Result<(), ArchiveError> {
-        let mut held = self.end.lock();
-        if *held == end {
+        let _changing = self.changing.lock();
+        let held = self.end();
+        if held == end {
             return Ok(());
         }
         if held.next_index < end.next_index || held.records < end.records {
@@ -223,6 +231,8 @@ impl Archive {
         self.store(|| {
             let mut write = self.store.begin_write()?;
             write.set_durability(Durability::Immediate)?;
+            // Else the open after a crash walks the whole file, and archives only grow.
+            write.set_quick_repair(true);
             {
                 let mut table = write.open_table(ENTRIES)?;
                 table.retain_in(last_entries.., |_, _| false)?;
@@ -243,8 +253,7 @@ impl Archive {
             write.commit()?;
             Ok(())
         })?;
-        *held = end;
-        drop(held);
+        *self.end.lock() = end;
         self.check_head(end)
     }
 
@@ -284,14 +293,29 @@ impl Archive {
     }
 
     fn store<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, ArchiveError> {
-        work().map_err(|source| ArchiveError::Store {
-            file: self.file.clone(),
-            source: Box::new(source),
-        })
+        guarded(&self.file, work)
     }
 
     fn damaged(&self, part: &str, what: impl std::fmt::Display) -> ArchiveError {
         ArchiveError::Damaged { file: self.file.clone(), what: format!("{part}: {what}") }
+    }
+}
+
+/// Runs `work` on a store that may panic over damaged pages rather than say so: damage of one group
+/// must not end the loop that all groups share.
+fn guarded<T>(
+    file: &Path,
+    work: impl FnOnce() -> Result<T, redb::Error>,
+) -> Result<T, ArchiveError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(source)) => {
+            Err(ArchiveError::Store { file: file.to_owned(), source: Box::new(source) })
+        }
+        Err(_) => {
+            let what = "the store panicked over it".to_owned();
+            Err(ArchiveError::Damaged { file: file.to_owned(), what })
+        }
     }
 }
 

@@ -51,11 +51,11 @@ impl CheckpointError {
             Self::File(FileError::Damaged { .. } | FileError::Version { .. }) => true,
             Self::Thaw { source, .. } => !matches!(source, ThawError::Io(_)),
             Self::Archive(ArchiveError::Damaged { .. } | ArchiveError::Version { .. }) => true,
+            Self::Archive(ArchiveError::Store { source, .. }) => {
+                matches!(**source, redb::Error::Corrupted(_))
+            }
             Self::Gap { .. } => true,
-            Self::File(FileError::Io { .. })
-            | Self::Archive(ArchiveError::Store { .. })
-            | Self::Io { .. }
-            | Self::Digest { .. } => false,
+            Self::File(FileError::Io { .. }) | Self::Io { .. } | Self::Digest { .. } => false,
         }
     }
 }
@@ -185,22 +185,32 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Archives everything that was applied; durable on return. Nothing may be applied meanwhile.
+    pub fn archive_all(&self) -> Result<(), ArchiveError> {
+        self.archive_to(end_of(&self.replica.position()))
+    }
+
+    fn archive_to(&self, end: End) -> Result<(), ArchiveError> {
+        let Some(index) = end.next_index.checked_sub(1) else { return Ok(()) };
+        let (entries, records) = self.replica.pending().upto(index);
+        self.archive.append(&entries, &records, end)?;
+        self.replica.pending().archived(index);
+        Ok(())
+    }
+
     /// Writes a checkpoint of a frozen view; durable on return. Runs on the writer's thread.
     pub fn write(&self, frozen: FrozenReplica) -> Result<Checkpoint, CheckpointError> {
         let FrozenReplica { position, state } = frozen;
-        if let Some(newest) = self.newest().filter(|newest| newest.position == position) {
+        // There already, or a snapshot was installed since the view was frozen.
+        let applied = position.applied;
+        if let Some(newest) = self.newest().filter(|newest| newest.position.applied >= applied) {
             return Ok(newest);
         }
         if let Some(full) = state.digest_full().filter(|full| *full != position.digest) {
             let (running, full) = (position.digest.to_string(), full.to_string());
             return Err(CheckpointError::Digest { running, full });
         }
-        let end = end_of(&position);
-        if let Some(index) = end.next_index.checked_sub(1) {
-            let (entries, records) = self.replica.pending().upto(index);
-            self.archive.append(&entries, &records, end)?;
-            self.replica.pending().archived(index);
-        }
+        self.archive_to(end_of(&position))?;
         let aside = self.dir.join("writing.tmp");
         let at = |source| CheckpointError::Io { file: aside.clone(), source };
         let file = self.fs.create(&aside).map_err(at)?;
@@ -254,12 +264,16 @@ impl Checkpoints {
     pub fn install(&self, snapshot: &Checkpoint) -> Result<(), CheckpointError> {
         let end = end_of(&snapshot.position);
         let held = self.archive.end();
-        if self.replica.pending().keeps_entries() && held.next_index < end.next_index {
+        let lacks_entries =
+            self.replica.pending().keeps_entries() && held.next_index < end.next_index;
+        if lacks_entries || held.records < end.records {
             return Err(CheckpointError::Gap {
                 purged: end.next_index,
                 checkpoint: held.next_index.checked_sub(1),
             });
         }
+        // An archive of records only must reach as far as the checkpoint that will name it.
+        self.archive.append(&[], &[], end)?;
         let aside = self.take_over(snapshot)?;
         self.thaw(&aside)?;
         let older: Vec<_> = std::mem::take(&mut *self.kept.lock());

@@ -62,6 +62,9 @@ impl<M: Machine> Group<M> {
         commands: Vec<Bytes>,
         deadline: Instant,
     ) -> Result<Vec<M::Outcome>, SubmitError> {
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
         let (tx, rx) = oneshot::channel();
         self.queue.push(Item { commands: Commands::Many(commands), reply: Reply::Many(tx) })?;
         answer(rx, deadline).await

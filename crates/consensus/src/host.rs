@@ -224,6 +224,12 @@ impl Host {
         all
     }
 
+    /// Whether this node has met `peer`, and would refuse it with another data folder.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, peer: NodeId) -> bool {
+        self.inner.inbound.identity.expects(peer).is_some()
+    }
+
     /// What the log counts.
     pub fn log_stats(&self) -> hansa_wal::Stats {
         self.inner.wal.stats()

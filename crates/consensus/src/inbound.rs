@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
@@ -9,19 +10,25 @@ use hansa_api::pb::raft::{
     PeerError, PeerErrorKind, PeerMessageKind, PeerRequest, PeerResponse, SnapshotChunk,
     SnapshotHeader, peer_response,
 };
+use hansa_node::tasks::OnError;
 use hansa_types::id::{GroupId, NodeId};
 use openraft::alias::SnapshotOf;
 use openraft::errors::RaftError;
 use openraft::storage::Snapshot;
 use parking_lot::RwLock;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::archive::{End, unpack_entries, unpack_records};
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::identity::Identity;
 use crate::outgoing;
 use crate::raft::codec::{self, BadBytes};
-use crate::raft::{Types, wire};
+use crate::raft::{Types, Vote, wire};
 use crate::running::Running;
+
+/// How long the next chunk of a snapshot may take to come: a stalled sender keeps others out.
+const CHUNK_MAX: Duration = Duration::from_secs(60);
 
 /// A refusal of a request.
 type Refusal = (PeerErrorKind, String);
@@ -70,9 +77,9 @@ impl Inbound {
     }
 
     /// Answers one request.
-    pub async fn handle(&self, request: PeerRequest) -> PeerResponse {
+    pub async fn handle(&self, from: NodeId, request: PeerRequest) -> PeerResponse {
         let (id, group) = (request.id, request.group);
-        let result = match self.answer(request).await {
+        let result = match self.answer(from, request).await {
             Ok(body) => peer_response::Result::Body(body),
             Err((kind, detail)) => {
                 peer_response::Result::Error(PeerError { kind: kind.into(), detail })
@@ -81,25 +88,29 @@ impl Inbound {
         PeerResponse { id, group, result: Some(result) }
     }
 
-    async fn answer(&self, request: PeerRequest) -> Result<Bytes, Refusal> {
+    async fn answer(&self, from: NodeId, request: PeerRequest) -> Result<Bytes, Refusal> {
         let running = self.serving(request.group)?;
         let raft = &running.raft;
         match request.kind() {
             PeerMessageKind::AppendEntries => {
                 let append = wire::append_of(request.body, request.entries).map_err(malformed)?;
+                check_speaker(from, &append.vote)?;
                 let answer = raft.append_entries(append).await.map_err(stopped)?;
                 Ok(wire::appended(&answer))
             }
             PeerMessageKind::Vote => {
                 let vote = wire::vote_request_of(request.body).map_err(malformed)?;
+                check_speaker(from, &vote.vote)?;
                 Ok(wire::voted(&raft.vote(vote).await.map_err(stopped)?))
             }
             PeerMessageKind::PreVote => {
                 let vote = wire::vote_request_of(request.body).map_err(malformed)?;
+                check_speaker(from, &vote.vote)?;
                 Ok(wire::voted(&raft.pre_vote(vote).await.map_err(stopped)?))
             }
             PeerMessageKind::TransferLeader => {
                 let transfer = wire::transfer_of(request.body).map_err(malformed)?;
+                check_speaker(from, transfer.from_leader())?;
                 let answer = raft.handle_transfer_leader(transfer).await;
                 let answer = answer.map_err(|e| (PeerErrorKind::Stopped, e.to_string()))?;
                 Ok(wire::transferred(&answer))
@@ -123,17 +134,29 @@ impl Inbound {
         self.check_target(header.to_node)?;
         let running = self.serving(header.group)?;
         let busy = || (PeerErrorKind::Overloaded, "another snapshot arrives".to_owned());
-        let _one_at_a_time = running.receiving.try_lock().map_err(|_| busy())?;
+        let one_at_a_time = running.receiving.clone().try_lock_owned().map_err(|_| busy())?;
         let vote = codec::vote_of(&mut header.body.clone()).map_err(malformed)?;
+        check_speaker(NodeId(header.from_node), &vote)?;
         let mut receiver = Receiver::new(&running, header.total_bytes)?;
-        while let Some(chunk) = chunks.next().await {
+        let stalled = |_| (PeerErrorKind::Malformed, "the chunks stopped coming".to_owned());
+        while let Some(chunk) = timeout(CHUNK_MAX, chunks.next()).await.map_err(stalled)? {
             receiver.take(chunk).await?;
         }
         let from = NodeId(header.from_node);
         tracing::info!(group = %running.id, %from, bytes = header.total_bytes, "snapshot arrived");
         let snapshot = receiver.finish().await?;
         let snapshot: SnapshotOf<Types, Checkpoint> = Snapshot { meta: snapshot.meta(), snapshot };
-        let answer = running.raft.install_full_snapshot(vote, snapshot).await;
+        // A task of its own: a sender that goes away drops this call but not the installation, and
+        // nobody may write to the file before that has ended.
+        let (done, answer) = oneshot::channel();
+        let (raft, name) = (running.raft.clone(), format!("install snapshot {}", running.id));
+        running.env.tasks.spawn(name, OnError::Log, async move {
+            let installed = raft.install_full_snapshot(vote, snapshot).await;
+            drop(one_at_a_time);
+            let _ = done.send(installed);
+        });
+        let gone = |_| (PeerErrorKind::Stopped, "this node stops".to_owned());
+        let answer = answer.await.map_err(gone)?;
         let answer = answer.map_err(|e| (PeerErrorKind::Stopped, e.to_string()))?;
         Ok(wire::installed(&answer))
     }
@@ -156,6 +179,15 @@ async fn compare(running: &Running, theirs: &wire::Digest) -> wire::DigestAnswer
         archived_records: end.records,
         wall_ms: running.env.clock.wall().ms(),
     }
+}
+
+/// Leaders and candidates speak for themselves: whoever sends in another's name is refused.
+fn check_speaker(from: NodeId, vote: &Vote) -> Result<(), Refusal> {
+    if vote.leader_id.voted_for == from.0 {
+        return Ok(());
+    }
+    let named = vote.leader_id.voted_for;
+    Err((PeerErrorKind::Malformed, format!("node {from} speaks as node {named}")))
 }
 
 fn malformed(error: BadBytes) -> Refusal {
@@ -203,11 +235,19 @@ impl<'a> Receiver<'a> {
             outgoing::ENTRIES => {
                 let entries = unpack_entries(data).map_err(malformed)?;
                 let Some(last) = entries.last() else { return Ok(()) };
-                let (next_index, chain) = (last.index + 1, last.heads.1);
+                let joined = entries
+                    .windows(2)
+                    .all(|pair| pair[0].index.checked_add(1) == Some(pair[1].index));
+                let next_index = last.index.checked_add(1).filter(|_| joined);
+                let next_index = next_index.ok_or_else(|| bad("entries out of order"))?;
+                let chain = last.heads.1;
                 self.append(move |archive, held| {
                     archive.append(&entries, &[], End { next_index, chain, ..held })
                 })
                 .await
+            }
+            outgoing::STATE if data.len() as u64 > self.total - self.received => {
+                Err(bad("more bytes than were announced"))
             }
             outgoing::STATE if chunk.offset == self.received => {
                 self.incoming.file.write_at(&data, chunk.offset).map_err(disk)?;

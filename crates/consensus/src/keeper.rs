@@ -1,6 +1,7 @@
 //! Keeps a group's house: archives in the background, checkpoints when due, purges, compares
 //! digests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) struct Keeper {
     checkpointed: Mark,
     /// An index that the followers have very likely applied by the next comparison.
     compare_at: Option<u64>,
+    /// Voters that have answered this node at least once.
+    met: BTreeSet<NodeId>,
 }
 
 /// Where and when the last checkpoint was taken.
@@ -45,7 +48,7 @@ impl Keeper {
     pub fn new(running: Arc<Running>) -> Self {
         let index = running.checkpoints.newest().and_then(|newest| newest.index()).unwrap_or(0);
         let checkpointed = Mark { index, bytes: 0, at: Instant::now() };
-        Self { running, checkpointed, compare_at: None }
+        Self { running, checkpointed, compare_at: None, met: BTreeSet::new() }
     }
 
     pub async fn run(mut self) {
@@ -59,7 +62,6 @@ impl Keeper {
                 biased;
                 () = running.stop.cancelled() => return,
                 () = running.checkpoint_wanted.notified() => self.checkpoint().await,
-                () = running.replica.pending().pressed.notified() => self.archive(1).await,
                 _ = look.tick() => self.look().await,
                 _ = compare.tick() => self.compare().await,
             }
@@ -71,7 +73,7 @@ impl Keeper {
         if self.checkpoint_due() {
             self.checkpoint().await;
         }
-        self.archive(ARCHIVE_ENTRIES).await;
+        self.archive().await;
     }
 
     fn checkpoint_due(&self) -> bool {
@@ -107,16 +109,15 @@ impl Keeper {
         }
     }
 
-    /// Archives whole chunks when at least `entries_min` wait, so that memory stays small between
+    /// Archives whole chunks when many entries wait, so that memory stays small between
     /// checkpoints.
-    async fn archive(&self, entries_min: u64) {
+    async fn archive(&self) {
         let Some((first, last)) = self.running.replica.pending().span() else { return };
         // The last index of the last whole chunk.
         let Some(upto) = ((last + 1) / ENTRIES_PER_CHUNK * ENTRIES_PER_CHUNK).checked_sub(1) else {
             return;
         };
-        let upto = if entries_min > 1 { upto } else { last };
-        if upto < first || upto - first + 1 < entries_min {
+        if upto < first || upto - first + 1 < ARCHIVE_ENTRIES {
             return;
         }
         let checkpoints = self.running.checkpoints.clone();
@@ -133,10 +134,10 @@ impl Keeper {
 
     /// As leader: compares the state's digest with each voter at one index.
     async fn compare(&mut self) {
-        let running = &self.running;
+        let running = self.running.clone();
         let at = std::mem::replace(&mut self.compare_at, running.replica.digests().last_index());
         if !running.leadership.borrow().mine {
-            return;
+            return self.meet_voters().await;
         }
         let Some((index, state)) =
             at.and_then(|at| running.replica.digests().at(at).map(|state| (at, state)))
@@ -151,21 +152,36 @@ impl Keeper {
         let asked = others.iter().map(|voter| self.ask(*voter, ours));
         let answers: Vec<_> = futures::future::join_all(asked).await;
         let replicas = others.len() + 1;
-        let differ: Vec<NodeId> = differing(&others, &answers);
-        if differ.len() > replicas / 2 {
-            let what = format!("state differs from {} replicas at entry {index}", differ.len());
+        let equal: Vec<_> = answers.iter().map(|answer| answer.and_then(|a| a.equal)).collect();
+        let verdict = judge(&equal);
+        if verdict == Verdict::WeAreWrong {
+            let what = format!("state differs from a majority's at entry {index}");
             running.trouble.note(what, true);
             running.give_up().await;
             return;
         }
-        for node in &differ {
+        for (node, _) in others.iter().zip(&equal).filter(|(_, equal)| **equal == Some(false)) {
             tracing::error!(group = %running.id, %node, index, "replica differs from its leader");
-            // Of two replicas nobody can tell which one is wrong.
-            if replicas > 2 {
+            if verdict == Verdict::WeAreRight {
                 self.ask(*node, wire::Digest { alone: true, ..ours }).await;
             }
         }
         self.mind_wall_clock(&answers, replicas).await;
+    }
+
+    /// Followers say hello to each other too: two that never met would take a third one's place
+    /// for its own after it lost its volume, and with it what was acknowledged.
+    async fn meet_voters(&mut self) {
+        let voters = self.running.status().voters;
+        let me = self.running.node;
+        let strangers = voters.into_iter().filter(|v| *v != me && !self.met.contains(v));
+        let strangers: Vec<NodeId> = strangers.collect();
+        let hello = wire::Digest::default();
+        let asked = strangers.iter().map(|voter| self.ask(*voter, hello));
+        let answers = futures::future::join_all(asked).await;
+        let met = strangers.iter().zip(&answers).filter(|(_, answer)| answer.is_some());
+        let met: Vec<NodeId> = met.map(|(voter, _)| *voter).collect();
+        self.met.extend(met);
     }
 
     async fn ask(&self, to: NodeId, digest: wire::Digest) -> Option<wire::DigestAnswer> {
@@ -197,8 +213,44 @@ impl Keeper {
     }
 }
 
-fn differing(others: &[NodeId], answers: &[Option<wire::DigestAnswer>]) -> Vec<NodeId> {
-    let pairs = others.iter().zip(answers);
-    let differ = pairs.filter(|(_, a)| a.is_some_and(|a| a.equal == Some(false)));
-    differ.map(|(node, _)| *node).collect()
+/// What a leader may make of its peers' comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// A majority of the replicas, this one among them, has one state.
+    WeAreRight,
+    /// A majority has another state than this one.
+    WeAreWrong,
+    /// Too few could compare to tell who is wrong.
+    Open,
+}
+
+/// Judges by the other voters' answers; `None` for one that did not answer or does not remember.
+fn judge(others: &[Option<bool>]) -> Verdict {
+    let count = |wanted| others.iter().filter(|equal| **equal == Some(wanted)).count();
+    let replicas = others.len() + 1;
+    let majority = replicas / 2 + 1;
+    if count(false) >= majority {
+        Verdict::WeAreWrong
+    } else if count(true) + 1 >= majority {
+        Verdict::WeAreRight
+    } else {
+        Verdict::Open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_accuses_nobody_without_a_majority_on_its_side() {
+        let (same, other) = (Some(true), Some(false));
+        assert_eq!(judge(&[same, other]), Verdict::WeAreRight);
+        assert_eq!(judge(&[other, other]), Verdict::WeAreWrong);
+        assert_eq!(judge(&[other, None]), Verdict::Open, "one against one");
+        assert_eq!(judge(&[other]), Verdict::Open, "of two nobody can tell");
+        assert_eq!(judge(&[same, None, other, None]), Verdict::Open);
+        assert_eq!(judge(&[same, same, other, other]), Verdict::WeAreRight);
+        assert_eq!(judge(&[]), Verdict::WeAreRight);
+    }
 }

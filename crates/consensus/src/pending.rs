@@ -5,7 +5,6 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::chain::Head;
 use crate::machine::Records;
@@ -13,7 +12,7 @@ use crate::raft::codec::Kind;
 use crate::raft::{LogId, term_of};
 
 /// Above this much, apply waits for the archive: memory is bounded, a slow disk slows the group.
-const BYTES_MAX: usize = 64 << 20;
+const BYTES_MAX: usize = if cfg!(test) { 2 << 20 } else { 64 << 20 };
 /// What one entry or record costs beside its bytes.
 const ITEM_BYTES: usize = 128;
 
@@ -55,10 +54,6 @@ pub(crate) struct Pending {
     /// Whether committed entries are archived too, or records only.
     keep_entries: bool,
     queue: Mutex<Queue>,
-    /// Rung when the archive made room.
-    pub drained: Notify,
-    /// Rung when apply waits for room.
-    pub pressed: Notify,
 }
 
 #[derive(Default)]
@@ -71,12 +66,7 @@ struct Queue {
 
 impl Pending {
     pub fn new(keep_entries: bool) -> Self {
-        Self {
-            keep_entries,
-            queue: Mutex::default(),
-            drained: Notify::new(),
-            pressed: Notify::new(),
-        }
+        Self { keep_entries, queue: Mutex::default() }
     }
 
     pub fn keeps_entries(&self) -> bool {
@@ -130,7 +120,6 @@ impl Pending {
                 queue.newest.remove(&key);
             }
         }
-        self.drained.notify_waiters();
     }
 
     /// The newest waiting version of a record.
@@ -164,7 +153,6 @@ impl Pending {
 
     pub fn clear(&self) {
         *self.queue.lock() = Queue::default();
-        self.drained.notify_waiters();
     }
 }
 

@@ -32,6 +32,9 @@ use crate::replica::Cell;
 const TICK_RETRY: Duration = Duration::from_millis(50);
 /// A waiter looks again at least this often: the slewed clock may run slower than the timer.
 const TICK_WAIT_MAX: Duration = Duration::from_secs(1);
+/// An idle leader stamps an empty entry this often, while a timer waits and otherwise: the next
+/// leader begins at the last stamp, so a change of leader sets no timer back by more.
+const STAMP_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
 /// What the proposer works with.
 pub(crate) struct Proposer<M: Machine> {
@@ -50,6 +53,7 @@ struct Office {
     term: u64,
     clock: LeaderClock,
     tick_not_before: Instant,
+    stamped: Instant,
 }
 
 /// An entry on its way, and who waits for it.
@@ -65,12 +69,12 @@ type Flights<O> = FuturesUnordered<BoxFuture<'static, Flight<O>>>;
 impl<M: Machine> Proposer<M> {
     /// Runs until told to stop or openraft has stopped.
     pub async fn run(mut self) {
-        let mut office = self.office();
+        let mut office = self.office(None);
         let mut flights: Flights<M::Outcome> = FuturesUnordered::new();
         loop {
             let may_propose = office.is_some() && flights.len() < self.entries_in_flight_max;
             let tick = office.as_ref().filter(|_| flights.is_empty());
-            let tick = tick.and_then(|office| self.tick_at(office));
+            let tick = tick.map(|office| self.tick_at(office));
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
@@ -79,7 +83,7 @@ impl<M: Machine> Proposer<M> {
                     if changed.is_err() {
                         break;
                     }
-                    office = self.office();
+                    office = self.office(office.take());
                 }
                 () = self.queue.arrived.notified(), if may_propose => {}
                 () = sleep_until(tick), if tick.is_some() => {
@@ -95,17 +99,22 @@ impl<M: Machine> Proposer<M> {
         self.queue.set_door(Door::Stopped);
     }
 
-    /// Takes or leaves office as leadership says.
-    fn office(&mut self) -> Option<Office> {
+    /// Takes or leaves office as leadership says. One term is one office: its clock goes on, ahead
+    /// of what was applied so far.
+    fn office(&mut self, held: Option<Office>) -> Option<Office> {
         let Leadership { term, leader, mine } = *self.leadership.borrow_and_update();
         if !mine {
             self.queue.set_door(Door::NotLeader(leader));
             return None;
         }
         self.queue.set_door(Door::Open);
+        if let Some(held) = held.filter(|held| held.term == term) {
+            return Some(held);
+        }
         let (monotonic, wall) = (self.clock.monotonic(), self.clock.wall());
         let clock = LeaderClock::take_office(self.cell.time(), monotonic, wall);
-        Some(Office { term, clock, tick_not_before: Instant::now() })
+        let now = Instant::now();
+        Some(Office { term, clock, tick_not_before: now, stamped: now })
     }
 
     async fn propose_waiting(&self, office: &mut Office, flights: &mut Flights<M::Outcome>) {
@@ -126,6 +135,7 @@ impl<M: Machine> Proposer<M> {
         flights: &mut Flights<M::Outcome>,
     ) {
         let at = self.now(office);
+        office.stamped = Instant::now();
         let commands = items.iter().flat_map(|item| item.commands.as_slice());
         let batch = Batch::encode(at, commands);
         let count = batch.len();
@@ -147,19 +157,22 @@ impl<M: Machine> Proposer<M> {
     }
 
     /// When the next tick is to be looked at.
-    fn tick_at(&self, office: &Office) -> Option<Instant> {
-        let due = self.cell.next_due()?;
+    fn tick_at(&self, office: &Office) -> Instant {
+        let Some(due) = self.cell.next_due() else { return office.stamped + STAMP_EVERY.1 };
         let now = office.clock.clone().read(self.clock.monotonic(), self.clock.wall());
         // Milliseconds are rounded up, so that the tick does not come just too early and spin.
         let wait = due.since(now).saturating_add(Duration::from_millis(1));
         let at = Instant::now() + wait.min(TICK_WAIT_MAX);
-        Some(at.max(office.tick_not_before))
+        at.max(office.tick_not_before)
     }
 
-    /// Proposes an empty entry if a timer of the machine is due.
+    /// Proposes an empty entry if a timer of the machine is due, or the log has not heard of the
+    /// time for long.
     async fn tick(&self, office: &mut Office, flights: &mut Flights<M::Outcome>) {
         let now = self.now(office);
-        if self.cell.next_due().is_some_and(|due| due <= now) {
+        let due = self.cell.next_due();
+        let stamp_after = if due.is_some() { STAMP_EVERY.0 } else { STAMP_EVERY.1 };
+        if due.is_some_and(|due| due <= now) || office.stamped.elapsed() >= stamp_after {
             office.tick_not_before = Instant::now() + TICK_RETRY;
             self.propose(office, Vec::new(), flights).await;
         }

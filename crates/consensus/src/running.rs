@@ -40,7 +40,7 @@ pub(crate) struct Running {
     pub trouble: Arc<Trouble>,
     pub leadership: watch::Sender<Leadership>,
     /// Held while a snapshot is received: one at a time.
-    pub receiving: Mutex<()>,
+    pub receiving: Arc<Mutex<()>>,
     /// Rung to have a checkpoint written now.
     pub checkpoint_wanted: Notify,
     pub stop: CancellationToken,

@@ -214,7 +214,7 @@ impl Checked for Config {
         ] {
             problems.range(key, count, 1..=GROUPS_MAX);
         }
-        problems.range("log.segment_mib", self.log.segment_mib, 1..=1_024);
+        problems.range("log.segment_mib", self.log.segment_mib, 8..=256);
         problems.range("log.checkpoint_entries", self.log.checkpoint_entries, 100..=100_000_000);
         let identity = SpiffeId::node(&self.trust_domain, &self.region, &self.name);
         problems.must(

@@ -80,7 +80,8 @@ pub(crate) fn pack_records(records: &[ArchivedRecord]) -> Bytes {
 pub(crate) fn unpack_records(bytes: Bytes, first: u64) -> Result<Vec<ArchivedRecord>, BadBytes> {
     let mut body = unseal(bytes)?;
     let count = u64::from(u32_of(&mut body)?);
-    let records = (first..first + count).map(|number| {
+    let end = first.checked_add(count).ok_or(BadBytes::Unknown("record number"))?;
+    let records = (first..end).map(|number| {
         let (index, table) = (u64_of(&mut body)?, u8_of(&mut body)?);
         let (key, value) = (bytes_of(&mut body)?, bytes_of(&mut body)?);
         Ok(ArchivedRecord { number, index, table, key, value })

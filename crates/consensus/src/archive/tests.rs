@@ -137,3 +137,26 @@ fn entries_of_another_history_do_not_join() {
     let refused = archive.append(&entries, &records, end);
     assert!(matches!(refused, Err(ArchiveError::Damaged { .. })), "a gap");
 }
+
+#[test]
+fn a_flipped_bit_anywhere_never_panics_out_of_the_archive() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("archive.redb");
+    let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    append(&open(&dir), 0, 500);
+    let good = std::fs::read(&path).unwrap();
+    let mut found = 0;
+    for at in (0..good.len()).step_by((good.len() / 400).max(1)) {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x41;
+        std::fs::write(&path, &bytes).unwrap();
+        let used = Archive::open(&fs, &path).and_then(|archive| {
+            archive.read_entries(0, 500, usize::MAX)?;
+            archive.scan(1, b"", 100)?;
+            let (entries, records, end) = items(500, 600);
+            archive.append(&entries, &records, end)
+        });
+        found += usize::from(used.is_err());
+    }
+    assert!(found > 0, "some flips hit what is used");
+}

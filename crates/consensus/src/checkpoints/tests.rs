@@ -62,6 +62,19 @@ fn only_the_older_of_two_kept_allows_a_purge() {
 }
 
 #[test]
+fn a_view_frozen_before_a_newer_checkpoint_came_does_not_replace_it() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    apply(&store, 0, 10);
+    let early = store.cell.freeze();
+    apply(&store, 10, 20);
+    store.checkpoints.write(store.cell.freeze()).unwrap();
+    assert_eq!(store.checkpoints.write(early).unwrap().index(), Some(19));
+    assert_eq!(store.checkpoints.newest().unwrap().index(), Some(19));
+    assert_eq!(store.checkpoints.purgeable(), None);
+}
+
+#[test]
 fn a_flipped_bit_anywhere_is_found() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir).unwrap();

@@ -172,7 +172,7 @@ async fn converse(
                 }
                 for request in message.requests {
                     let inbound = inbound.clone();
-                    working.push(async move { inbound.handle(request).await });
+                    working.push(async move { inbound.handle(from, request).await });
                 }
             }
         }

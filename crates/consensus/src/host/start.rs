@@ -74,9 +74,11 @@ impl Host {
         let joined = checkpoints.check_joins(purged);
         joined.map_err(|source| StartError::Checkpoint { group: id, source })?;
         let trouble = Arc::new(Trouble::default());
+        let log = LogStore::new(wal.clone(), id);
         let machine = StateMachine {
             replica: replica.clone(),
             checkpoints: checkpoints.clone(),
+            log: log.clone(),
             writer: writer.clone(),
             trouble: trouble.clone(),
         };
@@ -90,7 +92,6 @@ impl Host {
         let settings = config.timing.config(id.to_string());
         let settings =
             settings.map_err(|e| StartError::Settings { group: id, source: e.into() })?;
-        let log = LogStore::new(wal.clone(), id);
         let built = Raft::build(config.node.0, Arc::new(settings), network, log, machine).await;
         let raft = built.map_err(|e| StartError::Raft { group: id, what: e.to_string() })?;
         Ok(Running {
@@ -107,7 +108,7 @@ impl Host {
             timing: config.timing.clone(),
             trouble,
             leadership: watch::Sender::new(Leadership::default()),
-            receiving: tokio::sync::Mutex::new(()),
+            receiving: Arc::default(),
             checkpoint_wanted: tokio::sync::Notify::new(),
             stop: env.tasks.stop_token().child_token(),
         })

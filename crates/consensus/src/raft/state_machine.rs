@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{OptionalSend, alias::SnapshotOf};
 
+use super::log_store::LogStore;
 use super::{LogId, SnapshotMeta, StoredMembership, Types};
 use crate::checkpoints::{Checkpoint, CheckpointError, Checkpoints};
 use crate::replica::{FrozenReplica, Replica};
@@ -18,6 +19,7 @@ use crate::writer::Writer;
 pub(crate) struct StateMachine {
     pub replica: Arc<dyn Replica>,
     pub checkpoints: Arc<Checkpoints>,
+    pub log: LogStore,
     pub writer: Writer,
     pub trouble: Arc<Trouble>,
 }
@@ -46,7 +48,7 @@ impl RaftStateMachine<Types> for StateMachine {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            self.wait_for_archive().await;
+            self.make_room().await?;
             let reply = self.replica.apply(entry);
             if let Some(responder) = responder {
                 responder.send(reply);
@@ -69,6 +71,9 @@ impl RaftStateMachine<Types> for StateMachine {
         _meta: &SnapshotMeta,
         snapshot: Checkpoint,
     ) -> io::Result<()> {
+        // openraft has cut a conflicting tail off the log. That must be durable before a checkpoint
+        // is that contradicts it: a log at odds with its checkpoint does not open.
+        self.log.synced().await?;
         let checkpoints = self.checkpoints.clone();
         let installed = self.writer.run(move || checkpoints.install(&snapshot)).await?;
         installed.map_err(|e| self.failed(e))
@@ -81,16 +86,16 @@ impl RaftStateMachine<Types> for StateMachine {
 
 impl StateMachine {
     /// Slows apply down to the archive's pace when too much waits for it.
-    async fn wait_for_archive(&self) {
-        let pending = self.replica.pending();
-        while pending.is_full() {
-            let drained = pending.drained.notified();
-            if !pending.is_full() {
-                return;
-            }
-            pending.pressed.notify_one();
-            drained.await;
+    ///
+    /// Apply sees to it itself: while a group starts, openraft replays the log before any other
+    /// task of the group runs.
+    async fn make_room(&self) -> io::Result<()> {
+        if !self.replica.pending().is_full() {
+            return Ok(());
         }
+        let checkpoints = self.checkpoints.clone();
+        let archived = self.writer.run(move || checkpoints.archive_all()).await?;
+        archived.map_err(|error| self.failed(error.into()))
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use hansa_types::id::NodeId;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::Fatal;
 
 use crate::outcome::Leadership;
 use crate::running::Running;
@@ -30,12 +29,11 @@ pub(crate) async fn run(running: Arc<Running>) {
             changed = applied.changed(), if leads && !mine => if changed.is_err() { break },
         }
     }
-    let stopped = running.raft.metrics().borrow_watched().running_state.clone();
-    if let Err(fatal) = stopped
-        && !running.stop.is_cancelled()
-        && !matches!(fatal, Fatal::Stopped)
-    {
-        running.trouble.note(fatal.to_string(), false);
+    // A stop that nobody asked for. After a panic openraft leaves its running state as it was.
+    if !running.stop.is_cancelled() {
+        let state = running.raft.metrics().borrow_watched().running_state.clone();
+        let what = state.err().map_or("openraft panicked".to_owned(), |fatal| fatal.to_string());
+        running.trouble.note(what, false);
     }
     publish(&running, Leadership::default());
     act_on_trouble(&running);

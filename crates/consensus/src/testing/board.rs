@@ -105,7 +105,8 @@ impl Link for Wire {
         async move {
             let peer = wire.shake(to)?;
             let within = ask.within;
-            let asked = tokio::time::timeout(within, peer.handle(link::frame(0, ask))).await;
+            let asked =
+                tokio::time::timeout(within, peer.handle(wire.node, link::frame(0, ask))).await;
             let answer = asked.map_err(|_| LinkError::Timeout(within))?;
             // The way back may be cut meanwhile.
             wire.board.reach(to, wire.node)?;

@@ -233,3 +233,37 @@ async fn a_node_that_lost_its_log_alone_does_not_start() {
     let refused = cluster.try_boot(leader).await.err();
     assert!(matches!(refused, Some(crate::OpenError::LogMissing { .. })), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_timer_is_not_set_back_by_a_change_of_leader() {
+    let cluster = cluster().await;
+    let leader = cluster.leader().await;
+    let group = cluster.group(leader);
+    assert_eq!(group.submit("after 3600000 a 7".into(), soon()).await, Ok(0));
+    assert_eq!(group.submit_many(Vec::new(), soon()).await, Ok(Vec::new()));
+    let placed = group.status().log_time;
+    eventually("an idle leader's time is in the log", || {
+        group.status().log_time.since(placed) >= Duration::from_secs(4)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_node_is_refused_by_a_follower_that_never_needed_it() {
+    let mut cluster = cluster().await;
+    cluster.submit("add a 1").await;
+    let leader = cluster.leader().await;
+    let followers: Vec<NodeId> = cluster.ids().into_iter().filter(|n| *n != leader).collect();
+    let [watcher, victim] = followers[..] else { panic!("two followers") };
+    let book = |node| &cluster.node(node).host;
+    eventually("the followers have met", || {
+        book(watcher).knows(victim) && book(victim).knows(watcher)
+    })
+    .await;
+    cluster.kill(victim).await;
+    cluster.kill(leader).await;
+    std::fs::remove_dir_all(cluster.dir(victim)).unwrap();
+    cluster.boot(victim).await;
+    eventually("the wiped node ends", || !cluster.node(victim).exit.whys().is_empty()).await;
+    assert!(cluster.leader_now().is_none(), "no quorum with one that forgot");
+}

@@ -183,3 +183,27 @@ async fn a_replica_that_differs_stops_serving() {
     let leader = cluster.leader().await;
     assert!(cluster.group(leader).submit("add a 1".into(), soon()).await.is_ok());
 }
+
+/// More than may wait for the archive at once, in entries too few for the keeper to archive them.
+async fn outgrow_memory(cluster: &Cluster<Counters>) {
+    for n in 0..6 {
+        let filler = "x".repeat(1 << 20);
+        cluster.submit(format!("none {filler}")).await;
+        cluster.submit(format!("add gone{n} {n}")).await;
+        cluster.submit(format!("close gone{n}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_restarts_on_a_log_larger_than_what_may_wait_for_the_archive() {
+    let settings = Settings { nodes: 1, ..Settings::default() };
+    let mut cluster = Cluster::with(settings, Counters::default).await;
+    outgrow_memory(&cluster).await;
+    let node = cluster.leader().await;
+    cluster.kill(node).await;
+    let booted = tokio::time::timeout(crate::testing::PATIENCE, cluster.boot(node)).await;
+    assert!(booted.is_ok(), "the replay waits for nobody");
+    cluster.leader().await;
+    let all = cluster.group(node).archive_scan(CLOSED, b"", 100).unwrap();
+    assert_eq!(all.len(), 6);
+}

@@ -46,6 +46,7 @@ impl StoreBuilder<Types, LogStore, StateMachine, Guard> for Builder {
         let machine = StateMachine {
             replica: cell,
             checkpoints: Arc::new(checkpoints),
+            log: LogStore::new(wal.clone(), group),
             writer: Writer::start(&env),
             trouble: Arc::new(Trouble::default()),
         };
