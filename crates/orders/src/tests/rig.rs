@@ -120,6 +120,7 @@ impl Rig {
             listener: "test",
             in_flight_max: 10_000,
             timeout_max: Duration::from_secs(60),
+            exempt: layers::Exempt::NOTHING,
         };
         peers.set_local(layers::stack(&settings, routes));
         let service = Service { shell: orders.shell() };
@@ -185,7 +186,11 @@ impl Rig {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(failure)
                     if matches!(failure.reason(), Reason::NotLeader | Reason::Unavailable)
-                        && tokio::time::Instant::now() < end => {}
+                        && tokio::time::Instant::now() < end =>
+                {
+                    // A refusal comes at once: without a pause the callers starve the new leader.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
                 Err(failure) => return Err(failure),
             }
         }
