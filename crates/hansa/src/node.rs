@@ -1,6 +1,7 @@
 //! One node, composed. Start and stop are two lists, one the other reversed: identity first,
 //! listeners early, drain last.
 
+mod bounds;
 mod compose;
 mod groups;
 mod inside;

@@ -23,7 +23,7 @@ use tonic::body::Body;
 use tower::{BoxError, service_fn};
 
 use crate::devca::{DevCa, Leaf, Pair};
-use crate::layers::{self, Settings, Stack};
+use crate::layers::{self, Exempt, Settings, Stack};
 use crate::listen::{Limits, Listener, Serving};
 use crate::peers::Address;
 use crate::tasks::Tasks;
@@ -162,8 +162,18 @@ where
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
+    stack_but(Exempt::NOTHING, inner)
+}
+
+/// The same, but for what is exempt.
+pub fn stack_but<S>(exempt: Exempt, inner: S) -> Stack
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error: Into<BoxError> + 'static>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
     let timeout_max = Duration::from_secs(60);
-    layers::stack(&Settings { listener: "test", in_flight_max: 2, timeout_max }, inner)
+    layers::stack(&Settings { listener: "test", in_flight_max: 2, timeout_max, exempt }, inner)
 }
 
 pub fn text(text: impl Into<Bytes>) -> Response<Body> {

@@ -30,6 +30,19 @@ pub use self::deadline::Deadline;
 /// A served stack, boxed once per process: what a listener and the local short-circuit both call.
 pub type Stack = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
+/// Which calls, by path, a stack's bounds do not apply to: those that everything else lives on.
+#[derive(Debug, Clone, Copy)]
+pub struct Exempt {
+    /// Never refused for want of room, and takes none.
+    pub from_shedding: fn(&str) -> bool,
+    /// May take longer than `timeout_max` to begin its answer: it has a bound of its own.
+    pub from_timeout: fn(&str) -> bool,
+}
+
+impl Exempt {
+    pub const NOTHING: Self = Self { from_shedding: |_| false, from_timeout: |_| false };
+}
+
 /// What the stack of one listener allows.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -39,6 +52,7 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// The longest that a call may take to begin its answer, whatever its client asks.
     pub timeout_max: Duration,
+    pub exempt: Exempt,
 }
 
 /// Puts the standard layers around `inner`.
@@ -54,9 +68,9 @@ where
         // Turns every error below into one Status.
         .layer(rescue::RescueLayer)
         // Refuses at once instead of queueing.
-        .layer(shed::ShedLayer::new(settings.listener, settings.in_flight_max))
+        .layer(shed::ShedLayer::new(settings))
         // Spends the caller's remaining time, never more.
-        .layer(deadline::DeadlineLayer::new(settings.timeout_max))
+        .layer(deadline::DeadlineLayer::new(settings))
         .service(inner);
     BoxCloneSyncService::new(stack)
 }

@@ -62,6 +62,7 @@ impl Wires {
             listener: "internal",
             in_flight_max: 1_024,
             timeout_max: Duration::from_secs(60),
+            exempt: layers::Exempt::NOTHING,
         };
         let stack = layers::stack(&settings, Routes::new(host.service()).prepare());
         let node = host.node();

@@ -9,7 +9,7 @@ use hansa_gateway::Gateway;
 use hansa_gateway::internal::Internal;
 use hansa_ledger::Ledger;
 use hansa_node::env::Env;
-use hansa_node::layers::{self, Settings};
+use hansa_node::layers;
 use hansa_node::listen::{Limits, Listener, Serving};
 use hansa_node::peers::{self, Address, Peers};
 use hansa_node::tasks::OnError;
@@ -20,17 +20,14 @@ use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::{self, Genesis, NodeRole};
 use hansa_region_router::{directory as keeper, follow, service as directory_service};
 use hansa_types::identity::SpiffeId;
-use hansa_types::limits::CALL_DEADLINE_MS_MAX;
 use hansa_wal::fs::RealFs;
 use tonic::service::Routes;
 
 use super::inside::Inside;
 use super::port::Port;
-use super::{Node, groups, ready};
+use super::{Node, bounds, groups, ready};
 use crate::config::{self, Config};
 
-/// Calls whose answer has not begun, at a listener.
-const IN_FLIGHT_MAX: usize = 4_096;
 /// How often the residency file is looked at.
 const RESIDENCY_RELOAD: Duration = Duration::from_secs(2);
 /// Streams between nodes never end by themselves, so their connections are cut soon.
@@ -85,7 +82,7 @@ pub async fn compose(config: Config, env: Env) -> anyhow::Result<Node> {
     // Clients last: whatever they ask is there.
     let public = match (public, &gateway) {
         (Some(listener), Some(gateway)) => {
-            let stack = layers::stack(&settings("public"), gateway.public());
+            let stack = layers::stack(&bounds::public(), gateway.public());
             Some(listener.start(&env.tasks, stack))
         }
         _ => None,
@@ -222,11 +219,6 @@ fn gateway(config: &Config, env: &Env, book: Book, peers: Peers) -> anyhow::Resu
     Ok(Gateway::start(env, &config.trust_domain, book, peers, settings)?)
 }
 
-fn settings(listener: &'static str) -> Settings {
-    let timeout_max = Duration::from_millis(CALL_DEADLINE_MS_MAX);
-    Settings { listener, in_flight_max: IN_FLIGHT_MAX, timeout_max }
-}
-
 /// What the internal port serves from the first moment on.
 fn early_routes(
     host: &Host,
@@ -264,7 +256,7 @@ fn serve_internal(
     let forwarded = gateway.as_ref().map(Gateway::forwarded);
     let routes = port.routes();
     let inner = Internal::new(identity.id().clone(), config.region.clone(), forwarded, routes);
-    let stack = layers::stack(&settings("internal"), inner);
+    let stack = layers::stack(&bounds::internal(), inner);
     // Our own calls to ourselves pass the same stack, without a socket.
     peers.set_local(stack.clone());
     listener.start(&env.tasks, stack)

@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::Stream;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,6 +17,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{BoxError, Layer, Service};
 
+use super::Settings;
 use crate::refusal;
 
 const TIMEOUT: &str = "grpc-timeout";
@@ -106,12 +106,13 @@ fn format_timeout(left: Duration) -> HeaderValue {
 #[derive(Debug, Clone, Copy)]
 pub struct DeadlineLayer {
     timeout_max: Duration,
+    exempt: fn(&str) -> bool,
 }
 
 impl DeadlineLayer {
-    /// `timeout_max`: what a call gets that asks for more, or for nothing.
-    pub fn new(timeout_max: Duration) -> Self {
-        Self { timeout_max }
+    /// A call gets `timeout_max` when it asks for more, or for nothing, and is not exempt.
+    pub fn new(settings: &Settings) -> Self {
+        Self { timeout_max: settings.timeout_max, exempt: settings.exempt.from_timeout }
     }
 }
 
@@ -119,13 +120,13 @@ impl<S> Layer<S> for DeadlineLayer {
     type Service = Enforce<S>;
 
     fn layer(&self, inner: S) -> Enforce<S> {
-        Enforce { timeout_max: self.timeout_max, inner }
+        Enforce { layer: *self, inner }
     }
 }
 
 #[derive(Debug, Clone)]
 pub struct Enforce<S> {
-    timeout_max: Duration,
+    layer: DeadlineLayer,
     inner: S,
 }
 
@@ -151,16 +152,24 @@ where
             return refuse(refusal::deadline_exceeded());
         }
         let now = Instant::now();
-        let head_due = now + asked.map_or(self.timeout_max, |asked| asked.min(self.timeout_max));
-        request.extensions_mut().insert(Deadline(head_due));
+        let cap = (!(self.layer.exempt)(request.uri().path())).then_some(self.layer.timeout_max);
+        let asked_due = asked.and_then(|asked| now.checked_add(asked));
+        let head_due = cap.map(|cap| now + cap).into_iter().chain(asked_due).min();
+        if let Some(due) = head_due {
+            request.extensions_mut().insert(Deadline(due));
+        }
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let Ok(answered) = tokio::time::timeout_at(head_due, answer).await else {
+            let answered = match head_due {
+                Some(due) => tokio::time::timeout_at(due, answer).await,
+                None => Ok(answer.await),
+            };
+            let Ok(answered) = answered else {
                 return Err(refusal::deadline_exceeded().into());
             };
             let response = answered.map_err(Into::into)?;
             // The cap is for answers that do not begin; a stream lives as long as its client asked.
-            Ok(match asked.and_then(|asked| now.checked_add(asked)) {
+            Ok(match asked_due {
                 Some(due) => response.map(|body| Body::new(Timed::new(body, due))),
                 None => response,
             })
@@ -221,37 +230,5 @@ impl http_body::Body for Timed {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A handler's stream that ends with DEADLINE_EXCEEDED at its deadline.
-///
-/// The layer enforces what the client asked; this is for streams that the handler itself caps.
-pub struct Until<S> {
-    stream: Pin<Box<S>>,
-    due: Pin<Box<Sleep>>,
-    over: bool,
-}
-
-impl<S> Until<S> {
-    pub fn new(stream: S, deadline: Deadline) -> Self {
-        Self { stream: Box::pin(stream), due: Box::pin(sleep_until(deadline.0)), over: false }
-    }
-}
-
-impl<T, S: Stream<Item = Result<T, Status>>> Stream for Until<S> {
-    type Item = Result<T, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        match self.stream.as_mut().poll_next(cx) {
-            Poll::Ready(item) if Instant::now() < self.due.deadline() => return Poll::Ready(item),
-            Poll::Ready(_) => {}
-            Poll::Pending => ready!(self.due.as_mut().poll(cx)),
-        }
-        self.over = true;
-        Poll::Ready(Some(Err(refusal::deadline_exceeded())))
     }
 }

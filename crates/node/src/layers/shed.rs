@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tower::{BoxError, Layer, Service};
 
+use super::Settings;
 use crate::{metrics, refusal};
 
 /// How long a refused client should wait: a few typical calls, so that the load falls in between.
@@ -21,11 +22,16 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 pub struct ShedLayer {
     listener: &'static str,
     free: Arc<Semaphore>,
+    exempt: fn(&str) -> bool,
 }
 
 impl ShedLayer {
-    pub fn new(listener: &'static str, in_flight_max: usize) -> Self {
-        Self { listener, free: Arc::new(Semaphore::new(in_flight_max)) }
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            listener: settings.listener,
+            free: Arc::new(Semaphore::new(settings.in_flight_max)),
+            exempt: settings.exempt.from_shedding,
+        }
     }
 }
 
@@ -57,6 +63,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if (self.shared.exempt)(request.uri().path()) {
+            let answer = self.inner.call(request);
+            return Box::pin(async move { answer.await.map_err(Into::into) });
+        }
         // Held until the answer begins: a watch stream is open for hours and is bounded per
         // connection.
         let Ok(slot) = self.shared.free.clone().try_acquire_owned() else {

@@ -12,13 +12,17 @@ use tower::{ServiceExt as _, service_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
-use crate::fixture::{stack, status, text};
+use crate::fixture::{stack, stack_but, status, text};
 use hansa_api::status::{Failure, Reason};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn call(timeout: Option<&str>) -> Request<Body> {
-    let request = Request::post("/hansa.Test/Call");
+    call_at("/hansa.Test/Call", timeout)
+}
+
+fn call_at(path: &str, timeout: Option<&str>) -> Request<Body> {
+    let request = Request::post(path);
     let request = match timeout {
         Some(timeout) => request.header("grpc-timeout", timeout),
         None => request,
@@ -40,13 +44,17 @@ async fn refusal(stack: Stack, timeout: Option<&str>) -> Reason {
 
 /// Counts its calls and answers none of them.
 fn silent() -> (Stack, Arc<AtomicU32>) {
+    silent_but(Exempt::NOTHING)
+}
+
+fn silent_but(exempt: Exempt) -> (Stack, Arc<AtomicU32>) {
     let calls = Arc::new(AtomicU32::new(0));
     let seen = calls.clone();
     let inner = service_fn(move |_: Request<Body>| {
         seen.fetch_add(1, Ordering::SeqCst);
         std::future::pending::<Result<Response<Body>, Infallible>>()
     });
-    (stack(inner), calls)
+    (stack_but(exempt, inner), calls)
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,15 +140,6 @@ async fn a_stream_that_never_waits_ends_at_its_deadline_too() {
     assert_eq!(status.code(), Code::DeadlineExceeded);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_handlers_own_stream_can_be_capped() {
-    let stream = futures::stream::pending::<Result<(), Status>>();
-    let capped = deadline::Until::new(stream, Deadline::after(SECOND));
-    let items: Vec<_> = futures::StreamExt::collect(capped).await;
-    assert_eq!(items.len(), 1);
-    assert_eq!(items[0].as_ref().unwrap_err().code(), Code::DeadlineExceeded);
-}
-
 #[tokio::test]
 async fn the_call_over_the_bound_is_refused_at_once_with_an_invitation() {
     let (stack, calls) = silent();
@@ -154,6 +153,43 @@ async fn the_call_over_the_bound_is_refused_at_once_with_an_invitation() {
     open.clear();
     assert!(futures::poll!(Box::pin(answer(stack, call(None)))).is_pending(), "room again");
     assert_eq!(calls.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn an_exempt_call_is_neither_refused_when_full_nor_takes_the_room_of_others() {
+    let exempt = Exempt { from_shedding: |path| path.starts_with("/vital."), ..Exempt::NOTHING };
+    let (stack, calls) = silent_but(exempt);
+    let paths = ["/vital.A/B", "/any.A/B", "/vital.A/B", "/any.A/B", "/vital.A/B"];
+    let calling = |path: &&str| Box::pin(answer(stack.clone(), call_at(path, None)));
+    let mut open: Vec<_> = paths.iter().map(calling).collect();
+    for call in &mut open {
+        assert!(futures::poll!(call.as_mut()).is_pending());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 5, "room for two, and three that need none");
+    assert_eq!(refusal(stack, None).await, Reason::Overloaded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_exempt_from_the_cap_ends_when_its_client_says_and_not_before() {
+    let exempt = Exempt { from_timeout: |path| path == "/long.A/B", ..Exempt::NOTHING };
+    let inner = service_fn(|request: Request<Body>| async move {
+        let due = request.extensions().get::<Deadline>().is_some();
+        tokio::time::sleep(1_000 * SECOND).await;
+        Ok::<_, Infallible>(text(format!("due: {due}")))
+    });
+    let stack = stack_but(exempt, inner);
+    let started = Instant::now();
+    let response = answer(stack.clone(), call_at("/long.A/B", None)).await;
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+    assert_eq!(body.to_bytes(), "due: false");
+    assert_eq!(started.elapsed().as_secs(), 1_000);
+
+    let started = Instant::now();
+    let late = status(answer(stack.clone(), call_at("/long.A/B", Some("90S"))).await).await;
+    assert_eq!((late.code(), started.elapsed().as_secs()), (Code::DeadlineExceeded, 90));
+    let started = Instant::now();
+    let capped = status(answer(stack, call_at("/long.A/Bb", None)).await).await;
+    assert_eq!((capped.code(), started.elapsed().as_secs()), (Code::DeadlineExceeded, 60));
 }
 
 #[tokio::test]

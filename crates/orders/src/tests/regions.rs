@@ -29,6 +29,7 @@ async fn serve(rig: &Rig, id: NodeId) -> Address {
         listener: "test",
         in_flight_max: 1_000,
         timeout_max: std::time::Duration::from_secs(30),
+        exempt: layers::Exempt::NOTHING,
     };
     let stack: Stack = layers::stack(&settings, routes);
     listener.start(&rig.cluster.node(id).env.tasks, stack);

@@ -122,8 +122,12 @@ fn peers_serving(book: Book, env: &Env, folder: &std::path::Path) -> Peers {
     let files = ca.node(&"eu-west".parse().unwrap(), "eu-west-1").unwrap();
     let identity = Identity::load(files).unwrap();
     let peers = Peers::new(NodeId(1), identity, Timing::default(), env.tasks.clone());
-    let settings =
-        layers::Settings { listener: "internal", in_flight_max: 8, timeout_max: PATIENCE };
+    let settings = layers::Settings {
+        listener: "internal",
+        in_flight_max: 8,
+        timeout_max: PATIENCE,
+        exempt: layers::Exempt::NOTHING,
+    };
     peers.set_local(layers::stack(&settings, Routes::new(service::service(book))));
     peers
 }
