@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use hansa_api::methods::Method;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use opentelemetry::global;
@@ -80,8 +81,27 @@ where
     }
 }
 
+/// What standard services of ours are called; `hansa_api` knows only its own.
+const STANDARD: [&str; 4] = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+/// The method's name in spans, from a closed set: a path is whatever a caller writes, and each new
+/// name would be a new time series at whoever counts spans.
+///
+/// # Source
+/// OpenTelemetry RPC semantic conventions: `rpc.method` of an unknown method is `_OTHER`.
+fn method(path: &str) -> &'static str {
+    let standard = || STANDARD.iter().copied().find(|known| *known == path);
+    let known = Method::at(path).map(|method| method.path).or_else(standard);
+    known.map_or("_OTHER", |path| path.trim_start_matches('/'))
+}
+
 fn span_of(listener: &'static str, request: &Request<Body>) -> Span {
-    let method = request.uri().path().trim_start_matches('/');
+    let method = method(request.uri().path());
     // Never a child of the connection's task: its parent is the caller's span, or nobody.
     let span = tracing::debug_span!(
         target: TARGET,
@@ -209,5 +229,25 @@ fn name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_methods_that_exist_name_a_span() {
+        for known in [
+            "hansa.order.v1.OrderService/PlaceOrder",
+            "hansa.raft.v1.RaftPeerService/Exchange",
+            "grpc.health.v1.Health/Check",
+        ] {
+            assert_eq!(method(&format!("/{known}")), known);
+        }
+        let made_up = ["", "/", "/x", "//hansa.order.v1.OrderService/PlaceOrder", "/a/4111111111"];
+        for path in made_up {
+            assert_eq!(method(path), "_OTHER", "{path:?}");
+        }
     }
 }

@@ -106,14 +106,15 @@ async fn the_span_of_a_call_reaches_the_collector_before_the_process_ends() {
     let telemetry = Telemetry { traces: Some(traces) };
     {
         let _on = tracing::subscriber::set_default(subscriber);
-        let call = Request::post("/hansa.Test/Call").body(Body::empty()).unwrap();
+        let call =
+            Request::post("/hansa.order.v1.OrderService/GetOrder").body(Body::empty()).unwrap();
         let Ok(response) = who().oneshot(call).await;
         drop(response.into_body().collect().await);
     }
     telemetry.stop(Duration::from_secs(5)).await;
     let (path, body) = received.try_recv().expect("flushed by the stop");
     assert_eq!(path, "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
-    for fact in ["hansa.Test/Call", "rpc.method", "eu-west-1"] {
+    for fact in ["hansa.order.v1.OrderService/GetOrder", "rpc.method", "eu-west-1"] {
         assert!(body.windows(fact.len()).any(|at| at == fact.as_bytes()), "{fact}");
     }
 }
