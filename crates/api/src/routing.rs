@@ -10,7 +10,6 @@ use std::str::FromStr;
 
 use hansa_types::country::Country;
 use hansa_types::id::{CustomerId, OrderName, RequestId, Sku};
-use hansa_types::limits::MESSAGE_BYTES_MAX;
 use hansa_types::region::RegionName;
 
 use crate::status::{Failure, Reason};
@@ -31,8 +30,6 @@ pub mod tag {
 const FIELD_BYTES_MAX: usize = 128;
 /// `GetOrderRequest.read` for the entry region's own copy.
 const READ_LOCAL_COPY: u64 = 2;
-/// A gRPC frame: one byte that says whether it is compressed, four of length.
-const FRAME_HEAD_BYTES: usize = 5;
 
 /// What a service has at tag 6 that routing needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,18 +79,6 @@ impl Routing {
         Ok(routing)
     }
 
-    /// Reads them from the start of a gRPC stream; `None` while the first frame is incomplete.
-    ///
-    /// # Errors
-    /// As [`Routing::decode`]; `UNIMPLEMENTED` for a compressed frame, `MESSAGE_TOO_LARGE` as soon
-    /// as the frame says so.
-    pub fn decode_frame(stream: &[u8], extra: Extra) -> Result<Option<Self>, Failure> {
-        match frame(stream)? {
-            Some(message) => Self::decode(message, extra).map(Some),
-            None => Ok(None),
-        }
-    }
-
     fn take(&mut self, field: Field<'_>, extra: Extra) -> Result<(), Failure> {
         match (field.tag, field.value) {
             (tag::RESIDENCE_COUNTRY, Value::Bytes(bytes)) => {
@@ -123,22 +108,6 @@ impl Routing {
         }
         Ok(())
     }
-}
-
-/// The first message of a gRPC stream, `None` while it is incomplete.
-///
-/// # Errors
-/// `MESSAGE_TOO_LARGE`, `UNIMPLEMENTED` for compression, as soon as the head says so.
-pub fn frame(stream: &[u8]) -> Result<Option<&[u8]>, Failure> {
-    let Some((head, rest)) = stream.split_at_checked(FRAME_HEAD_BYTES) else { return Ok(None) };
-    if head[0] != 0 {
-        return Err(Failure::new(Reason::Unimplemented, "compressed requests are not accepted"));
-    }
-    let len = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-    if len > MESSAGE_BYTES_MAX {
-        return Err(Reason::MessageTooLarge.into());
-    }
-    Ok(rest.get(..len))
 }
 
 /// An empty field is one that is not there, as everywhere in proto3.

@@ -127,13 +127,6 @@ impl Peers {
         book.forget_unused();
     }
 
-    /// Forgets a node; calls under way finish.
-    pub fn remove_node(&self, node: NodeId) {
-        let mut book = self.inner.book.write();
-        book.nodes.remove(&node);
-        book.forget_unused();
-    }
-
     /// Learns the gateways of another region.
     pub fn set_gateways(&self, region: RegionName, addresses: Vec<Address>) {
         let mut book = self.inner.book.write();
@@ -146,12 +139,6 @@ impl Peers {
     /// The node `node`: ourselves without a socket, others over mTLS, verified to be that node.
     pub fn to(&self, node: NodeId) -> PeerService {
         PeerService { peers: self.inner.clone(), target: Target::Node(node) }
-    }
-
-    /// One peer by address, known to the register or not.
-    pub fn to_addr(&self, address: Address) -> PeerService {
-        let channel = self.inner.channel(&mut self.inner.book.write(), address);
-        PeerService { peers: self.inner.clone(), target: Target::Channel(channel) }
     }
 
     /// Any gateway of `region`: in turn, and the next one when one cannot be reached.
@@ -183,7 +170,6 @@ impl Inner {
                 let channel = channel.ok_or_else(|| refusal::no_peer(format!("node {node}")))?;
                 channel.send(channel.ready().await?, request).await
             }
-            Target::Channel(channel) => channel.send(channel.ready().await?, request).await,
             Target::Gateway(region) => self.call_gateway(&region, request).await,
         }
     }
@@ -234,7 +220,6 @@ type Answer = Result<Response<Body>, Status>;
 #[derive(Clone)]
 enum Target {
     Node(NodeId),
-    Channel(Arc<Channel>),
     Gateway(RegionName),
 }
 

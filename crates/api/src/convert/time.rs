@@ -23,10 +23,6 @@ pub fn from_log(at: LogTime) -> Timestamp {
     from_ms(at.ms())
 }
 
-pub fn from_wall(at: WallTime) -> Timestamp {
-    from_ms(at.ms())
-}
-
 /// Milliseconds since the Unix epoch; `None` before it, after year 9999, or with bad nanos.
 pub fn to_ms(time: &Timestamp) -> Option<u64> {
     if !(0..=SECONDS_MAX).contains(&time.seconds) || !(0..1_000_000_000).contains(&time.nanos) {

@@ -49,22 +49,6 @@ fn tag_six_is_what_the_method_says() {
 }
 
 #[test]
-fn a_frame_is_read_when_it_is_whole() {
-    let message = place_order().encode_to_vec();
-    let mut stream = vec![0];
-    stream.extend((message.len() as u32).to_be_bytes());
-    stream.extend(&message);
-    for cut in 0..stream.len() {
-        assert_eq!(Routing::decode_frame(&stream[..cut], Extra::Nothing), Ok(None));
-    }
-    stream.extend(b"next");
-    assert!(Routing::decode_frame(&stream, Extra::Nothing).unwrap().is_some());
-    stream[0] = 1;
-    assert_eq!(frame(&stream).unwrap_err().reason(), Reason::Unimplemented);
-    assert_eq!(frame(&[0, 255, 0, 0, 0]).unwrap_err().reason(), Reason::MessageTooLarge);
-}
-
-#[test]
 fn bad_routing_fields_have_their_own_reasons() {
     let with = |edit: fn(&mut pb::order::PlaceOrderRequest)| {
         let mut request = place_order();
@@ -151,7 +135,6 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         for extra in [Extra::Nothing, Extra::Sku, Extra::Read] {
             let _ = Routing::decode(&bytes, extra);
-            let _ = Routing::decode_frame(&bytes, extra);
         }
     }
 

@@ -141,26 +141,6 @@ reasons! {
 }
 
 impl Reason {
-    /// Whether the try that failed so has certainly changed nothing.
-    ///
-    /// A repeat with the same `request_id` is safe after any failure; this says when even a repeat
-    /// with another one would be.
-    pub fn nothing_happened(self) -> bool {
-        match self.kind() {
-            Kind::DeadlineExceeded | Kind::Internal | Kind::Cancelled => false,
-            // The connection may have broken after the request had arrived.
-            Kind::Unavailable => self != Self::Unavailable,
-            Kind::InvalidArgument
-            | Kind::NotFound
-            | Kind::PermissionDenied
-            | Kind::Unauthenticated
-            | Kind::ResourceExhausted
-            | Kind::FailedPrecondition
-            | Kind::Aborted
-            | Kind::Unimplemented => true,
-        }
-    }
-
     /// The catalogue as a Markdown table, for `docs/`.
     pub fn catalogue() -> String {
         let rows = Self::ALL

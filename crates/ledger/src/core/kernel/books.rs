@@ -67,10 +67,6 @@ impl Books {
         self.accounts.iter()
     }
 
-    pub fn accounts_len(&self) -> usize {
-        self.accounts.len()
-    }
-
     pub fn hold(&self, id: &TransferId) -> Option<&Hold> {
         self.holds.get(id)
     }
