@@ -89,3 +89,18 @@ fn the_catalogue_lists_every_reason_once() {
     assert_eq!(text.lines().count(), Reason::ALL.len() + 2);
     assert!(text.contains("| `PAN_REFUSED` | `INVALID_ARGUMENT` |"));
 }
+
+#[test]
+fn the_documented_catalogue_is_the_one_in_the_code() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reasons.md");
+    let head = "# Reasons: why a call can fail\n\n\
+        A refusal carries one of these names in `ErrorInfo.reason`; names are stable and never \
+        change their code.\n\n";
+    let expect = format!("{head}{}", Reason::catalogue());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(file, &expect).unwrap();
+    }
+    let found = std::fs::read_to_string(file).unwrap_or_default();
+    let again = "write it anew: UPDATE=1 cargo test -p hansa-api documented_catalogue";
+    assert!(found == expect, "docs/reasons.md is out of date; {again}");
+}
