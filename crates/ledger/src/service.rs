@@ -81,14 +81,6 @@ impl LedgerCommandService for Service {
         Ok(Response::new(list_holds::run(&self.0, request).await?))
     }
 
-    /// Orders drives every shipment itself and so needs no feed of them.
-    async fn list_shipments(
-        &self,
-        _: Request<pb::ListShipmentsRequest>,
-    ) -> Answer<pb::ListShipmentsResponse> {
-        Err(Reason::Unimplemented.into())
-    }
-
     async fn get_payment_accounts(
         &self,
         request: Request<pb::GetPaymentAccountsRequest>,

@@ -11,7 +11,6 @@ use hansa_api::pb::ledger::OutcomeCode as Code;
 use hansa_api::pb::ledger::command::Command as Verb;
 use hansa_api::pb::ledger::ledger_command_service_server::LedgerCommandService;
 use hansa_api::pb::ledger::submit_response::Result as Answer;
-use hansa_api::status::Reason;
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -201,13 +200,6 @@ impl LedgerCommandService for Books {
             ..Default::default()
         };
         Ok(Response::new(pb::ListHoldsResponse { holds: live.map(hold).collect(), more: false }))
-    }
-
-    async fn list_shipments(
-        &self,
-        _: Request<pb::ListShipmentsRequest>,
-    ) -> Result<Response<pb::ListShipmentsResponse>, Status> {
-        Err(Reason::Unimplemented.into())
     }
 
     async fn get_payment_accounts(
