@@ -11,7 +11,7 @@ use hansa_types::id::OrderId;
 use hansa_types::money::{Currency, Money};
 
 use crate::core::contents::{Contents, Line, LineKind};
-use crate::core::order::{Change, Goal, Order, Provider, Reject, Why, provider_key};
+use crate::core::order::{Change, Goal, Order, ParkedWhy, Provider, Reject, Why, provider_key};
 use crate::core::status::{FulfillmentStatus, OrderStatus, PaymentStatus};
 use crate::shell::Shell;
 
@@ -33,6 +33,7 @@ pub fn order_at(
     change: &Change,
 ) -> wire::Order {
     let face = &change.face;
+    let parked = order.parked.as_ref().filter(|_| face.order == OrderStatus::Parked);
     let line = |(place, line): (u16, &Line)| line_at(order, contents, place, line, change.version);
     wire::Order {
         name: shell.map.name_of(id),
@@ -41,10 +42,8 @@ pub fn order_at(
         payment_state: payment_state(face.payment).into(),
         fulfillment_state: fulfillment_state(face.fulfillment).into(),
         rejection: (face.order == OrderStatus::Rejected).then(|| rejection(order)).flatten(),
-        parked_reason: match (&order.parked, face.order) {
-            (Some(parked), OrderStatus::Parked) => format!("{:?}: {}", parked.why, parked.detail),
-            _ => String::new(),
-        },
+        parked_reason: parked.map_or_else(String::new, |parked| parked_word(parked.why).to_owned()),
+        parked_detail: parked.map_or_else(String::new, |parked| parked.detail.clone()),
         customer_id: contents.customer.as_ref().map_or_else(String::new, ToString::to_string),
         customer_pseudonym: String::new(),
         residence_country: contents.residence.to_string(),
@@ -62,6 +61,16 @@ pub fn order_at(
             true => order.cancel_reason.clone(),
             false => String::new(),
         },
+    }
+}
+
+/// Ours alone, so that every region may read it; the provider's words are the detail's.
+fn parked_word(why: ParkedWhy) -> &'static str {
+    match why {
+        ParkedWhy::CompensationRefused => "COMPENSATION_REFUSED",
+        ParkedWhy::BooksDiffer => "BOOKS_DIFFER",
+        ParkedWhy::RefundRefused => "REFUND_REFUSED",
+        ParkedWhy::Stuck => "STUCK",
     }
 }
 
@@ -87,7 +96,7 @@ fn line_at(
         unit_price: money(line.price_minor, contents.currency),
         shipped_quantity: Order::moved_at(&order.shipments, place, version),
         returned_quantity: Order::moved_at(&order.returns, place, version),
-        warehouse: String::new(),
+        warehouse: order.shipped_from(place, version).map_or_else(String::new, ToString::to_string),
     }
 }
 

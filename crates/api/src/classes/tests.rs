@@ -25,6 +25,8 @@ fn order() -> pb::order::Order {
             provider_reference: "ch_secretref".into(),
             ..Default::default()
         }),
+        parked_reason: "REFUND_REFUSED".into(),
+        parked_detail: "do_not_honor".into(),
         ..Default::default()
     }
 }
@@ -45,10 +47,10 @@ fn what_is_not_allowed_is_cleared_at_any_depth() {
 
     let mut lawful = view(order());
     lawful.retain(OPERATIONAL);
-    for secret in ["Secret", "secretref", "17850"] {
+    for secret in ["Secret", "secretref", "17850", "do_not_honor"] {
         assert!(holds(&view(order()), secret) && !holds(&lawful, secret), "{secret}");
     }
-    assert!(holds(&lawful, "85123A"));
+    assert!(holds(&lawful, "85123A") && holds(&lawful, "REFUND_REFUSED"));
 
     let mut financial = view(order());
     financial.retain(OPERATIONAL.with(DataClass::Financial));

@@ -20,6 +20,7 @@ pub fn facts(order: Option<&Order>) -> Rows {
     }
     if !order.parked_reason.is_empty() {
         add("parked", order.parked_reason.clone());
+        add("detail", dash(&order.parked_detail));
     }
     add("customer", dash(&order.customer_id));
     add("country", order.residence_country.clone());
