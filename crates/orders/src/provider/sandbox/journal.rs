@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -18,11 +18,15 @@ pub struct Known {
 }
 
 /// Lines `charge <key> <visible ms> <reference>` and `void <key>`. A line is one append, and each
-/// question first reads what others have appended, so processes agree.
+/// question first reads what others have appended, so processes agree. A line that a crash or a full
+/// disk cut short was never answered for: the next append ends it with [`TORN`], and nobody reads it.
 pub struct Journal {
     path: PathBuf,
     inner: Mutex<Inner>,
 }
+
+/// In no key and no reference.
+const TORN: char = '?';
 
 struct Inner {
     append: File,
@@ -36,7 +40,8 @@ impl Journal {
             std::fs::create_dir_all(folder)?;
         }
         // It holds references of payments: nobody's but the owner's.
-        let append = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        let append =
+            OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
         let inner = Inner { append, read_to: 0, known: HashMap::new() };
         Ok(Self { path: path.to_owned(), inner: Mutex::new(inner) })
     }
@@ -57,7 +62,7 @@ impl Journal {
 
     fn append(&self, line: &str) -> Result<(), Fault> {
         let mut inner = self.inner.lock();
-        inner.append.write_all(line.as_bytes()).map_err(unreachable)
+        inner.add(line).map_err(unreachable)
     }
 }
 
@@ -86,7 +91,21 @@ impl Inner {
         }
     }
 
+    fn add(&mut self, line: &str) -> std::io::Result<()> {
+        let mut last = [b'\n'];
+        if let Some(at) = self.append.metadata()?.len().checked_sub(1) {
+            self.append.read_exact_at(&mut last, at)?;
+        }
+        let cut = if last == *b"\n" { String::new() } else { format!("{TORN}\n") };
+        // One write: what two processes append at once must not mix.
+        self.append.write_all(format!("{cut}{line}").as_bytes())
+    }
+
     fn take(&mut self, line: &str) {
+        if line.ends_with(TORN) {
+            tracing::warn!("sandbox journal has a torn line");
+            return;
+        }
         let mut words = line.split(' ');
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some("charge"), Some(key), Some(visible), Some(reference)) => {
@@ -100,6 +119,35 @@ impl Inner {
                 self.known.entry(key.to_owned()).or_insert_with(none).void = true;
             }
             _ => tracing::warn!("sandbox journal has a line that is not one"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_last_line_costs_neither_itself_nor_the_next_one() {
+        for torn in ["c", "charge pay-1", "charge pay-1 12 sbx-o", "void pay-1", "charge pay-1 1 "]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("journal");
+            let whole = "charge pay-0 7 sbx-0\n";
+            std::fs::write(&path, format!("{whole}{torn}")).unwrap();
+            let journal = Journal::open(&path).unwrap();
+            assert_eq!(journal.known("pay-1"), Ok(None), "{torn}: before");
+            journal.charge("pay-2", "sbx-2", 9).unwrap();
+            journal.void("pay-0").unwrap();
+
+            for journal in [journal, Journal::open(&path).unwrap()] {
+                assert_eq!(journal.known("pay-1"), Ok(None), "{torn}: never answered for");
+                let second = journal.known("pay-2").unwrap().unwrap();
+                assert_eq!((second.reference.as_str(), second.visible_ms), ("sbx-2", 9), "{torn}");
+                assert!(journal.known("pay-0").unwrap().unwrap().void, "{torn}");
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text, format!("{whole}{torn}?\ncharge pay-2 9 sbx-2\nvoid pay-0\n"));
         }
     }
 }
