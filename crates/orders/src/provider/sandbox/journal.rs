@@ -18,8 +18,9 @@ pub struct Known {
 }
 
 /// Lines `charge <key> <visible ms> <reference>` and `void <key>`. A line is one append, and each
-/// question first reads what others have appended, so processes agree. A line that a crash or a full
-/// disk cut short was never answered for: the next append ends it with [`TORN`], and nobody reads it.
+/// question first reads what others have appended, so processes agree. A line that a crash or a
+/// full disk cut short was never answered for: the next append ends it with [`TORN`], and nobody
+/// reads it.
 pub struct Journal {
     path: PathBuf,
     inner: Mutex<Inner>,
