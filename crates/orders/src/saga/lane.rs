@@ -92,6 +92,31 @@ struct Ended {
     wait: Duration,
 }
 
+/// What becomes of a refused batch: answered, sent again on this stream, or on another.
+enum Next {
+    Done,
+    Again,
+    End(Ended),
+}
+
+/// How much one stream takes.
+struct Pace {
+    /// Commands of one batch.
+    size_max: usize,
+    /// Until when the ledger asked to be left alone.
+    pause: Option<Instant>,
+    /// Refused batches that go out again on this stream, by their first sequence: several that are
+    /// refused together keep their order. What was sent after them may be applied before them.
+    refused: BTreeMap<u64, Vec<Item>>,
+}
+
+impl Pace {
+    fn paused(&mut self) -> bool {
+        self.pause = self.pause.filter(|until| *until > Instant::now());
+        self.pause.is_some()
+    }
+}
+
 type Sender = mpsc::Sender<wire::SubmitRequest>;
 
 /// Batches sent and not answered, by sequence.
@@ -146,18 +171,26 @@ impl Driver {
 
     async fn session(&self, node: NodeId) -> Ended {
         let mut pending = Pending::new();
-        let ended = self.talk(node, &mut pending).await;
+        let size_max = self.cfg.batch_max;
+        let mut pace = Pace { size_max, pause: None, refused: BTreeMap::new() };
+        let ended = self.talk(node, &mut pending, &mut pace).await;
+        pending.extend(pace.refused.into_iter().map(|(seq, items)| (seq, (items, Instant::now()))));
         // Not answered is not refused: the same ids go out again.
-        let mut queue = self.lane.queue.lock();
         for (_, (items, _)) in pending.into_iter().rev() {
-            for item in items.into_iter().rev() {
-                queue.push_front(item);
-            }
+            self.requeue(items);
         }
         ended
     }
 
-    async fn talk(&self, node: NodeId, pending: &mut Pending) -> Ended {
+    /// Puts a batch in front of all that was queued since.
+    fn requeue(&self, items: Vec<Item>) {
+        let mut queue = self.lane.queue.lock();
+        for item in items.into_iter().rev() {
+            queue.push_front(item);
+        }
+    }
+
+    async fn talk(&self, node: NodeId, pending: &mut Pending, pace: &mut Pace) -> Ended {
         let (tx, rx) = mpsc::channel(self.cfg.batches_max);
         let mut client = LedgerCommandServiceClient::new(self.peers.to(node))
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
@@ -173,15 +206,18 @@ impl Driver {
             Err(_) => return lost,
         };
         let mut seq = 0;
-        let mut size_max = self.cfg.batch_max;
         loop {
-            while pending.len() < self.cfg.batches_max && !self.lane.is_empty() {
+            let paused = pace.paused();
+            if !paused {
+                std::mem::take(&mut pace.refused).into_values().rev().for_each(|i| self.requeue(i));
+            }
+            while !paused && pending.len() < self.cfg.batches_max && !self.lane.is_empty() {
                 seq += 1;
-                if self.send(seq, size_max, &tx, pending).await.is_none() {
+                if self.send(seq, pace.size_max, &tx, pending).await.is_none() {
                     return lost;
                 }
             }
-            let ended = self.listen(&mut inbound, pending, &mut size_max).await;
+            let ended = self.listen(&mut inbound, pending, pace).await;
             if let Some(ended) = ended {
                 return ended;
             }
@@ -193,14 +229,14 @@ impl Driver {
         &self,
         inbound: &mut Streaming<wire::SubmitResponse>,
         pending: &mut Pending,
-        size_max: &mut usize,
+        pace: &mut Pace,
     ) -> Option<Ended> {
         let lost = Ended { leader: None, wait: Duration::ZERO };
         let oldest = pending.values().map(|(_, sent)| *sent).min();
-        let room = pending.len() < self.cfg.batches_max;
+        let room = pending.len() < self.cfg.batches_max && pace.pause.is_none();
         tokio::select! {
             message = inbound.message() => match message {
-                Ok(Some(response)) => self.take(response, pending, size_max),
+                Ok(Some(response)) => self.take(response, pending, pace),
                 Ok(None) => Some(lost),
                 Err(status) => {
                     tracing::debug!(group = %self.group, %status, "ledger stream broke");
@@ -208,6 +244,7 @@ impl Driver {
                 }
             },
             () = self.lane.bell.notified(), if room => None,
+            () = sleep_until(pace.pause) => None,
             () = sleep_until(oldest.map(|sent| sent + PATIENCE)) => Some(lost),
         }
     }
@@ -252,25 +289,28 @@ impl Driver {
         &self,
         response: wire::SubmitResponse,
         pending: &mut Pending,
-        size_max: &mut usize,
+        pace: &mut Pace,
     ) -> Option<Ended> {
         let (items, sent) = pending.remove(&response.seq)?;
         match response.result {
             Some(Answer::Outcomes(outcomes)) if outcomes.outcomes.len() == items.len() => {
                 metrics::ledger_latency(self.group, sent.elapsed());
-                *size_max = (*size_max * 2).min(self.cfg.batch_max);
+                pace.size_max = (pace.size_max * 2).min(self.cfg.batch_max);
                 self.answer(items.into_iter().map(|item| item.tag).zip(outcomes.outcomes));
                 None
             }
             Some(Answer::Refused(refused)) => {
-                let ended = self.refused(&refused, &items, size_max);
-                match ended {
-                    Some(ended) => {
+                match self.refused(&refused, &items, pace) {
+                    Next::Done => None,
+                    Next::Again => {
+                        pace.refused.insert(response.seq, items);
+                        None
+                    }
+                    Next::End(ended) => {
                         // Back into the queue with the rest of what is pending.
                         pending.insert(response.seq, (items, sent));
                         Some(ended)
                     }
-                    None => None,
                 }
             }
             // Not one outcome per command: the stream cannot be trusted.
@@ -281,32 +321,28 @@ impl Driver {
         }
     }
 
-    fn refused(
-        &self,
-        refused: &wire::Refused,
-        items: &[Item],
-        size_max: &mut usize,
-    ) -> Option<Ended> {
+    fn refused(&self, refused: &wire::Refused, items: &[Item], pace: &mut Pace) -> Next {
         let hint = (refused.leader_node != 0).then_some(NodeId(refused.leader_node));
         let retry = Duration::from_millis(u64::from(refused.retry_after_ms));
-        let wait = |wait| Some(Ended { leader: hint, wait });
+        let wait = |wait| Next::End(Ended { leader: hint, wait });
         match refused.reason() {
             RefusedReason::NotLeader => wait(Duration::ZERO),
             RefusedReason::Overloaded => {
-                let retry = retry.clamp(BACKOFF_FIRST, BACKOFF_MAX);
-                Some(Ended { leader: None, wait: retry })
+                pace.pause = Some(Instant::now() + retry.clamp(BACKOFF_FIRST, BACKOFF_MAX));
+                Next::Again
             }
             RefusedReason::TooLarge if items.len() > 1 => {
-                *size_max = (items.len() / 2).max(1);
-                wait(Duration::ZERO)
+                pace.size_max = (items.len() / 2).max(1);
+                Next::Again
             }
             // Alone and still too large, or unreadable: it will never be done.
             RefusedReason::TooLarge | RefusedReason::Malformed => {
                 let code = wire::OutcomeCode::Malformed.into();
                 let outcome = wire::Outcome { code, ..Default::default() };
                 self.answer(items.iter().map(|item| (item.tag, outcome.clone())));
-                None
+                Next::Done
             }
+            // Perhaps applied, or by nobody here any more: all that is pending goes elsewhere.
             RefusedReason::Unknown
             | RefusedReason::Stopped
             | RefusedReason::UnknownGroup
