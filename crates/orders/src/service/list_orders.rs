@@ -8,7 +8,7 @@ use hansa_api::pb::order as wire;
 use hansa_api::principal::{Principal, Role};
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::ReadError;
-use hansa_types::id::GroupId;
+use hansa_types::id::{GroupId, GroupKind};
 use hansa_types::region::Slot;
 use tokio::time::Instant;
 use tonic::Request;
@@ -55,8 +55,27 @@ fn groups(shell: &Shell, list: &ListOrders) -> Result<Vec<Arc<Hosted>>, Failure>
             let hosted = shell.hosted(shell.map.orders_group(slot)?)?;
             Ok(vec![hosted.clone()])
         }
-        None => Ok(shell.groups.values().cloned().collect()),
+        None => whole_region(shell),
     }
+}
+
+/// Every orders group of the region, or a refusal: rows must not be missing without a word.
+fn whole_region(shell: &Shell) -> Result<Vec<Arc<Hosted>>, Failure> {
+    let now = shell.map.now()?;
+    let all = now.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
+    let (mut hosted, mut absent) = (Vec::new(), Vec::new());
+    for group in all {
+        match shell.groups.contains_key(&group.index()) {
+            true => hosted.push(shell.hosted(*group)?.clone()),
+            false => absent.push(group.to_string()),
+        }
+    }
+    if absent.is_empty() {
+        return Ok(hosted);
+    }
+    let why = "this node hosts a part of the region's orders groups only: ask a node that hosts \
+               all of them, or list by customer_id";
+    Err(Failure::new(Reason::Unavailable, why).with("absent_groups", absent.join(",")))
 }
 
 /// Waits until the view has all that was acknowledged before this call.
