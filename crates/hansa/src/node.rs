@@ -88,6 +88,8 @@ impl Node {
         if let Some(gateway) = &self.gateway {
             gateway.set_serving(false).await;
         }
+        // A watch never ends by itself: the drain below would wait out its bound.
+        self.inside.close_watches();
         // Clients' calls end while there is somebody to answer them.
         if let Some(public) = self.public {
             let cut = tokio::time::timeout(bound, public.drain()).await;

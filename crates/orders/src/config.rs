@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The region's vault key, shared by its nodes; made on the first run.
+    /// The region's vault key, the same on each of its nodes: made by the first leader, copied to
+    /// nodes that do not share its disk. A node with another one does not serve.
     pub vault: PathBuf,
     /// Folder of this node's listing views; may be deleted at any time.
     pub views: PathBuf,

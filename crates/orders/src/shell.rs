@@ -16,7 +16,9 @@ use hansa_node::layers::Deadline;
 use hansa_node::peers::Peers;
 use hansa_types::id::{GroupId, OrderId, OrderName};
 use hansa_types::region::{RegionName, RegionNumber};
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::core::command::{Command, Outcome, Refused, Target};
@@ -47,6 +49,8 @@ pub struct Shell {
     /// The orders groups that this node hosts, by index.
     pub groups: BTreeMap<u16, Arc<Hosted>>,
     pub freshness: Freshness,
+    /// Cancelled when this node is about to stop: streams end here and go on elsewhere.
+    pub closing: CancellationToken,
 }
 
 /// One orders group on this node.
@@ -54,6 +58,8 @@ pub struct Hosted {
     pub group: Group<OrdersMachine>,
     pub waiters: Waiters,
     pub listing: Listing,
+    /// Whether this node's vault is known to be the group's.
+    pub trusted: watch::Sender<bool>,
 }
 
 /// When a call is due.
@@ -75,12 +81,17 @@ pub fn caller(principal: &Principal) -> String {
 
 impl Shell {
     /// # Errors
-    /// `NOT_LEADER` with a member's name when this node does not host the group.
+    /// `NOT_LEADER` with a member's name when this node does not host the group; without a name
+    /// while it is not known that its vault is the group's, so that the caller looks on.
     pub fn hosted(&self, group: GroupId) -> Result<&Arc<Hosted>, Failure> {
-        self.groups.get(&group.index()).ok_or_else(|| {
+        let Some(hosted) = self.groups.get(&group.index()) else {
             let member = self.map.members(group).first().copied();
-            Failure::not_leader(member)
-        })
+            return Err(Failure::not_leader(member));
+        };
+        match hosted.trusts() {
+            true => Ok(hosted),
+            false => Err(Failure::not_leader(None)),
+        }
     }
 
     /// The group that keeps an order of this region.
@@ -96,6 +107,16 @@ impl Shell {
 }
 
 impl Hosted {
+    pub fn trusts(&self) -> bool {
+        *self.trusted.borrow()
+    }
+
+    /// Waits until this node's vault is known to be the group's.
+    pub async fn trusting(&self) {
+        // The sender lives as long as this group: waiting cannot fail.
+        let _ = self.trusted.subscribe().wait_for(|trusted| *trusted).await;
+    }
+
     /// Commits a command; `Err` is a failure of the way, a refusal is an outcome.
     pub async fn submit(&self, command: &Command, deadline: Instant) -> Result<Outcome, Failure> {
         let bytes = bytes::Bytes::from(command.encode());
@@ -236,7 +257,7 @@ pub fn refusal(why: Refused) -> Failure {
         Refused::ExceedsOrdered => Reason::NotShippable,
         Refused::ExceedsShipped => Reason::NotReturnable,
         Refused::ExceedsCaptured => Reason::NotRefundable,
-        Refused::NotParked => Reason::Internal,
+        Refused::NotParked | Refused::OtherVault => Reason::Internal,
         Refused::TooMany => Reason::LineCountInvalid,
     };
     Failure::of(reason)

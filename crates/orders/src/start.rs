@@ -1,5 +1,6 @@
 //! The orders role of a node: what it starts, and its handle.
 
+mod custody;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use hansa_views::View;
 use hansa_views::memory::MemoryView;
 use hansa_views::sled_view::{self, SledView};
 use thiserror::Error;
+use tokio::sync::watch::Sender;
 use tokio::time::Instant;
 use tonic::service::Routes;
 
@@ -42,6 +44,7 @@ use crate::service::Service;
 use crate::shell::waiters::Waiters;
 use crate::shell::{Hosted, Shell};
 use crate::vault::{FileVault, Vault, VaultError};
+use custody::{Custody, First};
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -49,6 +52,8 @@ pub enum StartError {
     Config(#[from] BadConfig),
     #[error("vault {path}: {source}")]
     Vault { path: String, source: VaultError },
+    #[error(transparent)]
+    Custody(#[from] custody::Error),
     #[error("sandbox journal {path}: {source}")]
     Journal { path: String, source: std::io::Error },
     #[error(transparent)]
@@ -101,6 +106,8 @@ impl Orders {
         for (id, members) in &now.groups {
             if id.kind() == GroupKind::Orders && members.contains(&peers.me()) {
                 let hosted = start_group(host, &cfg, &now, *id).await?;
+                // As early as this disk knows; what it does not know yet is watched for below.
+                custody::check(&hosted, vault.as_ref())?;
                 groups.insert(id.index(), Arc::new(hosted));
             }
         }
@@ -112,10 +119,13 @@ impl Orders {
             region,
             groups,
             freshness: Freshness::default(),
+            closing: env.tasks.stop_token().child_token(),
             cfg,
             env,
             peers,
         });
+        let first = now.groups.keys().find(|group| group.kind() == GroupKind::Orders);
+        shell.groups.values().for_each(|hosted| guard(&shell, hosted, first));
         let desk = Desk::new(provider, &shell.cfg.provider, shell.env.clock.clone());
         let orders = Self { shell, lags: Lags::default() };
         orders.spawn(&Arc::new(desk), book);
@@ -209,6 +219,22 @@ impl Orders {
         parked.map(|id| self.shell.map.name_of(id)).collect()
     }
 
+    /// # Errors
+    /// The first group here that does not serve yet, because its vault is not known to be ours.
+    pub fn ready(&self) -> Result<(), String> {
+        match self.shell.groups.values().find(|hosted| !hosted.trusts()) {
+            Some(hosted) => Err(format!("{} has no vault bound yet", hosted.group.id())),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the watch streams of this node, each with the cursor to go on from elsewhere.
+    ///
+    /// For a drain: calls in flight may end by themselves, a watch never does.
+    pub fn close_watches(&self) {
+        self.shell.closing.cancel();
+    }
+
     /// Lets a parked order try again.
     ///
     /// # Errors
@@ -231,6 +257,22 @@ pub trait InventoryShipments:
 
 impl InventoryShipments for Service {}
 
+/// Watches that the group is served with its own vault only.
+fn guard(shell: &Arc<Shell>, hosted: &Arc<Hosted>, first: Option<&GroupId>) {
+    let id = hosted.group.id();
+    let first = match first {
+        Some(first) if *first == id => First::This,
+        Some(first) => {
+            shell.groups.get(&first.index()).cloned().map_or(First::Elsewhere, First::Here)
+        }
+        None => First::Elsewhere,
+    };
+    let (hosted, vault, env) = (hosted.clone(), shell.vault.clone(), shell.env.clone());
+    let tasks = env.tasks.clone();
+    let custody = Custody { hosted, first, vault, env };
+    tasks.spawn(format!("{id}-vault"), OnError::StopNode, custody.run());
+}
+
 async fn start_group(
     host: &Host,
     cfg: &Config,
@@ -243,7 +285,7 @@ async fn start_group(
     let spec = GroupSpec { id, members };
     let group = host.start_group(spec, move || OrdersMachine::new(settings)).await?;
     let listing = Listing::new(open_view(&cfg.views.join(id.to_string())));
-    Ok(Hosted { group, waiters: Waiters::default(), listing })
+    Ok(Hosted { group, waiters: Waiters::default(), listing, trusted: Sender::new(false) })
 }
 
 /// A view on disk; in memory where the disk gives none, for a view is never the truth.

@@ -1,8 +1,10 @@
 //! The whole role on a real cluster of one or three nodes, with a ledger that is not real.
 
 mod books;
+mod edges;
 mod flow;
 mod leaders;
 mod regions;
 mod rig;
 mod validation;
+mod vaults;

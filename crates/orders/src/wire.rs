@@ -96,7 +96,7 @@ fn line_at(
         unit_price: money(line.price_minor, contents.currency),
         shipped_quantity: Order::moved_at(&order.shipments, place, version),
         returned_quantity: Order::moved_at(&order.returns, place, version),
-        warehouse: String::new(),
+        warehouse: order.shipped_from(place, version).map_or_else(String::new, ToString::to_string),
     }
 }
 

@@ -37,9 +37,9 @@ impl Inside {
         if self.book.now().is_none() {
             return Err("no directory yet".to_owned());
         }
-        if self.orders.get().is_none() {
+        let Some(orders) = self.orders.get() else {
             return Err("starting".to_owned());
-        }
+        };
         for status in self.host.statuses() {
             if let Some(why) = status.stopped {
                 return Err(format!("{} has stopped: {why}", status.group));
@@ -48,7 +48,14 @@ impl Inside {
                 return Err(format!("{} has no leader", status.group));
             }
         }
-        Ok(())
+        orders.as_ref().map_or(Ok(()), Orders::ready)
+    }
+
+    /// Ends streams that would never end by themselves; their callers go on elsewhere.
+    pub fn close_watches(&self) {
+        if let Some(Some(orders)) = self.orders.get() {
+            orders.close_watches();
+        }
     }
 }
 

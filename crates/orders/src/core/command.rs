@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::contents::Contents;
 use super::effect::Report;
 use super::keys::Key;
+use super::order::Note;
 use super::remote::{Batch, Received};
 
 /// The version byte in front of every encoded command.
@@ -25,16 +26,19 @@ pub enum Command {
         order: OrderId,
         key: Key,
         lines: Vec<(u16, u32)>,
+        note: Note,
     },
     Return {
         order: OrderId,
         key: Key,
         lines: Vec<(u16, u32)>,
+        note: Note,
     },
     Refund {
         order: OrderId,
         key: Key,
         amount_minor: i64,
+        note: Note,
     },
     /// An operator lets a parked order try again.
     Resume {
@@ -45,6 +49,10 @@ pub enum Command {
     ResolveRemote {
         order: OrderId,
         keep_mine: bool,
+    },
+    /// The first vault that is named stays the group's: blocks and fingerprints need its key.
+    BindVault {
+        vault: u64,
     },
 }
 
@@ -119,4 +127,6 @@ pub enum Refused {
     NotParked,
     /// The order's list of movements or refunds is full.
     TooMany,
+    /// The group's blocks are sealed with another vault's keys.
+    OtherVault,
 }

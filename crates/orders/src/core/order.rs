@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use hansa_types::id::{OrderId, TransferId};
+use hansa_types::id::{OrderId, TransferId, WarehouseId};
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
@@ -165,6 +165,23 @@ pub struct Movement {
     pub state: Done,
     /// The order's version that first showed it as done; 0 before.
     pub version: u64,
+    pub note: Note,
+}
+
+/// What the caller said of a movement or refund: kept with its event, never interpreted. Each part
+/// is bounded where a request is checked.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Note {
+    pub reason: String,
+    pub carrier: String,
+    pub tracking_code: String,
+    pub warehouse: Option<WarehouseId>,
+}
+
+impl Note {
+    pub fn of_reason(reason: String) -> Self {
+        Self { reason, ..Self::default() }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -176,6 +193,9 @@ pub struct Refund {
     /// The return that it was decided with.
     pub with: Option<TransferId>,
     pub state: Done,
+    /// As a movement's.
+    pub version: u64,
+    pub note: Note,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -277,6 +297,21 @@ impl Order {
         let shown = list.iter().filter(|movement| (1..=version).contains(&movement.version));
         let units = shown.flat_map(|movement| &movement.lines);
         units.filter(|(place, _)| *place == line).map(|(_, units)| units).sum()
+    }
+
+    /// Where the last units of a line that `version` shows as shipped came from, if that was said.
+    pub fn shipped_from(&self, line: u16, version: u64) -> Option<&WarehouseId> {
+        let shown = self.shipments.iter().filter(|m| (1..=version).contains(&m.version));
+        let of_line = |m: &&Movement| m.lines.iter().any(|(place, _)| *place == line);
+        shown.filter(of_line).filter_map(|m| m.note.warehouse.as_ref()).next_back()
+    }
+
+    /// What callers said of that which the event `version` made known.
+    pub fn notes_at(&self, version: u64) -> impl Iterator<Item = &Note> {
+        let moved = self.shipments.iter().chain(&self.returns).map(|m| (m.version, &m.note));
+        let refunded = self.refunds.iter().map(|refund| (refund.version, &refund.note));
+        let told = moved.chain(refunded).filter(move |(shown, _)| *shown == version);
+        told.map(|(_, note)| note).filter(|note| **note != Note::default())
     }
 
     pub fn outstanding(&self, effect: Effect) -> bool {

@@ -13,7 +13,8 @@ use hansa_types::time::LogTime;
 use super::contents::Contents;
 use super::effect::{Effect, Refusal, RefusalCode, Work};
 use super::order::{
-    Done, Funds, Goal, Order, Parked, ParkedWhy, Provider, Refund, RefundCause, Reject, Stock, Why,
+    Done, Funds, Goal, Note, Order, Parked, ParkedWhy, Provider, Refund, RefundCause, Reject,
+    Stock, Why,
 };
 use super::settings::Settings;
 pub use on::on;
@@ -194,7 +195,16 @@ pub fn refund(
     let index = order.refunds.len() as u16;
     let id = now.mint(order, "refund", index);
     let state = Done::Outstanding;
-    order.refunds.push(Refund { id, at: now.at, amount_minor, cause, with, state });
+    order.refunds.push(Refund {
+        id,
+        at: now.at,
+        amount_minor,
+        cause,
+        with,
+        state,
+        version: 0,
+        note: Note::default(),
+    });
     now.push(order, Effect::Refund(index));
 }
 

@@ -15,7 +15,7 @@ use super::command::{Command, Outcome, Refused};
 use super::contents::Contents;
 use super::effect::Report;
 use super::keys::Keys;
-use super::order::{Change, Done, Movement, Order};
+use super::order::{Change, Done, Order};
 use super::remote::Remote;
 use super::saga::{self, Now};
 use super::settings::Settings;
@@ -31,6 +31,8 @@ pub struct Meta {
     pub next_work: u64,
     /// The last published event.
     pub seq: u64,
+    /// The vault that this group's blocks and fingerprints are made with; never another once set.
+    pub vault: Option<u64>,
 }
 
 pub struct State {
@@ -49,7 +51,7 @@ pub struct State {
 
 impl State {
     pub fn new(settings: Settings) -> Self {
-        let meta = Meta { settings, now: LogTime::ZERO, next_work: 0, seq: 0 };
+        let meta = Meta { settings, now: LogTime::ZERO, next_work: 0, seq: 0, vault: None };
         Self::rebuild(
             meta,
             Table::new("contents"),
@@ -97,13 +99,19 @@ impl State {
             Command::Accept(accept) => self.accept(at, *accept),
             Command::Report(reports) => self.report(at, reports),
             Command::Cancel { order, key, reason } => self.cancel(at, order, key, reason),
-            Command::Ship { order, key, lines } => self.ship(at, order, key, lines),
-            Command::Return { order, key, lines } => self.take_back(at, order, key, &lines),
-            Command::Refund { order, key, amount_minor } => {
-                self.refund(at, order, key, amount_minor)
+            Command::Ship { order, key, lines, note } => self.ship(at, order, key, lines, note),
+            Command::Return { order, key, lines, note } => {
+                self.take_back(at, order, key, &lines, note)
+            }
+            Command::Refund { order, key, amount_minor, note } => {
+                self.refund(at, order, key, amount_minor, note)
             }
             Command::Resume { order } => self.resume(at, order),
             Command::ApplyRemote(batch) => Outcome::Received(self.remote.apply(at, &batch)),
+            Command::BindVault { vault } => match *self.meta.vault.get_or_insert(vault) == vault {
+                true => Outcome::Noted,
+                false => Outcome::Refused(Refused::OtherVault),
+            },
             Command::ResolveRemote { order, keep_mine } => {
                 match self.remote.resolve(at, order, keep_mine) {
                     true => Outcome::Noted,
@@ -243,13 +251,14 @@ fn publish(order: &mut Order, contents: &Contents, at: LogTime, seq: &mut u64, m
     order.last_seq = *seq;
     order.updated = at;
     let version = order.version;
-    let show = |movement: &mut Movement| {
-        if movement.state == Done::Done && movement.version == 0 {
-            movement.version = version;
+    let show = |state: &Done, shown: &mut u64| {
+        if *state == Done::Done && *shown == 0 {
+            *shown = version;
         }
     };
-    order.shipments.iter_mut().for_each(show);
-    order.returns.iter_mut().for_each(show);
+    let moved = order.shipments.iter_mut().chain(&mut order.returns);
+    moved.for_each(|movement| show(&movement.state, &mut movement.version));
+    order.refunds.iter_mut().for_each(|refund| show(&refund.state, &mut refund.version));
     if order.history.len() >= usize::from(max) {
         order.history.remove(0);
     }

@@ -15,6 +15,7 @@ use super::command::{Accept, Command, Outcome};
 use super::contents::{Contents, Line, LineKind, Token};
 use super::effect::{Call, Report, StepResult};
 use super::keys::{Key, Scope};
+use super::order::Note;
 use super::settings::Settings;
 use super::state::State;
 use super::{invariants, status::OrderStatus};

@@ -170,7 +170,9 @@ impl Sender {
                 else {
                     continue;
                 };
-                let envelope = envelope(&self.shell, &self.peer, id, order, contents);
+                let shown = envelope(&self.shell, &self.peer, id, order, contents);
+                // No key, no event: a group with events has a vault, and its sender waits for it.
+                let Ok(envelope) = shown else { break };
                 bytes += envelope.encoded_len();
                 // One order may be large; the batch must fit the receiver's command all the same.
                 if bytes > BATCH_BYTES_MAX && !envelopes.is_empty() {

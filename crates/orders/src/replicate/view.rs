@@ -11,32 +11,36 @@ use prost::Message;
 use crate::core::contents::Contents;
 use crate::core::order::Order;
 use crate::shell::Shell;
+use crate::vault::VaultError;
 use crate::wire as show;
 
 /// The order's envelope for `peer`, under its last event.
 ///
 /// The same order and version give the same bytes, whichever node builds them: all that a view
 /// shows changes with the version only.
+///
+/// # Errors
+/// There is no key for the pseudonym.
 pub fn envelope(
     shell: &Shell,
     peer: &RegionName,
     id: OrderId,
     order: &Order,
     contents: &Contents,
-) -> Envelope {
+) -> Result<Envelope, VaultError> {
     let (allowed, _) = shell.map.allowed(contents.residence, peer);
     let mut shown = show::order(shell, id, order, contents);
     if let Some(customer) = contents.customer.as_ref().filter(|_| !allowed.has(DataClass::Personal))
     {
-        let print = shell.vault.fingerprint("customer pseudonym", customer.as_str().as_bytes());
+        let print = shell.vault.fingerprint("customer pseudonym", customer.as_str().as_bytes())?;
         shown.customer_pseudonym = format!("cp-{print:032x}");
     }
     let mut view = OrderView { order: Some(shown), event_sequence: order.version };
     view.retain(allowed);
-    Envelope {
+    Ok(Envelope {
         order_id: order_to_bytes(id),
         sequence: order.last_seq,
         version: order.version,
         view: Bytes::from(view.encode_to_vec()),
-    }
+    })
 }

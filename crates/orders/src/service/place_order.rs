@@ -30,7 +30,7 @@ pub async fn run(
     let due = deadline(&request);
     let caller = caller(Principal::of(&request)?);
     let request = request.into_inner();
-    let body = shell.vault.fingerprint("PlaceOrder", &request.encode_to_vec());
+    let body = request.encode_to_vec();
     let place = PlaceOrder::try_from(request)?;
     let slot = match &place.customer_id {
         Some(customer) => Slot::of(customer.as_str().as_bytes()),
@@ -46,7 +46,7 @@ pub async fn run(
         whose: Whose::Customer(place.customer_id.as_ref()),
         request: &place.request_id,
     };
-    let key = Key { scope: scope.scope(), body };
+    let key = scope.key(shell.vault.as_ref(), &body)?;
     let accepted = async {
         let mut draws = DRAWS;
         loop {

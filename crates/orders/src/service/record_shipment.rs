@@ -5,39 +5,30 @@
 
 use hansa_api::convert::inventory::RecordShipment;
 use hansa_api::pb::inventory as wire;
-use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use tonic::Request;
 
 use crate::core::command::{Command, Target};
 use crate::core::contents::Contents;
-use crate::core::order::{Done, Movement, Order};
-use crate::shell::keys::{ScopeOf, Whose};
+use crate::core::order::{Done, Movement, Note, Order};
+use crate::shell::keys::{OfOrder, of_order};
 use crate::shell::waiters::Want;
-use crate::shell::{Shell, answer_by, caller, deadline};
+use crate::shell::{Shell, answer_by};
 
 pub async fn run(
     shell: &Shell,
     request: Request<wire::RecordShipmentRequest>,
 ) -> Result<wire::RecordShipmentResponse, Failure> {
-    let due = deadline(&request);
-    let caller = caller(Principal::of(&request)?);
-    let request = request.into_inner();
-    let shipment = RecordShipment::try_from(request.clone())?;
-    let (id, hosted) = shell.find(&shipment.order)?;
-    let scope = ScopeOf {
-        caller: &caller,
-        method: "RecordShipment",
-        home: shell.number,
-        slot: id.slot(),
-        whose: Whose::Order(id),
-        request: &shipment.request_id,
-    };
-    let key = scope.key(shell.vault.as_ref(), &request);
-    hosted.read(id, due, |_, contents| check_skus(&shipment, contents)).await??;
+    let OfOrder { due, id, hosted, key, asked } =
+        of_order(shell, "RecordShipment", request, |asked: &RecordShipment| {
+            (&asked.order, &asked.request_id)
+        })?;
+    hosted.read(id, due, |_, contents| check_skus(&asked, contents)).await??;
     let place = |line: u32| u16::try_from(line.saturating_sub(1)).unwrap_or(u16::MAX);
-    let lines = shipment.lines.iter().map(|line| (place(line.line), line.quantity)).collect();
-    let command = Command::Ship { order: id, key, lines };
+    let lines = asked.lines.iter().map(|line| (place(line.line), line.quantity)).collect();
+    let RecordShipment { carrier, tracking_code, warehouse, .. } = asked;
+    let note = Note { carrier, tracking_code, warehouse, reason: String::new() };
+    let command = Command::Ship { order: id, key, lines, note };
     let (target, replayed) = hosted.request(&command, due).await?;
     let over = |order: &Order, _: &Contents| {
         !moved(order, target).iter().any(|movement| movement.state == Done::Outstanding)
@@ -47,8 +38,8 @@ pub async fn run(
 }
 
 /// A line that names another SKU than the order's is a mistake worth stopping at.
-fn check_skus(shipment: &RecordShipment, contents: &Contents) -> Result<(), Failure> {
-    for (n, line) in shipment.lines.iter().enumerate() {
+fn check_skus(asked: &RecordShipment, contents: &Contents) -> Result<(), Failure> {
+    for (n, line) in asked.lines.iter().enumerate() {
         let place = usize::try_from(line.line).unwrap_or(0).checked_sub(1);
         let ordered = place.and_then(|place| contents.lines.get(place));
         if ordered.is_none_or(|ordered| ordered.sku.as_ref() != Some(&line.sku)) {

@@ -2,46 +2,36 @@
 
 use hansa_api::convert::payment::RefundPayment;
 use hansa_api::pb::payment as wire;
-use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use tonic::Request;
 
 use crate::core::command::Command;
 use crate::core::contents::Contents;
-use crate::core::order::{Done, Order};
-use crate::shell::keys::{ScopeOf, Whose};
+use crate::core::order::{Done, Note, Order};
+use crate::shell::keys::{OfOrder, of_order};
 use crate::shell::waiters::Want;
-use crate::shell::{Shell, answer_by, caller, deadline};
+use crate::shell::{Shell, answer_by};
 use crate::wire as show;
 
 pub async fn run(
     shell: &Shell,
     request: Request<wire::RefundPaymentRequest>,
 ) -> Result<wire::RefundPaymentResponse, Failure> {
-    let due = deadline(&request);
-    let caller = caller(Principal::of(&request)?);
-    let request = request.into_inner();
-    let refund = RefundPayment::try_from(request.clone())?;
-    let (id, hosted) = shell.find(&refund.order)?;
-    let scope = ScopeOf {
-        caller: &caller,
-        method: "RefundPayment",
-        home: shell.number,
-        slot: id.slot(),
-        whose: Whose::Order(id),
-        request: &refund.request_id,
-    };
-    let key = scope.key(shell.vault.as_ref(), &request);
+    let OfOrder { due, id, hosted, key, asked } =
+        of_order(shell, "RefundPayment", request, |asked: &RefundPayment| {
+            (&asked.order, &asked.request_id)
+        })?;
     let look = |_: &Order, contents: &Contents| (contents.currency, contents.total_minor > 0);
     let (currency, pays) = hosted.read(id, due, look).await?;
     if !pays {
         return Err(Failure::of(Reason::PaymentNotFound));
     }
-    if currency != refund.amount.currency {
+    if currency != asked.amount.currency {
         let why = "the currency of the order";
         return Err(Failure::field(Reason::CurrencyMixed, "amount", why));
     }
-    let command = Command::Refund { order: id, key, amount_minor: refund.amount.minor };
+    let (amount_minor, note) = (asked.amount.minor, Note::of_reason(asked.reason));
+    let command = Command::Refund { order: id, key, amount_minor, note };
     let requested = hosted.request(&command, due).await;
     let (target, replayed) = requested.map_err(|failure| match failure.reason() {
         Reason::NotShippable => Failure::of(Reason::NotRefundable),

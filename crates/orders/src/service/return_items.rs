@@ -2,39 +2,28 @@
 
 use hansa_api::convert::order::ReturnItems;
 use hansa_api::pb::order as wire;
-use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use tonic::Request;
 
 use crate::core::command::{Command, Target};
 use crate::core::contents::Contents;
-use crate::core::order::{Done, Order, RefundCause};
-use crate::shell::keys::{ScopeOf, Whose};
+use crate::core::order::{Done, Note, Order, RefundCause};
+use crate::shell::keys::{OfOrder, of_order};
 use crate::shell::waiters::Want;
-use crate::shell::{Shell, answer_by, caller, deadline};
+use crate::shell::{Shell, answer_by};
 use crate::wire as show;
 
 pub async fn run(
     shell: &Shell,
     request: Request<wire::ReturnItemsRequest>,
 ) -> Result<wire::ReturnItemsResponse, Failure> {
-    let due = deadline(&request);
-    let caller = caller(Principal::of(&request)?);
-    let request = request.into_inner();
-    let items = ReturnItems::try_from(request.clone())?;
-    let (id, hosted) = shell.find(&items.order)?;
-    let scope = ScopeOf {
-        caller: &caller,
-        method: "ReturnItems",
-        home: shell.number,
-        slot: id.slot(),
-        whose: Whose::Order(id),
-        request: &items.request_id,
-    };
-    let key = scope.key(shell.vault.as_ref(), &request);
+    let OfOrder { due, id, hosted, key, asked } =
+        of_order(shell, "ReturnItems", request, |asked: &ReturnItems| {
+            (&asked.order, &asked.request_id)
+        })?;
     let place = |line: u32| u16::try_from(line.saturating_sub(1)).unwrap_or(u16::MAX);
-    let lines = items.lines.iter().map(|line| (place(line.line), line.quantity)).collect();
-    let command = Command::Return { order: id, key, lines };
+    let lines = asked.lines.iter().map(|line| (place(line.line), line.quantity)).collect();
+    let command = Command::Return { order: id, key, lines, note: Note::of_reason(asked.reason) };
     let requested = hosted.request(&command, due).await;
     let (target, replayed) = requested.map_err(|failure| match failure.reason() {
         Reason::NotShippable => Failure::of(Reason::NotReturnable),

@@ -26,6 +26,8 @@ use crate::wire as show;
 
 /// Silence after which a bookmark says that nothing was missed.
 const BOOKMARK: Duration = Duration::from_secs(5);
+/// When to ask again once a node has begun to stop: about when another one leads.
+const AFRESH: Duration = Duration::from_millis(500);
 
 pub async fn run(
     shell: Arc<Shell>,
@@ -33,6 +35,9 @@ pub async fn run(
 ) -> Result<impl Stream<Item = Result<wire::WatchOrderResponse, Status>> + use<>, Failure> {
     let due = deadline(&request);
     Principal::of(&request)?;
+    if shell.closing.is_cancelled() {
+        return Err(Failure::of(Reason::Unavailable).retry_after(AFRESH));
+    }
     let watch = WatchOrder::try_from(request.into_inner())?;
     let (id, hosted) = shell.find(&watch.order)?;
     let hosted = hosted.clone();
@@ -81,8 +86,13 @@ impl Watcher {
                 Ok(()) if !self.ready.is_empty() => continue,
                 Ok(()) => {}
             }
-            if tokio::time::timeout_at(bookmark, woken).await.is_err() {
-                return Some(self.bookmark());
+            tokio::select! {
+                () = woken => {}
+                () = tokio::time::sleep_until(bookmark) => return Some(self.bookmark()),
+                () = self.shell.closing.cancelled() => {
+                    self.ended = true;
+                    return Some(Err(elsewhere(self.sent).into()));
+                }
             }
         }
     }
@@ -112,6 +122,12 @@ impl Watcher {
         }
         Ok(())
     }
+}
+
+/// This node stops: the watch goes on from its cursor wherever the caller is sent next.
+fn elsewhere(sent: u64) -> Failure {
+    let failure = Failure::new(Reason::Unavailable, "the node is stopping; watch on from cursor");
+    failure.with("cursor", cursor(sent)).retry_after(AFRESH)
 }
 
 fn items_after(

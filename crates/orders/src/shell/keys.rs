@@ -1,9 +1,16 @@
 //! The key of a request: its scope, and the fingerprint of its body.
 
-use hansa_types::id::{CustomerId, OrderId, RequestId};
+use std::sync::Arc;
+
+use hansa_api::principal::Principal;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::{CustomerId, OrderId, OrderName, RequestId};
 use hansa_types::region::{RegionNumber, Slot};
 use prost::Message;
+use tokio::time::Instant;
+use tonic::Request;
 
+use super::{Hosted, Shell, caller, deadline};
 use crate::core::keys::{Key, Scope};
 use crate::vault::Vault;
 
@@ -53,10 +60,56 @@ impl ScopeOf<'_> {
     }
 
     /// The key of a request with this body.
-    pub fn key(&self, vault: &dyn Vault, body: &impl Message) -> Key {
-        let body = vault.fingerprint(self.method, &body.encode_to_vec());
-        Key { scope: self.scope(), body }
+    ///
+    /// # Errors
+    /// The vault has no key yet: nobody can tell a repeat from a new request.
+    pub fn key(&self, vault: &dyn Vault, body: &[u8]) -> Result<Key, Failure> {
+        Ok(Key { scope: self.scope(), body: fingerprint(vault, self.method, body)? })
     }
+}
+
+fn fingerprint(vault: &dyn Vault, method: &str, body: &[u8]) -> Result<u128, Failure> {
+    vault.fingerprint(method, body).map_err(|error| {
+        tracing::error!(%error, method, "request not fingerprinted");
+        Failure::of(Reason::Unavailable)
+    })
+}
+
+/// A keyed request about one order: checked, with the order's group and the request's key.
+pub struct OfOrder<'a, C> {
+    pub due: Instant,
+    pub id: OrderId,
+    pub hosted: &'a Arc<Hosted>,
+    pub key: Key,
+    pub asked: C,
+}
+
+/// What every keyed verb about one order begins with. `names` says which order and request id the
+/// checked form holds.
+///
+/// # Errors
+/// No principal, a bad field, or a group that another node leads.
+pub fn of_order<'a, P, C>(
+    shell: &'a Shell,
+    method: &'static str,
+    request: Request<P>,
+    names: impl FnOnce(&C) -> (&OrderName, &RequestId),
+) -> Result<OfOrder<'a, C>, Failure>
+where
+    P: Message,
+    C: TryFrom<P, Error = Failure>,
+{
+    let due = deadline(&request);
+    let caller = caller(Principal::of(&request)?);
+    let request = request.into_inner();
+    let body = request.encode_to_vec();
+    let asked = C::try_from(request)?;
+    let (order, request) = names(&asked);
+    let (id, hosted) = shell.find(order)?;
+    let (home, slot, whose) = (shell.number, id.slot(), Whose::Order(id));
+    let scope = ScopeOf { caller: &caller, method, home, slot, whose, request };
+    let key = scope.key(shell.vault.as_ref(), &body)?;
+    Ok(OfOrder { due, id, hosted, key, asked })
 }
 
 #[cfg(test)]

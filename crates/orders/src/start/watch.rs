@@ -95,7 +95,13 @@ pub async fn ship(shell: Arc<Shell>, lags: Lags, book: Book, stop: CancellationT
                 let (shell, hosted) = (shell.clone(), hosted.clone());
                 let sender = Sender { shell, hosted, peer: peer.clone(), lags: lags.clone() };
                 let tasks = sender.shell.env.tasks.clone();
-                tasks.spawn(name, OnError::StopNode, sender.run());
+                let stop = stop.clone();
+                tasks.spawn(name, OnError::StopNode, async move {
+                    // Pseudonyms are made with the vault's key.
+                    if stop.run_until_cancelled(sender.hosted.trusting()).await.is_some() {
+                        sender.run().await;
+                    }
+                });
             }
         }
         tokio::select! {

@@ -30,6 +30,9 @@ pub struct State {
     answers: BTreeMap<Bytes, pb::Outcome>,
     /// Batches to refuse as "may have been applied", after applying them.
     pub lose: u32,
+    /// Batches to refuse without looking at them.
+    pub overload: u32,
+    pub streams: u64,
     pub commands: u64,
 }
 
@@ -169,9 +172,17 @@ impl LedgerCommandService for Books {
         request: Request<Streaming<pb::SubmitRequest>>,
     ) -> Result<Response<Answers>, Status> {
         let books = self.0.clone();
+        books.lock().streams += 1;
         let answers = request.into_inner().map(move |batch| {
             let batch = batch?;
             let mut state = books.lock();
+            if let Some(left) = state.overload.checked_sub(1) {
+                state.overload = left;
+                let reason = pb::RefusedReason::Overloaded.into();
+                let refused = pb::Refused { reason, leader_node: 0, retry_after_ms: 30 };
+                let result = Some(Answer::Refused(refused));
+                return Ok(pb::SubmitResponse { seq: batch.seq, result });
+            }
             let outcomes = batch.commands.iter().map(|command| state.apply(command)).collect();
             let result = match state.lose.checked_sub(1) {
                 Some(left) => {

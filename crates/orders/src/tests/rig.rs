@@ -1,6 +1,7 @@
 //! Nodes with the orders role, in one process, and calls to them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ use crate::config::Config;
 use crate::crosscheck::Verdict;
 use crate::machine::OrdersMachine;
 use crate::service::Service;
-use crate::start::Orders;
+use crate::shell::Hosted;
+use crate::start::{Orders, StartError};
 
 pub const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
 const POLICY: &str = include_str!("../../../../deploy/policy/residency.toml");
@@ -48,6 +50,8 @@ pub struct Rig {
     pub here: u16,
     /// Groups of each kind.
     pub groups: u16,
+    /// Groups of the region that none of its nodes here hosts.
+    pub elsewhere: Vec<GroupId>,
     pub ca: Arc<DevCa>,
 }
 
@@ -75,6 +79,27 @@ impl Rig {
         dir: Arc<TempDir>,
         ca: Arc<DevCa>,
     ) -> Self {
+        let mut rig = Self::unbooted(here, nodes, groups, dir, ca).await;
+        for node in rig.cluster.ids() {
+            rig.boot(node).await;
+        }
+        rig
+    }
+
+    /// A region whose nodes are up without the role.
+    pub async fn start_unbooted(nodes: u64) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let ca = ca(&dir);
+        Self::unbooted(1, nodes, 1, dir, ca).await
+    }
+
+    async fn unbooted(
+        here: u16,
+        nodes: u64,
+        groups: u16,
+        dir: Arc<TempDir>,
+        ca: Arc<DevCa>,
+    ) -> Self {
         let settings = Settings { nodes, groups: Vec::new(), ..Settings::default() };
         let genesis = || unreachable!("the role starts its own groups");
         let cluster = Cluster::with(settings, genesis).await;
@@ -82,11 +107,7 @@ impl Rig {
         for (sku, units) in [("A", 1_000_000), ("B", 1_000_000), ("RARE", 1)] {
             books.0.lock().stock.insert(sku.into(), units);
         }
-        let mut rig = Self { cluster, nodes, books, dir, here, groups, ca };
-        for node in rig.cluster.ids() {
-            rig.boot(node).await;
-        }
-        rig
+        Self { cluster, nodes, books, dir, here, groups, elsewhere: Vec::new(), ca }
     }
 
     pub fn name(&self) -> &'static str {
@@ -95,6 +116,12 @@ impl Rig {
 
     /// Starts the role on a node that is up.
     pub async fn boot(&mut self, id: NodeId) {
+        let shared = self.dir.path().join(self.name()).join("vault.key");
+        self.boot_with(id, shared).await.unwrap();
+    }
+
+    /// The same with a vault file of the node's own.
+    pub async fn boot_with(&mut self, id: NodeId, vault: PathBuf) -> Result<(), StartError> {
         let node = self.cluster.node(id);
         let name = format!("{}-{id}", self.name());
         let files = self.ca.node(&self.name().parse().unwrap(), &name).unwrap();
@@ -102,18 +129,14 @@ impl Rig {
         let tasks = node.env.tasks.clone();
         let peers = Peers::new(id, identity, Default::default(), tasks);
         let folder = self.dir.path().join(self.name());
-        let mut cfg = Config {
-            vault: folder.join("vault.key"),
-            views: folder.join(format!("views-{id}")),
-            ..Config::default()
-        };
+        let mut cfg =
+            Config { vault, views: folder.join(format!("views-{id}")), ..Config::default() };
         cfg.provider.journal = folder.join("sandbox");
         cfg.provider.late_ms = 300;
         cfg.provider.settle_ms = 1_000;
         cfg.replicate.bookmark_ms = 100;
         let book = Book::of(self.directory());
-        let orders =
-            Orders::start(&node.host, node.env.clone(), peers.clone(), cfg, book).await.unwrap();
+        let orders = Orders::start(&node.host, node.env.clone(), peers.clone(), cfg, book).await?;
         let routes = Routes::new(LedgerCommandServiceServer::new(self.books.clone()));
         let routes = orders.routes(routes);
         let settings = layers::Settings {
@@ -125,6 +148,7 @@ impl Rig {
         peers.set_local(layers::stack(&settings, routes));
         let service = Service { shell: orders.shell() };
         self.nodes.insert(id, Node { orders, peers, service });
+        Ok(())
     }
 
     fn directory(&self) -> dir::Snapshot {
@@ -144,6 +168,7 @@ impl Rig {
                 .iter()
                 .flat_map(|kind| (0..self.groups).map(|n| GroupId::new(*kind, n)))
                 .map(|group| (group, members.clone()))
+                .chain(self.elsewhere.iter().map(|group| (*group, vec![NodeId(99)])))
                 .collect(),
         };
         let mut state = dir::State::default();
@@ -163,7 +188,8 @@ impl Rig {
     pub fn leader_now(&self) -> Option<NodeId> {
         let leads = |node: &Node| {
             let shell = node.orders.shell();
-            shell.groups.values().all(|hosted| hosted.group.leadership().borrow().mine)
+            let leads = |h: &Arc<Hosted>| h.group.leadership().borrow().mine && h.trusts();
+            shell.groups.values().all(leads)
         };
         self.nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id)
     }

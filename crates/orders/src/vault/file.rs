@@ -3,8 +3,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use hansa_node::env::Entropy;
@@ -24,46 +24,70 @@ const MAGIC: &str = "hansa-vault-1";
 /// # Source
 /// RFC 8439 (ChaCha20-Poly1305), RFC 5869 (HKDF): one secret, one derived key for each purpose.
 pub struct FileVault {
-    key_id: u64,
+    path: PathBuf,
+    entropy: Arc<dyn Entropy>,
+    /// Empty until the file is there.
+    keys: OnceLock<Keys>,
+}
+
+/// What the file's secret becomes.
+struct Keys {
+    id: u64,
     seal: LessSafeKey,
     print: hmac::Key,
-    entropy: Arc<dyn Entropy>,
 }
 
 impl FileVault {
-    /// Reads the key, or makes it on the first run.
+    /// Reads the key if the file is there. Makes none: see [`Vault::make`].
     ///
-    /// Nodes that start at once race for the file: one makes it, the others read what it made.
+    /// # Errors
+    /// The file is there and is no key of ours, or cannot be read.
     pub fn open(path: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, VaultError> {
-        let secret = match read(path) {
+        let vault = Self { path: path.to_owned(), entropy, keys: OnceLock::new() };
+        vault.id()?;
+        Ok(vault)
+    }
+
+    /// The keys, read at the first call that finds the file.
+    fn load(&self) -> Result<&Keys, VaultError> {
+        if let Some(keys) = self.keys.get() {
+            return Ok(keys);
+        }
+        let secret = match read(&self.path) {
             Err(VaultError::Io(error)) if error.kind() == ErrorKind::NotFound => {
-                create(path, entropy.as_ref())?;
-                read(path)?
+                return Err(VaultError::NoKey);
             }
             other => other?,
         };
-        Self::of_secret(&secret, entropy)
+        let keys = Keys::of_secret(&secret)?;
+        Ok(self.keys.get_or_init(|| keys))
     }
 
-    fn of_secret(secret: &[u8; KEY_BYTES], entropy: Arc<dyn Entropy>) -> Result<Self, VaultError> {
+    fn keys(&self) -> Result<&Keys, VaultError> {
+        self.keys.get().ok_or(VaultError::NoKey)
+    }
+}
+
+impl Keys {
+    fn of_secret(secret: &[u8; KEY_BYTES]) -> Result<Self, VaultError> {
         let base = hkdf::Salt::new(hkdf::HKDF_SHA256, MAGIC.as_bytes()).extract(secret);
         let seal = derive(&base, b"seal")?;
         let print = derive(&base, b"fingerprint")?;
-        let id = derive(&base, b"key id")?;
+        let named = derive(&base, b"key id")?;
         let seal = UnboundKey::new(&CHACHA20_POLY1305, &seal[..]).map_err(|_| VaultError::Seal)?;
-        let mut key_id = [0; 8];
-        key_id.copy_from_slice(&id[..8]);
+        let mut id = [0; 8];
+        id.copy_from_slice(&named[..8]);
         Ok(Self {
-            key_id: u64::from_be_bytes(key_id),
+            id: u64::from_be_bytes(id),
             seal: LessSafeKey::new(seal),
             print: hmac::Key::new(hmac::HMAC_SHA256, &print[..]),
-            entropy,
         })
     }
 }
 
 impl Vault for FileVault {
     fn seal(&self, order: OrderId, plain: &[u8]) -> Result<Sealed, VaultError> {
+        let keys = self.keys()?;
         // 96 random bits: below 2^32 blocks per key the chance of a repeat is under 2^-32, and a
         // repeat would expose the two blocks only (NIST SP 800-38D §8.3 sets that bound).
         let mut nonce = [0; 12];
@@ -71,30 +95,52 @@ impl Vault for FileVault {
         let mut block = plain.to_vec();
         let aad = Aad::from(order.to_bytes());
         let sealed = Nonce::assume_unique_for_key(nonce);
-        let done = self.seal.seal_in_place_append_tag(sealed, aad, &mut block);
+        let done = keys.seal.seal_in_place_append_tag(sealed, aad, &mut block);
         done.map_err(|_| VaultError::Seal)?;
-        Ok(Sealed { key_id: self.key_id, nonce, ciphertext: Bytes::from(block) })
+        Ok(Sealed { key_id: keys.id, nonce, ciphertext: Bytes::from(block) })
     }
 
     fn open(&self, order: OrderId, sealed: &Sealed) -> Result<Vec<u8>, VaultError> {
-        if sealed.key_id != self.key_id {
+        let keys = self.keys()?;
+        if sealed.key_id != keys.id {
             return Err(VaultError::Open);
         }
         let mut block = sealed.ciphertext.to_vec();
         let aad = Aad::from(order.to_bytes());
         let nonce = Nonce::assume_unique_for_key(sealed.nonce);
-        let plain = self.seal.open_in_place(nonce, aad, &mut block);
+        let plain = keys.seal.open_in_place(nonce, aad, &mut block);
         Ok(plain.map_err(|_| VaultError::Open)?.to_vec())
     }
 
-    fn fingerprint(&self, purpose: &str, bytes: &[u8]) -> u128 {
-        let mut context = hmac::Context::with_key(&self.print);
+    fn fingerprint(&self, purpose: &str, bytes: &[u8]) -> Result<u128, VaultError> {
+        let mut context = hmac::Context::with_key(&self.keys()?.print);
         context.update(&(purpose.len() as u64).to_le_bytes());
         context.update(purpose.as_bytes());
         context.update(bytes);
         let mut first = [0; 16];
         first.copy_from_slice(&context.sign().as_ref()[..16]);
-        u128::from_be_bytes(first)
+        Ok(u128::from_be_bytes(first))
+    }
+
+    fn id(&self) -> Result<Option<u64>, VaultError> {
+        match self.load() {
+            Ok(keys) => Ok(Some(keys.id)),
+            Err(VaultError::NoKey) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make(&self) -> Result<u64, VaultError> {
+        if self.id()?.is_none() {
+            // Nodes that share the path race for the file: one makes it, the others read it.
+            create(&self.path, self.entropy.as_ref())?;
+            tracing::info!(path = %self.path.display(), "vault key made");
+        }
+        Ok(self.load()?.id)
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
     }
 }
 
@@ -164,7 +210,29 @@ mod tests {
     }
 
     fn vault(path: &Path) -> FileVault {
+        let vault = unmade(path);
+        vault.make().unwrap();
+        vault
+    }
+
+    fn unmade(path: &Path) -> FileVault {
         FileVault::open(path, Arc::new(SystemEntropy::new())).unwrap()
+    }
+
+    #[test]
+    fn opening_makes_no_key_and_finds_the_one_that_is_put_there_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+        let (late, made) = (unmade(&here), vault(&there));
+        assert_eq!(late.id().unwrap(), None);
+        assert!(matches!(late.fingerprint("x", b"x"), Err(VaultError::NoKey)));
+        assert!(matches!(late.seal(order(1), b"Ada"), Err(VaultError::NoKey)));
+        assert!(!here.exists());
+        fs::copy(&there, &here).unwrap();
+        assert_eq!(late.id().unwrap(), made.id().unwrap());
+        assert_eq!(late.make().unwrap(), made.make().unwrap());
+        let sealed = made.seal(order(1), b"Ada").unwrap();
+        assert_eq!(late.open(order(1), &sealed).unwrap(), b"Ada");
     }
 
     #[test]
@@ -195,12 +263,11 @@ mod tests {
     fn fingerprints_depend_on_key_purpose_and_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (vault(&folder.path().join("a")), vault(&folder.path().join("b")));
-        let print = a.fingerprint("body", b"x");
-        assert_eq!(print, a.fingerprint("body", b"x"));
-        for other in
-            [a.fingerprint("body", b"y"), a.fingerprint("other", b"x"), b.fingerprint("body", b"x")]
-        {
-            assert_ne!(print, other);
+        let print = |of: &FileVault, purpose, bytes| of.fingerprint(purpose, bytes).unwrap();
+        let first = print(&a, "body", b"x");
+        assert_eq!(first, print(&a, "body", b"x"));
+        for other in [print(&a, "body", b"y"), print(&a, "other", b"x"), print(&b, "body", b"x")] {
+            assert_ne!(first, other);
         }
     }
 

@@ -11,8 +11,8 @@ use crate::core::contents::Contents;
 use crate::core::effect::Effect;
 use crate::core::keys::{Key, Seen};
 use crate::core::order::{
-    Done, Funds, Goal, MoneyFacts, Movement, Order, ParkedWhy, Part, Provider, RefundCause, Stock,
-    Why,
+    Done, Funds, Goal, MoneyFacts, Movement, Note, Order, ParkedWhy, Part, Provider, RefundCause,
+    Stock, Why,
 };
 use crate::core::saga::{self, Now};
 
@@ -82,6 +82,7 @@ impl State {
         id: OrderId,
         key: Key,
         lines: Vec<(u16, u32)>,
+        note: Note,
     ) -> Outcome {
         self.keyed(at, id, key, |order, contents, now| {
             confirmed(order)?;
@@ -106,7 +107,9 @@ impl State {
             for (group, lines) in groups {
                 let n = order.shipments.len() as u16;
                 let id = now.mint(order, "ship", n);
-                order.shipments.push(movement(id, group, now.at, lines));
+                order
+                    .shipments
+                    .push(Movement { note: note.clone(), ..movement(id, group, now.at, lines) });
                 now.push(order, Effect::Ship(n));
             }
             Ok(target(now.id, first, order.shipments.len()))
@@ -119,6 +122,7 @@ impl State {
         id: OrderId,
         key: Key,
         lines: &[(u16, u32)],
+        note: Note,
     ) -> Outcome {
         self.keyed(at, id, key, |order, contents, now| {
             confirmed(order)?;
@@ -147,7 +151,9 @@ impl State {
             for (group, lines) in groups {
                 let n = order.returns.len() as u16;
                 let id = now.mint(order, "return", n);
-                order.returns.push(movement(id, group, now.at, lines));
+                order
+                    .returns
+                    .push(Movement { note: note.clone(), ..movement(id, group, now.at, lines) });
                 now.push(order, Effect::Restock(n));
             }
             // Part of it may have been refunded before, for goodwill.
@@ -155,6 +161,7 @@ impl State {
             if worth > 0 {
                 let with = order.returns.get(first).map(|movement| movement.id);
                 saga::refund(order, worth, RefundCause::Return, with, now);
+                note_refund(order, note);
             }
             Ok(target(now.id, first, order.returns.len()))
         })
@@ -166,6 +173,7 @@ impl State {
         id: OrderId,
         key: Key,
         amount_minor: i64,
+        note: Note,
     ) -> Outcome {
         self.keyed(at, id, key, |order, _, now| {
             confirmed(order)?;
@@ -177,6 +185,7 @@ impl State {
                 return Err(Refused::TooMany);
             }
             saga::refund(order, amount_minor, RefundCause::Asked, None, now);
+            note_refund(order, note);
             Ok(target(now.id, first, first + 1))
         })
     }
@@ -278,7 +287,14 @@ fn movement(
     at: LogTime,
     lines: Vec<(u16, u32)>,
 ) -> Movement {
-    Movement { id, group, at, lines, state: Done::Outstanding, version: 0 }
+    Movement { id, group, at, lines, state: Done::Outstanding, version: 0, note: Note::default() }
+}
+
+/// Of the refund that was just decided.
+fn note_refund(order: &mut Order, note: Note) {
+    if let Some(refund) = order.refunds.last_mut() {
+        refund.note = note;
+    }
 }
 
 fn target(order: OrderId, first: usize, end: usize) -> Target {

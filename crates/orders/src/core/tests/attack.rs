@@ -66,7 +66,10 @@ fn confirmed() -> (State, OrderId) {
 
 fn shipped() -> (State, OrderId) {
     let (mut state, id) = confirmed();
-    state.apply(START, Command::Ship { order: id, key: key(7), lines: Vec::new() });
+    state.apply(
+        START,
+        Command::Ship { order: id, key: key(7), lines: Vec::new(), note: Note::default() },
+    );
     for n in [0, 1] {
         give(&mut state, id, Ship(n), StepResult::Done);
     }
@@ -106,7 +109,8 @@ fn a_restarted_replica_drops_the_same_keys() {
 #[test]
 fn goods_that_could_not_be_restocked_are_not_refunded_twice() {
     let (mut state, id) = shipped();
-    let back = |n| Command::Return { order: id, key: key(n), lines: vec![(0, 2)] };
+    let back =
+        |n| Command::Return { order: id, key: key(n), lines: vec![(0, 2)], note: Note::default() };
     assert!(matches!(state.apply(START, back(30)), Outcome::Done(_)));
     give(&mut state, id, Restock(0), refused(RefusalCode::Other));
     give(&mut state, id, Refund(0), StepResult::Done);
@@ -118,7 +122,10 @@ fn goods_that_could_not_be_restocked_are_not_refunded_twice() {
 #[test]
 fn a_restock_that_was_refused_is_tried_again_under_a_new_id() {
     let (mut state, id) = shipped();
-    state.apply(START, Command::Return { order: id, key: key(30), lines: vec![(0, 2)] });
+    state.apply(
+        START,
+        Command::Return { order: id, key: key(30), lines: vec![(0, 2)], note: Note::default() },
+    );
     let first = stock_id(&call_of(&state, id, Restock(0)));
     give(&mut state, id, Restock(0), refused(RefusalCode::Other));
     give(&mut state, id, Refund(0), StepResult::Done);
@@ -144,7 +151,10 @@ fn a_capture_that_the_books_refused_is_tried_again_under_a_new_id() {
 #[test]
 fn resuming_does_not_forget_the_refund_of_a_return() {
     let (mut state, id) = shipped();
-    state.apply(START, Command::Return { order: id, key: key(30), lines: vec![(0, 2)] });
+    state.apply(
+        START,
+        Command::Return { order: id, key: key(30), lines: vec![(0, 2)], note: Note::default() },
+    );
     give(&mut state, id, Restock(0), StepResult::Done);
     give(&mut state, id, Refund(0), refused(RefusalCode::Declined));
     assert_eq!(status(&state, id), OrderStatus::Parked);
@@ -279,7 +289,8 @@ fn a_lookup_that_is_refused_proves_nothing() {
 #[test]
 fn a_refund_that_only_the_books_refused_is_not_paid_again() {
     let (mut state, id) = confirmed();
-    let refund = |n| Command::Refund { order: id, key: key(n), amount_minor: 900 };
+    let refund =
+        |n| Command::Refund { order: id, key: key(n), amount_minor: 900, note: Note::default() };
     state.apply(START, refund(20));
     let why = Refusal::new(RefusalCode::Other, "ID_TOO_OLD");
     give(&mut state, id, Refund(0), StepResult::Unbooked(why));
@@ -305,7 +316,10 @@ fn what_is_committed_is_not_committed_again_days_later() {
 #[test]
 fn restock_verbs_name_the_reservation() {
     let (mut state, id) = shipped();
-    state.apply(START, Command::Return { order: id, key: key(30), lines: vec![(0, 1)] });
+    state.apply(
+        START,
+        Command::Return { order: id, key: key(30), lines: vec![(0, 1)], note: Note::default() },
+    );
     let Todo::Stock(call) = call_of(&state, id, Restock(0)).todo else { panic!() };
     assert!(matches!(call.verb, StockVerb::Restock { .. }));
 }

@@ -12,7 +12,7 @@ use crate::core::state::State;
 use crate::core::status::OrderStatus;
 
 use super::world::{Charge, Hold, Rng, World};
-use super::{START, accept, contents, holds, key, line, order_id, settings, with_lines};
+use super::{Note, START, accept, contents, holds, key, line, order_id, settings, with_lines};
 
 struct Story {
     state: State,
@@ -173,10 +173,15 @@ impl Story {
         let key = key(self.keys);
         let command = match self.rng.below(5) {
             0 => Command::Cancel { order, key, reason: "changed my mind".into() },
-            1 => Command::Ship { order, key, lines: vec![(0, 1)] },
-            2 => Command::Ship { order, key, lines: Vec::new() },
-            3 => Command::Return { order, key, lines: vec![(0, 1)] },
-            _ => Command::Refund { order, key, amount_minor: 1 + self.rng.below(200) as i64 },
+            1 => Command::Ship { order, key, lines: vec![(0, 1)], note: Note::default() },
+            2 => Command::Ship { order, key, lines: Vec::new(), note: Note::default() },
+            3 => Command::Return { order, key, lines: vec![(0, 1)], note: Note::default() },
+            _ => Command::Refund {
+                order,
+                key,
+                amount_minor: 1 + self.rng.below(200) as i64,
+                note: Note::default(),
+            },
         };
         self.apply(command);
     }

@@ -20,7 +20,12 @@ fn a_repeat_answers_with_the_same_order_and_another_body_is_refused() {
 #[test]
 fn a_refused_request_stores_no_key() {
     let (mut state, id) = placed(contents());
-    let refund = |amount_minor| Command::Refund { order: id, key: key(5), amount_minor };
+    let refund = |amount_minor| Command::Refund {
+        order: id,
+        key: key(5),
+        amount_minor,
+        note: Note::default(),
+    };
     assert_eq!(state.apply(START, refund(1)), Outcome::Refused(Refused::NotConfirmed));
     assert_eq!(state.keys.table.len(), 1);
 }

@@ -195,15 +195,20 @@ fn cancelling_a_confirmed_order_uncommits_and_refunds() {
 #[test]
 fn a_shipped_order_is_returned_not_cancelled() {
     let (mut state, id) = check(&happy(), &[], OrderStatus::Confirmed, PaymentStatus::Captured);
-    state.apply(START, Command::Ship { order: id, key: key(7), lines: Vec::new() });
+    state.apply(
+        START,
+        Command::Ship { order: id, key: key(7), lines: Vec::new(), note: Note::default() },
+    );
     let cancel = Command::Cancel { order: id, key: key(8), reason: String::new() };
     assert_eq!(state.apply(START, cancel), Outcome::Refused(Refused::NotCancellable));
     give(&mut state, id, Ship(0), StepResult::Done);
-    let too_early = Command::Return { order: id, key: key(9), lines: vec![(1, 1)] };
+    let too_early =
+        Command::Return { order: id, key: key(9), lines: vec![(1, 1)], note: Note::default() };
     assert_eq!(state.apply(START, too_early), Outcome::Refused(Refused::ExceedsShipped));
     give(&mut state, id, Ship(1), StepResult::Done);
     assert_eq!(status(&state, id), OrderStatus::Completed);
-    let back = Command::Return { order: id, key: key(9), lines: vec![(0, 2)] };
+    let back =
+        Command::Return { order: id, key: key(9), lines: vec![(0, 2)], note: Note::default() };
     assert!(matches!(state.apply(START, back.clone()), Outcome::Done(_)));
     assert_eq!(outstanding(&state, id), [Restock(0), Refund(0)]);
     give(&mut state, id, Restock(0), StepResult::Done);
@@ -213,14 +218,20 @@ fn a_shipped_order_is_returned_not_cancelled() {
     assert_eq!(face.payment, PaymentStatus::PartiallyRefunded);
     assert_eq!(face.fulfillment, FulfillmentStatus::PartiallyReturned);
     assert_eq!(face.refunded_minor, 600);
-    let again = Command::Return { order: id, key: key(10), lines: vec![(0, 1)] };
+    let again =
+        Command::Return { order: id, key: key(10), lines: vec![(0, 1)], note: Note::default() };
     assert_eq!(state.apply(START, again), Outcome::Refused(Refused::ExceedsShipped));
 }
 
 #[test]
 fn refunds_never_exceed_the_capture_even_while_on_their_way() {
     let (mut state, id) = check(&happy(), &[], OrderStatus::Confirmed, PaymentStatus::Captured);
-    let refund = |n, amount_minor| Command::Refund { order: id, key: key(n), amount_minor };
+    let refund = |n, amount_minor| Command::Refund {
+        order: id,
+        key: key(n),
+        amount_minor,
+        note: Note::default(),
+    };
     assert!(matches!(state.apply(START, refund(20, 500)), Outcome::Done(_)));
     let outcome = state.apply(START, refund(21, 401));
     assert_eq!(outcome, Outcome::Refused(Refused::ExceedsCaptured));
@@ -269,7 +280,10 @@ fn a_saga_that_does_not_end_is_parked_and_still_goes_on() {
 #[test]
 fn a_refused_refund_is_news_for_whoever_asked() {
     let (mut state, id) = check(&happy(), &[], OrderStatus::Confirmed, PaymentStatus::Captured);
-    state.apply(START, Command::Refund { order: id, key: key(20), amount_minor: 500 });
+    state.apply(
+        START,
+        Command::Refund { order: id, key: key(20), amount_minor: 500, note: Note::default() },
+    );
     let seq = state.meta.seq;
     give(&mut state, id, Refund(0), refused(RefusalCode::Declined));
     assert_eq!(state.changed_after(seq).count(), 1);

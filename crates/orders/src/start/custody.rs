@@ -1,0 +1,126 @@
+//! Whether this node's vault is the region's. The orders groups keep its id in their state: nodes
+//! with keys of their own would take over blocks that they cannot open and request ids that they
+//! cannot tell from reused ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_node::env::Env;
+use hansa_types::id::GroupId;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::core::command::{Command, Outcome};
+use crate::shell::Hosted;
+use crate::vault::{Vault, VaultError};
+
+/// How long one try to bind may take, and what lies between two.
+const BIND_MAX: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Why this node may not serve. Each names the file and what to do.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error(
+        "vault {path}: not the key of this region ({group} has vault {bound:016x}, this file is \
+         {here:016x}); copy the vault file of a node that serves here, then start again"
+    )]
+    Other { path: String, group: GroupId, bound: u64, here: u64 },
+    #[error(
+        "vault {path}: no such file, and the region has a key already ({group} has vault \
+         {bound:016x}); copy the vault file of a node that serves here, then start again"
+    )]
+    Missing { path: String, group: GroupId, bound: u64 },
+    #[error("vault {path}: {source}")]
+    Unusable { path: String, source: VaultError },
+}
+
+/// Watches one group until its vault and this node's are known to be one.
+pub struct Custody {
+    pub hosted: Arc<Hosted>,
+    pub first: First,
+    pub vault: Arc<dyn Vault>,
+    pub env: Env,
+}
+
+/// The region's first orders group. Its leader alone makes a key: the leaders of two groups would
+/// make two.
+pub enum First {
+    This,
+    Here(Arc<Hosted>),
+    Elsewhere,
+}
+
+/// Whether the group is bound to this vault; `false` while it is bound to none.
+///
+/// # Errors
+/// It is bound to another, or this one cannot be read.
+pub fn check(hosted: &Hosted, vault: &dyn Vault) -> Result<bool, Error> {
+    let group = hosted.group.id();
+    let bound = hosted.group.peek(|machine| machine.state.meta.vault);
+    let here = vault.id().map_err(|source| Error::Unusable { path: vault.place(), source })?;
+    match (bound, here) {
+        (None, _) => Ok(false),
+        (Some(bound), Some(here)) if bound == here => Ok(true),
+        (Some(bound), Some(here)) => Err(Error::Other { path: vault.place(), group, bound, here }),
+        (Some(bound), None) => Err(Error::Missing { path: vault.place(), group, bound }),
+    }
+}
+
+impl Custody {
+    /// Ends once the group trusts this node's vault; ends the node if it never will.
+    pub async fn run(self) {
+        let stop = self.env.tasks.stop_token();
+        let mut applied = self.hosted.group.applied();
+        let mut leadership = self.hosted.group.leadership();
+        loop {
+            applied.borrow_and_update();
+            let leads = leadership.borrow_and_update().mine;
+            let checked = match check(&self.hosted, self.vault.as_ref()) {
+                Ok(false) if leads => self.bind().await,
+                Ok(true) => {
+                    self.hosted.trusted.send_replace(true);
+                    return;
+                }
+                other => other.map(drop),
+            };
+            if let Err(error) = checked {
+                self.env.exit.exit(&error.to_string());
+                return;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = applied.changed() => if changed.is_err() { return },
+                changed = leadership.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(RETRY), if leads => {}
+            }
+        }
+    }
+
+    /// Commits this node's vault as the group's; what came of it shows in the state.
+    async fn bind(&self) -> Result<(), Error> {
+        let due = Instant::now() + BIND_MAX;
+        let group = &self.hosted.group;
+        // Linearizable: a new leader need not have applied yet what its predecessor bound.
+        if !matches!(group.read(due, |machine| machine.state.meta.vault).await, Ok(None)) {
+            return Ok(());
+        }
+        let ours = match &self.first {
+            First::This => self.vault.make().map(Some),
+            First::Here(first) if !first.trusts() => return Ok(()),
+            First::Here(_) | First::Elsewhere => self.vault.id(),
+        };
+        let unusable = |source| Error::Unusable { path: self.vault.place(), source };
+        let Some(vault) = ours.map_err(unusable)? else {
+            let path = self.vault.place();
+            tracing::warn!(group = %group.id(), path, "waits for the region's vault file");
+            return Ok(());
+        };
+        match self.hosted.submit(&Command::BindVault { vault }, due).await {
+            Ok(Outcome::Noted) => tracing::info!(group = %group.id(), "vault bound"),
+            Ok(other) => tracing::debug!(group = %group.id(), ?other, "vault not bound"),
+            Err(failure) => tracing::debug!(group = %group.id(), ?failure, "vault not bound yet"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! One vault per region: a node with a key of its own does not serve.
+
+use std::fs;
+use std::path::PathBuf;
+
+use hansa_api::pb::order as wire;
+use hansa_api::pb::order::order_service_server::OrderService as _;
+use hansa_consensus::testing::eventually;
+use hansa_types::id::NodeId;
+
+use super::rig::{Rig, call, order};
+
+fn file(rig: &Rig, id: NodeId) -> PathBuf {
+    rig.dir.path().join(rig.name()).join(format!("vault-{id}.key"))
+}
+
+/// The rig's nodes with a vault file each, and none made yet.
+async fn apart() -> Rig {
+    let mut rig = Rig::start_unbooted(3).await;
+    for id in rig.cluster.ids() {
+        let vault = file(&rig, id);
+        rig.boot_with(id, vault).await.unwrap();
+    }
+    rig
+}
+
+/// Why a node has ended, if it has.
+fn why(rig: &Rig, id: NodeId) -> Option<String> {
+    rig.cluster.node(id).exit.whys().first().cloned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_without_the_regions_key_say_what_to_do_and_serve_with_a_copy_of_it() {
+    let mut rig = apart().await;
+    let ids = rig.cluster.ids();
+    let ended = || ids.iter().filter(|id| why(&rig, **id).is_some()).count();
+    eventually("two nodes lack the key", || ended() == 2).await;
+    let (with, without): (Vec<_>, Vec<_>) =
+        ids.iter().copied().partition(|id| why(&rig, *id).is_none());
+    for id in &without {
+        let why = why(&rig, *id).unwrap();
+        let path = file(&rig, *id).display().to_string();
+        assert!(why.contains(&path) && why.contains("copy the vault file"), "{why}");
+        assert!(!file(&rig, *id).exists(), "a bound group's key is never made again");
+    }
+    let made = file(&rig, with[0]);
+    // Another key is no better than none.
+    fs::write(file(&rig, without[0]), format!("hansa-vault-1 {}\n", "5a".repeat(32))).unwrap();
+    for (n, id) in without.iter().enumerate() {
+        rig.kill(*id).await;
+        rig.cluster.boot(*id).await;
+        let vault = file(&rig, *id);
+        if n == 0 {
+            match rig.boot_with(*id, vault.clone()).await {
+                Err(error) => assert!(error.to_string().contains("not the key of this region")),
+                // Its disk did not know yet what its group had bound.
+                Ok(()) => {
+                    let told = || why(&rig, *id).is_some_and(|why| why.contains("not the key"));
+                    eventually("the other key is found out", told).await;
+                }
+            }
+            rig.kill(*id).await;
+            rig.cluster.boot(*id).await;
+        }
+        fs::copy(&made, &vault).unwrap();
+        rig.boot_with(*id, vault).await.unwrap();
+    }
+    let placed = rig.place(&order("r-1")).await.unwrap().order.unwrap();
+    let first = rig.leader_now().unwrap();
+    rig.kill(first).await;
+    // A replay and a personal block, both with another leader.
+    assert!(rig.place(&order("r-1")).await.unwrap().replayed);
+    let get = wire::GetOrderRequest { order: placed.name, ..Default::default() };
+    let shown = rig.leader().await.service.get_order(call(get)).await.unwrap().into_inner();
+    assert_eq!(shown.order.unwrap().personal.unwrap().name, "Ada Secretname");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_group_of_a_region_is_bound_to_the_one_key() {
+    let rig = Rig::sharded(3).await;
+    let shell = rig.leader().await.orders.shell();
+    let bound: Vec<_> =
+        shell.groups.values().map(|hosted| hosted.group.peek(|m| m.state.meta.vault)).collect();
+    assert_eq!(bound, vec![shell.vault.id().unwrap(); 3]);
+    assert!(bound[0].is_some());
+}
