@@ -45,7 +45,7 @@ async fn list_regions(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_certificate_no_answer() {
+async fn a_client_without_tls_gets_no_answer() {
     let league = local::league("wire");
     let plain =
         tonic::transport::Endpoint::from_shared(format!("http://{}", league.endpoint("eu-west")));
