@@ -23,8 +23,10 @@ use tonic::body::Body;
 use tower::{BoxError, service_fn};
 
 use crate::devca::{DevCa, Leaf, Pair};
+use crate::env::SystemClock;
 use crate::layers::{self, Exempt, Settings, Stack};
 use crate::listen::{Limits, Listener, Serving};
+use crate::net::{Net, TlsNet};
 use crate::peers::Address;
 use crate::tasks::Tasks;
 use crate::tls::{Identity, PeerIdentity};
@@ -51,6 +53,10 @@ impl House {
         Identity::load(self.ca.node(&"eu-west".parse().unwrap(), node).unwrap()).unwrap()
     }
 
+    pub fn net(&self, node: &str) -> Arc<dyn Net> {
+        Arc::new(TlsNet::new(self.identity(node), Arc::new(SystemClock::new())))
+    }
+
     /// Serves `stack` as `node` on a free port.
     pub async fn serve(&self, node: &str, stack: Stack, limits: Limits) -> (Address, Serving) {
         self.serve_at(LOOPBACK, node, stack, limits).await
@@ -65,7 +71,8 @@ impl House {
     ) -> (Address, Serving) {
         let identity = self.identity(node);
         let id = identity.id().clone();
-        let listener = Listener::bind("test", addr, identity, limits).await.unwrap();
+        let net = TlsNet::new(identity, Arc::new(SystemClock::new()));
+        let listener = Listener::bind("test", addr, &net, limits).await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         (Address { id, addr }, listener.start(&self.tasks, stack))
     }

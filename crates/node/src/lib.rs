@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`env`] | clocks, randomness, loops and the exit, injected |
 //! | [`tasks`] | named tasks with a failure policy, one stop, a bounded drain |
+//! | [`net`] | authenticated byte streams: TCP and TLS, or whatever a test or a simulator brings |
 //! | [`tls`], [`devca`] | an identity that rotates; certificates for development and tests |
 //! | [`listen`], [`layers`] | the mTLS listener and the one tower stack behind it |
 //! | [`peers`] | other nodes as tower services, ourselves without a socket |
@@ -19,6 +20,7 @@ mod fixture;
 pub mod layers;
 pub mod listen;
 mod metrics;
+pub mod net;
 pub mod peers;
 mod refusal;
 pub mod resilience;

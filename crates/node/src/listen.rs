@@ -11,25 +11,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tower::{Service, ServiceExt as _};
 
 use crate::metrics;
+use crate::net::{self, Connection, Knock, Net};
 use crate::tasks::{OnError, Tasks};
-use crate::tls::{self, ALPN_H2, Identity, NotSvid, PeerIdentity, Svid};
+use crate::tls::PeerIdentity;
 
 /// After a failed accept (no file handles, say): time for some to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -70,8 +68,7 @@ impl Default for Limits {
 /// A bound socket that does not accept yet.
 pub struct Listener {
     name: &'static str,
-    socket: TcpListener,
-    identity: Identity,
+    socket: Box<dyn net::Accept>,
     limits: Limits,
 }
 
@@ -81,11 +78,7 @@ enum Refused {
     #[error("handshake took longer than {0:?}")]
     Slow(Duration),
     #[error("handshake: {0}")]
-    Handshake(#[from] io::Error),
-    #[error("the client does not speak h2")]
-    NotH2,
-    #[error("{0}")]
-    NotSvid(#[from] NotSvid),
+    Handshake(#[from] net::Error),
 }
 
 impl Listener {
@@ -93,11 +86,11 @@ impl Listener {
     pub async fn bind(
         name: &'static str,
         addr: SocketAddr,
-        identity: Identity,
+        net: &dyn Net,
         limits: Limits,
     ) -> io::Result<Self> {
-        let socket = TcpListener::bind(addr).await?;
-        Ok(Self { name, socket, identity, limits })
+        let socket = net.bind(addr).await?;
+        Ok(Self { name, socket, limits })
     }
 
     /// The bound address, for a port chosen by the system.
@@ -117,7 +110,6 @@ impl Listener {
         let serving = Serving { stop: stop.clone(), connections: connections.clone() };
         let accept = Accept {
             name: self.name,
-            identity: self.identity,
             http: http_settings(&self.limits),
             free: Arc::new(Semaphore::new(self.limits.connections_max)),
             handshakes: Arc::new(Semaphore::new(self.limits.handshakes_max)),
@@ -160,7 +152,6 @@ fn http_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
 
 struct Accept {
     name: &'static str,
-    identity: Identity,
     http: http2::Builder<TokioExecutor>,
     limits: Limits,
     free: Arc<Semaphore>,
@@ -171,7 +162,7 @@ struct Accept {
 }
 
 impl Accept {
-    async fn run<S>(self, socket: TcpListener, service: S)
+    async fn run<S>(self, mut socket: Box<dyn net::Accept>, service: S)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
         S: Clone + Send + 'static,
@@ -179,15 +170,15 @@ impl Accept {
     {
         let accept = Arc::new(self);
         while let Some(accepted) = accept.stop.run_until_cancelled(socket.accept()).await {
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let knock = match accepted {
+                Ok(knock) => knock,
                 Err(error) => {
                     tracing::warn!(listener = accept.name, %error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            // Dropping the socket refuses at once; leaving it in the backlog would be a queue.
+            // Dropping the knock refuses at once; leaving it in the backlog would be a queue.
             let Ok(slot) = accept.free.clone().try_acquire_owned() else {
                 metrics::connection_refused(accept.name);
                 continue;
@@ -195,21 +186,21 @@ impl Accept {
             let (here, service) = (accept.clone(), service.clone());
             let connection = accept.connections.track_future(async move {
                 let _slot = slot;
-                here.connection(stream, service).await;
+                here.connection(knock, service).await;
             });
             accept.tasks.spawn("connection", OnError::Log, connection);
         }
     }
 
-    async fn connection<S>(&self, stream: TcpStream, service: S)
+    async fn connection<S>(&self, knock: Knock, service: S)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send,
     {
         let limit = self.limits.handshake_timeout;
-        let shaken = tokio::time::timeout(limit, self.handshake(stream)).await;
-        let (stream, svid) = match shaken.unwrap_or(Err(Refused::Slow(limit))) {
+        let shaken = tokio::time::timeout(limit, self.handshake(knock)).await;
+        let Connection { stream, peer, life } = match shaken.unwrap_or(Err(Refused::Slow(limit))) {
             Ok(shaken) => shaken,
             Err(why) => {
                 metrics::connection_refused(self.name);
@@ -217,8 +208,7 @@ impl Accept {
                 return;
             }
         };
-        let life = until(&svid);
-        let peer = PeerIdentity(svid.id);
+        let peer = PeerIdentity(peer);
         let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer.clone());
@@ -239,25 +229,11 @@ impl Accept {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Svid), Refused> {
+    async fn handshake(&self, knock: Knock) -> Result<Connection, Refused> {
         // The semaphore is never closed; the permit bounds the CPU that strangers can spend here.
         let _permit = self.handshakes.acquire().await;
-        stream.set_nodelay(true)?;
-        let stream = TlsAcceptor::from(self.identity.server_config()).accept(stream).await?;
-        let (_, session) = stream.get_ref();
-        // rustls refuses a wrong list, but a client may send none at all.
-        if session.alpn_protocol() != Some(ALPN_H2) {
-            return Err(Refused::NotH2);
-        }
-        let svid = tls::peer_svid(session.peer_certificates())?;
-        Ok((stream, svid))
+        Ok(knock.await?)
     }
-}
-
-/// Time left until the certificate ends; certificates live by the wall clock.
-pub(crate) fn until(svid: &Svid) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::from_millis(svid.not_after.ms()).saturating_sub(now)
 }
 
 fn log_end(listener: &str, ended: hyper::Result<()>) {

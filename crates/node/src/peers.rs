@@ -19,29 +19,20 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use hansa_api::status::Failure;
 use hansa_types::id::NodeId;
-use hansa_types::identity::SpiffeId;
 use hansa_types::region::RegionName;
 use http::{Request, Response};
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
 use self::channel::Channel;
 use crate::layers::Stack;
+pub use crate::net::Address;
+use crate::net::Net;
 use crate::refusal;
 use crate::tasks::Tasks;
-use crate::tls::{Identity, PeerIdentity};
-
-/// Where a peer listens and who it must turn out to be.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Address {
-    pub id: SpiffeId,
-    /// `host:port` of its internal listener; a name is resolved at each connect.
-    pub addr: String,
-}
+use crate::tls::PeerIdentity;
 
 /// How connections to peers are made and kept.
 #[derive(Debug, Clone)]
@@ -80,7 +71,7 @@ pub struct Peers {
 
 struct Inner {
     me: NodeId,
-    identity: Identity,
+    net: Arc<dyn Net>,
     timing: Timing,
     tasks: Tasks,
     local: ArcSwapOption<Stack>,
@@ -97,11 +88,11 @@ struct Book {
 }
 
 impl Peers {
-    /// Peers of the node `me`, which shows `identity` to them.
-    pub fn new(me: NodeId, identity: Identity, timing: Timing, tasks: Tasks) -> Self {
+    /// Peers of the node `me`, reached over `net`.
+    pub fn new(me: NodeId, net: Arc<dyn Net>, timing: Timing, tasks: Tasks) -> Self {
         let (local, book) = (ArcSwapOption::empty(), RwLock::default());
         let turn = AtomicUsize::new(0);
-        Self { inner: Arc::new(Inner { me, identity, timing, tasks, local, book, turn }) }
+        Self { inner: Arc::new(Inner { me, net, timing, tasks, local, book, turn }) }
     }
 
     /// This node.
@@ -136,7 +127,7 @@ impl Peers {
         book.forget_unused();
     }
 
-    /// The node `node`: ourselves without a socket, others over mTLS, verified to be that node.
+    /// The node `node`: ourselves without a socket, others over the net, verified to be that node.
     pub fn to(&self, node: NodeId) -> PeerService {
         PeerService { peers: self.inner.clone(), target: Target::Node(node) }
     }
@@ -156,8 +147,8 @@ impl Inner {
     fn channel(&self, book: &mut Book, address: Address) -> Arc<Channel> {
         let known = book.channels.entry(address.clone());
         let make = || {
-            let (identity, timing) = (self.identity.clone(), self.timing.clone());
-            Arc::new(Channel::new(address, identity, timing, self.tasks.clone()))
+            let (net, timing) = (self.net.clone(), self.timing.clone());
+            Arc::new(Channel::new(address, net, timing, self.tasks.clone()))
         };
         known.or_insert_with(make).clone()
     }
@@ -177,7 +168,7 @@ impl Inner {
     async fn call_local(&self, mut request: Request<Body>) -> Answer {
         let stack = self.local.load_full();
         let stack = stack.ok_or_else(|| refusal::no_peer("this node, which is starting".into()))?;
-        request.extensions_mut().insert(PeerIdentity(self.identity.id().clone()));
+        request.extensions_mut().insert(PeerIdentity(self.net.id().clone()));
         match Stack::clone(&stack).call(request).await {
             Ok(response) => Ok(response),
             Err(never) => match never {},

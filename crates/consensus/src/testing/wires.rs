@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_node::devca::DevCa;
 use hansa_node::env::Env;
 use hansa_node::layers::{self, Settings};
 use hansa_node::listen::{Limits, Listener, Serving};
+use hansa_node::net::TlsNet;
 use hansa_node::peers::{Address, Peers, Timing};
 use hansa_node::tls::Identity;
 use hansa_types::id::NodeId;
@@ -48,7 +50,8 @@ impl Wires {
     /// The peers of `node`, by address and name.
     pub fn peers(&self, node: NodeId, env: &Env) -> Peers {
         let timing = Timing { retry_max: Duration::from_millis(200), ..Timing::default() };
-        let peers = Peers::new(node, self.identity(node), timing, env.tasks.clone());
+        let net = Arc::new(TlsNet::new(self.identity(node), env.clock.clone()));
+        let peers = Peers::new(node, net, timing, env.tasks.clone());
         for (other, addr) in &self.addresses {
             let id = self.identity(*other).id().clone();
             peers.set_node(*other, Address { id, addr: addr.to_string() });
@@ -66,8 +69,9 @@ impl Wires {
         };
         let stack = layers::stack(&settings, Routes::new(host.service()).prepare());
         let node = host.node();
-        let (addr, identity) = (self.addresses[&node], self.identity(node));
-        let listener = Listener::bind("internal", addr, identity, Limits::default()).await;
+        let net = TlsNet::new(self.identity(node), env.clock.clone());
+        let addr = self.addresses[&node];
+        let listener = Listener::bind("internal", addr, &net, Limits::default()).await;
         listener.expect("the port is still free").start(&env.tasks, stack)
     }
 }

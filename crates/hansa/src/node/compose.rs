@@ -11,6 +11,7 @@ use hansa_ledger::Ledger;
 use hansa_node::env::Env;
 use hansa_node::layers;
 use hansa_node::listen::{Limits, Listener, Serving};
+use hansa_node::net::{Net, TlsNet};
 use hansa_node::peers::{self, Address, Peers};
 use hansa_node::tasks::OnError;
 use hansa_node::telemetry::{self, probes};
@@ -39,12 +40,13 @@ pub async fn compose(config: Config, env: Env) -> anyhow::Result<Node> {
     let identity = identity(&config, &env)?;
     // Whom we know: the nodes of our region and the gateways of the others.
     let own = config.own_node().context("this node is not in the league")?.clone();
-    let peers = Peers::new(own.id, identity.clone(), peers::Timing::default(), env.tasks.clone());
+    let net: Arc<dyn Net> = Arc::new(TlsNet::new(identity.clone(), env.clock.clone()));
+    let peers = Peers::new(own.id, net.clone(), peers::Timing::default(), env.tasks.clone());
     register(&config, &peers)?;
     // Sockets early: a port that is taken is found out before any disk is touched.
-    let internal = listener("internal", &config, identity.clone()).await?;
+    let internal = listener("internal", &config, net.as_ref()).await?;
     let public = match config.listen.public {
-        Some(_) => Some(listener("public", &config, identity.clone()).await?),
+        Some(_) => Some(listener("public", &config, net.as_ref()).await?),
         None => None,
     };
     // The log and the host of the groups.
@@ -135,16 +137,12 @@ fn register(config: &Config, peers: &Peers) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn listener(
-    name: &'static str,
-    config: &Config,
-    identity: Identity,
-) -> anyhow::Result<Listener> {
+async fn listener(name: &'static str, config: &Config, net: &dyn Net) -> anyhow::Result<Listener> {
     let (at, limits) = match (name, config.listen.public) {
         ("public", Some(at)) => (at, Limits::default()),
         _ => (config.listen.internal, Limits { drain_max: INTERNAL_DRAIN, ..Limits::default() }),
     };
-    let bound = Listener::bind(name, at, identity, limits).await;
+    let bound = Listener::bind(name, at, net, limits).await;
     bound.with_context(|| format!("listen.{name} = {at}"))
 }
 

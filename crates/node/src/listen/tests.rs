@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tower::service_fn;
 

@@ -1,7 +1,6 @@
 //! One connection to one peer: dialled by the first call, shared by all, dialled again when it
 //! broke.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,26 +10,22 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls_pki_types::ServerName;
 use thiserror::Error;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::{Address, Answer, Timing};
-use crate::listen::until;
+use crate::net::{self, Connection, Net};
 use crate::tasks::{OnError, Tasks};
-use crate::tls::{self, ALPN_H2, Identity, NotSvid, Svid};
 use crate::{metrics, refusal};
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static("hansa/0.1");
 
 pub struct Channel {
     address: Address,
-    identity: Identity,
+    net: Arc<dyn Net>,
     timing: Timing,
     tasks: Tasks,
     state: watch::Sender<State>,
@@ -54,13 +49,7 @@ enum ConnectError {
     #[error("took longer than {0:?}")]
     Slow(Duration),
     #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("{0}")]
-    Identity(#[from] tls::Error),
-    #[error("the server does not speak h2")]
-    NotH2,
-    #[error("{0}")]
-    NotSvid(#[from] NotSvid),
+    Net(#[from] net::Error),
     #[error("http2: {0}")]
     Http(#[from] hyper::Error),
 }
@@ -69,9 +58,9 @@ enum ConnectError {
 const FAILURES_QUIET: u32 = 4;
 
 impl Channel {
-    pub fn new(address: Address, identity: Identity, timing: Timing, tasks: Tasks) -> Self {
+    pub fn new(address: Address, net: Arc<dyn Net>, timing: Timing, tasks: Tasks) -> Self {
         let state = watch::Sender::new(State::Down { failures: 0, retry: None });
-        Self { address, identity, timing, tasks, state, dials: AtomicU64::new(0) }
+        Self { address, net, timing, tasks, state, dials: AtomicU64::new(0) }
     }
 
     /// The open connection, dialling if there is none; at most `connect_max`.
@@ -216,17 +205,7 @@ impl Channel {
     async fn connect(
         &self,
     ) -> Result<(Up, impl Future<Output = hyper::Result<()>> + use<>, Duration), ConnectError> {
-        let stream = TcpStream::connect(&self.address.addr).await?;
-        stream.set_nodelay(true)?;
-        let config = self.identity.client_config(&self.address.id)?;
-        // A peer is its SPIFFE name, never its address; rustls wants something to put in SNI.
-        let address = ServerName::try_from("hansa").map_err(io::Error::other)?;
-        let stream = TlsConnector::from(config).connect(address, stream).await?;
-        let (_, session) = stream.get_ref();
-        if session.alpn_protocol() != Some(ALPN_H2) {
-            return Err(ConnectError::NotH2);
-        }
-        let svid: Svid = tls::peer_svid(session.peer_certificates())?;
+        let Connection { stream, life, .. } = self.net.connect(&self.address).await?;
         let (up, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(self.timing.keepalive_interval)
@@ -234,7 +213,7 @@ impl Channel {
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(stream))
             .await?;
-        Ok((up, connection, until(&svid)))
+        Ok((up, connection, life))
     }
 }
 

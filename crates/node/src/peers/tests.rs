@@ -14,7 +14,7 @@ const N2: NodeId = NodeId(2);
 
 fn peers(house: &House) -> Peers {
     let timing = Timing { retry_first: Duration::ZERO, ..Timing::default() };
-    Peers::new(N1, house.identity("n1"), timing, house.tasks.clone())
+    Peers::new(N1, house.net("n1"), timing, house.tasks.clone())
 }
 
 async fn ask(service: PeerService) -> Result<String, Failure> {
@@ -121,7 +121,7 @@ async fn calls_that_fail_to_connect_fail_at_once_until_the_next_attempt() {
         retry_max: Duration::from_secs(60),
         ..Timing::default()
     };
-    let peers = Peers::new(N1, house.identity("n1"), timing, house.tasks.clone());
+    let peers = Peers::new(N1, house.net("n1"), timing, house.tasks.clone());
     peers.set_node(N2, Address { id: house.identity("n2").id().clone(), addr: closed });
     assert!(ask(peers.to(N2)).await.unwrap_err().wait() > Some(Duration::from_secs(50)));
     let mut again = Box::pin(ask(peers.to(N2)));

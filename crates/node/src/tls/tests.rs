@@ -1,7 +1,9 @@
 use super::*;
 use crate::devca::{DevCa, Leaf, Pair};
-use crate::fixture::{CLIENT, Caller, House, overwrite, who};
-use crate::listen::Limits;
+use crate::env::SystemClock;
+use crate::fixture::{CLIENT, Caller, House, LOOPBACK, overwrite, who};
+use crate::listen::{Limits, Listener};
+use crate::net::TlsNet;
 
 fn reason(house: &House, leaf: &Leaf) -> Result<SpiffeId, NotSvid> {
     let pair = house.ca.mint(leaf).unwrap();
@@ -79,13 +81,8 @@ async fn certificates_rotate_under_a_live_listener() {
     let house = House::new();
     let identity = house.identity("n1");
     let id = identity.id().clone();
-    let listener = crate::listen::Listener::bind(
-        "test",
-        crate::fixture::LOOPBACK,
-        identity.clone(),
-        Limits::default(),
-    );
-    let listener = listener.await.unwrap();
+    let net = TlsNet::new(identity.clone(), Arc::new(SystemClock::new()));
+    let listener = Listener::bind("test", LOOPBACK, &net, Limits::default()).await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let address = crate::peers::Address { id: id.clone(), addr };
     let _serving = listener.start(&house.tasks, who());

@@ -7,6 +7,7 @@ use hansa_api::pb::order::order_service_server::OrderService;
 use hansa_consensus::testing::eventually;
 use hansa_node::layers::{self, Stack};
 use hansa_node::listen::{Limits, Listener};
+use hansa_node::net::TlsNet;
 use hansa_node::peers::Address;
 use hansa_node::tls::Identity;
 use hansa_types::id::NodeId;
@@ -21,8 +22,9 @@ async fn serve(rig: &Rig, id: NodeId) -> Address {
     let files = rig.ca.node(&rig.name().parse().unwrap(), &name).unwrap();
     let identity = Identity::load(files).unwrap();
     let spiffe = identity.id().clone();
+    let net = TlsNet::new(identity, rig.cluster.node(id).env.clock.clone());
     let at = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = Listener::bind("test", at, identity, Limits::default()).await.unwrap();
+    let listener = Listener::bind("test", at, &net, Limits::default()).await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let routes = node.orders.routes(Routes::default());
     let settings = layers::Settings {

@@ -14,6 +14,7 @@ use hansa_api::status::{Failure, Reason};
 use hansa_consensus::testing::{Cluster, Settings, eventually, soon};
 use hansa_node::devca::DevCa;
 use hansa_node::layers::{self, Deadline};
+use hansa_node::net::TlsNet;
 use hansa_node::peers::Peers;
 use hansa_node::tls::Identity;
 use hansa_region_router::book::Book;
@@ -126,8 +127,8 @@ impl Rig {
         let name = format!("{}-{id}", self.name());
         let files = self.ca.node(&self.name().parse().unwrap(), &name).unwrap();
         let identity = Identity::load(files).unwrap();
-        let tasks = node.env.tasks.clone();
-        let peers = Peers::new(id, identity, Default::default(), tasks);
+        let net = Arc::new(TlsNet::new(identity, node.env.clock.clone()));
+        let peers = Peers::new(id, net, Default::default(), node.env.tasks.clone());
         let folder = self.dir.path().join(self.name());
         let mut cfg =
             Config { vault, views: folder.join(format!("views-{id}")), ..Config::default() };

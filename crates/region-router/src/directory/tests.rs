@@ -4,6 +4,7 @@ use hansa_consensus::testing::{Cluster, PATIENCE, Settings, eventually, soon};
 use hansa_node::devca::DevCa;
 use hansa_node::env::Env;
 use hansa_node::layers;
+use hansa_node::net::TlsNet;
 use hansa_node::peers::{Peers, Timing};
 use hansa_node::tls::Identity;
 use hansa_types::region::Slot;
@@ -121,7 +122,8 @@ fn peers_serving(book: Book, env: &Env, folder: &std::path::Path) -> Peers {
     let ca = DevCa::open(folder, "hansa").unwrap();
     let files = ca.node(&"eu-west".parse().unwrap(), "eu-west-1").unwrap();
     let identity = Identity::load(files).unwrap();
-    let peers = Peers::new(NodeId(1), identity, Timing::default(), env.tasks.clone());
+    let net = Arc::new(TlsNet::new(identity, env.clock.clone()));
+    let peers = Peers::new(NodeId(1), net, Timing::default(), env.tasks.clone());
     let settings = layers::Settings {
         listener: "internal",
         in_flight_max: 8,

@@ -1,0 +1,98 @@
+//! TCP and TLS 1.3, both sides with a certificate.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_types::identity::SpiffeId;
+use rustls_pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::{Accept, Address, Connection, Doing, Error, Knock, Net};
+use crate::env::Clock;
+use crate::tls::{self, ALPN_H2, Identity, Svid};
+
+/// Sockets of this machine, each with the certificate that is current when it opens.
+#[derive(Clone)]
+pub struct TlsNet {
+    identity: Identity,
+    /// Certificates live by the wall clock.
+    clock: Arc<dyn Clock>,
+}
+
+impl TlsNet {
+    pub fn new(identity: Identity, clock: Arc<dyn Clock>) -> Self {
+        Self { identity, clock }
+    }
+
+    fn life(&self, svid: &Svid) -> Duration {
+        let left = svid.not_after.ms().saturating_sub(self.clock.wall().ms());
+        Duration::from_millis(left)
+    }
+
+    async fn dial(&self, to: &Address) -> Result<Connection, Error> {
+        let stream = TcpStream::connect(&to.addr).await?;
+        stream.set_nodelay(true)?;
+        let config = self.identity.client_config(&to.id)?;
+        // A peer is its SPIFFE name, never its address; rustls wants something to put in SNI.
+        let name = ServerName::try_from("hansa").map_err(io::Error::other)?;
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let (_, session) = stream.get_ref();
+        if session.alpn_protocol() != Some(ALPN_H2) {
+            return Err(Error::NotH2);
+        }
+        let svid = tls::peer_svid(session.peer_certificates())?;
+        let life = self.life(&svid);
+        Ok(Connection { stream: Box::new(stream), peer: svid.id, life })
+    }
+
+    async fn shake(self, stream: TcpStream) -> Result<Connection, Error> {
+        stream.set_nodelay(true)?;
+        let stream = TlsAcceptor::from(self.identity.server_config()).accept(stream).await?;
+        let (_, session) = stream.get_ref();
+        // rustls refuses a wrong list, but a client may send none at all.
+        if session.alpn_protocol() != Some(ALPN_H2) {
+            return Err(Error::NotH2);
+        }
+        let svid = tls::peer_svid(session.peer_certificates())?;
+        let life = self.life(&svid);
+        Ok(Connection { stream: Box::new(stream), peer: svid.id, life })
+    }
+}
+
+impl Net for TlsNet {
+    fn id(&self) -> &SpiffeId {
+        self.identity.id()
+    }
+
+    fn bind(&self, addr: SocketAddr) -> Doing<'_, io::Result<Box<dyn Accept>>> {
+        Box::pin(async move {
+            let socket = TcpListener::bind(addr).await?;
+            Ok(Box::new(Bound { socket, net: self.clone() }) as Box<dyn Accept>)
+        })
+    }
+
+    fn connect<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>> {
+        Box::pin(self.dial(to))
+    }
+}
+
+struct Bound {
+    socket: TcpListener,
+    net: TlsNet,
+}
+
+impl Accept for Bound {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn accept(&mut self) -> Doing<'_, io::Result<Knock>> {
+        Box::pin(async move {
+            let (stream, _) = self.socket.accept().await?;
+            Ok(Box::pin(self.net.clone().shake(stream)) as Knock)
+        })
+    }
+}
