@@ -59,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("hansactl", &["hansa-types", "hansa-api"]),
+    ("hansa-checker", &["hansa-types", "hansa-api"]),
     ("hansa-tests", &["hansa", "hansa-types", "hansa-api", "hansa-node"]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,19 @@
+//! What may be believed of a run: histories of what clients saw, and verdicts on them.
+//!
+//! Pure: no clock, no async, no network; the only I/O is a history as JSON lines. The simulator and
+//! the suite of real processes record the same [`History`], fill the same [`FinalState`] after the
+//! faults have healed, and ask the same questions.
+
+pub mod final_state;
+pub mod history;
+pub mod lines;
+pub mod recorder;
+pub mod seen;
+pub mod verdict;
+#[cfg(feature = "wire")]
+pub mod wire;
+
+pub use final_state::FinalState;
+pub use history::{Answer, Call, History, Op, Outcome};
+pub use recorder::{Recorder, Ticket};
+pub use verdict::Verdict;
