@@ -119,7 +119,7 @@ impl Inbound {
                 let digest = wire::digest_of(request.body).map_err(malformed)?;
                 Ok(wire::digest_answer(&compare(&running, &digest).await))
             }
-            PeerMessageKind::Unspecified => {
+            PeerMessageKind::SnapshotOffer | PeerMessageKind::Unspecified => {
                 Err((PeerErrorKind::Malformed, "unknown kind of message".to_owned()))
             }
         }

@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::tls::{ALPN_H2, Expect, Identity};
 use crate::pb::admin::admin_service_client::AdminServiceClient;
+use crate::pb::admin::membership_service_client::MembershipServiceClient;
 use crate::pb::inventory::inventory_service_client::InventoryServiceClient;
 use crate::pb::order::order_service_client::OrderServiceClient;
 use crate::pb::payment::payment_service_client::PaymentServiceClient;
@@ -165,6 +166,7 @@ pub struct Services {
     pub payments: PaymentServiceClient<Channel>,
     pub regions: RegionServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
+    pub membership: MembershipServiceClient<Channel>,
 }
 
 impl Services {
@@ -176,7 +178,8 @@ impl Services {
             inventory: InventoryServiceClient::new(channel.clone()).max_decoding_message_size(max),
             payments: PaymentServiceClient::new(channel.clone()).max_decoding_message_size(max),
             regions: RegionServiceClient::new(channel.clone()).max_decoding_message_size(max),
-            admin: AdminServiceClient::new(channel).max_decoding_message_size(max),
+            admin: AdminServiceClient::new(channel.clone()).max_decoding_message_size(max),
+            membership: MembershipServiceClient::new(channel).max_decoding_message_size(max),
         }
     }
 }

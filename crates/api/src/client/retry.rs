@@ -20,7 +20,8 @@ pub const SERVICE_CONFIG: &str = r#"{
              { "service": "hansa.inventory.v1.InventoryService" },
              { "service": "hansa.payment.v1.PaymentService" },
              { "service": "hansa.region.v1.RegionService" },
-             { "service": "hansa.admin.v1.AdminService" }],
+             { "service": "hansa.admin.v1.AdminService" },
+             { "service": "hansa.admin.v1.MembershipService" }],
     "retryPolicy": {
       "maxAttempts": 5,
       "initialBackoff": "0.05s",

@@ -219,6 +219,7 @@ impl Client {
             group: group.number(),
             body: wire::snapshot_vote(&vote),
             total_bytes: snapshot.bytes,
+            snapshot_id: Bytes::new(),
         };
         let (index, records) = (peer.archived_index, peer.archived_records);
         tracing::info!(%group, to = %self.target, bytes = snapshot.bytes, from_archive = index,
