@@ -8,4 +8,5 @@ pub mod limits;
 pub mod money;
 pub mod pan;
 pub mod region;
+pub mod seeded;
 pub mod time;
