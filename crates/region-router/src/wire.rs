@@ -7,7 +7,7 @@ use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::{RegionName, RegionNumber, Slot};
 
 use crate::core::directory::{
-    BadSnapshot, Node, NodeRole, Ownership, Region, SlotMap, SlotRun, Snapshot,
+    BadSnapshot, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, SlotRun, Snapshot,
 };
 use crate::core::policy::Policy;
 
@@ -27,9 +27,13 @@ pub fn to_pb(snapshot: &Snapshot) -> pb::Directory {
             .map(|(n, region)| region_pb(snapshot, *n, region))
             .collect(),
         groups: (snapshot.groups.iter())
-            .map(|(group, members)| pb::DirectoryGroup {
-                group: group.number(),
-                member_nodes: members.iter().map(|node| node.0).collect(),
+            .map(|(group, members)| group_pb(snapshot, *group, members))
+            .collect(),
+        registry: (snapshot.registry.iter())
+            .map(|(node, record)| pb::RegisteredNode {
+                node: node.0,
+                name: record.name.clone(),
+                retired: record.retired,
             })
             .collect(),
         slots: snapshot.slots.iter().flat_map(|(kind, map)| runs_pb(*kind, map)).collect(),
@@ -41,6 +45,18 @@ pub fn to_pb(snapshot: &Snapshot) -> pb::Directory {
                 epoch: ownership.epoch,
             })
             .collect(),
+    }
+}
+
+fn group_pb(snapshot: &Snapshot, group: GroupId, members: &[NodeId]) -> pb::DirectoryGroup {
+    let plan = snapshot.plans.get(&group).cloned().unwrap_or_default();
+    let numbers = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+    pb::DirectoryGroup {
+        group: group.number(),
+        member_nodes: numbers(members),
+        learner_nodes: numbers(&plan.learners),
+        leaving_nodes: numbers(&plan.leaving),
+        forced: plan.forced,
     }
 }
 
@@ -94,6 +110,9 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
         groups: Default::default(),
         slots: Default::default(),
         by_name: Default::default(),
+        plans: Default::default(),
+        registry: Default::default(),
+        found_at: Default::default(),
     };
     for region in &sent.regions {
         let known = number(region.number)?;
@@ -116,7 +135,17 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
     }
     for sent in sent.groups {
         let group = GroupId::from_number(sent.group).ok_or(BadSnapshot("group"))?;
-        snapshot.groups.insert(group, sent.member_nodes.into_iter().map(NodeId).collect());
+        let nodes = |nodes: Vec<u64>| nodes.into_iter().map(NodeId).collect();
+        snapshot.groups.insert(group, nodes(sent.member_nodes));
+        let (learners, leaving) = (nodes(sent.learner_nodes), nodes(sent.leaving_nodes));
+        let plan = Plan { learners, leaving, forced: sent.forced };
+        if plan != Plan::default() {
+            snapshot.plans.insert(group, plan);
+        }
+    }
+    for sent in sent.registry {
+        let record = Registered { name: sent.name, retired: sent.retired };
+        snapshot.registry.insert(NodeId(sent.node), record);
     }
     slots_of(&sent.slots, &mut snapshot)?;
     snapshot.check()

@@ -6,6 +6,7 @@
 
 mod apply;
 mod command;
+mod registry;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::{RegionName, RegionNumber, Slot};
 use serde::{Deserialize, Serialize};
 
-pub use self::command::{Command, Genesis, Outcome, Refusal};
+pub use self::command::{Command, Genesis, MemberChange, Outcome, Refusal};
+pub use self::registry::{IDS_MAX, Plan, Registered, follow_config};
 pub use self::snapshot::{BadSnapshot, Snapshot};
 use super::policy::Policy;
 
@@ -119,6 +121,8 @@ pub struct State {
     moved: Table<(RegionNumber, Slot), Ownership>,
     groups: Table<GroupId, Vec<NodeId>>,
     slots: Table<GroupKind, SlotMap>,
+    registry: Table<NodeId, Registered>,
+    plans: Table<GroupId, Plan>,
     /// The policy text of `meta`, parsed.
     policy: Option<Arc<Policy>>,
 }
@@ -132,6 +136,8 @@ impl Default for State {
             moved: Table::new("directory.moved"),
             groups: Table::new("directory.groups"),
             slots: Table::new("directory.slots"),
+            registry: Table::new("directory.registry"),
+            plans: Table::new("directory.plans"),
             policy: None,
         }
     }
@@ -145,6 +151,8 @@ pub struct Frozen {
     moved: FrozenTable<(RegionNumber, Slot), Ownership>,
     groups: FrozenTable<GroupId, Vec<NodeId>>,
     slots: FrozenTable<GroupKind, SlotMap>,
+    registry: FrozenTable<NodeId, Registered>,
+    plans: FrozenTable<GroupId, Plan>,
 }
 
 /// Why a stored directory could not be read back.
@@ -171,6 +179,8 @@ impl State {
             moved: self.moved.freeze(),
             groups: self.groups.freeze(),
             slots: self.slots.freeze(),
+            registry: self.registry.freeze(),
+            plans: self.plans.freeze(),
         }
     }
 
@@ -184,6 +194,8 @@ impl State {
             moved: Table::read("directory.moved", from)?,
             groups: Table::read("directory.groups", from)?,
             slots: Table::read("directory.slots", from)?,
+            registry: Table::read("directory.registry", from)?,
+            plans: Table::read("directory.plans", from)?,
             policy: None,
         };
         if let Some(meta) = state.meta.get(&0) {
@@ -200,6 +212,8 @@ impl State {
             self.moved.digest(),
             self.groups.digest(),
             self.slots.digest(),
+            self.registry.digest(),
+            self.plans.digest(),
         ])
     }
 
@@ -211,6 +225,8 @@ impl State {
             self.moved.recompute_digest(),
             self.groups.recompute_digest(),
             self.slots.recompute_digest(),
+            self.registry.recompute_digest(),
+            self.plans.recompute_digest(),
         ])
     }
 
@@ -229,7 +245,22 @@ impl Frozen {
         self.owners.write(to)?;
         self.moved.write(to)?;
         self.groups.write(to)?;
-        self.slots.write(to)
+        self.slots.write(to)?;
+        self.registry.write(to)?;
+        self.plans.write(to)
+    }
+
+    pub fn digest_full(&self) -> StateHash {
+        sum([
+            self.meta.recompute_digest(),
+            self.regions.recompute_digest(),
+            self.owners.recompute_digest(),
+            self.moved.recompute_digest(),
+            self.groups.recompute_digest(),
+            self.slots.recompute_digest(),
+            self.registry.recompute_digest(),
+            self.plans.recompute_digest(),
+        ])
     }
 }
 

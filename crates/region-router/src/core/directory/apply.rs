@@ -13,10 +13,10 @@ use super::{
 use crate::core::policy::Policy;
 
 /// Members of a group at most.
-const MEMBERS_MAX: usize = 7;
+pub(super) const MEMBERS_MAX: usize = 7;
 
 /// Whether the state changed.
-type Change = Result<bool, Refusal>;
+pub(super) type Change = Result<bool, Refusal>;
 
 impl State {
     /// Applies one command of the log.
@@ -34,6 +34,11 @@ impl State {
             }
             Ok(Command::MapSlots { kind, run }) => self.map_slots(kind, run),
             Ok(Command::PutGroup { group, members }) => self.put_group(group, members),
+            Ok(Command::RegisterNode { node }) => self.register_node(node),
+            Ok(Command::RetireNode { node }) => self.retire_node(node),
+            Ok(Command::ReplaceNode { node }) => self.replace_node(node),
+            Ok(Command::ChangeMembers { group, change }) => self.change_members(group, change),
+            Ok(Command::Left { group, node }) => self.left(group, node),
             Err(_) => Err(Refusal::Malformed),
         };
         match change {
@@ -100,6 +105,7 @@ impl State {
         if region.nodes.len() > NODES_MAX || region.public.len() > NODES_MAX {
             return Err(Refusal::TooMany("nodes"));
         }
+        let region = self.as_registered(number, region);
         match self.regions.get(&number) {
             Some(known) if known.name != region.name => {
                 return Err(Refusal::NumberTaken { number, name: known.name.clone() });
@@ -114,6 +120,7 @@ impl State {
         if let Some((&number, known)) = self.regions.iter().find(same) {
             return Err(Refusal::NameTaken { number, name: known.name.clone() });
         }
+        self.register_all(number, &region.nodes);
         self.regions.insert(number, region);
         if !self.owners.contains(&number) {
             self.owners.insert(number, Ownership { owner: number, epoch: 1 });
@@ -187,7 +194,7 @@ impl State {
         Ok(changed)
     }
 
-    fn put_members(&mut self, group: GroupId, members: Vec<NodeId>) -> Change {
+    pub(super) fn put_members(&mut self, group: GroupId, members: Vec<NodeId>) -> Change {
         let distinct = members.iter().collect::<BTreeSet<_>>().len();
         if distinct != members.len() || !(1..=MEMBERS_MAX).contains(&distinct) {
             return Err(Refusal::BadMembers);

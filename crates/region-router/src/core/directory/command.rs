@@ -5,7 +5,7 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Region, SlotRun};
+use super::{Node, Region, SlotRun};
 
 /// A change of the directory.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -23,6 +23,39 @@ pub enum Command {
     MapSlots { kind: GroupKind, run: SlotRun },
     /// The nodes that keep a group of this region.
     PutGroup { group: GroupId, members: Vec<NodeId> },
+    /// A node that joins this region, or moved; id 0 asks for one that was never used.
+    RegisterNode { node: Node },
+    /// A node that is gone for good and keeps no group.
+    RetireNode { node: NodeId },
+    /// A node that lost its log: a new id for it, in all its groups.
+    ReplaceNode { node: NodeId },
+    /// Whom a group of this region is to have as members.
+    ChangeMembers { group: GroupId, change: MemberChange },
+    /// A node that was to leave a group has left it, says the group's leader.
+    Left { group: GroupId, node: NodeId },
+}
+
+/// One change of what is wanted of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum MemberChange {
+    /// `hold`: stay a learner until promoted.
+    Add {
+        node: NodeId,
+        hold: bool,
+    },
+    Promote {
+        node: NodeId,
+    },
+    /// `force`: also when fewer than a majority of what remains is alive.
+    Remove {
+        node: NodeId,
+        force: bool,
+    },
+    Replace {
+        old: NodeId,
+        new: NodeId,
+        force: bool,
+    },
 }
 
 /// What a region starts with, from its config.
@@ -94,4 +127,14 @@ pub enum Refusal {
     UnknownGroup(GroupId),
     #[error("a group has between one and seven members, each once")]
     BadMembers,
+    #[error("the region has no node {0}")]
+    UnknownNode(NodeId),
+    #[error("the node {name} has the id {node}")]
+    NodeNameTaken { name: String, node: NodeId },
+    #[error("node id {0} was used before; it never comes back")]
+    NodeIdUsed(NodeId),
+    #[error("node {node} is a member of {group}, or is leaving it; remove it there first")]
+    StillMember { node: NodeId, group: GroupId },
+    #[error("node {node} is no such member of {group}")]
+    NotMember { node: NodeId, group: GroupId },
 }

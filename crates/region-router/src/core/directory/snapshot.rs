@@ -7,7 +7,7 @@ use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::{RegionName, RegionNumber, Slot};
 use thiserror::Error;
 
-use super::{Node, NodeRole, Ownership, Region, SlotMap, State};
+use super::{Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, State};
 use crate::core::policy::Policy;
 
 /// One version of the directory.
@@ -22,9 +22,16 @@ pub struct Snapshot {
     pub owners: BTreeMap<RegionNumber, Ownership>,
     /// Slots whose owner is not that of their birth region.
     pub moved: BTreeMap<(RegionNumber, Slot), Ownership>,
+    /// The voters that each group is to have.
     pub groups: BTreeMap<GroupId, Vec<NodeId>>,
+    /// What is wanted of a group beside them; a group without an entry wants nothing more.
+    pub plans: BTreeMap<GroupId, Plan>,
+    /// Every node id that this region ever used.
+    pub registry: BTreeMap<NodeId, Registered>,
     pub slots: BTreeMap<GroupKind, SlotMap>,
     pub(crate) by_name: BTreeMap<RegionName, RegionNumber>,
+    /// Where a group may be found: its wanted voters and those that have not left yet.
+    pub(crate) found_at: BTreeMap<GroupId, Vec<NodeId>>,
 }
 
 /// A snapshot from elsewhere that does not fit together.
@@ -36,7 +43,7 @@ impl State {
     /// The directory as it is now, `None` before the bootstrap.
     pub fn snapshot(&self) -> Option<Snapshot> {
         let meta = self.meta.get(&0)?;
-        Some(Snapshot {
+        let mut snapshot = Snapshot {
             version: meta.version,
             here: meta.here,
             policy: self.policy.clone()?,
@@ -47,7 +54,12 @@ impl State {
             groups: self.groups.iter().map(|(k, v)| (*k, v.clone())).collect(),
             slots: self.slots.iter().map(|(k, v)| (*k, v.clone())).collect(),
             by_name: self.regions.iter().map(|(k, v)| (v.name.clone(), *k)).collect(),
-        })
+            plans: self.plans.iter().map(|(k, v)| (*k, v.clone())).collect(),
+            registry: self.registry.iter().map(|(k, v)| (*k, v.clone())).collect(),
+            found_at: BTreeMap::new(),
+        };
+        snapshot.find_groups();
+        Some(snapshot)
     }
 }
 
@@ -74,7 +86,16 @@ impl Snapshot {
         if self.groups.keys().any(|group| !self.slots.contains_key(&group.kind())) {
             return Err(BadSnapshot("a kind of group without a slot map"));
         }
+        self.find_groups();
         Ok(self)
+    }
+
+    fn find_groups(&mut self) {
+        let at = |(group, members): (&GroupId, &Vec<NodeId>)| {
+            let leaving = self.plans.get(group).map_or(&[][..], |plan| &plan.leaving);
+            (*group, members.iter().chain(leaving).copied().collect())
+        };
+        self.found_at = self.groups.iter().map(at).collect();
     }
 
     pub fn number(&self, name: &RegionName) -> Option<RegionNumber> {
@@ -103,9 +124,17 @@ impl Snapshot {
         GroupId::new(kind, self.slots.get(&kind).map_or(0, |map| map.group(slot)))
     }
 
-    /// The nodes that keep a group of this region; empty for a group it does not have.
+    /// The nodes at which a group of this region may be found: its wanted voters, then those that
+    /// are to leave and may still lead it. Empty for a group it does not have.
     pub fn members(&self, group: GroupId) -> &[NodeId] {
-        self.groups.get(&group).map_or(&[], Vec::as_slice)
+        self.found_at.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// A node of this region by its name or id, as people write it.
+    pub fn own_node(&self, text: &str) -> Option<&Node> {
+        let nodes = self.own_region().map_or(&[][..], |region| &region.nodes);
+        let id = text.parse().ok().map(NodeId);
+        nodes.iter().find(|node| node.name == text || Some(node.id) == id)
     }
 
     /// The nodes of a region that play a role.
