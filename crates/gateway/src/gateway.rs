@@ -1,12 +1,12 @@
 //! A gateway, put together.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hansa_api::pb::admin::admin_service_server::AdminServiceServer;
 use hansa_api::pb::region::region_service_server::RegionServiceServer;
+use hansa_node::config::Text;
 use hansa_node::env::Env;
 use hansa_node::peers::{Address, Peers};
 use hansa_node::tasks::OnError;
@@ -58,6 +58,8 @@ impl Gateway<Peers> {
     /// It learns the addresses of other regions' gateways from the directory; those of this
     /// region's nodes the binary registers, because the directory itself is reached through them.
     ///
+    /// `authz`: the authorization policy, `None` for the shipped one.
+    ///
     /// # Errors
     /// An authorization policy that cannot be read or does not hold together.
     pub fn start(
@@ -66,10 +68,11 @@ impl Gateway<Peers> {
         book: Book,
         peers: Peers,
         config: Config,
+        authz: Option<Text>,
     ) -> Result<Self, StartError> {
         let (register, learned) = (peers.clone(), book.clone());
         let (domain, stop) = (trust_domain.to_owned(), env.tasks.stop_token());
-        let gateway = Self::start_with(env, trust_domain, book, peers, config)?;
+        let gateway = Self::assemble(env, trust_domain, book, peers, config, authz)?;
         env.tasks.spawn("gateway-regions", OnError::StopNode, async move {
             stop.run_until_cancelled(learn_gateways(&domain, &learned, &register)).await;
         });
@@ -92,7 +95,19 @@ where
         upstreams: U,
         config: Config,
     ) -> Result<Self, StartError> {
-        let text = read(config.authz_file.as_deref())?;
+        let authz = config.authz_file.clone().map(Text::file);
+        Self::assemble(env, trust_domain, book, upstreams, config, authz)
+    }
+
+    fn assemble(
+        env: &Env,
+        trust_domain: &str,
+        book: Book,
+        upstreams: U,
+        config: Config,
+        authz_file: Option<Text>,
+    ) -> Result<Self, StartError> {
+        let text = read(authz_file.as_ref())?;
         let authz = Authz::parse(&text).map_err(StartError::Authz)?;
         let forward = Forward::new(upstreams.clone(), book.clone(), env.entropy.clone());
         let health = HealthReporter::new();
@@ -114,7 +129,7 @@ where
                 ready.set_serving(true).await;
             }
         });
-        if let Some(file) = config.authz_file {
+        if let Some(file) = authz_file {
             let (every, stop) =
                 (Duration::from_millis(config.authz_reload_ms), env.tasks.stop_token());
             let reader = gateway.clone();
@@ -146,14 +161,14 @@ where
 
     /// Reads the authorization policy again and again; a bad one is logged once and not taken.
     /// `last`: the text that was read last.
-    async fn keep_authz(&self, file: &Path, mut last: String, every: Duration) {
+    async fn keep_authz(&self, file: &Text, mut last: String, every: Duration) {
         loop {
             tokio::time::sleep(every).await;
-            let text = match tokio::fs::read_to_string(file).await {
+            let text = match file.read() {
                 Ok(text) if text == last => continue,
                 Ok(text) => text,
                 Err(error) => {
-                    tracing::warn!(file = %file.display(), %error, "authorization policy not read");
+                    tracing::warn!(?file, %error, "authorization policy not read");
                     continue;
                 }
             };
@@ -206,10 +221,9 @@ where
 }
 
 /// The authorization policy's text: the file's, or the shipped one.
-fn read(file: Option<&Path>) -> Result<String, StartError> {
-    let Some(path) = file else { return Ok(AUTHZ.to_owned()) };
-    let failed = |source| StartError::File { file: path.display().to_string(), source };
-    std::fs::read_to_string(path).map_err(failed)
+fn read(file: Option<&Text>) -> Result<String, StartError> {
+    let Some(file) = file else { return Ok(AUTHZ.to_owned()) };
+    file.read().map_err(|source| StartError::File { file: format!("{file:?}"), source })
 }
 
 /// Keeps the register of other regions' gateways as the directory has it.

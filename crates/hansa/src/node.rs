@@ -8,10 +8,12 @@ mod inside;
 mod invariants;
 mod port;
 mod ready;
+mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use hansa_consensus::Host;
 use hansa_gateway::Gateway;
 use hansa_node::env::Env;
@@ -19,6 +21,7 @@ use hansa_node::listen::Serving;
 use hansa_node::peers::Peers;
 
 use self::inside::Inside;
+pub use self::world::{Pages, World};
 use crate::config::Config;
 
 /// A running node.
@@ -40,13 +43,22 @@ impl Node {
     /// # Errors
     /// The first part that does not start, by name. Tasks that have started are stopped again.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let world = World::real(&config).with_context(|| config.name.clone())?;
+        Self::start_in(config, world).await
+    }
+
+    /// The same in another world, which must show the config's name to its peers.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_in(config: Config, world: World) -> anyhow::Result<Self> {
         let name = config.name.clone();
-        let env = Env::real(&name);
+        let tasks = world.env.tasks.clone();
         let drain = Duration::from_millis(config.drain_ms);
-        match compose::compose(config, env.clone()).await {
+        match compose::compose(config, world).await {
             Ok(node) => Ok(node),
             Err(error) => {
-                env.tasks.drain(drain).await;
+                tasks.drain(drain).await;
                 Err(error.context(name))
             }
         }

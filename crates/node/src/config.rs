@@ -7,6 +7,7 @@ use std::fmt::{self, Display};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,45 @@ use thiserror::Error;
 pub trait Checked {
     /// Notes every wrong value; all are reported at once.
     fn check(&self, problems: &mut Problems);
+}
+
+/// A text that an operator may change while the process runs: a policy.
+#[derive(Clone)]
+pub struct Text {
+    path: PathBuf,
+    read: Reader,
+}
+
+type Reader = Arc<dyn Fn(&Path) -> io::Result<String> + Send + Sync>;
+
+impl Text {
+    /// The file at `path`, as `read` reads it.
+    pub fn new(
+        path: PathBuf,
+        read: impl Fn(&Path) -> io::Result<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { path, read: Arc::new(read) }
+    }
+
+    /// A file of this machine.
+    pub fn file(path: PathBuf) -> Self {
+        Self::new(path, |path| std::fs::read_to_string(path))
+    }
+
+    /// The text as it is now.
+    pub fn read(&self) -> io::Result<String> {
+        (self.read)(&self.path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
 }
 
 /// One wrong value: its key, what it is, what it may be.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use tower::{Service, ServiceExt as _};
 
 use crate::metrics;
 use crate::net::{self, Connection, Knock, Net};
-use crate::tasks::{OnError, Tasks};
+use crate::tasks::{Executor, OnError, Tasks};
 use crate::tls::PeerIdentity;
 
 /// After a failed accept (no file handles, say): time for some to come back.
@@ -110,7 +110,7 @@ impl Listener {
         let serving = Serving { stop: stop.clone(), connections: connections.clone() };
         let accept = Accept {
             name: self.name,
-            http: http_settings(&self.limits),
+            http: http_settings(&self.limits, tasks),
             free: Arc::new(Semaphore::new(self.limits.connections_max)),
             handshakes: Arc::new(Semaphore::new(self.limits.handshakes_max)),
             limits: self.limits,
@@ -140,9 +140,11 @@ impl Serving {
     }
 }
 
-fn http_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut http = http2::Builder::new(TokioExecutor::new());
+fn http_settings(limits: &Limits, tasks: &Tasks) -> http2::Builder<Executor> {
+    let mut http = http2::Builder::new(tasks.executor());
     http.timer(TokioTimer::new())
+        // gRPC has no use for a `date`, and the wall clock is not ours to read here.
+        .auto_date_header(false)
         .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(limits.header_list_bytes_max)
         .keep_alive_interval(limits.keepalive_interval)
@@ -152,7 +154,7 @@ fn http_settings(limits: &Limits) -> http2::Builder<TokioExecutor> {
 
 struct Accept {
     name: &'static str,
-    http: http2::Builder<TokioExecutor>,
+    http: http2::Builder<Executor>,
     limits: Limits,
     free: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,

@@ -59,9 +59,43 @@ pub struct Tasks {
     inner: Arc<Inner>,
 }
 
+/// Where tasks run.
+#[derive(Clone)]
+enum Place {
+    /// Any thread of a runtime.
+    Runtime(Handle),
+    /// The `LocalSet` of the caller's thread: a simulation, whose tasks are dropped in the order in
+    /// which they started, whatever ran in the process before.
+    Local,
+}
+
+impl Place {
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        match self {
+            Self::Runtime(runtime) => runtime.spawn(work).abort_handle(),
+            Self::Local => tokio::task::spawn_local(work).abort_handle(),
+        }
+    }
+}
+
+/// Runs what HTTP/2 connections start, where the node's tasks run and until its runtime ends.
+///
+/// Unnamed and untracked: such work ends with its connection, and those are tasks with names.
+#[derive(Clone)]
+pub struct Executor(Place);
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        self.0.spawn(async move { drop(work.await) });
+    }
+}
+
 struct Inner {
     node: String,
-    runtime: Handle,
+    place: Place,
     stop: CancellationToken,
     tracker: TaskTracker,
     running: Mutex<Running>,
@@ -77,10 +111,20 @@ struct Running {
 impl Tasks {
     /// Tasks of the node called `node`, on the runtime this is called in.
     pub fn new(node: &str) -> Self {
+        Self::at(node, Place::Runtime(Handle::current()))
+    }
+
+    /// Tasks of the node called `node` on this thread, for simulation: all of them must be spawned
+    /// from inside one `LocalSet`.
+    pub fn local(node: &str) -> Self {
+        Self::at(node, Place::Local)
+    }
+
+    fn at(node: &str, place: Place) -> Self {
         Self {
             inner: Arc::new(Inner {
                 node: node.to_owned(),
-                runtime: Handle::current(),
+                place,
                 stop: CancellationToken::new(),
                 tracker: TaskTracker::new(),
                 running: Mutex::default(),
@@ -92,6 +136,11 @@ impl Tasks {
     /// Cancelled when the node is to stop: long-lived tasks select on it and end.
     pub fn stop_token(&self) -> CancellationToken {
         self.inner.stop.clone()
+    }
+
+    /// What HTTP/2 connections run their work on.
+    pub fn executor(&self) -> Executor {
+        Executor(self.inner.place.clone())
     }
 
     /// The first failure that stopped the node, if one did.
@@ -158,7 +207,7 @@ impl Tasks {
     /// Runs `work` until it ends or the process does: for what must outlive the drain, like
     /// signals.
     pub fn spawn_untracked(&self, work: impl Future<Output = ()> + Send + 'static) {
-        drop(self.inner.runtime.spawn(work));
+        self.inner.place.spawn(work);
     }
 
     /// Stops: cancels the token, waits at most `bound`, then aborts what is left and names it.
@@ -199,7 +248,7 @@ impl Tasks {
             let _registered = registered;
             work.await;
         });
-        let abort = self.inner.runtime.spawn(work).abort_handle();
+        let abort = self.inner.place.spawn(work);
         if let Some(entry) = self.inner.running.lock().by_number.get_mut(&number) {
             entry.1 = Some(abort.clone());
         }

@@ -24,12 +24,13 @@ use hansa_types::region::{RegionName, Slot};
 use hansa_views::View;
 use hansa_views::memory::MemoryView;
 use hansa_views::sled_view::{self, SledView};
+use hansa_wal::fs::Fs;
 use thiserror::Error;
 use tokio::sync::watch::Sender;
 use tokio::time::Instant;
 use tonic::service::Routes;
 
-use crate::config::{BadConfig, Config};
+use crate::config::{BadConfig, Config, Sandbox};
 use crate::core::command::{Command, Outcome};
 use crate::core::invariants::{self, Violation};
 use crate::core::settings::Settings;
@@ -62,6 +63,50 @@ pub enum StartError {
     Directory,
 }
 
+/// What the role reaches for besides its groups and peers.
+pub struct Around {
+    pub vault: Arc<dyn Vault>,
+    pub provider: Arc<dyn Provider>,
+    pub views: Views,
+}
+
+/// Where listings are kept: in the config's folder, or gone with the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Views {
+    Folder,
+    Memory,
+}
+
+impl Around {
+    /// The vault's key on `fs`, the sandbox with its journal on this machine's disk, listings in
+    /// their folder.
+    ///
+    /// # Errors
+    /// A key or a journal that cannot be used.
+    pub fn of_config(env: &Env, cfg: &Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
+        let vault = Self::vault(env, cfg, fs)?;
+        let Sandbox { journal, late_ms, .. } = &cfg.provider;
+        let provider = SandboxProvider::open(journal, *late_ms, env.clock.clone());
+        let path = || journal.display().to_string();
+        let provider = provider.map_err(|source| StartError::Journal { path: path(), source })?;
+        Ok(Self { vault, provider: Arc::new(provider), views: Views::Folder })
+    }
+
+    /// The vault with its key on `fs`.
+    ///
+    /// # Errors
+    /// A key that cannot be used.
+    pub fn vault(env: &Env, cfg: &Config, fs: Arc<dyn Fs>) -> Result<Arc<dyn Vault>, StartError> {
+        match FileVault::open(fs, &cfg.vault, env.entropy.clone()) {
+            Ok(vault) => Ok(Arc::new(vault)),
+            Err(source) => {
+                let path = cfg.vault.display().to_string();
+                Err(StartError::Vault { path, source })
+            }
+        }
+    }
+}
+
 /// The orders role, running. Clones are one role.
 #[derive(Clone)]
 pub struct Orders {
@@ -79,33 +124,16 @@ impl Orders {
         peers: Peers,
         cfg: Config,
         book: Book,
+        around: Around,
     ) -> Result<Self, StartError> {
-        let vault = |source| StartError::Vault { path: cfg.vault.display().to_string(), source };
-        let vault = Arc::new(FileVault::open(&cfg.vault, env.entropy.clone()).map_err(vault)?);
-        let sandbox =
-            SandboxProvider::open(&cfg.provider.journal, cfg.provider.late_ms, env.clock.clone());
-        let path = || cfg.provider.journal.display().to_string();
-        let provider = sandbox.map_err(|source| StartError::Journal { path: path(), source })?;
-        Self::start_with(host, env, peers, cfg, book, vault, Arc::new(provider)).await
-    }
-
-    /// The same with another vault or provider.
-    pub async fn start_with(
-        host: &Host,
-        env: Env,
-        peers: Peers,
-        cfg: Config,
-        book: Book,
-        vault: Arc<dyn Vault>,
-        provider: Arc<dyn Provider>,
-    ) -> Result<Self, StartError> {
+        let Around { vault, provider, views } = around;
         cfg.check()?;
         let now = book.ready().await;
         let region = now.own_region().ok_or(StartError::Directory)?.name.clone();
         let mut groups = BTreeMap::new();
         for (id, members) in &now.groups {
             if id.kind() == GroupKind::Orders && members.contains(&peers.me()) {
-                let hosted = start_group(host, &cfg, &now, *id).await?;
+                let hosted = start_group(host, &cfg, views, &now, *id).await?;
                 // As early as this disk knows; what it does not know yet is watched for below.
                 custody::check(&hosted, vault.as_ref())?;
                 groups.insert(id.index(), Arc::new(hosted));
@@ -276,6 +304,7 @@ fn guard(shell: &Arc<Shell>, hosted: &Arc<Hosted>, first: Option<&GroupId>) {
 async fn start_group(
     host: &Host,
     cfg: &Config,
+    views: Views,
     now: &Snapshot,
     id: GroupId,
 ) -> Result<Hosted, StartError> {
@@ -284,7 +313,10 @@ async fn start_group(
     let settings = settings(cfg, now, id.index(), u16::try_from(groups).unwrap_or(u16::MAX));
     let spec = GroupSpec { id, members };
     let group = host.start_group(spec, move || OrdersMachine::new(settings)).await?;
-    let listing = Listing::new(open_view(&cfg.views.join(id.to_string())));
+    let listing = Listing::new(match views {
+        Views::Folder => open_view(&cfg.views.join(id.to_string())),
+        Views::Memory => Arc::new(MemoryView::default()),
+    });
     Ok(Hosted { group, waiters: Waiters::default(), listing, trusted: Sender::new(false) })
 }
 

@@ -1,9 +1,9 @@
 //! This node's replica of the directory group, and what keeps it in step with the config.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use hansa_consensus::{Group, GroupSpec, Host, StartError, SubmitError};
+use hansa_node::config::Text;
 use hansa_node::env::Env;
 use hansa_node::tasks::OnError;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
@@ -25,7 +25,7 @@ pub struct Config {
     /// The first state; later starts take only new endpoints and a newer policy from it.
     pub genesis: Genesis,
     /// Read again every `reload_every`; a newer version is loaded by whichever node leads.
-    pub policy_file: Option<PathBuf>,
+    pub policy_file: Option<Text>,
     pub reload_every: Duration,
 }
 
@@ -102,7 +102,7 @@ impl Directory {
             if leadership.wait_for(|now| now.mine).await.is_err() {
                 return;
             }
-            if let Some(text) = read(&config).await {
+            if let Some(text) = read(&config) {
                 config.genesis.policy = text;
             }
             let pause = match self.align(&config.genesis, &mut refused).await {
@@ -151,12 +151,12 @@ impl Directory {
 }
 
 /// The policy file as it is now; a file that cannot be read changes nothing.
-async fn read(config: &Config) -> Option<String> {
+fn read(config: &Config) -> Option<String> {
     let file = config.policy_file.as_ref()?;
-    match tokio::fs::read_to_string(file).await {
+    match file.read() {
         Ok(text) => Some(text),
         Err(error) => {
-            tracing::warn!(file = %file.display(), %error, "policy file not read");
+            tracing::warn!(?file, %error, "policy file not read");
             None
         }
     }

@@ -35,12 +35,32 @@ pub trait Fs: Send + Sync + 'static {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Opens a file for reading and writing; `NotFound` when it is not there.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// As [`Fs::create`], for what nobody but its owner may read.
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.create(path)
+    }
+    /// Reads a file that is at most `max` bytes long, without the right to write it.
+    fn read(&self, path: &Path, max: u64) -> io::Result<Vec<u8>> {
+        let file = self.open(path)?;
+        let len = file.len()?;
+        let small = usize::try_from(len).ok().filter(|_| len <= max);
+        let mut bytes = vec![0; small.ok_or(io::ErrorKind::FileTooLarge)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
     /// Removes a file. Open handles keep its content.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder with all that is in it; nothing to remove is fine.
     fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Renames a file or folder inside one file system, replacing a file that is there.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// As [`Fs::rename`] for a file, but `AlreadyExists` where one is there.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.exists(to)? {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => self.rename(from, to),
+        }
+    }
     /// Makes creations, removals and renames in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the lock file at `path`, held until the value is dropped; `WouldBlock` when it is

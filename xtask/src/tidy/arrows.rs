@@ -37,6 +37,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hansa-pages",
             "hansa-api",
             "hansa-node",
+            "hansa-wal",
             "hansa-consensus",
             "hansa-views",
             "hansa-region-router",

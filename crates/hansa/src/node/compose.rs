@@ -8,24 +8,23 @@ use hansa_consensus::{Host, HostConfig, Timing};
 use hansa_gateway::Gateway;
 use hansa_gateway::internal::Internal;
 use hansa_ledger::Ledger;
-use hansa_node::env::Env;
+use hansa_node::config::Text;
 use hansa_node::layers;
 use hansa_node::listen::{Limits, Listener, Serving};
-use hansa_node::net::{Net, TlsNet};
+use hansa_node::net::Net;
 use hansa_node::peers::{self, Address, Peers};
 use hansa_node::tasks::OnError;
 use hansa_node::telemetry::{self, probes};
-use hansa_node::tls::{Files, Identity};
-use hansa_orders::Orders;
+use hansa_orders::{Orders, Views};
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::{self, Genesis, NodeRole};
 use hansa_region_router::{directory as keeper, follow, service as directory_service};
 use hansa_types::identity::SpiffeId;
-use hansa_wal::fs::RealFs;
 use tonic::service::Routes;
 
 use super::inside::Inside;
 use super::port::Port;
+use super::world::{Pages, World};
 use super::{Node, bounds, groups, ready};
 use crate::config::{self, Config};
 
@@ -35,12 +34,15 @@ const RESIDENCY_RELOAD: Duration = Duration::from_secs(2);
 const INTERNAL_DRAIN: Duration = Duration::from_millis(500);
 
 /// Starts the parts, each on those before it.
-pub async fn compose(config: Config, env: Env) -> anyhow::Result<Node> {
-    // Who we are: no identity, no listener.
-    let identity = identity(&config, &env)?;
+pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
+    let env = world.env.clone();
+    // Who we are: the name that our net shows.
+    let net = world.net.clone();
+    let expected = SpiffeId::node(&config.trust_domain, &config.region, &config.name)?;
+    let found = net.id();
+    ensure!(*found == expected, "our identity is {found}, the config says {expected}");
     // Whom we know: the nodes of our region and the gateways of the others.
     let own = config.own_node().context("this node is not in the league")?.clone();
-    let net: Arc<dyn Net> = Arc::new(TlsNet::new(identity.clone(), env.clock.clone()));
     let peers = Peers::new(own.id, net.clone(), peers::Timing::default(), env.tasks.clone());
     register(&config, &peers)?;
     // Sockets early: a port that is taken is found out before any disk is touched.
@@ -50,32 +52,32 @@ pub async fn compose(config: Config, env: Env) -> anyhow::Result<Node> {
         None => None,
     };
     // The log and the host of the groups.
-    let host = host(&config, &env, peers.clone())?;
+    let host = host(&config, &world, peers.clone())?;
     // The region's directory: kept here, or followed.
-    let (book, keeps) = directory(&config, &host, &env, peers.clone()).await?;
+    let (book, keeps) = directory(&config, &host, &world, peers.clone()).await?;
     let ours = config.region_groups().into_iter().map(|(group, _)| group).collect();
     let (same, stop) = (groups::check(book.clone(), ours), env.tasks.stop_token());
     env.tasks.spawn("groups", OnError::StopNode, async move {
         stop.run_until_cancelled(same).await.unwrap_or(Ok(()))
     });
     // The books of stock and money.
-    let ledger = Ledger::start(&host, &env, ledger_config(&config)).await?;
+    let ledger = Ledger::start(&host, &env, ledger_config(&config, world.views)).await?;
     let inside = Arc::new(Inside::new(host.clone(), book.clone(), ledger.clone()));
     // The way in, for clients and for other regions.
     let gateway = match public {
-        Some(_) => Some(gateway(&config, &env, book.clone(), peers.clone())?),
+        Some(_) => Some(gateway(&config, &world, book.clone(), peers.clone())?),
         None => None,
     };
     // The internal port serves before orders start: those wait for a directory, and that for a
     // leader.
     let early = early_routes(&host, &ledger, keeps.then(|| book.clone()), &inside);
     let port = Port::new(early.clone());
-    let internal = serve_internal(&config, &env, internal, &identity, &gateway, &port, &peers);
+    let internal = serve_internal(&config, &world, internal, &gateway, &port, &peers);
     // Orders, on top of all that.
     let orders = match config.has(NodeRole::Orders) {
         true => {
-            let orders = &config.orders;
-            Some(Orders::start(&host, env.clone(), peers.clone(), orders.clone(), book).await?)
+            let (orders, around) = (config.orders.clone(), world.around(&config.orders)?);
+            Some(Orders::start(&host, env.clone(), peers.clone(), orders, book, around).await?)
         }
         false => None,
     };
@@ -89,24 +91,14 @@ pub async fn compose(config: Config, env: Env) -> anyhow::Result<Node> {
         }
         _ => None,
     };
-    let metrics = telemetry::metrics()?;
-    let probes = Arc::new(ready::Probes::new(inside.clone(), env.tasks.clone()));
-    let at = config.listen.metrics;
-    let bound = probes::serve(at, &env.tasks, metrics, probes).await;
-    bound.with_context(|| format!("listen.metrics = {at}"))?;
+    if world.pages == Pages::Served {
+        let metrics = telemetry::metrics()?;
+        let probes = Arc::new(ready::Probes::new(inside.clone(), env.tasks.clone()));
+        let at = config.listen.metrics;
+        let bound = probes::serve(at, &env.tasks, metrics, probes).await;
+        bound.with_context(|| format!("listen.metrics = {at}"))?;
+    }
     Ok(Node { config, env, host, peers, gateway, inside, internal, public })
-}
-
-fn identity(config: &Config, env: &Env) -> anyhow::Result<Identity> {
-    let config::Tls { cert, key, ca, reload_ms } = config.tls.clone();
-    let identity = Identity::load(Files { cert, key, ca }).context("tls")?;
-    let expected = SpiffeId::node(&config.trust_domain, &config.region, &config.name)?;
-    let found = identity.id();
-    ensure!(*found == expected, "the certificate names {found}, the config {expected}");
-    let every = Duration::from_millis(reload_ms);
-    let fresh = identity.clone().keep_fresh(every, env.tasks.stop_token());
-    env.tasks.spawn("identity", OnError::StopNode, fresh);
-    Ok(identity)
 }
 
 fn address(
@@ -146,7 +138,7 @@ async fn listener(name: &'static str, config: &Config, net: &dyn Net) -> anyhow:
     bound.with_context(|| format!("listen.{name} = {at}"))
 }
 
-fn host(config: &Config, env: &Env, peers: Peers) -> anyhow::Result<Host> {
+fn host(config: &Config, world: &World, peers: Peers) -> anyhow::Result<Host> {
     let timing = Timing {
         profile: config.log.profile,
         checkpoint_entries: config.log.checkpoint_entries,
@@ -155,7 +147,7 @@ fn host(config: &Config, env: &Env, peers: Peers) -> anyhow::Result<Host> {
     let mut settings = HostConfig::new(peers.me(), config.data_dir.clone());
     settings.timing = timing;
     settings.wal.segment_bytes = config.log.segment_mib << 20;
-    let host = Host::open(settings, Arc::new(RealFs), env.clone(), peers);
+    let host = Host::open(settings, world.fs.clone(), world.env.clone(), peers);
     let host = host.with_context(|| format!("data_dir = {}", config.data_dir.display()))?;
     if let Some(region) = config.own_region() {
         for node in &region.nodes {
@@ -169,24 +161,23 @@ fn host(config: &Config, env: &Env, peers: Peers) -> anyhow::Result<Host> {
 async fn directory(
     config: &Config,
     host: &Host,
-    env: &Env,
+    world: &World,
     peers: Peers,
 ) -> anyhow::Result<(Book, bool)> {
     let members = config.members(NodeRole::Directory);
     if !config.has(NodeRole::Directory) {
-        return Ok((follow::start(env, peers, members), false));
+        return Ok((follow::start(&world.env, peers, members), false));
     }
-    let genesis = genesis(config)?;
-    let policy_file = Some(config.residency_file.clone());
+    let residency = world.text(config.residency_file.clone());
+    let genesis = genesis(config, &residency)?;
+    let policy_file = Some(residency);
     let settings = keeper::Config { members, genesis, policy_file, reload_every: RESIDENCY_RELOAD };
-    let directory = keeper::Directory::start(host, env, settings).await?;
+    let directory = keeper::Directory::start(host, &world.env, settings).await?;
     Ok((directory.book(), true))
 }
 
-fn genesis(config: &Config) -> anyhow::Result<Genesis> {
-    let file = &config.residency_file;
-    let policy = std::fs::read_to_string(file)
-        .with_context(|| format!("residency_file = {}", file.display()))?;
+fn genesis(config: &Config, residency: &Text) -> anyhow::Result<Genesis> {
+    let policy = residency.read().with_context(|| format!("residency_file = {residency:?}"))?;
     let here = config.own_region().context("this region is not in the league")?.number;
     let region = |region: &config::Region| {
         let nodes = region.nodes.iter().map(|node| directory::Node {
@@ -202,19 +193,23 @@ fn genesis(config: &Config) -> anyhow::Result<Genesis> {
     Ok(Genesis { here, policy, regions, groups: config.region_groups() })
 }
 
-fn ledger_config(config: &Config) -> hansa_ledger::config::Config {
-    use hansa_ledger::config::{Config as Ledger, Groups, Views};
+fn ledger_config(config: &Config, views: Views) -> hansa_ledger::config::Config {
+    use hansa_ledger::config::{Config as Ledger, Groups, Views as Kept};
     let groups =
         |role, count| config.has(role).then(|| Groups { count, members: config.members(role) });
-    let mut ledger = Ledger::new(Views::Folder(config.data_dir.join("views")));
+    let mut ledger = Ledger::new(match views {
+        Views::Folder => Kept::Folder(config.data_dir.join("views")),
+        Views::Memory => Kept::Memory,
+    });
     ledger.inventory = groups(NodeRole::Inventory, config.groups.inventory);
     ledger.payments = groups(NodeRole::Payments, config.groups.payments);
     ledger
 }
 
-fn gateway(config: &Config, env: &Env, book: Book, peers: Peers) -> anyhow::Result<Gateway> {
+fn gateway(config: &Config, world: &World, book: Book, peers: Peers) -> anyhow::Result<Gateway> {
     let settings = config.gateway.clone();
-    Ok(Gateway::start(env, &config.trust_domain, book, peers, settings)?)
+    let authz = settings.authz_file.clone().map(|file| world.text(file));
+    Ok(Gateway::start(&world.env, &config.trust_domain, book, peers, settings, authz)?)
 }
 
 /// What the internal port serves from the first moment on.
@@ -244,18 +239,17 @@ fn with_orders(early: Routes, orders: Option<&Orders>) -> Routes {
 
 fn serve_internal(
     config: &Config,
-    env: &Env,
+    world: &World,
     listener: Listener,
-    identity: &Identity,
     gateway: &Option<Gateway>,
     port: &Port,
     peers: &Peers,
 ) -> Serving {
     let forwarded = gateway.as_ref().map(Gateway::forwarded);
     let routes = port.routes();
-    let inner = Internal::new(identity.id().clone(), config.region.clone(), forwarded, routes);
+    let inner = Internal::new(world.net.id().clone(), config.region.clone(), forwarded, routes);
     let stack = layers::stack(&bounds::internal(), inner);
     // Our own calls to ourselves pass the same stack, without a socket.
     peers.set_local(stack.clone());
-    listener.start(&env.tasks, stack)
+    listener.start(&world.env.tasks, stack)
 }

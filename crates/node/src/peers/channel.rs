@@ -9,7 +9,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -206,7 +206,7 @@ impl Channel {
         &self,
     ) -> Result<(Up, impl Future<Output = hyper::Result<()>> + use<>, Duration), ConnectError> {
         let Connection { stream, life, .. } = self.net.connect(&self.address).await?;
-        let (up, connection) = http2::Builder::new(TokioExecutor::new())
+        let (up, connection) = http2::Builder::new(self.tasks.executor())
             .timer(TokioTimer::new())
             .keep_alive_interval(self.timing.keepalive_interval)
             .keep_alive_timeout(self.timing.keepalive_timeout)

@@ -26,6 +26,7 @@ use hansa_node::env::Clock;
 use super::{Answer, Charge, Fault, Provider, Reply};
 use journal::{Journal, Known};
 
+/// The sandbox; what it remembers outlives the nodes that call it.
 pub struct SandboxProvider {
     clock: Arc<dyn Clock>,
     journal: Journal,
@@ -37,6 +38,14 @@ impl SandboxProvider {
     /// The journal cannot be opened.
     pub fn open(journal: &Path, late_ms: u64, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
         Ok(Self { clock, journal: Journal::open(journal)?, late_ms })
+    }
+
+    /// A sandbox apart from the nodes, which all call this one: it remembers for as long as it
+    /// lives.
+    ///
+    /// As a third party it has its own clock.
+    pub fn apart(late_ms: u64, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, journal: Journal::apart(), late_ms }
     }
 
     fn now(&self) -> u64 {

@@ -21,6 +21,7 @@ use hansa_region_router::book::Book;
 use hansa_region_router::core::directory as dir;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::RegionNumber;
+use hansa_wal::fs::RealFs;
 use tempfile::TempDir;
 use tonic::Request;
 use tonic::service::Routes;
@@ -31,7 +32,7 @@ use crate::crosscheck::Verdict;
 use crate::machine::OrdersMachine;
 use crate::service::Service;
 use crate::shell::Hosted;
-use crate::start::{Orders, StartError};
+use crate::start::{Around, Orders, StartError};
 
 pub const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
 const POLICY: &str = include_str!("../../../../deploy/policy/residency.toml");
@@ -137,7 +138,9 @@ impl Rig {
         cfg.provider.settle_ms = 1_000;
         cfg.replicate.bookmark_ms = 100;
         let book = Book::of(self.directory());
-        let orders = Orders::start(&node.host, node.env.clone(), peers.clone(), cfg, book).await?;
+        let around = Around::of_config(&node.env, &cfg, Arc::new(RealFs))?;
+        let (host, env) = (&node.host, node.env.clone());
+        let orders = Orders::start(host, env, peers.clone(), cfg, book, around).await?;
         let routes = Routes::new(LedgerCommandServiceServer::new(self.books.clone()));
         let routes = orders.routes(routes);
         let settings = layers::Settings {

@@ -1,14 +1,13 @@
 //! One key per region, in a file that only its owner may read.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use hansa_node::env::Entropy;
 use hansa_types::id::OrderId;
+use hansa_wal::fs::Fs;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::{hkdf, hmac};
 use zeroize::Zeroizing;
@@ -18,12 +17,14 @@ use crate::core::contents::Sealed;
 
 const KEY_BYTES: usize = 32;
 const MAGIC: &str = "hansa-vault-1";
+const FILE_BYTES_MAX: u64 = 256;
 
 /// The region's key, shared by its nodes through the configured path.
 ///
 /// # Source
 /// RFC 8439 (ChaCha20-Poly1305), RFC 5869 (HKDF): one secret, one derived key for each purpose.
 pub struct FileVault {
+    fs: Arc<dyn Fs>,
     path: PathBuf,
     entropy: Arc<dyn Entropy>,
     /// Empty until the file is there.
@@ -42,8 +43,12 @@ impl FileVault {
     ///
     /// # Errors
     /// The file is there and is no key of ours, or cannot be read.
-    pub fn open(path: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, VaultError> {
-        let vault = Self { path: path.to_owned(), entropy, keys: OnceLock::new() };
+    pub fn open(
+        fs: Arc<dyn Fs>,
+        path: &Path,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, VaultError> {
+        let vault = Self { fs, path: path.to_owned(), entropy, keys: OnceLock::new() };
         vault.id()?;
         Ok(vault)
     }
@@ -53,7 +58,7 @@ impl FileVault {
         if let Some(keys) = self.keys.get() {
             return Ok(keys);
         }
-        let secret = match read(&self.path) {
+        let secret = match read(self.fs.as_ref(), &self.path) {
             Err(VaultError::Io(error)) if error.kind() == ErrorKind::NotFound => {
                 return Err(VaultError::NoKey);
             }
@@ -133,7 +138,7 @@ impl Vault for FileVault {
     fn make(&self) -> Result<u64, VaultError> {
         if self.id()?.is_none() {
             // Nodes that share the path race for the file: one makes it, the others read it.
-            create(&self.path, self.entropy.as_ref())?;
+            create(self.fs.as_ref(), &self.path, self.entropy.as_ref())?;
             tracing::info!(path = %self.path.display(), "vault key made");
         }
         Ok(self.load()?.id)
@@ -156,34 +161,35 @@ fn derive(
 }
 
 /// Makes the file whole under another name first: a reader never sees half a key.
-fn create(path: &Path, entropy: &dyn Entropy) -> Result<(), VaultError> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
+fn create(fs: &dyn Fs, path: &Path, entropy: &dyn Entropy) -> Result<(), VaultError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    fs.create_dir_all(folder)?;
     let mut secret = Zeroizing::new([0; KEY_BYTES]);
     entropy.fill(&mut secret[..]);
     let hex: Zeroizing<String> =
         Zeroizing::new(secret.iter().map(|byte| format!("{byte:02x}")).collect());
+    let text = Zeroizing::new(format!("{MAGIC} {}\n", hex.as_str()));
     let aside = path.with_extension(format!("new-{:016x}", entropy.number()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-    writeln!(file, "{MAGIC} {}", hex.as_str())?;
-    file.sync_all()?;
-    // A link, not a rename: whoever comes second must not replace the first one's key.
-    let linked = fs::hard_link(&aside, path);
-    fs::remove_file(&aside)?;
-    // Before the first block is sealed: a name lost in a crash would lose every block with it.
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::File::open(folder)?.sync_all()?;
+    let file = fs.create_private(&aside)?;
+    file.write_at(text.as_bytes(), 0)?;
+    file.sync_data()?;
+    // Whoever comes second must not replace the first one's key.
+    let made = fs.rename_new(&aside, path);
+    if made.is_err() {
+        fs.remove(&aside)?;
     }
-    match linked {
+    // Before the first block is sealed: a name lost in a crash would lose every block with it.
+    fs.sync_dir(folder)?;
+    match made {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-fn read(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, VaultError> {
-    let mut text = Zeroizing::new(String::new());
-    fs::File::open(path)?.take(256).read_to_string(&mut text)?;
+fn read(fs: &dyn Fs, path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, VaultError> {
+    let bytes = Zeroizing::new(fs.read(path, FILE_BYTES_MAX)?);
+    let text = std::str::from_utf8(&bytes).map_err(|_| VaultError::BadFile)?;
     let hex = text.trim().strip_prefix(MAGIC).map(str::trim).ok_or(VaultError::BadFile)?;
     if hex.len() != 2 * KEY_BYTES || !hex.is_ascii() {
         return Err(VaultError::BadFile);
@@ -197,11 +203,13 @@ fn read(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, VaultError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use hansa_node::env::SystemEntropy;
     use hansa_types::region::{RegionNumber, Slot};
     use hansa_types::time::LogTime;
+    use hansa_wal::fs::RealFs;
 
     use super::*;
 
@@ -216,7 +224,7 @@ mod tests {
     }
 
     fn unmade(path: &Path) -> FileVault {
-        FileVault::open(path, Arc::new(SystemEntropy::new())).unwrap()
+        FileVault::open(Arc::new(RealFs), path, Arc::new(SystemEntropy::new())).unwrap()
     }
 
     #[test]
@@ -276,7 +284,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         fs::write(&path, "something else").unwrap();
-        assert!(FileVault::open(&path, Arc::new(SystemEntropy::new())).is_err());
+        let entropy = Arc::new(SystemEntropy::new());
+        assert!(FileVault::open(Arc::new(RealFs), &path, entropy).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "something else");
     }
 }

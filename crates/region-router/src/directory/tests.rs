@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use hansa_consensus::testing::{Cluster, PATIENCE, Settings, eventually, soon};
+use hansa_node::config::Text;
 use hansa_node::devca::DevCa;
 use hansa_node::env::Env;
 use hansa_node::layers;
@@ -25,7 +26,7 @@ fn config(members: u64, policy_file: Option<PathBuf>) -> Config {
     Config {
         members: (1..=members).map(NodeId).collect(),
         genesis: genesis(2),
-        policy_file,
+        policy_file: policy_file.map(Text::file),
         reload_every: Duration::from_millis(20),
     }
 }

@@ -1,8 +1,8 @@
 //! The machine's file system.
 
 use std::fs::{self, File as StdFile, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,6 +54,22 @@ impl Fs for RealFs {
         Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(path)?)))
     }
 
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let mut how = OpenOptions::new();
+        how.read(true).write(true).create(true).truncate(true).mode(0o600);
+        Ok(Arc::new(RealFile(how.open(path)?)))
+    }
+
+    fn read(&self, path: &Path, max: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        // One more than allowed, so that too long is not taken for whole.
+        StdFile::open(path)?.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > max {
+            true => Err(io::ErrorKind::FileTooLarge.into()),
+            false => Ok(bytes),
+        }
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -67,6 +83,12 @@ impl Fs for RealFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // A link never replaces; of several who try at once, one succeeds.
+        fs::hard_link(from, to)?;
+        fs::remove_file(from)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! What the sandbox remembers: an append-only file that the region's nodes share.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -22,7 +22,6 @@ pub struct Known {
 /// full disk cut short was never answered for: the next append ends it with [`TORN`], and nobody
 /// reads it.
 pub struct Journal {
-    path: PathBuf,
     inner: Mutex<Inner>,
 }
 
@@ -30,9 +29,16 @@ pub struct Journal {
 const TORN: char = '?';
 
 struct Inner {
+    /// `None` for a journal that nobody else keeps: what is known is all there is.
+    file: Option<Shared>,
+    known: BTreeMap<String, Known>,
+}
+
+/// The file that others append to as well.
+struct Shared {
+    path: PathBuf,
     append: File,
     read_to: u64,
-    known: HashMap<String, Known>,
 }
 
 impl Journal {
@@ -43,13 +49,18 @@ impl Journal {
         // It holds references of payments: nobody's but the owner's.
         let append =
             OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
-        let inner = Inner { append, read_to: 0, known: HashMap::new() };
-        Ok(Self { path: path.to_owned(), inner: Mutex::new(inner) })
+        let file = Some(Shared { path: path.to_owned(), append, read_to: 0 });
+        Ok(Self { inner: Mutex::new(Inner { file, known: BTreeMap::new() }) })
+    }
+
+    /// A journal in memory, for a provider that does not live in a node's process.
+    pub fn apart() -> Self {
+        Self { inner: Mutex::new(Inner { file: None, known: BTreeMap::new() }) }
     }
 
     pub fn known(&self, key: &str) -> Result<Option<Known>, Fault> {
         let mut inner = self.inner.lock();
-        inner.catch_up(&self.path).map_err(unreachable)?;
+        inner.catch_up().map_err(unreachable)?;
         Ok(inner.known.get(key).cloned())
     }
 
@@ -74,32 +85,20 @@ fn unreachable(error: std::io::Error) -> Fault {
 }
 
 impl Inner {
-    fn catch_up(&mut self, path: &Path) -> std::io::Result<()> {
-        if self.append.metadata()?.len() == self.read_to {
-            return Ok(());
+    fn catch_up(&mut self) -> std::io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        for line in file.news()? {
+            self.take(&line);
         }
-        let mut file = BufReader::new(File::open(path)?);
-        file.seek(SeekFrom::Start(self.read_to))?;
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let read = file.read_line(&mut line)?;
-            if read == 0 || !line.ends_with('\n') {
-                return Ok(());
-            }
-            self.read_to += read as u64;
-            self.take(line.trim_end());
-        }
+        Ok(())
     }
 
     fn add(&mut self, line: &str) -> std::io::Result<()> {
-        let mut last = [b'\n'];
-        if let Some(at) = self.append.metadata()?.len().checked_sub(1) {
-            self.append.read_exact_at(&mut last, at)?;
+        match &mut self.file {
+            Some(file) => file.add(line)?,
+            None => self.take(line.trim_end()),
         }
-        let cut = if last == *b"\n" { String::new() } else { format!("{TORN}\n") };
-        // One write: what two processes append at once must not mix.
-        self.append.write_all(format!("{cut}{line}").as_bytes())
+        Ok(())
     }
 
     fn take(&mut self, line: &str) {
@@ -121,6 +120,39 @@ impl Inner {
             }
             _ => tracing::warn!("sandbox journal has a line that is not one"),
         }
+    }
+}
+
+impl Shared {
+    /// Whole lines that were appended since the last look.
+    fn news(&mut self) -> std::io::Result<Vec<String>> {
+        let (mut lines, mut to) = (Vec::new(), self.read_to);
+        if self.append.metadata()?.len() == self.read_to {
+            return Ok(lines);
+        }
+        let mut file = BufReader::new(File::open(&self.path)?);
+        file.seek(SeekFrom::Start(self.read_to))?;
+        loop {
+            let mut line = String::new();
+            let read = file.read_line(&mut line)?;
+            if read == 0 || !line.ends_with('\n') {
+                self.read_to = to;
+                return Ok(lines);
+            }
+            to += read as u64;
+            line.truncate(line.trim_end().len());
+            lines.push(line);
+        }
+    }
+
+    fn add(&mut self, line: &str) -> std::io::Result<()> {
+        let mut last = [b'\n'];
+        if let Some(at) = self.append.metadata()?.len().checked_sub(1) {
+            self.append.read_exact_at(&mut last, at)?;
+        }
+        let cut = if last == *b"\n" { String::new() } else { format!("{TORN}\n") };
+        // One write: what two processes append at once must not mix.
+        self.append.write_all(format!("{cut}{line}").as_bytes())
     }
 }
 
