@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use hansa_consensus::testing::{Cluster, PATIENCE, Settings, eventually, soon};
