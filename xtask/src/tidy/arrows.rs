@@ -10,10 +10,14 @@ use serde::Deserialize;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("hansa-types", &[]),
     ("hansa-pages", &["hansa-types"]),
+    ("hansa-backup", &["hansa-types"]),
     ("hansa-api", &["hansa-types"]),
     ("hansa-node", &["hansa-types", "hansa-api"]),
     ("hansa-wal", &["hansa-types", "hansa-node"]),
-    ("hansa-consensus", &["hansa-types", "hansa-api", "hansa-node", "hansa-wal"]),
+    (
+        "hansa-consensus",
+        &["hansa-types", "hansa-backup", "hansa-api", "hansa-node", "hansa-wal"],
+    ),
     ("hansa-views", &["hansa-types"]),
     (
         "hansa-region-router",
@@ -47,6 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "hansa",
         &[
+            "hansa-backup",
             "hansa-types",
             "hansa-api",
             "hansa-node",
@@ -59,7 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hansa-gateway",
         ],
     ),
-    ("hansactl", &["hansa-types", "hansa-api"]),
+    ("hansactl", &["hansa-types", "hansa-api", "hansa-backup"]),
     ("hansa-checker", &["hansa-types", "hansa-api"]),
     ("hansa-tests", &["hansa", "hansa-types", "hansa-api", "hansa-node"]),
     ("xtask", &[]),

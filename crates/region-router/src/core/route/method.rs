@@ -47,6 +47,16 @@ use GroupKind::{Inventory, Orders};
 pub const METHODS: &[Method] = &[
     by_gateway("hansa.admin.v1.AdminService/CheckInvariants", Rule::Region),
     by_gateway("hansa.admin.v1.AdminService/ListGroups", Rule::Region),
+    by_gateway("hansa.admin.v1.BackupService/EndBackup", Rule::Region),
+    by_gateway("hansa.admin.v1.BackupService/GetRestore", Rule::Region),
+    by_gateway("hansa.admin.v1.BackupService/ListDifferences", Rule::Region),
+    by_gateway("hansa.admin.v1.BackupService/ListEpochs", Rule::Region),
+    Method {
+        streams: true,
+        ..by_gateway("hansa.admin.v1.BackupService/ReadBackup", Rule::Region)
+    },
+    by_gateway("hansa.admin.v1.BackupService/SettleRestore", Rule::Region),
+    by_gateway("hansa.admin.v1.BackupService/StartBackup", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/AddMember", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/DrainNode", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/ListMembers", Rule::Region),
