@@ -2,10 +2,12 @@
 
 pub mod connect;
 pub mod league;
+pub mod reach;
 pub mod retry;
 pub mod tls;
 
 pub use connect::{ConnectError, Services, Timing, connect, connect_lazy};
 pub use league::{Call, League, Options};
+pub use reach::Reach;
 pub use retry::{Budget, Policy, SERVICE_CONFIG};
 pub use tls::{Expect, Files, Identity, IdentityError};

@@ -5,12 +5,13 @@
 //! put into a message or a detail: it could be personal, or a card number.
 
 mod decode;
+mod encode;
 mod reason;
 
 pub use reason::{Kind, Reason};
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use std::time::Duration;
 use hansa_types::id::NodeId;
 use hansa_types::region::RegionName;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
 /// `ErrorInfo.domain` of every failure of ours.
 pub const DOMAIN: &str = "hansa";
@@ -169,41 +169,6 @@ impl Failure {
     /// The leader that a `NOT_LEADER` names.
     pub fn leader(&self) -> Option<NodeId> {
         self.metadata(key::LEADER)?.parse().ok().map(NodeId)
-    }
-
-    fn details(&self) -> ErrorDetails {
-        let facts = &self.0;
-        let reason = facts.reason.as_str();
-        let metadata: HashMap<String, String> = facts.metadata.clone().into_iter().collect();
-        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
-        if !facts.violations.is_empty() {
-            let violations: Vec<FieldViolation> = facts.violations.iter().map(field).collect();
-            details.set_bad_request(violations);
-        }
-        if let Some(wait) = facts.retry_after {
-            details.set_retry_info(Some(wait));
-        }
-        if let Some((subject, limit)) = &facts.quota {
-            details.set_quota_failure(vec![QuotaViolation::new(subject, limit)]);
-        }
-        if let Some((subject, why)) = &facts.precondition {
-            details
-                .set_precondition_failure(vec![PreconditionViolation::new(reason, subject, why)]);
-        }
-        details
-    }
-}
-
-fn field(violation: &Violation) -> FieldViolation {
-    let mut field = FieldViolation::new(violation.field.as_ref(), violation.description.as_ref());
-    field.reason = violation.reason.as_str().to_owned();
-    field
-}
-
-impl From<Failure> for Status {
-    fn from(failure: Failure) -> Self {
-        let code = failure.kind().code();
-        Status::with_error_details(code, failure.message(), failure.details())
     }
 }
 

@@ -1,18 +1,15 @@
 //! Channels to gateways, and the typed clients that run over one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use rustls::CertificateError;
-use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::tls::{ALPN_H2, Expect, Identity};
+use super::reach::{Reach, Runs, Stream, Tls};
+use super::tls::{Expect, Identity};
 use crate::pb::admin::admin_service_client::AdminServiceClient;
 use crate::pb::admin::membership_service_client::MembershipServiceClient;
 use crate::pb::inventory::inventory_service_client::InventoryServiceClient;
@@ -49,8 +46,6 @@ impl Default for Timing {
 pub enum ConnectError {
     #[error("`{0}` is not host:port")]
     Endpoint(String),
-    #[error("tls: {0}")]
-    Tls(#[from] rustls::Error),
     #[error("{endpoint}: {}", innermost(source))]
     Unreachable { endpoint: String, source: tonic::transport::Error },
     #[error("no endpoint is given")]
@@ -76,7 +71,20 @@ pub async fn connect(
     expect: &Expect,
     timing: Timing,
 ) -> Result<Channel, ConnectError> {
-    let (settings, connector) = prepare(identity, endpoint, expect, timing)?;
+    connect_over(&reach(identity), endpoint, expect, timing).await
+}
+
+/// The same over any reach.
+///
+/// # Errors
+/// As there.
+pub async fn connect_over(
+    reach: &Arc<dyn Reach>,
+    endpoint: &str,
+    expect: &Expect,
+    timing: Timing,
+) -> Result<Channel, ConnectError> {
+    let (settings, connector) = prepare(reach, endpoint, expect, timing)?;
     let unreachable = |source| ConnectError::Unreachable { endpoint: endpoint.to_owned(), source };
     settings.connect_with_connector(connector).await.map_err(unreachable)
 }
@@ -84,21 +92,36 @@ pub async fn connect(
 /// A channel that connects at its first call; must be made inside a tokio runtime.
 ///
 /// # Errors
-/// Only for an endpoint that is not `host:port`, or a key that is not the certificate's.
+/// Only for an endpoint that is not `host:port`.
 pub fn connect_lazy(
     identity: &Identity,
     endpoint: &str,
     expect: &Expect,
     timing: Timing,
 ) -> Result<Channel, ConnectError> {
-    let (settings, connector) = prepare(identity, endpoint, expect, timing)?;
+    connect_lazy_over(&reach(identity), endpoint, expect, timing)
+}
+
+/// The same over any reach.
+///
+/// # Errors
+/// As there.
+pub fn connect_lazy_over(
+    reach: &Arc<dyn Reach>,
+    endpoint: &str,
+    expect: &Expect,
+    timing: Timing,
+) -> Result<Channel, ConnectError> {
+    let (settings, connector) = prepare(reach, endpoint, expect, timing)?;
     Ok(settings.connect_with_connector_lazy(connector))
 }
 
-type Stream = TokioIo<TlsStream<TcpStream>>;
+fn reach(identity: &Identity) -> Arc<dyn Reach> {
+    Arc::new(Tls(identity.clone()))
+}
 
 fn prepare(
-    identity: &Identity,
+    reach: &Arc<dyn Reach>,
     endpoint: &str,
     expect: &Expect,
     timing: Timing,
@@ -110,53 +133,32 @@ fn prepare(
         return Err(ConnectError::Endpoint(endpoint.to_owned()));
     }
     let settings = Endpoint::from(uri)
+        .executor(Runs(reach.clone()))
         .connect_timeout(timing.connect)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(timing.keepalive)
         .keep_alive_timeout(timing.keepalive_timeout)
         .keep_alive_while_idle(true);
-    let tls = TlsConnector::from(identity.config(expect)?);
-    let connector = tower::service_fn(move |uri: Uri| handshake(tls.clone(), uri));
+    let (reach, expect) = (reach.clone(), expect.clone());
+    let connector = tower::service_fn(move |uri: Uri| {
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let dialling = reach.dial(host, uri.port_u16().unwrap_or_default(), &expect);
+        async move { dialling.await.map(TokioIo::new) }
+    });
     Ok((settings, connector))
 }
 
 /// What tonic asks of a connector, by one name.
 trait Connect:
-    tower::Service<Uri, Response = Stream, Error = std::io::Error, Future: Send> + Send + 'static
+    tower::Service<Uri, Response = Wire, Error = std::io::Error, Future: Send> + Send + 'static
 {
 }
 
 impl<S> Connect for S where
-    S: tower::Service<Uri, Response = Stream, Error = std::io::Error, Future: Send>
-        + Send
-        + 'static
+    S: tower::Service<Uri, Response = Wire, Error = std::io::Error, Future: Send> + Send + 'static
 {
 }
 
-async fn handshake(tls: TlsConnector, uri: Uri) -> std::io::Result<Stream> {
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or_default();
-    let tcp = TcpStream::connect((host, port)).await?;
-    tcp.set_nodelay(true)?;
-    // Used for SNI at most: the verifier looks at the SPIFFE id alone.
-    let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-    let stream = tls.connect(name, tcp).await.map_err(plain)?;
-    if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
-        return Err(std::io::Error::other("the server does not speak h2"));
-    }
-    Ok(TokioIo::new(stream))
-}
-
-/// The reason itself where our verifier gave it: rustls shows it inside its own debug text.
-fn plain(error: std::io::Error) -> std::io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(why))) => {
-            std::io::Error::other(why.0.to_string())
-        }
-        _ => error,
-    }
-}
+type Wire = TokioIo<Box<dyn Stream>>;
 
 /// The public services over one channel; cheap to clone.
 #[derive(Clone, Debug)]

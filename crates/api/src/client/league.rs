@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::connect::{ConnectError, Services, Timing, connect, connect_lazy};
+use super::connect::{ConnectError, Services, Timing, connect_lazy_over, connect_over};
+use super::reach::{Reach, Tls};
 use super::retry::{Budget, Policy};
 use super::tls::{Expect, Identity};
 use crate::status::{Failure, Reason, key};
@@ -24,7 +25,7 @@ pub struct League(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    identity: Identity,
+    reach: Arc<dyn Reach>,
     expect: Expect,
     endpoints: Vec<String>,
     options: Options,
@@ -75,15 +76,28 @@ impl League {
         expect: Expect,
         options: Options,
     ) -> Result<Self, ConnectError> {
+        Self::connect_over(Arc::new(Tls(identity)), endpoints, expect, options).await
+    }
+
+    /// The same over any reach.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn connect_over(
+        reach: Arc<dyn Reach>,
+        endpoints: Vec<String>,
+        expect: Expect,
+        options: Options,
+    ) -> Result<Self, ConnectError> {
         let mut last = ConnectError::NoEndpoint;
         for (current, endpoint) in endpoints.iter().enumerate() {
-            match connect(&identity, endpoint, &expect, options.timing).await {
+            match connect_over(&reach, endpoint, &expect, options.timing).await {
                 Ok(channel) => {
                     let services = BTreeMap::from([(endpoint.clone(), Services::new(channel))]);
                     let state = Mutex::new(State { current, services });
                     let budget = Budget::new(&options.policy);
                     return Ok(Self(Arc::new(Inner {
-                        identity,
+                        reach,
                         expect,
                         endpoints,
                         options,
@@ -145,7 +159,7 @@ impl League {
                 services = other?;
                 continue;
             }
-            let wait = self.0.options.policy.wait(&failure, attempt, rand::random());
+            let wait = self.0.options.policy.wait(&failure, attempt, self.0.reach.chance());
             let Some(wait) = wait.filter(|wait| Instant::now() + *wait < deadline) else {
                 return Err(failure);
             };
@@ -180,7 +194,7 @@ impl League {
             return Err(Failure::new(Reason::Unavailable, "too many different endpoints"));
         }
         let timing = self.0.options.timing;
-        let channel = connect_lazy(&self.0.identity, endpoint, expect, timing)
+        let channel = connect_lazy_over(&self.0.reach, endpoint, expect, timing)
             .map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         let services = Services::new(channel);
         state.services.insert(endpoint.to_owned(), services.clone());

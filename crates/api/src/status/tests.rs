@@ -1,3 +1,5 @@
+use tonic_types::StatusExt;
+
 use super::*;
 
 #[test]
@@ -59,6 +61,18 @@ fn a_limited_caller_learns_its_quota_and_when_to_return() {
     assert_eq!(status.get_details_quota_failure().unwrap().violations.len(), 1);
     assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(wait));
     assert_eq!(Failure::from(status), sent);
+}
+
+#[test]
+fn a_failure_is_always_the_same_bytes() {
+    let keys = ["zone", "leader", "region", "endpoint", "group", "not_sent", "epoch", "term"];
+    let with = |failure: Failure, key: &&'static str| failure.with(key, "x");
+    let status = |keys: &mut dyn Iterator<Item = &&'static str>| {
+        Status::from(keys.fold(Failure::of(Reason::NotLeader), with))
+    };
+    let first = status(&mut keys.iter());
+    assert_eq!(first.details(), status(&mut keys.iter().rev()).details());
+    assert_eq!(Failure::from(&first).metadata("zone"), Some("x"));
 }
 
 #[test]
