@@ -1,7 +1,9 @@
 //! What the tests of the whole share: a league in this process or one of real processes, and
 //! requests that are right unless a test makes them wrong.
 
+pub mod dice;
 pub mod folder;
 pub mod local;
+pub mod lossy;
 pub mod processes;
 pub mod request;

@@ -1,19 +1,21 @@
-//! A league of nine real `hansa serve` processes, each killed, stopped and started at will.
+//! A league of real `hansa serve` processes, each killed, stopped and started at will.
+
+mod binary;
+mod shape;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use hansa::config::Config;
-use hansa::league::layout::Layout;
-use hansa::league::prepare;
 use hansa::profile::Profile;
 use hansa::replay::doors::Doors;
-use hansa_api::pb::admin::{GroupKind, ListGroupsRequest, ListGroupsResponse};
+use hansa_api::pb::admin::{Group, GroupKind, ListGroupsRequest, ReplicaRole};
 use tokio::time::Instant;
 
+pub use self::binary::{binary, without_sync};
+pub use self::shape::Shape;
 use crate::local::PATIENCE;
 
 pub struct Processes {
@@ -25,26 +27,32 @@ pub struct Processes {
 
 struct Process {
     config: Config,
+    /// Outside the data folder, which may lie on a disk that forgets.
+    file: PathBuf,
+    binary: PathBuf,
+    /// The network namespace that it lives in.
+    netns: Option<String>,
     running: Option<Child>,
 }
 
 impl Processes {
-    /// Starts every node of a new league and waits until all serve.
+    /// Starts every node of a new league of three regions and waits until all serve.
     pub async fn start(name: &str) -> Self {
-        let data = crate::folder::fresh(name);
-        let layout = Layout::anywhere().expect("free ports");
-        let (configs, profile) = prepare(&data, &layout).expect("a league on disk");
-        let doors = Doors::of(&profile).expect("channels to every gateway");
-        let process = |config: Config| (config.name.clone(), Process { config, running: None });
-        let nodes = configs.into_iter().map(process).collect();
-        let mut league = Self { data, profile, doors, nodes };
-        league.start_all();
-        league.ready().await;
-        league
+        Shape::league(name).start().await
+    }
+
+    /// The same with one region of three nodes, `eu-west`.
+    pub async fn start_region(name: &str) -> Self {
+        Shape::region(name).start().await
     }
 
     pub fn names(&self) -> Vec<String> {
         self.nodes.keys().cloned().collect()
+    }
+
+    pub fn names_in(&self, region: &str) -> Vec<String> {
+        let of = self.nodes.values().filter(|node| node.config.region.as_str() == region);
+        of.map(|node| node.config.name.clone()).collect()
     }
 
     pub fn start_all(&mut self) {
@@ -53,37 +61,98 @@ impl Processes {
         }
     }
 
-    /// Starts one node; its log goes to `<its folder>.log`.
+    /// Starts one node; its log goes to `<its name>.log`.
     pub fn run(&mut self, name: &str) {
-        let node = self.node(name);
-        let log = node.config.data_dir.with_extension("log");
+        let log = self.log_file(name);
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
         let log = log.expect("a log file");
-        let mut serve = Command::new(binary());
-        serve.arg("serve").arg("--config").arg(node.config.data_dir.join("node.toml"));
+        let node = self.node(name);
+        let mut serve = match &node.netns {
+            Some(netns) => {
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", netns]).arg(&node.binary);
+                inside
+            }
+            None => Command::new(&node.binary),
+        };
+        serve.arg("serve").arg("--config").arg(&node.file);
         serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         node.running = Some(serve.spawn().expect("hansa serve starts"));
     }
 
+    /// The node's program from its next start on.
+    pub fn set_binary(&mut self, name: &str, binary: PathBuf) {
+        self.node(name).binary = binary;
+    }
+
     /// SIGKILL: the node gets no chance to do anything.
     pub fn kill(&mut self, name: &str) {
-        let mut child = self.node(name).running.take().expect("it runs");
-        child.kill().expect("it is killed");
-        child.wait().expect("it is gone");
+        self.kill_at_once(&[name.to_owned()]);
+    }
+
+    /// SIGKILL to all of these, then waits for all of them.
+    pub fn kill_at_once(&mut self, names: &[String]) {
+        let mut dying = Vec::new();
+        for name in names {
+            let mut child = self.node(name).running.take().expect("it runs");
+            child.kill().expect("it is killed");
+            dying.push(child);
+        }
+        for mut child in dying {
+            child.wait().expect("it is gone");
+        }
+    }
+
+    /// SIGSTOP: the node stands still, its sockets open.
+    pub fn pause(&mut self, name: &str) {
+        signal("-STOP", self.pid(name));
+    }
+
+    pub fn resume(&mut self, name: &str) {
+        signal("-CONT", self.pid(name));
+    }
+
+    /// SIGTERM to one node, then waits: it drains and exits with 0.
+    pub async fn stop(&mut self, name: &str) {
+        signal("-TERM", self.pid(name));
+        let status = self.exited(name, PATIENCE).await;
+        assert!(status.success(), "{name} ended with {status}");
     }
 
     /// SIGTERM to all, then waits: each drains and exits with 0.
     pub async fn stop_all(&mut self) {
-        for node in self.nodes.values_mut().filter(|node| node.running.is_some()) {
-            terminate(node.running.as_ref().map_or(0, Child::id));
+        let running: Vec<String> =
+            self.names().into_iter().filter(|name| self.node(name).running.is_some()).collect();
+        for name in &running {
+            signal("-TERM", self.pid(name));
         }
-        for (name, node) in &mut self.nodes {
-            let Some(mut child) = node.running.take() else { continue };
-            let wait = tokio::task::spawn_blocking(move || child.wait());
-            let status = tokio::time::timeout(PATIENCE, wait).await.expect("it drains in time");
-            let status = status.expect("joins").expect("its status");
+        for name in &running {
+            let status = self.exited(name, PATIENCE).await;
             assert!(status.success(), "{name} ended with {status}");
         }
+    }
+
+    /// Waits until a node ends by itself.
+    pub async fn exited(&mut self, name: &str, within: Duration) -> ExitStatus {
+        let deadline = Instant::now() + within;
+        loop {
+            let child = self.node(name).running.as_mut().expect("it was started");
+            if let Some(status) = child.try_wait().expect("its status") {
+                self.node(name).running = None;
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{name} has not ended in {within:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Everything that a node has said.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log_file(name)).unwrap_or_default()
+    }
+
+    pub fn config(&self, name: &str) -> &Config {
+        &self.nodes[name].config
     }
 
     /// Waits until every running node says that it serves.
@@ -93,7 +162,7 @@ impl Processes {
             while !is_ready(node.config.listen.metrics).await {
                 let name = &node.config.name;
                 assert!(Instant::now() < deadline, "{name} is not ready: see {:?}", self.data);
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
@@ -102,18 +171,22 @@ impl Processes {
     pub async fn leader(&self, region: &str, kind: GroupKind) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            for group in self.groups(region).await.groups {
-                let leader = group.replicas.iter().find(|r| r.node == r.leader_node);
-                if let (true, Some(leader)) = (group.kind() == kind, leader) {
-                    return leader.node_name.clone();
-                }
+            let groups = self.groups(region).await;
+            let of_kind = groups.iter().filter(|group| group.kind() == kind);
+            let leads = |group: &Group| {
+                let said = group.replicas.iter().filter(|r| r.role() == ReplicaRole::Leader);
+                said.max_by_key(|r| r.term).map(|r| r.node_name.clone())
+            };
+            if let Some(leader) = of_kind.filter_map(leads).next() {
+                return leader;
             }
             assert!(Instant::now() < deadline, "{kind:?} of {region} has no leader");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    async fn groups(&self, region: &str) -> ListGroupsResponse {
+    /// What a region's replicas say of themselves; empty when no gateway answers.
+    pub async fn groups(&self, region: &str) -> Vec<Group> {
         let home = region.parse().expect("a region name");
         // One gateway may be the node that was killed.
         for attempt in 0..3 {
@@ -121,10 +194,18 @@ impl Processes {
             let mut call = tonic::Request::new(ListGroupsRequest { region: region.to_owned() });
             call.set_timeout(Duration::from_secs(5));
             if let Ok(answer) = door.operator.admin.list_groups(call).await {
-                return answer.into_inner();
+                return answer.into_inner().groups;
             }
         }
-        ListGroupsResponse::default()
+        Vec::new()
+    }
+
+    fn log_file(&self, name: &str) -> PathBuf {
+        self.data.join(format!("{name}.log"))
+    }
+
+    fn pid(&mut self, name: &str) -> u32 {
+        self.node(name).running.as_ref().expect("it runs").id()
     }
 
     fn node(&mut self, name: &str) -> &mut Process {
@@ -142,9 +223,9 @@ impl Drop for Processes {
     }
 }
 
-fn terminate(pid: u32) {
-    let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status();
-    assert!(status.expect("kill runs").success());
+fn signal(what: &str, pid: u32) {
+    let status = Command::new("kill").args([what, &pid.to_string()]).status();
+    assert!(status.expect("kill runs").success(), "kill {what} {pid}");
 }
 
 async fn is_ready(metrics: std::net::SocketAddr) -> bool {
@@ -159,22 +240,4 @@ async fn is_ready(metrics: std::net::SocketAddr) -> bool {
     tokio::time::timeout(Duration::from_secs(2), ask)
         .await
         .is_ok_and(|ready| ready.unwrap_or(false))
-}
-
-/// The `hansa` binary of this build, made if it is not there or old.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test binary has a path");
-        // target/debug/deps/test-binary
-        let folder = test.ancestors().nth(2).expect("below target/").to_owned();
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "-q", "-p", "hansa", "--bin", "hansa", "--target-dir"]);
-        build.arg(folder.parent().expect("target/"));
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo runs").success(), "the binary does not build");
-        folder.join("hansa")
-    })
 }

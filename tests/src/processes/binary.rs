@@ -1,0 +1,34 @@
+//! The programs that tests run: the one that ships, and one that never syncs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The `hansa` binary of this build, made if it is not there or old.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("hansa", &[]))
+}
+
+/// The same with every sync compiled out: `HANSA_WITHOUT_SYNC`, or built here, which takes a while.
+pub fn without_sync() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("HANSA_WITHOUT_SYNC") {
+        Some(path) => path.into(),
+        None => build("hansa-unsafe-no-sync", &["--features", "unsafe-no-sync"]),
+    })
+}
+
+fn build(bin: &str, more: &[&str]) -> PathBuf {
+    let test = std::env::current_exe().expect("a test binary has a path");
+    // target/debug/deps/test-binary
+    let folder = test.ancestors().nth(2).expect("below target/").to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "-q", "-p", "hansa", "--bin", bin]).args(more);
+    build.arg("--target-dir").arg(folder.parent().expect("target/"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo runs").success(), "{bin} does not build");
+    folder.join(bin)
+}
