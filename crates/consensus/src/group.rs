@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::archive::ArchiveError;
 use crate::machine::Machine;
+use crate::membership::{ChangeError, Membership};
 use crate::outcome::{GroupStatus, Leadership, ReadError, SubmitError};
 use crate::queue::{Commands, Item, Queue, Reply};
 use crate::reads::Reads;
@@ -128,6 +129,35 @@ impl<M: Machine> Group<M> {
     /// Writes a checkpoint now rather than when it is due.
     pub async fn checkpoint(&self) {
         self.running.checkpoint_now().await;
+    }
+
+    /// Adds a node that receives everything and does not vote; leader only.
+    ///
+    /// # Errors
+    /// As for every change of members: one at a time, each on the members seen before it.
+    pub async fn add_learner(&self, node: NodeId, deadline: Instant) -> Result<(), ChangeError> {
+        self.running.add_learner(node, deadline).await
+    }
+
+    /// Makes a learner a voter, whether it has caught up or not; leader only.
+    ///
+    /// # Errors
+    /// As [`Group::add_learner`].
+    pub async fn promote(&self, node: NodeId, deadline: Instant) -> Result<(), ChangeError> {
+        self.running.promote(node, deadline).await
+    }
+
+    /// Removes a voter or a learner; leader only.
+    ///
+    /// # Errors
+    /// As [`Group::add_learner`].
+    pub async fn remove(&self, node: NodeId, deadline: Instant) -> Result<(), ChangeError> {
+        self.running.remove(node, deadline).await
+    }
+
+    /// The group's members as this node sees them.
+    pub fn membership(&self) -> Membership {
+        self.running.membership().1
     }
 
     /// Hands leadership to `to`. Returns at once; watch [`Group::leadership`] for what comes of it.

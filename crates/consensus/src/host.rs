@@ -2,7 +2,7 @@
 
 mod start;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use hansa_wal::Wal;
 use hansa_wal::fs::Fs;
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::archive::ArchiveError;
 use crate::checkpoints::CheckpointError;
@@ -27,6 +28,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::inbound::Inbound;
 use crate::link::Link;
 use crate::machine::Machine;
+use crate::membership::{Membership, Wanted};
 use crate::outcome::{GroupStatus, Role};
 use crate::timing::Timing;
 use crate::writer::Writer;
@@ -44,12 +46,23 @@ pub struct HostConfig {
     /// Whether committed entries are archived beside the machines' records. The audit chain from
     /// genesis needs them.
     pub archive_entries: bool,
+    /// This node came after the region's beginning: its new groups begin with no members, and wait
+    /// to be added.
+    pub joins: bool,
 }
 
 impl HostConfig {
     pub fn new(node: NodeId, data_dir: PathBuf) -> Self {
         let (timing, wal) = (Timing::default(), hansa_wal::Config::default());
-        Self { node, data_dir, names: BTreeMap::new(), timing, wal, archive_entries: true }
+        Self {
+            node,
+            data_dir,
+            names: BTreeMap::new(),
+            timing,
+            wal,
+            archive_entries: true,
+            joins: false,
+        }
     }
 }
 
@@ -110,6 +123,10 @@ struct Inner {
     names: Names,
     /// Groups that did not start, and why: they are shown, not hidden.
     broken: Mutex<BTreeMap<GroupId, String>>,
+    /// Groups that are being started.
+    starting: Mutex<BTreeSet<GroupId>>,
+    /// Whom each group is to have as members, for groups that start later too.
+    wanted: Mutex<BTreeMap<GroupId, watch::Sender<Option<Wanted>>>>,
 }
 
 impl Host {
@@ -158,8 +175,9 @@ impl Host {
         let link = link(&inbound);
         let writer = Writer::start(&env);
         let names = Arc::new(RwLock::new(config.names.clone()));
-        let broken = Mutex::default();
-        let inner = Inner { config, fs, env, wal, writer, link, inbound, names, broken };
+        let (broken, starting, wanted) = Default::default();
+        let inner =
+            Inner { config, fs, env, wal, writer, link, inbound, names, broken, starting, wanted };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -209,9 +227,47 @@ impl Host {
         self.inner.names.write().insert(node, name);
     }
 
-    /// Forgets a node's name: its streams are refused from now on.
+    /// Forgets a node's name: its streams are refused and those that are open end.
     pub fn remove_name(&self, node: NodeId) {
         self.inner.names.write().remove(&node);
+    }
+
+    /// Says whom a group is to have as members; whichever node leads the group leads it there, one
+    /// step at a time. The last word counts, also for a group that starts later.
+    pub fn want_members(&self, group: GroupId, wanted: Wanted) {
+        let changed = |held: &mut Option<Wanted>| {
+            let changed = held.as_ref() != Some(&wanted);
+            *held = Some(wanted.clone());
+            changed
+        };
+        self.wanted_of(group).send_if_modified(changed);
+    }
+
+    fn wanted_of(&self, group: GroupId) -> watch::Sender<Option<Wanted>> {
+        let mut all = self.inner.wanted.lock();
+        all.entry(group).or_insert_with(|| watch::Sender::new(None)).clone()
+    }
+
+    /// The members of every running group as this node sees them.
+    pub fn memberships(&self) -> BTreeMap<GroupId, Membership> {
+        let groups = self.inner.inbound.groups();
+        groups.iter().map(|running| running.membership()).collect()
+    }
+
+    /// Hands the leadership of `group` from this node to `to`, and waits until that leads.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn transfer_leadership(&self, group: GroupId, to: NodeId) -> Result<(), String> {
+        let running = self.inner.inbound.group(group);
+        let running = running.ok_or_else(|| format!("this node does not host {group}"))?;
+        let within = running.timing.election_max() * 2;
+        running.hand_over_now(to, within).await
+    }
+
+    /// Whether this node has met `peer`, and would refuse it with another data folder.
+    pub fn has_met(&self, peer: NodeId) -> bool {
+        self.inner.inbound.identity.expects(peer).is_some()
     }
 
     /// Every group on this node, those that did not start included.
@@ -224,21 +280,24 @@ impl Host {
         all
     }
 
-    /// Whether this node has met `peer`, and would refuse it with another data folder.
-    #[cfg(test)]
-    pub(crate) fn knows(&self, peer: NodeId) -> bool {
-        self.inner.inbound.identity.expects(peer).is_some()
-    }
-
     /// What the log counts.
     pub fn log_stats(&self) -> hansa_wal::Stats {
         self.inner.wal.stats()
     }
 
-    /// Hands every leadership over, each within a bounded time; the groups go on as followers.
-    pub async fn drain(&self) {
+    /// Hands every leadership over, each within a bounded time, and stands for none again; the
+    /// groups go on as followers. What was led: those handed over, and those that nobody took.
+    pub async fn drain(&self) -> (Vec<GroupId>, Vec<GroupId>) {
         let groups = self.inner.inbound.groups();
-        futures::future::join_all(groups.iter().map(|running| running.hand_over())).await;
+        groups.iter().for_each(|running| running.retire_from_elections());
+        let led = groups.iter().filter(|running| running.leadership.borrow().mine);
+        let led: Vec<_> = led.collect();
+        let gone = futures::future::join_all(led.iter().map(|running| running.hand_over())).await;
+        let ids = |wanted| {
+            let of = led.iter().zip(&gone).filter(move |(_, gone)| **gone == wanted);
+            of.map(|(running, _)| running.id).collect()
+        };
+        (ids(true), ids(false))
     }
 
     /// Stops every group, then closes the log. Bounded; call [`Host::drain`] first to spare clients

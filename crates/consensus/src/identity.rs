@@ -23,6 +23,21 @@ const MAGIC: &[u8; 8] = b"HANSANID";
 const FILE: &str = "identity";
 const PEERS_MAX: u32 = 10_000;
 
+/// The node that a data folder belongs to, if any ever used it.
+///
+/// # Errors
+/// An identity that cannot be read.
+pub fn owner_of(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Option<NodeId>, IdentityError> {
+    let file = dir.join(FILE);
+    let at = |source| IdentityError::Io { file: file.clone(), source };
+    if !fs.exists(&file).map_err(at)? {
+        return Ok(None);
+    }
+    let bytes = read_all(fs, &file).map_err(at)?;
+    let damaged = |e: BadBytes| IdentityError::Damaged { file: file.clone(), what: e.to_string() };
+    decode(&bytes).map(|(owner, ..)| Some(owner)).map_err(damaged)
+}
+
 /// A node's life with one data folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Incarnation(pub u128);
@@ -40,7 +55,8 @@ pub enum IdentityError {
 /// A peer that is not the one known by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "node {node} is known with another data folder: it lost its volume and needs a new node id"
+    "node {node} is known with another data folder, so it lost its volume; run `hansactl node \
+     reseed` with its name, then start it again: it comes back under a new node id"
 )]
 pub(crate) struct Stranger {
     pub node: NodeId,

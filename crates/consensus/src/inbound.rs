@@ -48,6 +48,10 @@ impl Inbound {
         self.groups.write().insert(running.id, running);
     }
 
+    pub fn remove(&self, id: GroupId) {
+        self.groups.write().remove(&id);
+    }
+
     pub fn groups(&self) -> Vec<Arc<Running>> {
         self.groups.read().values().cloned().collect()
     }
@@ -117,7 +121,7 @@ impl Inbound {
             }
             PeerMessageKind::Digest => {
                 let digest = wire::digest_of(request.body).map_err(malformed)?;
-                Ok(wire::digest_answer(&compare(&running, &digest).await))
+                Ok(wire::digest_answer(&compare(&running, from, &digest).await))
             }
             PeerMessageKind::SnapshotOffer | PeerMessageKind::Unspecified => {
                 Err((PeerErrorKind::Malformed, "unknown kind of message".to_owned()))
@@ -162,12 +166,14 @@ impl Inbound {
     }
 }
 
-/// Compares a peer's digest with ours at the same index. One that is told that it alone differs,
-/// and still does, stops serving.
-async fn compare(running: &Running, theirs: &wire::Digest) -> wire::DigestAnswer {
+/// Compares a peer's digest with ours at the same index. One that its leader tells that it alone
+/// differs, and still does, stops serving.
+async fn compare(running: &Running, from: NodeId, theirs: &wire::Digest) -> wire::DigestAnswer {
     let ours = running.replica.digests().at(theirs.index);
     let equal = ours.map(|ours| ours == theirs.state);
-    if theirs.alone && equal == Some(false) {
+    // Nobody but the leader has compared a majority: another node's word stops no replica.
+    let from_leader = running.leadership.borrow().leader == Some(from);
+    if theirs.alone && from_leader && equal == Some(false) {
         let what = format!("state differs from the other replicas at entry {}", theirs.index);
         running.trouble.note(what, true);
         running.give_up().await;

@@ -21,12 +21,6 @@ const COMPARE_EVERY: Duration = Duration::from_secs(1);
 const ARCHIVE_ENTRIES: u64 = 16 * ENTRIES_PER_CHUNK;
 /// With the log above its size limit, a group checkpoints this often at most.
 const PINNED_EVERY: Duration = Duration::from_secs(5);
-/// A wall clock that differs by more from a quorum's does not lead.
-///
-/// # Source
-/// domain.md §1.
-const WALL_SKEW_MAX: Duration = Duration::from_secs(10);
-
 /// Runs until the group stops.
 pub(crate) struct Keeper {
     pub running: Arc<Running>,
@@ -151,7 +145,6 @@ impl Keeper {
         let others: Vec<NodeId> = voters.into_iter().filter(|v| *v != running.node).collect();
         let asked = others.iter().map(|voter| self.ask(*voter, ours));
         let answers: Vec<_> = futures::future::join_all(asked).await;
-        let replicas = others.len() + 1;
         let equal: Vec<_> = answers.iter().map(|answer| answer.and_then(|a| a.equal)).collect();
         let verdict = judge(&equal);
         if verdict == Verdict::WeAreWrong {
@@ -166,7 +159,6 @@ impl Keeper {
                 self.ask(*node, wire::Digest { alone: true, ..ours }).await;
             }
         }
-        self.mind_wall_clock(&answers, replicas).await;
     }
 
     /// Followers say hello to each other too: two that never met would take a third one's place
@@ -195,21 +187,6 @@ impl Keeper {
         };
         let answer = running.link.call(to, ask).await.ok()?;
         wire::digest_answer_of(answer).ok()
-    }
-
-    /// Hands leadership over when a quorum's wall clocks say that ours is wrong.
-    async fn mind_wall_clock(&self, answers: &[Option<wire::DigestAnswer>], replicas: usize) {
-        let ours = self.running.env.clock.wall().ms();
-        let skewed = |peer: &wire::DigestAnswer| {
-            Duration::from_millis(peer.wall_ms.abs_diff(ours)) > WALL_SKEW_MAX
-        };
-        let skewed = answers.iter().flatten().filter(|peer| skewed(peer)).count();
-        if skewed > replicas / 2 {
-            tracing::error!(group = %self.running.id, "our wall clock differs from a quorum's");
-            if let Some(to) = self.running.successor() {
-                self.running.transfer_leadership(to).await;
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! - `replica`, `chain`, `digests`: apply, the audit chain, state digests.
 //! - `pending`, `archive`, `checkpoints`, `keeper`, `writer`: the durable truth beside the log.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
+//! - `membership`, `succession`, `fitness`: who belongs to a group, who leads next, who may lead.
 //! - `link`, `outgoing`, `inbound`, `identity`: frames between nodes, and whom they are accepted
 //!   from.
 //! - `raft`: the adapter, the only place that names openraft; its docs list the pitfalls.
@@ -17,6 +18,7 @@ mod chain;
 mod checkpoints;
 mod clock;
 mod digests;
+mod fitness;
 mod group;
 mod grpc;
 mod host;
@@ -25,6 +27,7 @@ mod inbound;
 mod keeper;
 mod link;
 mod machine;
+mod membership;
 mod metrics;
 mod outcome;
 mod outgoing;
@@ -35,6 +38,7 @@ mod raft;
 mod reads;
 mod replica;
 mod running;
+mod succession;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod timing;
@@ -49,7 +53,8 @@ pub use checkpoints::{CheckpointError, FileError};
 pub use clock::LeaderClock;
 pub use group::Group;
 pub use host::{GroupSpec, Host, HostConfig, OpenError, StartError};
-pub use identity::IdentityError;
+pub use identity::{IdentityError, owner_of};
 pub use machine::{Frozen, Machine, Record, Records, ThawError};
+pub use membership::{ChangeError, Membership, Progress, Wanted};
 pub use outcome::{GroupStatus, Leadership, ReadError, Role, SubmitError};
 pub use timing::{Profile, Timing};

@@ -1,6 +1,7 @@
 //! A group as it runs on this node: everything about it that does not depend on its machine's type.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::archive::{Archive, ArchiveError};
 use crate::checkpoints::Checkpoints;
 use crate::link::Link;
+use crate::membership::Wanted;
 use crate::outcome::{GroupStatus, Leadership, Role};
 use crate::raft::Raft;
 use crate::replica::Replica;
@@ -41,6 +43,12 @@ pub(crate) struct Running {
     pub leadership: watch::Sender<Leadership>,
     /// Held while a snapshot is received: one at a time.
     pub receiving: Arc<Mutex<()>>,
+    /// Whom the group is to have as members; `None` until somebody says.
+    pub wanted: watch::Sender<Option<Wanted>>,
+    /// What this node, leading, does next about the members.
+    pub members_next: parking_lot::Mutex<String>,
+    /// This node is about to stop: it stands for no election.
+    pub draining: AtomicBool,
     /// Rung to have a checkpoint written now.
     pub checkpoint_wanted: Notify,
     pub stop: CancellationToken,
@@ -122,44 +130,6 @@ impl Running {
                 () = self.stop.cancelled() => return,
                 changed = progress.changed() => if changed.is_err() { return },
             }
-        }
-    }
-
-    pub async fn transfer_leadership(&self, to: NodeId) {
-        if let Err(error) = self.raft.trigger().transfer_leader(to.0).await {
-            tracing::warn!(group = %self.id, %to, %error, "leadership not transferred");
-        }
-    }
-
-    /// The voter that is best prepared to lead, this node excepted.
-    pub fn successor(&self) -> Option<NodeId> {
-        let data = self.raft.data_metrics().borrow_watched().clone();
-        let server = self.raft.server_metrics().borrow_watched().clone();
-        let matched = data.replication.unwrap_or_default();
-        let voters = server.membership_config.membership().voter_ids();
-        let others = voters.filter(|voter| *voter != self.node.0);
-        let best = others.max_by_key(|voter| matched.get(voter).copied().flatten());
-        best.map(NodeId)
-    }
-
-    /// Hands leadership over, if this node leads, and waits a bounded time until it has gone.
-    pub async fn hand_over(&self) {
-        let mut leadership = self.leadership.subscribe();
-        let within = self.timing.election_max() * 2;
-        let moved = async {
-            while leadership.borrow_and_update().mine {
-                if let Some(to) = self.successor() {
-                    self.transfer_leadership(to).await;
-                }
-                // A transfer that failed is tried again: the successor may have been away.
-                let waited = tokio::time::timeout(within / 4, leadership.changed()).await;
-                if matches!(waited, Ok(Err(_))) {
-                    return;
-                }
-            }
-        };
-        if tokio::time::timeout(within, moved).await.is_err() {
-            tracing::warn!(group = %self.id, "still leading at the end of the drain");
         }
     }
 

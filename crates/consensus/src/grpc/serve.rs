@@ -94,7 +94,7 @@ impl RaftPeerService for Served {
         let from = self.admit(request.metadata(), request.extensions())?;
         let (out, answers) = mpsc::channel(MESSAGES_MAX);
         let (inbound, stop) = (self.inbound.clone(), self.env.tasks.stop_token());
-        let talk = converse(inbound, from, request.into_inner(), out);
+        let talk = converse(inbound, self.names.clone(), from, request.into_inner(), out);
         self.env.tasks.spawn(format!("peer {from}"), OnError::Log, async move {
             stop.run_until_cancelled(talk).await;
         });
@@ -148,6 +148,7 @@ fn reason(kind: PeerErrorKind) -> Reason {
 /// the answers leave as they come. Never waits to send without also working on answers.
 async fn converse(
     inbound: Arc<Inbound>,
+    names: Names,
     from: NodeId,
     mut messages: Streaming<ExchangeRequest>,
     out: mpsc::Sender<Result<ExchangeResponse, Status>>,
@@ -166,7 +167,10 @@ async fn converse(
             }
             message = messages.message(), if may_read => {
                 let Ok(Some(message)) = message else { return };
-                if message.from_node != from.0 || inbound.check_target(message.to_node).is_err() {
+                let meant = inbound.check_target(message.to_node).is_ok();
+                // A node that was retired meanwhile is heard no more.
+                let known = names.read().contains_key(&from);
+                if message.from_node != from.0 || !meant || !known {
                     let _ = out.send(Err(Reason::PermissionDenied.into())).await;
                     return;
                 }

@@ -10,9 +10,11 @@ use tokio::sync::watch;
 use super::{GroupSpec, Host, Inner, StartError};
 use crate::archive::Archive;
 use crate::checkpoints::{CheckpointError, Checkpoints};
+use crate::fitness;
 use crate::group::Group;
 use crate::keeper::Keeper;
 use crate::machine::Machine;
+use crate::membership;
 use crate::metrics;
 use crate::outcome::Leadership;
 use crate::pending::Pending;
@@ -27,7 +29,28 @@ use crate::replica::{Cell, Replica};
 use crate::running::Running;
 use crate::trouble::Trouble;
 
+/// A group that is being started; nobody starts it a second time meanwhile.
+struct Starting<'a> {
+    inner: &'a Inner,
+    id: GroupId,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.inner.starting.lock().remove(&self.id);
+    }
+}
+
 impl Host {
+    /// Reserves a group's id: two openings of one folder would write over each other.
+    fn reserve(&self, id: GroupId) -> Result<Starting<'_>, StartError> {
+        let mut starting = self.inner.starting.lock();
+        if self.inner.inbound.group(id).is_some() || !starting.insert(id) {
+            return Err(StartError::Twice(id));
+        }
+        Ok(Starting { inner: &self.inner, id })
+    }
+
     pub(super) async fn start<M: Machine>(
         &self,
         spec: GroupSpec,
@@ -35,9 +58,7 @@ impl Host {
     ) -> Result<Group<M>, StartError> {
         let Inner { config, env, inbound, .. } = &*self.inner;
         let id = spec.id;
-        if inbound.group(id).is_some() {
-            return Err(StartError::Twice(id));
-        }
+        let _starting = self.reserve(id)?;
         let pending = Pending::new(config.archive_entries);
         let cell = Arc::new(Cell::new(id, genesis(), pending));
         let running = Arc::new(self.build(id, cell.clone()).await?);
@@ -59,7 +80,11 @@ impl Host {
         };
         inbound.add(running.clone());
         running.raft.run();
-        self.begin(&running, spec.members).await?;
+        if let Err(error) = self.begin(&running, spec.members).await {
+            inbound.remove(id);
+            running.shut_down().await;
+            return Err(error);
+        }
         self.spawn_tasks(&running, rounds);
         env.tasks.spawn(format!("proposer {id}"), OnError::StopNode, proposer.run());
         Ok(Group { cell, queue, reads, running })
@@ -109,6 +134,9 @@ impl Host {
             trouble,
             leadership: watch::Sender::new(Leadership::default()),
             receiving: Arc::default(),
+            wanted: self.wanted_of(id),
+            members_next: Default::default(),
+            draining: Default::default(),
             checkpoint_wanted: tokio::sync::Notify::new(),
             stop: env.tasks.stop_token().child_token(),
         })
@@ -141,7 +169,8 @@ impl Host {
         let group = running.id;
         let failed = |what: String| StartError::Raft { group, what };
         let begun = running.raft.is_initialized().await.map_err(|e| failed(e.to_string()))?;
-        if begun || members.is_empty() {
+        // A node that joins later waits: a beginning of its own would be another history.
+        if begun || members.is_empty() || self.inner.config.joins {
             return Ok(());
         }
         let members: BTreeMap<u64, ()> = members.into_iter().map(|node| (node.0, ())).collect();
@@ -160,6 +189,9 @@ impl Host {
         tasks.spawn(format!("reads {id}"), OnError::StopNode, async move {
             stop.run_until_cancelled(rounds.run(raft)).await;
         });
+        let (members, fitness) = (running.clone(), running.clone());
+        tasks.spawn(format!("members {id}"), OnError::StopNode, membership::run(members));
+        tasks.spawn(format!("fitness {id}"), OnError::StopNode, fitness::run(fitness));
         let keeper = Keeper::new(running.clone());
         tasks.spawn(format!("keeper {id}"), OnError::StopNode, keeper.run());
     }

@@ -257,7 +257,7 @@ async fn a_wiped_node_is_refused_by_a_follower_that_never_needed_it() {
     let [watcher, victim] = followers[..] else { panic!("two followers") };
     let book = |node| &cluster.node(node).host;
     eventually("the followers have met", || {
-        book(watcher).knows(victim) && book(victim).knows(watcher)
+        book(watcher).has_met(victim) && book(victim).has_met(watcher)
     })
     .await;
     cluster.kill(victim).await;

@@ -1,0 +1,118 @@
+//! Whether this node may lead: not with a wall clock that a quorum says is wrong.
+//!
+//! Handing over is not enough: the same node would win again and again. While its clock is wrong it
+//! stands for no election.
+//!
+//! # Source
+//! domain.md §1.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hansa_api::pb::raft::PeerMessageKind;
+use hansa_types::id::NodeId;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::link::Ask;
+use crate::raft::wire;
+use crate::running::Running;
+
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// A wall clock that differs by more from a quorum's does not lead.
+const WALL_SKEW_MAX: Duration = Duration::from_secs(10);
+
+/// Compares this node's wall clock with the other voters' until the group stops.
+pub(crate) async fn run(running: Arc<Running>) {
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut fit = true;
+    loop {
+        tokio::select! {
+            biased;
+            () = running.stop.cancelled() => return,
+            _ = look.tick() => {}
+        }
+        let was = fit;
+        tokio::select! {
+            biased;
+            () = running.stop.cancelled() => return,
+            asked = peers_clocks(&running) => {
+                let (ours, clocks, voters) = asked;
+                fit = is_fit(ours, &clocks, voters, was);
+            }
+        }
+        if was != fit {
+            say(&running, fit);
+            running.raft.runtime_config().elect(fit && !running.draining.load(Ordering::Relaxed));
+        }
+        if !fit && running.leadership.borrow().mine {
+            running.hand_over().await;
+        }
+    }
+}
+
+fn say(running: &Running, fit: bool) {
+    let group = running.id;
+    if fit {
+        tracing::info!(%group, "our wall clock agrees with a quorum's again: we may lead");
+    } else {
+        tracing::error!(%group, "our wall clock differs from a quorum's: we do not lead");
+    }
+}
+
+/// Our wall clock and those of the other voters that answered, in milliseconds; and how many
+/// voters there are.
+async fn peers_clocks(running: &Running) -> (u64, Vec<u64>, usize) {
+    let voters: BTreeSet<NodeId> = running.status().voters.into_iter().collect();
+    let others = voters.iter().filter(|voter| **voter != running.node);
+    let asked = others.map(|voter| async move {
+        let ask = Ask {
+            group: running.id,
+            kind: PeerMessageKind::Digest,
+            body: wire::digest(&wire::Digest::default()),
+            entries: Vec::new(),
+            within: ANSWER_MAX,
+        };
+        let answer = running.link.call(*voter, ask).await.ok()?;
+        wire::digest_answer_of(answer).ok().map(|answer| answer.wall_ms)
+    });
+    let clocks = futures::future::join_all(asked).await;
+    let ours = running.env.clock.wall().ms();
+    (ours, clocks.into_iter().flatten().collect(), voters.len())
+}
+
+/// Whether a node with the clock `ours` may lead. Too few answers change nothing.
+fn is_fit(ours: u64, others: &[u64], voters: usize, was: bool) -> bool {
+    let near = |wall: &&u64| Duration::from_millis(wall.abs_diff(ours)) <= WALL_SKEW_MAX;
+    let agree = others.iter().filter(near).count() + 1;
+    let differ = others.len() + 1 - agree;
+    let quorum = voters / 2 + 1;
+    if differ >= quorum {
+        false
+    } else if agree >= quorum {
+        true
+    } else {
+        was
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quorum_decides_whose_clock_is_wrong() {
+        let (now, off) = (1_000_000, 1_000_000 + 11_000);
+        for was in [true, false] {
+            assert!(is_fit(now, &[now, off], 3, was), "one of three differs: it is the odd one");
+            assert!(!is_fit(now, &[off, off], 3, was));
+            assert!(is_fit(now, &[now + 9_000, now], 3, was));
+            assert!(is_fit(now, &[], 1, was));
+            assert_eq!(is_fit(now, &[off], 3, was), was, "one against one");
+            assert_eq!(is_fit(now, &[], 3, was), was, "nobody answered");
+        }
+    }
+}
