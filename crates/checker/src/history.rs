@@ -250,6 +250,16 @@ impl Call {
         }
     }
 
+    /// The stock key of a call on stock itself.
+    pub fn stock(&self) -> Option<&StockKey> {
+        match self {
+            Self::Receive { stock, .. }
+            | Self::Adjust { stock, .. }
+            | Self::ReadStock { stock } => Some(stock),
+            _ => None,
+        }
+    }
+
     fn stock_keys(&self) -> Vec<&StockKey> {
         match self {
             Self::Receive { stock, .. }

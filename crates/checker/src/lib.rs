@@ -6,10 +6,19 @@
 
 pub mod final_state;
 pub mod history;
+pub mod life;
 pub mod lines;
+pub mod order;
+pub mod payment;
 pub mod recorder;
+pub mod request;
+pub mod requests;
 pub mod seen;
+pub mod stock;
+pub mod trace;
 pub mod verdict;
+pub mod watch;
+pub mod wgl;
 #[cfg(feature = "wire")]
 pub mod wire;
 
