@@ -75,6 +75,29 @@ pub enum Format {
     Json,
 }
 
+/// The whole program.
+pub fn main() -> ExitCode {
+    if !hansa_wal::fs::SYNCS {
+        eprintln!("{NO_SYNC}");
+    }
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a build says that must never ship.
+const NO_SYNC: &str = "\
+================================================================================
+ THIS PROGRAM NEVER SYNCS. It was built with the feature `unsafe-no-sync`, for a
+ test that must fail. A power cut loses orders that it has acknowledged.
+================================================================================";
+
 /// Runs the command; errors go to stderr.
 pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {

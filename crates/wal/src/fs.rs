@@ -15,6 +15,9 @@ use std::time::Duration;
 pub use self::real::RealFs;
 pub use self::sim::{Rule, SimFs};
 
+/// Whether this build syncs at all. Only the program that a test proves itself with does not.
+pub const SYNCS: bool = cfg!(not(feature = "unsafe-no-sync"));
+
 /// What a loop is about to do, for [`Fs::latency`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {

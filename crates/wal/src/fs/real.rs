@@ -92,6 +92,9 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if !super::SYNCS {
+            return Ok(());
+        }
         StdFile::open(dir)?.sync_all()
     }
 
@@ -148,6 +151,9 @@ impl File for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if !super::SYNCS {
+            return Ok(());
+        }
         self.0.sync_data()
     }
 }
