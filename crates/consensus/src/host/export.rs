@@ -1,0 +1,305 @@
+//! Copies of groups for whoever keeps a backup: a state frozen at one index, and the archive up to
+//! it, in chunks from any place on.
+//!
+//! Freezing costs what a checkpoint costs and holds up apply no longer. The frozen state is written
+//! to a file beside the checkpoints, so neither new checkpoints nor a purge take it away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _};
+use hansa_backup::PartKind;
+use hansa_node::tasks::OnError;
+use hansa_types::hash::StateHash;
+use hansa_types::id::{GroupId, NodeId};
+use hansa_types::time::LogTime;
+use openraft::ReadPolicy;
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::Host;
+use crate::archive::{pack_entries, pack_records};
+use crate::checkpoints::{Checkpoint, end_of};
+use crate::raft::term_of;
+use crate::replica::Position;
+use crate::running::Running;
+
+/// Bytes of one chunk, about; one large entry is one chunk.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Cuts that a node keeps at once.
+const OPEN_MAX: usize = 128;
+/// A cut that nobody reads is let go after this.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+const NAME_BYTES_MAX: usize = 64;
+
+/// Why there is no copy.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    #[error("this node does not host {0}")]
+    NotHosted(GroupId),
+    #[error("{0} has stopped here: {1}")]
+    Stopped(GroupId, String),
+    #[error("{0} did not reach the index in time")]
+    Late(GroupId),
+    #[error("{0} has applied nothing yet, or keeps no entries")]
+    Empty(GroupId),
+    #[error("this node does not lead {0}")]
+    NotLeader(GroupId),
+    #[error("too many cuts are open on this node")]
+    TooMany,
+    #[error("a cut's name is of letters, digits and hyphens")]
+    Name,
+    #[error("this node keeps no such cut: it was let go, or the node was restarted")]
+    NoSuchCut,
+}
+
+/// One group at one index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    pub group: GroupId,
+    pub node: NodeId,
+    pub index: u64,
+    pub term: u64,
+    pub time: LogTime,
+    pub state_hash: StateHash,
+    pub chain_head: [u8; 32],
+    pub records: u64,
+}
+
+/// Where the next chunk begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cursor {
+    pub state_offset: u64,
+    pub record: u64,
+    pub entry: u64,
+}
+
+/// One frame of one part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    pub part: PartKind,
+    pub position: u64,
+    pub data: Bytes,
+    pub next: Cursor,
+    /// Bytes of the whole state part's content.
+    pub state_bytes: u64,
+}
+
+/// The cuts that this node keeps.
+pub struct Exports {
+    host: Host,
+    open: Mutex<BTreeMap<(String, GroupId), Arc<Open>>>,
+}
+
+struct Open {
+    running: Arc<Running>,
+    position: Position,
+    written: watch::Receiver<Option<Result<Checkpoint, String>>>,
+    used: Mutex<Instant>,
+}
+
+impl Exports {
+    pub fn new(host: Host) -> Self {
+        Self { host, open: Mutex::default() }
+    }
+
+    fn running(&self, group: GroupId) -> Result<Arc<Running>, ExportError> {
+        let running = self.host.inner.inbound.group(group);
+        let running = running.ok_or(ExportError::NotHosted(group))?;
+        match running.stopped() {
+            Some(why) => Err(ExportError::Stopped(group, why)),
+            None => Ok(running),
+        }
+    }
+
+    /// An index that shows everything acknowledged before this call; on the group's leader.
+    pub async fn read_index(&self, group: GroupId, due: Instant) -> Result<u64, ExportError> {
+        let running = self.running(group)?;
+        let asked = running.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        match timeout_at(due, asked).await {
+            Err(_) => Err(ExportError::Late(group)),
+            Ok(Err(_)) => Err(ExportError::NotLeader(group)),
+            Ok(Ok(linearizer)) => Ok(linearizer.read_log_id().index()),
+        }
+    }
+
+    /// Freezes this replica at `min_index` or later. Returns once it is frozen; the file is written
+    /// meanwhile.
+    pub async fn freeze(
+        &self,
+        cut: &str,
+        group: GroupId,
+        min_index: u64,
+        due: Instant,
+    ) -> Result<Cut, ExportError> {
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if cut.is_empty() || cut.len() > NAME_BYTES_MAX || !cut.chars().all(good) {
+            return Err(ExportError::Name);
+        }
+        self.expire();
+        if self.open.lock().len() >= OPEN_MAX {
+            return Err(ExportError::TooMany);
+        }
+        let running = self.running(group)?;
+        let mut applied = running.replica.applied();
+        let reached = timeout_at(due, applied.wait_for(|at| *at >= min_index)).await;
+        reached.map_err(|_| ExportError::Late(group))?.map_err(|_| ExportError::Late(group))?;
+        let frozen = running.replica.freeze();
+        let position = frozen.position.clone();
+        let known = position.applied.filter(|_| running.replica.pending().keeps_entries());
+        let applied = known.ok_or(ExportError::Empty(group))?;
+        let (tx, written) = watch::channel(None);
+        let (writing, name) = (running.clone(), cut.to_owned());
+        let task = format!("cut {group}");
+        running.env.tasks.spawn(task, OnError::Log, async move {
+            let checkpoints = writing.checkpoints.clone();
+            let job = move || checkpoints.write_aside(&name, frozen);
+            let done = match writing.writer.run(job).await {
+                Ok(done) => done.map_err(|e| e.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = &done {
+                tracing::error!(group = %writing.id, error, "cut not written");
+            }
+            tx.send_replace(Some(done));
+        });
+        let cut_of = Cut {
+            group,
+            node: running.node,
+            index: applied.index(),
+            term: term_of(&applied),
+            time: position.time,
+            state_hash: position.digest,
+            chain_head: position.chain,
+            records: position.records,
+        };
+        let open = Open { running, position, written, used: Mutex::new(Instant::now()) };
+        let before = self.open.lock().insert((cut.to_owned(), group), Arc::new(open));
+        // The same name again wrote over the file: only the newer one is of use.
+        drop(before);
+        Ok(cut_of)
+    }
+
+    /// The chunks of a cut's group from `from` on; the last one's `next` is the end.
+    pub fn read(
+        &self,
+        cut: &str,
+        group: GroupId,
+        from: Cursor,
+    ) -> Result<BoxStream<'static, Result<Chunk, String>>, ExportError> {
+        let open = self.open.lock().get(&(cut.to_owned(), group)).cloned();
+        let open = open.ok_or(ExportError::NoSuchCut)?;
+        let reader = Reader { open, at: from };
+        let next = |reader: Option<Reader>| async move {
+            let mut reader = reader?;
+            match reader.next().await {
+                Ok(chunk) => chunk.map(|chunk| (Ok(chunk), Some(reader))),
+                Err(error) => Some((Err(error), None)),
+            }
+        };
+        Ok(stream::unfold(Some(reader), next).boxed())
+    }
+
+    /// Lets go of a cut.
+    pub fn end(&self, cut: &str) {
+        let mut open = self.open.lock();
+        let ended = open.extract_if(.., |(name, _), _| name == cut);
+        ended.for_each(|(_, open)| open.remove());
+    }
+
+    fn expire(&self) {
+        let mut open = self.open.lock();
+        let idle = |open: &Arc<Open>| open.used.lock().elapsed() > IDLE_MAX;
+        let ended = open.extract_if(.., |_, open| idle(open));
+        ended.for_each(|(_, open)| open.remove());
+    }
+}
+
+impl Open {
+    fn remove(&self) {
+        let Some(Ok(aside)) = self.written.borrow().clone() else { return };
+        // A reader that still has the file open reads on.
+        if let Err(error) = self.running.checkpoints.remove_aside(&aside) {
+            tracing::warn!(group = %self.running.id, %error, "file of a cut not removed");
+        }
+    }
+
+    async fn written(&self) -> Result<Checkpoint, String> {
+        let mut written = self.written.clone();
+        let done = written.wait_for(Option::is_some).await;
+        let done = done.map_err(|_| "this node stops".to_owned())?;
+        done.clone().unwrap_or_else(|| Err("not written".to_owned()))
+    }
+}
+
+/// Where one reader is.
+struct Reader {
+    open: Arc<Open>,
+    at: Cursor,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Option<Chunk>, String> {
+        let state = self.open.written().await?;
+        *self.open.used.lock() = Instant::now();
+        let read = self.state(&state)?;
+        let read = match read {
+            None => self.records()?,
+            some => some,
+        };
+        let read = match read {
+            None => self.entries()?,
+            some => some,
+        };
+        Ok(read.map(|(part, position, data)| Chunk {
+            part,
+            position,
+            data,
+            next: self.at,
+            state_bytes: state.bytes,
+        }))
+    }
+
+    fn state(&mut self, state: &Checkpoint) -> Result<Option<(PartKind, u64, Bytes)>, String> {
+        let from = self.at.state_offset;
+        if from >= state.bytes {
+            return Ok(None);
+        }
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let read = state.file.read_at(&mut buffer, from).map_err(|e| e.to_string())?;
+        if read == 0 {
+            return Err("the state's file is shorter than it was".to_owned());
+        }
+        buffer.truncate(read);
+        self.at.state_offset += read as u64;
+        Ok(Some((PartKind::State, from, buffer.into())))
+    }
+
+    fn records(&mut self) -> Result<Option<(PartKind, u64, Bytes)>, String> {
+        let (from, end) = (self.at.record, end_of(&self.open.position).records);
+        if from >= end {
+            return Ok(None);
+        }
+        let records = self.open.running.archive.read_records(from, end, CHUNK_BYTES);
+        let records = records.map_err(|e| e.to_string())?;
+        let last = records.last().ok_or("the archive lacks records")?;
+        self.at.record = last.number + 1;
+        Ok(Some((PartKind::Records, from, pack_records(&records))))
+    }
+
+    fn entries(&mut self) -> Result<Option<(PartKind, u64, Bytes)>, String> {
+        let (from, end) = (self.at.entry, end_of(&self.open.position).next_index);
+        if from >= end {
+            return Ok(None);
+        }
+        let entries = self.open.running.archive.read_entries(from, end, CHUNK_BYTES);
+        let entries = entries.map_err(|e| e.to_string())?;
+        let last = entries.last().ok_or("the archive lacks entries")?;
+        self.at.entry = last.index + 1;
+        Ok(Some((PartKind::Entries, from, pack_entries(&entries))))
+    }
+}
