@@ -30,7 +30,8 @@ pub enum Expect {
 }
 
 impl Expect {
-    pub(crate) fn accepts(&self, server: &SpiffeId) -> bool {
+    /// Whether a server that has proven this name is meant.
+    pub fn accepts(&self, server: &SpiffeId) -> bool {
         match (self, server.role()) {
             (Self::Exactly(id), _) => id == server,
             (Self::NodeOf(wanted), Some(Role::Node { region, .. })) => *wanted == region,
