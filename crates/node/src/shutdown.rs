@@ -35,6 +35,7 @@ pub fn on_signals(tasks: &Tasks) -> io::Result<CancellationToken> {
 
 async fn next(interrupts: &mut Signal, terminations: &mut Signal) -> &'static str {
     tokio::select! {
+        biased;
         _ = interrupts.recv() => "SIGINT",
         _ = terminations.recv() => "SIGTERM",
     }

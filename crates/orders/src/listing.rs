@@ -90,6 +90,7 @@ impl Listing {
                 }
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 changed = applied.changed(), if wait.is_none() => if changed.is_err() { return },
                 () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}

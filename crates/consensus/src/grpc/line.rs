@@ -1,6 +1,6 @@
 //! One node's stream to one peer: frames out, answers in, reconnected with backoff.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ impl Line {
     /// Never waits to send without also receiving: two full ends would wait for each other.
     async fn converse(&mut self, first: Outgoing, open: Open) {
         let Open { out, mut answers } = open;
-        let mut unanswered: HashMap<u64, Reply> = HashMap::new();
+        let mut unanswered: BTreeMap<u64, Reply> = BTreeMap::new();
         let mut waiting = vec![first];
         loop {
             if unanswered.len() >= UNANSWERED_MAX {
@@ -151,7 +151,7 @@ impl Line {
     fn message(
         &mut self,
         waiting: &mut Vec<Outgoing>,
-        unanswered: &mut HashMap<u64, Reply>,
+        unanswered: &mut BTreeMap<u64, Reply>,
     ) -> ExchangeRequest {
         let (mut requests, mut bytes, mut taken) = (Vec::new(), 0, 0);
         for next in waiting.iter() {
@@ -182,7 +182,7 @@ fn request_bytes(outgoing: &Outgoing) -> usize {
     ask.body.len() + ask.entries.iter().map(|entry| entry.len() + 8).sum::<usize>()
 }
 
-fn settle(unanswered: &mut HashMap<u64, Reply>, answer: ExchangeResponse) {
+fn settle(unanswered: &mut BTreeMap<u64, Reply>, answer: ExchangeResponse) {
     for response in answer.responses {
         if let Some(reply) = unanswered.remove(&response.id) {
             let _ = reply.send(link::answer(response));

@@ -65,6 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     eprintln!("starting 3 regions of 3 nodes in {}", data.display());
     let league = League::start(&data, &layout).await?;
     let done = tokio::select! {
+        biased;
         done = drive(&league, &file, &args, begun) => done,
         () = asked.cancelled() => {
             eprintln!("interrupted; stopping the league");

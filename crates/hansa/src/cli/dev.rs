@@ -42,6 +42,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let data = std::path::absolute(&args.data).context("--data")?;
     let league = League::start(&data, &layout).await?;
     let ready = tokio::select! {
+        biased;
         ready = league.ready(READY_MAX) => ready,
         () = asked.cancelled() => Ok(()),
     };
@@ -50,6 +51,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let failed = match ready {
         Ok(()) => tokio::select! {
+            biased;
             () = asked.cancelled() => None,
             failure = failure(&league) => Some(failure),
         },

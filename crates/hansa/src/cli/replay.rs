@@ -90,6 +90,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let shares = args.made_up.shares();
     let options = args.pace.options(shares.seed);
     let report = tokio::select! {
+        biased;
         report = run::run(&file, &doors, &shares, &options) => report?,
         _ = tokio::signal::ctrl_c() => {
             eprintln!("interrupted; run it again to go on, nothing is done twice");

@@ -34,11 +34,13 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let telemetry = Telemetry::start(&config.telemetry, &config.name)?;
     let asked = shutdown::on_signals(&Tasks::new(&config.name))?;
     let node = tokio::select! {
+        biased;
         node = Node::start(config) => node?,
         () = asked.cancelled() => return Ok(Exit::Interrupted),
     };
     tracing::info!(node = node.name(), "started");
     tokio::select! {
+        biased;
         () = asked.cancelled() => {}
         () = node.failed() => {}
     }

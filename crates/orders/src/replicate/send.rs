@@ -73,6 +73,7 @@ impl Sender {
             if !leadership.borrow_and_update().mine {
                 self.lags.forget(&self.peer, self.hosted.group.id().index());
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     changed = leadership.changed() => if changed.is_err() { return },
                 }
@@ -80,6 +81,7 @@ impl Sender {
             }
             let started = Instant::now();
             let ended = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 // Another leader ships from now on.
                 changed = leadership.changed() => match changed {
@@ -99,6 +101,7 @@ impl Sender {
             let wait = backoff + self.shell.env.entropy.jitter(backoff);
             backoff = (backoff * 2).min(BACKOFF_MAX);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = sleep(wait) => {}
             }
@@ -121,10 +124,9 @@ impl Sender {
             self.level(session.acked, true);
             let patience = session.heard + ACK_MAX;
             tokio::select! {
-                changed = applied.changed(), if session.open.len() < cfg.window => {
-                    if changed.is_err() { return Ok(()) }
-                }
+                biased;
                 answer = session.inbound.message() => session.heard(answer?)?,
+                () = tokio::time::sleep_until(patience) => return Err(Broken::Silent),
                 () = tokio::time::sleep_until(bookmark) => {
                     // Every batch and bookmark is acknowledged, so silence is told from idleness.
                     if session.open.len() < cfg.window {
@@ -132,7 +134,10 @@ impl Sender {
                     }
                     bookmark = Instant::now() + bookmark_every;
                 }
-                () = tokio::time::sleep_until(patience) => return Err(Broken::Silent),
+                // Last: under load it is always ready.
+                changed = applied.changed(), if session.open.len() < cfg.window => {
+                    if changed.is_err() { return Ok(()) }
+                }
             }
         }
     }

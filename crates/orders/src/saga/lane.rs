@@ -129,6 +129,7 @@ impl Driver {
         loop {
             while self.lane.is_empty() {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     () = self.lane.bell.notified() => {}
                 }
@@ -137,6 +138,7 @@ impl Driver {
             let started = Instant::now();
             let ended = match node {
                 Some(node) => tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     ended = self.session(node) => ended,
                 },
@@ -153,6 +155,7 @@ impl Driver {
             leader = ended.leader.filter(|leader| Some(*leader) != node);
             backoff = (backoff * 2).min(BACKOFF_MAX);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
@@ -235,6 +238,7 @@ impl Driver {
         let oldest = pending.values().map(|(_, sent)| *sent).min();
         let room = pending.len() < self.cfg.batches_max && pace.pause.is_none();
         tokio::select! {
+            biased;
             message = inbound.message() => match message {
                 Ok(Some(response)) => self.take(response, pending, pace),
                 Ok(None) => Some(lost),

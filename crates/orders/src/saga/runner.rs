@@ -3,7 +3,7 @@
 mod step;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub struct Runner {
     leads: bool,
     /// The last step pulled.
     cursor: u64,
-    steps: HashMap<u64, Step>,
+    steps: BTreeMap<u64, Step>,
     /// Steps that wait for a place at the provider.
     queue: VecDeque<u64>,
     later: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -73,7 +73,7 @@ impl Runner {
             term: 0,
             leads: false,
             cursor: 0,
-            steps: HashMap::new(),
+            steps: BTreeMap::new(),
             queue: VecDeque::new(),
             later: BinaryHeap::new(),
             reports: Vec::new(),
@@ -101,12 +101,14 @@ impl Runner {
             }
             let wake = self.later.peek().map(|Reverse((at, _))| *at);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
+                // What comes once, before what only wakes: under load the latter is always ready.
+                Some(submitted) = self.submits.next() => self.submitted(submitted),
+                Some(called) = self.calls.next() => self.called(called),
                 changed = leadership.changed() => if changed.is_err() { return },
                 changed = applied.changed(), if self.leads => if changed.is_err() { return },
                 () = answers.bell.notified(), if self.leads => {}
-                Some(called) = self.calls.next() => self.called(called),
-                Some(submitted) = self.submits.next() => self.submitted(submitted),
                 () = sleep_until(wake) => {}
             }
         }

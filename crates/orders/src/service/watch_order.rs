@@ -87,12 +87,13 @@ impl Watcher {
                 Ok(()) => {}
             }
             tokio::select! {
-                () = woken => {}
-                () = tokio::time::sleep_until(bookmark) => return Some(self.bookmark()),
+                biased;
                 () = self.shell.closing.cancelled() => {
                     self.ended = true;
                     return Some(Err(elsewhere(self.sent).into()));
                 }
+                () = tokio::time::sleep_until(bookmark) => return Some(self.bookmark()),
+                () = woken => {}
             }
         }
     }

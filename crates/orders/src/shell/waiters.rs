@@ -1,6 +1,6 @@
 //! Calls that wait for an order: one register per group, woken from what was applied.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hansa_types::id::OrderId;
@@ -11,7 +11,7 @@ use tokio::sync::futures::OwnedNotified;
 /// Who waits for which order. No task and no polling per order: one loop per group wakes.
 #[derive(Clone, Default)]
 pub struct Waiters {
-    by_order: Arc<Mutex<HashMap<OrderId, Seat>>>,
+    by_order: Arc<Mutex<BTreeMap<OrderId, Seat>>>,
 }
 
 /// What a call waits for. Most wait for a decision, and are not woken by the steps before it.

@@ -89,6 +89,7 @@ impl Custody {
                 return;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 changed = applied.changed() => if changed.is_err() { return },
                 changed = leadership.changed() => if changed.is_err() { return },

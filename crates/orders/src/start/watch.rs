@@ -27,6 +27,7 @@ pub async fn wake(hosted: Arc<Hosted>, stop: CancellationToken) {
     let mut seen = hosted.group.peek(|machine| machine.state.meta.seq);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             changed = applied.changed() => if changed.is_err() { return },
         }
@@ -59,6 +60,7 @@ pub async fn audit(hosted: Arc<Hosted>, stop: CancellationToken) {
     let group = hosted.group.id();
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(AUDIT_EVERY) => {}
         }
@@ -105,6 +107,7 @@ pub async fn ship(shell: Arc<Shell>, lags: Lags, book: Book, stop: CancellationT
             }
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
         }
