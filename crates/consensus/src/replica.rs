@@ -94,6 +94,16 @@ impl<M: Machine> Cell<M> {
         cell
     }
 
+    /// A replica at a position that its machine has reached elsewhere.
+    pub fn at(group: GroupId, machine: M, position: Position, pending: Pending) -> Self {
+        let next_due = machine.next_due();
+        let cell = Self::new(group, machine, pending);
+        cell.state.write().position = position.clone();
+        cell.note_due(next_due);
+        cell.note_applied(position.applied.as_ref());
+        cell
+    }
+
     pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> R {
         look(&self.state.read().machine)
     }

@@ -1,5 +1,6 @@
 //! Claims about whole clusters, and openraft's own suite on our storage.
 
+mod backup;
 mod cluster;
 mod power;
 mod snapshots;

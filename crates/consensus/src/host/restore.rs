@@ -1,22 +1,25 @@
 //! Groups from a backup, into a host that has none: archive, checkpoint with the new members, then
 //! a log that goes on behind it. What comes up is what a replica is after it installed a snapshot.
+//!
+//! The commands that make the past a present (a new epoch, new members) are one entry more, applied
+//! here on every node alike and part of the audit chain. So no replica ever serves, or ships, the
+//! state as it was in the backup.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use hansa_backup::manifest::{Group, hex};
 use hansa_backup::part::{Bad, Reader, StateBytes};
 use hansa_backup::{PartKind, Shelf};
 use hansa_types::id::{GroupId, NodeId};
-use hansa_wal::Entry as Record;
 use hansa_wal::fs::Fs;
+use openraft::EntryPayload;
 use openraft::impls::leader_id_std::LeaderId;
 use openraft::storage::RaftLogStorage as _;
 use thiserror::Error;
-use tokio::sync::oneshot;
 
 use super::Host;
 use crate::archive::{Archive, ArchiveError, End, unpack_entries, unpack_records};
@@ -24,10 +27,9 @@ use crate::batch::Batch;
 use crate::checkpoints::{CheckpointError, Checkpoints, end_of, thaw_copy};
 use crate::machine::Machine;
 use crate::pending::Pending;
-use crate::raft::codec::{self, Kind};
 use crate::raft::log_store::LogStore;
-use crate::raft::{Membership, StoredMembership, Vote, log_id};
-use crate::replica::{Cell, FrozenReplica, Position};
+use crate::raft::{Entry, Membership, StoredMembership, Vote, log_id, term_of};
+use crate::replica::{Cell, FrozenReplica, Position, Replica as _};
 
 /// Why a group was not restored.
 #[derive(Debug, Error)]
@@ -42,6 +44,8 @@ pub enum RestoreError {
     State(GroupId, CheckpointError),
     #[error("{0}: {1}")]
     Archive(GroupId, ArchiveError),
+    #[error("{0} refuses what the restore begins with: {1}")]
+    Refused(GroupId, String),
     #[error("{0}: the state is not the one that the manifest names: {1}")]
     OtherState(GroupId, &'static str),
     #[error("the node stops")]
@@ -54,25 +58,33 @@ pub struct RestoredGroup {
     pub id: GroupId,
     /// The new members, this node among them: all of them restore the same backup.
     pub members: Vec<NodeId>,
-    /// Commands that stand in the log behind the backup, and so are applied before anything else.
+    /// Commands that are applied behind the backup, before anything else; the same on every node.
     pub first: Vec<Bytes>,
 }
 
 /// A backup's files, wherever they are.
 pub type Files = Arc<dyn Shelf + Send + Sync>;
 
-/// Reads a group's state through its machine and compares its digest; changes nothing but
-/// `scratch`, a folder that may be thrown away.
+/// What a machine's answers to the first commands must be: `Err` says why not.
+pub type Judge<M> = fn(&<M as Machine>::Outcome) -> Result<(), String>;
+
+/// Reads a group's state through its machine, compares its digest and tries what the plan applies;
+/// changes nothing but `scratch`, a folder that may be thrown away.
 ///
 /// # Errors
-/// Damage, or a state that is not the one that the manifest names.
+/// Damage, a state that is not the one that the manifest names, or commands that it refuses.
 pub fn check_state<M: Machine>(
     fs: &Arc<dyn Fs>,
     scratch: &Path,
     files: &dyn Shelf,
     group: &Group,
+    plan: Option<(&RestoredGroup, Judge<M>)>,
 ) -> Result<(), RestoreError> {
-    thaw::<M>(fs, scratch, files, group).map(drop)
+    let cell = thaw::<M>(fs, scratch, files, group)?;
+    match plan {
+        Some((plan, judge)) => begin(&cell, plan, judge).map(drop),
+        None => Ok(()),
+    }
 }
 
 fn thaw<M: Machine>(
@@ -80,7 +92,7 @@ fn thaw<M: Machine>(
     scratch: &Path,
     files: &dyn Shelf,
     group: &Group,
-) -> Result<(GroupId, Position, M), RestoreError> {
+) -> Result<Cell<M>, RestoreError> {
     let unknown = || damaged(group, PartKind::State, 0, "a group that is unknown here");
     let id = group.id().ok_or_else(unknown)?;
     let scratch = scratch.join(format!("{id}.thaw"));
@@ -92,14 +104,34 @@ fn thaw<M: Machine>(
         tracing::debug!(file = %scratch.display(), %error, "scratch file stays");
     }
     let other = |what| Err(RestoreError::OtherState(id, what));
-    let applied = position.applied.map(|at| (at.index(), crate::raft::term_of(&at)));
+    let applied = position.applied.map(|at| (at.index(), term_of(&at)));
     match () {
         () if applied != Some((group.index, group.term)) => other("index or term"),
         () if position.digest.to_string() != group.state_hash => other("digest"),
         () if hex(&position.chain) != group.chain_head => other("head of the audit chain"),
         () if position.records != group.records => other("records"),
-        () => Ok((id, position, machine)),
+        () => Ok(Cell::at(id, machine, position, Pending::new(true))),
     }
+}
+
+/// Applies the first commands as the entry behind the backup, in the next term.
+fn begin<M: Machine>(
+    cell: &Cell<M>,
+    plan: &RestoredGroup,
+    judge: Judge<M>,
+) -> Result<Position, RestoreError> {
+    let before = cell.position();
+    let Some(applied) = before.applied.filter(|_| !plan.first.is_empty()) else {
+        return Ok(before);
+    };
+    let batch = Batch::encode(before.time, plan.first.iter());
+    let log_id = log_id(term_of(&applied) + 1, applied.index() + 1);
+    let reply = cell.apply(Entry { log_id, payload: EntryPayload::Normal(batch) });
+    let outcomes = reply.take::<Vec<M::Outcome>>().unwrap_or_default();
+    for outcome in &outcomes {
+        judge(outcome).map_err(|why| RestoreError::Refused(plan.id, why))?;
+    }
+    Ok(cell.position())
 }
 
 fn open(
@@ -139,44 +171,36 @@ impl Host {
         files: Files,
         group: Group,
         plan: RestoredGroup,
+        judge: Judge<M>,
     ) -> Result<(), RestoreError> {
         let (fs, id) = (self.inner.fs.clone(), plan.id);
         let dir = self.inner.config.data_dir.join("groups").join(id.to_string());
         if self.inner.wal.groups().contains(&id) || fs.exists(&dir).unwrap_or(true) {
             return Err(RestoreError::NotEmpty);
         }
-        let members = plan.members.clone();
-        let job = move || install::<M>(&fs, &dir, files.as_ref(), &group, &members);
+        let lowest = plan.members.iter().min().map_or(0, |node| node.0);
+        let job = move || install::<M>(&fs, &dir, files.as_ref(), &group, &plan, judge);
         let installed = self.inner.writer.run(job).await.map_err(|_| RestoreError::Stopping)?;
-        self.begin_log(id, installed?, &plan).await
+        self.begin_log(id, installed?, lowest).await
     }
 
-    /// The log behind the checkpoint: nothing before it, a vote that no term before it can match,
-    /// and the first commands, the same on every node.
+    /// The log behind the checkpoint: nothing before it, and a vote that no term before it can
+    /// match: entries must never go back in term, and a fresh log would begin with term 1.
     async fn begin_log(
         &self,
         id: GroupId,
         position: Position,
-        plan: &RestoredGroup,
+        voted_for: u64,
     ) -> Result<(), RestoreError> {
         let failed = |source| RestoreError::Io { file: format!("the log of {id}"), source };
         let Some(applied) = position.applied else {
             return Err(RestoreError::OtherState(id, "nothing was applied"));
         };
-        let term = crate::raft::term_of(&applied) + 1;
         let mut log = LogStore::new(self.inner.wal.clone(), id);
-        // Entries must never go back in term, and a fresh log would begin with term 1.
-        let voted_for = plan.members.iter().min().map_or(0, |node| node.0);
-        let vote = Vote { leader_id: LeaderId { term, voted_for }, committed: false };
+        let leader_id = LeaderId { term: term_of(&applied) + 1, voted_for };
         log.purge(applied).await.map_err(failed)?;
-        log.save_vote(&vote).await.map_err(failed)?;
-        let batch = Batch::encode(position.time, plan.first.iter());
-        let head = codec::head(Kind::Commands, term);
-        let entry = Record { index: applied.index() + 1, head, payload: batch.bytes().clone() };
-        let entries = if plan.first.is_empty() { Vec::new() } else { vec![entry] };
-        let (tx, rx) = oneshot::channel();
-        self.inner.wal.append(id, entries, Box::new(move |done| drop(tx.send(done))));
-        rx.await.map_err(|_| RestoreError::Stopping)?.map_err(failed)
+        log.save_vote(&Vote { leader_id, committed: false }).await.map_err(failed)?;
+        log.synced().await.map_err(failed)
     }
 }
 
@@ -186,30 +210,32 @@ fn install<M: Machine>(
     dir: &Path,
     files: &dyn Shelf,
     group: &Group,
-    members: &[NodeId],
+    plan: &RestoredGroup,
+    judge: Judge<M>,
 ) -> Result<Position, RestoreError> {
+    let id = plan.id;
     let at = |source| RestoreError::Io { file: dir.display().to_string(), source };
     fs.create_dir_all(dir).map_err(at)?;
-    let (id, position, machine) = thaw::<M>(fs, dir, files, group)?;
     let archive = |e| RestoreError::Archive(id, e);
     let opened = Arc::new(Archive::open(fs, &dir.join("archive.redb")).map_err(archive)?);
-    let frozen = machine.freeze();
-    let replica = Arc::new(Cell::new(id, machine, Pending::new(true)));
-    let checkpoints = Checkpoints::load(fs.clone(), dir.to_owned(), id, replica, opened.clone());
-    let checkpoints = checkpoints.map_err(|e| RestoreError::State(id, e))?;
     fill_archive(&opened, files, group, id)?;
-    if opened.end() != end_of(&position) {
+    let cell = Arc::new(thaw::<M>(fs, dir, files, group)?);
+    if opened.end() != end_of(&cell.position()) {
         return Err(RestoreError::OtherState(id, "the archive ends elsewhere"));
     }
-    let voters: BTreeSet<u64> = members.iter().map(|node| node.0).collect();
+    let state = |e| RestoreError::State(id, e);
+    let checkpoints = Checkpoints::load(fs.clone(), dir.to_owned(), id, cell.clone(), opened);
+    let checkpoints = checkpoints.map_err(state)?;
+    begin(&cell, plan, judge)?;
+    let frozen = cell.freeze();
+    let voters: BTreeSet<u64> = plan.members.iter().map(|node| node.0).collect();
     let nodes: BTreeMap<u64, ()> = voters.iter().map(|node| (*node, ())).collect();
     let membership = Membership::new(vec![voters], nodes);
     let membership = membership.map_err(|_| RestoreError::OtherState(id, "no members"))?;
-    let applied = position.applied.map(|at| log_id(crate::raft::term_of(&at), at.index()));
-    let membership = StoredMembership::new(applied, membership);
-    let position = Position { membership, ..position };
-    let frozen = FrozenReplica { position: position.clone(), state: Box::new(frozen) };
-    checkpoints.write(frozen).map_err(|e| RestoreError::State(id, e))?;
+    let membership = StoredMembership::new(frozen.position.applied, membership);
+    let position = Position { membership, ..frozen.position };
+    let frozen = FrozenReplica { position: position.clone(), state: frozen.state };
+    checkpoints.write(frozen).map_err(state)?;
     Ok(position)
 }
 
@@ -244,7 +270,11 @@ impl RestoreError {
         match self {
             Self::Damaged { .. } | Self::OtherState(..) => true,
             Self::State(_, error) => error.is_damage(),
-            Self::Archive(..) | Self::Io { .. } | Self::NotEmpty | Self::Stopping => false,
+            Self::Archive(..)
+            | Self::Io { .. }
+            | Self::Refused(..)
+            | Self::NotEmpty
+            | Self::Stopping => false,
         }
     }
 }
@@ -253,13 +283,13 @@ impl RestoreError {
 pub fn plan_hash(plans: &[RestoredGroup]) -> String {
     let mut out = BytesMut::new();
     for plan in plans {
-        out.extend_from_slice(&plan.id.number().to_le_bytes());
+        out.put_u32_le(plan.id.number());
         for node in &plan.members {
-            out.extend_from_slice(&node.0.to_le_bytes());
+            out.put_u64_le(node.0);
         }
         for command in &plan.first {
-            out.extend_from_slice(&(command.len() as u64).to_le_bytes());
-            out.extend_from_slice(command);
+            out.put_u64_le(command.len() as u64);
+            out.put_slice(command);
         }
     }
     blake3::hash(&out).to_hex().to_string()
