@@ -1,6 +1,7 @@
 //! `tidy`: what the compiler does not check. Each finding names the place and what to do.
 
 mod arrows;
+mod chance;
 mod imports;
 mod names;
 mod sizes;
@@ -21,6 +22,7 @@ pub fn check(root: &Path) -> Result<Vec<String>> {
     let sources = Source::all(root)?;
     let mut found = arrows::check(root)?;
     found.extend(sizes::check(root, &sources)?);
+    found.extend(sources.iter().flat_map(chance::check));
     found.extend(sources.iter().flat_map(imports::check));
     found.extend(sources.iter().flat_map(names::check));
     found.sort();
