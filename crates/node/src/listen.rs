@@ -202,7 +202,8 @@ impl Accept {
     {
         let limit = self.limits.handshake_timeout;
         let shaken = tokio::time::timeout(limit, self.handshake(knock)).await;
-        let Connection { stream, peer, life } = match shaken.unwrap_or(Err(Refused::Slow(limit))) {
+        let shaken = shaken.unwrap_or(Err(Refused::Slow(limit)));
+        let Connection { stream, peer, life, doubted } = match shaken {
             Ok(shaken) => shaken,
             Err(why) => {
                 metrics::connection_refused(self.name);
@@ -221,8 +222,8 @@ impl Accept {
             biased;
             ended = &mut connection => return log_end(self.name, ended),
             () = self.stop.cancelled() => {}
-            // A peer must come back with a fresh certificate once this one ends.
-            () = tokio::time::sleep(life) => {}
+            // A peer must come back with a certificate that is good then.
+            () = Connection::stale(life, doubted) => {}
         }
         connection.as_mut().graceful_shutdown();
         match tokio::time::timeout(self.limits.drain_max, connection).await {

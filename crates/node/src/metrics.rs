@@ -1,7 +1,9 @@
 //! What this crate measures: name, unit, labels on one screen.
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use std::time::Duration;
+
+use hansa_types::time::WallTime;
 
 /// `hansa_connections_refused_total{listener}`: sockets closed before their first call.
 pub fn connection_refused(listener: &'static str) {
@@ -22,4 +24,13 @@ pub fn call_ended(listener: &'static str, code: &'static str, took: Duration) {
 /// `hansa_peer_connects_total{outcome}`: dialled connections, by how that went.
 pub fn peer_connect(outcome: &'static str) {
     counter!("hansa_peer_connects_total", "outcome" => outcome).increment(1);
+}
+
+/// `hansa_identity_not_after_seconds{id}`: when our certificate ends, as a Unix time; alarm weeks
+/// before. `hansa_identity_renewed_total{id}`: generations of certificate and authorities so far.
+pub fn identity(id: &str, not_after: WallTime) {
+    let id = id.to_owned();
+    gauge!("hansa_identity_not_after_seconds", "id" => id.clone())
+        .set((not_after.ms() / 1000) as f64);
+    counter!("hansa_identity_renewed_total", "id" => id).increment(1);
 }

@@ -17,6 +17,7 @@ use hansa_types::identity::SpiffeId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 pub use self::real::TlsNet;
 use crate::tls::{self, NotSvid};
@@ -65,6 +66,20 @@ pub struct Connection {
     pub peer: SpiffeId,
     /// Time until the other end must prove itself again; [`Duration::MAX`] for never.
     pub life: Duration,
+    /// Cancelled when what the proof rests on has changed: the authorities we trust are others.
+    pub doubted: CancellationToken,
+}
+
+impl Connection {
+    /// A stream whose other end never needs to prove itself again.
+    pub fn lasting(stream: Box<dyn Stream>, peer: SpiffeId) -> Self {
+        Self { stream, peer, life: Duration::MAX, doubted: CancellationToken::new() }
+    }
+
+    /// Returns when the other end must prove itself again: by then, leave for a new connection.
+    pub(crate) async fn stale(life: Duration, doubted: CancellationToken) {
+        drop(tokio::time::timeout(life, doubted.cancelled()).await);
+    }
 }
 
 /// Bytes in both directions.

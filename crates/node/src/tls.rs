@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics;
+
 pub use self::verify::Svid;
 use self::verify::SvidClients;
 pub use hansa_api::client::tls::{ALPN_H2, NotSvid};
@@ -87,6 +89,8 @@ struct Inner {
 
 /// One generation of certificate, key and roots.
 struct Current {
+    /// Cancelled when the roots are no longer those we trust.
+    doubted: CancellationToken,
     leaf: CertificateDer<'static>,
     not_after: WallTime,
     key: Arc<CertifiedKey>,
@@ -99,6 +103,7 @@ impl Identity {
     pub fn load(files: Files) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (id, current) = read(&files, &provider)?;
+        metrics::identity(id.as_str(), current.not_after);
         let current = ArcSwap::from_pointee(current);
         Ok(Self { inner: Arc::new(Inner { files, id, provider, current }) })
     }
@@ -119,16 +124,30 @@ impl Identity {
     /// Anything wrong with the new files leaves the old identity in place.
     pub fn reload(&self) -> Result<bool, Error> {
         let inner = &self.inner;
-        let (id, next) = read(&inner.files, &inner.provider)?;
+        let (id, mut next) = read(&inner.files, &inner.provider)?;
         if id != inner.id {
             return Err(Error::OtherName { was: inner.id.clone(), now: id });
         }
-        let was = inner.current.load();
-        let same = was.leaf == next.leaf && was.roots.roots == next.roots.roots;
-        if !same {
-            inner.current.store(Arc::new(next));
+        let was = inner.current.load_full();
+        let same_roots = was.roots.roots == next.roots.roots;
+        if same_roots && was.leaf == next.leaf {
+            return Ok(false);
         }
-        Ok(!same)
+        if same_roots {
+            next.doubted = was.doubted.clone();
+        }
+        inner.current.store(Arc::new(next));
+        metrics::identity(inner.id.as_str(), self.not_after());
+        if !same_roots {
+            was.doubted.cancel();
+        }
+        Ok(true)
+    }
+
+    /// Cancelled when the authorities that we trust now have changed: whoever proved himself by
+    /// them must do so again.
+    pub fn doubted(&self) -> CancellationToken {
+        self.inner.current.load().doubted.clone()
     }
 
     /// Reloads every `every` until `stop`; a bad file is logged once per reading and changes
@@ -199,7 +218,8 @@ fn read(files: &Files, provider: &Arc<CryptoProvider>) -> Result<(SpiffeId, Curr
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
     let server = Arc::new(server);
-    Ok((svid.id, Current { leaf, not_after: svid.not_after, key, roots, server }))
+    let (doubted, not_after) = (CancellationToken::new(), svid.not_after);
+    Ok((svid.id, Current { doubted, leaf, not_after, key, roots, server }))
 }
 
 /// All certificates of a PEM file, at least one.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hansa_api::client::tls::{Expect, NotSvid};
 use hansa_types::identity::SpiffeId;
@@ -56,7 +55,7 @@ impl MemoryNet {
         }
         let (ours, theirs) = duplex(PIPE_BYTES);
         knocks.try_send((theirs, self.id.clone())).map_err(|_| refused())?;
-        Ok(Connection { stream: Box::new(ours), peer: found, life: Duration::MAX })
+        Ok(Connection::lasting(Box::new(ours), found))
     }
 }
 
@@ -98,7 +97,7 @@ impl Accept for Bound {
             // The wires keep a sender for as long as we are bound.
             let knocked = self.knocked.recv().await;
             let (stream, peer) = knocked.ok_or(io::ErrorKind::NotConnected)?;
-            let connection = Connection { stream: Box::new(stream), peer, life: Duration::MAX };
+            let connection = Connection::lasting(Box::new(stream), peer);
             Ok(Box::pin(std::future::ready(Ok(connection))) as Knock)
         })
     }

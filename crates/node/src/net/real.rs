@@ -35,6 +35,8 @@ impl TlsNet {
     async fn dial(&self, to: &Address) -> Result<Connection, Error> {
         let stream = TcpStream::connect(&to.addr).await?;
         stream.set_nodelay(true)?;
+        // Taken before the handshake: authorities that change during it make it doubtful.
+        let doubted = self.identity.doubted();
         let config = self.identity.client_config(&to.id)?;
         // A peer is its SPIFFE name, never its address; rustls wants something to put in SNI.
         let name = ServerName::try_from("hansa").map_err(io::Error::other)?;
@@ -45,11 +47,12 @@ impl TlsNet {
         }
         let svid = tls::peer_svid(session.peer_certificates())?;
         let life = self.life(&svid);
-        Ok(Connection { stream: Box::new(stream), peer: svid.id, life })
+        Ok(Connection { stream: Box::new(stream), peer: svid.id, life, doubted })
     }
 
     async fn shake(self, stream: TcpStream) -> Result<Connection, Error> {
         stream.set_nodelay(true)?;
+        let doubted = self.identity.doubted();
         let stream = TlsAcceptor::from(self.identity.server_config()).accept(stream).await?;
         let (_, session) = stream.get_ref();
         // rustls refuses a wrong list, but a client may send none at all.
@@ -58,7 +61,7 @@ impl TlsNet {
         }
         let svid = tls::peer_svid(session.peer_certificates())?;
         let life = self.life(&svid);
-        Ok(Connection { stream: Box::new(stream), peer: svid.id, life })
+        Ok(Connection { stream: Box::new(stream), peer: svid.id, life, doubted })
     }
 }
 

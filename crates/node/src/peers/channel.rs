@@ -41,6 +41,9 @@ enum State {
     Up { up: Up, dial: u64 },
 }
 
+/// Returns when an open connection must be left for a new one.
+type Stale = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// An open connection to send on.
 pub type Up = SendRequest<Body>;
 
@@ -142,7 +145,7 @@ impl Channel {
     async fn run(&self) {
         let limit = self.timing.connect_max;
         let connected = tokio::time::timeout(limit, self.connect()).await;
-        let (up, connection, life) = match connected.unwrap_or(Err(ConnectError::Slow(limit))) {
+        let (up, connection, stale) = match connected.unwrap_or(Err(ConnectError::Slow(limit))) {
             Ok(connected) => connected,
             Err(error) => return self.failed(&error),
         };
@@ -155,9 +158,9 @@ impl Channel {
             biased;
             ended = &mut connection => ended,
             () = stop.cancelled() => Ok(()),
-            // New calls go over a new connection once the server's certificate ends; these finish
-            // here.
-            () = tokio::time::sleep(life) => {
+            // New calls go over a new connection once the server must prove itself again; these
+            // finish here.
+            () = stale => {
                 self.leave(dial);
                 connection.await
             }
@@ -204,8 +207,8 @@ impl Channel {
 
     async fn connect(
         &self,
-    ) -> Result<(Up, impl Future<Output = hyper::Result<()>> + use<>, Duration), ConnectError> {
-        let Connection { stream, life, .. } = self.net.connect(&self.address).await?;
+    ) -> Result<(Up, impl Future<Output = hyper::Result<()>> + use<>, Stale), ConnectError> {
+        let Connection { stream, life, doubted, .. } = self.net.connect(&self.address).await?;
         let (up, connection) = http2::Builder::new(self.tasks.executor())
             .timer(TokioTimer::new())
             .keep_alive_interval(self.timing.keepalive_interval)
@@ -213,7 +216,7 @@ impl Channel {
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(stream))
             .await?;
-        Ok((up, connection, life))
+        Ok((up, connection, Box::pin(Connection::stale(life, doubted))))
     }
 }
 
