@@ -26,6 +26,11 @@ pub struct Config {
     pub trust_domain: String,
     /// Everything durable lies below.
     pub data_dir: PathBuf,
+    /// This node comes after the region's beginning: it has the directory take it in, hosts its
+    /// groups with no members and waits until `hansactl member add` names it. Its id in the league
+    /// may be 0: the directory then gives it one.
+    #[serde(default)]
+    pub join: bool,
     /// The residency policy: a newer version is loaded by the running region.
     pub residency_file: PathBuf,
     /// Longest time that a stop may take.
@@ -156,6 +161,17 @@ impl Config {
     #[must_use]
     pub fn has(&self, role: NodeRole) -> bool {
         self.own_node().is_some_and(|node| node.roles.contains(&role))
+    }
+
+    /// The same config with another id for this node: the one that the directory gave it.
+    #[must_use]
+    pub fn with_own_id(mut self, id: NodeId) -> Self {
+        let (region, name) = (self.region.clone(), self.name.clone());
+        let own = self.league.iter_mut().filter(|known| known.name == region);
+        own.flat_map(|region| &mut region.nodes)
+            .filter(|node| node.name == name)
+            .for_each(|node| node.id = id);
+        self
     }
 
     /// Nodes of this region with a role, in order of their ids.

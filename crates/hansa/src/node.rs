@@ -6,8 +6,11 @@ mod compose;
 mod groups;
 mod inside;
 mod invariants;
+mod members;
+mod membership_service;
 mod port;
 mod ready;
+mod whoami;
 mod world;
 
 use std::sync::Arc;
@@ -91,6 +94,17 @@ impl Node {
     /// Waits until the node has stopped by itself.
     pub async fn failed(&self) {
         self.env.tasks.stop_token().cancelled().await;
+    }
+
+    /// Waits until an operator has drained this node: it is to be stopped.
+    pub async fn drained(&self) {
+        self.inside.drained().cancelled().await;
+    }
+
+    /// Whether an operator has drained this node.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.inside.drained().is_cancelled()
     }
 
     /// Drains and stops, within the config's `drain_ms` and a little.

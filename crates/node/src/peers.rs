@@ -118,6 +118,13 @@ impl Peers {
         book.forget_unused();
     }
 
+    /// Forgets a node: calls to it fail from now on.
+    pub fn remove_node(&self, node: NodeId) {
+        let mut book = self.inner.book.write();
+        book.nodes.remove(&node);
+        book.forget_unused();
+    }
+
     /// Learns the gateways of another region.
     pub fn set_gateways(&self, region: RegionName, addresses: Vec<Address>) {
         let mut book = self.inner.book.write();

@@ -131,13 +131,12 @@ impl Orders {
         let now = book.ready().await;
         let region = now.own_region().ok_or(StartError::Directory)?.name.clone();
         let mut groups = BTreeMap::new();
-        for (id, members) in &now.groups {
-            if id.kind() == GroupKind::Orders && members.contains(&peers.me()) {
-                let hosted = start_group(host, &cfg, views, &now, *id).await?;
-                // As early as this disk knows; what it does not know yet is watched for below.
-                custody::check(&hosted, vault.as_ref())?;
-                groups.insert(id.index(), Arc::new(hosted));
-            }
+        // All of them: a group that does not count on this node waits for the day it does.
+        for id in now.groups.keys().filter(|id| id.kind() == GroupKind::Orders) {
+            let hosted = start_group(host, &cfg, views, &now, *id).await?;
+            // As early as this disk knows; what it does not know yet is watched for below.
+            custody::check(&hosted, vault.as_ref())?;
+            groups.insert(id.index(), Arc::new(hosted));
         }
         let shell = Arc::new(Shell {
             epoch: epoch(&now),
@@ -250,7 +249,13 @@ impl Orders {
     /// # Errors
     /// The first group here that does not serve yet, because its vault is not known to be ours.
     pub fn ready(&self) -> Result<(), String> {
-        match self.shell.groups.values().find(|hosted| !hosted.trusts()) {
+        let now = self.shell.map.now().ok();
+        let counts_on_us = |hosted: &&Arc<Hosted>| {
+            let members = now.as_ref().and_then(|now| now.groups.get(&hosted.group.id()));
+            members.is_none_or(|members| members.contains(&hosted.group.node()))
+        };
+        let mut groups = self.shell.groups.values().filter(counts_on_us);
+        match groups.find(|hosted| !hosted.trusts()) {
             Some(hosted) => Err(format!("{} has no vault bound yet", hosted.group.id())),
             None => Ok(()),
         }
@@ -308,7 +313,8 @@ async fn start_group(
     now: &Snapshot,
     id: GroupId,
 ) -> Result<Hosted, StartError> {
-    let members = now.members(id).to_vec();
+    let first = now.groups.get(&id).filter(|members| members.contains(&host.node()));
+    let members = first.cloned().unwrap_or_default();
     let groups = now.groups.keys().filter(|group| group.kind() == GroupKind::Orders).count();
     let settings = settings(cfg, now, id.index(), u16::try_from(groups).unwrap_or(u16::MAX));
     let spec = GroupSpec { id, members };

@@ -56,6 +56,13 @@ impl Book {
         }
     }
 
+    /// Waits a bounded time until a version is known; false when it is not.
+    pub async fn reached(&self, version: u64, within: std::time::Duration) -> bool {
+        let mut changes = self.changes();
+        let reached = changes.wait_for(|known| *known >= version);
+        matches!(tokio::time::timeout(within, reached).await, Ok(Ok(_)))
+    }
+
     /// The name of this region, once known.
     pub fn here(&self) -> Option<RegionName> {
         Some(self.now()?.own_region()?.name.clone())
@@ -64,10 +71,14 @@ impl Book {
     /// Takes a snapshot unless a newer one is known.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
         let version = snapshot.version;
-        // One writer per book (the watch task), so looking and storing need not be one step.
-        if self.now().is_none_or(|known| known.version < version) {
-            self.newest.store(Some(Arc::new(snapshot)));
-            self.version.send_replace(version);
-        }
+        // Our own replica and a keeper that is followed may both write: look and store in one step.
+        self.version.send_if_modified(|known| {
+            let newer = self.now().is_none_or(|held| held.version < version);
+            if newer {
+                self.newest.store(Some(Arc::new(snapshot)));
+                *known = version;
+            }
+            newer
+        });
     }
 }

@@ -7,10 +7,11 @@ use hansa_node::config::Text;
 use hansa_node::env::Env;
 use hansa_node::tasks::OnError;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 
 use crate::book::Book;
-use crate::core::directory::{Command, Genesis, Outcome, State};
+use crate::core::directory::{Command, Genesis, Outcome, Region, Snapshot, State, follow_config};
 
 /// Time for one command of our own.
 const SUBMIT_MAX: Duration = Duration::from_secs(5);
@@ -124,9 +125,9 @@ impl Directory {
             let first = Command::Bootstrap(Box::new(genesis.clone()));
             return self.offer(&first).await.map(|_| ());
         };
-        for (number, region) in &genesis.regions {
-            if known.region(*number) != Some(region) {
-                let region = region.clone();
+        for (number, told) in &genesis.regions {
+            let region = as_known(&known, *number, told.clone());
+            if known.region(*number) != Some(&region) {
                 self.offer(&Command::PutRegion { number: *number, region }).await?;
             }
         }
@@ -148,6 +149,14 @@ impl Directory {
         }
         Ok(!matches!(outcome, Outcome::Refused(_)))
     }
+}
+
+/// What the config says of a region, as the directory would take it: our own nodes are known by
+/// name, and an id that was used never comes back.
+fn as_known(known: &Snapshot, number: RegionNumber, told: Region) -> Region {
+    let Some(own) = known.own_region().filter(|_| number == known.here) else { return told };
+    let used = |id| known.registry.contains_key(&id);
+    Region { nodes: follow_config(&own.nodes, used, &told.nodes), ..told }
 }
 
 /// The policy file as it is now; a file that cannot be read changes nothing.

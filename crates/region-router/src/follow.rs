@@ -8,7 +8,7 @@ use hansa_api::status::Failure;
 use hansa_node::env::Env;
 use hansa_node::peers::Peers;
 use hansa_node::tasks::OnError;
-use hansa_types::id::NodeId;
+use hansa_types::id::{GroupId, GroupKind, NodeId};
 use tonic::Status;
 
 use crate::book::Book;
@@ -17,27 +17,43 @@ use crate::wire;
 /// Between two keepers that do not answer.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Follows the directory that `keepers` (the directory nodes of this region) keep.
+/// Follows the directory that others keep, for a node that does not or not yet.
 ///
-/// The snapshot stays readable while no keeper answers: an old directory routes better than none.
+/// `keepers` are the directory's nodes as the config has them: once it is known, it says itself
+/// who keeps it. The snapshot stays readable while no keeper answers: an old directory routes
+/// better than none.
 pub fn start(env: &Env, peers: Peers, keepers: Vec<NodeId>) -> Book {
     let book = Book::empty();
+    into(&book, env, peers, keepers);
+    book
+}
+
+/// As [`start`], into a book that others write too.
+pub fn into(book: &Book, env: &Env, peers: Peers, keepers: Vec<NodeId>) {
     let (writer, stop) = (book.clone(), env.tasks.stop_token());
     env.tasks.spawn("directory-follow", OnError::StopNode, async move {
-        for &keeper in keepers.iter().cycle() {
-            let Some(ended) = stop.run_until_cancelled(watch(&peers, keeper, &writer)).await else {
-                return;
-            };
-            if let Err(status) = ended {
+        stop.run_until_cancelled(follow(&peers, &keepers, &writer)).await;
+    });
+}
+
+async fn follow(peers: &Peers, configured: &[NodeId], book: &Book) {
+    for turn in 0_usize.. {
+        let keepers = keepers(book, configured);
+        let others: Vec<NodeId> = keepers.into_iter().filter(|node| *node != peers.me()).collect();
+        if let Some(keeper) = others.get(turn % others.len().max(1)) {
+            if let Err(status) = watch(peers, *keeper, book).await {
                 let failure = Failure::from(&status);
-                tracing::info!(%keeper, %failure, "directory keeper lost");
-            }
-            if stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
-                return;
+                tracing::debug!(%keeper, %failure, "directory keeper lost");
             }
         }
-    });
-    book
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn keepers(book: &Book, configured: &[NodeId]) -> Vec<NodeId> {
+    let group = GroupId::new(GroupKind::Directory, 0);
+    let known = book.now().map(|now| now.members(group).to_vec());
+    known.filter(|known| !known.is_empty()).unwrap_or_else(|| configured.to_vec())
 }
 
 async fn watch(peers: &Peers, keeper: NodeId, book: &Book) -> Result<(), Status> {

@@ -4,6 +4,7 @@
 //! Knows nothing of what is in an order: it reads routing fields and passes opaque bodies on.
 
 pub mod book;
+pub mod change;
 pub mod core;
 pub mod directory;
 pub mod follow;
@@ -11,6 +12,7 @@ pub mod forward;
 mod machine;
 mod metrics;
 mod refusal;
+pub mod registry;
 pub mod service;
 pub mod wire;
 

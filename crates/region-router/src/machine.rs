@@ -43,4 +43,8 @@ impl hansa_consensus::Frozen for Frozen {
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()> {
         Self::write(self, to)
     }
+
+    fn digest_full(&self) -> StateHash {
+        Self::digest_full(self)
+    }
 }

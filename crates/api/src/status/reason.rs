@@ -103,6 +103,9 @@ reasons! {
     // What the present state does not allow.
     FailedPrecondition "FAILED_PRECONDITION" FailedPrecondition
         "the present state does not allow this";
+    RequestInDoubt "REQUEST_IN_DOUBT" FailedPrecondition
+        "the region came back from a backup and cannot know whether this request was carried out \
+         before; look for its effect, then send what is missing under a new request_id";
     NotCancellable "NOT_CANCELLABLE" FailedPrecondition
         "the order has shipped or is closed; use a return";
     NotReturnable "NOT_RETURNABLE" FailedPrecondition "more would be returned than was shipped";
@@ -113,6 +116,8 @@ reasons! {
     CountDiffers "COUNT_DIFFERS" FailedPrecondition "the counted quantity is not the expected one";
     WrongRegion "WRONG_REGION" FailedPrecondition
         "another region is the home; ask it at the endpoint given";
+    MembershipRefused "MEMBERSHIP_REFUSED" FailedPrecondition
+        "the nodes of the region or the members of a group cannot be changed so now";
     RequestInProgress "REQUEST_IN_PROGRESS" Aborted "the same request is still running; ask again";
     HomeMoving "HOME_MOVING" Aborted "the customer's home is being moved; ask again";
     Cancelled "CANCELLED" Cancelled "the caller went away";
@@ -133,6 +138,8 @@ reasons! {
     // What is out of order on our side.
     NotLeader "NOT_LEADER" Unavailable "another node leads the group";
     ViewBehind "VIEW_BEHIND" Unavailable "the listing has not caught up in time; ask again";
+    Restoring "RESTORING" Unavailable
+        "the region came back from a backup and settles what was under way; ask again";
     HomeUnreachable "HOME_UNREACHABLE" Unavailable "the home region cannot be reached now";
     Unavailable "UNAVAILABLE" Unavailable
         "the service cannot be reached, or is starting or stopping";

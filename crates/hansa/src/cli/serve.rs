@@ -42,6 +42,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     tokio::select! {
         biased;
         () = asked.cancelled() => {}
+        () = node.drained() => tracing::info!(node = node.name(), "drained"),
         () = node.failed() => {}
     }
     let failure = node.failure();

@@ -134,6 +134,7 @@ impl Layout {
                         metrics: at(ports.metrics),
                     },
                     residency_file: data.join("policy/residency.toml"),
+                    join: false,
                     groups: self.groups,
                     // Nine logs on one disk: small segments, each allocated in full.
                     log: Log { profile: self.timing, segment_mib: 16, ..Log::default() },

@@ -1,5 +1,6 @@
 //! The start of a node, as a list that can be read aloud.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use hansa_gateway::Gateway;
 use hansa_gateway::internal::Internal;
 use hansa_ledger::Ledger;
 use hansa_node::config::Text;
+use hansa_node::env::Env;
 use hansa_node::layers;
 use hansa_node::listen::{Limits, Listener, Serving};
 use hansa_node::net::Net;
@@ -18,14 +20,16 @@ use hansa_node::telemetry::{self, probes};
 use hansa_orders::{Orders, Views};
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::{self, Genesis, NodeRole};
-use hansa_region_router::{directory as keeper, follow, service as directory_service};
+use hansa_region_router::directory::{self as keeper, Directory};
+use hansa_region_router::{follow, registry, service as directory_service};
 use hansa_types::identity::SpiffeId;
 use tonic::service::Routes;
 
 use super::inside::Inside;
+use super::members::Members;
 use super::port::Port;
 use super::world::{Pages, World};
-use super::{Node, bounds, groups, ready};
+use super::{Node, bounds, groups, membership_service, ready, whoami};
 use crate::config::{self, Config};
 
 /// How often the residency file is looked at.
@@ -41,9 +45,11 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     let expected = SpiffeId::node(&config.trust_domain, &config.region, &config.name)?;
     let found = net.id();
     ensure!(*found == expected, "our identity is {found}, the config says {expected}");
+    // Which id that name has now: the region's directory knows, where there is one already.
+    let whoami::Own { id, joins } = whoami::resolve(&config, &world).await?;
+    let config = config.with_own_id(id);
     // Whom we know: the nodes of our region and the gateways of the others.
-    let own = config.own_node().context("this node is not in the league")?.clone();
-    let peers = Peers::new(own.id, net.clone(), peers::Timing::default(), env.tasks.clone());
+    let peers = Peers::new(id, net.clone(), peers::Timing::default(), env.tasks.clone());
     register(&config, &peers)?;
     // Sockets early: a port that is taken is found out before any disk is touched.
     let internal = listener("internal", &config, net.as_ref()).await?;
@@ -52,9 +58,10 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
         None => None,
     };
     // The log and the host of the groups.
-    let host = host(&config, &world, peers.clone())?;
+    let host = host(&config, &world, peers.clone(), joins)?;
     // The region's directory: kept here, or followed.
-    let (book, keeps) = directory(&config, &host, &world, peers.clone()).await?;
+    let (book, keeps) = directory(&config, &host, &world, peers.clone(), joins).await?;
+    follow_members(&config, &env, &host, &peers, &book)?;
     let ours = config.region_groups().into_iter().map(|(group, _)| group).collect();
     let (same, stop) = (groups::check(book.clone(), ours), env.tasks.stop_token());
     env.tasks.spawn("groups", OnError::StopNode, async move {
@@ -70,7 +77,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     };
     // The internal port serves before orders start: those wait for a directory, and that for a
     // leader.
-    let early = early_routes(&host, &ledger, keeps.then(|| book.clone()), &inside);
+    let early = early_routes(&host, &ledger, keeps, &inside);
     let port = Port::new(early.clone());
     let internal = serve_internal(&config, &world, internal, &gateway, &port, &peers);
     // Orders, on top of all that.
@@ -138,7 +145,7 @@ async fn listener(name: &'static str, config: &Config, net: &dyn Net) -> anyhow:
     bound.with_context(|| format!("listen.{name} = {at}"))
 }
 
-fn host(config: &Config, world: &World, peers: Peers) -> anyhow::Result<Host> {
+fn host(config: &Config, world: &World, peers: Peers, joins: bool) -> anyhow::Result<Host> {
     let timing = Timing {
         profile: config.log.profile,
         checkpoint_entries: config.log.checkpoint_entries,
@@ -146,9 +153,17 @@ fn host(config: &Config, world: &World, peers: Peers) -> anyhow::Result<Host> {
     };
     let mut settings = HostConfig::new(peers.me(), config.data_dir.clone());
     settings.timing = timing;
+    settings.joins = joins;
     settings.wal.segment_bytes = config.log.segment_mib << 20;
     let host = Host::open(settings, world.fs.clone(), world.env.clone(), peers);
-    let host = host.with_context(|| format!("data_dir = {}", config.data_dir.display()))?;
+    let host = host.with_context(|| {
+        let dir = config.data_dir.display();
+        format!(
+            "data_dir = {dir} (to rebuild a damaged node from its peers: `hansactl node reseed {}`, \
+             then start it again)",
+            config.name
+        )
+    })?;
     if let Some(region) = config.own_region() {
         for node in &region.nodes {
             host.set_name(node.id, address(config, region, node)?.id);
@@ -157,23 +172,52 @@ fn host(config: &Config, world: &World, peers: Peers) -> anyhow::Result<Host> {
     Ok(host)
 }
 
-/// The region's directory, and whether this node keeps it.
+/// Keeps peers, names and members as the directory has them.
+fn follow_members(
+    config: &Config,
+    env: &Env,
+    host: &Host,
+    peers: &Peers,
+    book: &Book,
+) -> anyhow::Result<()> {
+    let mut known = BTreeMap::new();
+    if let Some(region) = config.own_region() {
+        for node in &region.nodes {
+            known.insert(node.id, address(config, region, node)?);
+        }
+    }
+    let (host, peers, book) = (host.clone(), peers.clone(), book.clone());
+    let members = Members { trust_domain: config.trust_domain.clone(), host, peers, book, known };
+    let stop = env.tasks.stop_token();
+    env.tasks.spawn("members", OnError::StopNode, async move {
+        stop.run_until_cancelled(members.run()).await.unwrap_or(Ok(()))
+    });
+    Ok(())
+}
+
+/// The region's directory, and this node's replica of it if it keeps one.
 async fn directory(
     config: &Config,
     host: &Host,
     world: &World,
     peers: Peers,
-) -> anyhow::Result<(Book, bool)> {
+    joins: bool,
+) -> anyhow::Result<(Book, Option<Directory>)> {
     let members = config.members(NodeRole::Directory);
     if !config.has(NodeRole::Directory) {
-        return Ok((follow::start(&world.env, peers, members), false));
+        return Ok((follow::start(&world.env, peers, members), None));
     }
     let residency = world.text(config.residency_file.clone());
     let genesis = genesis(config, &residency)?;
     let policy_file = Some(residency);
-    let settings = keeper::Config { members, genesis, policy_file, reload_every: RESIDENCY_RELOAD };
-    let directory = keeper::Directory::start(host, &world.env, settings).await?;
-    Ok((directory.book(), true))
+    let reload_every = RESIDENCY_RELOAD;
+    let settings = keeper::Config { members: members.clone(), genesis, policy_file, reload_every };
+    let directory = Directory::start(host, &world.env, settings).await?;
+    if joins {
+        // Until it is a member, what its own replica does not know yet others do.
+        follow::into(&directory.book(), &world.env, peers, members);
+    }
+    Ok((directory.book(), Some(directory)))
 }
 
 fn genesis(config: &Config, residency: &Text) -> anyhow::Result<Genesis> {
@@ -216,14 +260,18 @@ fn gateway(config: &Config, world: &World, book: Book, peers: Peers) -> anyhow::
 fn early_routes(
     host: &Host,
     ledger: &Ledger,
-    directory: Option<Book>,
+    directory: Option<Directory>,
     inside: &Arc<Inside>,
 ) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(host.service());
     routes.add_service(hansa_gateway::nodes::service(inside.clone()));
-    if let Some(book) = directory {
-        routes.add_service(directory_service::service(book));
+    routes.add_service(membership_service::service(inside.clone()));
+    if let Some(directory) = directory {
+        let host = host.clone();
+        let met = Arc::new(move |node| host.has_met(node));
+        routes.add_service(directory_service::service(directory.book()));
+        routes.add_service(registry::service(directory, met));
     }
     ledger.add_to(&mut routes);
     routes.routes()

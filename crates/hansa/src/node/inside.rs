@@ -9,6 +9,7 @@ use hansa_gateway::nodes::Local;
 use hansa_ledger::Ledger;
 use hansa_orders::Orders;
 use hansa_region_router::book::Book;
+use tokio_util::sync::CancellationToken;
 
 use super::invariants;
 
@@ -18,11 +19,13 @@ pub struct Inside {
     book: Book,
     ledger: Ledger,
     orders: OnceLock<Option<Orders>>,
+    drained: CancellationToken,
 }
 
 impl Inside {
     pub fn new(host: Host, book: Book, ledger: Ledger) -> Self {
-        Self { host, book, ledger, orders: OnceLock::new() }
+        let (orders, drained) = (OnceLock::new(), CancellationToken::new());
+        Self { host, book, ledger, orders, drained }
     }
 
     /// Everything has started. Once.
@@ -34,8 +37,11 @@ impl Inside {
     /// # Errors
     /// What this node waits for, or what is broken in it.
     pub fn ready(&self) -> Result<(), String> {
-        if self.book.now().is_none() {
+        let Some(now) = self.book.now() else {
             return Err("no directory yet".to_owned());
+        };
+        if self.drained.is_cancelled() {
+            return Err("drained: it is about to stop".to_owned());
         }
         let Some(orders) = self.orders.get() else {
             return Err("starting".to_owned());
@@ -44,11 +50,28 @@ impl Inside {
             if let Some(why) = status.stopped {
                 return Err(format!("{} has stopped: {why}", status.group));
             }
+            // A group that this node hosts and that does not count on it is none of its duties.
+            let duty = now.groups.get(&status.group).is_some_and(|of| of.contains(&status.node));
+            if !duty {
+                continue;
+            }
+            if !status.voters.contains(&status.node) {
+                return Err(format!("waits to become a voter of {}", status.group));
+            }
             if status.leader.is_none() {
                 return Err(format!("{} has no leader", status.group));
             }
         }
         orders.as_ref().map_or(Ok(()), Orders::ready)
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Cancelled once an operator has drained this node.
+    pub fn drained(&self) -> &CancellationToken {
+        &self.drained
     }
 
     /// Ends streams that would never end by themselves; their callers go on elsewhere.

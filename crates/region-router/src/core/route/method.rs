@@ -51,10 +51,7 @@ pub const METHODS: &[Method] = &[
     by_gateway("hansa.admin.v1.BackupService/GetRestore", Rule::Region),
     by_gateway("hansa.admin.v1.BackupService/ListDifferences", Rule::Region),
     by_gateway("hansa.admin.v1.BackupService/ListEpochs", Rule::Region),
-    Method {
-        streams: true,
-        ..by_gateway("hansa.admin.v1.BackupService/ReadBackup", Rule::Region)
-    },
+    Method { streams: true, ..by_gateway("hansa.admin.v1.BackupService/ReadBackup", Rule::Region) },
     by_gateway("hansa.admin.v1.BackupService/SettleRestore", Rule::Region),
     by_gateway("hansa.admin.v1.BackupService/StartBackup", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/AddMember", Rule::Region),

@@ -1,0 +1,194 @@
+//! Which id this node has, found out before its data folder is opened.
+//!
+//! A name stays; an id is given once. A node that lost or damaged its volume is rebuilt under a new
+//! id, which the region's directory knows and the config does not. So a node asks at start, and a
+//! folder of a former life is put aside, never deleted.
+
+mod decide;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::future::join_all;
+use hansa_api::pb::directory::registry_service_client::RegistryServiceClient;
+use hansa_api::pb::directory::{ResolveNodeRequest, ResolveNodeResponse};
+use hansa_consensus::owner_of;
+use hansa_node::layers::Deadline;
+use hansa_node::layers::deadline::outgoing;
+use hansa_node::peers::{self, Address, Peers};
+use hansa_region_router::change::change;
+use hansa_region_router::core::directory::{Command, Node, NodeRole};
+use hansa_types::id::NodeId;
+use hansa_types::identity::SpiffeId;
+use hansa_wal::fs::Fs;
+
+use self::decide::{Decision, Folder};
+use super::world::World;
+use crate::config::Config;
+
+/// How long a keeper of the directory may take to say who we are. At a region's first start nobody
+/// knows, and nobody waits long.
+const ASK_MAX: Duration = Duration::from_millis(1_500);
+/// Between two questions of a node that cannot begin without an answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// What of a data folder belongs to one life of a node; `identity` goes last, so that an
+/// interrupted move is taken up again.
+const LIFE: [&str; 4] = ["wal", "groups", "views", "identity"];
+
+/// Who this node is now.
+#[derive(Debug)]
+pub struct Own {
+    pub id: NodeId,
+    /// It came after its region's beginning: its groups wait to be added.
+    pub joins: bool,
+}
+
+/// Finds out which id this node has, and makes its data folder fit.
+///
+/// # Errors
+/// A folder that must not be used under the id that the directory gives, and what to do about it.
+pub async fn resolve(config: &Config, world: &World) -> anyhow::Result<Own> {
+    let region = Region::new(config, world)?;
+    let resolved = region.resolve(config, world).await;
+    region.forget();
+    let own = resolved?;
+    let configured = config.own_node().map(|node| node.id);
+    if configured != Some(own.id) {
+        let (name, id) = (&config.name, own.id);
+        tracing::info!(name, %id, "the directory gives this node another id than its config");
+    }
+    Ok(own)
+}
+
+/// The keepers of the region's directory, before this node is one of the region.
+struct Region {
+    peers: Peers,
+    keepers: Vec<NodeId>,
+}
+
+impl Region {
+    fn new(config: &Config, world: &World) -> anyhow::Result<Self> {
+        let (net, tasks) = (world.net.clone(), world.env.tasks.clone());
+        // Nobody yet: no node has the id 0, so every call goes out.
+        let peers = Peers::new(NodeId(0), net, peers::Timing::default(), tasks);
+        let mut keepers = Vec::new();
+        let region = config.own_region().context("this region is not in the league")?;
+        for node in region.nodes.iter().filter(|node| node.name != config.name) {
+            let id = SpiffeId::node(&config.trust_domain, &region.name, &node.name)?;
+            if node.roles.contains(&NodeRole::Directory) {
+                peers.set_node(node.id, Address { id, addr: node.internal.clone() });
+                keepers.push(node.id);
+            }
+        }
+        Ok(Self { peers, keepers })
+    }
+
+    fn forget(&self) {
+        self.keepers.iter().for_each(|keeper| self.peers.remove_node(*keeper));
+    }
+
+    async fn resolve(&self, config: &Config, world: &World) -> anyhow::Result<Own> {
+        let own = config.own_node().context("this node is not in the league")?;
+        let mut said = false;
+        loop {
+            let folder = folder(&world.fs, &config.data_dir);
+            let told = decide::newest(self.ask().await);
+            match decide::decide(&folder, told.as_ref(), own.id, config.join) {
+                Decision::Start(own) => return Ok(own),
+                Decision::PutAside(id) => put_aside(&world.fs, &config.data_dir, id)?,
+                Decision::Refuse(why) => bail!("{}: {why}", config.data_dir.display()),
+                Decision::Register => self.register(own).await?,
+                Decision::Wait => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!(name = own.name, "waits for the directory of its region");
+                    }
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// What the keepers say that know the directory.
+    async fn ask(&self) -> Vec<ResolveNodeResponse> {
+        let due = Deadline::after(ASK_MAX);
+        let asked = self.keepers.iter().map(|keeper| async move {
+            let mut client = RegistryServiceClient::new(self.peers.to(*keeper));
+            let request = outgoing(ResolveNodeRequest {}, due).ok()?;
+            let answer = tokio::time::timeout_at(due.0, client.resolve_node(request)).await;
+            answer.ok()?.ok().map(tonic::Response::into_inner)
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Has the directory take this node in.
+    async fn register(&self, own: &crate::config::Node) -> anyhow::Result<()> {
+        let node = Node {
+            id: own.id,
+            name: own.name.clone(),
+            internal: own.internal.clone(),
+            roles: own.roles.clone(),
+        };
+        let command = Command::RegisterNode { node };
+        let due = Deadline::after(10 * ASK_MAX);
+        let changed = change(&self.peers, &self.keepers, &command, due).await;
+        let changed = changed.map_err(|failure| anyhow::anyhow!("{failure}"));
+        changed.context("the directory does not take this node in")?;
+        tracing::info!(name = own.name, "taken in by the region's directory");
+        Ok(())
+    }
+}
+
+fn folder(fs: &Arc<dyn Fs>, dir: &Path) -> Folder {
+    match owner_of(fs, dir) {
+        Ok(Some(owner)) => Folder::Of(owner),
+        // A log without an identity is a folder that was interrupted before its first use.
+        Ok(None) => Folder::Empty,
+        Err(error) => Folder::Unreadable(error.to_string()),
+    }
+}
+
+/// Moves a former life out of the way; durable on return. Nothing is deleted.
+fn put_aside(fs: &Arc<dyn Fs>, dir: &Path, former: Option<NodeId>) -> anyhow::Result<()> {
+    let former = former.map_or("unreadable".to_owned(), |id| id.to_string());
+    let aside = (1..).map(|n| dir.join(format!("aside-{former}-{n}")));
+    let mut free = aside.filter(|to| !fs.exists(&to.join("identity")).unwrap_or(true));
+    let aside = free.next().context("no name is left for the old folder")?;
+    fs.create_dir_all(&aside).with_context(|| aside.display().to_string())?;
+    for name in LIFE {
+        let from = dir.join(name);
+        if fs.exists(&from)? {
+            let moved = fs.rename(&from, &aside.join(name));
+            moved.with_context(|| format!("{} to {}", from.display(), aside.display()))?;
+        }
+    }
+    fs.sync_dir(&aside)?;
+    fs.sync_dir(dir)?;
+    tracing::warn!(aside = %aside.display(), "this node's former folder is put aside");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_wal::fs::SimFs;
+
+    use super::*;
+
+    #[test]
+    fn a_former_life_is_put_aside_and_nothing_is_lost() {
+        let fs: Arc<dyn Fs> = Arc::new(SimFs::new(1));
+        let dir = Path::new("/data");
+        for life in 0..2_u8 {
+            fs.create_dir_all(&dir.join("wal")).unwrap();
+            for file in ["identity", "wal/1.log"] {
+                let file = fs.create(&dir.join(file)).unwrap();
+                file.write_at(&[life], 0).unwrap();
+            }
+            put_aside(&fs, dir, Some(NodeId(12))).unwrap();
+            assert!(matches!(folder(&fs, dir), Folder::Empty));
+            let kept = dir.join(format!("aside-12-{}/wal/1.log", life + 1));
+            assert_eq!(fs.read(&kept, 10).unwrap(), [life]);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a node does about its data folder and what it was told. Pure.
+
+use hansa_api::pb::directory::ResolveNodeResponse;
+use hansa_types::id::NodeId;
+
+use super::Own;
+
+/// What lies in the data folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Folder {
+    Empty,
+    Of(NodeId),
+    /// Somebody's, and damaged.
+    Unreadable(String),
+}
+
+/// What the region's directory says of this node's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub id: Option<NodeId>,
+    /// A peer has met that id, so its folder is in use.
+    pub met: bool,
+    pub former: Vec<NodeId>,
+}
+
+#[derive(Debug)]
+pub enum Decision {
+    Start(Own),
+    /// The folder is one of a former life.
+    PutAside(Option<NodeId>),
+    Refuse(String),
+    Register,
+    Wait,
+}
+
+/// The newest directory's answer; that one has met an id is true whoever says it.
+pub fn newest(answers: Vec<ResolveNodeResponse>) -> Option<Told> {
+    let newest = answers.iter().max_by_key(|answer| answer.version)?;
+    let met = answers.iter().any(|answer| answer.met && answer.node == newest.node);
+    Some(Told {
+        id: (newest.node != 0).then_some(NodeId(newest.node)),
+        met,
+        former: newest.former_nodes.iter().copied().map(NodeId).collect(),
+    })
+}
+
+/// `told` is `None` when no directory answered: at a region's first start there is none.
+pub fn decide(folder: &Folder, told: Option<&Told>, config: NodeId, join: bool) -> Decision {
+    let Some(told) = told else { return alone(folder, config, join) };
+    let Some(id) = told.id else {
+        return match folder {
+            Folder::Empty if join => Decision::Register,
+            Folder::Empty => {
+                let why = "the directory of the region does not know this node; a node that is \
+                           added later says `join = true` in its config";
+                Decision::Refuse(why.to_owned())
+            }
+            _ => {
+                let why = "this node was retired; its folder cannot come back. To add the machine \
+                           as a new node, give it an empty folder and `join = true`";
+                Decision::Refuse(why.to_owned())
+            }
+        };
+    };
+    match folder {
+        Folder::Of(owner) if *owner == id => {
+            Decision::Start(Own { id, joins: join || id != config })
+        }
+        Folder::Of(owner) if told.former.contains(owner) => Decision::PutAside(Some(*owner)),
+        Folder::Of(owner) => Decision::Refuse(format!(
+            "the folder belongs to node {owner}, and this node is {id}: is it the right volume?"
+        )),
+        Folder::Empty if told.met => Decision::Refuse(format!(
+            "the folder is empty, but node {id} has been here before: it lost its volume. Run \
+             `hansactl node reseed` with its name; then start it again"
+        )),
+        Folder::Empty => Decision::Start(Own { id, joins: true }),
+        Folder::Unreadable(_) if !told.met && !told.former.is_empty() => Decision::PutAside(None),
+        Folder::Unreadable(why) => Decision::Refuse(format!(
+            "{why}. To rebuild the node from its peers, run `hansactl node reseed` with its name; \
+             then start it again"
+        )),
+    }
+}
+
+fn alone(folder: &Folder, config: NodeId, join: bool) -> Decision {
+    match folder {
+        Folder::Of(owner) => {
+            // Another id than the config's was given by the directory, in an earlier life.
+            Decision::Start(Own { id: *owner, joins: join || *owner != config })
+        }
+        Folder::Empty if join => Decision::Wait,
+        Folder::Empty => Decision::Start(Own { id: config, joins: false }),
+        Folder::Unreadable(why) => Decision::Refuse(why.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: NodeId = NodeId(12);
+    const NEW: NodeId = NodeId(100_001);
+
+    fn told(id: u64, met: bool, former: &[u64]) -> Option<Told> {
+        let id = (id != 0).then_some(NodeId(id));
+        Some(Told { id, met, former: former.iter().copied().map(NodeId).collect() })
+    }
+
+    fn check(folder: Folder, told: Option<Told>, join: bool, expect: &str) {
+        let decision = match decide(&folder, told.as_ref(), CONFIG, join) {
+            Decision::Start(Own { id, joins }) => format!("start {id} joins {joins}"),
+            Decision::PutAside(id) => format!("aside {id:?}"),
+            Decision::Refuse(why) => format!("refuse {why}"),
+            Decision::Register => "register".to_owned(),
+            Decision::Wait => "wait".to_owned(),
+        };
+        assert!(decision.contains(expect), "{folder:?}, {told:?}: {decision}");
+    }
+
+    #[test]
+    fn a_region_begins_without_a_directory() {
+        check(Folder::Empty, None, false, "start 12 joins false");
+        check(Folder::Of(CONFIG), None, false, "start 12 joins false");
+        check(Folder::Empty, None, true, "wait");
+        check(Folder::Of(NEW), None, false, "start 100001 joins true");
+    }
+
+    #[test]
+    fn a_late_one_never_begins_a_history_of_its_own() {
+        check(Folder::Empty, told(12, false, &[]), false, "start 12 joins true");
+        check(Folder::Empty, told(0, false, &[]), true, "register");
+        check(Folder::Empty, told(0, false, &[]), false, "join = true");
+    }
+
+    #[test]
+    fn a_restart_goes_on_in_its_folder() {
+        check(Folder::Of(CONFIG), told(12, true, &[]), false, "start 12 joins false");
+        check(Folder::Of(NEW), told(100_001, true, &[12]), false, "start 100001 joins true");
+    }
+
+    #[test]
+    fn a_wiped_volume_is_refused_and_told_what_to_do() {
+        check(Folder::Empty, told(12, true, &[]), false, "hansactl node reseed");
+        check(Folder::Empty, told(12, true, &[]), true, "hansactl node reseed");
+        check(
+            Folder::Unreadable("x: damaged".into()),
+            told(12, true, &[]),
+            false,
+            "x: damaged. To",
+        );
+    }
+
+    #[test]
+    fn a_reseeded_node_puts_its_former_life_aside() {
+        check(Folder::Of(CONFIG), told(100_001, false, &[12]), false, "aside Some(NodeId(12))");
+        check(Folder::Unreadable("x".into()), told(100_001, false, &[12]), false, "aside None");
+        check(Folder::Empty, told(100_001, false, &[12]), false, "start 100001 joins true");
+    }
+
+    #[test]
+    fn a_wrong_volume_is_left_alone() {
+        check(Folder::Of(NodeId(13)), told(12, true, &[]), false, "the right volume");
+        check(Folder::Of(NodeId(13)), told(100_001, false, &[12]), false, "the right volume");
+        check(Folder::Of(CONFIG), told(0, false, &[12]), false, "was retired");
+    }
+
+    #[test]
+    fn the_newest_directory_has_the_word() {
+        let answer = |version, node, met| ResolveNodeResponse {
+            node,
+            met,
+            version,
+            ..ResolveNodeResponse::default()
+        };
+        let answers =
+            vec![answer(3, 12, true), answer(4, 100_001, false), answer(4, 100_001, true)];
+        let told = newest(answers).unwrap();
+        assert_eq!((told.id, told.met), (Some(NEW), true));
+        assert_eq!(newest(Vec::new()), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! The registry of nodes, on the internal port of those that keep the directory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::pb::directory as pb;
+use hansa_api::pb::directory::registry_service_server::{RegistryService, RegistryServiceServer};
+use hansa_api::status::{Failure, Reason};
+use hansa_consensus::SubmitError;
+use hansa_node::layers::Deadline;
+use hansa_node::tls::PeerIdentity;
+use hansa_types::id::NodeId;
+use hansa_types::identity::{Role, SpiffeId};
+use tonic::{Request, Response, Status};
+
+use crate::core::directory::{Command, Outcome, Snapshot};
+use crate::directory::Directory;
+
+/// Time for a change whose caller named none.
+const CHANGE_MAX: Duration = Duration::from_secs(5);
+
+/// Whether this node has met a node of that id.
+pub type Met = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
+
+/// The service for the internal port.
+pub fn service(directory: Directory, met: Met) -> RegistryServiceServer<Serve> {
+    RegistryServiceServer::new(Serve { directory, met })
+}
+
+/// See [`service`].
+pub struct Serve {
+    directory: Directory,
+    met: Met,
+}
+
+#[tonic::async_trait]
+impl RegistryService for Serve {
+    async fn resolve_node(
+        &self,
+        request: Request<pb::ResolveNodeRequest>,
+    ) -> Result<Response<pb::ResolveNodeResponse>, Status> {
+        let caller = request.extensions().get::<PeerIdentity>();
+        let caller = caller.ok_or_else(|| Failure::of(Reason::Unauthenticated))?;
+        let starting = || Failure::new(Reason::Unavailable, "the directory is not bootstrapped");
+        let now = self.directory.book().now().ok_or_else(starting)?;
+        Ok(Response::new(resolve(&now, &caller.0, self.met.as_ref())))
+    }
+
+    async fn change_directory(
+        &self,
+        request: Request<pb::ChangeDirectoryRequest>,
+    ) -> Result<Response<pb::ChangeDirectoryResponse>, Status> {
+        let due = Deadline::of(request.extensions(), CHANGE_MAX).0;
+        let command = Command::decode(&request.get_ref().command);
+        let command = command.map_err(|_| Failure::of(Reason::MessageMalformed))?;
+        let outcome = self.directory.submit(&command, due).await.map_err(refused)?;
+        tracing::info!(?command, ?outcome, "directory asked to change");
+        Ok(Response::new(answer(outcome, self.directory.book().now().map_or(0, |s| s.version))))
+    }
+}
+
+/// Which id the caller's name has.
+fn resolve(
+    now: &Snapshot,
+    caller: &SpiffeId,
+    met: &(dyn Fn(NodeId) -> bool + Send + Sync),
+) -> pb::ResolveNodeResponse {
+    let name = match caller.role() {
+        Some(Role::Node { region, name }) if now.number(&region) == Some(now.here) => name,
+        _ => return pb::ResolveNodeResponse { version: now.version, ..Default::default() },
+    };
+    let mut nodes = now.own_region().into_iter().flat_map(|region| &region.nodes);
+    let node = nodes.find(|node| node.name == name).map(|node| node.id);
+    let former = now.registry.iter().filter(|(_, known)| known.retired && known.name == name);
+    pb::ResolveNodeResponse {
+        node: node.map_or(0, |node| node.0),
+        met: node.is_some_and(met),
+        version: now.version,
+        former_nodes: former.map(|(id, _)| id.0).collect(),
+    }
+}
+
+fn answer(outcome: Outcome, known: u64) -> pb::ChangeDirectoryResponse {
+    match outcome {
+        Outcome::Changed { version } => {
+            pb::ChangeDirectoryResponse { version, changed: true, refusal: String::new() }
+        }
+        Outcome::Unchanged { version } => {
+            pb::ChangeDirectoryResponse { version, changed: false, refusal: String::new() }
+        }
+        Outcome::Refused(refusal) => pb::ChangeDirectoryResponse {
+            version: known,
+            changed: false,
+            refusal: refusal.to_string(),
+        },
+    }
+}
+
+fn refused(error: SubmitError) -> Failure {
+    match error {
+        SubmitError::NotLeader { leader } => Failure::not_leader(leader),
+        SubmitError::Overloaded { retry_after } => {
+            Failure::of(Reason::Overloaded).retry_after(retry_after)
+        }
+        SubmitError::Unknown => Failure::new(
+            Reason::Unavailable,
+            "the change may still be made; asked again it is made once",
+        ),
+        SubmitError::TooLarge => Failure::of(Reason::MessageMalformed),
+        _ => Failure::of(Reason::Unavailable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::snapshot;
+
+    fn told(name: &str, commands: &[Command]) -> (u64, bool, Vec<u64>) {
+        let caller = format!("spiffe://hansa/region/{name}").parse().unwrap();
+        let told = resolve(&snapshot(1, 1, commands), &caller, &|node| node == NodeId(2));
+        (told.node, told.met, told.former_nodes)
+    }
+
+    #[test]
+    fn a_name_has_the_id_that_the_directory_says() {
+        assert_eq!(told("eu-west/node/eu-west-2", &[]), (2, true, vec![]));
+        assert_eq!(told("eu-west/node/eu-west-9", &[]), (0, false, vec![]));
+        assert_eq!(told("us-east/node/us-east-2", &[]), (0, false, vec![]), "of another region");
+        let reseed = Command::ReplaceNode { node: NodeId(2) };
+        assert_eq!(told("eu-west/node/eu-west-2", &[reseed]), (100_001, false, vec![2]));
+    }
+}
