@@ -90,6 +90,29 @@ pub struct Journal {
     pub voided: BTreeSet<String>,
 }
 
+impl Journal {
+    /// The sandbox's journal as it lies on disk: lines `charge <key> <visible ms> <reference>`, the
+    /// amount being the third part of the reference, and `void <key>`. Torn lines say nothing.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut journal = Self::default();
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["charge", key, _, reference] => {
+                    let amount = reference.split('-').nth(2).and_then(|n| n.parse().ok());
+                    journal.charged.extend(amount.map(|amount| (key.to_owned(), amount)));
+                }
+                ["void", key] => {
+                    journal.voided.insert(key.to_owned());
+                }
+                _ => {}
+            }
+        }
+        journal
+    }
+}
+
 /// The payment's key at the provider, of an order's name.
 #[must_use]
 pub fn payment_key(order: &str) -> String {

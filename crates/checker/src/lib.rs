@@ -6,6 +6,10 @@
 
 pub mod final_state;
 pub mod history;
+#[cfg(test)]
+mod house;
+pub mod invariants;
+pub mod judge;
 pub mod life;
 pub mod lines;
 pub mod order;
@@ -15,6 +19,8 @@ pub mod request;
 pub mod requests;
 pub mod seen;
 pub mod stock;
+#[cfg(test)]
+mod testing;
 pub mod trace;
 pub mod verdict;
 pub mod watch;
@@ -24,5 +30,6 @@ pub mod wire;
 
 pub use final_state::FinalState;
 pub use history::{Answer, Call, History, Op, Outcome};
+pub use judge::{BUDGET, Judgement, judge};
 pub use recorder::{Recorder, Ticket};
 pub use verdict::Verdict;

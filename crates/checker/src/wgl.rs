@@ -59,6 +59,8 @@ pub enum Need {
     Never,
     /// Only if that entry did. An earlier place in the list.
     IfDone(usize),
+    /// Only if the first did and the second did not.
+    IfDoneWithout(usize, usize),
 }
 
 /// Entries of one class can stand for each other from here on: same effect, same need, nothing
@@ -66,6 +68,10 @@ pub enum Need {
 /// only the one with the least `rank` (deadline) is tried: any explanation that takes another
 /// first is still one after the two are exchanged. Without this, many unknown outcomes of one kind
 /// cost a power of two.
+///
+/// Deadlines within a class may differ only where every entry, and every one that follows from it,
+/// must take effect; what may be left out, or has a choice, takes its choice along when exchanged,
+/// and that may come too late.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Twin {
     pub class: u64,
@@ -103,6 +109,15 @@ impl<Op> Entry<Op> {
     pub fn twin(self, class: u64, rank: u64) -> Self {
         Self { twin: Some(Twin { class, rank }), ..self }
     }
+}
+
+/// A number for what twins have in common.
+pub fn class(of: &impl Debug) -> u64 {
+    let text = format!("{of:?}");
+    // FNV-1a: two classes that fell together would be a wrong verdict, at 2^-64.
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// What the search found.

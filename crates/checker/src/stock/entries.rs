@@ -5,7 +5,7 @@ use crate::life::Life;
 use crate::requests::{Request, requests};
 use crate::seen::{Fulfillment, OrderSeen, OrderState, RejectReason, StockKey};
 use crate::trace::Labelled;
-use crate::wgl::{Entry, Need};
+use crate::wgl::{Entry, Need, class};
 
 use super::Step;
 
@@ -138,8 +138,9 @@ fn undone(entries: &mut Entries, life: &Life<'_>, units: i64, held: Option<u64>,
         seen.rejected.as_ref().is_some_and(|why| why.reason == RejectReason::HoldExpired)
     };
     let strict = life.seen_by(odd).is_none();
+    // One deadline only: to stand in for another means to take over all that it still does.
     let twin = |entry: Entry<Step>, phase| match held.is_none() && strict {
-        true => entry.twin(class(&(units, "undone", phase)), by),
+        true => entry.twin(class(&(units, "undone", by, phase)), by),
         false => entry,
     };
     let hold = match held {
@@ -147,17 +148,32 @@ fn undone(entries: &mut Entries, life: &Life<'_>, units: i64, held: Option<u64>,
         None => due(Entry::open(Step::Hold(units), life.from), by, Need::Never),
     };
     let hold = push(entries, life, "holds", twin(hold, 0));
-    let commit = Entry::open(Step::Commit(units), life.from).after(hold);
-    let commit = push(entries, life, "commits", twin(due(commit, by, Need::Never), 1));
-    let uncommit = Entry::open(Step::Uncommit(units), life.from).after(commit);
-    let uncommit = due(uncommit, by, Need::IfDone(commit));
-    push(entries, life, "uncommits", twin(uncommit, 2));
-    let release = Entry::open(Step::Release(units), life.from).after(hold).not_with(commit);
+    let release = Entry::open(Step::Release(units), life.from).after(hold);
     let release = match strict {
         true => due(release, by, Need::IfDone(hold)),
         false => release,
     };
-    push(entries, life, "releases", twin(release, 3));
+    // Where another part was refused, nothing was ever committed.
+    let refused = |seen: &OrderSeen| {
+        let reason = seen.rejected.as_ref().map(|why| why.reason);
+        matches!(reason, Some(RejectReason::OutOfStock | RejectReason::UnknownSku))
+    };
+    if life.seen_by(refused).is_some() {
+        push(entries, life, "releases", twin(release, 1));
+        return;
+    }
+    // Committed and brought back is to the reader as released: reserved once, free again. Only
+    // between the two it shows, so it is one way of two.
+    let commit = Entry::open(Step::Commit(units), life.from).after(hold);
+    let commit = push(entries, life, "commits", twin(due(commit, by, Need::Never), 2));
+    let uncommit = Entry::open(Step::Uncommit(units), life.from).after(commit);
+    let uncommit = due(uncommit, by, Need::IfDone(commit));
+    push(entries, life, "uncommits", twin(uncommit, 3));
+    let release = release.not_with(commit).needed(match strict {
+        true => Need::IfDoneWithout(hold, commit),
+        false => Need::Never,
+    });
+    push(entries, life, "releases", twin(release, 4));
 }
 
 /// An order of which nobody saw the end: every step may happen, at any time or never.
@@ -205,8 +221,8 @@ fn moved(
             let Some(from) = request.from().filter(|_| units > 0) else { continue };
             let step = if shipped { Step::Ship(units) } else { Step::Return(units) };
             let entry = Entry::open(step, from).after(commit);
-            let entry = match shown_by(life, requests, &here, shipped) {
-                Some(by) => due(entry, by.max(from), Need::Always),
+            let entry = match shown_by(life, requests, &here, from, shipped) {
+                Some(by) => due(entry, by, Need::Always),
                 None => entry,
             };
             let what = if shipped { "ships" } else { "takes back" };
@@ -216,11 +232,13 @@ fn moved(
     Ok(())
 }
 
-/// When an answer first showed as much moved of these lines as all requests until then asked for.
+/// When an answer after `from` first showed as much moved of these lines as all requests until then
+/// asked for.
 fn shown_by(
     life: &Life<'_>,
     requests: &[Request<'_>],
     lines: &[Units],
+    from: u64,
     shipped: bool,
 ) -> Option<u64> {
     let asked = |line: u32, before: u64| -> u32 {
@@ -235,7 +253,8 @@ fn shown_by(
         let place = (line as usize).checked_sub(1)?;
         life.place?.lines.get(place).map(|ordered| ordered.quantity)
     };
-    let shown = life.views.iter().find(|view| {
+    let mut later = life.views.iter().filter(|view| view.at > from);
+    let shown = later.find(|view| {
         lines.iter().all(|units| {
             let seen = view.seen.lines.iter().find(|seen| seen.line == units.line);
             let moved = seen.map_or(0, |seen| if shipped { seen.shipped } else { seen.returned });
@@ -259,13 +278,4 @@ fn push(entries: &mut Entries, life: &Life<'_>, what: &str, entry: Entry<Step>) 
         None => Labelled::bare(what, entry),
     });
     entries.len() - 1
-}
-
-/// A number for what twins have in common.
-fn class(of: &impl std::fmt::Debug) -> u64 {
-    let text = format!("{of:?}");
-    // FNV-1a: two classes that fell together would be a wrong verdict, at 2^-64.
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

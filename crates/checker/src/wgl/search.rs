@@ -167,6 +167,9 @@ impl<'a, M: Model> Search<'a, M> {
             Need::Always => true,
             Need::Never => false,
             Need::IfDone(other) => self.is_done(other, &config.done),
+            Need::IfDoneWithout(other, but) => {
+                self.is_done(other, &config.done) && !self.is_done(but, &config.done)
+            }
         }
     }
 
@@ -240,10 +243,11 @@ impl<'a, M: Model> Search<'a, M> {
 impl<Op> Entry<Op> {
     /// The entries whose having happened decides about this one.
     fn rests_on(&self) -> impl Iterator<Item = usize> + use<Op> {
-        let need = match self.need {
-            Need::IfDone(other) => Some(other),
-            Need::Always | Need::Never => None,
+        let (need, but) = match self.need {
+            Need::IfDone(other) => (Some(other), None),
+            Need::IfDoneWithout(other, but) => (Some(other), Some(but)),
+            Need::Always | Need::Never => (None, None),
         };
-        self.after.into_iter().chain(need)
+        self.after.into_iter().chain(need).chain(but)
     }
 }

@@ -204,6 +204,7 @@ fn complete(entries: &[Entry<Op>], order: &[usize]) -> bool {
                     let late = |n: &usize| entries[*n].by.is_none_or(|by| Some(by) > entry.by);
                     order[from..].iter().all(late)
                 }
+                Need::IfDoneWithout(..) => true,
             }
     })
 }

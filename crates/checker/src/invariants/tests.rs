@@ -1,0 +1,167 @@
+use super::*;
+use crate::final_state::{GroupSeen, Held, Journal, Listed, Remembered, ReplicaSeen, Report};
+use crate::history::{Answer, Call, Outcome, Place, PlaceLine};
+use crate::life::lives;
+use crate::recorder::Recorder;
+use crate::seen::{PaymentSeen, StockSeen};
+use crate::testing::order;
+
+fn key() -> StockKey {
+    let [region, sku, warehouse] = ["eu-west", "", "main"].map(str::to_owned);
+    StockKey { region, sku, warehouse }
+}
+
+/// Ten pieces came in, one order of one piece was acknowledged.
+fn history() -> History {
+    let mut recorder = Recorder::default();
+    let receive = Call::Receive { stock: key(), request: "in".to_owned(), quantity: 10 };
+    let seen = StockSeen { available: 10, on_hand: 10, sellable: 10, ..StockSeen::default() };
+    let ticket = recorder.invoke(1, receive, 0);
+    recorder.finish(ticket, Outcome::Known(Answer::Stock { seen, replayed: false }), 0);
+    let line = PlaceLine { stock: Some(key()), quantity: 1, price_minor: 5 };
+    let (request, reference) = ("r".to_owned(), "r".to_owned());
+    let place = Place { request, reference, lines: vec![line], total_minor: 5 };
+    let ticket = recorder.invoke(1, Call::Place(place), 0);
+    let seen = Box::new(order("regions/eu-west/orders/o", 4));
+    recorder.finish(ticket, Outcome::Known(Answer::Order { seen, replayed: false }), 0);
+    recorder.into_history()
+}
+
+fn state() -> FinalState {
+    let seen = order("regions/eu-west/orders/o", 4);
+    let name = seen.name.clone();
+    let stock =
+        StockSeen { available: 9, committed: 1, on_hand: 10, sellable: 9, ..StockSeen::default() };
+    let replica = |node| ReplicaSeen {
+        node,
+        applied: 7,
+        state_hash: "aa".to_owned(),
+        chain_head: "bb".to_owned(),
+        earlier: BTreeMap::new(),
+        trouble: String::new(),
+    };
+    let [region, group] = ["eu-west", "orders-0"].map(str::to_owned);
+    let money = seen.money.unwrap_or_default();
+    let paid = PaymentSeen {
+        order: name.clone(),
+        state: seen.payment_state,
+        money,
+        reference: String::new(),
+    };
+    FinalState {
+        listed: vec![Listed {
+            region: region.clone(),
+            order: name.clone(),
+            reference: "r".to_owned(),
+        }],
+        payments: BTreeMap::from([(name.clone(), Some(paid))]),
+        orders: BTreeMap::from([(name, Some(seen))]),
+        stock: vec![(key(), stock)],
+        groups: vec![GroupSeen { region, group, replicas: vec![replica(1), replica(2)] }],
+        ..FinalState::default()
+    }
+}
+
+fn only(state: &mut FinalState) -> &mut OrderSeen {
+    state.orders.values_mut().flatten().next().unwrap_or_else(|| panic!("one order"))
+}
+
+/// What a change to a sound state is complained of as; nothing: it passes.
+#[track_caller]
+fn check_state(change: impl Fn(&mut FinalState), complaints: &[&str]) {
+    let (history, mut state) = (history(), state());
+    change(&mut state);
+    let lives = lives(&history);
+    let verdict = check(Settled { history: &history, lives: &lives, state: &state });
+    let found: Vec<String> = match verdict {
+        Verdict::Fail(reasons) => reasons.into_iter().map(|reason| reason.check).collect(),
+        Verdict::Unknown(_) => vec!["unknown".to_owned()],
+        Verdict::Pass => Vec::new(),
+    };
+    assert_eq!(found, complaints);
+}
+
+#[test]
+fn a_sound_state_passes_and_what_was_not_read_is_unknown() {
+    check_state(|_| {}, &[]);
+    check_state(|state| state.unread.push("us-east: UNAVAILABLE".to_owned()), &["unknown"]);
+}
+
+#[test]
+fn reports_are_believed() {
+    let report = |held| Report {
+        region: "eu-west".to_owned(),
+        number: 1,
+        name: "double entry".to_owned(),
+        held,
+        detail: String::new(),
+    };
+    check_state(|state| state.reports.push(report(Held::Held)), &[]);
+    check_state(|state| state.reports.push(report(Held::Violated)), &["reported"]);
+    check_state(|state| state.reports.push(report(Held::Unknown)), &["unknown"]);
+}
+
+#[test]
+fn stock_that_vanished_or_is_held_by_nobody_is_found() {
+    let vanished = |state: &mut FinalState| state.stock[0].1.on_hand = 9;
+    check_state(vanished, &["2 stock conserved"]);
+    let sold = |state: &mut FinalState| {
+        only(state).lines[0].quantity = 11;
+    };
+    check_state(sold, &["3 no oversell", "3 no oversell", "7 acknowledged found"]);
+    check_state(|state| state.stock[0].1.committed = 0, &["3 no oversell"]);
+    check_state(|state| state.stock[0].1.reserved = 2, &["6 no leaked hold"]);
+}
+
+#[test]
+fn money_that_does_not_belong_is_found() {
+    let key = "pay-o".to_owned();
+    let voided = |state: &mut FinalState| {
+        state.journal.voided.insert(key.clone());
+    };
+    check_state(voided, &["5 captured belongs"]);
+    let cancelled = |state: &mut FinalState| only(state).state = OrderState::Cancelled;
+    check_state(cancelled, &["3 no oversell", "5 captured belongs"]);
+    let differs = |state: &mut FinalState| only(state).money = None;
+    check_state(differs, &[]);
+    let journal = "charge pay-o 1 sbx-ok-7-EUR-00\nvoid pay-x\nchar?\n";
+    let parsed = Journal::parse(journal);
+    assert_eq!(parsed.charged.get("pay-o"), Some(&7));
+    check_state(|state| state.journal = parsed.clone(), &["5 captured belongs"]);
+}
+
+#[test]
+fn an_order_that_is_gone_older_other_unlisted_or_twice_there_is_found() {
+    let found = "7 acknowledged found";
+    check_state(|s| s.orders.values_mut().for_each(|o| *o = None), &["3 no oversell", found]);
+    check_state(|state| only(state).version = 3, &[found]);
+    check_state(|state| only(state).total_minor = 5, &[]);
+    let other = |order: &str, reference: &str| Listed {
+        region: "eu-west".to_owned(),
+        order: order.to_owned(),
+        reference: reference.to_owned(),
+    };
+    check_state(|state| state.listed.push(other("o2", "r")), &["8 one effect"]);
+    check_state(|state| state.listed.push(other("o2", "x")), &["8 one effect"]);
+    check_state(|state| only(state).state = OrderState::Pending, &["sagas over"]);
+}
+
+#[test]
+fn replicas_that_differ_at_one_index_now_or_before_are_found() {
+    let hash = |state: &mut FinalState| state.groups[0].replicas[1].state_hash = "cc".to_owned();
+    check_state(hash, &["9 equal hashes"]);
+    let ahead = |state: &mut FinalState| {
+        state.groups[0].replicas[1].applied = 8;
+        state.groups[0].replicas[1].state_hash = "cc".to_owned();
+    };
+    check_state(ahead, &[]);
+    let head = |state: &mut FinalState| {
+        ahead(state);
+        let chain_head = "dd".to_owned();
+        let before = Remembered { state_hash: String::new(), chain_head };
+        state.groups[0].replicas[1].earlier.insert(7, before);
+    };
+    check_state(head, &["11 chain heads"]);
+    let alarmed = |state: &mut FinalState| state.groups[0].replicas[0].trouble = "x".to_owned();
+    check_state(alarmed, &["9 equal hashes"]);
+}

@@ -1,0 +1,100 @@
+//! Everything at once: what a harness calls.
+
+use std::fmt;
+
+use crate::final_state::FinalState;
+use crate::history::{Answer, Call, History, Op, Outcome};
+use crate::invariants::{self, Settled};
+use crate::life::lives;
+use crate::verdict::Verdict;
+use crate::watch::Stream;
+use crate::{order, payment, request, stock, watch};
+
+/// Steps of search for one key, payment or id: seconds, not minutes.
+pub const BUDGET: u64 = 5_000_000;
+
+/// What was checked, and what came of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub ops: usize,
+    /// Ops with an effect that nobody knows of.
+    pub unknown: usize,
+    pub keys: usize,
+    pub orders: usize,
+    pub streams: usize,
+}
+
+/// Judges a run: its history, its watch streams and the state after it has healed.
+///
+/// The final reads also end the history: a value that comes back after the last client has left is
+/// seen by the same checks as one that comes back before.
+#[must_use]
+pub fn judge(
+    history: &History,
+    streams: &[Stream],
+    state: Option<&FinalState>,
+    budget: u64,
+) -> Judgement {
+    let whole = with_final_reads(history, state);
+    let lives = lives(&whole);
+    let keys = whole.stock_keys();
+    let mut verdict: Verdict =
+        keys.iter().map(|key| stock::check(&whole, &lives, key, budget)).collect();
+    let payments = lives.iter().map(|life| payment::check(&whole, life, budget));
+    verdict = payments.fold(verdict, Verdict::and);
+    verdict = verdict.and(request::check(&whole, budget));
+    verdict = verdict.and(order::check(&whole, &lives));
+    verdict = verdict.and(watch::check(streams, &whole));
+    if let Some(state) = state {
+        let settled = Settled { history: &whole, lives: &lives, state };
+        verdict = verdict.and(invariants::check(settled));
+    }
+    Judgement {
+        verdict,
+        ops: history.ops.len(),
+        unknown: history.unknown(),
+        keys: keys.len(),
+        orders: lives.len(),
+        streams: streams.len(),
+    }
+}
+
+/// The history with the final reads after everything else.
+fn with_final_reads(history: &History, state: Option<&FinalState>) -> History {
+    let mut whole = history.clone();
+    let Some(state) = state else { return whole };
+    let stamps = history.ops.iter().flat_map(|op| [op.invoked, op.returned.unwrap_or(0)]);
+    let mut now = stamps.max().unwrap_or(0);
+    let mut read = |call: Call, answer: Answer| {
+        let id = whole.ops.len() as u64;
+        let (invoked, returned) = (now + 1, Some(now + 2));
+        now += 2;
+        let outcome = Outcome::Known(answer);
+        whole.ops.push(Op { id, client: u32::MAX, call, invoked, returned, outcome });
+    };
+    for (order, seen) in &state.orders {
+        let seen = seen.clone().map(Box::new);
+        read(Call::ReadOrder { order: order.clone() }, Answer::OrderRead { seen });
+    }
+    for (order, seen) in &state.payments {
+        let answer = Answer::PaymentRead { seen: seen.clone() };
+        read(Call::ReadPayment { order: order.clone() }, answer);
+    }
+    for (key, seen) in &state.stock {
+        let answer = Answer::StockRead { seen: Some(*seen) };
+        read(Call::ReadStock { stock: key.clone() }, answer);
+    }
+    whole
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verdict, ops, unknown, keys, orders, streams } = self;
+        write!(
+            f,
+            "{ops} ops ({unknown} unknown), {keys} stock keys, {orders} orders, {streams} \
+             streams: {verdict}"
+        )
+    }
+}
