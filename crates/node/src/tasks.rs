@@ -70,6 +70,7 @@ enum Place {
 }
 
 impl Place {
+    #[expect(clippy::disallowed_methods, reason = "this is where tasks get their names")]
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         match self {
             Self::Runtime(runtime) => runtime.spawn(work).abort_handle(),

@@ -93,6 +93,7 @@ impl Telemetry {
     }
 
     /// Sends the spans still held, for at most `bound`.
+    #[expect(clippy::disallowed_methods, reason = "a process's end, which no simulation has")]
     pub async fn stop(self, bound: Duration) {
         let Some(traces) = self.traces else { return };
         // The provider waits for its own thread, so this one must not be a runtime worker.

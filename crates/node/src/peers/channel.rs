@@ -57,6 +57,14 @@ enum ConnectError {
     Http(#[from] hyper::Error),
 }
 
+/// How long, and how many at most, calls that were given up are remembered, so that a late answer is
+/// dropped in silence.
+///
+/// h2's second is a second of the machine's clock, which a simulation has no part in, and too short
+/// for a peer that was paused: each late answer would then be answered by a reset.
+const ABANDONED_MAX: Duration = Duration::from_secs(60);
+const ABANDONED_CALLS_MAX: usize = 1_024;
+
 /// Failures in a row that are not worth a line in the log.
 const FAILURES_QUIET: u32 = 4;
 
@@ -214,6 +222,8 @@ impl Channel {
             .keep_alive_interval(self.timing.keepalive_interval)
             .keep_alive_timeout(self.timing.keepalive_timeout)
             .keep_alive_while_idle(true)
+            .reset_stream_duration(ABANDONED_MAX)
+            .max_concurrent_reset_streams(ABANDONED_CALLS_MAX)
             .handshake(TokioIo::new(stream))
             .await?;
         Ok((up, connection, Box::pin(Connection::stale(life, doubted))))
