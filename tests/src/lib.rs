@@ -1,9 +1,13 @@
 //! What the tests of the whole share: a league in this process or one of real processes, and
 //! requests that are right unless a test makes them wrong.
 
+pub mod after;
 pub mod dice;
 pub mod folder;
+pub mod load;
 pub mod local;
 pub mod lossy;
+pub mod metrics;
 pub mod processes;
 pub mod request;
+pub mod scale;

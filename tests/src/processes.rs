@@ -15,7 +15,7 @@ use hansa_api::pb::admin::{Group, GroupKind, ListGroupsRequest, ReplicaRole};
 use tokio::time::Instant;
 
 pub use self::binary::{binary, without_sync};
-pub use self::shape::Shape;
+pub use self::shape::{HOME, Shape};
 use crate::local::PATIENCE;
 
 pub struct Processes {

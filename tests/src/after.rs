@@ -1,0 +1,52 @@
+//! After the faults: everything heals, the house settles, and is looked at from end to end.
+
+mod read;
+
+use std::time::Duration;
+
+use hansa_checker::{BUDGET, FinalState};
+use tokio::time::Instant;
+
+use crate::load::Run;
+use crate::processes::Processes;
+
+/// Domain.md §7: settled 60 s after the faults have healed. A busy machine gets more.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Waits until the house has settled, reads all of it, and judges the run.
+///
+/// # Panics
+/// When anything is wrong, with the history left beside the nodes' data.
+pub async fn check(league: &Processes, run: &Run) -> FinalState {
+    let house = settle(league, run).await;
+    judge(league, run, &house);
+    house
+}
+
+/// Every region's invariants hold, and its replicas have come to one index each.
+pub async fn settle(league: &Processes, run: &Run) -> FinalState {
+    let settled = hansa::invariants::settle(&league.doors, SETTLED_WITHIN).await;
+    assert!(settled.all_held(), "{}", settled.lines().join("\n"));
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    let groups = loop {
+        let groups = read::groups(league).await;
+        match read::unequal(&groups) {
+            None => break groups,
+            Some(why) => assert!(Instant::now() < deadline, "{why}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    read::all(league, &run.history, groups).await
+}
+
+fn judge(league: &Processes, run: &Run, house: &FinalState) {
+    let judgement = hansa_checker::judge(&run.history, &[], Some(house), BUDGET);
+    if judgement.verdict.passed() {
+        println!("{judgement}");
+        return;
+    }
+    let file = league.data.join("history.jsonl");
+    let write = std::fs::File::create(&file).expect("a file");
+    hansa_checker::lines::write(&run.history, write).expect("the history is written");
+    panic!("{judgement}\nhistory: {}", file.display());
+}

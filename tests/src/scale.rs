@@ -1,0 +1,28 @@
+//! How long a run of the fault suites is, and what it says when it cannot run.
+
+use std::time::Duration;
+
+/// `HANSA_FAULTS`: unset for CI's short cycles, `full` for the counts that are published.
+#[must_use]
+pub fn full() -> bool {
+    std::env::var("HANSA_FAULTS").is_ok_and(|scale| scale == "full")
+}
+
+/// Cycles of a fault: a handful in CI, many in a full run.
+#[must_use]
+pub fn cycles(ci: usize, all: usize) -> usize {
+    let given = std::env::var("HANSA_CYCLES").ok().and_then(|text| text.parse().ok());
+    given.unwrap_or(if full() { all } else { ci })
+}
+
+/// A time that is short in CI.
+#[must_use]
+pub fn seconds(ci: u64, all: u64) -> Duration {
+    Duration::from_secs(if full() { all } else { ci })
+}
+
+/// Says that a test did not run, and why. A skipped test is not a passed one.
+pub fn skipped(test: &str, why: &str) {
+    println!("SKIPPED: {test}: {why}");
+    eprintln!("SKIPPED: {test}: {why}");
+}
