@@ -52,7 +52,7 @@ impl Draw {
 }
 
 fn history(seed: u64, unknown_in: u32, lost: bool) -> Vec<Entry<Step>> {
-    let mut draw = Draw(seed * 0x9e37_79b9_7f4a_7c15 | 1);
+    let mut draw = Draw((seed * 0x9e37_79b9_7f4a_7c15) | 1);
     let mut entries: Vec<Entry<Step>> = Vec::new();
     let mut state = Stock { free: 0, known: true, ..Stock::default() };
     let mut running: Vec<Option<(Step, u64, bool)>> = vec![None; CLIENTS];
@@ -79,8 +79,7 @@ fn history(seed: u64, unknown_in: u32, lost: bool) -> Vec<Entry<Step>> {
                     step => step,
                 };
                 OneKey.step(&state, &step, &mut next);
-                let forgets =
-                    lose && entries.len() > OPS * 9 / 10 && next.contains(&state) == false;
+                let forgets = lose && entries.len() > OPS * 9 / 10 && !next.contains(&state);
                 match next.first() {
                     Some(next) if !forgets => state = *next,
                     Some(_) => lose = false,

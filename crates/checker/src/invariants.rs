@@ -1,8 +1,8 @@
 //! The invariants of domain.md §7 over the final state: one file each.
 //!
 //! Those that cross groups are promised 60 s after the last fault has healed: harnesses wait until
-//! the reports hold or that time is over, then fill a [`FinalState`]. Invariant 10 (no byte where the
-//! law forbids it) is checked on files and wires by other suites.
+//! the reports hold or that time is over, then fill a [`FinalState`]. Invariant 10 (no byte where
+//! the law forbids it) is checked on files and wires by other suites.
 
 mod acknowledged_found;
 mod captured_belongs;

@@ -2,9 +2,9 @@
 //!
 //! An order is a register whose versions only grow, so its history needs no search: of two answers
 //! that do not overlap the later one shows no smaller version, one version is one content wherever
-//! it is read, and each version follows from the one before by a legal move. Invariant 7 is the same
-//! claim from the other side: once an answer has shown the order, no later linearizable read may miss
-//! it, and its content stays what was placed. Nothing may be seen that nobody asked for (a
+//! it is read, and each version follows from the one before by a legal move. Invariant 7 is the
+//! same claim from the other side: once an answer has shown the order, no later linearizable read
+//! may miss it, and its content stays what was placed. Nothing may be seen that nobody asked for (a
 //! cancelled order without a cancel, more shipped than all shipments say).
 //!
 //! # Soundness

@@ -1,10 +1,10 @@
 //! One request id: one effect at most, however often and in how many words it is sent.
 //!
 //! # The model
-//! An id in its scope (caller, method, customer: ids of a history are unique across customers) is one
-//! object. It is unused, or used for one body with one target. An answer that is no replay finds it
-//! unused, or a later answer could show two effects; a replay finds the same body and the same
-//! target; `REQUEST_ID_REUSED` finds another body.
+//! An id in its scope (caller, method, customer: ids of a history are unique across customers) is
+//! one object. It is unused, or used for one body with one target. An answer that is no replay
+//! finds it unused, or a later answer could show two effects; a replay finds the same body and the
+//! same target; `REQUEST_ID_REUSED` finds another body.
 //!
 //! # Soundness
 //! A replay may also be the *first* answer: a hop that lost its response sends the call again, and

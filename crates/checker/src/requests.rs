@@ -13,8 +13,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Not before this did it take effect: the beginning of the first attempt that may have had one.
-    /// `None`: every attempt was surely refused.
+    /// Not before this did it take effect: the beginning of the first attempt that may have had
+    /// one. `None`: every attempt was surely refused.
     pub fn from(&self) -> Option<u64> {
         let may = |op: &&&Op| !matches!(op.outcome, Outcome::Refused { .. });
         self.attempts.iter().find(may).map(|op| op.invoked)

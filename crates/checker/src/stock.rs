@@ -7,7 +7,8 @@
 //! - `Receive n`, `Adjust d` (free; a deduction below zero, or with another count on hand than was
 //!   expected, cannot have been granted),
 //! - what an order's lines at the key do, taken together, for the ledger holds them all or none:
-//!   `Hold n` (needs n free), then `Release n` or `Commit n`, then `Uncommit n`, `Ship k`, `Return k`.
+//!   `Hold n` (needs n free), then `Release n` or `Commit n`, then `Uncommit n`, `Ship k`, `Return
+//! k`.
 //!
 //! The saga does these in its own time, so each has a window: not before the request that may cause
 //! it was begun, and by the first answer that proves it:
@@ -26,10 +27,10 @@
 //!
 //! # Soundness
 //! Windows only contain what an honest house may do, so a refutation is a violation: no false
-//! alarms, given that (a) every PlaceOrder, Receive, Adjust, Ship, Return and Cancel that touches the
-//! key is in the history, each attempt with its true instants, (b) refusals are recorded as such
-//! only when [`crate::seen::sure`] says so, (c) no order names a warehouse, no floor (safety stock,
-//! backorder) is set, nothing is picked or scrapped, and (d) the history is shorter than the
+//! alarms, given that (a) every PlaceOrder, Receive, Adjust, Ship, Return and Cancel that touches
+//! the key is in the history, each attempt with its true instants, (b) refusals are recorded as
+//! such only when [`crate::seen::sure`] says so, (c) no order names a warehouse, no floor (safety
+//! stock, backorder) is set, nothing is picked or scrapped, and (d) the history is shorter than the
 //! lifetime of request ids.
 //!
 //! It catches: lost and doubled receipts, adjustments, holds, releases, shipments and returns, once

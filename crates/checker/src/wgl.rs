@@ -14,8 +14,8 @@
 //!
 //! # Source
 //! Wing & Gong, "Testing and Verifying Concurrent Objects" (1993); Lowe, "Testing for
-//! Linearizability" (2017), §3.2 (just-in-time linearization) and §3.4 (memoisation). P-compositionality
-//! (one history per key, Horn & Kroening 2015) is the models' business.
+//! Linearizability" (2017), §3.2 (just-in-time linearization) and §3.4 (memoisation).
+//! P-compositionality (one history per key, Horn & Kroening 2015) is the models' business.
 
 mod mask;
 mod search;

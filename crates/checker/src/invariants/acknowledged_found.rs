@@ -1,5 +1,5 @@
-//! 7. An acknowledged order is found, with the acknowledged content, no older than it was seen, and
-//! in its region's listing.
+//! Invariant 7: An acknowledged order is found, with the acknowledged content, no older than it was
+//! seen, and in its region's listing.
 
 use std::collections::BTreeSet;
 

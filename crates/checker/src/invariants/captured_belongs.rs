@@ -1,5 +1,6 @@
-//! 5. Every captured cent belongs to an order past stock commit, or is given back; and the provider
-//! agrees: it keeps no money of an order that came to nothing, and captured none that it voided.
+//! Invariant 5: Every captured cent belongs to an order past stock commit, or is given back; and
+//! the provider agrees: it keeps no money of an order that came to nothing, and captured none that
+//! it voided.
 
 use crate::final_state::payment_key;
 use crate::seen::{OrderSeen, OrderState, PaymentState};

@@ -1,4 +1,4 @@
-//! 11. At one index one head of the audit chain. That the chain verifies from genesis is
+//! Invariant 11: At one index one head of the audit chain. That the chain verifies from genesis is
 //! `audit verify`'s business, whose finding a harness adds as a report.
 
 use crate::verdict::Reason;

@@ -1,4 +1,4 @@
-//! 9. Replicas of a group at one index have one state hash, and none has stopped over it.
+//! Invariant 9: Replicas of a group at one index have one state hash, and none has stopped over it.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! 6. Each live stock hold names an order that is pending or compensating: with none such, nothing
-//! is reserved.
+//! Invariant 6: Each live stock hold names an order that is pending or compensating: with none
+//! such, nothing is reserved.
 
 use crate::verdict::Reason;
 

@@ -1,5 +1,5 @@
-//! 8. One request id, one effect: no two orders of one PlaceOrder, and none that nobody placed or that
-//! was refused.
+//! Invariant 8: One request id, one effect: no two orders of one PlaceOrder, and none that nobody
+//! placed or that was refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 

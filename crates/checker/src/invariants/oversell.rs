@@ -1,4 +1,4 @@
-//! 3. Sellable never below zero; nothing is sold that was not there.
+//! Invariant 3: Sellable never below zero; nothing is sold that was not there.
 
 use crate::verdict::Reason;
 

@@ -1,4 +1,5 @@
-//! 4. Refunded ≤ captured ≤ authorized, per payment, and the order and its payment say the same.
+//! Invariant 4: Refunded ≤ captured ≤ authorized, per payment, and the order and its payment say
+//! the same.
 
 use crate::verdict::Reason;
 

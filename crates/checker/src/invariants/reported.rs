@@ -1,4 +1,5 @@
-//! What the servers find wrong with themselves (CheckInvariants: 1, 2, 3, 4, 6 and whatever is added).
+//! What the servers find wrong with themselves (CheckInvariants: 1, 2, 3, 4, 6 and whatever is
+//! added).
 
 use crate::final_state::{FinalState, Held};
 use crate::verdict::Reason;

@@ -1,4 +1,5 @@
-//! Progress: once the faults have healed, every order comes to an end, or is parked for an operator.
+//! Progress: once the faults have healed, every order comes to an end, or is parked for an
+//! operator.
 
 use crate::seen::OrderState;
 use crate::verdict::Reason;

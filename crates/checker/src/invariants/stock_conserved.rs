@@ -1,4 +1,4 @@
-//! 2. Per SKU the sum of the buckets is what came in less what went out.
+//! Invariant 2: Per SKU the sum of the buckets is what came in less what went out.
 
 use crate::history::Call;
 use crate::requests::requests;
