@@ -24,27 +24,33 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// better than none.
 pub fn start(env: &Env, peers: Peers, keepers: Vec<NodeId>) -> Book {
     let book = Book::empty();
-    into(&book, env, peers, keepers);
+    spawn(&book, env, peers, keepers, None);
     book
 }
 
-/// As [`start`], into a book that others write too.
+/// As [`start`], into the book of a node that will keep the directory and does not yet: it follows
+/// the others, not itself.
 pub fn into(book: &Book, env: &Env, peers: Peers, keepers: Vec<NodeId>) {
+    let me = peers.me();
+    spawn(book, env, peers, keepers, Some(me));
+}
+
+fn spawn(book: &Book, env: &Env, peers: Peers, keepers: Vec<NodeId>, not: Option<NodeId>) {
     let (writer, stop) = (book.clone(), env.tasks.stop_token());
     env.tasks.spawn("directory-follow", OnError::StopNode, async move {
-        stop.run_until_cancelled(follow(&peers, &keepers, &writer)).await;
+        stop.run_until_cancelled(follow(&peers, &keepers, not, &writer)).await;
     });
 }
 
-async fn follow(peers: &Peers, configured: &[NodeId], book: &Book) {
+async fn follow(peers: &Peers, configured: &[NodeId], not: Option<NodeId>, book: &Book) {
     for turn in 0_usize.. {
-        let keepers = keepers(book, configured);
-        let others: Vec<NodeId> = keepers.into_iter().filter(|node| *node != peers.me()).collect();
-        if let Some(keeper) = others.get(turn % others.len().max(1)) {
-            if let Err(status) = watch(peers, *keeper, book).await {
-                let failure = Failure::from(&status);
-                tracing::debug!(%keeper, %failure, "directory keeper lost");
-            }
+        let mut keepers = keepers(book, configured);
+        keepers.retain(|keeper| Some(*keeper) != not);
+        if let Some(keeper) = keepers.get(turn % keepers.len().max(1))
+            && let Err(status) = watch(peers, *keeper, book).await
+        {
+            let failure = Failure::from(&status);
+            tracing::debug!(%keeper, %failure, "directory keeper lost");
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -183,8 +183,11 @@ impl State {
                 if place.is_none() && !(members.contains(&new) && plan.leaving.contains(&old)) {
                     return Err(Refusal::NotMember { node: old, group });
                 }
-                members.retain(|member| *member != old && *member != new);
-                members.insert(place.unwrap_or(members.len()).min(members.len()), new);
+                if let Some(place) = place {
+                    members.retain(|member| *member != new);
+                    let place = members.iter().position(|member| *member == old).unwrap_or(place);
+                    members[place] = new;
+                }
                 plan.learners.retain(|learner| *learner != new);
                 plan.leaving.retain(|leaving| *leaving != new);
                 leave(&mut plan, old);
