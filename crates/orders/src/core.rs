@@ -7,6 +7,7 @@ pub mod invariants;
 pub mod keys;
 pub mod order;
 pub mod remote;
+pub mod restored;
 pub mod saga;
 pub mod settings;
 pub mod state;

@@ -7,19 +7,24 @@ use hansa_pages::{FrozenTable, ReadError, Table};
 use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Contents;
 use crate::core::keys::{KeyRow, Keys, Scope};
 use crate::core::order::Order;
 use crate::core::remote::{Copy, Cursor, Origin, Remote};
+use crate::core::restored::Restored;
 use crate::core::settings::Settings;
-use crate::core::state::{Meta, State};
+use crate::core::state::{Meta, State, restored_digest};
 
-/// Format of a checkpoint.
+/// Format of a checkpoint; with what a restore left to settle, if there was one.
 const FORMAT: u32 = 1;
+const FORMAT_RESTORED: u32 = 2;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
+const RESTORED_BYTES_MAX: u32 = 16 << 20;
 
 /// One orders group's replicated state.
 pub struct OrdersMachine {
@@ -35,6 +40,7 @@ impl OrdersMachine {
 /// The state's tables at one moment.
 pub struct FrozenOrders {
     meta: Meta,
+    restored: Option<Restored>,
     contents: FrozenTable<OrderId, Contents>,
     orders: FrozenTable<OrderId, Order>,
     keys: FrozenTable<Scope, KeyRow>,
@@ -44,15 +50,28 @@ pub struct FrozenOrders {
 
 impl Frozen for FrozenOrders {
     fn write(&self, to: &mut dyn Write) -> io::Result<()> {
-        to.write_all(&FORMAT.to_le_bytes())?;
-        let meta = postcard::to_stdvec(&self.meta).map_err(io::Error::other)?;
-        to.write_all(&(meta.len() as u32).to_le_bytes())?;
-        to.write_all(&meta)?;
+        let format = if self.restored.is_some() { FORMAT_RESTORED } else { FORMAT };
+        to.write_all(&format.to_le_bytes())?;
+        write_sized(to, &self.meta)?;
+        if let Some(restored) = &self.restored {
+            write_sized(to, restored)?;
+        }
         self.contents.write(to)?;
         self.orders.write(to)?;
         self.keys.write(to)?;
         self.cursors.write(to)?;
         self.copies.write(to)
+    }
+
+    fn digest_full(&self) -> StateHash {
+        let mut sum = StateHash::of_record("meta", &0_u8, &self.meta);
+        sum.add(self.contents.recompute_digest());
+        sum.add(self.orders.recompute_digest());
+        sum.add(self.keys.recompute_digest());
+        sum.add(self.cursors.recompute_digest());
+        sum.add(self.copies.recompute_digest());
+        sum.add(restored_digest(self.restored.as_ref()));
+        sum
     }
 }
 
@@ -76,9 +95,10 @@ impl Machine for OrdersMachine {
     }
 
     fn freeze(&self) -> FrozenOrders {
-        let State { meta, contents, orders, keys, remote, .. } = &self.state;
+        let State { meta, contents, orders, keys, remote, restored, .. } = &self.state;
         FrozenOrders {
             meta: meta.clone(),
+            restored: restored.clone(),
             contents: contents.freeze(),
             orders: orders.freeze(),
             keys: keys.table.freeze(),
@@ -89,16 +109,14 @@ impl Machine for OrdersMachine {
 
     fn thaw(mut from: &mut dyn Read) -> Result<Self, ThawError> {
         let format = read_u32(from)?;
-        if format != FORMAT {
+        if ![FORMAT, FORMAT_RESTORED].contains(&format) {
             return Err(ThawError::Version(format));
         }
-        let len = read_u32(from)?;
-        if len > META_BYTES_MAX {
-            return Err(ThawError::Damaged(format!("{len} bytes of counters")));
-        }
-        let mut meta = vec![0; len as usize];
-        from.read_exact(&mut meta)?;
-        let meta = postcard::from_bytes(&meta).map_err(|e| ThawError::Damaged(e.to_string()))?;
+        let meta = read_sized(from, META_BYTES_MAX)?;
+        let restored = match format {
+            FORMAT_RESTORED => Some(read_sized(from, RESTORED_BYTES_MAX)?),
+            _ => None,
+        };
         let from = &mut from;
         let contents = Table::read("contents", from).map_err(damaged)?;
         let orders = Table::read("orders", from).map_err(damaged)?;
@@ -106,7 +124,8 @@ impl Machine for OrdersMachine {
         let cursors = Table::read("cursors", from).map_err(damaged)?;
         let copies = Table::read("copies", from).map_err(damaged)?;
         let remote = Remote::rebuild(cursors, copies);
-        let state = State::rebuild(meta, contents, orders, keys, remote);
+        let mut state = State::rebuild(meta, contents, orders, keys, remote);
+        state.restored = restored;
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {
             true => Ok(Self { state }),
@@ -121,6 +140,22 @@ impl Machine for OrdersMachine {
     fn digest_full(&self) -> StateHash {
         self.state.digest_full()
     }
+}
+
+fn write_sized<T: Serialize>(to: &mut dyn Write, value: &T) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(value).map_err(io::Error::other)?;
+    to.write_all(&(bytes.len() as u32).to_le_bytes())?;
+    to.write_all(&bytes)
+}
+
+fn read_sized<T: DeserializeOwned>(from: &mut dyn Read, max: u32) -> Result<T, ThawError> {
+    let len = read_u32(from)?;
+    if len > max {
+        return Err(ThawError::Damaged(format!("{len} bytes of counters")));
+    }
+    let mut bytes = vec![0; len as usize];
+    from.read_exact(&mut bytes)?;
+    postcard::from_bytes(&bytes).map_err(|e| ThawError::Damaged(e.to_string()))
 }
 
 fn read_u32(from: &mut dyn Read) -> io::Result<u32> {

@@ -257,7 +257,14 @@ pub fn refusal(why: Refused) -> Failure {
         Refused::ExceedsOrdered => Reason::NotShippable,
         Refused::ExceedsShipped => Reason::NotReturnable,
         Refused::ExceedsCaptured => Reason::NotRefundable,
-        Refused::NotParked | Refused::OtherVault => Reason::Internal,
+        Refused::InDoubt => Reason::RequestInDoubt,
+        Refused::Restoring => {
+            return Failure::of(Reason::Restoring).retry_after(Duration::from_secs(1));
+        }
+        Refused::NotParked
+        | Refused::OtherVault
+        | Refused::NotRestoring
+        | Refused::EpochNotNewer => Reason::Internal,
         Refused::TooMany => Reason::LineCountInvalid,
     };
     Failure::of(reason)

@@ -8,6 +8,7 @@ use super::effect::Report;
 use super::keys::Key;
 use super::order::Note;
 use super::remote::{Batch, Received};
+use super::restored::Step;
 
 /// The version byte in front of every encoded command.
 const VERSION: u8 = 1;
@@ -53,6 +54,13 @@ pub enum Command {
     /// The first vault that is named stays the group's: blocks and fingerprints need its key.
     BindVault {
         vault: u64,
+    },
+    /// Of a group that came back from a backup.
+    Restore(Step),
+    /// A keyed command with the time at which its caller first sent it; wall clock ms.
+    Dated {
+        first_sent_ms: u64,
+        command: Box<Command>,
     },
 }
 
@@ -129,4 +137,12 @@ pub enum Refused {
     TooMany,
     /// The group's blocks are sealed with another vault's keys.
     OtherVault,
+    /// Came from a backup, and does not know whether this was done before that.
+    InDoubt,
+    /// Came from a backup, and settles what was under way before it takes anything new.
+    Restoring,
+    /// Nothing is being restored, or not all of it is settled.
+    NotRestoring,
+    /// An epoch that was there already.
+    EpochNotNewer,
 }

@@ -2,7 +2,7 @@
 //! once.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hansa_pages::Table;
@@ -70,6 +70,26 @@ pub struct Received {
     pub parked: u32,
 }
 
+/// How a copy differs from its home.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Difference {
+    pub kind: DifferenceKind,
+    pub copy_version: u64,
+    pub copy_epoch: u64,
+    /// 0 when the home does not know the order.
+    pub home_version: u64,
+    pub home_epoch: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DifferenceKind {
+    /// One version with two contents, or a writer that was replaced.
+    Conflict,
+    /// The copy knows a newer version than its home.
+    Ahead,
+    OnlyHere,
+}
+
 pub struct Remote {
     pub cursors: Table<Origin, Cursor>,
     pub copies: Table<OrderId, Copy>,
@@ -130,8 +150,11 @@ impl Remote {
         // contents is a conflict for an operator, and holds back this order only.
         // So is news from an epoch that another has replaced: its writer was no longer the one.
         let stale = origin.epoch < copy.origin.epoch;
+        // And an older version in a newer epoch: a home that came back from a backup has lost what
+        // this copy still knows.
+        let lost = origin.epoch > copy.origin.epoch;
         let conflict = match event.version.cmp(&copy.version) {
-            Ordering::Less => false,
+            Ordering::Less => lost,
             Ordering::Equal => event.view != copy.view,
             Ordering::Greater => stale,
         };
@@ -150,6 +173,39 @@ impl Remote {
             copy.parked.push((origin, event.clone()));
         });
         false
+    }
+
+    /// Copies that are not what their home says after it came back in a newer epoch, at most `max`.
+    ///
+    /// An order that only this copy knows shows once the newer epoch's events were all here.
+    pub fn differences(&self, of: Option<RegionNumber>, max: usize) -> Vec<(OrderId, Difference)> {
+        let wanted = |origin: &Origin| of.is_none_or(|of| of == origin.region);
+        let mut newest: BTreeMap<(RegionNumber, u16), (u64, Cursor)> = BTreeMap::new();
+        for (origin, cursor) in self.cursors.iter().filter(|(origin, _)| wanted(origin)) {
+            let held = newest.entry((origin.region, origin.group)).or_default();
+            if origin.epoch >= held.0 {
+                *held = (origin.epoch, *cursor);
+            }
+        }
+        let differs = |(order, copy): (&OrderId, &Copy)| {
+            let Origin { region, group, epoch: copy_epoch } = copy.origin;
+            let (epoch, cursor) = newest.get(&(region, group)).copied().unwrap_or_default();
+            let (home_version, home_epoch) = match copy.parked.last() {
+                Some((origin, last)) => (last.version, origin.epoch),
+                None if copy_epoch < epoch && cursor.current_as_of_ms > 0 => (0, epoch),
+                None => return None,
+            };
+            let first = copy.parked.first().map_or(0, |(_, event)| event.version);
+            let kind = match first.cmp(&copy.version) {
+                _ if first == 0 => DifferenceKind::OnlyHere,
+                Ordering::Less => DifferenceKind::Ahead,
+                Ordering::Equal | Ordering::Greater => DifferenceKind::Conflict,
+            };
+            let copy_version = copy.version;
+            Some((*order, Difference { kind, copy_version, copy_epoch, home_version, home_epoch }))
+        };
+        let copies = self.copies.iter().filter(|(_, copy)| wanted(&copy.origin));
+        copies.filter_map(differs).take(max).collect()
     }
 
     /// Goes on with a parked order: `false` when nothing was parked.

@@ -17,6 +17,7 @@ use super::effect::Report;
 use super::keys::Keys;
 use super::order::{Change, Done, Order};
 use super::remote::Remote;
+use super::restored::Restored;
 use super::saga::{self, Now};
 use super::settings::Settings;
 
@@ -41,6 +42,8 @@ pub struct State {
     pub orders: Table<OrderId, Order>,
     pub keys: Keys,
     pub remote: Remote,
+    /// There once the group came back from a backup.
+    pub restored: Option<Restored>,
     /// Outstanding steps in the order they were decided.
     work: BTreeMap<u64, OrderId>,
     timers: BTreeSet<(LogTime, OrderId)>,
@@ -77,7 +80,8 @@ impl State {
             by_seq.insert(order.last_seq, *id);
             parked.extend(order.parked.as_ref().map(|_| *id));
         }
-        Self { meta, contents, orders, keys, remote, work, timers, by_seq, parked }
+        let restored = None;
+        Self { meta, contents, orders, keys, remote, restored, work, timers, by_seq, parked }
     }
 
     /// What time alone brings; once per entry, before its commands.
@@ -95,7 +99,21 @@ impl State {
     }
 
     pub fn apply(&mut self, at: LogTime, command: Command) -> Outcome {
+        let (first_sent_ms, command) = match command {
+            Command::Dated { first_sent_ms, command } => (Some(first_sent_ms), *command),
+            plain => (None, plain),
+        };
+        match self.unanswerable(&command, first_sent_ms) {
+            Some(why) => Outcome::Refused(why),
+            None => self.act(at, command),
+        }
+    }
+
+    fn act(&mut self, at: LogTime, command: Command) -> Outcome {
         match command {
+            // Once is enough: a date says nothing twice.
+            Command::Dated { .. } => Outcome::Refused(Refused::Malformed),
+            Command::Restore(step) => self.restore_step(at, step),
             Command::Accept(accept) => self.accept(at, *accept),
             Command::Report(reports) => self.report(at, reports),
             Command::Cancel { order, key, reason } => self.cancel(at, order, key, reason),
@@ -188,6 +206,11 @@ impl State {
         self.work.contains_key(&no)
     }
 
+    /// Outstanding steps up to number `upto`, with their orders.
+    pub(super) fn work_of_upto(&self, upto: u64) -> impl Iterator<Item = (&u64, &OrderId)> {
+        self.work.range(..=upto)
+    }
+
     pub fn work_len(&self) -> usize {
         self.work.len()
     }
@@ -208,6 +231,7 @@ impl State {
         }
         sum.add(self.remote.cursors.digest());
         sum.add(self.remote.copies.digest());
+        sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
 
@@ -218,6 +242,7 @@ impl State {
         sum.add(self.keys.table.recompute_digest());
         sum.add(self.remote.cursors.recompute_digest());
         sum.add(self.remote.copies.recompute_digest());
+        sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
 
@@ -238,6 +263,11 @@ impl State {
             && self.by_seq.len() == self.orders.len()
             && self.keys.consistent()
     }
+}
+
+/// Nothing for a group that was never restored: its digest is what it always was.
+pub fn restored_digest(restored: Option<&Restored>) -> StateHash {
+    restored.map_or_else(StateHash::default, |now| StateHash::of_record("restored", &0_u8, now))
 }
 
 /// Gives the order's change the group's next sequence, if a caller can see that it changed.

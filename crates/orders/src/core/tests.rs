@@ -4,6 +4,7 @@ mod attack;
 mod drive;
 mod keys;
 mod remote;
+mod restored;
 mod saga;
 mod world;
 

@@ -70,6 +70,7 @@ fn copy(shell: &Shell, id: OrderId) -> Result<wire::GetOrderResponse, Failure> {
     };
     let mut order = view.order;
     if let Some(order) = &mut order {
+        order.epoch = origin.epoch;
         // The law of today also binds what was stored under that of yesterday.
         let residence = order.residence_country.parse().ok();
         let allowed = residence.map(|country| shell.map.allowed(country, &shell.region).0);
