@@ -1,5 +1,5 @@
-//! How a client reaches the league: streams, lots and tasks, so that a test or a simulator can bring
-//! its own.
+//! How a client reaches the league: streams, lots and tasks, so that a test or a simulator can
+//! bring its own.
 
 use std::fmt::Debug;
 use std::future::Future;

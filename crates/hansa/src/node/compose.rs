@@ -62,11 +62,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     // The region's directory: kept here, or followed.
     let (book, keeps) = directory(&config, &host, &world, peers.clone(), joins).await?;
     follow_members(&config, &env, &host, &peers, &book)?;
-    let ours = config.region_groups().into_iter().map(|(group, _)| group).collect();
-    let (same, stop) = (groups::check(book.clone(), ours), env.tasks.stop_token());
-    env.tasks.spawn("groups", OnError::StopNode, async move {
-        stop.run_until_cancelled(same).await.unwrap_or(Ok(()))
-    });
+    compare_groups(&config, &env, &book);
     // The books of stock and money.
     let ledger = Ledger::start(&host, &env, ledger_config(&config, world.views)).await?;
     let inside = Arc::new(Inside::new(host.clone(), book.clone(), ledger.clone()));
@@ -98,14 +94,28 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
         }
         _ => None,
     };
-    if world.pages == Pages::Served {
-        let metrics = telemetry::metrics()?;
-        let probes = Arc::new(ready::Probes::new(inside.clone(), env.tasks.clone()));
-        let at = config.listen.metrics;
-        let bound = probes::serve(at, &env.tasks, metrics, probes).await;
-        bound.with_context(|| format!("listen.metrics = {at}"))?;
-    }
+    serve_pages(&config, &world, &inside).await?;
     Ok(Node { config, env, host, peers, gateway, inside, internal, public })
+}
+
+fn compare_groups(config: &Config, env: &Env, book: &Book) {
+    let ours = config.region_groups().into_iter().map(|(group, _)| group).collect();
+    let (same, stop) = (groups::check(book.clone(), ours), env.tasks.stop_token());
+    env.tasks.spawn("groups", OnError::StopNode, async move {
+        stop.run_until_cancelled(same).await.unwrap_or(Ok(()))
+    });
+}
+
+/// Metrics and probes, in a world that has them.
+async fn serve_pages(config: &Config, world: &World, inside: &Arc<Inside>) -> anyhow::Result<()> {
+    if world.pages == Pages::Absent {
+        return Ok(());
+    }
+    let (at, tasks) = (config.listen.metrics, &world.env.tasks);
+    let probes = Arc::new(ready::Probes::new(inside.clone(), tasks.clone()));
+    let bound = probes::serve(at, tasks, telemetry::metrics()?, probes).await;
+    bound.with_context(|| format!("listen.metrics = {at}"))?;
+    Ok(())
 }
 
 fn address(
