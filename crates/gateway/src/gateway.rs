@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hansa_api::pb::admin::admin_service_server::AdminServiceServer;
+use hansa_api::pb::admin::membership_service_server::MembershipServiceServer;
 use hansa_api::pb::region::region_service_server::RegionServiceServer;
 use hansa_node::config::Text;
 use hansa_node::env::Env;
@@ -202,7 +203,8 @@ where
 {
     let health = HealthServer::new(HealthService::from_health_reporter(health));
     let routes = Routes::new(RegionServiceServer::new(own.clone()))
-        .add_service(AdminServiceServer::new(own))
+        .add_service(AdminServiceServer::new(own.clone()))
+        .add_service(MembershipServiceServer::new(own))
         .add_service(health);
     if !reflection {
         return Ok(routes.prepare());

@@ -4,6 +4,7 @@ mod check_invariants;
 mod explain_route;
 mod list_groups;
 mod list_regions;
+mod membership;
 #[cfg(test)]
 mod tests;
 

@@ -70,7 +70,7 @@ pub fn put_together(
     groups.into_iter().map(group).collect()
 }
 
-fn kind(kind: GroupKind) -> Kind {
+pub fn kind(kind: GroupKind) -> Kind {
     match kind {
         GroupKind::Directory => Kind::Directory,
         GroupKind::Orders => Kind::Orders,

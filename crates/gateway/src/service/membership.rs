@@ -1,0 +1,194 @@
+//! Which nodes keep this region's groups: what is wanted goes into the directory, what is comes
+//! from the groups' leaders. One verb per file.
+
+mod add_member;
+mod drain_node;
+mod guard;
+mod list_members;
+mod promote_member;
+mod remove_member;
+mod replace_member;
+mod reseed_node;
+mod retire_node;
+mod transfer_leader;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::pb::admin as pb;
+use hansa_api::pb::admin::membership_service_server::MembershipService;
+use hansa_api::status::{Failure, Reason};
+use hansa_node::layers::Deadline;
+use hansa_region_router::book::Book;
+use hansa_region_router::change::{Changed, change};
+use hansa_region_router::core::directory::{Command, MemberChange, Node, NodeRole, Snapshot};
+use hansa_region_router::forward::Upstreams;
+use hansa_types::id::{GroupId, GroupKind};
+use tonic::{Request, Response, Status};
+
+use super::{Own, due};
+
+/// How long a change may take to reach this gateway's own copy of the directory.
+const SEEN_MAX: Duration = Duration::from_secs(2);
+
+/// One call's way to the directory and the nodes.
+struct Desk<'a, U> {
+    upstreams: &'a U,
+    book: &'a Book,
+    now: Arc<Snapshot>,
+    due: Deadline,
+}
+
+impl<U: Upstreams> Desk<'_, U> {
+    /// A node by its name or id.
+    fn node(&self, text: &str) -> Result<&Node, Failure> {
+        let unknown = || {
+            let text = format!("the region has no node {text}");
+            Failure::new(Reason::NotFound, text)
+        };
+        if text.is_empty() {
+            return Err(Failure::field(Reason::FieldEmpty, "node", "a node's name or id"));
+        }
+        self.now.own_node(text).ok_or_else(unknown)
+    }
+
+    /// The groups that were asked for, or all that `fits`.
+    fn groups(
+        &self,
+        asked: &[u32],
+        fits: impl Fn(GroupId) -> bool,
+    ) -> Result<Vec<GroupId>, Failure> {
+        if asked.is_empty() {
+            return Ok(self.now.groups.keys().copied().filter(|group| fits(*group)).collect());
+        }
+        let known = |number: &u32| {
+            let group = GroupId::from_number(*number).filter(|g| self.now.groups.contains_key(g));
+            group.ok_or_else(|| Failure::new(Reason::NotFound, "the region has no such group"))
+        };
+        asked.iter().map(known).collect()
+    }
+
+    async fn change(&self, command: &Command) -> Result<Changed, Failure> {
+        let keepers = self.now.members(GroupId::new(GroupKind::Directory, 0));
+        let changed = change(self.upstreams, keepers, command, self.due).await?;
+        // Whoever asks this gateway next sees what it has just been told.
+        self.book.reached(changed.version, SEEN_MAX).await;
+        Ok(changed)
+    }
+
+    /// The same change in each of these groups; the directory's version then, and where it changed
+    /// something. A repeat goes on where a call broke off.
+    async fn change_members(
+        &self,
+        groups: &[GroupId],
+        change: impl Fn(GroupId) -> MemberChange,
+    ) -> Result<(u64, Vec<u32>), Failure> {
+        let (mut version, mut changed) = (self.now.version, Vec::new());
+        for group in groups {
+            let command = Command::ChangeMembers { group: *group, change: change(*group) };
+            let done = self.change(&command).await?;
+            version = version.max(done.version);
+            if done.changed {
+                changed.push(group.number());
+            }
+        }
+        Ok((version, changed))
+    }
+
+    /// Refuses groups of a kind that the node's process does not host.
+    fn check_roles(&self, node: &Node, groups: &[GroupId]) -> Result<(), Failure> {
+        match groups.iter().find(|group| !node.roles.contains(&role(group.kind()))) {
+            None => Ok(()),
+            Some(group) => {
+                let role = role(group.kind()).as_str();
+                let why = format!("{} hosts no {group}: it lacks the role {role}", node.name);
+                Err(Failure::new(Reason::MembershipRefused, why))
+            }
+        }
+    }
+}
+
+fn role(kind: GroupKind) -> NodeRole {
+    match kind {
+        GroupKind::Directory => NodeRole::Directory,
+        GroupKind::Orders => NodeRole::Orders,
+        GroupKind::Inventory => NodeRole::Inventory,
+        GroupKind::Payments => NodeRole::Payments,
+    }
+}
+
+impl<U: Upstreams> Own<U> {
+    fn desk<T>(&self, request: &Request<T>) -> Result<Desk<'_, U>, Failure> {
+        let (upstreams, book) = (&self.upstreams, &self.book);
+        Ok(Desk { upstreams, book, now: self.directory()?, due: due(request) })
+    }
+}
+
+#[tonic::async_trait]
+impl<U: Upstreams> MembershipService for Own<U>
+where
+    U::Peer: Sync,
+{
+    async fn list_members(
+        &self,
+        request: Request<pb::ListMembersRequest>,
+    ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.list_members().await))
+    }
+
+    async fn add_member(
+        &self,
+        request: Request<pb::AddMemberRequest>,
+    ) -> Result<Response<pb::AddMemberResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.add_member(request.get_ref()).await?))
+    }
+
+    async fn promote_member(
+        &self,
+        request: Request<pb::PromoteMemberRequest>,
+    ) -> Result<Response<pb::PromoteMemberResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.promote_member(request.get_ref()).await?))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<pb::RemoveMemberRequest>,
+    ) -> Result<Response<pb::RemoveMemberResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.remove_member(request.get_ref()).await?))
+    }
+
+    async fn replace_member(
+        &self,
+        request: Request<pb::ReplaceMemberRequest>,
+    ) -> Result<Response<pb::ReplaceMemberResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.replace_member(request.get_ref()).await?))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.transfer_leader(request.get_ref()).await?))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<pb::DrainNodeRequest>,
+    ) -> Result<Response<pb::DrainNodeResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.drain_node(request.get_ref()).await?))
+    }
+
+    async fn reseed_node(
+        &self,
+        request: Request<pb::ReseedNodeRequest>,
+    ) -> Result<Response<pb::ReseedNodeResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.reseed_node(request.get_ref()).await?))
+    }
+
+    async fn retire_node(
+        &self,
+        request: Request<pb::RetireNodeRequest>,
+    ) -> Result<Response<pb::RetireNodeResponse>, Status> {
+        Ok(Response::new(self.desk(&request)?.retire_node(request.get_ref()).await?))
+    }
+}

@@ -1,0 +1,103 @@
+//! What must be alive before a node is taken out of a group. Pure.
+
+use std::collections::BTreeSet;
+
+use hansa_api::pb::node::Membership;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::{GroupId, NodeId};
+
+use super::list_members::{Told, led};
+
+/// How a node goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goes {
+    /// Out, and nobody comes.
+    Away,
+    /// When another one is there.
+    Replaced,
+    /// At once, and another one comes later: it must not be missed meanwhile.
+    Lost,
+}
+
+/// Refuses when fewer than a majority would answer.
+///
+/// # Errors
+/// The first group in which it would be so, or that no leader speaks for.
+pub fn check(told: &Told, groups: &[GroupId], node: NodeId, goes: Goes) -> Result<(), Failure> {
+    for group in groups {
+        let refused = |why: String| {
+            let text = format!("{group}: {why}; --force does it all the same");
+            Failure::new(Reason::MembershipRefused, text)
+        };
+        let (leader, held) =
+            led(told, *group).ok_or_else(|| refused("no leader answered".to_owned()))?;
+        let (alive, of) = left(leader, held, node, goes);
+        if alive <= of / 2 {
+            return Err(refused(format!("only {alive} of {of} voters would answer")));
+        }
+    }
+    Ok(())
+}
+
+/// How many answer of how many voters, without `node`.
+fn left(leader: NodeId, held: &Membership, node: NodeId, goes: Goes) -> (usize, usize) {
+    let alive = |voter: &&u64| {
+        let heard = held.progress.iter().any(|of| of.node == **voter && of.alive);
+        heard || **voter == leader.0
+    };
+    let voters: BTreeSet<u64> = held.voters.iter().copied().collect();
+    let others: BTreeSet<u64> = voters.iter().copied().filter(|voter| *voter != node.0).collect();
+    let alive = others.iter().filter(alive).count();
+    match goes {
+        Goes::Away => (alive, others.len()),
+        // The one that comes is waited for, so it will be alive.
+        Goes::Replaced => (alive + 1, others.len() + 1),
+        // A leader that goes is succeeded by one of those that it hears.
+        Goes::Lost => (alive, voters.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_api::pb::node::ReplicaProgress;
+    use hansa_types::id::GroupKind;
+
+    use super::*;
+
+    /// Voters 1 to 3, 1 leading, of which these answer.
+    fn told(alive: &[u64]) -> Told {
+        let progress =
+            |node| ReplicaProgress { node, alive: alive.contains(&node), lag_entries: 0 };
+        let held = Membership {
+            group: group().number(),
+            leads: true,
+            voters: vec![1, 2, 3],
+            progress: vec![progress(2), progress(3)],
+            ..Membership::default()
+        };
+        Told::from([(NodeId(1), vec![held])])
+    }
+
+    fn group() -> GroupId {
+        GroupId::new(GroupKind::Orders, 0)
+    }
+
+    fn allowed(alive: &[u64], node: u64, goes: Goes) -> bool {
+        check(&told(alive), &[group()], NodeId(node), goes).is_ok()
+    }
+
+    #[test]
+    fn what_remains_must_have_a_majority() {
+        assert!(allowed(&[2, 3], 3, Goes::Away));
+        assert!(allowed(&[2], 3, Goes::Away), "the dead one goes");
+        assert!(!allowed(&[2], 2, Goes::Away), "the living one goes, a dead one stays");
+        assert!(allowed(&[2], 3, Goes::Replaced));
+        assert!(allowed(&[2], 3, Goes::Lost));
+        assert!(!allowed(&[2], 2, Goes::Lost));
+    }
+
+    #[test]
+    fn nothing_is_done_without_a_leaders_word() {
+        assert!(check(&Told::new(), &[group()], NodeId(1), Goes::Away).is_err());
+    }
+}
