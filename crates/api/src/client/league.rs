@@ -11,6 +11,7 @@ use super::connect::{ConnectError, Services, Timing, connect_lazy_over, connect_
 use super::reach::{Reach, Tls};
 use super::retry::{Budget, Policy};
 use super::tls::{Expect, Identity};
+use crate::first_sent;
 use crate::status::{Failure, Reason, key};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,12 +51,18 @@ pub struct Call {
     deadline: Instant,
     /// From 1.
     pub attempt: u32,
+    /// When the first try began.
+    pub first_sent_ms: Option<u64>,
 }
 
 impl Call {
-    /// A request that carries what is left of the call's time as `grpc-timeout`.
+    /// A request that carries what is left of the call's time as `grpc-timeout`, and when it was
+    /// first sent.
     pub fn request<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
+        if let Some(at) = self.first_sent_ms {
+            first_sent::put(request.metadata_mut(), at);
+        }
         request.set_timeout(self.deadline.saturating_duration_since(Instant::now()));
         request
     }
@@ -144,9 +151,10 @@ impl League {
         let deadline = Instant::now() + timeout;
         self.0.budget.earn();
         let (mut index, mut services) = self.current()?;
+        let first_sent_ms = self.0.reach.wall_ms();
         let mut redirected = false;
         for attempt in 1.. {
-            let call = Call { deadline, attempt };
+            let call = Call { deadline, attempt, first_sent_ms };
             let tried = tokio::time::timeout_at(deadline, make(services.clone(), call)).await;
             let failure = match tried {
                 Ok(Ok(response)) => return Ok(response.into_inner()),

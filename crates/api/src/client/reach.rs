@@ -25,6 +25,12 @@ pub trait Reach: Debug + Send + Sync + 'static {
     /// A number from 0 to 1, for jitter.
     fn chance(&self) -> f64;
 
+    /// The wall clock, Unix milliseconds, where there is one: what a request's first try is dated
+    /// by.
+    fn wall_ms(&self) -> Option<u64> {
+        None
+    }
+
     /// Runs a connection's work; it ends with the connection.
     fn spawn(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>);
 }
@@ -42,6 +48,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 pub struct Tls(pub Identity);
 
 impl Reach for Tls {
+    fn wall_ms(&self) -> Option<u64> {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok()
+    }
+
     fn dial(&self, host: &str, port: u16, expect: &Expect) -> Dialling {
         let config = self.0.config(expect);
         let host = host.to_owned();
