@@ -98,4 +98,6 @@ pub enum Error {
     NotH2,
     #[error("{0}")]
     NotSvid(#[from] NotSvid),
+    #[error("expected {expected}, found {found}")]
+    OtherName { expected: SpiffeId, found: SpiffeId },
 }

@@ -77,8 +77,14 @@ impl Net for MemoryNet {
     }
 
     fn connect<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>> {
-        let expect = Expect::Exactly(to.id.clone());
-        Box::pin(std::future::ready(self.dial(&to.addr, &expect)))
+        let named = |error| match error {
+            Error::NotSvid(NotSvid::OtherServer(found)) => {
+                Error::OtherName { expected: to.id.clone(), found }
+            }
+            other => other,
+        };
+        let dialled = self.dial(&to.addr, &Expect::Exactly(to.id.clone()));
+        Box::pin(std::future::ready(dialled.map_err(named)))
     }
 }
 
@@ -100,5 +106,55 @@ impl Accept for Bound {
             let connection = Connection::lasting(Box::new(stream), peer);
             Ok(Box::pin(std::future::ready(Ok(connection))) as Knock)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    fn net(wires: &Wires, node: &str) -> MemoryNet {
+        wires.of(format!("spiffe://hansa/region/eu-west/node/{node}").parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn both_ends_know_each_other_by_name() {
+        let wires = Wires::default();
+        let (one, two) = (net(&wires, "n1"), net(&wires, "n2"));
+        let mut bound = two.bind(at(1)).await.unwrap();
+        let to = Address { id: two.id().clone(), addr: at(1).to_string() };
+        let mut ours = one.connect(&to).await.unwrap();
+        let mut theirs = bound.accept().await.unwrap().await.unwrap();
+        assert_eq!((&ours.peer, &theirs.peer), (two.id(), one.id()));
+        ours.stream.write_all(b"moin").await.unwrap();
+        let mut heard = [0; 4];
+        theirs.stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"moin");
+
+        let other = Address { id: one.id().clone(), ..to };
+        let refused = one.connect(&other).await.err();
+        assert!(matches!(refused, Some(Error::OtherName { .. })), "{refused:?}");
+        let any = one.dial(&at(1).to_string(), &Expect::NodeOf("us-east".parse().unwrap()));
+        assert!(any.is_err(), "nodes of another region only");
+    }
+
+    #[tokio::test]
+    async fn an_address_is_taken_once_and_free_when_its_listener_is_gone() {
+        let wires = Wires::default();
+        let one = net(&wires, "n1");
+        let to = Address { id: one.id().clone(), addr: at(1).to_string() };
+        assert!(one.connect(&to).await.is_err(), "nobody there");
+        let bound = one.bind(at(1)).await.unwrap();
+        let taken = one.bind(at(1)).await.err().map(|error| error.kind());
+        assert_eq!(taken, Some(io::ErrorKind::AddrInUse));
+        drop(bound);
+        assert!(one.connect(&to).await.is_err(), "nobody there any more");
+        assert!(one.bind(at(1)).await.is_ok());
     }
 }

@@ -78,3 +78,35 @@ async fn drain_ends_as_soon_as_the_last_task_does() {
 fn boom() {
     panic!("impossible")
 }
+
+#[tokio::test]
+async fn local_tasks_are_dropped_in_the_order_in_which_they_started() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let set = tokio::task::LocalSet::new();
+    let started = order.clone();
+    set.run_until(async move {
+        // Ids are the process's: what ran before must not change the order.
+        for n in 0..20 {
+            tokio::task::yield_now().await;
+            let (tasks, dropped) = (Tasks::local("n1"), Says(n, started.clone()));
+            tasks.spawn("waits", OnError::Log, async move {
+                let _dropped = dropped;
+                std::future::pending::<()>().await;
+            });
+        }
+        tokio::task::yield_now().await;
+    })
+    .await;
+    drop(set);
+    let order = order.lock().clone();
+    let forwards = order.is_sorted();
+    assert!(order.len() == 20 && (forwards || order.iter().rev().is_sorted()), "{order:?}");
+}
+
+struct Says(u32, Arc<Mutex<Vec<u32>>>);
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        self.1.lock().push(self.0);
+    }
+}

@@ -60,6 +60,7 @@ fn check_contract(fs: &dyn Fs, dir: &Path) {
     assert_eq!(fs.list(dir).expect("list"), vec!["sub"]);
     assert!(fs.exists(&b).expect("exists") && !fs.exists(&a).expect("exists"));
     assert_eq!(fs.remove(&a).err().map(|e| e.kind()), Some(ErrorKind::NotFound));
+    check_small_files(fs, &dir.join("sub"));
     fs.rename(&dir.join("sub"), &dir.join("moved")).expect("rename a folder");
     let file = fs.open(&dir.join("moved/b")).expect("open");
     fs.remove(&dir.join("moved/b")).expect("remove");
@@ -71,6 +72,23 @@ fn check_contract(fs: &dyn Fs, dir: &Path) {
     drop(held);
     drop(fs.lock(&dir.join("LOCK")).expect("free again"));
     assert!(fs.free_bytes(dir).expect("free") > 0);
+}
+
+fn check_small_files(fs: &dyn Fs, dir: &Path) {
+    let (key, other) = (dir.join("key"), dir.join("other"));
+    for (path, text) in [(&key, b"first"), (&other, b"later")] {
+        fs.create_private(path).expect("create").write_at(text, 0).expect("write");
+    }
+    assert_eq!(fs.read(&key, 5).expect("read"), b"first");
+    assert_eq!(fs.read(&key, 4).err().map(|e| e.kind()), Some(ErrorKind::FileTooLarge));
+    assert_eq!(fs.read(&dir.join("none"), 4).err().map(|e| e.kind()), Some(ErrorKind::NotFound));
+    let taken = fs.rename_new(&other, &key).err().map(|e| e.kind());
+    assert_eq!(taken, Some(ErrorKind::AlreadyExists));
+    assert_eq!(fs.read(&key, 5).expect("kept"), b"first");
+    fs.remove(&key).expect("remove");
+    fs.rename_new(&other, &key).expect("free now");
+    assert_eq!(fs.read(&key, 5).expect("moved"), b"later");
+    fs.remove(&key).expect("remove");
 }
 
 fn check_file(fs: &dyn Fs, path: &Path) {
