@@ -1,5 +1,7 @@
 //! A node's host for its groups: one log, one writer, one stream per peer, many groups.
 
+mod export;
+mod restore;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,8 +32,12 @@ use crate::link::Link;
 use crate::machine::Machine;
 use crate::membership::{Membership, Wanted};
 use crate::outcome::{GroupStatus, Role};
+use crate::raft;
 use crate::timing::Timing;
 use crate::writer::Writer;
+
+pub use export::{Chunk, Cursor, Cut, ExportError, Exports};
+pub use restore::{Files, Judge, RestoreError, RestoredGroup, check_state, plan_hash};
 
 /// How a node hosts groups.
 #[derive(Debug, Clone)]
@@ -191,7 +197,8 @@ impl Host {
         genesis: impl FnOnce() -> M,
     ) -> Result<Group<M>, StartError> {
         let id = spec.id;
-        let started = self.start(spec, genesis).await;
+        let entropy = self.inner.env.entropy.clone();
+        let started = raft::seeded(entropy.as_ref(), self.start(spec, genesis)).await;
         match &started {
             Ok(_) => drop(self.inner.broken.lock().remove(&id)),
             Err(StartError::Twice(_)) => {}

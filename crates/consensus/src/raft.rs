@@ -41,14 +41,32 @@ pub(crate) mod wire;
 
 use std::any::Any;
 use std::fmt;
+use std::future::Future;
 
+use hansa_node::env::Entropy;
 use openraft::impls::leader_id_std;
 use parking_lot::Mutex;
 
 use crate::batch::Batch;
 
 /// The async runtime openraft runs on. One alias, so that a deterministic one can take its place.
+#[cfg(not(feature = "simulated"))]
 pub(crate) type Rt = openraft::impls::TokioRuntime;
+/// The simulator's: what openraft draws comes from a seed, which [`seeded`] gives.
+#[cfg(feature = "simulated")]
+pub(crate) type Rt =
+    openraft::rt::deterministic_rng::DeterministicRng<openraft::impls::TokioRuntime>;
+
+/// Runs `start`, in which openraft's tasks begin, with the node's own randomness behind theirs.
+#[cfg(not(feature = "simulated"))]
+pub(crate) async fn seeded<T>(_: &dyn Entropy, start: impl Future<Output = T>) -> T {
+    start.await
+}
+
+#[cfg(feature = "simulated")]
+pub(crate) async fn seeded<T>(entropy: &dyn Entropy, start: impl Future<Output = T>) -> T {
+    Rt::scope(entropy.number(), start).await
+}
 
 openraft::declare_raft_types!(
     /// One type config for all groups: what differs between machines stays behind

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use hansa_consensus::Host;
+use hansa_consensus::{GroupStatus, Host};
 use hansa_gateway::Gateway;
 use hansa_node::env::Env;
 use hansa_node::listen::Serving;
@@ -83,6 +83,12 @@ impl Node {
     /// The first thing that is not there yet.
     pub fn ready(&self) -> Result<(), String> {
         self.inside.ready()
+    }
+
+    /// Its replicas, those that did not start included.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupStatus> {
+        self.host.statuses()
     }
 
     /// Why the node has stopped by itself, if it has.

@@ -48,6 +48,11 @@ impl SandboxProvider {
         Self { clock, journal: Journal::apart(), late_ms }
     }
 
+    /// What it remembers, as its journal has it.
+    pub fn journal(&self) -> String {
+        self.journal.text()
+    }
+
     fn now(&self) -> u64 {
         self.clock.wall().ms()
     }

@@ -72,6 +72,20 @@ impl Journal {
         self.append(&format!("void {key}\n"))
     }
 
+    /// All that is known, as lines.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (key, known) in &self.inner.lock().known {
+            if !known.reference.is_empty() {
+                text += &format!("charge {key} {} {}\n", known.visible_ms, known.reference);
+            }
+            if known.void {
+                text += &format!("void {key}\n");
+            }
+        }
+        text
+    }
+
     fn append(&self, line: &str) -> Result<(), Fault> {
         let mut inner = self.inner.lock();
         inner.add(line).map_err(unreachable)

@@ -1,0 +1,276 @@
+//! What is read when all is calm again: the state that the judge compares the history with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use hansa_api::client::League as Door;
+use hansa_api::pb::admin::CheckInvariantsRequest;
+use hansa_api::pb::inventory::GetStockRequest;
+use hansa_api::pb::order::{GetOrderRequest, ListOrdersRequest};
+use hansa_api::pb::payment::GetPaymentRequest;
+use hansa_api::status::Reason;
+use hansa_checker::final_state::{GroupSeen, Held, Journal, Listed, ReplicaSeen};
+use hansa_checker::seen::OrderState;
+use hansa_checker::{Call, FinalState, History, wire};
+use hansa_consensus::GroupStatus;
+
+use crate::clock;
+use crate::plan::Plan;
+use crate::trace;
+use crate::workload::{Board, door};
+use crate::world::{League, Region};
+
+/// Invariants across groups hold, and every saga is over, this long after the heal (domain.md §7).
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+const CALL_MAX: Duration = Duration::from_secs(10);
+/// The number of the client that reads in the end.
+const JUDGE: u32 = 90;
+
+struct Reader<'a> {
+    region: &'a Region,
+    storefront: Door,
+    operator: Door,
+}
+
+/// Waits until the house has settled, at most [`SETTLE_MAX`], and reads all of it.
+pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
+    let history = board.record.history();
+    let mut readers = Vec::new();
+    for region in &league.regions {
+        readers.push(Reader {
+            region,
+            storefront: door(plan, region, "storefront", JUDGE).await,
+            operator: door(plan, region, "operator", JUDGE).await,
+        });
+    }
+    let end = clock::truth().unwrap_or_default() + SETTLE_MAX;
+    loop {
+        let mut state = FinalState::default();
+        for reader in &readers {
+            reader.read(&history, &mut state).await;
+        }
+        let late = clock::truth().unwrap_or_default() >= end;
+        match unsettled(&state) {
+            None => {}
+            Some(why) if late => trace::note(format_args!("not settled: {why}")),
+            Some(_) => {
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+        }
+        return state;
+    }
+}
+
+/// What is not yet as it must be in the end.
+fn unsettled(state: &FinalState) -> Option<String> {
+    if let Some(unread) = state.unread.first() {
+        return Some(unread.clone());
+    }
+    if let Some(report) = state.reports.iter().find(|report| report.held != Held::Held) {
+        return Some(format!("{report:?}"));
+    }
+    for (name, order) in &state.orders {
+        if order.as_ref().is_some_and(|order| order.state == OrderState::Pending) {
+            return Some(format!("{name} is pending"));
+        }
+    }
+    let uneven = state.groups.iter().find(|group| {
+        let mut serving = group.replicas.iter().filter(|replica| replica.trouble.is_empty());
+        let first = serving.next().map(|replica| replica.applied);
+        serving.any(|replica| Some(replica.applied) != first)
+    });
+    uneven.map(|group| format!("{} {}: not all at one index", group.region, group.group))
+}
+
+impl Reader<'_> {
+    async fn read(&self, history: &History, state: &mut FinalState) {
+        self.reports(state).await;
+        self.listing(state).await;
+        self.orders(history, state).await;
+        self.stock(history, state).await;
+        state.groups.extend(groups(self.region));
+        let journal = Journal::parse(&self.region.provider.journal());
+        state.journal.charged.extend(journal.charged);
+        state.journal.voided.extend(journal.voided);
+    }
+
+    async fn reports(&self, state: &mut FinalState) {
+        let region = self.region.name.to_string();
+        let request = CheckInvariantsRequest { region: region.clone() };
+        let asked = self.operator.call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.admin.check_invariants(request).await }
+        });
+        match asked.await {
+            Ok(answer) => {
+                let reports = answer.reports.iter();
+                state.reports.extend(reports.map(|report| wire::report(&region, report)));
+            }
+            Err(failure) => state.unread.push(format!("invariants of {region}: {failure}")),
+        }
+    }
+
+    async fn listing(&self, state: &mut FinalState) {
+        let region = self.region.name.to_string();
+        let mut request =
+            ListOrdersRequest { region: region.clone(), page_size: 200, ..Default::default() };
+        loop {
+            let asked = self.storefront.call(CALL_MAX, |mut services, call| {
+                let request = call.request(request.clone());
+                async move { services.orders.list_orders(request).await }
+            });
+            let page = match asked.await {
+                Ok(page) => page,
+                Err(failure) => {
+                    return state.unread.push(format!("listing of {region}: {failure}"));
+                }
+            };
+            for order in page.orders {
+                let reference = order.client_reference.clone();
+                state.listed.push(Listed { region: region.clone(), order: order.name, reference });
+            }
+            if page.next_page_token.is_empty() {
+                return;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    async fn orders(&self, history: &History, state: &mut FinalState) {
+        let home = format!("regions/{}/", self.region.name);
+        let seen = history.ops.iter().filter_map(|op| op.order_seen().map(|(seen, _)| &seen.name));
+        let listed = state.listed.iter().map(|listed| &listed.order);
+        let names: BTreeSet<String> =
+            seen.chain(listed).filter(|name| name.starts_with(&home)).cloned().collect();
+        for name in names {
+            let request = GetOrderRequest { order: name.clone(), ..Default::default() };
+            let asked = self.storefront.call(CALL_MAX, |mut services, call| {
+                let request = call.request(request.clone());
+                async move { services.orders.get_order(request).await }
+            });
+            let order = match asked.await {
+                Ok(got) => got.order.as_ref().map(wire::order),
+                Err(failure) if failure.reason() == Reason::OrderNotFound => None,
+                Err(failure) => {
+                    state.unread.push(format!("{name}: {failure}"));
+                    continue;
+                }
+            };
+            state.orders.insert(name.clone(), order);
+            self.payment(name, state).await;
+        }
+    }
+
+    async fn payment(&self, name: String, state: &mut FinalState) {
+        let request = GetPaymentRequest { order: name.clone() };
+        let asked = self.storefront.call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.payments.get_payment(request).await }
+        });
+        match asked.await {
+            Ok(got) => {
+                let payment = got.payment.as_ref().map(wire::payment);
+                state.payments.insert(name, payment);
+            }
+            Err(failure) if failure.reason() == Reason::PaymentNotFound => {
+                state.payments.insert(name, None);
+            }
+            Err(failure) => state.unread.push(format!("payment of {name}: {failure}")),
+        }
+    }
+
+    async fn stock(&self, history: &History, state: &mut FinalState) {
+        let keys = history.stock_keys().into_iter();
+        for key in keys.filter(|key| key.region == self.region.name.as_str()) {
+            // A key that was only ever asked for, and never filled, is known to nobody.
+            let request = GetStockRequest {
+                region: key.region.clone(),
+                sku: key.sku.clone(),
+                warehouse: key.warehouse.clone(),
+            };
+            let asked = self.storefront.call(CALL_MAX, |mut services, call| {
+                let request = call.request(request.clone());
+                async move { services.inventory.get_stock(request).await }
+            });
+            match asked.await {
+                Ok(got) => {
+                    let seen = got.stocks.iter().map(|stock| (key.clone(), wire::stock(stock)));
+                    state.stock.extend(seen);
+                }
+                Err(failure) if failure.reason() == Reason::UnknownSku => {}
+                Err(failure) => state.unread.push(format!("stock of {key}: {failure}")),
+            }
+        }
+    }
+}
+
+/// Every group of a region as its replicas are: looked at directly, which no client could.
+fn groups(region: &Region) -> Vec<GroupSeen> {
+    let mut found: BTreeMap<String, Vec<ReplicaSeen>> = BTreeMap::new();
+    for seat in &region.seats {
+        for status in seat.groups() {
+            let damaged = seat.damaged() && status.stopped.is_some();
+            if !damaged {
+                found.entry(status.group.to_string()).or_default().push(replica(&status));
+            }
+        }
+    }
+    let region = region.name.to_string();
+    let seen = |(group, replicas)| GroupSeen { region: region.clone(), group, replicas };
+    found.into_iter().map(seen).collect()
+}
+
+fn replica(status: &GroupStatus) -> ReplicaSeen {
+    ReplicaSeen {
+        node: status.node.0,
+        applied: status.applied,
+        state_hash: status.state_hash.to_string(),
+        chain_head: status.chain_head.iter().map(|byte| format!("{byte:02x}")).collect(),
+        earlier: BTreeMap::new(),
+        trouble: status.stopped.clone().unwrap_or_default(),
+    }
+}
+
+/// What the history shows of orders, counted.
+pub fn count(history: &History, elections: &[u64]) {
+    use hansa_checker::{Answer, Outcome};
+    let (mut ends, mut asked) = (BTreeMap::<&str, (u64, OrderState)>::new(), BTreeMap::new());
+    for op in &history.ops {
+        if let Call::Place(place) = &op.call {
+            asked.entry(place.reference.as_str()).or_insert(op.invoked);
+        }
+        if op.is_unknown() && op.call.request().is_some() {
+            trace::count("unknown outcome", 1);
+        }
+        let Some((answer, at)) = op.answer() else { continue };
+        match (answer, &op.outcome) {
+            (Answer::Shipped { .. }, _) => trace::count("order shipped", 1),
+            (Answer::Payment { .. }, _) => trace::count("payment refunded", 1),
+            (_, Outcome::Known(Answer::Order { replayed: true, .. })) => {
+                trace::count("request replayed", 1);
+            }
+            _ => {}
+        }
+        if let Some((seen, _)) = op.order_seen()
+            && seen.state != OrderState::Pending
+        {
+            ends.entry(seen.reference.as_str()).or_insert((at, seen.state)).1 = seen.state;
+        }
+    }
+    for (reference, (at, state)) in ends {
+        let what = match state {
+            OrderState::Confirmed | OrderState::Completed => "order confirmed",
+            OrderState::Rejected => "order rejected",
+            OrderState::Cancelled => "order cancelled",
+            OrderState::Parked => "order parked",
+            OrderState::Pending => continue,
+        };
+        trace::count(what, 1);
+        let begun = asked.get(reference).copied().unwrap_or(at);
+        if elections.iter().any(|election| begun < *election && *election < at) {
+            trace::count("saga resumed by a new leader", 1);
+        }
+    }
+}

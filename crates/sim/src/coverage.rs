@@ -1,0 +1,100 @@
+//! What really happened: a batch in which a wanted fault never came to pass proves nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Names and how often.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    pub fn add(&mut self, what: &str, times: u64) {
+        match self.0.get_mut(what) {
+            Some(count) => *count += times,
+            None => drop(self.0.insert(what.to_owned(), times)),
+        }
+    }
+
+    #[must_use]
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+
+    pub fn merge(&mut self, other: &Self) {
+        other.0.iter().for_each(|(what, times)| self.add(what, *times));
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(what, times)| (what.as_str(), *times))
+    }
+
+    /// Faults that were injected, of every class.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.iter().filter(|(what, _)| what.starts_with("fault ")).map(|(_, times)| times).sum()
+    }
+}
+
+/// Log lines of the product that are facts worth counting.
+const LINES: &[(&str, &str)] = &[
+    ("torn tail cut", "torn tail met"),
+    ("snapshot arrived", "snapshot installed"),
+    ("snapshot not installed", "snapshot refused"),
+    ("checkpoint unusable", "checkpoint damage found"),
+    ("group not started", "group refused to start"),
+    ("group stopped on this node", "group stopped"),
+    ("our wall clock differs", "clock kept a node from leading"),
+    ("breaker of the provider opened", "breaker opened"),
+    ("leadership", "leadership changed"),
+    ("replica differs from its leader", "divergence alarm"),
+    ("peer refused", "peer refused"),
+    ("listing is built anew", "view rebuilt"),
+];
+
+/// What a log line counts as.
+#[must_use]
+pub fn of_line(message: &str) -> Option<&'static str> {
+    LINES.iter().find(|(text, _)| message.starts_with(text)).map(|(_, what)| *what)
+}
+
+/// What must have happened in a batch of this many seeds or more.
+pub const WANTED: &[(u64, &str)] = &[
+    (20, "fault kill"),
+    (20, "fault power cut"),
+    (20, "fault isolate"),
+    (50, "fault blackout"),
+    (50, "fault one-way cut"),
+    (50, "fault bridge"),
+    (50, "fault flapping"),
+    (50, "fault hold"),
+    (50, "fault slow sync"),
+    (50, "fault write error"),
+    (50, "fault sync error"),
+    (50, "fault full disk"),
+    (50, "fault clock jump"),
+    (50, "fault clock drift"),
+    (50, "fault graceful restart"),
+    (100, "fault flipped bit"),
+    (20, "torn tail met"),
+    (50, "snapshot installed"),
+    (20, "checkpoint loaded"),
+    (20, "log purged"),
+    (50, "disk error ended a node"),
+    (20, "leader lost while in minority"),
+    (20, "unknown outcome"),
+    (50, "saga resumed by a new leader"),
+    (20, "order confirmed"),
+    (20, "order rejected"),
+    (20, "order cancelled"),
+    (50, "order shipped"),
+    (50, "payment refunded"),
+    (100, "damage refused"),
+];
+
+/// Wanted things that never happened in `seeds` seeds.
+#[must_use]
+pub fn missing(counts: &Counts, seeds: u64) -> Vec<&'static str> {
+    let due = WANTED.iter().filter(|(from, what)| seeds >= *from && counts.of(what) == 0);
+    due.map(|(_, what)| *what).collect()
+}

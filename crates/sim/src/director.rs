@@ -1,0 +1,269 @@
+//! Carries a plan out: strikes when it says so, restarts what fell, and heals in the end.
+
+mod strike;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::host::{End, Seat};
+use crate::links::Links;
+use crate::plan::{Act, Plan};
+use crate::trace;
+use crate::world::League;
+use watch::Watch;
+
+/// A process that ended itself is started again after this long.
+const SUPERVISOR: Duration = Duration::from_millis(700);
+
+/// How far a run is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Stage {
+    /// Until all nodes are ready once.
+    #[default]
+    Boot,
+    Storm,
+    /// Healed: progress is owed.
+    Calm,
+}
+
+/// The hand that breaks and heals.
+pub struct Director {
+    league: Arc<League>,
+    acts: std::vec::IntoIter<Act>,
+    next: Option<Act>,
+    storm: Duration,
+    began: Duration,
+    pub stage: Stage,
+    links: Links,
+    /// What is to be done at a time, in order.
+    due: BTreeMap<(Duration, u64), Due>,
+    numbers: u64,
+    seats: Vec<State>,
+    watch: Watch,
+    pub wrong: Vec<String>,
+}
+
+/// A seat as the director knows it.
+struct State {
+    seat: Arc<Seat>,
+    addr: IpAddr,
+    region: usize,
+    up: bool,
+    /// A disk fault was injected into the process that runs: it may end by itself.
+    hurt: bool,
+    /// Its disk was damaged on purpose, and it does not serve from it.
+    refused: bool,
+}
+
+/// What happens later.
+enum Due {
+    /// The power of these seats goes for real: unsynced bytes are lost, for `down`.
+    Fall { seats: Vec<usize>, down: Duration, power: bool },
+    Start { seat: usize },
+    Mend { fault: u64 },
+    Unfill { seat: usize },
+    Quicken { seat: usize },
+    ClockRight { seat: usize },
+    FlapCut { seat: usize, fault: u64, left: u32, every: Duration },
+}
+
+impl Director {
+    pub fn new(plan: &Plan, league: Arc<League>, sim: &turmoil::Sim<'_>, clients: IpAddr) -> Self {
+        let mut seats = Vec::new();
+        for (region, one) in league.regions.iter().enumerate() {
+            for seat in &one.seats {
+                let addr = sim.lookup(seat.name());
+                let seat = seat.clone();
+                let (up, hurt, refused) = (true, false, false);
+                seats.push(State { seat, addr, region, up, hurt, refused });
+            }
+        }
+        let mut all: Vec<IpAddr> = seats.iter().map(|state| state.addr).collect();
+        all.push(clients);
+        let mut acts = plan.acts.clone().into_iter();
+        Self {
+            next: acts.next(),
+            acts,
+            storm: plan.storm,
+            began: Duration::ZERO,
+            stage: Stage::Boot,
+            links: Links::new(all),
+            due: BTreeMap::new(),
+            numbers: 0,
+            watch: Watch::new(seats.len()),
+            seats,
+            league,
+            wrong: Vec::new(),
+        }
+    }
+
+    /// Between two steps.
+    pub fn turn(&mut self, sim: &mut turmoil::Sim<'_>) {
+        let now = sim.elapsed();
+        self.ends(sim, now);
+        while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
+            let due = entry.remove();
+            self.carry_out(sim, now, due);
+        }
+        match self.stage {
+            Stage::Boot if self.all_ready() => {
+                trace::note_at(now, format_args!("all ready, the storm begins"));
+                (self.stage, self.began) = (Stage::Storm, now);
+            }
+            Stage::Storm => self.storm(sim, now),
+            Stage::Boot | Stage::Calm => {}
+        }
+        self.watch.look(now, self.stage, &self.seats);
+    }
+
+    /// What the first node waits for that is not ready.
+    pub fn waits(&self) -> Option<String> {
+        let serving = self.seats.iter().filter(|state| !state.refused);
+        let mut waits = serving.filter_map(|state| {
+            let why = state.seat.ready().err()?;
+            Some(format!("{}: {why}", state.seat.name()))
+        });
+        waits.next()
+    }
+
+    /// When groups of orders got new leaders since this was last asked.
+    pub fn elections(&mut self) -> Vec<u64> {
+        self.watch.take_elections()
+    }
+
+    fn all_ready(&self) -> bool {
+        self.seats.iter().all(|state| state.seat.ready().is_ok())
+    }
+
+    fn storm(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
+        let into = now.saturating_sub(self.began);
+        while let Some(act) = self.next.take_if(|act| act.at <= into) {
+            self.next = self.acts.next();
+            self.strike(sim, now, act.fault);
+        }
+        if into >= self.storm {
+            self.heal(sim, now);
+        }
+    }
+
+    /// Everything is as it should be again, and stays so.
+    fn heal(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
+        trace::note_at(now, format_args!("heals"));
+        self.stage = Stage::Calm;
+        self.links.heal(sim);
+        self.due.retain(|_, due| matches!(due, Due::Start { .. }));
+        let waiting: BTreeSet<usize> = self.due.values().filter_map(Due::starts).collect();
+        for number in 0..self.seats.len() {
+            let state = &mut self.seats[number];
+            state.seat.clock.heal(now);
+            state.seat.disk.heal();
+            state.seat.disk.set_capacity(u64::MAX);
+            strike::quick(&state.seat.disk);
+            // A cut of power that has not struck yet never does.
+            state.seat.disk.cut_power_after(u64::MAX);
+            if !state.up && !state.refused && !waiting.contains(&number) {
+                self.later(now + SUPERVISOR, Due::Start { seat: number });
+            }
+        }
+    }
+
+    /// Clears away the processes that have ended by themselves.
+    fn ends(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
+        for number in 0..self.seats.len() {
+            let Some(end) = self.seats[number].seat.take_end() else { continue };
+            let state = &self.seats[number];
+            let name = state.seat.name().to_owned();
+            match &end {
+                End::Stopped => {}
+                End::NotStarted(why) | End::Exited(why) if state.hurt => {
+                    trace::note_at(now, format_args!("{name} ended over its disk: {why}"));
+                    trace::count("disk error ended a node", 1);
+                }
+                End::NotStarted(why) | End::Exited(why) if state.seat.damaged() => {
+                    trace::note_at(now, format_args!("{name} refuses its damaged disk: {why}"));
+                    trace::count("damage refused", 1);
+                    self.seats[number].refused = true;
+                }
+                End::NotStarted(why) => self.wrong.push(format!("{name} did not start: {why}")),
+                End::Exited(why) => self.wrong.push(format!("{name} ended itself: {why}")),
+            }
+            self.fall(sim, number, false);
+            if !self.seats[number].refused {
+                self.later(now + SUPERVISOR, Due::Start { seat: number });
+            }
+        }
+    }
+
+    fn later(&mut self, at: Duration, due: Due) {
+        self.numbers += 1;
+        self.due.insert((at, self.numbers), due);
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// Ends a seat's process; with `power`, what its disk had not synced is lost too.
+    fn fall(&mut self, sim: &mut turmoil::Sim<'_>, number: usize, power: bool) {
+        let state = &mut self.seats[number];
+        state.seat.silence();
+        // The disk first: what a dropped task would still write must not reach it.
+        match power {
+            true => state.seat.disk.crash(),
+            false => state.seat.disk.kill(),
+        }
+        sim.crash(state.addr);
+        (state.up, state.hurt) = (false, false);
+        // A fall of its own comes instead of one that was still due.
+        self.due.retain(|_, due| !due.is_fall_of(number));
+    }
+
+    fn start(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, number: usize) {
+        let state = &mut self.seats[number];
+        if state.up || state.refused {
+            return;
+        }
+        trace::note_at(now, format_args!("{} starts", state.seat.name()));
+        state.up = true;
+        sim.bounce(state.addr);
+    }
+
+    fn carry_out(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, due: Due) {
+        match due {
+            Due::Fall { seats, down, power } => {
+                for seat in seats {
+                    if self.seats[seat].up {
+                        trace::note_at(now, format_args!("{} falls", self.seats[seat].seat.name()));
+                        self.fall(sim, seat, power);
+                    }
+                    self.later(now + down, Due::Start { seat });
+                }
+            }
+            Due::Start { seat } => self.start(sim, now, seat),
+            Due::Mend { fault } => self.links.remove(sim, fault),
+            Due::Unfill { seat } => self.seats[seat].seat.disk.set_capacity(u64::MAX),
+            Due::Quicken { seat } => strike::quick(&self.seats[seat].seat.disk),
+            Due::ClockRight { seat } => self.seats[seat].seat.clock.heal(now),
+            Due::FlapCut { seat, fault, left, every } => {
+                self.flap(sim, now, seat, fault, left, every);
+            }
+        }
+    }
+}
+
+impl Due {
+    fn starts(&self) -> Option<usize> {
+        match self {
+            Self::Start { seat } => Some(*seat),
+            _ => None,
+        }
+    }
+
+    fn is_fall_of(&self, seat: usize) -> bool {
+        matches!(self, Self::Fall { seats, .. } if *seats == [seat])
+    }
+}

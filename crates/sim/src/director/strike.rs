@@ -1,0 +1,272 @@
+//! Each class of fault, done.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hansa_wal::fs::{Op, Rule, SimFs};
+
+use super::{Director, Due};
+use crate::links::Broken;
+use crate::plan::{DiskOp, Fault, Kept, Who};
+use crate::trace;
+
+/// A power cut that was armed strikes at the latest after this long: an idle disk changes nothing.
+const ARMED_MAX: Duration = Duration::from_millis(400);
+
+pub(super) fn quick(disk: &SimFs) {
+    disk.set_latency(Op::Sync, Duration::ZERO);
+}
+
+impl Director {
+    pub(super) fn strike(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, fault: Fault) {
+        trace::note_at(now, format_args!("{fault:?}"));
+        let class = fault.class();
+        let struck = match fault {
+            Fault::Kill { who, down } => self.bring_down(now, &[who], 0, down, false),
+            Fault::PowerCut { who, ops, down } => self.bring_down(now, &[who], ops, down, true),
+            Fault::Blackout { region, ops, down } => {
+                let all: Vec<Who> = (0..3).map(|node| Who::Node { region, node }).collect();
+                self.bring_down(now, &all, ops, down, true)
+            }
+            Fault::Restart { who } => self.with_up(who, |state| state.seat.stop.notify_one()),
+            Fault::DiskError { who, op, after, times, down: _ } => self.with_up(who, |state| {
+                let op = match op {
+                    DiskOp::Write => Op::Write,
+                    DiskOp::Sync => Op::Sync,
+                };
+                state.hurt = true;
+                state.seat.disk.inject(Rule { times, ..Rule::once(op).after(after) });
+            }),
+            Fault::Full { who, room, span } => self.full(now, who, room, span),
+            Fault::SlowSync { who, each, span } => self.slow(now, who, each, span),
+            Fault::Flip { who, kept, at, down } => self.flip(sim, now, who, kept, at, down),
+            Fault::Jump { who, by_ms, span } => self.clock(now, who, span, |clock| {
+                clock.jump(now, by_ms);
+            }),
+            Fault::Drift { who, monotonic, wall, span } => self.clock(now, who, span, |clock| {
+                clock.drift(now, monotonic, wall);
+            }),
+            network => self.strike_net(sim, now, network),
+        };
+        if struck {
+            trace::count(class, 1);
+        }
+    }
+
+    fn strike_net(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, fault: Fault) -> bool {
+        match fault {
+            Fault::Isolate { who, span } => {
+                let Some(seat) = self.find(who) else { return false };
+                self.watch.isolated(seat, now, now + span, &self.seats);
+                let around = self.links.around(&[self.seats[seat].addr]);
+                self.cut(sim, now + span, around)
+            }
+            Fault::OneWay { who, deaf, span } => {
+                let Some(seat) = self.find(who) else { return false };
+                let addr = self.seats[seat].addr;
+                let mut cut = self.links.around(&[addr]);
+                cut.retain(|(from, to)| if deaf { *to == addr } else { *from == addr });
+                self.cut(sim, now + span, cut)
+            }
+            Fault::Bridge { who, span } => {
+                let Some(seat) = self.find(who) else { return false };
+                let (bridge, region) = (self.seats[seat].addr, self.seats[seat].region);
+                let ends = self.region(region).into_iter().filter(|addr| *addr != bridge);
+                let ends: Vec<IpAddr> = ends.collect();
+                let [a, b] = ends[..] else { return false };
+                self.cut(sim, now + span, BTreeSet::from([(a, b), (b, a)]))
+            }
+            Fault::Flap { who, every, times } => {
+                let Some(seat) = self.find(who) else { return false };
+                let fault = self.number();
+                self.flap(sim, now, seat, fault, times * 2, every);
+                true
+            }
+            Fault::Hold { who, span } => {
+                let Some(seat) = self.find(who) else { return false };
+                let held = self.links.around(&[self.seats[seat].addr]);
+                self.break_links(sim, now + span, Broken { held, ..Broken::default() })
+            }
+            Fault::Split { region, span } => {
+                let mut cut = self.links.around(&self.region(region));
+                // Its clients stay in reach: a region is cut off from regions.
+                let nodes: BTreeSet<IpAddr> = self.seats.iter().map(|state| state.addr).collect();
+                cut.retain(|(a, b)| nodes.contains(a) && nodes.contains(b));
+                !cut.is_empty() && self.cut(sim, now + span, cut)
+            }
+            Fault::ClientsCut { who, span } => {
+                let Some(seat) = self.find(who) else { return false };
+                let nodes: BTreeSet<IpAddr> = self.seats.iter().map(|state| state.addr).collect();
+                let mut cut = self.links.around(&[self.seats[seat].addr]);
+                cut.retain(|(a, b)| !(nodes.contains(a) && nodes.contains(b)));
+                self.cut(sim, now + span, cut)
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn flap(
+        &mut self,
+        sim: &mut turmoil::Sim<'_>,
+        now: Duration,
+        seat: usize,
+        fault: u64,
+        left: u32,
+        every: Duration,
+    ) {
+        let Some(left) = left.checked_sub(1) else { return };
+        match left % 2 {
+            1 => {
+                let cut = self.links.around(&[self.seats[seat].addr]);
+                self.links.add(sim, fault, Broken { cut, ..Broken::default() });
+            }
+            _ => self.links.remove(sim, fault),
+        }
+        self.later(now + every, Due::FlapCut { seat, fault, left, every });
+    }
+
+    fn cut(
+        &mut self,
+        sim: &mut turmoil::Sim<'_>,
+        until: Duration,
+        cut: BTreeSet<(IpAddr, IpAddr)>,
+    ) -> bool {
+        self.break_links(sim, until, Broken { cut, ..Broken::default() })
+    }
+
+    fn break_links(
+        &mut self,
+        sim: &mut turmoil::Sim<'_>,
+        until: Duration,
+        broken: Broken,
+    ) -> bool {
+        let fault = self.number();
+        self.links.add(sim, fault, broken);
+        self.later(until, Due::Mend { fault });
+        true
+    }
+
+    fn bring_down(
+        &mut self,
+        now: Duration,
+        whom: &[Who],
+        ops: u64,
+        down: Duration,
+        power: bool,
+    ) -> bool {
+        let found = whom.iter().filter_map(|who| self.find(*who));
+        let seats: Vec<usize> = found.filter(|seat| self.seats[*seat].up).collect();
+        if seats.is_empty() {
+            return false;
+        }
+        if power && ops > 0 {
+            // The last changes before the end, one by one: where a crash is worst.
+            for seat in &seats {
+                self.seats[*seat].seat.disk.cut_power_after(ops);
+                self.seats[*seat].hurt = true;
+            }
+            self.later(now + ARMED_MAX, Due::Fall { seats, down, power });
+            return true;
+        }
+        self.later(now, Due::Fall { seats, down, power });
+        true
+    }
+
+    fn full(&mut self, now: Duration, who: Who, room: u64, span: Duration) -> bool {
+        let Some(seat) = self.find(who) else { return false };
+        let state = &mut self.seats[seat];
+        state.hurt = true;
+        state.seat.disk.set_capacity(state.seat.disk.used() + room);
+        self.later(now + span, Due::Unfill { seat });
+        true
+    }
+
+    fn slow(&mut self, now: Duration, who: Who, each: Duration, span: Duration) -> bool {
+        let Some(seat) = self.find(who) else { return false };
+        self.seats[seat].seat.disk.set_latency(Op::Sync, each);
+        self.later(now + span, Due::Quicken { seat });
+        true
+    }
+
+    fn clock(
+        &mut self,
+        now: Duration,
+        who: Who,
+        span: Duration,
+        turn: impl FnOnce(&crate::clock::HostClock),
+    ) -> bool {
+        let Some(seat) = self.find(who) else { return false };
+        turn(&self.seats[seat].seat.clock);
+        self.later(now + span, Due::ClockRight { seat });
+        true
+    }
+
+    /// Takes the machine down, turns one bit on its disk, and lets it start.
+    fn flip(
+        &mut self,
+        sim: &mut turmoil::Sim<'_>,
+        now: Duration,
+        who: Who,
+        kept: Kept,
+        at: u64,
+        down: Duration,
+    ) -> bool {
+        let Some(seat) = self.find(who).filter(|seat| self.seats[*seat].up) else { return false };
+        self.fall(sim, seat, false);
+        self.later(now + down, Due::Start { seat });
+        let disk = &self.seats[seat].seat.disk;
+        let Some((file, offset)) = place(disk, kept, at) else { return false };
+        let flipped = disk.flip(&file, offset, 1 << (at % 8)).is_ok();
+        trace::note_at(now, format_args!("bit flipped in {} at {offset}", file.display()));
+        if flipped {
+            self.seats[seat].seat.damage();
+        }
+        flipped
+    }
+
+    fn with_up(&mut self, who: Who, act: impl FnOnce(&mut super::State)) -> bool {
+        let Some(seat) = self.find(who).filter(|seat| self.seats[*seat].up) else { return false };
+        act(&mut self.seats[seat]);
+        true
+    }
+
+    fn region(&self, region: usize) -> Vec<IpAddr> {
+        let here = self.seats.iter().filter(|state| state.region == region);
+        here.map(|state| state.addr).collect()
+    }
+
+    /// The seat that is meant; `None` while nobody leads.
+    pub(super) fn find(&self, who: Who) -> Option<usize> {
+        match who {
+            Who::Node { region, node } => {
+                let mut here = (0..self.seats.len()).filter(|n| self.seats[*n].region == region);
+                here.nth(node)
+            }
+            Who::Leader { region, group } => self.watch.leader(&self.league, region, group),
+            Who::Follower { region, group, nth } => {
+                let leader = self.watch.leader(&self.league, region, group)?;
+                let here = (0..self.seats.len()).filter(|n| self.seats[*n].region == region);
+                here.filter(|seat| *seat != leader).nth(nth)
+            }
+        }
+    }
+}
+
+/// A file of that kind and a byte in its used part.
+fn place(disk: &SimFs, kept: Kept, at: u64) -> Option<(PathBuf, u64)> {
+    let is = |path: &PathBuf| {
+        let text = path.to_string_lossy();
+        match kept {
+            Kept::Log => text.contains("/wal/") && !text.ends_with("lock"),
+            Kept::Checkpoint => text.contains("checkpoint") && !text.contains(".tmp"),
+            Kept::Archive => text.ends_with(".redb"),
+        }
+    };
+    let files: Vec<PathBuf> = disk.files().into_iter().filter(is).collect();
+    let file = files.get((at >> 32) as usize % files.len().max(1))?.clone();
+    let bytes = disk.bytes(&file).ok()?;
+    let used = bytes.iter().rposition(|byte| *byte != 0)? as u64 + 1;
+    Some((file, (at >> 8) % used))
+}

@@ -1,0 +1,116 @@
+//! Looks at the groups as they run: who leads, and what came to pass that nobody logs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hansa_consensus::{GroupStatus, Role};
+use hansa_types::id::{GroupId, GroupKind};
+
+use super::{Stage, State};
+use crate::trace;
+use crate::world::League;
+
+const EVERY: Duration = Duration::from_millis(100);
+
+/// What was seen at the last look.
+pub(super) struct Watch {
+    next: Duration,
+    seats: Vec<Vec<GroupStatus>>,
+    /// Leaders that were cut off, with their terms then: lost in a minority once another leads.
+    cut_off: Vec<CutOff>,
+    purged: BTreeMap<(usize, GroupId), u64>,
+    terms: BTreeMap<(usize, GroupId), u64>,
+    elections: Vec<u64>,
+}
+
+struct CutOff {
+    seat: usize,
+    group: GroupId,
+    term: u64,
+    until: Duration,
+}
+
+impl Watch {
+    pub fn new(seats: usize) -> Self {
+        Self {
+            next: Duration::ZERO,
+            seats: vec![Vec::new(); seats],
+            cut_off: Vec::new(),
+            purged: BTreeMap::new(),
+            terms: BTreeMap::new(),
+            elections: Vec::new(),
+        }
+    }
+
+    pub fn look(&mut self, now: Duration, stage: Stage, seats: &[State]) {
+        if now < self.next {
+            return;
+        }
+        self.next = now + EVERY;
+        for (number, state) in seats.iter().enumerate() {
+            self.seats[number] = state.seat.groups();
+            for group in &self.seats[number] {
+                let purged = group.purged.unwrap_or_default();
+                let before = self.purged.insert((number, group.group), purged);
+                if before.is_some_and(|before| purged > before) {
+                    trace::count("log purged", 1);
+                }
+            }
+        }
+        if stage != Stage::Boot {
+            self.lost_leaders(now, seats);
+            self.new_leaders(now, seats);
+        }
+    }
+
+    pub fn take_elections(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.elections)
+    }
+
+    fn new_leaders(&mut self, now: Duration, seats: &[State]) {
+        for (number, state) in seats.iter().enumerate() {
+            let led = self.seats[number].iter().filter(|one| one.role == Role::Leader);
+            for group in led.filter(|one| one.group.kind() == GroupKind::Orders) {
+                let term = self.terms.entry((state.region, group.group)).or_default();
+                if group.term > *term {
+                    *term = group.term;
+                    self.elections.push(now.as_nanos() as u64);
+                }
+            }
+        }
+    }
+
+    /// Notes the groups that a seat leads while it is cut off.
+    pub fn isolated(&mut self, seat: usize, _now: Duration, until: Duration, _seats: &[State]) {
+        let led = self.seats[seat].iter().filter(|group| group.role == Role::Leader);
+        let cut = led.map(|group| CutOff { seat, group: group.group, term: group.term, until });
+        self.cut_off.extend(cut);
+    }
+
+    /// The seat that leads a region's n-th group, by the highest term.
+    pub fn leader(&self, league: &League, region: usize, group: usize) -> Option<usize> {
+        let first: usize = league.regions[..region].iter().map(|one| one.seats.len()).sum();
+        let seats = first..first + league.regions[region].seats.len();
+        let groups: Vec<GroupId> = self.seats.get(first)?.iter().map(|one| one.group).collect();
+        let group = groups.get(group % groups.len().max(1))?;
+        let leads = seats.filter_map(|seat| {
+            let found = self.seats[seat].iter().find(|one| one.group == *group)?;
+            (found.role == Role::Leader).then_some((found.term, seat))
+        });
+        leads.max().map(|(_, seat)| seat)
+    }
+
+    fn lost_leaders(&mut self, now: Duration, seats: &[State]) {
+        self.cut_off.retain(|cut| {
+            let region = seats[cut.seat].region;
+            let others = (0..seats.len()).filter(|n| *n != cut.seat && seats[*n].region == region);
+            let elected = others.flat_map(|n| &self.seats[n]).any(|group| {
+                group.group == cut.group && group.role == Role::Leader && group.term > cut.term
+            });
+            if elected {
+                trace::count("leader lost while in minority", 1);
+            }
+            !elected && now < cut.until
+        });
+    }
+}

@@ -1,0 +1,147 @@
+//! A seed as a value: the shape of a league, and what breaks when.
+
+mod draw;
+
+use std::fmt;
+use std::time::Duration;
+
+use hansa_types::seeded::Bug;
+
+/// Everything that a run does that is not an answer of the league.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub seed: u64,
+    pub shape: Shape,
+    /// How long things break, from when all nodes were ready.
+    pub storm: Duration,
+    pub acts: Vec<Act>,
+    /// A mistake made on purpose: the run must fail.
+    pub bug: Option<Bug>,
+}
+
+/// The league and its clients.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Regions of three nodes.
+    pub regions: usize,
+    pub groups: [u16; 3],
+    /// Entries of a group between its checkpoints.
+    pub checkpoint_entries: u64,
+    pub quick: bool,
+    pub tick: Duration,
+    /// Between nodes of one region.
+    pub latency_max: Duration,
+    /// Between regions.
+    pub far: Duration,
+    /// Wall clocks are wrong by up to this from the beginning, either way.
+    pub skew_ms: u64,
+    pub workers: usize,
+    pub skus: usize,
+    pub pause: Duration,
+}
+
+/// One fault at its time, counted from the storm's beginning.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Act {
+    pub at: Duration,
+    pub fault: Fault,
+}
+
+/// Which node a fault is for; who leads is looked up when it strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Node { region: usize, node: usize },
+    Leader { region: usize, group: usize },
+    Follower { region: usize, group: usize, nth: usize },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskOp {
+    Write,
+    Sync,
+}
+
+/// A file of one kind on a node's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Log,
+    Checkpoint,
+    Archive,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// The process dies; its disk keeps everything.
+    Kill { who: Who, down: Duration },
+    /// The machine loses power after `ops` more changes to its disk.
+    PowerCut { who: Who, ops: u64, down: Duration },
+    /// Every machine of a region loses power at once.
+    Blackout { region: usize, ops: u64, down: Duration },
+    /// Stops as an operator stops it, and comes back.
+    Restart { who: Who },
+    /// Operations of one kind fail from the n-th on.
+    DiskError { who: Who, op: DiskOp, after: u64, times: u64, down: Duration },
+    /// The disk takes no more bytes than it has and a few.
+    Full { who: Who, room: u64, span: Duration },
+    SlowSync { who: Who, each: Duration, span: Duration },
+    /// A bit of a file turns over while the machine is off; one node of the region at most.
+    Flip { who: Who, kept: Kept, at: u64, down: Duration },
+    /// Cut off from all others, both ways.
+    Isolate { who: Who, span: Duration },
+    /// Hears and is not heard, or the other way round.
+    OneWay { who: Who, deaf: bool, span: Duration },
+    /// The two others cannot talk, each to this one only.
+    Bridge { who: Who, span: Duration },
+    /// Cut off and back, again and again.
+    Flap { who: Who, every: Duration, times: u32 },
+    /// Everything to and from it is delivered late, all at once.
+    Hold { who: Who, span: Duration },
+    /// A region cut off from all others.
+    Split { region: usize, span: Duration },
+    /// A node's gateway out of its clients' reach.
+    ClientsCut { who: Who, span: Duration },
+    Jump { who: Who, by_ms: i64, span: Duration },
+    /// # Units
+    /// Per mille of true time.
+    Drift { who: Who, monotonic: u32, wall: u32, span: Duration },
+}
+
+impl Fault {
+    /// Its class, as the coverage counts it.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Kill { .. } => "fault kill",
+            Self::PowerCut { .. } => "fault power cut",
+            Self::Blackout { .. } => "fault blackout",
+            Self::Restart { .. } => "fault graceful restart",
+            Self::DiskError { op: DiskOp::Write, .. } => "fault write error",
+            Self::DiskError { op: DiskOp::Sync, .. } => "fault sync error",
+            Self::Full { .. } => "fault full disk",
+            Self::SlowSync { .. } => "fault slow sync",
+            Self::Flip { .. } => "fault flipped bit",
+            Self::Isolate { .. } => "fault isolate",
+            Self::OneWay { .. } => "fault one-way cut",
+            Self::Bridge { .. } => "fault bridge",
+            Self::Flap { .. } => "fault flapping",
+            Self::Hold { .. } => "fault hold",
+            Self::Split { .. } => "fault regions split",
+            Self::ClientsCut { .. } => "fault clients cut",
+            Self::Jump { .. } => "fault clock jump",
+            Self::Drift { .. } => "fault clock drift",
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {:?}", self.seed, self.shape)?;
+        if let Some(bug) = self.bug {
+            writeln!(f, "  mistake on purpose: {}", bug.name())?;
+        }
+        for act in &self.acts {
+            writeln!(f, "  {:>7.3} {:?}", act.at.as_secs_f64(), act.fault)?;
+        }
+        write!(f, "  {:>7.3} heals", self.storm.as_secs_f64())
+    }
+}

@@ -1,0 +1,194 @@
+//! From a seed to its plan.
+
+use std::time::Duration;
+
+use hansa_types::seeded::Bug;
+
+use super::{Act, DiskOp, Fault, Kept, Plan, Shape, Who};
+use crate::dice::Dice;
+
+const SHAPE: u64 = 1;
+const ACTS: u64 = 2;
+/// Faults of one run, at most.
+const ACTS_MAX: u64 = 14;
+pub(super) const NODES: u64 = 3;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+impl Plan {
+    /// The plan of a seed: a pure function.
+    #[must_use]
+    pub fn draw(seed: u64, bug: Option<Bug>) -> Self {
+        let shape = Shape::draw(&mut Dice::of(seed, SHAPE));
+        let mut dice = Dice::of(seed, ACTS);
+        let storm = ms(dice.within(8_000, 22_000));
+        let mut draw = Draw { dice, regions: shape.regions as u64, flipped: false };
+        let count = draw.dice.within(4, ACTS_MAX);
+        let end = storm.as_millis() as u64;
+        let mut acts: Vec<Act> = (0..count)
+            .map(|_| Act { at: ms(draw.dice.within(200, end - 500)), fault: draw.fault() })
+            .collect();
+        acts.sort_by_key(|act| act.at);
+        Self { seed, shape, storm, acts, bug }
+    }
+}
+
+impl Shape {
+    fn draw(dice: &mut Dice) -> Self {
+        let regions = match dice.below(40) {
+            0 => 3,
+            1..5 => 2,
+            _ => 1,
+        };
+        let groups = [1, if dice.one_in(4) { 2 } else { 1 }, 1];
+        Self {
+            regions,
+            groups,
+            checkpoint_entries: dice.within(40, 200),
+            quick: dice.one_in(3),
+            tick: ms(dice.pick(&[2, 3, 5])),
+            latency_max: ms(dice.pick(&[2, 5, 10, 30])),
+            far: ms(dice.within(20, 80)),
+            skew_ms: dice.pick(&[0, 50, 1_000, 4_000]),
+            workers: dice.within(3, 6) as usize,
+            skus: dice.within(2, 4) as usize,
+            pause: ms(dice.pick(&[5, 20, 50])),
+        }
+    }
+}
+
+struct Draw {
+    dice: Dice,
+    regions: u64,
+    /// A region has one damaged disk at most: the two others still are a majority.
+    flipped: bool,
+}
+
+impl Draw {
+    fn who(&mut self) -> Who {
+        let region = self.dice.below(self.regions) as usize;
+        let group = self.dice.below(4) as usize;
+        match self.dice.below(10) {
+            0..5 => Who::Leader { region, group },
+            5..7 => Who::Follower { region, group, nth: self.dice.below(2) as usize },
+            _ => Who::Node { region, node: self.dice.below(NODES) as usize },
+        }
+    }
+
+    fn region(&mut self) -> usize {
+        self.dice.below(self.regions) as usize
+    }
+
+    fn down(&mut self) -> Duration {
+        ms(self.dice.pick(&[50, 300, 1_000, 3_000, 6_000]))
+    }
+
+    fn span(&mut self) -> Duration {
+        ms(self.dice.pick(&[300, 1_000, 2_500, 5_000, 8_000]))
+    }
+
+    fn fault(&mut self) -> Fault {
+        match self.dice.below(100) {
+            0..14 => Fault::Kill { who: self.who(), down: self.down() },
+            14..28 => {
+                let ops = self.dice.pick(&[0, 0, 1, 2, 3, 7, 20]);
+                Fault::PowerCut { who: self.who(), ops, down: self.down() }
+            }
+            28..33 => {
+                let ops = self.dice.pick(&[0, 0, 1, 3, 9]);
+                Fault::Blackout { region: self.region(), ops, down: self.down() }
+            }
+            33..38 => Fault::Restart { who: self.who() },
+            38..56 => self.disk(),
+            56..86 => self.network(),
+            _ => self.time(),
+        }
+    }
+
+    fn disk(&mut self) -> Fault {
+        let who = self.who();
+        match self.dice.below(18) {
+            0..4 => self.disk_error(who, DiskOp::Write),
+            4..8 => self.disk_error(who, DiskOp::Sync),
+            8..11 => {
+                let room = self.dice.pick(&[0, 64 << 10, 1 << 20, 3 << 20]);
+                Fault::Full { who, room, span: self.span() }
+            }
+            11..14 if !self.flipped => {
+                self.flipped = true;
+                let kept = self.dice.pick(&[Kept::Log, Kept::Log, Kept::Checkpoint, Kept::Archive]);
+                Fault::Flip { who, kept, at: self.dice.number(), down: self.down() }
+            }
+            _ => {
+                let each = ms(self.dice.pick(&[5, 30, 150, 600, 2_000]));
+                Fault::SlowSync { who, each, span: self.span() }
+            }
+        }
+    }
+
+    fn disk_error(&mut self, who: Who, op: DiskOp) -> Fault {
+        let after = self.dice.pick(&[0, 1, 2, 5, 20]);
+        let times = if self.dice.one_in(2) { 1 } else { u64::MAX };
+        Fault::DiskError { who, op, after, times, down: self.down() }
+    }
+
+    fn network(&mut self) -> Fault {
+        let (who, span) = (self.who(), self.span());
+        match self.dice.below(30) {
+            0..9 => Fault::Isolate { who, span },
+            9..15 => Fault::OneWay { who, deaf: self.dice.one_in(2), span },
+            15..18 => Fault::Bridge { who, span },
+            18..21 => {
+                let every = ms(self.dice.pick(&[100, 400, 900]));
+                Fault::Flap { who, every, times: self.dice.within(2, 6) as u32 }
+            }
+            21..25 => Fault::Hold { who, span },
+            25..27 if self.regions > 1 => Fault::Split { region: self.region(), span },
+            _ => Fault::ClientsCut { who, span },
+        }
+    }
+
+    fn time(&mut self) -> Fault {
+        let (who, span) = (self.who(), self.span());
+        match self.dice.one_in(2) {
+            true => {
+                let by = self.dice.pick(&[500, 9_000, 60_000, 300_000]);
+                let by_ms = if self.dice.one_in(2) { by } else { -by };
+                Fault::Jump { who, by_ms, span }
+            }
+            false => {
+                let monotonic = self.dice.within(500, 1_500) as u32;
+                Fault::Drift { who, monotonic, wall: self.dice.within(500, 1_500) as u32, span }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_one_plan() {
+        for seed in 0..200 {
+            let plan = Plan::draw(seed, None);
+            assert_eq!(plan, Plan::draw(seed, None));
+            assert!(plan.acts.iter().all(|act| act.at < plan.storm), "{plan}");
+            let flips = plan.acts.iter().filter(|act| matches!(act.fault, Fault::Flip { .. }));
+            assert!(flips.count() <= 1, "{plan}");
+        }
+        assert_ne!(Plan::draw(1, None), Plan::draw(2, None));
+    }
+
+    #[test]
+    fn most_leagues_are_one_region_and_some_are_more() {
+        let regions = (0..1_000).map(|seed| Plan::draw(seed, None).shape.regions);
+        let counts = regions.fold([0; 4], |mut counts, regions| {
+            counts[regions] += 1;
+            counts
+        });
+        assert!(counts[1] > 800 && counts[2] > 50 && counts[3] > 5, "{counts:?}");
+    }
+}

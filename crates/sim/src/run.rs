@@ -1,0 +1,155 @@
+//! One seed, from its plan to its judgement.
+
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use hansa_types::seeded::{self, Bug};
+
+use crate::clock::EPOCH_MS;
+use crate::closing;
+use crate::coverage::Counts;
+use crate::director::{Director, Stage};
+use crate::plan::Plan;
+use crate::trace::{self, Trace};
+use crate::verdict::{self, Judged};
+use crate::workload::{self, Board};
+use crate::world::League;
+
+/// A league that is not ready by then never will be.
+const BOOT_MAX: Duration = Duration::from_secs(40);
+/// Storm, progress, settling and a margin.
+const WHOLE_MAX: Duration = Duration::from_secs(240);
+
+/// What came of a seed.
+#[derive(Debug)]
+pub struct Done {
+    pub seed: u64,
+    pub judged: Judged,
+    pub digest: u64,
+    pub lines: u64,
+    pub counts: Counts,
+    pub simulated: Duration,
+    pub recovered: Duration,
+    pub tail: Vec<String>,
+}
+
+/// Runs a seed. One at a time in a process: turmoil's and tokio's counters are the process's.
+#[must_use]
+pub fn run(plan: Plan, verbose: bool) -> Done {
+    align_task_ids();
+    trace::begin(verbose);
+    let board = Rc::new(Board::default());
+    let (seed, bug) = (plan.seed, plan.bug);
+    let simulated = Rc::new(RefCell::new(Duration::ZERO));
+    let ran = {
+        let (board, simulated) = (board.clone(), simulated.clone());
+        let work = move || simulate(plan, &board, &simulated);
+        std::panic::catch_unwind(AssertUnwindSafe(|| planted(bug, work)))
+    };
+    let mut wrong = match ran {
+        Ok(Ok(wrong)) => wrong,
+        Ok(Err(error)) => vec![format!("the simulation broke off: {error}")],
+        Err(_) => vec!["the simulation panicked".to_owned()],
+    };
+    wrong.extend(board.wrong.borrow_mut().drain(..));
+    let history = board.record.history();
+    let finals = board.finals.borrow_mut().take();
+    closing::count(&history, &board.elections.borrow());
+    let Trace { digest, lines, counts, panics, tail, .. } = trace::end();
+    wrong.extend(panics.into_iter().map(|panic| format!("panic: {panic}")));
+    let judged = verdict::of(wrong, &history, finals.as_ref());
+    let (simulated, recovered) = (*simulated.borrow(), board.recovered.get());
+    let tail = tail.into_iter().collect();
+    Done { seed, judged, digest, lines, counts, simulated, recovered, tail }
+}
+
+#[cfg(feature = "simulated")]
+fn planted<T>(bug: Option<Bug>, work: impl FnOnce() -> T) -> T {
+    let _planted = bug.map(seeded::plant);
+    work()
+}
+
+#[cfg(not(feature = "simulated"))]
+fn planted<T>(bug: Option<Bug>, work: impl FnOnce() -> T) -> T {
+    assert!(bug.is_none_or(seeded::on), "built without its mistakes");
+    work()
+}
+
+type Broke = Box<dyn std::error::Error>;
+
+fn simulate(
+    plan: Plan,
+    board: &Rc<Board>,
+    simulated: &RefCell<Duration>,
+) -> Result<Vec<String>, Broke> {
+    let plan = Rc::new(plan);
+    let league = Arc::new(League::build(&plan)?);
+    let mut sim = builder(&plan).build();
+    for seat in league.seats() {
+        let seat = seat.clone();
+        sim.host(seat.name().to_owned(), move || seat.clone().live());
+    }
+    let clients = workload::run(plan.clone(), league.clone(), board.clone());
+    sim.client(workload::HOST, clients);
+    distances(&plan, &league, &sim);
+    let at = sim.lookup(workload::HOST);
+    let mut director = Director::new(&plan, league.clone(), &sim, at);
+    loop {
+        let finished = sim.step();
+        *simulated.borrow_mut() = sim.elapsed();
+        if finished? {
+            break;
+        }
+        director.turn(&mut sim);
+        board.stage.set(director.stage);
+        board.elections.borrow_mut().append(&mut director.elections());
+        if director.stage == Stage::Boot && sim.elapsed() > BOOT_MAX {
+            let waits = director.waits().unwrap_or_default();
+            director.wrong.push(format!("not ready after {BOOT_MAX:?}: {waits}"));
+            break;
+        }
+    }
+    // The nodes' last tasks end inside the simulation, not after it.
+    for seat in league.seats() {
+        seat.silence();
+        seat.disk.kill();
+        sim.crash(seat.name().to_owned());
+    }
+    Ok(director.wrong)
+}
+
+fn builder(plan: &Plan) -> turmoil::Builder {
+    let mut builder = turmoil::Builder::new();
+    builder
+        .rng_seed(plan.seed)
+        .epoch(UNIX_EPOCH + Duration::from_millis(EPOCH_MS))
+        .simulation_duration(WHOLE_MAX)
+        .tick_duration(plan.shape.tick)
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(plan.shape.latency_max)
+        .tcp_capacity(1 << 16);
+    builder
+}
+
+fn distances(plan: &Plan, league: &League, sim: &turmoil::Sim<'_>) {
+    for (n, one) in league.regions.iter().enumerate() {
+        for other in &league.regions[n + 1..] {
+            for a in &one.seats {
+                for b in &other.seats {
+                    sim.set_link_latency(a.name(), b.name(), plan.shape.far);
+                }
+            }
+        }
+    }
+}
+
+/// tokio files a runtime's tasks under `task id % 4` and drops them shard by shard, and task ids are
+/// the process's: from a multiple of 64 on, a seed's run is the same alone and after others.
+fn align_task_ids() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
+    let aligned = |id: String| id.parse::<u64>().is_ok_and(|id| id % 64 == 0);
+    while !aligned(runtime.spawn(async {}).id().to_string()) {}
+}

@@ -1,0 +1,316 @@
+//! One client: throws dice for what to do next, and does it until the answer is known.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hansa_api::pb::Money;
+use hansa_api::pb::inventory::{
+    AdjustStockRequest, ReceiveStockRequest, RecordShipmentRequest, ShipmentLine,
+};
+use hansa_api::pb::order::{
+    CancelOrderRequest, LineKind, PersonalDetails, PlaceOrderLine, PlaceOrderRequest,
+    ReturnItemsRequest, ReturnLine,
+};
+use hansa_api::pb::payment::RefundPaymentRequest;
+use hansa_api::status::Failure;
+use hansa_checker::history::{Place, PlaceLine};
+use hansa_checker::seen::{Fulfillment, OrderSeen, OrderState, StockKey, sure};
+
+use super::caller::WAREHOUSE;
+use super::{Caller, Known};
+use crate::dice::Dice;
+use crate::plan::Plan;
+use crate::world::Region;
+
+/// Units of each SKU at the beginning: the first shelf never runs empty, the others may.
+const PLENTY: i64 = 1_000_000;
+const FEW: i64 = 25;
+const PRICE_MINOR: i64 = 255;
+/// Calls with one request id before its outcome is left unknown.
+const PERSISTENCE: usize = 5;
+const WORKER: u64 = 100;
+
+const TOKENS: [(&str, u64); 6] = [
+    ("tok_approve", 72),
+    ("tok_decline", 7),
+    ("tok_timeout_after_charge", 8),
+    ("tok_late", 5),
+    ("tok_unreachable", 3),
+    ("tok_capture_refused", 5),
+];
+
+pub struct Worker {
+    caller: Caller,
+    region: String,
+    country: &'static str,
+    skus: usize,
+    pause: Duration,
+    known: Known,
+    dice: Dice,
+    ids: u64,
+    stop: Rc<Cell<bool>>,
+}
+
+impl Worker {
+    pub fn new(
+        plan: &Plan,
+        region: &Region,
+        caller: Caller,
+        known: Known,
+        stop: &Rc<Cell<bool>>,
+    ) -> Self {
+        let dice = Dice::of(plan.seed, WORKER + u64::from(caller.number()));
+        let (skus, pause) = (plan.shape.skus, plan.shape.pause);
+        let (region, country) = (region.name.to_string(), region.country);
+        Self { caller, region, country, skus, pause, known, dice, ids: 0, stop: stop.clone() }
+    }
+
+    /// The first goods on every shelf.
+    pub async fn fill(&mut self) {
+        for sku in 0..self.skus {
+            self.receive(sku, if sku == 0 { PLENTY } else { FEW }).await;
+        }
+    }
+
+    pub async fn run(mut self) {
+        while !self.stop.get() {
+            match self.dice.below(100) {
+                0..42 => self.place().await,
+                42..54 => self.read_order().await,
+                54..68 => self.read_stock().await,
+                68..78 => self.ship().await,
+                78..84 => self.cancel().await,
+                84..88 => self.adjust().await,
+                88..91 => {
+                    let sku = self.sku();
+                    self.receive(sku, 5).await;
+                }
+                91..94 => self.give_back().await,
+                94..97 => self.refund().await,
+                _ => self.read_payment().await,
+            }
+            tokio::time::sleep(self.pause).await;
+        }
+    }
+
+    async fn place(&mut self) {
+        let lines: Vec<(usize, i32)> = (0..=self.dice.below(2))
+            .map(|_| (self.sku(), 1 + self.dice.below(3) as i32))
+            .collect();
+        let request_id = self.id();
+        let request = PlaceOrderRequest {
+            residence_country: self.country.to_owned(),
+            customer_id: format!("c-{}-{}", self.caller.number(), self.dice.below(8)),
+            client_reference: request_id.clone(),
+            request_id,
+            lines: lines.iter().map(|(sku, quantity)| line(*sku, *quantity)).collect(),
+            payment_token: self.token().to_owned(),
+            personal: Some(PersonalDetails {
+                name: "Greta Muster".to_owned(),
+                email: "greta@example.org".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let place = self.asked(&request, &lines);
+        let sent = &self.caller;
+        let done = self.until_known(|| sent.place(place.clone(), request.clone())).await;
+        if let Some(Ok(order)) = done {
+            self.known.add(&order.name);
+        }
+    }
+
+    fn asked(&self, request: &PlaceOrderRequest, lines: &[(usize, i32)]) -> Place {
+        let line = |(sku, quantity): &(usize, i32)| PlaceLine {
+            stock: Some(self.key(*sku)),
+            quantity: *quantity as u32,
+            price_minor: PRICE_MINOR,
+        };
+        let units: i64 = lines.iter().map(|(_, quantity)| i64::from(*quantity)).sum();
+        Place {
+            request: request.request_id.clone(),
+            reference: request.client_reference.clone(),
+            lines: lines.iter().map(line).collect(),
+            total_minor: units * PRICE_MINOR,
+        }
+    }
+
+    async fn read_order(&mut self) {
+        if let Some(order) = self.any_order() {
+            // What it shows is in the history.
+            drop(self.caller.read_order(&order).await);
+        }
+    }
+
+    async fn read_stock(&mut self) {
+        let sku = self.sku();
+        drop(self.caller.read_stock(self.key(sku)).await);
+    }
+
+    async fn read_payment(&mut self) {
+        if let Some(order) = self.any_order() {
+            drop(self.caller.read_payment(&order).await);
+        }
+    }
+
+    /// Ships what is left of an order, or the first unit of it.
+    async fn ship(&mut self) {
+        let Some(name) = self.any_order() else { return };
+        let Ok(order) = self.caller.read_order(&name).await else { return };
+        let lines = parcel(&order, self.dice.one_in(2));
+        if lines.is_empty() {
+            return;
+        }
+        let request = RecordShipmentRequest {
+            order: name,
+            request_id: self.id(),
+            region: self.region.clone(),
+            lines,
+            carrier: "sim".to_owned(),
+            ..Default::default()
+        };
+        self.until_known(|| self.caller.ship(request.clone())).await;
+    }
+
+    async fn cancel(&mut self) {
+        let Some(order) = self.any_order() else { return };
+        let request =
+            CancelOrderRequest { order, request_id: self.id(), reason: "sim".to_owned() };
+        self.until_known(|| self.caller.cancel(request.clone())).await;
+    }
+
+    /// Sends a shipped unit back.
+    async fn give_back(&mut self) {
+        let Some(name) = self.any_order() else { return };
+        let Ok(order) = self.caller.read_order(&name).await else { return };
+        let Some(line) = order.lines.iter().find(|line| line.shipped > line.returned) else {
+            return;
+        };
+        let lines = vec![ReturnLine { line: line.line, quantity: 1 }];
+        let (request_id, reason) = (self.id(), "sim".to_owned());
+        let request = ReturnItemsRequest { order: name, request_id, lines, reason };
+        self.until_known(|| self.caller.give_back(request.clone())).await;
+    }
+
+    async fn refund(&mut self) {
+        let Some(order) = self.any_order() else { return };
+        let minor = 1 + self.dice.below(2 * PRICE_MINOR as u64) as i64;
+        let request = RefundPaymentRequest {
+            order,
+            request_id: self.id(),
+            amount: Some(money(minor)),
+            reason: "sim".to_owned(),
+        };
+        self.until_known(|| self.caller.refund(request.clone(), minor)).await;
+    }
+
+    async fn adjust(&mut self) {
+        let delta = 1 + self.dice.below(3) as i64;
+        let sku = self.sku();
+        let request = AdjustStockRequest {
+            request_id: self.id(),
+            region: self.region.clone(),
+            sku: self.key(sku).sku,
+            delta: if self.dice.one_in(2) { delta } else { -delta },
+            reason: "count".to_owned(),
+            document: "sim".to_owned(),
+            ..Default::default()
+        };
+        self.until_known(|| self.caller.adjust(request.clone())).await;
+    }
+
+    async fn receive(&mut self, sku: usize, quantity: i64) {
+        let request = ReceiveStockRequest {
+            request_id: self.id(),
+            region: self.region.clone(),
+            sku: self.key(sku).sku,
+            quantity,
+            document: "sim".to_owned(),
+            ..Default::default()
+        };
+        self.until_known(|| self.caller.receive(request.clone())).await;
+    }
+
+    /// Calls again with the same request id until it is known what came of it, as a careful client
+    /// does; `None` when that stays unknown.
+    async fn until_known<T, F>(&self, call: impl Fn() -> F) -> Option<Result<T, Failure>>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        for _ in 0..PERSISTENCE {
+            match call().await {
+                Err(failure) if !sure(failure.reason().as_str()) => {}
+                known => return Some(known),
+            }
+            if self.stop.get() {
+                break;
+            }
+            tokio::time::sleep(self.pause).await;
+        }
+        None
+    }
+
+    fn token(&mut self) -> &'static str {
+        let mut at = self.dice.below(TOKENS.iter().map(|(_, share)| share).sum());
+        for (token, share) in TOKENS {
+            match at.checked_sub(share) {
+                Some(rest) => at = rest,
+                None => return token,
+            }
+        }
+        TOKENS[0].0
+    }
+
+    fn id(&mut self) -> String {
+        self.ids += 1;
+        format!("q-{}-{}", self.caller.number(), self.ids)
+    }
+
+    fn key(&self, sku: usize) -> StockKey {
+        let (region, warehouse) = (self.region.clone(), WAREHOUSE.to_owned());
+        StockKey { region, sku: sku_name(sku), warehouse }
+    }
+
+    fn sku(&mut self) -> usize {
+        self.dice.below(self.skus as u64) as usize
+    }
+
+    fn any_order(&mut self) -> Option<String> {
+        let number = self.dice.number();
+        self.known.at(number)
+    }
+}
+
+fn sku_name(sku: usize) -> String {
+    format!("SKU-{sku}")
+}
+
+fn money(minor: i64) -> Money {
+    let nanos = (minor % 100) as i32 * 10_000_000;
+    Money { currency_code: "EUR".to_owned(), units: minor / 100, nanos }
+}
+
+fn line(sku: usize, quantity: i32) -> PlaceOrderLine {
+    PlaceOrderLine {
+        kind: LineKind::Stock.into(),
+        sku: sku_name(sku),
+        description: "a thing".to_owned(),
+        quantity,
+        unit_price: Some(money(PRICE_MINOR)),
+    }
+}
+
+fn parcel(order: &OrderSeen, whole: bool) -> Vec<ShipmentLine> {
+    let ready = [Fulfillment::Allocated, Fulfillment::PartiallyShipped];
+    if order.state != OrderState::Confirmed || !ready.contains(&order.fulfillment) {
+        return Vec::new();
+    }
+    let left = order.lines.iter().filter(|line| line.quantity > line.shipped);
+    let all = left.map(|line| ShipmentLine {
+        line: line.line,
+        sku: line.sku.clone(),
+        quantity: i64::from(if whole { line.quantity - line.shipped } else { 1 }),
+    });
+    all.take(if whole { usize::MAX } else { 1 }).collect()
+}

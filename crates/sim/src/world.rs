@@ -1,0 +1,144 @@
+//! The league of a plan: configs, disks, clocks, and what the nodes of a region share.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use hansa::config::Config;
+use hansa::league::layout::Layout;
+use hansa_orders::provider::SandboxProvider;
+use hansa_types::region::RegionName;
+use hansa_wal::fs::{Fs as _, SimFs};
+
+use crate::clock::{HostClock, TrueClock};
+use crate::dice::Dice;
+use crate::host::Seat;
+use crate::plan::Plan;
+
+pub const TRUST_DOMAIN: &str = "hansa";
+const PUBLIC: u16 = 7_000;
+const INTERNAL: u16 = 7_100;
+const RESIDENCY: &str = include_str!("../../../deploy/policy/residency.toml");
+const AUTHZ: &str = include_str!("../../../deploy/policy/authz.toml");
+const WORLD: u64 = 3;
+
+/// One region of a simulated league.
+pub struct Region {
+    pub name: RegionName,
+    /// A country whose customers are at home here.
+    pub country: &'static str,
+    pub currency: &'static str,
+    pub seats: Vec<Arc<Seat>>,
+    pub provider: Arc<SandboxProvider>,
+    /// `host:port` of its gateways.
+    pub doors: Vec<String>,
+}
+
+/// Everything that outlives a process.
+pub struct League {
+    pub regions: Vec<Region>,
+}
+
+/// Country and currency of each region's customers.
+const CUSTOMERS: [(&str, &str); 3] = [("DE", "EUR"), ("US", "USD"), ("IN", "INR")];
+
+impl League {
+    /// # Errors
+    /// A layout that does not make configs.
+    pub fn build(plan: &Plan) -> anyhow::Result<Self> {
+        let mut dice = Dice::of(plan.seed, WORLD);
+        let configs = configs(plan)?;
+        let mut regions = Vec::new();
+        for (number, configs) in configs.chunks(3).enumerate() {
+            let first = configs.first().context("a region without nodes")?;
+            let shared = shared(first, &mut dice).context("the shared disk")?;
+            let late_ms = first.orders.provider.late_ms;
+            let provider =
+                Arc::new(SandboxProvider::apart(late_ms, Arc::new(TrueClock::default())));
+            let seat = |config: &Config| {
+                let skew = plan.shape.skew_ms;
+                let ahead = dice.within(0, 2 * skew) as i64 - skew as i64;
+                Arc::new(Seat::new(
+                    config.clone(),
+                    SimFs::new(dice.number()),
+                    shared.clone(),
+                    HostClock::new(ahead),
+                    provider.clone(),
+                    dice.number(),
+                ))
+            };
+            let seats = configs.iter().map(seat).collect();
+            let (country, currency) = CUSTOMERS[number];
+            let doors = configs.iter().map(|config| format!("{}:{PUBLIC}", config.name)).collect();
+            regions.push(Region {
+                name: first.region.clone(),
+                country,
+                currency,
+                seats,
+                provider,
+                doors,
+            });
+        }
+        Ok(Self { regions })
+    }
+
+    pub fn seats(&self) -> impl Iterator<Item = &Arc<Seat>> {
+        self.regions.iter().flat_map(|region| &region.seats)
+    }
+}
+
+fn configs(plan: &Plan) -> anyhow::Result<Vec<Config>> {
+    let layout = Layout::at(PUBLIC)?;
+    let mut configs = layout.configs(Path::new("/data"), TRUST_DOMAIN)?;
+    configs.truncate(plan.shape.regions * 3);
+    for config in &mut configs {
+        config.league.truncate(plan.shape.regions);
+        for region in &mut config.league {
+            for node in &mut region.nodes {
+                node.internal = format!("{}:{INTERNAL}", node.name);
+            }
+            region.public =
+                region.nodes.iter().map(|node| format!("{}:{PUBLIC}", node.name)).collect();
+        }
+        let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        config.listen.public = Some(any(PUBLIC));
+        config.listen.internal = any(INTERNAL);
+        small(config, plan);
+    }
+    Ok(configs)
+}
+
+/// Small thresholds and short lives, so that in half a minute happens what takes days.
+fn small(config: &mut Config, plan: &Plan) {
+    let [orders, inventory, payments] = plan.shape.groups;
+    (config.groups.orders, config.groups.inventory) = (orders, inventory);
+    config.groups.payments = payments;
+    config.log.segment_mib = 1;
+    config.log.checkpoint_entries = plan.shape.checkpoint_entries;
+    config.log.profile = match plan.shape.quick {
+        true => hansa_consensus::Profile::Quick,
+        false => hansa_consensus::Profile::Standard,
+    };
+    let saga = &mut config.orders.saga;
+    (saga.hold_ttl_ms, saga.hold_cap_ms, saga.park_after_ms) = (10_000, 20_000, 60_000);
+    let provider = &mut config.orders.provider;
+    (provider.late_ms, provider.settle_ms, provider.timeout_ms) = (1_500, 3_000, 500);
+}
+
+/// The disk that a region's nodes share: its policies, and the vault's key once made.
+fn shared(config: &Config, dice: &mut Dice) -> anyhow::Result<SimFs> {
+    let fs = SimFs::new(dice.number());
+    let authz = config.gateway.authz_file.clone().unwrap_or_else(|| PathBuf::from("/authz.toml"));
+    for (path, text) in [(&config.residency_file, RESIDENCY), (&authz, AUTHZ)] {
+        let folder = path.parent().context("a policy without a folder")?;
+        fs.create_dir_all(folder)?;
+        let file = fs.create(path)?;
+        file.write_at(text.as_bytes(), 0)?;
+        file.sync_data()?;
+        fs.sync_dir(folder)?;
+    }
+    let vault = config.orders.vault.parent().context("a vault without a folder")?;
+    fs.create_dir_all(vault)?;
+    Ok(fs)
+}
