@@ -28,6 +28,7 @@ use std::hash::{Hash, Hasher};
 use hansa_pages::Table;
 use hansa_types::id::{AccountId, OrderId, TransferId};
 use hansa_types::limits::{LINE_QUANTITY_MAX, ORDER_LINES_MAX};
+use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
@@ -197,7 +198,8 @@ impl Inventory {
     /// Lets time pass: due holds expire, old ids are forgotten. Comes before a time's commands.
     pub fn advance(&mut self, at: LogTime) {
         self.now = at;
-        while let Some((_, hold)) = self.books.expire_one(at) {
+        let early = if seeded::on(Bug::ExpireEarly) { self.settings.hold_ms_max } else { 0 };
+        while let Some((_, hold)) = self.books.expire_one(at.plus_ms(early)) {
             let reservation = reservation_of(hold.reference);
             // The lines of a reservation expire at one time; the first takes it away.
             self.reservations.remove(&reservation);

@@ -1,6 +1,7 @@
 //! Extend, commit, uncommit and release: what becomes of a reservation before it is shipped.
 
 use hansa_types::id::TransferId;
+use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 
 use super::{Bucket, Inventory, Moved, Movement, Reservation, ReservationState, order_reference};
@@ -110,6 +111,11 @@ impl Inventory {
         for line in &reservation.lines {
             let voided = self.books.void(&hold.child(line.line));
             assert!(voided.is_ok(), "each line of a held reservation has a live hold");
+            if seeded::on(Bug::DoubleRelease) {
+                let [from, to] = [Bucket::Supplier, Bucket::Available]
+                    .map(|bucket| bucket.account(line.sku, line.warehouse));
+                let _again = self.books.transfer(&from, &to, u64::from(line.quantity));
+            }
         }
         self.spend(hold, OutcomeCode::AlreadyVoided);
     }
