@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{group, invariants, order, payment, region, stock};
+use crate::{group, invariants, member, node, order, payment, region, stock};
 
 const ABOUT_LONG: &str = "\
 Looks into and works on a Hansa league through its public API.
@@ -27,6 +27,8 @@ Exit codes:
 Examples:
   hansactl region list
   hansactl group list --region us-east
+  hansactl member replace eu-west-2 eu-west-4
+  hansactl node reseed eu-west-2
   hansactl stock receive 85123A 100
   hansactl order place --country DE --customer 12583 --line 85123A:2:2.55 --currency EUR
   hansactl order watch regions/eu-west/orders/0193...
@@ -90,6 +92,12 @@ pub enum Command {
     /// Raft groups of a region.
     #[command(subcommand)]
     Group(group::Verb),
+    /// Members of the groups: which nodes keep them.
+    #[command(subcommand)]
+    Member(member::Verb),
+    /// Nodes of a region.
+    #[command(subcommand)]
+    Node(node::Verb),
     /// Orders.
     #[command(subcommand)]
     Order(order::Verb),
@@ -107,7 +115,7 @@ pub enum Command {
 }
 
 /// `500ms`, `10s`, `2m`.
-fn span(text: &str) -> Result<Duration, String> {
+pub fn span(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let count: u64 = digits.parse().map_err(|_| "expected such as 500ms, 10s or 2m".to_owned())?;
     let span = match &text[digits.len()..] {

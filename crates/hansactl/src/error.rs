@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use hansa_api::status::{Failure, Kind};
+use hansa_api::status::{Failure, Kind, Reason};
 
 /// Exit codes; `--help` lists them.
 pub const WRONG: u8 = 1;
@@ -60,9 +60,15 @@ impl From<Failure> for Problem {
 
 /// The exit code of a refusal and the sentence that helps.
 fn advice(failure: &Failure) -> (u8, &'static str) {
+    if failure.reason() == Reason::MembershipRefused {
+        let next = "`member list` and `node list` show how it stands; see --help of the command";
+        return (REFUSED, next);
+    }
     match failure.kind() {
         Kind::InvalidArgument => (REFUSED, "correct the fields named above; see --help"),
-        Kind::NotFound => (NOT_FOUND, "check the name; `order list` and `stock list` show names"),
+        Kind::NotFound => {
+            (NOT_FOUND, "check the name; `order list`, `stock list` and `node list` show names")
+        }
         Kind::PermissionDenied => {
             (NOT_ALLOWED, "use a client whose role allows this: --as, or --cert and --key")
         }

@@ -5,11 +5,14 @@ mod connect;
 mod error;
 mod group;
 mod invariants;
+mod member;
+mod node;
 mod order;
 mod output;
 mod payment;
 mod profile;
 mod region;
+mod show;
 mod stock;
 mod values;
 
@@ -45,6 +48,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
     match cli.command {
         Command::Region(verb) => region::run(&session, verb).await?,
         Command::Group(verb) => group::run(&session, verb).await?,
+        Command::Member(verb) => member::run(&session, verb).await?,
+        Command::Node(verb) => node::run(&session, verb).await?,
         Command::Order(verb) => return order::run(&session, verb).await,
         Command::Stock(verb) => stock::run(&session, verb).await?,
         Command::Payment(verb) => payment::run(&session, verb).await?,
