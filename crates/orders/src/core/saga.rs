@@ -8,6 +8,7 @@
 mod on;
 
 use hansa_types::id::{OrderId, TransferId};
+use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 
 use super::contents::Contents;
@@ -62,6 +63,9 @@ pub fn drive(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     let stuck = order.parked.as_ref().is_some_and(|parked| parked.why == ParkedWhy::Stuck);
     if stuck && order.closed() {
         order.parked = None;
+    }
+    if seeded::on(Bug::LostTombstone) && order.cancel_asked() && order.closed() {
+        order.goal = Goal::Confirm;
     }
     order.wake = wake(order, now.settings);
 }

@@ -8,6 +8,7 @@ use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::replication_service_client::ReplicationServiceClient;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use hansa_types::region::RegionName;
+use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -184,6 +185,10 @@ impl Sender {
                     break;
                 }
                 envelopes.push(envelope);
+            }
+            if seeded::on(Bug::ReorderedOutbox) && envelopes.len() > 1 {
+                // It leaves after the others, when the peer has passed it already.
+                envelopes.remove(0);
             }
             (envelopes, state.meta.seq, state.meta.now)
         });

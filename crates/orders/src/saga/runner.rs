@@ -14,6 +14,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hansa_consensus::SubmitError;
 use hansa_types::id::{GroupId, GroupKind};
+use hansa_types::seeded::{self, Bug};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use super::lane::{Answers, Driver, Item, Lane, Tag};
 use super::provide::{Desk, NotNow, Place, Question};
 use crate::core::command::{Command, Outcome};
-use crate::core::effect::{Call, Report};
+use crate::core::effect::{Call, Report, StepResult, StockVerb, Todo};
 use crate::metrics;
 use crate::provider::{Answer, Fault};
 use crate::shell::{Hosted, Shell};
@@ -144,6 +145,12 @@ impl Runner {
             let full = due.len() == room;
             for call in due {
                 self.cursor = call.no;
+                // What an earlier leader left: its way back is taken for gone.
+                if seeded::on(Bug::HoldLeakedBetweenSteps) && cursor == 0 && gives_back(&call) {
+                    let (order, no, result) = (call.order, call.no, StepResult::Done);
+                    self.reports.push(Report { order, no, result });
+                    continue;
+                }
                 self.start(call);
             }
             if !full {
@@ -319,6 +326,12 @@ impl Runner {
             }
         }
     }
+}
+
+/// Whether the step gives stock back.
+fn gives_back(call: &Call) -> bool {
+    let Todo::Stock(stock) = &call.todo else { return false };
+    matches!(stock.verb, StockVerb::Release { .. } | StockVerb::Uncommit { .. })
 }
 
 fn call(

@@ -1,5 +1,6 @@
 //! From the result of a step to facts.
 
+use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 
 use crate::core::contents::Contents;
@@ -128,7 +129,12 @@ fn authorized(order: &mut Order, contents: &Contents, result: StepResult, at: Lo
 
 fn cancelled(order: &mut Order, effect: Effect, result: StepResult, now: &mut Now<'_>) {
     match (effect, result) {
-        (Effect::CancelPayment, StepResult::Done) => order.provider = Provider::Void,
+        (Effect::CancelPayment, StepResult::Done) => {
+            order.provider = Provider::Void;
+            if seeded::on(Bug::CaptureAfterVoid) {
+                order.money.captured_minor = order.money.authorized_minor;
+            }
+        }
         (Effect::CancelPayment, StepResult::NotFound) => {
             order.provider = match order.provider {
                 // The charge may still be on its way: only a question asked after the settle time,
