@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hansa_types::seeded::{self, Bug};
 use tokio::time::Instant;
 
 use self::batch::Batch;
@@ -142,6 +143,9 @@ impl LogLoop {
         pause(fs.latency(Op::Write)).await;
         let offset = u64::from(self.position.offset);
         self.active.file.write_at(&self.buffer, offset).map_err(failed.clone()("write"))?;
+        if seeded::on(Bug::AckBeforeSync) {
+            return Ok(());
+        }
         pause(fs.latency(Op::Sync)).await;
         let began = self.shared.env.clock.monotonic();
         self.active.file.sync_data().map_err(failed("sync"))?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hansa_node::env::Env;
 use hansa_types::id::GroupId;
+use hansa_types::seeded::{self, Bug};
 
 pub use self::contents::{Cut, Done, Entry, GroupState, Recovery, Stats};
 use crate::config::Config;
@@ -248,6 +249,9 @@ fn truncate(core: &mut Core, group: GroupId, from: u64) {
         return;
     }
     core.index.truncate(group, from);
+    if seeded::on(Bug::TruncateIgnored) {
+        return;
+    }
     let task = Task { kind: Some(Kind::Truncate), group: Some(group), ..Task::default() };
     core.enqueue(Task { index: from, ..task });
 }
