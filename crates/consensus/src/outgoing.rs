@@ -10,6 +10,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use hansa_api::pb::raft::SnapshotChunk;
+use hansa_types::seeded::{self, Bug};
 
 use crate::archive::{Archive, ArchiveError, pack_entries, pack_records};
 use crate::checkpoints::{Checkpoint, end_of};
@@ -59,14 +60,15 @@ impl Cursor {
     fn next(&mut self) -> Result<Option<SnapshotChunk>, String> {
         let end = end_of(&self.snapshot.position);
         let archived = |e: ArchiveError| e.to_string();
-        if self.record < end.records {
+        let bare = seeded::on(Bug::SnapshotWithoutArchiveRange);
+        if self.record < end.records && !bare {
             let records = self.archive.read_records(self.record, end.records, CHUNK_BYTES);
             let records = records.map_err(archived)?;
             let last = records.last().ok_or("the archive lacks records")?;
             let from = std::mem::replace(&mut self.record, last.number + 1);
             return Ok(Some(chunk(RECORDS, from, &pack_records(&records))));
         }
-        if self.entry < end.next_index {
+        if self.entry < end.next_index && !bare {
             let entries = self.archive.read_entries(self.entry, end.next_index, CHUNK_BYTES);
             let entries = entries.map_err(archived)?;
             // An archive of records only has no entries to send.

@@ -6,6 +6,7 @@ use std::ops::{Bound, RangeBounds};
 
 use bytes::{Bytes, BytesMut};
 use hansa_types::id::GroupId;
+use hansa_types::seeded::{self, Bug};
 use hansa_wal::{Entry as Record, Wal};
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -160,6 +161,9 @@ impl RaftLogStorage<Types> for LogStore {
     /// Synced before it returns. Enqueued before its first wait, so it keeps the order of the
     /// calls.
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        if seeded::on(Bug::ForgetVote) {
+            return Ok(());
+        }
         let mut bytes = BytesMut::new();
         codec::put_vote(&mut bytes, vote);
         let (tx, rx) = oneshot::channel();
@@ -200,6 +204,11 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        let last = self.wal.span(self.group).map_or(0, |(_, last)| last);
+        let upto = match seeded::on(Bug::PurgeTooFar) {
+            true => log_id(term_of(&upto), last.max(upto.index())),
+            false => upto,
+        };
         self.wal.purge(self.group, upto.index(), log_id_bytes(Some(&upto)));
         Ok(())
     }
