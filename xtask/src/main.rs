@@ -1,11 +1,25 @@
-//! The project's own chores: `cargo xtask tidy`.
+//! The project's own chores: `cargo xtask tidy`, `cargo xtask sim`.
 
 use anyhow::{Result, bail};
 
 fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(),
-        _ => bail!("usage: cargo xtask tidy   (checks arrows, sizes, imports and names)"),
+        Some("sim") => sim(std::env::args().skip(2)),
+        _ => bail!(
+            "usage: cargo xtask tidy   (checks arrows, sizes, imports and names)\n       \
+             cargo xtask sim --help   (the league in one thread, broken by seed)"
+        ),
+    }
+}
+
+fn sim(args: impl Iterator<Item = String>) -> Result<()> {
+    let built = xtask::sim::build()?;
+    let status = std::process::Command::new(&built).args(args).status()?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => std::process::exit(code),
+        None => bail!("{} ended by a signal", built.display()),
     }
 }
 

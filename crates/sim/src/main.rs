@@ -1,24 +1,158 @@
-//! `hansa-sim`: built and run by `cargo xtask sim`.
+//! `hansa-sim`: built and run by `cargo xtask sim`, which sees to the build that it needs.
 
+use std::io::BufRead as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use hansa_sim::{plan::Plan, run, trace};
+use clap::Parser;
+use hansa_sim::batch::{self, Options, Report, Summary, results};
+use hansa_sim::plan::Plan;
+use hansa_sim::verdict::Word;
+use hansa_sim::{run, trace};
+use hansa_types::seeded::Bug;
 
-fn main() -> ExitCode {
-    trace::install();
-    let seed = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(1);
-    let n: u64 = std::env::args().nth(2).and_then(|s| s.parse().ok()).unwrap_or(1);
-    let verbose = std::env::args().nth(3).is_some();
-    for seed in seed..seed + n {
-        let began = std::time::Instant::now();
-        let plan = Plan::draw(seed, None);
-        if verbose {
-            println!("{plan}");
-        }
-        let done = run::run(plan, verbose);
-        println!("{seed} {:?} {:016x} lines {} ops {} sim {:.1}s wall {:.2}s", done.judged.word, done.digest, done.lines, done.judged.ops, done.simulated.as_secs_f64(), began.elapsed().as_secs_f64());
-        for reason in &done.judged.reasons { println!("   {reason}"); }
-        if verbose { for (k, v) in done.counts.iter() { println!("   {k}: {v}"); } }
+/// Runs the league in one thread, breaks it by seed, and judges what its clients saw.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask sim")]
+struct Args {
+    /// How many seeds.
+    #[arg(long, default_value_t = 20)]
+    seeds: u64,
+    /// One seed only.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The first seed; by default the one after the last in the result file, or 1.
+    #[arg(long)]
+    from: Option<u64>,
+    /// Appends to this file, 100 seeds a line.
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// Simulations at once, each in a process.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Makes this mistake on purpose; see `hansa_types::seeded`.
+    #[arg(long, value_parser = bug)]
+    bug: Option<Bug>,
+    /// Runs each seed twice more; its digests must be equal.
+    #[arg(long)]
+    twice: bool,
+    /// Stops at the first seed that does not pass.
+    #[arg(long)]
+    first: bool,
+    /// With one seed: its plan and every line of its trace.
+    #[arg(short, long)]
+    verbose: bool,
+    /// Reads seeds from stdin and writes reports to stdout.
+    #[arg(long, hide = true)]
+    worker: bool,
+}
+
+fn bug(name: &str) -> Result<Bug, String> {
+    Bug::named(name).ok_or_else(|| {
+        let names: Vec<_> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    if !cfg!(tokio_unstable) || !cfg!(feature = "simulated") {
+        // tokio would draw from the system which waiter it wakes: no seed would mean anything.
+        anyhow::bail!("not built for simulation: run it as `cargo xtask sim`");
     }
-    ExitCode::SUCCESS
+    if args.worker {
+        return worker(args.bug);
+    }
+    if let Some(seed) = args.seed {
+        return Ok(one(seed, &args));
+    }
+    many(&args)
+}
+
+fn worker(bug: Option<Bug>) -> anyhow::Result<ExitCode> {
+    trace::install();
+    for line in std::io::stdin().lock().lines() {
+        let seed = line?.trim().parse()?;
+        let began = Instant::now();
+        let done = run::run(Plan::draw(seed, bug), false);
+        println!("{}", serde_json::to_string(&Report::of(done, began.elapsed()))?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(seed: u64, args: &Args) -> ExitCode {
+    trace::install();
+    let plan = Plan::draw(seed, args.bug);
+    println!("{plan}");
+    let began = Instant::now();
+    let done = run::run(plan, args.verbose);
+    let wall = began.elapsed().as_secs_f64();
+    let (simulated, recovered) = (done.simulated.as_secs_f64(), done.recovered.as_secs_f64());
+    println!(
+        "{:?}: digest {:016x}, {} lines, {} operations, {simulated:.1} s simulated in {wall:.2} s, \
+         first order {recovered:.2} s after the heal",
+        done.judged.word, done.digest, done.lines, done.judged.ops,
+    );
+    for (what, times) in done.counts.iter() {
+        println!("  {what}: {times}");
+    }
+    done.judged.reasons.iter().for_each(|reason| println!("  {reason}"));
+    match done.judged.word {
+        Word::Pass => ExitCode::SUCCESS,
+        Word::Fail | Word::Unknown => {
+            if !args.verbose {
+                done.tail.iter().for_each(|line| println!("  … {line}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn many(args: &Args) -> anyhow::Result<ExitCode> {
+    let chunks = match &args.results {
+        Some(file) => results::read(file)?,
+        None => Vec::new(),
+    };
+    let from = args.from.or_else(|| results::next(&chunks)).unwrap_or(1);
+    let options = Options {
+        jobs: args.jobs,
+        bug: args.bug,
+        results: args.results.clone(),
+        twice: args.twice,
+        first: args.first,
+    };
+    let summary = batch::run(from..from + args.seeds, &options)?;
+    tell(&summary);
+    if let Some(file) = &args.results {
+        println!("{}", results::total(&results::read(file)?));
+    }
+    let missing = if args.bug.is_none() { summary.missing() } else { Vec::new() };
+    missing.iter().for_each(|what| println!("never happened: {what}"));
+    match summary.passed() && missing.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn tell(summary: &Summary) {
+    for (what, times) in summary.counts.iter() {
+        println!("  {what}: {times}");
+    }
+    let Summary { seeds, failed, unknown, differ, ops, .. } = summary;
+    println!(
+        "{seeds} seeds: {} failed {failed:?}, {} unknown {unknown:?}, {} not repeatable {differ:?}",
+        failed.len(),
+        unknown.len(),
+        differ.len(),
+    );
+    let (simulated, wall) = (summary.simulated.as_secs_f64(), summary.wall.as_secs_f64());
+    println!(
+        "{} faults, {ops} operations, {:.2} h simulated in {wall:.0} s ({:.0} times as fast), \
+         slowest recovery {:.2} s",
+        summary.counts.faults(),
+        simulated / 3_600.0,
+        simulated / wall.max(0.001),
+        summary.recovered_max.as_secs_f64(),
+    );
 }

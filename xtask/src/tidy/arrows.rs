@@ -14,10 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hansa-api", &["hansa-types"]),
     ("hansa-node", &["hansa-types", "hansa-api"]),
     ("hansa-wal", &["hansa-types", "hansa-node"]),
-    (
-        "hansa-consensus",
-        &["hansa-types", "hansa-backup", "hansa-api", "hansa-node", "hansa-wal"],
-    ),
+    ("hansa-consensus", &["hansa-types", "hansa-backup", "hansa-api", "hansa-node", "hansa-wal"]),
     ("hansa-views", &["hansa-types"]),
     (
         "hansa-region-router",
@@ -67,12 +64,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hansactl", &["hansa-types", "hansa-api", "hansa-backup"]),
     ("hansa-checker", &["hansa-types", "hansa-api"]),
     ("hansa-tests", &["hansa", "hansa-types", "hansa-api", "hansa-node"]),
+    (
+        "hansa-sim",
+        &[
+            "hansa",
+            "hansa-api",
+            "hansa-checker",
+            "hansa-consensus",
+            "hansa-node",
+            "hansa-orders",
+            "hansa-types",
+            "hansa-wal",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
 /// Libraries that one room keeps to itself.
-const KEPT_BY: &[(&str, &str)] =
-    &[("openraft", "hansa-consensus"), ("redb", "hansa-consensus"), ("sled", "hansa-views")];
+const KEPT_BY: &[(&str, &str)] = &[
+    ("openraft", "hansa-consensus"),
+    ("redb", "hansa-consensus"),
+    ("sled", "hansa-views"),
+    ("turmoil", "hansa-sim"),
+];
 
 #[derive(Deserialize)]
 struct Metadata {

@@ -1,0 +1,130 @@
+//! Processes that run seeds: each has one simulation at a time, as tokio's and turmoil's counters
+//! are the process's.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use hansa_types::seeded::Bug;
+
+use super::Report;
+
+/// A seed takes seconds; one that takes this long hangs.
+const SEED_MAX: Duration = Duration::from_secs(180);
+
+pub struct Crew {
+    workers: Vec<Worker>,
+    bug: Option<Bug>,
+}
+
+struct Worker {
+    child: Child,
+    seeds: ChildStdin,
+    lines: Receiver<String>,
+}
+
+impl Crew {
+    pub fn new(jobs: usize, bug: Option<Bug>) -> anyhow::Result<Self> {
+        let workers = (0..jobs.max(1)).map(|_| Worker::start(bug)).collect::<Result<_, _>>()?;
+        Ok(Self { workers, bug })
+    }
+
+    /// Runs the seeds; `each` hears of every one as it ends, and says whether to go on.
+    pub fn run(
+        &mut self,
+        seeds: impl Iterator<Item = u64> + Send,
+        each: impl FnMut(&Report) -> bool + Send,
+    ) -> anyhow::Result<()> {
+        let (seeds, each) = (std::sync::Mutex::new(seeds), std::sync::Mutex::new((each, true)));
+        let bug = self.bug;
+        // Threads of the tool that waits, not of anything simulated.
+        std::thread::scope(|scope| {
+            let (seeds, each) = (&seeds, &each);
+            let work = |worker| scope.spawn(move || serve(worker, bug, seeds, each));
+            let running: Vec<_> = self.workers.iter_mut().map(work).collect();
+            let ended = running.into_iter().map(|thread| thread.join());
+            ended.map(|end| end.unwrap_or_else(|_| anyhow::bail!("a thread panicked"))).collect()
+        })
+    }
+}
+
+fn serve<S, E>(
+    worker: &mut Worker,
+    bug: Option<Bug>,
+    seeds: &std::sync::Mutex<S>,
+    each: &std::sync::Mutex<(E, bool)>,
+) -> anyhow::Result<()>
+where
+    S: Iterator<Item = u64>,
+    E: FnMut(&Report) -> bool,
+{
+    let lock = |_| anyhow::anyhow!("a thread panicked");
+    loop {
+        if !each.lock().map_err(lock_each)?.1 {
+            return Ok(());
+        }
+        let Some(seed) = seeds.lock().map_err(|_| lock(()))?.next() else { return Ok(()) };
+        let report = match worker.ask(seed) {
+            Ok(report) => report,
+            Err(why) => {
+                // The next seed gets a fresh process.
+                *worker = Worker::start(bug)?;
+                Report::lost(seed, format!("{why:#}"))
+            }
+        };
+        let mut each = each.lock().map_err(lock_each)?;
+        let on = (each.0)(&report);
+        each.1 &= on;
+    }
+}
+
+fn lock_each<T>(_: T) -> anyhow::Error {
+    anyhow::anyhow!("a thread panicked")
+}
+
+impl Worker {
+    fn start(bug: Option<Bug>) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped());
+        if let Some(bug) = bug {
+            command.args(["--bug", bug.name()]);
+        }
+        let mut child = command.spawn().context("a worker")?;
+        let seeds = child.stdin.take().context("its stdin")?;
+        let out = BufReader::new(child.stdout.take().context("its stdout")?);
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, seeds, lines })
+    }
+
+    fn ask(&mut self, seed: u64) -> anyhow::Result<Report> {
+        writeln!(self.seeds, "{seed}").context("its process has ended")?;
+        self.seeds.flush()?;
+        match self.lines.recv_timeout(SEED_MAX) {
+            Ok(line) => Ok(serde_json::from_str(&line)?),
+            Err(RecvTimeoutError::Timeout) => {
+                drop(self.child.kill());
+                anyhow::bail!("no end after {SEED_MAX:?}")
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.child.wait();
+                anyhow::bail!("its process died: {status:?}")
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}

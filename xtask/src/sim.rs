@@ -1,0 +1,39 @@
+//! Builds the simulator the one way in which it repeats by seed.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, ensure};
+
+use crate::workspace_root;
+
+/// Under it turmoil seeds what tokio draws: the order in which it wakes, and `select!`.
+const FLAGS: &str = "--cfg tokio_unstable";
+
+/// Where the simulator is built: a folder of its own, as its flags would rebuild everything else.
+#[must_use]
+pub fn folder() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| workspace_root().join("target")).join("simulated")
+}
+
+/// Builds it with the profile `sim`; its path.
+///
+/// # Errors
+/// A build that fails.
+pub fn build() -> Result<PathBuf> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--profile", "sim", "--package", "hansa-sim"])
+        .args(["--features", "simulated", "--bin", "hansa-sim", "--target-dir"])
+        .arg(folder())
+        .env("RUSTFLAGS", FLAGS)
+        // Flags of whoever called us would win over ours.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_RUSTFLAGS")
+        .current_dir(workspace_root())
+        .stdin(Stdio::null())
+        .status()?;
+    ensure!(status.success(), "the simulator does not build");
+    Ok(folder().join("sim/hansa-sim"))
+}
