@@ -163,6 +163,8 @@ pub fn stock_key(region: &str, number: usize) -> StockKey {
 }
 
 /// A client of the shipped policy at a region, first at its gateway `number`.
+///
+/// A gateway that stands still is left soon: docs/reliability.md tells clients so.
 pub async fn client(
     league: &Processes,
     name: &str,
@@ -170,18 +172,43 @@ pub async fn client(
     number: usize,
     policy: Policy,
 ) -> League {
-    let profile = &league.profile;
-    let files = &profile.clients[name];
-    let (cert, key, ca) = (files.cert.clone(), files.key.clone(), profile.ca.clone());
-    let identity = Identity::read(&Files { cert, key, ca }).expect("good files");
-    let region = region.parse().expect("a region name");
-    let mut endpoints = profile.regions[&region].endpoints.clone();
+    let mut endpoints = endpoints(league, region);
     let count = endpoints.len();
     endpoints.rotate_left(number % count);
-    // A gateway that stands still is left soon: docs/reliability.md tells clients so.
     let second = Duration::from_secs(1);
     let timing = Timing { keepalive: second, keepalive_timeout: second, ..Timing::default() };
-    let options = Options { timing, policy, ..Options::default() };
-    let expect = Expect::NodeOf(region);
+    connect(league, name, region, endpoints, Options { timing, policy, ..Options::default() }).await
+}
+
+/// A client of one gateway, which it waits for however long it stands still.
+pub async fn client_of_one(
+    league: &Processes,
+    name: &str,
+    region: &str,
+    number: usize,
+    policy: Policy,
+) -> League {
+    let endpoints = vec![endpoints(league, region).remove(number)];
+    let minutes = Duration::from_secs(600);
+    let timing = Timing { keepalive: minutes, keepalive_timeout: minutes, ..Timing::default() };
+    connect(league, name, region, endpoints, Options { timing, policy, ..Options::default() }).await
+}
+
+fn endpoints(league: &Processes, region: &str) -> Vec<String> {
+    let region = region.parse().expect("a region name");
+    league.profile.regions[&region].endpoints.clone()
+}
+
+async fn connect(
+    league: &Processes,
+    name: &str,
+    region: &str,
+    endpoints: Vec<String>,
+    options: Options,
+) -> League {
+    let files = &league.profile.clients[name];
+    let (cert, key, ca) = (files.cert.clone(), files.key.clone(), league.profile.ca.clone());
+    let identity = Identity::read(&Files { cert, key, ca }).expect("good files");
+    let expect = Expect::NodeOf(region.parse().expect("a region name"));
     League::connect(identity, endpoints, expect, options).await.expect("a gateway answers")
 }

@@ -13,7 +13,7 @@ use hansa_checker::{Answer, Call, Outcome, wire};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::{Record, Shape, Tally, client, record};
+use super::{Record, Shape, Tally, client, client_of_one, record};
 use crate::processes::Processes;
 
 /// One client of the house, with its three roles.
@@ -40,6 +40,25 @@ impl Caller {
             number: number as u32,
             storefront: client(league, "storefront", door, number, shape.policy).await,
             warehouse: client(league, "warehouse", door, number, shape.policy).await,
+            record: record.clone(),
+            tally: tally.clone(),
+            timeout: shape.timeout,
+        }
+    }
+
+    /// Enters by one gateway of the home region, and by no other.
+    pub async fn patient(
+        league: &Processes,
+        number: usize,
+        shape: &Shape,
+        record: &Record,
+        tally: &Tally,
+    ) -> Self {
+        let of = |name| client_of_one(league, name, shape.region, number, shape.policy);
+        Self {
+            number: 1_000 + number as u32,
+            storefront: of("storefront").await,
+            warehouse: of("warehouse").await,
             record: record.clone(),
             tally: tally.clone(),
             timeout: shape.timeout,
