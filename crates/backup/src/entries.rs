@@ -52,10 +52,8 @@ impl Walk {
 
     fn entry(&mut self, body: &mut Bytes) -> Result<(), String> {
         let short = |_| "an entry is cut short".to_owned();
-        let (index, term) = (
-            body.try_get_u64_le().map_err(short)?,
-            body.try_get_u64_le().map_err(short)?,
-        );
+        let (index, term) =
+            (body.try_get_u64_le().map_err(short)?, body.try_get_u64_le().map_err(short)?);
         let kind = body.try_get_u8().map_err(short)?;
         let records = body.try_get_u64_le().map_err(short)?;
         let after = head_of(body).ok_or("an entry is cut short")?;

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::MANIFEST;
 use crate::entries::Walk;
 use crate::manifest::{self, Group, Manifest, PartKind, hex};
 use crate::part::{Bad, Reader};
-use crate::MANIFEST;
 
 /// Where a backup's files are.
 pub trait Shelf {
@@ -117,8 +117,10 @@ pub fn part(
     course.end(group).map_err(|what| at(end, what))?;
     let part = group.part(kind).ok_or_else(|| at(0, "not in the manifest".to_owned()))?;
     if (part.bytes, part.frames) != (end, frames) {
-        let what = format!("{end} bytes in {frames} frames, the manifest says {} in {}",
-            part.bytes, part.frames);
+        let what = format!(
+            "{end} bytes in {frames} frames, the manifest says {} in {}",
+            part.bytes, part.frames
+        );
         return Err(at(end, what));
     }
     if part.blake3 != reader.hash() {

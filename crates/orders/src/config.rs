@@ -48,6 +48,9 @@ pub struct Sandbox {
     pub timeout_ms: u64,
     /// How late `tok_late` answers.
     pub late_ms: u64,
+    /// Whether plain charges go into the journal too, so that it can list them after a restore, as
+    /// providers do. Costs a line for each order.
+    pub remember_all: bool,
     pub in_flight_max: usize,
     pub breaker_failures_max: u32,
     pub breaker_open_ms: u64,
@@ -98,6 +101,7 @@ impl Default for Sandbox {
             settle_ms: 10_000,
             timeout_ms: 2_000,
             late_ms: 4_000,
+            remember_all: false,
             in_flight_max: 256,
             breaker_failures_max: 20,
             breaker_open_ms: 1_000,

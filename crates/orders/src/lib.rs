@@ -29,4 +29,4 @@ pub mod vault;
 mod wire;
 
 pub use replicate::Lag;
-pub use start::{Around, Orders, StartError, Views};
+pub use start::{Around, Orders, RestoreStatus, StartError, Views};

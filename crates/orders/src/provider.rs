@@ -37,6 +37,19 @@ pub enum Answer {
     },
 }
 
+/// A charge as a provider lists it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    pub key: String,
+    pub reference: String,
+    /// Given up or given back: nobody holds money for it.
+    pub void: bool,
+}
+
+/// What a provider knows, `None` from one that cannot tell.
+pub type Listing<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Vec<Listed>>, Fault>> + Send + 'a>>;
+
 /// No answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -57,6 +70,8 @@ pub trait Provider: Send + Sync + 'static {
     /// Gives up a charge by its key, captured or not yet.
     fn cancel<'a>(&'a self, key: &'a str, reference: &'a str) -> Reply<'a>;
     fn lookup<'a>(&'a self, key: &'a str) -> Reply<'a>;
+    /// Every charge since a wall time, captured or not: asked after a restore.
+    fn list(&self, since_ms: u64) -> Listing<'_>;
     /// Gives back part of what was captured; `refund` is this refund's own idempotency key.
     fn refund<'a>(&'a self, charge: &'a Charge, reference: &'a str, refund: &'a str) -> Reply<'a>;
 }

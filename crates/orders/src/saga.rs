@@ -4,9 +4,13 @@
 //! again: every step is idempotent by its id, so a step done twice is done once.
 
 mod command;
+mod hold;
 mod lane;
 mod provide;
+mod reconcile;
 mod runner;
 
+pub use hold::Hold;
 pub use provide::Desk;
+pub use reconcile::Reconciler;
 pub use runner::Runner;

@@ -29,6 +29,7 @@ use crate::listing::Listing;
 use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::replicate::Freshness;
+use crate::saga::Hold;
 use crate::vault::Vault;
 use waiters::{Waiters, Want};
 
@@ -60,6 +61,8 @@ pub struct Hosted {
     pub listing: Listing,
     /// Whether this node's vault is known to be the group's.
     pub trusted: watch::Sender<bool>,
+    /// Pauses between steps, for cuts of the region.
+    pub hold: Hold,
 }
 
 /// When a call is due.
@@ -129,10 +132,51 @@ impl Hosted {
     /// The way's failures and the machine's refusals, as the caller hears them.
     pub async fn request(
         &self,
-        command: &Command,
+        command: Command,
+        sent: Sent,
         deadline: Instant,
     ) -> Result<(Target, bool), Failure> {
-        answered(self.submit(command, deadline).await?)
+        self.answered(self.submit(&self.dated(command, sent), deadline).await?)
+    }
+
+    /// The command as the machine wants it: only one that doubts asks when it was first sent.
+    pub fn dated(&self, command: Command, Sent(sent): Sent) -> Command {
+        let asks = self.group.peek(|machine| machine.state.restored.is_some());
+        match sent.filter(|_| asks) {
+            Some(first_sent_ms) => Command::Dated { first_sent_ms, command: Box::new(command) },
+            None => command,
+        }
+    }
+
+    /// What a keyed command came to, and whether it was a repeat.
+    ///
+    /// # Errors
+    /// The machine's refusal, as the caller hears it.
+    pub fn answered(&self, outcome: Outcome) -> Result<(Target, bool), Failure> {
+        match outcome {
+            Outcome::Done(target) => Ok((target, false)),
+            Outcome::Replayed(target) => Ok((target, true)),
+            Outcome::Refused(Refused::InDoubt) => Err(self.doubt()),
+            Outcome::Refused(why) => Err(refusal(why)),
+            Outcome::Received(_) | Outcome::Noted => Err(Failure::of(Reason::Internal)),
+        }
+    }
+
+    /// Says what the caller can do about a request that nobody knows of.
+    fn doubt(&self) -> Failure {
+        let failure = refusal(Refused::InDoubt);
+        let known = |machine: &OrdersMachine| {
+            let State { meta, restored, .. } = &machine.state;
+            let restored = restored.as_ref()?;
+            let left = restored.since.plus_ms(meta.settings.key_ttl_ms).ms();
+            Some((restored.restore.clone(), left.saturating_sub(meta.now.ms())))
+        };
+        let Some((restore, left)) = self.group.peek(known) else { return failure };
+        failure
+            .with("restored_ms", restore.restored_ms.to_string())
+            .with("backup_ms", restore.cut_ms.to_string())
+            .with("in_doubt_for_ms", left.to_string())
+            .with("epoch", restore.epoch.to_string())
     }
 
     /// Waits until `ready` says so of the order, or until `until`; then takes what `show` makes.
@@ -190,16 +234,13 @@ impl Hosted {
     }
 }
 
-/// What a keyed command came to, and whether it was a repeat.
-///
-/// # Errors
-/// The machine's refusal, as the caller hears it.
-pub fn answered(outcome: Outcome) -> Result<(Target, bool), Failure> {
-    match outcome {
-        Outcome::Done(target) => Ok((target, false)),
-        Outcome::Replayed(target) => Ok((target, true)),
-        Outcome::Refused(why) => Err(refusal(why)),
-        Outcome::Received(_) | Outcome::Noted => Err(Failure::of(Reason::Internal)),
+/// When its caller first sent a request, if he says; wall clock ms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent(pub Option<u64>);
+
+impl Sent {
+    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+        Self(hansa_api::first_sent::read(request.metadata()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The orders role of a node: what it starts, and its handle.
 
+mod copies;
 mod custody;
 mod watch;
 
@@ -40,11 +41,12 @@ use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::provider::{Provider, SandboxProvider};
 use crate::replicate::{Freshness, Lag, Lags, Receiver};
-use crate::saga::{Desk, Runner};
+use crate::saga::{Desk, Hold, Reconciler, Runner};
 use crate::service::Service;
 use crate::shell::waiters::Waiters;
 use crate::shell::{Hosted, Shell};
 use crate::vault::{FileVault, Vault, VaultError};
+pub use copies::RestoreStatus;
 use custody::{Custody, First};
 
 #[derive(Debug, Error)]
@@ -85,11 +87,12 @@ impl Around {
     /// A key or a journal that cannot be used.
     pub fn of_config(env: &Env, cfg: &Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
         let vault = Self::vault(env, cfg, fs)?;
-        let Sandbox { journal, late_ms, .. } = &cfg.provider;
+        let Sandbox { journal, late_ms, remember_all, .. } = &cfg.provider;
         let provider = SandboxProvider::open(journal, *late_ms, env.clock.clone());
         let path = || journal.display().to_string();
         let provider = provider.map_err(|source| StartError::Journal { path: path(), source })?;
-        Ok(Self { vault, provider: Arc::new(provider), views: Views::Folder })
+        let provider = Arc::new(provider.remembering(*remember_all));
+        Ok(Self { vault, provider, views: Views::Folder })
     }
 
     /// The vault with its key on `fs`.
@@ -168,6 +171,9 @@ impl Orders {
             env.tasks.spawn(format!("{id}-waker"), OnError::StopNode, waker);
             let runner = Runner::new(self.shell.clone(), hosted.clone(), desk.clone());
             env.tasks.spawn(format!("{id}-saga"), OnError::StopNode, runner.run());
+            let (shell, provider) = (self.shell.clone(), desk.provider());
+            let reconciler = Reconciler { shell, hosted: hosted.clone(), provider };
+            env.tasks.spawn(format!("{id}-restored"), OnError::StopNode, reconciler.run());
             let auditor = watch::audit(hosted.clone(), stop.clone());
             env.tasks.spawn(format!("{id}-auditor"), OnError::Log, auditor);
             let feed = hosted.listing.clone().feed(hosted.group.clone(), stop.clone());
@@ -323,7 +329,8 @@ async fn start_group(
         Views::Folder => open_view(&cfg.views.join(id.to_string())),
         Views::Memory => Arc::new(MemoryView::default()),
     });
-    Ok(Hosted { group, waiters: Waiters::default(), listing, trusted: Sender::new(false) })
+    let (waiters, trusted, hold) = (Waiters::default(), Sender::new(false), Hold::default());
+    Ok(Hosted { group, waiters, listing, trusted, hold })
 }
 
 /// A view on disk; in memory where the disk gives none, for a view is never the truth.

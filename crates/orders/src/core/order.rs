@@ -460,7 +460,10 @@ impl Order {
     }
 }
 
+/// What every payment's key begins with.
+pub const PROVIDER_KEY: &str = "pay-";
+
 /// The payment's key at the provider: one per order, so a repeat can never charge twice.
 pub fn provider_key(order: OrderId) -> String {
-    format!("pay-{order}")
+    format!("{PROVIDER_KEY}{order}")
 }

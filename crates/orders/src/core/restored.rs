@@ -165,7 +165,13 @@ impl State {
             Step::Decide { key, cancel } => {
                 let state = if cancel { StrayState::Cancelling } else { StrayState::Kept };
                 let asked = |(of, stray): &(&String, &mut Stray)| {
-                    stray.state == StrayState::Open && key.as_ref().is_none_or(|key| key == *of)
+                    let decided = match stray.state {
+                        StrayState::Open => false,
+                        // The provider will not: somebody else must.
+                        StrayState::Cancelling => cancel,
+                        StrayState::Cancelled | StrayState::Kept => true,
+                    };
+                    !decided && key.as_ref().is_none_or(|key| key == *of)
                 };
                 for (_, stray) in restored.strays.iter_mut().filter(asked) {
                     stray.state = state;

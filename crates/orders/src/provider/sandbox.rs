@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use hansa_node::env::Clock;
 
-use super::{Answer, Charge, Fault, Provider, Reply};
+use super::{Answer, Charge, Fault, Listing, Provider, Reply};
 use journal::{Journal, Known};
 
 /// The sandbox; what it remembers outlives the nodes that call it.
@@ -31,13 +31,20 @@ pub struct SandboxProvider {
     clock: Arc<dyn Clock>,
     journal: Journal,
     late_ms: u64,
+    remember_all: bool,
 }
 
 impl SandboxProvider {
     /// # Errors
     /// The journal cannot be opened.
     pub fn open(journal: &Path, late_ms: u64, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        Ok(Self { clock, journal: Journal::open(journal)?, late_ms })
+        Ok(Self { clock, journal: Journal::open(journal)?, late_ms, remember_all: false })
+    }
+
+    /// Plain charges are remembered too, and listed.
+    #[must_use]
+    pub fn remembering(self, all: bool) -> Self {
+        Self { remember_all: all, ..self }
     }
 
     /// A sandbox apart from the nodes, which all call this one: it remembers for as long as it
@@ -45,7 +52,7 @@ impl SandboxProvider {
     ///
     /// As a third party it has its own clock.
     pub fn apart(late_ms: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, journal: Journal::apart(), late_ms }
+        Self { clock, journal: Journal::apart(), late_ms, remember_all: false }
     }
 
     /// What it remembers, as its journal has it.
@@ -63,6 +70,10 @@ impl SandboxProvider {
         match token {
             "tok_approve" | "tok_capture_refused" => match self.journal.known(&charge.key)? {
                 Some(Known { void: true, .. }) => declined("cancelled"),
+                None if token == "tok_approve" && self.remember_all => {
+                    self.journal.charge(&charge.key, &reference("ok", charge), self.now())?;
+                    approved()
+                }
                 _ if token == "tok_approve" => approved(),
                 _ => Ok(Answer::Authorized { reference: reference("nocap", charge) }),
             },
@@ -140,6 +151,11 @@ impl Provider for SandboxProvider {
 
     fn lookup<'a>(&'a self, key: &'a str) -> Reply<'a> {
         Box::pin(std::future::ready(self.lookup_now(key)))
+    }
+
+    fn list(&self, since_ms: u64) -> Listing<'_> {
+        let charges = self.journal.charges(since_ms);
+        Box::pin(std::future::ready(charges.map(Some)))
     }
 
     fn refund<'a>(&'a self, charge: &'a Charge, proof: &'a str, _refund: &'a str) -> Reply<'a> {

@@ -66,6 +66,11 @@ impl Desk {
         Self { provider, clock, timeout, shield: Mutex::new(shield) }
     }
 
+    /// The provider itself, for what is asked apart from any order's steps.
+    pub fn provider(&self) -> Arc<dyn Provider> {
+        self.provider.clone()
+    }
+
     /// Takes a place for a call.
     pub fn admit(self: &Arc<Self>, first: bool) -> Result<Place, NotNow> {
         let now = self.clock.monotonic();

@@ -23,6 +23,7 @@ use super::lane::{Answers, Driver, Item, Lane, Tag};
 use super::provide::{Desk, NotNow, Place, Question};
 use crate::core::command::{Command, Outcome};
 use crate::core::effect::{Call, Report, StepResult, StockVerb, Todo};
+use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::provider::{Answer, Fault};
 use crate::shell::{Hosted, Shell};
@@ -59,6 +60,8 @@ pub struct Runner {
     queue: VecDeque<u64>,
     later: BinaryHeap<Reverse<(Instant, u64)>>,
     reports: Vec<Report>,
+    /// Until when no step begins.
+    paused: Option<Instant>,
     calls: Pending<Called>,
     submits: Pending<Submitted>,
 }
@@ -78,6 +81,7 @@ impl Runner {
             queue: VecDeque::new(),
             later: BinaryHeap::new(),
             reports: Vec::new(),
+            paused: None,
             calls: FuturesUnordered::new(),
             submits: FuturesUnordered::new(),
         }
@@ -88,7 +92,7 @@ impl Runner {
         let stop = self.shell.env.tasks.stop_token();
         let mut applied = self.hosted.group.applied();
         let mut leadership = self.hosted.group.leadership();
-        let answers = self.answers.clone();
+        let (answers, hosted) = (self.answers.clone(), self.hosted.clone());
         loop {
             self.office(leadership.borrow_and_update().mine);
             // Before the look, so that what is applied during it wakes us again.
@@ -101,6 +105,7 @@ impl Runner {
                 self.submit();
             }
             let wake = self.later.peek().map(|Reverse((at, _))| *at);
+            let wake = wake.into_iter().chain(self.paused).min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -110,6 +115,7 @@ impl Runner {
                 changed = leadership.changed() => if changed.is_err() { return },
                 changed = applied.changed(), if self.leads => if changed.is_err() { return },
                 () = answers.bell.notified(), if self.leads => {}
+                () = hosted.hold.ended.notified(), if self.leads => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -134,6 +140,16 @@ impl Runner {
     }
 
     fn pull(&mut self) {
+        let hosted = self.hosted.clone();
+        // Held until all that is pulled has begun: a pause never falls between the two.
+        let _pass = match hosted.hold.pass() {
+            Ok(pass) => pass,
+            Err(until) => {
+                self.paused = Some(until);
+                return;
+            }
+        };
+        self.paused = None;
         loop {
             let room = self.shell.cfg.saga.in_flight_max.saturating_sub(self.steps.len());
             let room = room.min(PULL_MAX);
@@ -141,9 +157,16 @@ impl Runner {
                 return;
             }
             let cursor = self.cursor;
-            let due = self.hosted.group.peek(|machine| machine.state.due(cursor, room));
+            let look = |machine: &OrdersMachine| {
+                (machine.state.due(cursor, room), machine.state.steps_upto())
+            };
+            let (due, upto) = self.hosted.group.peek(look);
             let full = due.len() == room;
             for call in due {
+                // What follows from a backup's steps waits until all of those are answered.
+                if call.no > upto {
+                    return;
+                }
                 self.cursor = call.no;
                 // What an earlier leader left: its way back is taken for gone.
                 if seeded::on(Bug::HoldLeakedBetweenSteps) && cursor == 0 && gives_back(&call) {

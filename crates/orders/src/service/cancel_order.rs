@@ -16,12 +16,12 @@ pub async fn run(
     shell: &Shell,
     request: Request<wire::CancelOrderRequest>,
 ) -> Result<wire::CancelOrderResponse, Failure> {
-    let OfOrder { due, id, hosted, key, asked } =
+    let OfOrder { due, id, hosted, key, sent, asked } =
         of_order(shell, "CancelOrder", request, |asked: &CancelOrder| {
             (&asked.order, &asked.request_id)
         })?;
     let command = Command::Cancel { order: id, key, reason: asked.reason };
-    let (_, replayed) = hosted.request(&command, due).await?;
+    let (_, replayed) = hosted.request(command, sent, due).await?;
     let over = |order: &crate::core::order::Order, contents: &_| {
         matches!(order.order_status(contents), OrderStatus::Cancelled | OrderStatus::Parked)
     };

@@ -17,7 +17,7 @@ use crate::core::keys::Key;
 use crate::map::stock_group;
 use crate::shell::keys::{ScopeOf, Whose};
 use crate::shell::waiters::Want;
-use crate::shell::{Shell, answer_by, answered, caller, deadline};
+use crate::shell::{Sent, Shell, answer_by, caller, deadline};
 use crate::{metrics, wire as show};
 
 /// Draws of an order id: 50 random bits within a millisecond and slot collide about never.
@@ -27,7 +27,7 @@ pub async fn run(
     shell: &Shell,
     request: Request<wire::PlaceOrderRequest>,
 ) -> Result<wire::PlaceOrderResponse, Failure> {
-    let due = deadline(&request);
+    let (due, sent) = (deadline(&request), Sent::of(&request));
     let caller = caller(Principal::of(&request)?);
     let request = request.into_inner();
     let body = request.encode_to_vec();
@@ -53,9 +53,9 @@ pub async fn run(
             let id = mint(shell, slot);
             let command = accept(shell, &now, id, key, &caller, &place)?;
             draws -= 1;
-            match hosted.submit(&command, due).await? {
+            match hosted.submit(&hosted.dated(command, sent), due).await? {
                 Outcome::Refused(Refused::OrderIdTaken) if draws > 0 => {}
-                outcome => return answered(outcome),
+                outcome => return hosted.answered(outcome),
             }
         }
     };

@@ -19,7 +19,7 @@ pub async fn run(
     shell: &Shell,
     request: Request<wire::RecordShipmentRequest>,
 ) -> Result<wire::RecordShipmentResponse, Failure> {
-    let OfOrder { due, id, hosted, key, asked } =
+    let OfOrder { due, id, hosted, key, sent, asked } =
         of_order(shell, "RecordShipment", request, |asked: &RecordShipment| {
             (&asked.order, &asked.request_id)
         })?;
@@ -29,7 +29,7 @@ pub async fn run(
     let RecordShipment { carrier, tracking_code, warehouse, .. } = asked;
     let note = Note { carrier, tracking_code, warehouse, reason: String::new() };
     let command = Command::Ship { order: id, key, lines, note };
-    let (target, replayed) = hosted.request(&command, due).await?;
+    let (target, replayed) = hosted.request(command, sent, due).await?;
     let over = |order: &Order, _: &Contents| {
         !moved(order, target).iter().any(|movement| movement.state == Done::Outstanding)
     };

@@ -17,7 +17,7 @@ pub async fn run(
     shell: &Shell,
     request: Request<wire::RefundPaymentRequest>,
 ) -> Result<wire::RefundPaymentResponse, Failure> {
-    let OfOrder { due, id, hosted, key, asked } =
+    let OfOrder { due, id, hosted, key, sent, asked } =
         of_order(shell, "RefundPayment", request, |asked: &RefundPayment| {
             (&asked.order, &asked.request_id)
         })?;
@@ -32,7 +32,7 @@ pub async fn run(
     }
     let (amount_minor, note) = (asked.amount.minor, Note::of_reason(asked.reason));
     let command = Command::Refund { order: id, key, amount_minor, note };
-    let requested = hosted.request(&command, due).await;
+    let requested = hosted.request(command, sent, due).await;
     let (target, replayed) = requested.map_err(|failure| match failure.reason() {
         Reason::NotShippable => Failure::of(Reason::NotRefundable),
         _ => failure,

@@ -17,14 +17,14 @@ pub async fn run(
     shell: &Shell,
     request: Request<wire::ReturnItemsRequest>,
 ) -> Result<wire::ReturnItemsResponse, Failure> {
-    let OfOrder { due, id, hosted, key, asked } =
+    let OfOrder { due, id, hosted, key, sent, asked } =
         of_order(shell, "ReturnItems", request, |asked: &ReturnItems| {
             (&asked.order, &asked.request_id)
         })?;
     let place = |line: u32| u16::try_from(line.saturating_sub(1)).unwrap_or(u16::MAX);
     let lines = asked.lines.iter().map(|line| (place(line.line), line.quantity)).collect();
     let command = Command::Return { order: id, key, lines, note: Note::of_reason(asked.reason) };
-    let requested = hosted.request(&command, due).await;
+    let requested = hosted.request(command, sent, due).await;
     let (target, replayed) = requested.map_err(|failure| match failure.reason() {
         Reason::NotShippable => Failure::of(Reason::NotReturnable),
         _ => failure,

@@ -10,7 +10,7 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Request;
 
-use super::{Hosted, Shell, caller, deadline};
+use super::{Hosted, Sent, Shell, caller, deadline};
 use crate::core::keys::{Key, Scope};
 use crate::vault::Vault;
 
@@ -81,6 +81,7 @@ pub struct OfOrder<'a, C> {
     pub id: OrderId,
     pub hosted: &'a Arc<Hosted>,
     pub key: Key,
+    pub sent: Sent,
     pub asked: C,
 }
 
@@ -99,7 +100,7 @@ where
     P: Message,
     C: TryFrom<P, Error = Failure>,
 {
-    let due = deadline(&request);
+    let (due, sent) = (deadline(&request), Sent::of(&request));
     let caller = caller(Principal::of(&request)?);
     let request = request.into_inner();
     let body = request.encode_to_vec();
@@ -109,7 +110,7 @@ where
     let (home, slot, whose) = (shell.number, id.slot(), Whose::Order(id));
     let scope = ScopeOf { caller: &caller, method, home, slot, whose, request };
     let key = scope.key(shell.vault.as_ref(), &body)?;
-    Ok(OfOrder { due, id, hosted, key, asked })
+    Ok(OfOrder { due, id, hosted, key, sent, asked })
 }
 
 #[cfg(test)]

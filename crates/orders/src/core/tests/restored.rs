@@ -185,7 +185,8 @@ fn a_peers_copies_show_what_a_restored_home_lost() {
     assert_eq!(kinds, [None, Some(Ahead), Some(Conflict), Some(OnlyHere)]);
     let view = |n| peer.remote.copies.get(&order_id(n)).unwrap().view.clone();
     assert_eq!([view(2), view(4)], ["b3", "d1"], "nothing of it is lost");
-    let cursor = |epoch| peer.remote.cursors.get(&Origin { region, group: 0, epoch }).unwrap().applied;
+    let cursor =
+        |epoch| peer.remote.cursors.get(&Origin { region, group: 0, epoch }).unwrap().applied;
     assert_eq!((cursor(1), cursor(2)), (4, 3), "each epoch has its own cursor");
     assert_eq!(peer.remote.differences(None, 1).len(), 1);
 }

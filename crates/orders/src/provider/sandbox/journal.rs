@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use crate::provider::Fault;
+use crate::provider::{Fault, Listed};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Known {
@@ -66,6 +66,20 @@ impl Journal {
 
     pub fn charge(&self, key: &str, reference: &str, visible_ms: u64) -> Result<(), Fault> {
         self.append(&format!("charge {key} {visible_ms} {reference}\n"))
+    }
+
+    /// Charges that became visible at `since_ms` or later.
+    pub fn charges(&self, since_ms: u64) -> Result<Vec<Listed>, Fault> {
+        let mut inner = self.inner.lock();
+        inner.catch_up().map_err(unreachable)?;
+        let charges = inner.known.iter().filter(|(_, known)| known.visible_ms >= since_ms);
+        let charges = charges.filter(|(_, known)| !known.reference.is_empty());
+        let listed = charges.map(|(key, known)| Listed {
+            key: key.clone(),
+            reference: known.reference.clone(),
+            void: known.void,
+        });
+        Ok(listed.collect())
     }
 
     pub fn void(&self, key: &str) -> Result<(), Fault> {
