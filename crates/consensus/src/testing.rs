@@ -7,7 +7,7 @@ mod board;
 pub mod counter;
 mod wires;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use self::wires::Wires;
 use crate::group::Group;
 use crate::host::{GroupSpec, Host, HostConfig, OpenError};
 use crate::machine::Machine;
+use crate::membership::Wanted;
 use crate::outcome::SubmitError;
 use crate::timing::Timing;
 
@@ -113,6 +114,10 @@ pub struct Cluster<M: Machine> {
     disks: BTreeMap<NodeId, SimFs>,
     genesis: Genesis<M>,
     nodes: BTreeMap<NodeId, Node<M>>,
+    /// Nodes that came after the beginning.
+    joined: BTreeSet<NodeId>,
+    /// Whom the groups are to have, told to each node that starts.
+    wanted: Option<Wanted>,
 }
 
 impl<M: Machine> Cluster<M> {
@@ -129,7 +134,9 @@ impl<M: Machine> Cluster<M> {
         let disk = |node: &NodeId| settings.disks.map(|seed| (*node, SimFs::new(seed ^ node.0)));
         let disks = ids.iter().filter_map(disk).collect();
         let genesis = Arc::new(genesis);
-        let mut cluster = Self { settings, board, dir, wires, disks, genesis, nodes };
+        let (joined, wanted) = (BTreeSet::new(), None);
+        let mut cluster =
+            Self { settings, board, dir, wires, disks, genesis, nodes, joined, wanted };
         for node in cluster.ids() {
             cluster.boot(node).await;
         }
@@ -165,6 +172,38 @@ impl<M: Machine> Cluster<M> {
         self.nodes.insert(node, booted);
     }
 
+    /// Starts a node that was not there at the beginning: it waits to be added.
+    pub async fn join(&mut self, node: NodeId) {
+        self.joined.insert(node);
+        if let Some(seed) = self.settings.disks {
+            self.disks.entry(node).or_insert_with(|| SimFs::new(seed ^ node.0));
+        }
+        self.boot(node).await;
+    }
+
+    /// Says whom the groups are to have as voters, on every node, now and after a restart.
+    pub fn want(&mut self, voters: &[u64]) {
+        let voters = voters.iter().copied().map(NodeId).collect();
+        let wanted = Wanted { voters, ..Wanted::default() };
+        for node in self.nodes.values() {
+            node.groups.keys().for_each(|group| node.host.want_members(*group, wanted.clone()));
+        }
+        self.wanted = Some(wanted);
+    }
+
+    /// Waits until the first group has these voters and no others, and no learners.
+    pub async fn members_are(&self, voters: &[u64]) {
+        let voters: Vec<NodeId> = voters.iter().copied().map(NodeId).collect();
+        eventually("the members as wanted", || {
+            let leader = self.leader_now();
+            let held = leader.map(|leader| self.group(leader).membership());
+            held.is_some_and(|held| {
+                held.voters == voters && held.learners.is_empty() && !held.joint
+            })
+        })
+        .await;
+    }
+
     /// Takes a started node into the cluster.
     pub fn plug_in(&mut self, node: NodeId, booted: Node<M>) {
         self.nodes.insert(node, booted);
@@ -182,6 +221,9 @@ impl<M: Machine> Cluster<M> {
         for id in &self.settings.groups {
             let spec = GroupSpec { id: *id, members: self.ids() };
             let genesis = self.genesis.clone();
+            if let Some(wanted) = &self.wanted {
+                host.want_members(*id, wanted.clone());
+            }
             if let Ok(group) = host.start_group(spec, move || genesis()).await {
                 groups.insert(*id, group);
             }
@@ -218,6 +260,7 @@ impl<M: Machine> Cluster<M> {
             timing: self.settings.timing.clone(),
             wal: self.settings.wal.clone(),
             archive_entries: self.settings.archive_entries,
+            joins: self.joined.contains(&node),
             ..HostConfig::new(node, dir.to_owned())
         };
         if let Some(wires) = &self.wires {

@@ -2,6 +2,7 @@
 
 mod backup;
 mod cluster;
+mod membership;
 mod power;
 mod snapshots;
 mod suite;
