@@ -4,5 +4,7 @@ mod backup;
 mod cluster;
 mod membership;
 mod power;
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
 mod snapshots;
 mod suite;

@@ -6,5 +6,7 @@ mod flow;
 mod leaders;
 mod regions;
 mod rig;
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
 mod validation;
 mod vaults;

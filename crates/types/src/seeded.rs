@@ -18,23 +18,23 @@ pub enum Bug {
     StaleRead,
     /// A node whose volume was wiped rejoins under its old id.
     ReuseNodeId,
-    /// An order that was cancelled comes back.
+    /// An order that was cancelled comes back once the last of it is given back.
     LostTombstone,
     /// Events leave for other regions out of their order.
     ReorderedOutbox,
-    /// An entry of the log is left out of the audit chain on one replica.
+    /// The first entry behind a loaded checkpoint is left out of the audit chain.
     HashChainSkip,
-    /// A payment is captured although the provider has voided it.
+    /// A payment that the provider has voided is taken for captured.
     CaptureAfterVoid,
-    /// A crash between two steps of a saga forgets the hold that the first one took.
+    /// A new leader takes for given back what its predecessor only began to give back.
     HoldLeakedBetweenSteps,
     /// A snapshot is installed without the archive range that it stands on.
     SnapshotWithoutArchiveRange,
-    /// Apply reads the node's wall clock.
+    /// Apply reads the node's own clock.
     ClockInApply,
     /// A truncation of the log is acknowledged and not written.
     TruncateIgnored,
-    /// The log is purged up to what is applied, not to what a checkpoint holds.
+    /// The log is purged up to its end, not to what a checkpoint holds.
     PurgeTooFar,
     /// A vote is acknowledged and not written.
     ForgetVote,

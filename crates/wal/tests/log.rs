@@ -16,5 +16,8 @@ mod property;
 mod real;
 #[path = "log/rig.rs"]
 mod rig;
+#[cfg(feature = "seeded-bugs")]
+#[path = "log/seeded.rs"]
+mod seeded;
 #[path = "log/torn.rs"]
 mod torn;

@@ -6,6 +6,8 @@ mod keys;
 mod remote;
 mod restored;
 mod saga;
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
 mod world;
 
 use hansa_types::id::{OrderId, TransferId};

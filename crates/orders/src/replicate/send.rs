@@ -165,7 +165,7 @@ impl Sender {
     }
 
     /// The next events after `sent`, `None` when there are none.
-    fn batch(&self, sent: u64, max: usize) -> Option<wire::ReplicateRequest> {
+    pub(crate) fn batch(&self, sent: u64, max: usize) -> Option<wire::ReplicateRequest> {
         let (envelopes, seq, now) = self.hosted.group.peek(|machine| {
             let state = &machine.state;
             let mut bytes = 0;

@@ -1,3 +1,6 @@
+#[cfg(feature = "seeded-bugs")]
+mod seeded;
+
 use hansa_types::id::{OrderId, TransferId};
 use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
