@@ -58,7 +58,7 @@ impl Node {
         let name = config.name.clone();
         let tasks = world.env.tasks.clone();
         let drain = Duration::from_millis(config.drain_ms);
-        match compose::compose(config, world).await {
+        match Box::pin(compose::compose(config, world)).await {
             Ok(node) => Ok(node),
             Err(error) => {
                 tasks.drain(drain).await;
