@@ -39,9 +39,8 @@ impl Members {
                 self.follow(&now)?;
                 self.dismiss(&now).await;
             }
-            match tokio::time::timeout(LOOK_EVERY, changes.changed()).await {
-                Ok(Err(_)) => return Ok(()),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_)) = tokio::time::timeout(LOOK_EVERY, changes.changed()).await {
+                return Ok(());
             }
         }
     }
