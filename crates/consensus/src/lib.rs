@@ -6,7 +6,7 @@
 //! - `pending`, `archive`, `checkpoints`, `keeper`, `writer`: the durable truth beside the log.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
 //! - `membership`, `succession`, `fitness`: who belongs to a group, who leads next, who may lead.
-//! - `link`, `outgoing`, `inbound`, `identity`: frames between nodes, and whom they are accepted
+//! - `link`, `outgoing`, `inbound`, `incoming`, `identity`: frames between nodes, and whom they are accepted
 //!   from.
 //! - `raft`: the adapter, the only place that names openraft; its docs list the pitfalls.
 //!
@@ -24,6 +24,7 @@ mod grpc;
 mod host;
 mod identity;
 mod inbound;
+mod incoming;
 mod keeper;
 mod link;
 mod machine;
@@ -52,6 +53,8 @@ pub use archive::ArchiveError;
 pub use checkpoints::{CheckpointError, FileError};
 pub use clock::LeaderClock;
 pub use group::Group;
+pub use host::{Chunk, Cursor, Cut, ExportError, Exports};
+pub use host::{Files, Judge, RestoreError, RestoredGroup, check_state, plan_hash};
 pub use host::{GroupSpec, Host, HostConfig, OpenError, StartError};
 pub use identity::{IdentityError, owner_of};
 pub use machine::{Frozen, Machine, Record, Records, ThawError};

@@ -87,7 +87,8 @@ async fn copy(exports: &Exports, cut: &Cut, broken_every: usize) -> (Memory, Man
         hash: String::new(),
     };
     manifest.seal();
-    let named = files.into_iter().map(|(kind, (bytes, _))| (format!("{name}/{}", kind.as_str()), bytes));
+    let named =
+        files.into_iter().map(|(kind, (bytes, _))| (format!("{name}/{}", kind.as_str()), bytes));
     (Memory(named.collect()), manifest)
 }
 
@@ -126,11 +127,8 @@ impl New {
         let (env, exit) = env(&format!("new-{node}"));
         let settings = Settings::default();
         let dir = self.dir.path().join(node.to_string());
-        let config = HostConfig {
-            timing: Timing::quick(),
-            wal: settings.wal,
-            ..HostConfig::new(node, dir)
-        };
+        let config =
+            HostConfig { timing: Timing::quick(), wal: settings.wal, ..HostConfig::new(node, dir) };
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let exit = exit as Arc<dyn hansa_node::env::Exit>;
         Host::open_with(config, fs, env, |inbound| self.board.plug(node, inbound, exit)).unwrap()
@@ -159,7 +157,8 @@ async fn a_backup_comes_up_on_new_nodes_with_its_past_and_goes_on() {
         let host = new.host(node);
         assert!(host.is_empty());
         let (group, plan) = (manifest.groups[0].clone(), plan("add epoch 2"));
-        let first = host.restore_group::<Counters>(files.clone(), group.clone(), plan.clone(), fine);
+        let first =
+            host.restore_group::<Counters>(files.clone(), group.clone(), plan.clone(), fine);
         first.await.unwrap();
         let again = host.restore_group::<Counters>(files.clone(), group, plan, fine).await;
         assert!(matches!(again, Err(RestoreError::NotEmpty)));
@@ -177,7 +176,8 @@ async fn a_backup_comes_up_on_new_nodes_with_its_past_and_goes_on() {
     let leader = &groups[leads(&groups).unwrap()].0;
     assert!(leader.status().voters.iter().all(|node| node.0 > 10), "{:?}", leader.status());
     assert!(leader.status().term > manifest.groups[0].term);
-    let sum = leader.read(soon(), |state| (0..7).map(|k| state.value(&format!("k{k}"))).sum()).await;
+    let sum =
+        leader.read(soon(), |state| (0..7).map(|k| state.value(&format!("k{k}"))).sum()).await;
     assert_eq!(sum, Ok(40_i64), "all before the cut, nothing after it");
     assert_eq!(leader.peek(|state| state.value("epoch")), 2);
     assert_eq!(leader.archive_get(CLOSED, b"gone35").unwrap().unwrap(), 35_i64.to_le_bytes()[..]);
