@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hansa_api::pb::admin::admin_service_server::AdminServiceServer;
+use hansa_api::pb::admin::backup_service_server::BackupServiceServer;
 use hansa_api::pb::admin::membership_service_server::MembershipServiceServer;
 use hansa_api::pb::region::region_service_server::RegionServiceServer;
 use hansa_node::config::Text;
@@ -112,7 +113,9 @@ where
         let authz = Authz::parse(&text).map_err(StartError::Authz)?;
         let forward = Forward::new(upstreams.clone(), book.clone(), env.entropy.clone());
         let health = HealthReporter::new();
-        let services = Own { book: book.clone(), upstreams, forward: forward.clone() };
+        let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
+        let services =
+            Own { book: book.clone(), upstreams, forward: forward.clone(), clock, entropy };
         let house = Arc::new(House {
             trust_domain: trust_domain.to_owned(),
             message_bytes_max: config.message_bytes_max,
@@ -203,6 +206,7 @@ where
 {
     let health = HealthServer::new(HealthService::from_health_reporter(health));
     let routes = Routes::new(RegionServiceServer::new(own.clone()))
+        .add_service(BackupServiceServer::new(own.clone()))
         .add_service(AdminServiceServer::new(own.clone()))
         .add_service(MembershipServiceServer::new(own))
         .add_service(health);

@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod config;
+pub mod copies;
 pub mod core;
 pub mod door;
 mod gateway;

@@ -1,5 +1,6 @@
 //! What a gateway answers by itself, one verb per file.
 
+mod backup;
 mod check_invariants;
 mod explain_route;
 mod list_groups;
@@ -8,6 +9,7 @@ mod membership;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_api::pb::admin::admin_service_server::AdminService;
@@ -15,6 +17,7 @@ use hansa_api::pb::admin::{self};
 use hansa_api::pb::region::region_service_server::RegionService;
 use hansa_api::pb::region::{self};
 use hansa_api::status::{Failure, Reason};
+use hansa_node::env::{Clock, Entropy};
 use hansa_node::layers::Deadline;
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::{Node, Snapshot};
@@ -30,6 +33,8 @@ pub struct Own<U> {
     pub book: Book,
     pub upstreams: U,
     pub forward: Forward<U>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
 }
 
 impl<U: Upstreams> Own<U> {

@@ -1,0 +1,110 @@
+//! What a restore left to settle, here and with those who have copies.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use hansa_api::pb::admin as pb;
+use hansa_api::pb::node::{
+    GetNodeRestoreRequest, ListNodeDifferencesRequest, ListNodeOriginsRequest,
+    SettleNodeRestoreRequest,
+};
+use hansa_api::status::{Failure, Reason};
+use hansa_node::layers::Deadline;
+use hansa_region_router::core::directory::Snapshot;
+use hansa_region_router::forward::Upstreams;
+use hansa_types::id::GroupKind;
+
+use super::{Own, nodes, part, sent, within};
+
+const DIFFERENCES_DEFAULT: u32 = 100;
+const DIFFERENCES_MAX: u32 = 1_000;
+
+fn orders_groups(directory: &Snapshot) -> Vec<u32> {
+    let groups = directory.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
+    groups.map(|group| group.number()).collect()
+}
+
+pub async fn status<U: Upstreams>(
+    own: &Own<U>,
+    directory: &Snapshot,
+    due: Deadline,
+) -> pb::GetRestoreResponse {
+    let nodes = nodes(directory);
+    let asked = nodes.iter().map(|node| async {
+        let mut client = part(&own.upstreams, node.id);
+        let request = sent(GetNodeRestoreRequest {}, due)?;
+        within(due, client.get_node_restore(request)).await
+    });
+    let mut unknown = orders_groups(directory);
+    let mut groups = BTreeMap::new();
+    for told in join_all(asked).await.into_iter().flatten() {
+        unknown.retain(|group| !told.ordinary.contains(group));
+        for group in told.groups {
+            unknown.retain(|known| *known != group.group);
+            groups.insert(group.group, group);
+        }
+    }
+    pb::GetRestoreResponse { groups: groups.into_values().collect(), unknown }
+}
+
+pub async fn decide<U: Upstreams>(
+    own: &Own<U>,
+    directory: &Snapshot,
+    asked: &pb::SettleRestoreRequest,
+    due: Deadline,
+) -> Result<u32, Failure> {
+    let mut decided = 0;
+    for node in nodes(directory) {
+        let mut client = part(&own.upstreams, node.id);
+        let message =
+            SettleNodeRestoreRequest { decision: asked.decision, key: asked.key.clone() };
+        decided += within(due, client.settle_node_restore(sent(message, due)?)).await?.decided;
+    }
+    Ok(decided)
+}
+
+/// # Errors
+/// A node that does not answer: what it leads is not known, and the newest epoch must be.
+pub async fn origins<U: Upstreams>(
+    own: &Own<U>,
+    directory: &Snapshot,
+    due: Deadline,
+) -> Result<Vec<pb::OriginEpoch>, Failure> {
+    let mut origins = Vec::new();
+    for node in nodes(directory) {
+        let mut client = part(&own.upstreams, node.id);
+        let request = sent(ListNodeOriginsRequest {}, due)?;
+        match within(due, client.list_node_origins(request)).await {
+            Ok(told) => origins.extend(told.origins),
+            // Its groups have other leaders by now, or will.
+            Err(failure) if failure.reason() == Reason::Unavailable => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    for (number, owner) in &directory.owners {
+        let region = directory.region(*number).map(|region| region.name.to_string());
+        let region = region.unwrap_or_default();
+        origins.push(pb::OriginEpoch { region, group: 0, epoch: owner.epoch, applied_sequence: 0 });
+    }
+    Ok(origins)
+}
+
+pub async fn differences<U: Upstreams>(
+    own: &Own<U>,
+    directory: &Snapshot,
+    asked: &pb::ListDifferencesRequest,
+    due: Deadline,
+) -> Result<Vec<pb::CopyDifference>, Failure> {
+    let max = match asked.max {
+        0 => DIFFERENCES_DEFAULT,
+        max => max.min(DIFFERENCES_MAX),
+    };
+    let mut found = Vec::new();
+    for node in nodes(directory) {
+        let mut client = part(&own.upstreams, node.id);
+        let message = ListNodeDifferencesRequest { origin: asked.origin.clone(), max };
+        let request = sent(message, due)?;
+        found.extend(within(due, client.list_node_differences(request)).await?.differences);
+    }
+    Ok(found)
+}
