@@ -229,5 +229,5 @@ async fn alone<T>(work: impl Future<Output = T>) -> T {
 
 #[tokio::test(start_paused = true)]
 async fn a_region_in_one_thread_takes_an_order_and_has_it_after_a_restart() {
-    alone(life(7)).await;
+    Box::pin(alone(life(7))).await;
 }
