@@ -169,8 +169,8 @@ fn host(config: &Config, world: &World, peers: Peers, joins: bool) -> anyhow::Re
     let host = host.with_context(|| {
         let dir = config.data_dir.display();
         format!(
-            "data_dir = {dir} (to rebuild a damaged node from its peers: `hansactl node reseed {}`, \
-             then start it again)",
+            "data_dir = {dir} (to rebuild a damaged node from its peers: \
+             `hansactl node reseed {}`, then start it again)",
             config.name
         )
     })?;

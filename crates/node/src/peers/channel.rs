@@ -57,8 +57,8 @@ enum ConnectError {
     Http(#[from] hyper::Error),
 }
 
-/// How long, and how many at most, calls that were given up are remembered, so that a late answer is
-/// dropped in silence.
+/// How long, and how many at most, calls that were given up are remembered, so that a late answer
+/// is dropped in silence.
 ///
 /// h2's second is a second of the machine's clock, which a simulation has no part in, and too short
 /// for a peer that was paused: each late answer would then be answered by a reset.
