@@ -16,13 +16,12 @@ use openraft::alias::SnapshotOf;
 use openraft::errors::RaftError;
 use openraft::storage::Snapshot;
 use parking_lot::RwLock;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
-use crate::archive::{End, unpack_entries, unpack_records};
-use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::checkpoints::Checkpoint;
 use crate::identity::Identity;
-use crate::outgoing;
+use crate::incoming::{self, Partial, Receiver};
 use crate::raft::codec::{self, BadBytes};
 use crate::raft::{Types, Vote, wire};
 use crate::running::Running;
@@ -31,7 +30,7 @@ use crate::running::Running;
 const CHUNK_MAX: Duration = Duration::from_secs(60);
 
 /// A refusal of a request.
-type Refusal = (PeerErrorKind, String);
+pub(crate) type Refusal = (PeerErrorKind, String);
 
 /// The groups that this node hosts, for its peers.
 pub(crate) struct Inbound {
@@ -123,7 +122,11 @@ impl Inbound {
                 let digest = wire::digest_of(request.body).map_err(malformed)?;
                 Ok(wire::digest_answer(&compare(&running, from, &digest).await))
             }
-            PeerMessageKind::SnapshotOffer | PeerMessageKind::Unspecified => {
+            PeerMessageKind::SnapshotOffer => {
+                let arriving = one_at_a_time(&running)?;
+                Ok(wire::offer_answer(&incoming::held(&running, &arriving, &request.body)))
+            }
+            PeerMessageKind::Unspecified => {
                 Err((PeerErrorKind::Malformed, "unknown kind of message".to_owned()))
             }
         }
@@ -137,18 +140,17 @@ impl Inbound {
     ) -> Result<Bytes, Refusal> {
         self.check_target(header.to_node)?;
         let running = self.serving(header.group)?;
-        let busy = || (PeerErrorKind::Overloaded, "another snapshot arrives".to_owned());
-        let one_at_a_time = running.receiving.clone().try_lock_owned().map_err(|_| busy())?;
+        let mut arriving = one_at_a_time(&running)?;
         let vote = codec::vote_of(&mut header.body.clone()).map_err(malformed)?;
         check_speaker(NodeId(header.from_node), &vote)?;
-        let mut receiver = Receiver::new(&running, header.total_bytes)?;
+        let mut receiver = Receiver::new(&running, &mut arriving, &header)?;
         let stalled = |_| (PeerErrorKind::Malformed, "the chunks stopped coming".to_owned());
         while let Some(chunk) = timeout(CHUNK_MAX, chunks.next()).await.map_err(stalled)? {
             receiver.take(chunk).await?;
         }
         let from = NodeId(header.from_node);
-        tracing::info!(group = %running.id, %from, bytes = header.total_bytes, "snapshot arrived");
         let snapshot = receiver.finish().await?;
+        tracing::info!(group = %running.id, %from, bytes = header.total_bytes, "snapshot arrived");
         let snapshot: SnapshotOf<Types, Checkpoint> = Snapshot { meta: snapshot.meta(), snapshot };
         // A task of its own: a sender that goes away drops this call but not the installation, and
         // nobody may write to the file before that has ended.
@@ -156,7 +158,7 @@ impl Inbound {
         let (raft, name) = (running.raft.clone(), format!("install snapshot {}", running.id));
         running.env.tasks.spawn(name, OnError::Log, async move {
             let installed = raft.install_full_snapshot(vote, snapshot).await;
-            drop(one_at_a_time);
+            drop(arriving);
             let _ = done.send(installed);
         });
         let gone = |_| (PeerErrorKind::Stopped, "this node stops".to_owned());
@@ -164,6 +166,12 @@ impl Inbound {
         let answer = answer.map_err(|e| (PeerErrorKind::Stopped, e.to_string()))?;
         Ok(wire::installed(&answer))
     }
+}
+
+/// One snapshot arrives at a time; what a broken transfer brought is kept for the next.
+fn one_at_a_time(running: &Running) -> Result<OwnedMutexGuard<Option<Partial>>, Refusal> {
+    let busy = |_| (PeerErrorKind::Overloaded, "another snapshot arrives".to_owned());
+    running.receiving.clone().try_lock_owned().map_err(busy)
 }
 
 /// Compares a peer's digest with ours at the same index. One that its leader tells that it alone
@@ -196,7 +204,7 @@ fn check_speaker(from: NodeId, vote: &Vote) -> Result<(), Refusal> {
     Err((PeerErrorKind::Malformed, format!("node {from} speaks as node {named}")))
 }
 
-fn malformed(error: BadBytes) -> Refusal {
+pub(crate) fn malformed(error: BadBytes) -> Refusal {
     (PeerErrorKind::Malformed, error.to_string())
 }
 
@@ -204,87 +212,6 @@ fn stopped(error: RaftError<Types>) -> Refusal {
     (PeerErrorKind::Stopped, error.to_string())
 }
 
-fn disk(error: impl std::fmt::Display) -> Refusal {
+pub(crate) fn disk(error: impl std::fmt::Display) -> Refusal {
     (PeerErrorKind::Stopped, error.to_string())
-}
-
-/// Puts a snapshot together from its chunks.
-struct Receiver<'a> {
-    running: &'a Running,
-    incoming: crate::checkpoints::Incoming,
-    received: u64,
-    total: u64,
-}
-
-impl<'a> Receiver<'a> {
-    fn new(running: &'a Running, total: u64) -> Result<Self, Refusal> {
-        let incoming = running.checkpoints.incoming().map_err(disk)?;
-        Ok(Self { running, incoming, received: 0, total })
-    }
-
-    async fn take(&mut self, chunk: SnapshotChunk) -> Result<(), Refusal> {
-        let bad = |what: &str| (PeerErrorKind::Malformed, format!("chunk: {what}"));
-        if crc32c::crc32c(&chunk.data) != chunk.checksum {
-            return Err(bad("checksum"));
-        }
-        let mut data = chunk.data;
-        let kind = codec::u8_of(&mut data).map_err(malformed)?;
-        match kind {
-            outgoing::RECORDS => {
-                let records = unpack_records(data, chunk.offset).map_err(malformed)?;
-                let end = records.last().map_or(0, |last| last.number + 1);
-                self.append(move |archive, held| {
-                    archive.append(&[], &records, End { records: end, ..held })
-                })
-                .await
-            }
-            outgoing::ENTRIES => {
-                let entries = unpack_entries(data).map_err(malformed)?;
-                let Some(last) = entries.last() else { return Ok(()) };
-                let joined = entries
-                    .windows(2)
-                    .all(|pair| pair[0].index.checked_add(1) == Some(pair[1].index));
-                let next_index = last.index.checked_add(1).filter(|_| joined);
-                let next_index = next_index.ok_or_else(|| bad("entries out of order"))?;
-                let chain = last.heads.1;
-                self.append(move |archive, held| {
-                    archive.append(&entries, &[], End { next_index, chain, ..held })
-                })
-                .await
-            }
-            outgoing::STATE if data.len() as u64 > self.total - self.received => {
-                Err(bad("more bytes than were announced"))
-            }
-            outgoing::STATE if chunk.offset == self.received => {
-                self.incoming.file.write_at(&data, chunk.offset).map_err(disk)?;
-                self.received += data.len() as u64;
-                Ok(())
-            }
-            _ => Err(bad("out of order")),
-        }
-    }
-
-    /// Appends to the archive at once: it is committed history, and a broken transfer resumes
-    /// behind it.
-    async fn append(
-        &self,
-        work: impl FnOnce(&crate::archive::Archive, End) -> Result<(), crate::archive::ArchiveError>
-        + Send
-        + 'static,
-    ) -> Result<(), Refusal> {
-        let archive = self.running.archive.clone();
-        let done = self.running.writer.run(move || work(&archive, archive.end())).await;
-        done.map_err(disk)?.map_err(disk)
-    }
-
-    async fn finish(self) -> Result<Checkpoint, Refusal> {
-        if self.received != self.total {
-            let what = format!("{} of {} bytes arrived", self.received, self.total);
-            return Err((PeerErrorKind::Malformed, what));
-        }
-        let checkpoints: Arc<Checkpoints> = self.running.checkpoints.clone();
-        let incoming = self.incoming;
-        let opened = self.running.writer.run(move || checkpoints.received(incoming)).await;
-        opened.map_err(disk)?.map_err(disk)
-    }
 }

@@ -1,7 +1,7 @@
 //! A snapshot on its way out: the archive range that the peer lacks, then the checkpoint's bytes.
 //!
-//! Each chunk is one piece of one kind, so that what a broken transfer brought of the archive is
-//! kept: the next transfer begins behind it.
+//! Each chunk is one piece of one kind, so that what a broken transfer brought is kept: the next
+//! transfer begins behind it, in the archive and in the state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,14 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use hansa_api::pb::raft::SnapshotChunk;
+use hansa_types::id::NodeId;
 use hansa_types::seeded::{self, Bug};
 
 use crate::archive::{Archive, ArchiveError, pack_entries, pack_records};
 use crate::checkpoints::{Checkpoint, end_of};
+use crate::raft::codec::put_log_id;
+use crate::raft::wire::Held;
+use crate::writer::Writer;
 
 /// Bytes of one chunk, about.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -34,26 +38,43 @@ struct Cursor {
     offset: u64,
 }
 
-/// The chunks of a snapshot for a peer whose archive reaches entry `index` and record `records`.
+/// Names the bytes of a snapshot: those of two senders, or of two positions, are never mixed.
+pub(crate) fn id(sender: NodeId, snapshot: &Checkpoint) -> Bytes {
+    let position = &snapshot.position;
+    let mut out = BytesMut::with_capacity(90);
+    out.put_u64_le(sender.0);
+    put_log_id(&mut out, position.applied.as_ref());
+    out.put_u64_le(snapshot.bytes);
+    out.put_u128_le(position.digest.0);
+    out.put_slice(&position.chain);
+    out.freeze()
+}
+
+/// The chunks of a snapshot for a peer that holds some of it already. Each is read when the one
+/// before it is on its way, on the writer's loop.
 ///
 /// An error ends the stream early; the receiver then misses bytes and refuses the whole.
 pub(crate) fn chunks(
+    writer: Writer,
     archive: Arc<Archive>,
     snapshot: Checkpoint,
-    index: u64,
-    records: u64,
+    held: Held,
 ) -> BoxStream<'static, SnapshotChunk> {
-    let cursor = Cursor { archive, snapshot, record: records, entry: index, offset: 0 };
-    let next = |mut cursor: Cursor| async move {
-        match cursor.next() {
-            Ok(chunk) => chunk.map(|chunk| (chunk, cursor)),
-            Err(error) => {
+    let Held { archived_index: entry, archived_records: record, state_bytes: offset } = held;
+    let cursor = Cursor { archive, snapshot, record, entry, offset };
+    let next = |(writer, mut cursor): (Writer, Cursor)| async move {
+        let read = writer.run(move || (cursor.next(), cursor)).await;
+        match read {
+            Ok((Ok(chunk), cursor)) => chunk.map(|chunk| (chunk, (writer, cursor))),
+            Ok((Err(error), _)) => {
                 tracing::error!(error, "snapshot transfer ends early");
                 None
             }
+            // The node stops.
+            Err(_) => None,
         }
     };
-    stream::unfold(cursor, next).boxed()
+    stream::unfold((writer, cursor), next).boxed()
 }
 
 impl Cursor {

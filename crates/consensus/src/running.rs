@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::checkpoints::Checkpoints;
+use crate::incoming::Partial;
 use crate::link::Link;
 use crate::membership::Wanted;
 use crate::outcome::{GroupStatus, Leadership, Role};
@@ -41,8 +42,8 @@ pub(crate) struct Running {
     pub timing: Timing,
     pub trouble: Arc<Trouble>,
     pub leadership: watch::Sender<Leadership>,
-    /// Held while a snapshot is received: one at a time.
-    pub receiving: Arc<Mutex<()>>,
+    /// Held while a snapshot is received: one at a time. What a broken transfer brought stays here.
+    pub receiving: Arc<Mutex<Option<Partial>>>,
     /// Whom the group is to have as members; `None` until somebody says.
     pub wanted: watch::Sender<Option<Wanted>>,
     /// What this node, leading, does next about the members.

@@ -112,6 +112,7 @@ impl Host {
             group: id,
             link: link.clone(),
             archive: archive.clone(),
+            writer: writer.clone(),
             append_max: config.timing.election_max(),
         };
         let settings = config.timing.config(id.to_string());

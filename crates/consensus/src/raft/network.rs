@@ -25,6 +25,7 @@ use crate::archive::Archive;
 use crate::checkpoints::Checkpoint;
 use crate::link::{Ask, Link, LinkError};
 use crate::outgoing;
+use crate::writer::Writer;
 
 /// Appends of one follower on their way at once.
 const APPENDS_IN_FLIGHT: usize = 4;
@@ -36,6 +37,8 @@ pub(crate) struct Network {
     pub group: GroupId,
     pub link: Arc<dyn Link>,
     pub archive: Arc<Archive>,
+    /// Reads of a snapshot's bytes wait for the disk there, never on the runtime.
+    pub writer: Writer,
     /// A follower whose disk stalls is slow, not gone: an append waits this long for its answer.
     pub append_max: Duration,
 }
@@ -208,23 +211,24 @@ impl Client {
         snapshot: Checkpoint,
         within: Duration,
     ) -> Result<SnapshotResponse<Types>, LinkError> {
-        let Network { node, group, link, archive, .. } = &self.network;
-        let nothing = wire::digest(&wire::Digest::default());
-        let ask = self.ask(PeerMessageKind::Digest, nothing, self.network.append_max);
+        let Network { node, group, link, archive, writer, .. } = &self.network;
+        let id = outgoing::id(*node, &snapshot);
+        let ask = self.ask(PeerMessageKind::SnapshotOffer, id.clone(), self.network.append_max);
         let bad = |e: BadBytes| LinkError::Unreachable(e.to_string());
-        let peer = wire::digest_answer_of(link.call(self.target, ask).await?).map_err(bad)?;
+        let held = wire::offer_answer_of(link.call(self.target, ask).await?).map_err(bad)?;
         let header = SnapshotHeader {
             from_node: node.0,
             to_node: self.target.0,
             group: group.number(),
             body: wire::snapshot_vote(&vote),
             total_bytes: snapshot.bytes,
-            snapshot_id: Bytes::new(),
+            snapshot_id: id,
         };
-        let (index, records) = (peer.archived_index, peer.archived_records);
-        tracing::info!(%group, to = %self.target, bytes = snapshot.bytes, from_archive = index,
+        let (bytes, from_byte, from_entry) =
+            (snapshot.bytes, held.state_bytes, held.archived_index);
+        tracing::info!(%group, to = %self.target, bytes, from_byte, from_entry,
             "sending a snapshot");
-        let chunks = outgoing::chunks(archive.clone(), snapshot, index, records);
+        let chunks = outgoing::chunks(writer.clone(), archive.clone(), snapshot, held);
         let sent = link.snapshot(self.target, header, chunks);
         // The transfer as a whole may take long; the link gives up when the peer takes no more.
         let installed = tokio::time::timeout(within.max(outgoing::WHOLE_MAX), sent).await;

@@ -187,6 +187,28 @@ pub(crate) struct DigestAnswer {
     pub wall_ms: u64,
 }
 
+/// What of an offered snapshot a peer holds already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Held {
+    pub archived_index: u64,
+    pub archived_records: u64,
+    /// Of the state, from its beginning.
+    pub state_bytes: u64,
+}
+
+pub(crate) fn offer_answer(held: &Held) -> Bytes {
+    let mut out = BytesMut::with_capacity(24);
+    out.put_u64_le(held.archived_index);
+    out.put_u64_le(held.archived_records);
+    out.put_u64_le(held.state_bytes);
+    out.freeze()
+}
+
+pub(crate) fn offer_answer_of(mut from: Bytes) -> Result<Held, BadBytes> {
+    let (archived_index, archived_records) = (u64_of(&mut from)?, u64_of(&mut from)?);
+    Ok(Held { archived_index, archived_records, state_bytes: u64_of(&mut from)? })
+}
+
 pub(crate) fn digest(digest: &Digest) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u64_le(digest.index);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
 use hansa_api::pb::raft::{PeerErrorKind, SnapshotChunk, SnapshotHeader};
@@ -25,6 +26,12 @@ pub struct Board {
 struct Wires {
     nodes: BTreeMap<NodeId, Weak<Inbound>>,
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// A snapshot's connection breaks after this many chunks.
+    chunks_max: Option<usize>,
+    /// Bytes of snapshots that were carried.
+    carried: u64,
+    /// Connections of snapshots that broke.
+    broken: u64,
 }
 
 impl Board {
@@ -56,6 +63,28 @@ impl Board {
             wires.cut.insert((node, other));
             wires.cut.insert((other, node));
         }
+    }
+
+    /// Breaks each snapshot's connection after `chunks` chunks, or none any more.
+    pub fn break_snapshots(&self, chunks: Option<usize>) {
+        self.inner.write().chunks_max = chunks;
+    }
+
+    /// Bytes of snapshots carried so far, and connections broken.
+    pub fn snapshots(&self) -> (u64, u64) {
+        let wires = self.inner.read();
+        (wires.carried, wires.broken)
+    }
+
+    /// Counts a chunk; whether it arrives.
+    fn carry(&self, chunk: &SnapshotChunk, number: usize) -> bool {
+        let mut wires = self.inner.write();
+        if wires.chunks_max.is_some_and(|max| number >= max) {
+            wires.broken += 1;
+            return false;
+        }
+        wires.carried += chunk.data.len() as u64;
+        true
     }
 
     /// Mends every wire.
@@ -124,6 +153,11 @@ impl Link for Wire {
         let wire = self.clone();
         async move {
             let peer = wire.shake(to)?;
+            let board = wire.board.clone();
+            let arrives = move |(number, chunk): &(usize, SnapshotChunk)| {
+                futures::future::ready(board.carry(chunk, *number))
+            };
+            let chunks = chunks.enumerate().take_while(arrives).map(|(_, chunk)| chunk);
             let installed = tokio::time::timeout(WHOLE_MAX, peer.install(header, chunks)).await;
             let installed = installed.map_err(|_| LinkError::Timeout(WHOLE_MAX))?;
             let refused =

@@ -207,3 +207,58 @@ async fn a_node_restarts_on_a_log_larger_than_what_may_wait_for_the_archive() {
     let all = cluster.group(node).archive_scan(CLOSED, b"", 100).unwrap();
     assert_eq!(all.len(), 6);
 }
+
+/// A state of several megabytes, in checkpoints everywhere, and no log that reaches its beginning.
+async fn grown() -> Cluster<Counters> {
+    let timing = Timing { checkpoint_entries: 40, ..Timing::quick() };
+    let cluster = Cluster::with(Settings { timing, ..Settings::default() }, Counters::default);
+    let cluster = cluster.await;
+    for n in 0..50 {
+        let key = format!("{n:0>60000}");
+        cluster.submit(format!("add {key} 1")).await;
+    }
+    cluster.settled().await;
+    let whole = |node: &NodeId| cluster.group(*node).status().purged.is_none();
+    while cluster.up().iter().any(whole) {
+        fill(&cluster, 5).await;
+        for node in cluster.up() {
+            cluster.group(node).checkpoint().await;
+        }
+    }
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_that_breaks_again_and_again_goes_on_where_it_was() {
+    let mut cluster = grown().await;
+    // Fewer than the state alone takes: only what resumes ever arrives.
+    cluster.board.break_snapshots(Some(4));
+    cluster.join(NodeId(4)).await;
+    cluster.want(&[1, 2, 3, 4]);
+    eventually("a transfer breaks", || cluster.board.snapshots().1 > 0).await;
+    assert_eq!(cluster.submit("add meanwhile 1").await, 1, "the leader serves on");
+    cluster.members_are(&[1, 2, 3, 4]).await;
+    cluster.settled().await;
+    let (carried, broken) = cluster.board.snapshots();
+    let leader = cluster.leader().await;
+    let newest = cluster.group(leader).running.checkpoints.newest().unwrap();
+    assert!(broken > 1 && newest.bytes > 5 * (256 << 10), "{broken}, {}", newest.bytes);
+    // The archive holds the same bytes as commands: both went over once.
+    assert!(carried < newest.bytes * 9 / 4, "{carried} carried for {}", newest.bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_leader_began_is_not_mixed_with_ours() {
+    let mut cluster = grown().await;
+    cluster.board.break_snapshots(Some(6));
+    cluster.join(NodeId(4)).await;
+    let first = cluster.leader().await;
+    cluster.want(&[1, 2, 3, 4]);
+    eventually("a transfer breaks", || cluster.board.snapshots().1 > 0).await;
+    let heir = cluster.up().into_iter().find(|node| *node != first && node.0 != 4).unwrap();
+    cluster.group(first).transfer_leadership(heir).await;
+    eventually("another leads", || cluster.leader_now().is_some_and(|now| now != first)).await;
+    cluster.members_are(&[1, 2, 3, 4]).await;
+    cluster.settled().await;
+    assert_eq!(cluster.group(NodeId(4)).status().stopped, None);
+}
