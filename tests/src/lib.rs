@@ -8,6 +8,8 @@ pub mod load;
 pub mod local;
 pub mod lossy;
 pub mod metrics;
+pub mod network;
+pub mod power;
 pub mod processes;
 pub mod request;
 pub mod scale;

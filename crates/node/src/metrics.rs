@@ -27,10 +27,13 @@ pub fn peer_connect(outcome: &'static str) {
 }
 
 /// `hansa_identity_not_after_seconds{id}`: when our certificate ends, as a Unix time; alarm weeks
-/// before. `hansa_identity_renewed_total{id}`: generations of certificate and authorities so far.
-pub fn identity(id: &str, not_after: WallTime) {
-    let id = id.to_owned();
-    gauge!("hansa_identity_not_after_seconds", "id" => id.clone())
-        .set((not_after.ms() / 1000) as f64);
-    counter!("hansa_identity_renewed_total", "id" => id).increment(1);
+/// before.
+pub fn identity_ends(id: &str, not_after: WallTime) {
+    let seconds = (not_after.ms() / 1000) as f64;
+    gauge!("hansa_identity_not_after_seconds", "id" => id.to_owned()).set(seconds);
+}
+
+/// `hansa_identity_renewed_total{id}`: certificates or authorities that replaced others.
+pub fn identity_renewed(id: &str) {
+    counter!("hansa_identity_renewed_total", "id" => id.to_owned()).increment(1);
 }

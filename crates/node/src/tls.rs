@@ -103,7 +103,6 @@ impl Identity {
     pub fn load(files: Files) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (id, current) = read(&files, &provider)?;
-        metrics::identity(id.as_str(), current.not_after);
         let current = ArcSwap::from_pointee(current);
         Ok(Self { inner: Arc::new(Inner { files, id, provider, current }) })
     }
@@ -137,7 +136,7 @@ impl Identity {
             next.doubted = was.doubted.clone();
         }
         inner.current.store(Arc::new(next));
-        metrics::identity(inner.id.as_str(), self.not_after());
+        metrics::identity_renewed(inner.id.as_str());
         if !same_roots {
             was.doubted.cancel();
         }
@@ -159,6 +158,7 @@ impl Identity {
                 Ok(false) => {}
                 Err(error) => tracing::warn!(id = %self.id(), %error, "identity not renewed"),
             }
+            metrics::identity_ends(self.id().as_str(), self.not_after());
         }
     }
 
