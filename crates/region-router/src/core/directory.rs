@@ -7,6 +7,7 @@
 mod apply;
 mod command;
 mod registry;
+mod restore;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::{RegionName, RegionNumber, Slot};
 use serde::{Deserialize, Serialize};
 
-pub use self::command::{Command, Genesis, MemberChange, Outcome, Refusal};
+pub use self::command::{Command, Genesis, MemberChange, Outcome, Refusal, Restored};
 pub use self::registry::{IDS_MAX, Plan, Registered, follow_config};
 pub use self::snapshot::{BadSnapshot, Snapshot};
 use super::policy::Policy;

@@ -39,6 +39,7 @@ impl State {
             Ok(Command::ReplaceNode { node }) => self.replace_node(node),
             Ok(Command::ChangeMembers { group, change }) => self.change_members(group, change),
             Ok(Command::Left { group, node }) => self.left(group, node),
+            Ok(Command::Restore(restored)) => self.restore(*restored),
             Err(_) => Err(Refusal::Malformed),
         };
         match change {

@@ -33,6 +33,16 @@ pub enum Command {
     ChangeMembers { group: GroupId, change: MemberChange },
     /// A node that was to leave a group has left it, says the group's leader.
     Left { group: GroupId, node: NodeId },
+    /// The region came back from a backup: on new nodes, in a new epoch.
+    Restore(Box<Restored>),
+}
+
+/// What a region is after it came back from a backup.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Restored {
+    pub nodes: Vec<Node>,
+    pub groups: Vec<(GroupId, Vec<NodeId>)>,
+    pub epoch: u64,
 }
 
 /// One change of what is wanted of a group.
