@@ -21,6 +21,12 @@ pub struct FinalState {
     pub payments: BTreeMap<String, Option<PaymentSeen>>,
     pub stock: Vec<(StockKey, StockSeen)>,
     pub groups: Vec<GroupSeen>,
+    /// What other regions hold of orders, read once their copies had time to catch up.
+    #[serde(default)]
+    pub copies: Vec<CopySeen>,
+    /// How long stock is held for an order before it runs out unless extended; 0: not said.
+    #[serde(default)]
+    pub hold_ms: u64,
     /// What the servers say of themselves (CheckInvariants).
     pub reports: Vec<Report>,
     /// The providers' journals, merged; keys as in the orders' payments.
@@ -35,6 +41,15 @@ pub struct Listed {
     pub order: String,
     /// The caller's reference of the order.
     pub reference: String,
+}
+
+/// The copy of one order in a region that is not its home.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CopySeen {
+    pub region: String,
+    pub order: String,
+    /// `None`: the region knows no such order.
+    pub seen: Option<OrderSeen>,
 }
 
 /// One Raft group as its replicas see it.

@@ -5,9 +5,12 @@
 //! the law forbids it) is checked on files and wires by other suites.
 
 mod acknowledged_found;
+mod cancels_kept;
 mod captured_belongs;
 mod chain_heads;
+mod copies_converge;
 mod equal_hashes;
+mod no_early_expiry;
 mod no_leaked_hold;
 mod one_effect;
 mod oversell;
@@ -50,6 +53,9 @@ pub const ALL: &[(&str, Check)] = &[
     ("9 equal hashes", equal_hashes::check),
     ("11 chain heads", chain_heads::check),
     ("sagas over", sagas_over::check),
+    ("cancels kept", cancels_kept::check),
+    ("copies converge", copies_converge::check),
+    ("no early expiry", no_early_expiry::check),
 ];
 
 /// All of them; what could not be read is unknown.

@@ -118,7 +118,7 @@ fn versions(life: &Life<'_>, name: &str, ops: &[&Op], wrong: &mut Vec<Reason>) {
 
 /// Two readings of one version. What the law may hide in a copy (prices, money) is compared where
 /// both show it; why an order is parked may be said better later on.
-fn same(a: &OrderSeen, b: &OrderSeen) -> bool {
+pub(crate) fn same(a: &OrderSeen, b: &OrderSeen) -> bool {
     let face = |seen: &OrderSeen| (seen.state, seen.payment_state, seen.fulfillment);
     let lines = |seen: &OrderSeen| -> Vec<(u32, String, u32, u32, u32)> {
         let line = |l: &LineSeen| (l.line, l.sku.clone(), l.quantity, l.shipped, l.returned);

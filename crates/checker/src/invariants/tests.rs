@@ -1,9 +1,11 @@
 use super::*;
-use crate::final_state::{GroupSeen, Held, Journal, Listed, Remembered, ReplicaSeen, Report};
+use crate::final_state::{
+    CopySeen, GroupSeen, Held, Journal, Listed, Remembered, ReplicaSeen, Report,
+};
 use crate::history::{Answer, Call, Outcome, Place, PlaceLine};
 use crate::life::lives;
 use crate::recorder::Recorder;
-use crate::seen::{PaymentSeen, StockSeen};
+use crate::seen::{PaymentSeen, RejectReason, Rejected, StockSeen};
 use crate::testing::order;
 
 fn key() -> StockKey {
@@ -144,6 +146,56 @@ fn an_order_that_is_gone_older_other_unlisted_or_twice_there_is_found() {
     check_state(|state| state.listed.push(other("o2", "r")), &["8 one effect"]);
     check_state(|state| state.listed.push(other("o2", "x")), &["8 one effect"]);
     check_state(|state| only(state).state = OrderState::Pending, &["sagas over"]);
+}
+
+#[test]
+fn a_copy_that_is_missing_behind_or_other_is_found() {
+    let copy = |change: fn(&mut OrderSeen)| {
+        move |state: &mut FinalState| {
+            let mut seen = only(state).clone();
+            change(&mut seen);
+            let (region, order) = ("us-east".to_owned(), only(state).name.clone());
+            state.copies.push(CopySeen { region, order, seen: Some(seen) });
+        }
+    };
+    check_state(copy(|_| {}), &[]);
+    check_state(copy(|seen| seen.money = None), &[]);
+    check_state(copy(|seen| seen.version = 3), &["copies converge"]);
+    check_state(copy(|seen| seen.state = OrderState::Parked), &["copies converge"]);
+    let missing = |state: &mut FinalState| {
+        copy(|_| {})(state);
+        state.copies[0].seen = None;
+    };
+    check_state(missing, &["copies converge"]);
+}
+
+#[test]
+fn a_hold_that_ran_out_too_soon_and_a_cancel_that_was_forgotten_are_found() {
+    let (history, mut state) = (history(), state());
+    let mut with_cancel = history.clone();
+    let mut cancel = history.ops[1].clone();
+    let (order, request) = (only(&mut state).name.clone(), "c".to_owned());
+    (cancel.call, cancel.id) = (Call::Cancel { order, request }, 2);
+    (cancel.invoked, cancel.returned) = (100, Some(101));
+    with_cancel.ops.push(cancel);
+    let settled = Settled { history: &with_cancel, lives: &lives(&with_cancel), state: &state };
+    assert_eq!(cancels_kept::check(settled).len(), 1);
+
+    let mut expired = history;
+    if let Outcome::Known(Answer::Order { seen, .. }) = &mut expired.ops[1].outcome {
+        let (reason, sku) = (RejectReason::HoldExpired, String::new());
+        seen.rejected = Some(Rejected { reason, line: 0, sku, available: 0 });
+    }
+    let lives = lives(&expired);
+    assert!(
+        no_early_expiry::check(Settled { history: &expired, lives: &lives, state: &state })
+            .is_empty()
+    );
+    state.hold_ms = 10;
+    assert_eq!(
+        no_early_expiry::check(Settled { history: &expired, lives: &lives, state: &state }).len(),
+        1
+    );
 }
 
 #[test]
