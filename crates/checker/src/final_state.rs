@@ -52,6 +52,15 @@ pub struct CopySeen {
     pub seen: Option<OrderSeen>,
 }
 
+impl CopySeen {
+    /// Whether the copy is not yet at its home's version.
+    #[must_use]
+    pub fn behind(&self, state: &FinalState) -> bool {
+        let home = state.orders.get(&self.order).and_then(Option::as_ref);
+        home.is_some_and(|home| self.seen.as_ref().map(|seen| seen.version) != Some(home.version))
+    }
+}
+
 /// One Raft group as its replicas see it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct GroupSeen {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use hansa_api::client::League as Door;
 use hansa_api::pb::admin::CheckInvariantsRequest;
 use hansa_api::pb::inventory::GetStockRequest;
-use hansa_api::pb::order::{GetOrderRequest, ListOrdersRequest};
+use hansa_api::pb::order::{GetOrderRequest, ListOrdersRequest, ReadMode};
 use hansa_api::pb::payment::GetPaymentRequest;
 use hansa_api::status::Reason;
-use hansa_checker::final_state::{GroupSeen, Held, Journal, Listed, ReplicaSeen};
+use hansa_checker::final_state::{CopySeen, GroupSeen, Held, Journal, Listed, ReplicaSeen};
 use hansa_checker::seen::OrderState;
 use hansa_checker::{Call, FinalState, History, wire};
 use hansa_consensus::GroupStatus;
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::plan::Plan;
 use crate::trace;
 use crate::workload::{Board, door};
-use crate::world::{League, Region};
+use crate::world::{HOLD_MS, League, Region};
 
 /// Invariants across groups hold, and every saga is over, this long after the heal (domain.md §7).
 const SETTLE_MAX: Duration = Duration::from_secs(60);
@@ -46,11 +46,16 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
     }
     let end = clock::truth().unwrap_or_default() + SETTLE_MAX;
     loop {
-        let mut state = FinalState::default();
+        let mut state = FinalState { hold_ms: HOLD_MS, ..FinalState::default() };
         for reader in &readers {
             reader.read(&history, &mut state).await;
         }
         let late = clock::truth().unwrap_or_default() >= end;
+        if late || unsettled(&state).is_none() {
+            for reader in &readers {
+                reader.copies(&mut state).await;
+            }
+        }
         match unsettled(&state) {
             None => {}
             Some(why) if late => trace::note(format_args!("not settled: {why}")),
@@ -75,6 +80,9 @@ fn unsettled(state: &FinalState) -> Option<String> {
         if order.as_ref().is_some_and(|order| order.state == OrderState::Pending) {
             return Some(format!("{name} is pending"));
         }
+    }
+    if let Some(copy) = state.copies.iter().find(|copy| copy.behind(state)) {
+        return Some(format!("the copy of {} in {} is behind", copy.order, copy.region));
     }
     let uneven = state.groups.iter().find(|group| {
         let mut serving = group.replicas.iter().filter(|replica| replica.trouble.is_empty());
@@ -160,6 +168,33 @@ impl Reader<'_> {
             };
             state.orders.insert(name.clone(), order);
             self.payment(name, state).await;
+        }
+    }
+
+    /// What this region holds of the orders of the others.
+    async fn copies(&self, state: &mut FinalState) {
+        let region = self.region.name.to_string();
+        let home = format!("regions/{region}/");
+        let abroad = |(name, seen): &(&String, &Option<_>)| {
+            seen.is_some() && !name.starts_with(&home)
+        };
+        let names = state.orders.iter().filter(abroad).map(|(name, _)| name.clone());
+        for order in names.collect::<Vec<String>>() {
+            let read = ReadMode::LocalCopy.into();
+            let request = GetOrderRequest { order: order.clone(), read };
+            let asked = self.storefront.call(CALL_MAX, |mut services, call| {
+                let request = call.request(request.clone());
+                async move { services.orders.get_order(request).await }
+            });
+            let seen = match asked.await {
+                Ok(got) => got.order.as_ref().map(wire::order),
+                Err(failure) if failure.reason() == Reason::OrderNotFound => None,
+                Err(failure) => {
+                    state.unread.push(format!("copy of {order} in {region}: {failure}"));
+                    continue;
+                }
+            };
+            state.copies.push(CopySeen { region: region.clone(), order, seen });
         }
     }
 

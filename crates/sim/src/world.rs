@@ -17,6 +17,8 @@ use crate::host::Seat;
 use crate::plan::Plan;
 
 pub const TRUST_DOMAIN: &str = "hansa";
+/// How long stock is held unless the hold is extended.
+pub const HOLD_MS: u64 = 10_000;
 const PUBLIC: u16 = 7_000;
 const INTERNAL: u16 = 7_100;
 const RESIDENCY: &str = include_str!("../../../deploy/policy/residency.toml");
@@ -121,7 +123,7 @@ fn small(config: &mut Config, plan: &Plan) {
         false => hansa_consensus::Profile::Standard,
     };
     let saga = &mut config.orders.saga;
-    (saga.hold_ttl_ms, saga.hold_cap_ms, saga.park_after_ms) = (10_000, 20_000, 60_000);
+    (saga.hold_ttl_ms, saga.hold_cap_ms, saga.park_after_ms) = (HOLD_MS, 20_000, 60_000);
     let provider = &mut config.orders.provider;
     (provider.late_ms, provider.settle_ms, provider.timeout_ms) = (1_500, 3_000, 500);
 }
