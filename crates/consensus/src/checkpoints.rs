@@ -5,8 +5,10 @@
 //! is purged below the *older* kept checkpoint. So a damaged newest checkpoint loses nothing: the
 //! older one and the log behind it still meet.
 
+mod aside;
 mod file;
 
+pub(crate) use aside::thaw_copy;
 pub use file::FileError;
 
 use std::io;
@@ -207,7 +209,8 @@ impl Checkpoints {
         if let Some(newest) = self.newest().filter(|newest| newest.position.applied >= applied) {
             return Ok(newest);
         }
-        if let Some(full) = state.digest_full().filter(|full| *full != position.digest) {
+        let full = state.digest_full();
+        if full != position.digest {
             let (running, full) = (position.digest.to_string(), full.to_string());
             return Err(CheckpointError::Digest { running, full });
         }

@@ -50,11 +50,9 @@ pub trait Frozen: Send + Sync + 'static {
     /// Writes the view so that [`Machine::thaw`] reads it.
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()>;
 
-    /// The view's digest computed anew, where the view can. Compared with the machine's running
+    /// The view's digest computed anew from every record. Compared with the machine's running
     /// digest before a checkpoint counts.
-    fn digest_full(&self) -> Option<StateHash> {
-        None
-    }
+    fn digest_full(&self) -> StateHash;
 }
 
 /// Why a frozen state could not be read back.

@@ -106,6 +106,10 @@ impl Frozen for inventory::Frozen {
         to.write_all(&STATE_FORMAT.to_le_bytes())?;
         Self::write(self, to)
     }
+
+    fn digest_full(&self) -> StateHash {
+        self.recompute_digest()
+    }
 }
 
 impl Machine for payments::Payments {
@@ -151,6 +155,10 @@ impl Frozen for payments::Frozen {
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()> {
         to.write_all(&STATE_FORMAT.to_le_bytes())?;
         Self::write(self, to)
+    }
+
+    fn digest_full(&self) -> StateHash {
+        self.recompute_digest()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use hansa_types::hash::StateHash;
 use thiserror::Error;
 
 use crate::table::{PAGE_RECORDS, Page};
@@ -11,6 +12,7 @@ use crate::{Key, Record};
 /// The pages of a table at one moment.
 #[derive(Clone)]
 pub struct Frozen<K, V> {
+    pub(crate) tag: &'static str,
     pub(crate) pages: Vec<Arc<Page<K, V>>>,
 }
 
@@ -36,6 +38,15 @@ impl<K: Key, V: Record> Frozen<K, V> {
         self.pages.iter().flat_map(|page| page.iter()).flatten().map(|(k, v)| (k, v))
     }
 
+    /// The digest computed from every record, as [`crate::Table::recompute_digest`] does.
+    pub fn recompute_digest(&self) -> StateHash {
+        let mut sum = StateHash::default();
+        for (key, value) in self.iter() {
+            sum.add(StateHash::of_record(self.tag, key, value));
+        }
+        sum
+    }
+
     /// Writes `pages: u32`, then each page as `len: u32` and its postcard form, little-endian.
     pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
         to.write_all(&(self.pages.len() as u32).to_le_bytes())?;
@@ -49,7 +60,7 @@ impl<K: Key, V: Record> Frozen<K, V> {
         Ok(())
     }
 
-    pub(crate) fn read(from: &mut dyn Read) -> Result<Self, ReadError> {
+    pub(crate) fn read(tag: &'static str, from: &mut dyn Read) -> Result<Self, ReadError> {
         let count = read_u32(from)?;
         let mut pages = Vec::new();
         let mut buffer = Vec::new();
@@ -68,7 +79,7 @@ impl<K: Key, V: Record> Frozen<K, V> {
             }
             pages.push(Arc::new(page));
         }
-        Ok(Self { pages })
+        Ok(Self { tag, pages })
     }
 }
 

@@ -122,7 +122,7 @@ impl<K: Key, V: Record> Table<K, V> {
 
     /// A view that later writes do not change; clones one pointer per page.
     pub fn freeze(&self) -> Frozen<K, V> {
-        Frozen { pages: self.pages.clone() }
+        Frozen { tag: self.tag, pages: self.pages.clone() }
     }
 
     /// The table that [`Frozen::write`] wrote.
@@ -130,7 +130,7 @@ impl<K: Key, V: Record> Table<K, V> {
     /// # Errors
     /// A stream that ends early, does not decode, or holds one key twice.
     pub fn read(tag: &'static str, from: &mut dyn std::io::Read) -> Result<Self, ReadError> {
-        let pages = Frozen::read(from)?.pages;
+        let pages = Frozen::read(tag, from)?.pages;
         let mut table = Self { pages, ..Self::new(tag) };
         for (n, page) in table.pages.iter().enumerate() {
             for (m, record) in page.iter().enumerate() {

@@ -125,7 +125,7 @@ impl Frozen for Counters {
         to.write_all(&postcard::to_stdvec(&all).map_err(io::Error::other)?)
     }
 
-    fn digest_full(&self) -> Option<StateHash> {
-        Some(self.full_hash())
+    fn digest_full(&self) -> StateHash {
+        self.full_hash()
     }
 }

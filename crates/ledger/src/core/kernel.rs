@@ -329,7 +329,7 @@ impl Kernel {
     }
 
     fn head_digest(&self) -> StateHash {
-        StateHash::of_record("journal", &(), &self.journal.next())
+        head_digest(self.journal.next())
     }
 
     pub fn freeze(&self) -> FrozenKernel {
@@ -363,6 +363,18 @@ impl FrozenKernel {
         self.seen.write(to)?;
         to.write_all(&self.next.to_le_bytes())
     }
+
+    /// The digest of the frozen kernel, from every record.
+    pub fn recompute_digest(&self) -> StateHash {
+        let mut sum = self.books.recompute_digest();
+        sum.add(self.seen.recompute_digest());
+        sum.add(head_digest(self.next));
+        sum
+    }
+}
+
+fn head_digest(next: u64) -> StateHash {
+    StateHash::of_record("journal", &(), &next)
 }
 
 /// The outcome of link `n` of a chain whose link `nth` failed.

@@ -20,6 +20,8 @@ pub(super) const REQUESTS: &str = "requests";
 
 pub struct Frozen {
     settings: Vec<u8>,
+    /// The digest of what lies beside the tables.
+    head: StateHash,
     now: LogTime,
     next: u64,
     books: FrozenBooks,
@@ -43,12 +45,25 @@ impl Frozen {
         self.done.write(to)?;
         self.requests.write(to)
     }
+
+    /// The digest computed anew from every record.
+    pub fn recompute_digest(&self) -> StateHash {
+        let mut sum = self.books.recompute_digest();
+        sum.add(self.skus.recompute_digest());
+        sum.add(self.warehouses.recompute_digest());
+        sum.add(self.reservations.recompute_digest());
+        sum.add(self.done.recompute_digest());
+        sum.add(self.requests.recompute_digest());
+        sum.add(self.head);
+        sum
+    }
 }
 
 impl Inventory {
     pub fn freeze(&self) -> Frozen {
         Frozen {
             settings: postcard::to_allocvec(&self.settings).unwrap_or_default(),
+            head: self.head_digest(),
             now: self.now,
             next: self.journal.next(),
             books: self.books.freeze(),

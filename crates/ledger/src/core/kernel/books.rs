@@ -297,4 +297,10 @@ impl FrozenBooks {
         self.accounts.write(to)?;
         self.holds.write(to)
     }
+
+    pub fn recompute_digest(&self) -> StateHash {
+        let mut sum = self.accounts.recompute_digest();
+        sum.add(self.holds.recompute_digest());
+        sum
+    }
 }

@@ -26,6 +26,14 @@ impl Frozen {
         self.kernel.write(to)?;
         self.payments.write(to)
     }
+
+    /// The digest computed anew from every record.
+    pub fn recompute_digest(&self) -> StateHash {
+        let mut sum = self.kernel.recompute_digest();
+        sum.add(self.payments.recompute_digest());
+        sum.add(StateHash::of_record("payments-head", &self.id_window_ms, &self.now));
+        sum
+    }
 }
 
 impl Payments {
