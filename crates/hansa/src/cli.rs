@@ -4,6 +4,7 @@ pub mod demo;
 pub mod dev;
 pub mod replay;
 pub mod serve;
+pub mod verify_backup;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Drives real orders into any running league.
     Replay(replay::Args),
+    /// Checks a backup offline: every hash, every chain, and every state through its machine.
+    VerifyBackup(verify_backup::Args),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -105,6 +108,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Dev(args) => dev::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Replay(args) => replay::run(args).await,
+        Command::VerifyBackup(args) => verify_backup::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -95,6 +95,15 @@ impl League {
         self.nodes.iter().find_map(|node| Some(format!("{}: {}", node.name(), node.failure()?)))
     }
 
+    /// Stops the nodes that an operator has drained; the others go on.
+    pub async fn stop_drained(&mut self) {
+        while let Some(at) = self.nodes.iter().position(Node::is_drained) {
+            let node = self.nodes.remove(at);
+            tracing::warn!(node = node.name(), "drained, stops");
+            node.stop().await;
+        }
+    }
+
     /// Drains and stops every node at once, each within its own bound.
     pub async fn stop(self) {
         futures::future::join_all(self.nodes.into_iter().map(Node::stop)).await;

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod compose;
+mod copies;
 mod groups;
 mod inside;
 mod invariants;
@@ -10,6 +11,7 @@ mod members;
 mod membership_service;
 mod port;
 mod ready;
+mod restore;
 mod whoami;
 mod world;
 
@@ -24,6 +26,7 @@ use hansa_node::listen::Serving;
 use hansa_node::peers::Peers;
 
 use self::inside::Inside;
+pub use self::restore::verify_states;
 pub use self::world::{Pages, World};
 use crate::config::Config;
 
@@ -65,6 +68,24 @@ impl Node {
                 Err(error.context(name))
             }
         }
+    }
+
+    /// Waits for a backup in an empty folder, then starts with it.
+    ///
+    /// # Errors
+    /// A folder that is not empty, and as [`Node::start`].
+    pub async fn start_restored(config: Config) -> anyhow::Result<Self> {
+        let world = World::real(&config).with_context(|| config.name.clone())?;
+        Self::start_restored_in(config, world).await
+    }
+
+    /// The same in another world.
+    ///
+    /// # Errors
+    /// As [`Node::start_restored`].
+    pub async fn start_restored_in(config: Config, world: World) -> anyhow::Result<Self> {
+        Box::pin(restore::wait(&config, &world)).await.with_context(|| config.name.clone())?;
+        Self::start_in(config, world).await
     }
 
     #[must_use]

@@ -40,7 +40,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     let telemetry = Telemetry::start(&layout.telemetry, "hansa-dev")?;
     let asked = shutdown::on_signals(&Tasks::new("dev"))?;
     let data = std::path::absolute(&args.data).context("--data")?;
-    let league = League::start(&data, &layout).await?;
+    let mut league = League::start(&data, &layout).await?;
     let ready = tokio::select! {
         biased;
         ready = league.ready(READY_MAX) => ready,
@@ -53,7 +53,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Ok(()) => tokio::select! {
             biased;
             () = asked.cancelled() => None,
-            failure = failure(&league) => Some(failure),
+            failure = failure(&mut league) => Some(failure),
         },
         Err(error) => Some(format!("{error:#}")),
     };
@@ -65,8 +65,9 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     }
 }
 
-async fn failure(league: &League) -> String {
+async fn failure(league: &mut League) -> String {
     loop {
+        league.stop_drained().await;
         if let Some(failure) = league.failure() {
             return failure;
         }

@@ -16,6 +16,9 @@ pub struct Args {
     /// The node's TOML file; `hansa dev` writes examples to <data>/<region>/<node>/node.toml.
     #[arg(long, env = "HANSA_CONFIG")]
     config: PathBuf,
+    /// Wait with an empty folder for `hansactl backup restore`, then start with what it brings.
+    #[arg(long)]
+    restore: bool,
     /// Print the config with every default filled in, and stop.
     #[arg(long)]
     print_config: bool,
@@ -33,9 +36,15 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let telemetry = Telemetry::start(&config.telemetry, &config.name)?;
     let asked = shutdown::on_signals(&Tasks::new(&config.name))?;
+    let starting = async {
+        match args.restore {
+            true => Node::start_restored(config).await,
+            false => Node::start(config).await,
+        }
+    };
     let node = tokio::select! {
         biased;
-        node = Node::start(config) => node?,
+        node = starting => node?,
         () = asked.cancelled() => return Ok(Exit::Interrupted),
     };
     tracing::info!(node = node.name(), "started");

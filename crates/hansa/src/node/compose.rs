@@ -25,6 +25,7 @@ use hansa_region_router::{follow, registry, service as directory_service};
 use hansa_types::identity::SpiffeId;
 use tonic::service::Routes;
 
+use super::copies::NodeCopies;
 use super::inside::Inside;
 use super::members::Members;
 use super::port::Port;
@@ -45,6 +46,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     let expected = SpiffeId::node(&config.trust_domain, &config.region, &config.name)?;
     let found = net.id();
     ensure!(*found == expected, "our identity is {found}, the config says {expected}");
+    super::restore::refuse_unfinished(&config, &world)?;
     // Which id that name has now: the region's directory knows, where there is one already.
     let whoami::Own { id, joins } = whoami::resolve(&config, &world).await?;
     let config = config.with_own_id(id);
@@ -276,6 +278,8 @@ fn early_routes(
     let mut routes = Routes::builder();
     routes.add_service(host.service());
     routes.add_service(hansa_gateway::nodes::service(inside.clone()));
+    let copies = NodeCopies::new(host.clone(), inside.clone());
+    routes.add_service(hansa_gateway::copies::service(Arc::new(copies)));
     routes.add_service(membership_service::service(inside.clone()));
     if let Some(directory) = directory {
         let host = host.clone();

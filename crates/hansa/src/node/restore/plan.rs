@@ -1,0 +1,116 @@
+//! What is to become of a backup on this node: which groups, which members, which first commands.
+
+use bytes::Bytes;
+use hansa_api::pb::node::BeginRestoreRequest;
+use hansa_backup::Manifest;
+use hansa_backup::manifest::Group;
+use hansa_consensus::{RestoredGroup, plan_hash};
+use hansa_orders::core::command::Command as OrdersCommand;
+use hansa_orders::core::restored::{Restore, Step};
+use hansa_region_router::core::directory;
+use hansa_types::id::{GroupId, GroupKind, NodeId};
+
+use crate::config::Config;
+
+/// A restore as this node sees it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub manifest: Manifest,
+    /// The manifest as it was sent.
+    pub text: Bytes,
+    /// Of the groups that this node keeps.
+    pub groups: Vec<(Group, RestoredGroup)>,
+    /// Over all groups of the region: the same on every node, or something differs in their
+    /// configs.
+    pub hash: String,
+}
+
+impl Plan {
+    /// # Errors
+    /// A backup that does not fit this region, said for an operator.
+    pub fn new(config: &Config, asked: &BeginRestoreRequest) -> Result<Self, String> {
+        let manifest = Manifest::parse(&asked.manifest).map_err(|e| format!("manifest: {e}"))?;
+        let region = config.own_region().ok_or("this region is not in the league")?;
+        if manifest.region != region.name.as_str() || manifest.number != region.number.get() {
+            let (name, number) = (&manifest.region, manifest.number);
+            return Err(format!(
+                "the backup is of {name} (number {number}), this is {} (number {})",
+                region.name, region.number
+            ));
+        }
+        if asked.epoch <= manifest.epoch {
+            let have = manifest.epoch;
+            return Err(format!("epoch {} is not newer than the backup's {have}", asked.epoch));
+        }
+        let members = config.region_groups();
+        for (group, _) in &members {
+            if manifest.group(group.number()).is_none() {
+                return Err(format!("the backup has no {group}, the config does"));
+            }
+        }
+        if manifest.groups.len() != members.len() {
+            return Err("the backup has groups that the config does not have".to_owned());
+        }
+        let me = config.own_node().ok_or("this node is not in the league")?.id;
+        let mut plans = Vec::new();
+        for (id, members) in members {
+            let first = first(config, &manifest, asked, id)?;
+            plans.push(RestoredGroup { id, members, first });
+        }
+        plans.sort_by_key(|plan| plan.id);
+        let hash = plan_hash(&plans);
+        let ours = plans.into_iter().filter(|plan| plan.members.contains(&me));
+        let groups = ours
+            .filter_map(|plan| Some((manifest.group(plan.id.number())?.clone(), plan)))
+            .collect();
+        Ok(Self { manifest, text: asked.manifest.clone(), groups, hash })
+    }
+}
+
+/// What the group begins its new life with.
+fn first(
+    config: &Config,
+    manifest: &Manifest,
+    asked: &BeginRestoreRequest,
+    group: GroupId,
+) -> Result<Vec<Bytes>, String> {
+    let command = match group.kind() {
+        GroupKind::Directory => {
+            let restored = directory_of(config, asked.epoch)?;
+            let command = directory::Command::Restore(Box::new(restored));
+            command.encode().map_err(|e| e.to_string())?
+        }
+        GroupKind::Orders => {
+            let restore = Restore {
+                backup: manifest.id.clone(),
+                epoch: asked.epoch,
+                cut_ms: manifest.cut_ms,
+                restored_ms: asked.restored_ms,
+                skew_ms: asked.skew_ms,
+                cancel_strays: asked.cancel_strays,
+            };
+            OrdersCommand::Restore(Step::Begin(Box::new(restore))).encode().into()
+        }
+        // Their books are what they were; the orders go on with them.
+        GroupKind::Inventory | GroupKind::Payments => return Ok(Vec::new()),
+    };
+    Ok(vec![command])
+}
+
+fn directory_of(config: &Config, epoch: u64) -> Result<directory::Restored, String> {
+    let region = config.own_region().ok_or("this region is not in the league")?;
+    let mut nodes: Vec<_> = region
+        .nodes
+        .iter()
+        .map(|node| directory::Node {
+            id: node.id,
+            name: node.name.clone(),
+            internal: node.internal.clone(),
+            roles: node.roles.clone(),
+        })
+        .collect();
+    nodes.sort_by_key(|node| node.id);
+    let mut groups: Vec<(GroupId, Vec<NodeId>)> = config.region_groups();
+    groups.sort_by_key(|(group, _)| *group);
+    Ok(directory::Restored { nodes, groups, epoch })
+}
