@@ -35,6 +35,8 @@
 pub(crate) mod codec;
 pub(crate) mod log_store;
 pub(crate) mod network;
+#[cfg(feature = "simulated")]
+mod simulated;
 pub(crate) mod state_machine;
 pub(crate) mod watcher;
 pub(crate) mod wire;
@@ -52,10 +54,8 @@ use crate::batch::Batch;
 /// The async runtime openraft runs on. One alias, so that a deterministic one can take its place.
 #[cfg(not(feature = "simulated"))]
 pub(crate) type Rt = openraft::impls::TokioRuntime;
-/// The simulator's: what openraft draws comes from a seed, which [`seeded`] gives.
 #[cfg(feature = "simulated")]
-pub(crate) type Rt =
-    openraft::rt::deterministic_rng::DeterministicRng<openraft::impls::TokioRuntime>;
+pub(crate) use simulated::Rt;
 
 /// Runs `start`, in which openraft's tasks begin, with the node's own randomness behind theirs.
 #[cfg(not(feature = "simulated"))]

@@ -17,6 +17,8 @@ use hansa_types::identity::SpiffeId;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
+use crate::clock;
+
 /// Whether a process still runs. One that has ended sends and hears nothing, at once.
 pub type Alive = Arc<AtomicBool>;
 
@@ -196,6 +198,10 @@ impl Reach for SimReach {
 
     fn chance(&self) -> f64 {
         (self.entropy.number() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn wall_ms(&self) -> Option<u64> {
+        clock::truth().map(|at| clock::EPOCH_MS + at.as_millis() as u64)
     }
 
     fn spawn(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
