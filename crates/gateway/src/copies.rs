@@ -6,9 +6,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt as _};
 use hansa_api::pb::admin as public;
 use hansa_api::pb::node as pb;
-use hansa_api::pb::node::node_backup_service_server::{
-    NodeBackupService, NodeBackupServiceServer,
-};
+use hansa_api::pb::node::node_backup_service_server::{NodeBackupService, NodeBackupServiceServer};
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_types::id::GroupId;
@@ -56,12 +54,17 @@ pub trait Copies: Send + Sync + 'static {
 
     fn restores(&self) -> pb::GetNodeRestoreResponse;
 
-    async fn settle(&self, key: Option<String>, cancel: bool, due: Deadline)
-    -> Result<u32, Failure>;
+    async fn settle(
+        &self,
+        key: Option<String>,
+        cancel: bool,
+        due: Deadline,
+    ) -> Result<u32, Failure>;
 
     fn origins(&self) -> Vec<public::OriginEpoch>;
 
-    fn differences(&self, origin: &str, max: usize) -> Result<Vec<public::CopyDifference>, Failure>;
+    fn differences(&self, origin: &str, max: usize)
+    -> Result<Vec<public::CopyDifference>, Failure>;
 }
 
 /// The service for the internal port.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{group, invariants, member, node, order, payment, region, stock};
+use crate::{backup, group, invariants, member, node, order, payment, region, stock};
 
 const ABOUT_LONG: &str = "\
 Looks into and works on a Hansa league through its public API.
@@ -107,6 +107,9 @@ pub enum Command {
     /// Payments of orders.
     #[command(subcommand)]
     Payment(payment::Verb),
+    /// Copies of a region, and the way back.
+    #[command(subcommand)]
+    Backup(backup::Verb),
     /// What must always hold.
     #[command(subcommand)]
     Invariants(invariants::Verb),

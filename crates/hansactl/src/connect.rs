@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hansa_api::client::{Expect, Files, Identity, League, Options, Services};
+use hansa_api::client::{Expect, Files, Identity, League, Options, Services, Timing};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use crate::args::{Format, Global};
@@ -32,7 +33,7 @@ impl Role {
 }
 
 /// One command's connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     pub format: Format,
     timeout: Duration,
@@ -41,7 +42,7 @@ pub struct Session {
     source: Source,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Source {
     Flags { endpoint: String, ca: PathBuf, cert: PathBuf, key: PathBuf },
     Profile { profile: Profile, folder: PathBuf, endpoint: Option<String> },
@@ -90,6 +91,37 @@ impl Session {
     /// The typed clients at a gateway that answers, for streams.
     pub async fn services(&self, role: Role) -> Result<Services, Problem> {
         Ok(self.league(role).await?.services()?)
+    }
+
+    /// The regions of the profile but `region`; none when there is no profile.
+    pub fn other_regions(&self, region: &str) -> Vec<String> {
+        match &self.source {
+            Source::Flags { .. } => Vec::new(),
+            Source::Profile { profile, .. } => {
+                profile.regions.keys().filter(|name| *name != region).cloned().collect()
+            }
+        }
+    }
+
+    /// The same session at another region of the profile.
+    pub fn in_region(&self, region: &str) -> Self {
+        Self { region: Some(region.to_owned()), ..self.clone() }
+    }
+
+    /// A channel to a node itself, which must be one of `region`.
+    pub async fn node(&self, role: Role, region: &str, at: &str) -> Result<Channel, Problem> {
+        let Target { ca, cert, key, .. } = self.target(role)?;
+        let identity = Identity::read(&Files { cert, key, ca }).map_err(|error| {
+            Problem::usage(error.to_string(), "check --cert, --key and --ca, or the profile")
+        })?;
+        let region = region.parse().map_err(|_| {
+            Problem::usage(format!("{region} is no region's name"), "see the backup's manifest")
+        })?;
+        let (expect, timing) = (Expect::NodeOf(region), Timing::default());
+        hansa_api::client::connect(&identity, at, &expect, timing).await.map_err(|error| {
+            let next = "is the node started with `hansa serve --restore`?";
+            Problem::unreachable(error.to_string(), next)
+        })
     }
 
     async fn league(&self, role: Role) -> Result<League, Problem> {

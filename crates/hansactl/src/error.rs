@@ -31,6 +31,11 @@ impl Problem {
         Self { code: NO_ANSWER, what: what.into(), next: next.into() }
     }
 
+    /// What was asked for is not to be had; nothing changed.
+    pub fn refused(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { code: REFUSED, what: what.into(), next: next.into() }
+    }
+
     /// This process failed, not the league.
     pub fn failed(what: impl Into<String>, next: impl Into<String>) -> Self {
         Self { code: NO_ANSWER, what: what.into(), next: next.into() }

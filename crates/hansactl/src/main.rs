@@ -1,6 +1,7 @@
 //! `hansactl`: the operator's tool. A client of the public API, nothing else.
 
 mod args;
+mod backup;
 mod connect;
 mod error;
 mod group;
@@ -44,6 +45,11 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Problem> {
+    if let Command::Backup(verb) = &cli.command
+        && let Some(done) = backup::offline(verb)
+    {
+        return done;
+    }
     let session = connect::Session::new(&cli.global)?;
     match cli.command {
         Command::Region(verb) => region::run(&session, verb).await?,
@@ -53,6 +59,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Order(verb) => return order::run(&session, verb).await,
         Command::Stock(verb) => stock::run(&session, verb).await?,
         Command::Payment(verb) => payment::run(&session, verb).await?,
+        Command::Backup(verb) => return backup::run(&session, verb).await,
         Command::Invariants(verb) => return invariants::run(&session, verb).await,
         Command::Completion { .. } => {}
     }

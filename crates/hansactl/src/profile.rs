@@ -10,7 +10,7 @@ use crate::error::Problem;
 /// Where `hansa dev` leaves its profile when it is not told otherwise.
 pub const DEFAULT: &str = "hansa-data/dev/profile.toml";
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// The region to ask when none is named.
@@ -22,7 +22,7 @@ pub struct Profile {
     pub clients: BTreeMap<String, Client>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Region {
     /// Gateways, `host:port`.

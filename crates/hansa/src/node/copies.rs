@@ -116,11 +116,7 @@ impl Copies for NodeCopies {
         told.collect()
     }
 
-    fn differences(
-        &self,
-        origin: &str,
-        max: usize,
-    ) -> Result<Vec<pb::CopyDifference>, Failure> {
+    fn differences(&self, origin: &str, max: usize) -> Result<Vec<pb::CopyDifference>, Failure> {
         let Some(orders) = self.inside.orders() else { return Ok(Vec::new()) };
         let unknown = || Failure::of(Reason::UnknownRegion);
         let origin = match origin {

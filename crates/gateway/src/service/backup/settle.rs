@@ -56,8 +56,7 @@ pub async fn decide<U: Upstreams>(
     let mut decided = 0;
     for node in nodes(directory) {
         let mut client = part(&own.upstreams, node.id);
-        let message =
-            SettleNodeRestoreRequest { decision: asked.decision, key: asked.key.clone() };
+        let message = SettleNodeRestoreRequest { decision: asked.decision, key: asked.key.clone() };
         decided += within(due, client.settle_node_restore(sent(message, due)?)).await?.decided;
     }
     Ok(decided)

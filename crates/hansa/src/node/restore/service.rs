@@ -100,9 +100,10 @@ impl Restorer {
         let Phase::Filling(plan) = &*self.phase.lock() else {
             return Err(wrong("the restore has not begun, or is being checked"));
         };
-        let wanted = plan.groups.iter().any(|(group, _)| {
-            PartKind::ALL.iter().any(|kind| group.path(*kind) == chunk.path)
-        });
+        let wanted = plan
+            .groups
+            .iter()
+            .any(|(group, _)| PartKind::ALL.iter().any(|kind| group.path(*kind) == chunk.path));
         if !wanted {
             return Err(Failure::new(Reason::NotFound, "no part of this backup"));
         }
@@ -132,8 +133,11 @@ impl Restorer {
             Phase::Checking(_) => Ok(pb::CheckRestoreResponse::default()),
             Phase::Checked(plan, checked) => {
                 let (plan, checked) = (plan.clone(), checked.clone());
-                let answer = |damage, Checked { bytes, entries, .. }| {
-                    pb::CheckRestoreResponse { done: true, damage, bytes, entries }
+                let answer = |damage, Checked { bytes, entries, .. }| pb::CheckRestoreResponse {
+                    done: true,
+                    damage,
+                    bytes,
+                    entries,
                 };
                 Ok(match checked {
                     Ok(checked) => answer(String::new(), checked),

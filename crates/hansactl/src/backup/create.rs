@@ -1,0 +1,113 @@
+//! `hansactl backup create`: a cut, its groups side by side, the manifest last.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Instant;
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use hansa_api::pb::admin::{EndBackupRequest, StartBackupRequest, StartBackupResponse};
+use hansa_backup::manifest::FORMAT;
+use hansa_backup::{MANIFEST, Manifest};
+
+use super::{bar, disk, download, rate};
+use crate::connect::{Role, Session};
+use crate::error::Problem;
+
+/// Groups that are copied at once.
+const AT_ONCE: usize = 4;
+
+pub async fn run(session: &Session, folder: &Path) -> Result<(), Problem> {
+    prepare(folder)?;
+    let began = Instant::now();
+    let request = StartBackupRequest { region: session.region() };
+    let cut = session
+        .call(Role::Operator, request, |mut services, request| async move {
+            services.backups.start_backup(request).await
+        })
+        .await?;
+    eprintln!(
+        "cut {}: {} groups of {} in epoch {}; steps of sagas waited {} ms",
+        cut.backup,
+        cut.groups.len(),
+        cut.region,
+        cut.epoch,
+        cut.held_ms
+    );
+    let copied = copy(session, folder, &cut).await;
+    // Whatever came of it: the nodes need not keep the cut any longer.
+    end(session, &cut).await;
+    let manifest = copied?;
+    publish(folder, &manifest)?;
+    let records: u64 = manifest.groups.iter().map(|group| group.records).sum();
+    let entries: u64 = manifest.groups.iter().map(|group| group.index + 1).sum();
+    println!(
+        "{}: {} groups, {entries} entries, {records} records; {}",
+        folder.display(),
+        manifest.groups.len(),
+        rate(manifest.bytes(), began.elapsed())
+    );
+    eprintln!("the region's vault key is not in it: without the key nobody reads personal data");
+    Ok(())
+}
+
+/// A backup is never mixed with another one.
+fn prepare(folder: &Path) -> Result<(), Problem> {
+    fs::create_dir_all(folder).map_err(|e| disk(folder, e))?;
+    let mut there = fs::read_dir(folder).map_err(|e| disk(folder, e))?;
+    if there.next().is_some() {
+        let what = format!("{} is not empty", folder.display());
+        return Err(Problem::usage(what, "give a new folder"));
+    }
+    Ok(())
+}
+
+async fn copy(
+    session: &Session,
+    folder: &Path,
+    cut: &StartBackupResponse,
+) -> Result<Manifest, Problem> {
+    let bar = bar(None);
+    bar.set_message(format!("copying {}", cut.region));
+    let groups = cut.groups.iter().map(|group| download::group(session, folder, cut, group, &bar));
+    let mut groups: Vec<_> = stream::iter(groups).buffer_unordered(AT_ONCE).try_collect().await?;
+    bar.finish_and_clear();
+    groups.sort_by_key(|group: &hansa_backup::Group| group.group);
+    let mut manifest = Manifest {
+        format: FORMAT,
+        id: cut.backup.clone(),
+        region: cut.region.clone(),
+        number: u16::try_from(cut.region_number).unwrap_or_default(),
+        epoch: cut.epoch,
+        cut_ms: cut.cut_ms,
+        groups,
+        hash: String::new(),
+    };
+    manifest.seal();
+    Ok(manifest)
+}
+
+async fn end(session: &Session, cut: &StartBackupResponse) {
+    let request = EndBackupRequest { region: session.region(), backup: cut.backup.clone() };
+    let ended = session
+        .call(Role::Operator, request, |mut services, request| async move {
+            services.backups.end_backup(request).await
+        })
+        .await;
+    if let Err(problem) = ended {
+        eprintln!("the cut was not let go ({}); it runs out by itself", problem.text());
+    }
+}
+
+/// The manifest makes a folder a backup: it comes last, and all at once.
+fn publish(folder: &Path, manifest: &Manifest) -> Result<(), Problem> {
+    let (aside, file) = (folder.join("manifest.tmp"), folder.join(MANIFEST));
+    let written = || {
+        let mut out = fs::File::create(&aside)?;
+        out.write_all(manifest.to_json().as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&aside, &file)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    written().map_err(|e| disk(&file, e))
+}
