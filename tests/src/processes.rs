@@ -14,7 +14,7 @@ use hansa::replay::doors::Doors;
 use hansa_api::pb::admin::{Group, GroupKind, ListGroupsRequest, ReplicaRole};
 use tokio::time::Instant;
 
-pub use self::binary::{binary, without_sync};
+pub use self::binary::{binary, hansactl, without_sync};
 pub use self::shape::{HOME, Shape};
 use crate::local::PATIENCE;
 
@@ -83,6 +83,23 @@ impl Processes {
     /// The node's program from its next start on.
     pub fn set_binary(&mut self, name: &str, binary: PathBuf) {
         self.node(name).binary = binary;
+    }
+
+    /// Adds a node that was not there at the beginning; it does not run yet.
+    pub fn add(&mut self, config: Config) {
+        let file = self.data.join(format!("{}.toml", config.name));
+        let text = hansa_node::config::print(&config).expect("a config that prints");
+        std::fs::write(&file, text).expect("a config file");
+        let (name, binary) = (config.name.clone(), binary().to_owned());
+        let process = Process { config, file, binary, netns: None, running: None };
+        self.nodes.insert(name, process);
+    }
+
+    /// `hansactl` with these words, as the operator of this league.
+    pub fn ctl(&self, words: &[&str]) -> Command {
+        let mut ctl = Command::new(hansactl());
+        ctl.arg("--profile").arg(self.data.join("profile.toml")).args(words);
+        ctl
     }
 
     /// SIGKILL: the node gets no chance to do anything.

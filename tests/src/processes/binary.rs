@@ -10,6 +10,12 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| build("hansa", &[]))
 }
 
+/// The operator's tool of this build.
+pub fn hansactl() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build_of("hansactl", "hansactl", &[]))
+}
+
 /// The same with every sync compiled out: `HANSA_WITHOUT_SYNC`, or built here, which takes a while.
 pub fn without_sync() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
@@ -20,11 +26,15 @@ pub fn without_sync() -> &'static Path {
 }
 
 fn build(bin: &str, more: &[&str]) -> PathBuf {
+    build_of("hansa", bin, more)
+}
+
+fn build_of(package: &str, bin: &str, more: &[&str]) -> PathBuf {
     let test = std::env::current_exe().expect("a test binary has a path");
     // target/debug/deps/test-binary
     let folder = test.ancestors().nth(2).expect("below target/").to_owned();
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "-q", "-p", "hansa", "--bin", bin]).args(more);
+    build.args(["build", "-q", "-p", package, "--bin", bin]).args(more);
     build.arg("--target-dir").arg(folder.parent().expect("target/"));
     if !cfg!(debug_assertions) {
         build.arg("--release");
