@@ -1,0 +1,135 @@
+//! A region under load is copied, lost, and put into new nodes, with another region looking on.
+
+#[path = "backup/rig.rs"]
+mod rig;
+
+use std::time::Duration;
+
+use hansa_api::pb::admin::{CopyDifferenceKind, ListDifferencesRequest, ListEpochsRequest};
+use hansa_api::pb::order::{GetOrderRequest, OrderState};
+use hansa_api::status::{Failure, Reason};
+
+use rig::{HOME, PEER, Rig, eventually, flip_a_byte, text};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_region_comes_back_from_a_backup_that_was_made_under_load() {
+    let mut rig = Rig::start("round-trip").await;
+    let before = rig.load(Duration::from_secs(2)).await;
+    assert!(before.len() > 10, "{} orders before the backup", before.len());
+    let (during, made) =
+        tokio::join!(rig.load(Duration::from_secs(4)), rig.ctl(&["backup", "create", "copy"]));
+    assert!(made.status.success(), "{}", text(&made));
+    eprintln!("create: {}", text(&made));
+    // Acknowledged after the backup, and so lost with the region.
+    let lost = rig.load(Duration::from_secs(2)).await;
+    assert!(lost.len() > 5 && during.len() > 10);
+    rig.replicated(&lost).await;
+
+    let good = rig.ctl(&["backup", "verify", "copy"]).await;
+    assert!(good.status.success(), "{}", text(&good));
+    eprintln!("verify: {}", text(&good));
+    rig.copy_folder("copy", "damaged");
+    for seed in 0..12 {
+        let place = flip_a_byte(&rig.data.join("damaged"), seed);
+        let bad = rig.ctl(&["backup", "verify", "damaged"]).await;
+        assert_eq!(bad.status.code(), Some(1), "{place}: {}", text(&bad));
+        flip_a_byte(&rig.data.join("damaged"), seed);
+    }
+    let place = flip_a_byte(&rig.data.join("damaged"), 99);
+
+    // The region is gone; its provider and its vault's key are not.
+    rig.stop_home().await;
+    let refused = rig.start_restored_in_old_folders().await;
+    assert!(refused.contains("empty folder"), "{refused}");
+    let restored = rig.start_restored();
+    let nodes = rig.new_nodes();
+    let restore = |folder: &'static str| {
+        let mut words = vec!["backup", "restore", folder, "--skew", "1s"];
+        nodes.iter().for_each(|node| words.extend(["--node", node]));
+        words
+    };
+    let bad = rig.ctl(&restore("damaged")).await;
+    assert_eq!(bad.status.code(), Some(4), "{place}: {}", text(&bad));
+    let back = rig.ctl(&restore("copy")).await;
+    assert!(back.status.success(), "{}", text(&back));
+    eprintln!("restore: {}", text(&back));
+    rig.take(restored).await;
+
+    payments_that_nobody_knows_are_settled_first(&rig).await;
+    for order in before.iter() {
+        assert_eq!(rig.replay(order).await, Ok((order.name.clone(), true)), "a known id");
+        let asked = GetOrderRequest { order: order.name.clone(), ..Default::default() };
+        let mut orders = rig.as_client("storefront", HOME).await.orders;
+        let found = orders.get_order(asked).await.expect("found").into_inner().order;
+        let found = found.expect("an order");
+        assert_eq!((found.version >= order.version, found.epoch), (true, 2), "{}", order.name);
+    }
+    rig.all_decided(&before).await;
+    let mut doubts = 0;
+    for order in &lost {
+        match rig.replay(order).await {
+            Err(Reason::RequestInDoubt) => doubts += 1,
+            other => panic!("{}: {other:?}", order.name),
+        }
+    }
+    assert_eq!(doubts, lost.len());
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let new = rig.place_new().await.expect("a new order");
+    assert_eq!(new.state(), OrderState::Confirmed);
+    rig.invariants_hold().await;
+    what_the_peer_knows(&rig, &lost).await;
+    rig.stop().await;
+}
+
+/// Charges of the orders that were lost.
+async fn payments_that_nobody_knows_are_settled_first(rig: &Rig) {
+    let failed = rig.place_new().await.expect_err("nothing new is taken yet");
+    assert_eq!(failed.reason(), Reason::Restoring, "{failed:?}");
+    eventually("the provider's list", || async {
+        text(&rig.ctl(&["backup", "status"]).await).contains("open pay-")
+    })
+    .await;
+    let decided = rig.ctl(&["backup", "settle", "cancel"]).await;
+    assert!(decided.status.success(), "{}", text(&decided));
+    eventually("the end of the phase", || async {
+        rig.ctl(&["backup", "status"]).await.status.success()
+    })
+    .await;
+    let status = text(&rig.ctl(&["backup", "status"]).await);
+    assert!(status.contains("cancelled pay-") && status.contains("in_doubt"), "{status}");
+}
+
+/// Cursors of the old epoch stand where they stood, those of the new one began afresh, and every
+/// order that only the peer still knows is listed.
+async fn what_the_peer_knows(rig: &Rig, lost: &[rig::Placed]) {
+    let mut backups = rig.as_client("operator", PEER).await.backups;
+    let asked = ListEpochsRequest { region: PEER.to_owned() };
+    let told = backups.list_epochs(asked).await.expect("epochs").into_inner().origins;
+    let of = |epoch: u64| {
+        let of = told.iter().filter(|o| o.region == HOME && o.epoch == epoch);
+        of.map(|o| o.applied_sequence).max()
+    };
+    let (old, new) = (of(1), of(2));
+    assert!(old.is_some_and(|old| old > 0) && new.is_some(), "{told:?}");
+    let mut missing = lost.to_vec();
+    eventually("the lost orders in the peer's list", || {
+        let mut backups = backups.clone();
+        let missing = &missing;
+        async move {
+            let asked = ListDifferencesRequest {
+                region: PEER.to_owned(),
+                origin: HOME.to_owned(),
+                max: 1_000,
+            };
+            let found = backups.list_differences(asked).await;
+            let found = found.map_err(|s| Failure::from(&s)).expect("differences").into_inner();
+            missing.iter().all(|order| {
+                found.differences.iter().any(|d| {
+                    d.order == order.name && d.kind() == CopyDifferenceKind::OnlyHere
+                })
+            })
+        }
+    })
+    .await;
+    missing.clear();
+}
