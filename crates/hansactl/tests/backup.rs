@@ -1,11 +1,17 @@
 //! A region under load is copied, lost, and put into new nodes, with another region looking on.
 
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used)]
+
 #[path = "backup/rig.rs"]
 mod rig;
 
 use std::time::Duration;
 
 use hansa_api::pb::admin::{CopyDifferenceKind, ListDifferencesRequest, ListEpochsRequest};
+use hansa_api::pb::node::{
+    BeginRestoreRequest, CheckRestoreRequest, CommitRestoreRequest, PutChunkRequest,
+};
 use hansa_api::pb::order::{GetOrderRequest, OrderState};
 use hansa_api::status::{Failure, Reason};
 
@@ -48,6 +54,7 @@ async fn a_region_comes_back_from_a_backup_that_was_made_under_load() {
         nodes.iter().for_each(|node| words.extend(["--node", node]));
         words
     };
+    a_node_takes_nothing_but_what_the_manifest_names(&rig).await;
     let bad = rig.ctl(&restore("damaged")).await;
     assert_eq!(bad.status.code(), Some(4), "{place}: {}", text(&bad));
     let back = rig.ctl(&restore("copy")).await;
@@ -79,6 +86,54 @@ async fn a_region_comes_back_from_a_backup_that_was_made_under_load() {
     rig.invariants_hold().await;
     what_the_peer_knows(&rig, &lost).await;
     rig.stop().await;
+}
+
+/// Sent by hand, past the tool's own check: the right checksums over the wrong bytes.
+async fn a_node_takes_nothing_but_what_the_manifest_names(rig: &Rig) {
+    let manifest = std::fs::read(rig.data.join("copy/manifest.json")).unwrap();
+    let begin = BeginRestoreRequest {
+        manifest: manifest.into(),
+        epoch: 2,
+        restored_ms: 1,
+        ..Default::default()
+    };
+    let mut stranger = rig.restore_client("storefront").await;
+    let refused = stranger.begin_restore(begin.clone()).await.unwrap_err();
+    assert_eq!(Failure::from(&refused).reason(), Reason::PermissionDenied);
+    let mut node = rig.restore_client("operator").await;
+    let stale = BeginRestoreRequest { epoch: 1, ..begin.clone() };
+    let refused = node.begin_restore(stale).await.unwrap_err();
+    assert!(refused.message().contains("not newer"), "{refused:?}");
+    let parts = node.begin_restore(begin).await.unwrap().into_inner().parts;
+    for part in parts {
+        let mut bytes = std::fs::read(rig.data.join("copy").join(&part.path)).unwrap();
+        if part.path == "payments-0/entries" {
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+        }
+        let mut offset = 0;
+        for data in bytes.chunks(1 << 20) {
+            let checksum = hansa_backup::part::checksum(offset, data);
+            let (path, data) = (part.path.clone(), data.to_vec().into());
+            let chunk = PutChunkRequest { path, offset, data, checksum };
+            offset = node.put_chunk(chunk.clone()).await.unwrap().into_inner().bytes;
+            let again = node.put_chunk(chunk).await.unwrap().into_inner().bytes;
+            assert_eq!(again, offset, "a repeat changes nothing");
+        }
+    }
+    let early = node.commit_restore(CommitRestoreRequest {}).await.unwrap_err();
+    assert_eq!(Failure::from(&early).reason(), Reason::FailedPrecondition);
+    let damage = loop {
+        let answer = node.check_restore(CheckRestoreRequest {}).await.unwrap().into_inner();
+        if answer.done {
+            break answer.damage;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(damage.contains("payments-0/entries: damaged at byte"), "{damage}");
+    assert!(node.commit_restore(CommitRestoreRequest {}).await.is_err());
+    let left = rig.files_of_first_new_node();
+    assert!(left.iter().all(|name| name != "groups" && name != "wal"), "{left:?}");
 }
 
 /// Charges of the orders that were lost.
@@ -124,9 +179,10 @@ async fn what_the_peer_knows(rig: &Rig, lost: &[rig::Placed]) {
             let found = backups.list_differences(asked).await;
             let found = found.map_err(|s| Failure::from(&s)).expect("differences").into_inner();
             missing.iter().all(|order| {
-                found.differences.iter().any(|d| {
-                    d.order == order.name && d.kind() == CopyDifferenceKind::OnlyHere
-                })
+                found
+                    .differences
+                    .iter()
+                    .any(|d| d.order == order.name && d.kind() == CopyDifferenceKind::OnlyHere)
             })
         }
     })

@@ -12,17 +12,21 @@ use hansa::league::layout::Layout;
 use hansa::league::prepare;
 use hansa::node::Node;
 use hansa::profile::Profile;
-use hansa_api::client::{Expect, Files, Identity, League, Options, Policy, Services, Timing, connect};
+use hansa_api::client::{
+    Expect, Files, Identity, League, Options, Policy, Services, Timing, connect,
+};
 use hansa_api::first_sent;
 use hansa_api::pb::Money;
 use hansa_api::pb::admin::{CheckInvariantsRequest, Verdict};
 use hansa_api::pb::inventory::ReceiveStockRequest;
+use hansa_api::pb::node::restore_service_client::RestoreServiceClient;
 use hansa_api::pb::order::{
     GetOrderRequest, LineKind, Order, OrderState, PlaceOrderLine, PlaceOrderRequest,
 };
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::NodeId;
 use tokio::task::JoinHandle;
+use tonic::transport::Channel;
 
 pub const HOME: &str = "eu-west";
 pub const PEER: &str = "us-east";
@@ -214,10 +218,8 @@ impl Rig {
     }
 
     pub async fn place_new(&self) -> Result<Order, Failure> {
-        let request = PlaceOrderRequest {
-            payment_token: "tok_approve".to_owned(),
-            ..self.request()
-        };
+        let request =
+            PlaceOrderRequest { payment_token: "tok_approve".to_owned(), ..self.request() };
         let mut request = tonic::Request::new(request);
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         // Surely new, as far as the restored region can tell.
@@ -325,7 +327,27 @@ impl Rig {
             config.orders.views = config.data_dir.join("views/orders");
             config
         });
+        // Nodes have tasks of their own; these three only wait for theirs to start.
+        #[allow(clippy::disallowed_methods)]
         fresh.map(|config| tokio::spawn(Node::start_restored(config))).collect()
+    }
+
+    /// The first new node's own service.
+    pub async fn restore_client(&self, client: &str) -> RestoreServiceClient<Channel> {
+        let (identity, at) = (self.identity(client), self.new_nodes().remove(0));
+        let expect = Expect::NodeOf(HOME.parse().unwrap());
+        eventually("the new node listens", || async {
+            connect(&identity, &at, &expect, Timing::default()).await.is_ok()
+        })
+        .await;
+        let channel = connect(&identity, &at, &expect, Timing::default()).await.unwrap();
+        RestoreServiceClient::new(channel)
+    }
+
+    pub fn files_of_first_new_node(&self) -> Vec<String> {
+        let dir = self.data.join("new").join(&self.home()[0].name);
+        let Ok(names) = std::fs::read_dir(dir) else { return Vec::new() };
+        names.map(|name| name.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }
 
     pub fn new_nodes(&self) -> Vec<String> {

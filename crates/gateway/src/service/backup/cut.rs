@@ -1,9 +1,10 @@
 //! A consistent cut of the region.
 //!
-//! 1. On every orders group's leader: no step of a saga begins. 2. Orders and directory are frozen,
-//! each at or after the index where its pause began. 3. Then every ledger group, at or after an
-//! index that shows all that was acknowledged until now. 4. Steps go on; every leader must say that
-//! its pause lasted until here, else all of it is done again.
+//! 1. On every orders group's leader no step of a saga begins any more.
+//! 2. Orders and directory are frozen, orders each at or after the index where its pause began.
+//! 3. Then every ledger group, at or after an index that shows all that was acknowledged until now.
+//! 4. Steps go on; every leader must say that its pause lasted until here, else all of it is done
+//!    again.
 //!
 //! So each effect in a ledger's cut was intended in an orders' cut (nothing began after the pause),
 //! and each result in an orders' cut is in a ledger's (which was frozen later). What remains open

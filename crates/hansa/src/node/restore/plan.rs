@@ -15,7 +15,6 @@ use crate::config::Config;
 /// A restore as this node sees it.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub manifest: Manifest,
     /// The manifest as it was sent.
     pub text: Bytes,
     /// Of the groups that this node keeps.
@@ -63,7 +62,7 @@ impl Plan {
         let groups = ours
             .filter_map(|plan| Some((manifest.group(plan.id.number())?.clone(), plan)))
             .collect();
-        Ok(Self { manifest, text: asked.manifest.clone(), groups, hash })
+        Ok(Self { text: asked.manifest.clone(), groups, hash })
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Restorer {
 enum Phase {
     Empty,
     Filling(Arc<Plan>),
-    Checking(Arc<Plan>),
+    Checking,
     Checked(Arc<Plan>, Result<Checked, String>),
     Committing,
     Done(Result<(), String>),
@@ -79,7 +79,7 @@ impl Restorer {
         let plan = Plan::new(&self.config, asked).map_err(|why| wrong(&why))?;
         let node = self.config.own_node().map_or(0, |node| node.id.0);
         let mut phase = self.phase.lock();
-        if matches!(*phase, Phase::Checking(_) | Phase::Committing | Phase::Done(Ok(()))) {
+        if matches!(*phase, Phase::Checking | Phase::Committing | Phase::Done(Ok(()))) {
             return Err(wrong("the node is checking or restored already"));
         }
         let groups = plan.groups.iter();
@@ -119,7 +119,7 @@ impl Restorer {
         match &*phase {
             Phase::Filling(plan) => {
                 let plan = plan.clone();
-                *phase = Phase::Checking(plan.clone());
+                *phase = Phase::Checking;
                 let this = self.clone();
                 self.world.env.loops.start(
                     "restore-check".to_owned(),
@@ -130,9 +130,9 @@ impl Restorer {
                 );
                 Ok(pb::CheckRestoreResponse::default())
             }
-            Phase::Checking(_) => Ok(pb::CheckRestoreResponse::default()),
-            Phase::Checked(plan, checked) => {
-                let (plan, checked) = (plan.clone(), checked.clone());
+            Phase::Checking => Ok(pb::CheckRestoreResponse::default()),
+            Phase::Checked(_, checked) => {
+                let checked = checked.clone();
                 let answer = |damage, Checked { bytes, entries, .. }| pb::CheckRestoreResponse {
                     done: true,
                     damage,
@@ -144,7 +144,6 @@ impl Restorer {
                     Err(damage) => {
                         // What was sent is of no use: the next attempt begins anew.
                         self.staging.remove().map_err(disk)?;
-                        let _ = plan;
                         *phase = Phase::Empty;
                         answer(damage, Checked::default())
                     }
