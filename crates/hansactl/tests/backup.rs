@@ -88,6 +88,33 @@ async fn a_region_comes_back_from_a_backup_that_was_made_under_load() {
     rig.stop().await;
 }
 
+/// `cargo test -p hansactl --test backup -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "figures: takes minutes"]
+async fn figures() {
+    let mut rig = Rig::start("figures").await;
+    let before = rig.load(Duration::from_secs(40)).await;
+    eprintln!("{} orders", before.len());
+    let (during, made) =
+        tokio::join!(rig.load(Duration::from_secs(5)), rig.ctl(&["backup", "create", "copy"]));
+    eprintln!("{} orders meanwhile; create: {}", during.len(), text(&made));
+    eprintln!("verify: {}", text(&rig.ctl(&["backup", "verify", "copy"]).await));
+    rig.stop_home().await;
+    let restored = rig.start_restored();
+    let nodes = rig.new_nodes();
+    let mut words = vec!["backup", "restore", "copy", "--unknown-payments", "cancel"];
+    nodes.iter().for_each(|node| words.extend(["--node", node]));
+    let began = std::time::Instant::now();
+    eprintln!("restore: {}", text(&rig.ctl(&words).await));
+    rig.take(restored).await;
+    eventually("the end of the phase", || async {
+        rig.ctl(&["backup", "status"]).await.status.success()
+    })
+    .await;
+    eprintln!("serving after {:?}", began.elapsed());
+    rig.stop().await;
+}
+
 /// Sent by hand, past the tool's own check: the right checksums over the wrong bytes.
 async fn a_node_takes_nothing_but_what_the_manifest_names(rig: &Rig) {
     let manifest = std::fs::read(rig.data.join("copy/manifest.json")).unwrap();

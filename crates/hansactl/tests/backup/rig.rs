@@ -32,7 +32,7 @@ pub const HOME: &str = "eu-west";
 pub const PEER: &str = "us-east";
 const PATIENCE: Duration = Duration::from_secs(90);
 const SKU: &str = "THING";
-const WORKERS: u64 = 4;
+const WORKERS: u64 = 12;
 
 /// An order that was acknowledged, and how it was asked for.
 #[derive(Clone, Debug)]
@@ -163,7 +163,7 @@ impl Rig {
     fn request(&self) -> PlaceOrderRequest {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         // Some are in doubt for a while: their sagas are under way in the backup.
-        let token = if number % 7 == 3 { "tok_timeout_after_charge" } else { "tok_approve" };
+        let token = if number % 23 == 3 { "tok_timeout_after_charge" } else { "tok_approve" };
         let line = PlaceOrderLine {
             kind: LineKind::Stock.into(),
             sku: SKU.to_owned(),

@@ -53,10 +53,9 @@ pub async fn start<U: Upstreams>(
     for _ in 0..TRIES {
         let cut_ms = own.clock.wall().ms();
         let backup = format!("b-{cut_ms}-{:08x}", own.entropy.number() & 0xffff_ffff);
-        let began = Instant::now();
         match cut(own, directory, &backup, due).await {
-            Ok(groups) => {
-                let held_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Ok((groups, held)) => {
+                let held_ms = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
                 return Ok(pb::StartBackupResponse {
                     backup,
                     region: here.name.to_string(),
@@ -82,13 +81,14 @@ async fn cut<U: Upstreams>(
     directory: &Snapshot,
     backup: &str,
     due: Deadline,
-) -> Result<Frozen, Failure> {
+) -> Result<(Frozen, Duration), Failure> {
     let seats = seats(own, directory, due).await?;
     let due = due.min(Deadline::after(HOLD_MAX));
     let of = |orders: bool| {
         let wanted = move |group: &GroupId| (group.kind() == GroupKind::Orders) == orders;
         seats.iter().filter(move |(group, _)| wanted(group)).map(|(group, seats)| (*group, *seats))
     };
+    let began = Instant::now();
     let holds = try_join_all(of(true).map(|(group, seats)| hold(own, group, seats, due))).await;
     // One that began ends by itself after its time.
     let holds = holds?;
@@ -116,7 +116,7 @@ async fn cut<U: Upstreams>(
     let released = try_join_all(released).await;
     let groups = frozen?;
     match released?.into_iter().all(|lasted| lasted) {
-        true => Ok(groups),
+        true => Ok((groups, began.elapsed())),
         false => Err(Failure::new(Reason::Unavailable, "a leader changed during the cut")),
     }
 }
