@@ -125,7 +125,7 @@ impl Reader<'_> {
         let mut request =
             ListOrdersRequest { region: region.clone(), page_size: 200, ..Default::default() };
         loop {
-            let asked = self.storefront.call(CALL_MAX, |mut services, call| {
+            let asked = self.operator.call(CALL_MAX, |mut services, call| {
                 let request = call.request(request.clone());
                 async move { services.orders.list_orders(request).await }
             });

@@ -52,8 +52,12 @@ struct State {
     addr: IpAddr,
     region: usize,
     up: bool,
-    /// A disk fault was injected into the process that runs: it may end by itself.
+    /// Faults of its disk in force: its processes may end over them, or not start.
+    ill: u32,
+    /// The process that runs has met one.
     hurt: bool,
+    /// Its power goes soon, in the middle of a change to its disk.
+    armed: bool,
     /// Its disk was damaged on purpose, and it does not serve from it.
     refused: bool,
 }
@@ -64,6 +68,8 @@ enum Due {
     Fall { seats: Vec<usize>, down: Duration, power: bool },
     Start { seat: usize },
     Mend { fault: u64 },
+    /// A disk works again.
+    Heal { seat: usize },
     Unfill { seat: usize },
     Quicken { seat: usize },
     ClockRight { seat: usize },
@@ -77,8 +83,8 @@ impl Director {
             for seat in &one.seats {
                 let addr = sim.lookup(seat.name());
                 let seat = seat.clone();
-                let (up, hurt, refused) = (true, false, false);
-                seats.push(State { seat, addr, region, up, hurt, refused });
+                let (up, ill, hurt, armed, refused) = (true, 0, false, false, false);
+                seats.push(State { seat, addr, region, up, ill, hurt, armed, refused });
             }
         }
         let mut all: Vec<IpAddr> = seats.iter().map(|state| state.addr).collect();
@@ -161,6 +167,7 @@ impl Director {
             state.seat.clock.heal(now);
             state.seat.disk.heal();
             state.seat.disk.set_capacity(u64::MAX);
+            (state.ill, state.armed) = (0, false);
             strike::quick(&state.seat.disk);
             // A cut of power that has not struck yet never does.
             state.seat.disk.cut_power_after(u64::MAX);
@@ -176,9 +183,14 @@ impl Director {
             let Some(end) = self.seats[number].seat.take_end() else { continue };
             let state = &self.seats[number];
             let name = state.seat.name().to_owned();
+            if state.armed {
+                // What the dying machine says of itself says nothing; its start is due already.
+                self.fall(sim, number, true);
+                continue;
+            }
             match &end {
                 End::Stopped => {}
-                End::NotStarted(why) | End::Exited(why) if state.hurt => {
+                End::NotStarted(why) | End::Exited(why) if state.hurt || state.ill > 0 => {
                     trace::note_at(now, format_args!("{name} ended over its disk: {why}"));
                     trace::count("disk error ended a node", 1);
                 }
@@ -212,14 +224,12 @@ impl Director {
         let state = &mut self.seats[number];
         state.seat.silence();
         // The disk first: what a dropped task would still write must not reach it.
-        match power {
+        match power || state.armed {
             true => state.seat.disk.crash(),
             false => state.seat.disk.kill(),
         }
         sim.crash(state.addr);
-        (state.up, state.hurt) = (false, false);
-        // A fall of its own comes instead of one that was still due.
-        self.due.retain(|_, due| !due.is_fall_of(number));
+        (state.up, state.hurt, state.armed) = (false, false, false);
     }
 
     fn start(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, number: usize) {
@@ -228,7 +238,7 @@ impl Director {
             return;
         }
         trace::note_at(now, format_args!("{} starts", state.seat.name()));
-        state.up = true;
+        (state.up, state.hurt) = (true, state.ill > 0);
         sim.bounce(state.addr);
     }
 
@@ -245,7 +255,14 @@ impl Director {
             }
             Due::Start { seat } => self.start(sim, now, seat),
             Due::Mend { fault } => self.links.remove(sim, fault),
-            Due::Unfill { seat } => self.seats[seat].seat.disk.set_capacity(u64::MAX),
+            Due::Heal { seat } => {
+                self.seats[seat].seat.disk.heal();
+                self.cured(seat);
+            }
+            Due::Unfill { seat } => {
+                self.seats[seat].seat.disk.set_capacity(u64::MAX);
+                self.cured(seat);
+            }
             Due::Quicken { seat } => strike::quick(&self.seats[seat].seat.disk),
             Due::ClockRight { seat } => self.seats[seat].seat.clock.heal(now),
             Due::FlapCut { seat, fault, left, every } => {
@@ -255,15 +272,18 @@ impl Director {
     }
 }
 
+impl Director {
+    fn cured(&mut self, seat: usize) {
+        let state = &mut self.seats[seat];
+        state.ill = state.ill.saturating_sub(1);
+    }
+}
+
 impl Due {
     fn starts(&self) -> Option<usize> {
         match self {
             Self::Start { seat } => Some(*seat),
             _ => None,
         }
-    }
-
-    fn is_fall_of(&self, seat: usize) -> bool {
-        matches!(self, Self::Fall { seats, .. } if *seats == [seat])
     }
 }

@@ -80,7 +80,7 @@ pub enum Fault {
     /// Stops as an operator stops it, and comes back.
     Restart { who: Who },
     /// Operations of one kind fail from the n-th on.
-    DiskError { who: Who, op: DiskOp, after: u64, times: u64, down: Duration },
+    DiskError { who: Who, op: DiskOp, after: u64, times: u64, span: Duration },
     /// The disk takes no more bytes than it has and a few.
     Full { who: Who, room: u64, span: Duration },
     SlowSync { who: Who, each: Duration, span: Duration },

@@ -58,6 +58,8 @@ pub fn run(plan: Plan, verbose: bool) -> Done {
     let history = board.record.history();
     let finals = board.finals.borrow_mut().take();
     closing::count(&history, &board.elections.borrow());
+    // What clients were told, to the nanosecond, and what was read in the end.
+    trace::digest(format!("{history:?} {finals:?}").as_bytes());
     let Trace { digest, lines, counts, panics, tail, .. } = trace::end();
     wrong.extend(panics.into_iter().map(|panic| format!("panic: {panic}")));
     let judged = verdict::of(wrong, &history, finals.as_ref());

@@ -53,9 +53,13 @@ impl Default for Trace {
 }
 
 impl Trace {
+    fn fold(&mut self, bytes: &[u8]) {
+        let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        self.digest = bytes.iter().fold(self.digest, fold);
+    }
+
     fn add(&mut self, line: &str) {
-        let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
-        self.digest = line.bytes().fold(self.digest, fold);
+        self.fold(line.as_bytes());
         self.lines += 1;
         if self.verbose {
             println!("{line}");
@@ -87,6 +91,11 @@ pub fn note(what: fmt::Arguments<'_>) {
 /// The same with the time given, for what happens between two steps.
 pub fn note_at(at: std::time::Duration, what: fmt::Arguments<'_>) {
     write(&format!("{:>11.6} sim {what}", at.as_secs_f64()));
+}
+
+/// Takes bytes into the digest alone.
+pub fn digest(bytes: &[u8]) {
+    TRACE.with_borrow_mut(|trace| trace.fold(bytes));
 }
 
 /// Counts something for the coverage.

@@ -31,14 +31,9 @@ impl Director {
                 self.bring_down(now, &all, ops, down, true)
             }
             Fault::Restart { who } => self.with_up(who, |state| state.seat.stop.notify_one()),
-            Fault::DiskError { who, op, after, times, down: _ } => self.with_up(who, |state| {
-                let op = match op {
-                    DiskOp::Write => Op::Write,
-                    DiskOp::Sync => Op::Sync,
-                };
-                state.hurt = true;
-                state.seat.disk.inject(Rule { times, ..Rule::once(op).after(after) });
-            }),
+            Fault::DiskError { who, op, after, times, span } => {
+                self.disk_error(now, who, op, Rule { after, times, ..Rule::once(Op::Write) }, span)
+            }
             Fault::Full { who, room, span } => self.full(now, who, room, span),
             Fault::SlowSync { who, each, span } => self.slow(now, who, each, span),
             Fault::Flip { who, kept, at, down } => self.flip(sim, now, who, kept, at, down),
@@ -165,7 +160,7 @@ impl Director {
             // The last changes before the end, one by one: where a crash is worst.
             for seat in &seats {
                 self.seats[*seat].seat.disk.cut_power_after(ops);
-                self.seats[*seat].hurt = true;
+                self.seats[*seat].armed = true;
             }
             self.later(now + ARMED_MAX, Due::Fall { seats, down, power });
             return true;
@@ -174,10 +169,34 @@ impl Director {
         true
     }
 
+    fn disk_error(
+        &mut self,
+        now: Duration,
+        who: Who,
+        op: DiskOp,
+        rule: Rule,
+        span: Duration,
+    ) -> bool {
+        let Some(seat) = self.find(who).filter(|seat| self.seats[*seat].up) else { return false };
+        let op = match op {
+            DiskOp::Write => Op::Write,
+            DiskOp::Sync => Op::Sync,
+        };
+        self.hurt(seat);
+        self.seats[seat].seat.disk.inject(Rule { op, ..rule });
+        self.later(now + span, Due::Heal { seat });
+        true
+    }
+
+    fn hurt(&mut self, seat: usize) {
+        let state = &mut self.seats[seat];
+        (state.hurt, state.ill) = (true, state.ill + 1);
+    }
+
     fn full(&mut self, now: Duration, who: Who, room: u64, span: Duration) -> bool {
         let Some(seat) = self.find(who) else { return false };
-        let state = &mut self.seats[seat];
-        state.hurt = true;
+        self.hurt(seat);
+        let state = &self.seats[seat];
         state.seat.disk.set_capacity(state.seat.disk.used() + room);
         self.later(now + span, Due::Unfill { seat });
         true

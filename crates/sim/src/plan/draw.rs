@@ -131,7 +131,7 @@ impl Draw {
     fn disk_error(&mut self, who: Who, op: DiskOp) -> Fault {
         let after = self.dice.pick(&[0, 1, 2, 5, 20]);
         let times = if self.dice.one_in(2) { 1 } else { u64::MAX };
-        Fault::DiskError { who, op, after, times, down: self.down() }
+        Fault::DiskError { who, op, after, times, span: self.span() }
     }
 
     fn network(&mut self) -> Fault {
