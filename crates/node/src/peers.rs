@@ -56,9 +56,9 @@ impl Default for Timing {
         Self {
             connect_max: Duration::from_secs(3),
             retry_first: Duration::from_millis(50),
-            retry_max: Duration::from_secs(1),
-            keepalive_interval: Duration::from_secs(1),
-            keepalive_timeout: Duration::from_secs(2),
+            retry_max: Duration::from_millis(300),
+            keepalive_interval: Duration::from_millis(500),
+            keepalive_timeout: Duration::from_millis(1_500),
         }
     }
 }

@@ -126,8 +126,13 @@ impl<U: Upstreams> Forward<U> {
                     }
                     Some(leader) => (Miss::NotLeader(leader), leaderless()),
                 },
-                Err(failure) if not_sent(&failure) => (Miss::Unreachable, away()),
+                Err(failure) if not_sent(&failure) => {
+                    self.forget(group, node);
+                    (Miss::Unreachable, away())
+                }
                 Err(failure) => {
+                    // Whoever repeats the call must not begin with the node that was lost.
+                    self.forget(group, node);
                     metrics::forwarded("group", Outcome::Lost);
                     return Err(failure);
                 }
@@ -238,6 +243,13 @@ impl<U: Upstreams> Forward<U> {
     fn remember(&self, group: GroupId, node: NodeId) {
         if self.led_by(group) != Some(node) {
             self.leaders.write().insert(group, node);
+        }
+    }
+
+    /// It does not lead, as far as anybody here can tell.
+    fn forget(&self, group: GroupId, node: NodeId) {
+        if self.led_by(group) == Some(node) {
+            self.leaders.write().remove(&group);
         }
     }
 

@@ -22,6 +22,10 @@ pub struct TlsNet {
     clock: Arc<dyn Clock>,
 }
 
+/// For the TCP handshake, which costs the peer's kernel no more than a round trip. A first packet
+/// that a partition swallowed is sent again after a second: dialling anew is quicker.
+const TCP_MAX: Duration = Duration::from_millis(700);
+
 impl TlsNet {
     pub fn new(identity: Identity, clock: Arc<dyn Clock>) -> Self {
         Self { identity, clock }
@@ -33,7 +37,8 @@ impl TlsNet {
     }
 
     async fn dial(&self, to: &Address) -> Result<Connection, Error> {
-        let stream = TcpStream::connect(&to.addr).await?;
+        let stream = tokio::time::timeout(TCP_MAX, TcpStream::connect(&to.addr)).await;
+        let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         stream.set_nodelay(true)?;
         // Taken before the handshake: authorities that change during it make it doubtful.
         let doubted = self.identity.doubted();

@@ -75,22 +75,29 @@ impl Channel {
     }
 
     /// The open connection, dialling if there is none; at most `connect_max`.
+    ///
+    /// Nobody waits for a peer that has failed and not answered since: its caller asks another one
+    /// while the dial goes on. A partition must not cost each call the time of a dial.
     pub async fn ready(self: &Arc<Self>) -> Result<Up, Status> {
         let mut changes = self.state.subscribe();
         let mut waited = false;
         loop {
-            let dial = match &*changes.borrow_and_update() {
+            let (dial, doubtful) = match &*changes.borrow_and_update() {
                 State::Up { up, .. } if !up.is_closed() => return Ok(up.clone()),
-                State::Connecting { .. } => false,
+                State::Connecting { failures } => (false, *failures > 0),
                 // One attempt per call: its caller decides whether another is worth it.
                 State::Down { retry: Some(at), .. } if waited || Instant::now() < *at => {
                     let wait = at.saturating_duration_since(Instant::now());
                     return Err(refusal::unreachable(&self.address.id, wait));
                 }
-                State::Up { .. } | State::Down { .. } => true,
+                State::Up { .. } => (true, false),
+                State::Down { failures, .. } => (true, *failures > 0),
             };
             if dial {
                 self.dial();
+            }
+            if doubtful {
+                return Err(refusal::unreachable(&self.address.id, self.timing.retry_first));
             }
             // Each dial ends within its bound, unless the node stops and aborts it.
             if self.tasks.stop_token().run_until_cancelled(changes.changed()).await.is_none() {
@@ -173,18 +180,30 @@ impl Channel {
                 connection.await
             }
         };
-        self.leave(dial);
-        if let Err(error) = ended {
-            tracing::info!(peer = %self.address.id, %error, "connection to peer ended");
+        match ended {
+            Ok(()) => self.leave(dial),
+            Err(error) => {
+                tracing::info!(peer = %self.address.id, %error, "connection to peer ended");
+                self.broke(dial);
+            }
         }
     }
 
     /// Down, unless a later dial has taken over.
     pub(super) fn leave(&self, dial: u64) {
+        self.down(dial, 0);
+    }
+
+    /// Down and doubtful: the peer may be out of reach.
+    fn broke(&self, dial: u64) {
+        self.down(dial, 1);
+    }
+
+    fn down(&self, dial: u64, failures: u32) {
         self.state.send_if_modified(|state| {
             let ours = matches!(state, State::Up { dial: current, .. } if *current == dial);
             if ours {
-                *state = State::Down { failures: 0, retry: None };
+                *state = State::Down { failures, retry: None };
             }
             ours
         });
