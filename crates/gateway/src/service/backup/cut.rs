@@ -92,11 +92,11 @@ async fn cut<U: Upstreams>(
     let holds = try_join_all(of(true).map(|(group, seats)| hold(own, group, seats, due))).await;
     // One that began ends by itself after its time.
     let holds = holds?;
-    let began: BTreeMap<GroupId, u64> =
+    let indexes: BTreeMap<GroupId, u64> =
         holds.iter().map(|(group, _, index)| (*group, *index)).collect();
     let frozen = async {
         let orders = of(true).map(|(group, seats)| {
-            let index = began.get(&group).copied().unwrap_or(0);
+            let index = indexes.get(&group).copied().unwrap_or(0);
             freeze(own, backup, group, seats, index, due)
         });
         let mut groups = try_join_all(orders).await?;
