@@ -26,6 +26,31 @@ pub enum Op {
     Sync,
 }
 
+/// A file system's room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Space {
+    /// Bytes that can still be written, by who is not root.
+    pub free: u64,
+    pub total: u64,
+}
+
+/// Whether an error says that the disk is full: then later may be better, unlike with any other.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Syncs a file, so that a failure never passes for a full disk that could be waited for: after a
+/// failed sync nothing may be assumed of what was written.
+///
+/// # Errors
+/// Never one that [`is_full`] is true of.
+pub fn sync(file: &dyn File) -> io::Result<()> {
+    file.sync_data().map_err(|e| match is_full(&e) {
+        true => io::Error::other(format!("sync: {e}")),
+        false => e,
+    })
+}
+
 /// Names and files.
 pub trait Fs: Send + Sync + 'static {
     /// Creates `dir` and what leads to it; durable on return.
@@ -69,8 +94,8 @@ pub trait Fs: Send + Sync + 'static {
     /// Takes the lock file at `path`, held until the value is dropped; `WouldBlock` when it is
     /// taken.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
-    /// Bytes that can still be written below `dir`.
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+    /// The room of the file system that `dir` lies on.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
     /// How long an async caller sleeps before the operation. Zero in production, where it just
     /// takes its time.
     fn latency(&self, _op: Op) -> Duration {

@@ -56,6 +56,7 @@ impl LogLoop {
         let active = shared.core.lock().segments.get(&position.segment).cloned();
         let Some(active) = active else { panic!("no segment {}", position.segment) };
         let seed = Seed::new(shared.log, position.segment);
+        shared.core.lock().active_left = u64::from(active.bytes - position.offset);
         let buffer = Vec::with_capacity(64 << 10);
         // A log just opened says so on disk: the last batch that was read has been synced since.
         let unmarked = position.seq > 0;

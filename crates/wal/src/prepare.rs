@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fs::Op;
+use crate::fs::{Op, is_full};
 use crate::metrics;
 use crate::segment;
 use crate::shared::{Segment, Shared};
@@ -95,11 +95,11 @@ impl PrepareLoop {
 
     /// A full disk is waited for, anything else is a broken one.
     fn report(&self, why: io::Error) {
-        use io::ErrorKind::{NotFound, QuotaExceeded, StorageFull};
+        use io::ErrorKind::NotFound;
         let stop = self.shared.prep.lock().stop;
         // `NotFound`: the folder is gone, as at a test's end; there is nothing to acknowledge in
         // it.
-        if !stop && !matches!(why.kind(), StorageFull | QuotaExceeded | NotFound) {
+        if !stop && !is_full(&why) && why.kind() != NotFound {
             let dir = self.shared.dir.display();
             self.shared.env.exit.exit(&format!("log: prepare a segment in {dir}: {why}"));
         }

@@ -104,7 +104,7 @@ fn make(
     let file = fs.create(unready)?;
     file.allocate(u64::from(bytes))?;
     file.write_at(&header(log, number, bytes), 0)?;
-    file.sync_data()?;
+    crate::fs::sync(file.as_ref())?;
     fs.rename(unready, &path(dir, number))?;
     fs.sync_dir(dir)?;
     Ok(file)

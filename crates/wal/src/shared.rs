@@ -86,6 +86,8 @@ pub struct Core {
     /// The log loop will look at the queue in time without being woken.
     pub timed: bool,
     pub counts: Stats,
+    /// Bytes left in the segment that is written.
+    pub active_left: u64,
     batch_bytes: usize,
     ticket: u64,
 }
@@ -167,6 +169,7 @@ impl Shared {
             urgent: false,
             timed: false,
             counts: Stats::default(),
+            active_left: 0,
             batch_bytes: config.batch_bytes,
             ticket: 0,
         };
@@ -288,10 +291,12 @@ impl Shared {
         let used: u64 = core.segments.values().map(|segment| u64::from(segment.bytes)).sum();
         let prep = self.prep.lock();
         let aside = (prep.ready.len() + prep.doomed.len()) as u64;
+        let ready = prep.ready.len() as u64 * u64::from(self.config.segment_bytes);
         Stats {
             segments: core.segments.len(),
             disk_bytes: used + aside * u64::from(self.config.segment_bytes),
             live_bytes: core.index.live().bytes(),
+            ready_bytes: core.active_left + ready,
             indexed: core.index.entries(),
             queue_bytes: core.queue_bytes,
             cache_bytes: core.index.cache_bytes(),

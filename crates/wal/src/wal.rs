@@ -214,6 +214,18 @@ impl Wal {
         self.shared().core.lock().index.group(group).and_then(|g| g.span())
     }
 
+    /// The group's vote. Never touches the disk.
+    pub fn vote(&self, group: GroupId) -> Option<Bytes> {
+        let core = self.shared().core.lock();
+        core.index.group(group).and_then(|g| g.vote.as_ref()).map(|kept| kept.value.clone())
+    }
+
+    /// The group's committed id. Never touches the disk.
+    pub fn committed(&self, group: GroupId) -> Option<Bytes> {
+        let core = self.shared().core.lock();
+        core.index.group(group).and_then(|g| g.committed.as_ref()).map(|kept| kept.value.clone())
+    }
+
     /// Groups that ever saved something here.
     pub fn groups(&self) -> Vec<GroupId> {
         self.shared().core.lock().index.groups().map(|(id, _)| id).collect()

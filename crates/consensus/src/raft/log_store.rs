@@ -107,7 +107,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        let vote = self.state()?.vote;
+        let vote = self.wal.vote(self.group);
         vote.map(|mut bytes| codec::vote_of(&mut bytes).map_err(io::Error::other)).transpose()
     }
 
@@ -179,7 +179,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        self.state()?.committed.map_or(Ok(None), log_id_from)
+        self.wal.committed(self.group).map_or(Ok(None), log_id_from)
     }
 
     /// Readable on return; the log's loop calls back in order, once durable.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::{File, Fs, Lock};
+use super::{File, Fs, Lock, Space};
 
 /// `std` and `fallocate`, nothing between.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,9 +107,10 @@ impl Fs for RealFs {
         }
     }
 
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+    fn space(&self, dir: &Path) -> io::Result<Space> {
         let stat = rustix::fs::statvfs(dir)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
     }
 }
 

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use self::disk::Disk;
 pub use self::faults::Rule;
 use self::inode::Inode;
-use super::{File, Fs, Lock, Op};
+use super::{File, Fs, Lock, Op, Space};
 
 /// A disk that tests and simulations can crash, fill, slow down and damage. Clones are one disk.
 #[derive(Clone)]
@@ -167,9 +167,10 @@ impl Fs for SimFs {
         Ok(Box::new(SimLock { disk, path, held }))
     }
 
-    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+    fn space(&self, _dir: &Path) -> io::Result<Space> {
         let disk = self.disk.lock();
-        Ok(disk.capacity.saturating_sub(disk.used()))
+        let free = disk.capacity.saturating_sub(disk.used());
+        Ok(Space { free, total: disk.capacity })
     }
 
     fn latency(&self, op: Op) -> Duration {

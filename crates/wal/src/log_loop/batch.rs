@@ -144,6 +144,7 @@ impl LogLoop {
             self.seed = Seed::new(shared.log, number);
             shared.chore.notify_one();
         }
+        core.active_left = u64::from(self.active.bytes - self.position.offset);
         metrics::queued(core.queue_bytes);
         drop(core);
         shared.made_room();

@@ -83,7 +83,11 @@ impl LogLoop {
         drop(prep);
         let above = staying + spares > self.shared.config.disk_bytes_max || short;
         // Copying what lives gains nothing when most of it does: some group must purge first.
-        let helps = core.index.live().bytes() * 2 <= staying;
+        let live = core.index.live();
+        let moved: u64 = live.shares(kept).map(|(_, share)| share.bytes).sum();
+        // On a full disk copies take what votes and ticks live from: only what surely pays back.
+        let safe = !short || core.active_left + spares >= 2 * moved;
+        let helps = live.bytes() * 2 <= staying && safe;
         if above && !helps && !core.counts.pinned {
             let dir = self.shared.dir.display();
             tracing::warn!(%dir, "log above its limit, most of it live");

@@ -89,6 +89,8 @@ pub struct Stats {
     /// Bytes that all files take, with spares and those about to be removed.
     pub disk_bytes: u64,
     pub live_bytes: u64,
+    /// Bytes that can be appended before another segment is needed: they are allocated already.
+    pub ready_bytes: u64,
     /// Entries that the index knows.
     pub indexed: usize,
     pub queue_bytes: usize,
