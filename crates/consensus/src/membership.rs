@@ -76,12 +76,12 @@ type Change = ChangeMembers<u64, ()>;
 impl Running {
     /// Adds a node that receives everything and does not vote.
     pub async fn add_learner(&self, node: NodeId, due: Instant) -> Result<(), ChangeError> {
-        self.change(Change::AddNodes(BTreeMap::from([(node.0, ())])), due).await
+        self.change(Change::AddNodes(BTreeMap::from([(node.0, ())])), true, due).await
     }
 
     /// Makes a learner a voter.
     pub async fn promote(&self, node: NodeId, due: Instant) -> Result<(), ChangeError> {
-        self.change(Change::AddVoterIds(BTreeSet::from([node.0])), due).await
+        self.change(Change::AddVoterIds(BTreeSet::from([node.0])), true, due).await
     }
 
     /// Removes a voter or a learner.
@@ -89,24 +89,26 @@ impl Running {
         let gone = BTreeSet::from([node.0]);
         let voter = self.have().0.voters.contains(&node);
         let change = if voter { Change::RemoveVoters(gone) } else { Change::RemoveNodes(gone) };
-        self.change(change, due).await
+        self.change(change, false, due).await
     }
 
+    /// Those that leave stay as learners: what they accepted while they led ends there.
     async fn set_voters(&self, to: &BTreeSet<NodeId>, due: Instant) -> Result<(), ChangeError> {
         let voters = to.iter().map(|node| node.0).collect();
-        self.change(Change::ReplaceAllVoters(voters), due).await
+        self.change(Change::ReplaceAllVoters(voters), true, due).await
     }
 
     /// Leaves a joint membership for its newer side.
     async fn finish(&self, due: Instant) -> Result<(), ChangeError> {
-        self.change(Change::AddVoterIds(BTreeSet::new()), due).await
+        self.change(Change::AddVoterIds(BTreeSet::new()), true, due).await
     }
 
-    /// Makes one change of the members that this node sees now, and of no others.
-    async fn change(&self, change: Change, due: Instant) -> Result<(), ChangeError> {
+    /// Makes one change of the members that this node sees now, and of no others. `keep`: voters
+    /// that leave stay as learners.
+    async fn change(&self, change: Change, keep: bool, due: Instant) -> Result<(), ChangeError> {
         let (_, seen) = self.have();
         let based_on = Precondition::LastMembershipLogId { last_membership_log_id: seen };
-        let changed = self.raft.change_membership_if(change, false, [based_on]);
+        let changed = self.raft.change_membership_if(change, keep, [based_on]);
         match timeout_at(due, changed).await {
             Err(_) => Err(ChangeError::Unknown),
             Ok(Ok(_)) => Ok(()),

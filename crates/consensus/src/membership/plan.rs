@@ -204,6 +204,7 @@ mod tests {
                 assert!(
                     voters.iter().all(|n| have.voters.contains(n) || have.learners.contains(n))
                 );
+                have.learners.extend(&have.voters);
                 have.learners.retain(|node| !voters.contains(node));
                 have.voters = voters;
             }
@@ -231,7 +232,7 @@ mod tests {
             let (voters, learners) = (ids(&voters), ids(&learners));
             let mut have = Have { me, voters, learners, joint, committed: true };
             let want = Wanted { voters: ids(&wished), ..Wanted::default() };
-            for _ in 0..20 {
+            for _ in 0..30 {
                 let step = next(&have, &want, well);
                 if step == Step::HandOver {
                     let heir = *have.voters.intersection(&want.voters).next().unwrap();

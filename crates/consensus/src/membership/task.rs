@@ -1,13 +1,17 @@
 //! While this node leads: leads the group's members to what is wanted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hansa_api::pb::raft::PeerMessageKind;
 use hansa_types::id::NodeId;
 use tokio::time::{Instant, sleep};
 
 use super::plan::{self, Step};
 use super::{ChangeError, Wanted};
+use crate::link::Ask;
+use crate::raft::wire;
 use crate::running::Running;
 
 /// One step takes two commits at most; a group that cannot commit gets a new leader meanwhile.
@@ -15,9 +19,16 @@ const STEP_MAX: Duration = Duration::from_secs(10);
 /// Between two looks while something is left to do, and when nothing is.
 const BUSY_LOOK: Duration = Duration::from_millis(100);
 const IDLE_LOOK: Duration = Duration::from_secs(1);
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// How long one that leaves listens on: some longest elections, so about what a call may take.
+const GRACE_ELECTIONS: u32 = 4;
+
+/// Learners that are to leave, and since when this node, leading, knows.
+type Leaving = BTreeMap<NodeId, Instant>;
 
 /// Runs until the group stops.
 pub(crate) async fn run(running: Arc<Running>) {
+    let mut leaving = Leaving::new();
     let mut wanted = running.wanted.subscribe();
     let mut leadership = running.leadership.subscribe();
     loop {
@@ -28,7 +39,7 @@ pub(crate) async fn run(running: Arc<Running>) {
                 tokio::select! {
                     biased;
                     () = running.stop.cancelled() => return,
-                    look = converge(&running, &want) => Some(look),
+                    look = converge(&running, &want, &mut leaving) => Some(look),
                 }
             }
             _ => None,
@@ -44,7 +55,7 @@ pub(crate) async fn run(running: Arc<Running>) {
 }
 
 /// Makes the next step, if there is one; how long until the next look.
-async fn converge(running: &Running, want: &Wanted) -> Duration {
+async fn converge(running: &Running, want: &Wanted, leaving: &mut Leaving) -> Duration {
     let (have, _) = running.have();
     let health = running.health();
     let of = |node: NodeId| health.get(&node).copied().unwrap_or_default();
@@ -56,7 +67,15 @@ async fn converge(running: &Running, want: &Wanted) -> Duration {
         Step::Wait(_) => return BUSY_LOOK,
         Step::Finish => running.finish(due).await,
         Step::AddLearner(node) => running.add_learner(*node, due).await,
+        Step::SetVoters(voters) if !want.forced && !answer(running, voters).await => {
+            let why = "too few of the voters that would remain answer now";
+            note(running, &Step::Wait(why.to_owned()));
+            return BUSY_LOOK;
+        }
         Step::SetVoters(voters) => running.set_voters(voters, due).await,
+        Step::RemoveLearner(node) if !may_go(running, *node, of(*node).alive, leaving) => {
+            return BUSY_LOOK;
+        }
         Step::RemoveLearner(node) => running.remove(*node, due).await,
         Step::HandOver => {
             running.hand_over_to(Some(&want.voters)).await;
@@ -71,6 +90,36 @@ async fn converge(running: &Running, want: &Wanted) -> Duration {
     BUSY_LOOK
 }
 
+/// Whether a majority of these voters answers at this moment. What was heard lately is not enough:
+/// a change to voters of which too few live can neither be committed nor taken back.
+async fn answer(running: &Running, voters: &BTreeSet<NodeId>) -> bool {
+    let others = voters.iter().filter(|voter| **voter != running.node);
+    let asked = others.map(|voter| async move {
+        let ask = Ask {
+            group: running.id,
+            kind: PeerMessageKind::Digest,
+            body: wire::digest(&wire::Digest::default()),
+            entries: Vec::new(),
+            within: ANSWER_MAX,
+        };
+        running.link.call(*voter, ask).await.is_ok()
+    });
+    let answers = futures::future::join_all(asked).await;
+    let me = usize::from(voters.contains(&running.node));
+    answers.into_iter().filter(|answered| *answered).count() + me > voters.len() / 2
+}
+
+/// Whether a learner that is to leave may go. A living one listens on for a while: it may have led,
+/// and calls that it accepted wait there for what comes of them.
+fn may_go(running: &Running, node: NodeId, alive: bool, leaving: &mut Leaving) -> bool {
+    let since = *leaving.entry(node).or_insert_with(Instant::now);
+    let may = !alive || since.elapsed() >= GRACE_ELECTIONS * running.timing.election_max();
+    if may {
+        leaving.remove(&node);
+    }
+    may
+}
+
 /// Says what comes next, for whoever watches.
 fn note(running: &Running, step: &Step) {
     let text = match step {
@@ -82,7 +131,7 @@ fn note(running: &Running, step: &Step) {
             let voters: Vec<_> = voters.iter().map(NodeId::to_string).collect();
             format!("changes the voters to {}", voters.join(", "))
         }
-        Step::RemoveLearner(node) => format!("removes node {node}"),
+        Step::RemoveLearner(node) => format!("lets node {node} go when its calls have ended"),
         Step::HandOver => "hands leadership over: this node is to leave".to_owned(),
     };
     *running.members_next.lock() = text;
