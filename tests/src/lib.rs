@@ -3,6 +3,7 @@
 
 pub mod after;
 pub mod dice;
+pub mod figures;
 pub mod folder;
 pub mod load;
 pub mod local;
@@ -10,6 +11,7 @@ pub mod lossy;
 pub mod metrics;
 pub mod network;
 pub mod power;
+pub mod probe;
 pub mod processes;
 pub mod request;
 pub mod scale;

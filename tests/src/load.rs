@@ -141,9 +141,25 @@ impl Load {
                 return first;
             }
             let waited = began.elapsed();
-            assert!(waited < within, "{confirmed} of {count} orders in {waited:?}: no progress");
+            let late = waited >= within;
+            assert!(!late, "{confirmed} of {count} orders in {waited:?}:\n{}", self.said(from));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The last of what came of calls since then: what a run that stands still says of itself.
+    fn said(&self, from: u64) -> String {
+        let history = self.record.history();
+        let last = history.ops.iter().rev().take_while(|op| op.invoked >= from).take(40);
+        let line = |op: &hansa_checker::Op| {
+            let (id, client, method) = (op.id, op.client, op.call.method());
+            let took = op.returned.map(|at| (at - op.invoked) / 1_000_000);
+            format!(
+                "{id} client {client} {method} {took:?} ms: {:.160}",
+                format!("{:?}", op.outcome)
+            )
+        };
+        last.map(line).collect::<Vec<_>>().join("\n")
     }
 
     /// Stops the workers after the call that each is in.

@@ -1,0 +1,121 @@
+//! What clients see of the house over all faults that it promises to bear, with regions far apart.
+
+use std::time::Duration;
+
+use hansa_api::pb::admin::GroupKind;
+use hansa_tests::figures::publish;
+use hansa_tests::load::{Load, Record, Shape, Tally};
+use hansa_tests::network::{self, Network};
+use hansa_tests::processes::{HOME, Processes, Shape as House};
+use hansa_tests::scale;
+use serde_json::json;
+
+use crate::BACK_WITHIN;
+
+/// Each way: 80 ms there and back.
+const ONE_WAY: Duration = Duration::from_millis(40);
+/// Between two faults, and how long one lasts.
+const CALM: Duration = Duration::from_secs(8);
+const FAULT: Duration = Duration::from_secs(6);
+const REGIONS: [(&str, u8, &str); 3] =
+    [("eu-west", 1, "DE"), ("us-east", 2, "US"), ("ap-south", 3, "IN")];
+
+/// Every fault hits one node of the home region, or its links: a majority is left.
+async fn faults(league: &mut Processes, network: &Network) -> Vec<&'static str> {
+    let mut done = Vec::new();
+    let kinds = [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments];
+    for cycle in 0..scale::cycles(3, 12) {
+        let kind = kinds[cycle % kinds.len()];
+        let leader = league.leader(HOME, kind).await;
+        league.kill(&leader);
+        tokio::time::sleep(FAULT).await;
+        league.run(&leader);
+        league.ready().await;
+        done.push("leader killed");
+        tokio::time::sleep(CALM).await;
+
+        let leader = league.leader(HOME, kind).await;
+        league.pause(&leader);
+        tokio::time::sleep(FAULT).await;
+        league.resume(&leader);
+        done.push("leader paused");
+        tokio::time::sleep(CALM).await;
+
+        let leader = league.leader(HOME, kind).await;
+        network.isolate(&leader);
+        tokio::time::sleep(FAULT).await;
+        network.heal();
+        done.push("leader cut off from all nodes");
+        tokio::time::sleep(CALM).await;
+
+        let leader = league.leader(HOME, kind).await;
+        let others: Vec<_> = league.names_in(HOME).into_iter().filter(|n| *n != leader).collect();
+        others.iter().for_each(|other| network.cut_one_way(other, &leader));
+        tokio::time::sleep(FAULT).await;
+        network.heal();
+        done.push("leader does not hear its followers");
+        tokio::time::sleep(CALM).await;
+
+        for name in league.names_in(HOME) {
+            league.stop(&name).await;
+            league.run(&name);
+            league.ready().await;
+        }
+        done.push("rolling restart");
+        tokio::time::sleep(CALM).await;
+    }
+    done
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: a figure"]
+async fn availability_over_the_suite_with_80_ms_between_regions() {
+    if let Some(why) = network::missing() {
+        return scale::skipped("availability over the suite", &why);
+    }
+    let mut house = House::league("figure-suite");
+    let places: Vec<(String, u8)> = (house.configs.iter())
+        .map(|config| {
+            let of = REGIONS.iter().find(|(name, ..)| *name == config.region.as_str());
+            (config.name.clone(), of.expect("a region").1)
+        })
+        .collect();
+    let network = Network::lay(places.iter().map(|(name, region)| (name.as_str(), *region)));
+    house = house.addresses(|node| network.address(node));
+    house.netns = network.namespaces();
+    let _delay = match network.delay(ONE_WAY) {
+        Ok(delay) => delay,
+        Err(why) => return scale::skipped("availability over the suite", &why),
+    };
+    let mut league = house.start().await;
+    let (record, tally) = (Record::default(), Tally::default());
+    let mut loads = Vec::new();
+    for (region, number, country) in REGIONS {
+        // Most enter at home, some by another region.
+        let doors = vec![region, region, region, HOME];
+        let (workers, pause) = (4, Duration::from_millis(30));
+        let seed = u64::from(number);
+        let shape = Shape { workers, pause, country, region, doors, seed, ..Shape::default() };
+        let load = Load::start_with(&league, shape, record.clone(), tally.clone()).await;
+        load.progress(5, BACK_WITHIN).await;
+        loads.push(load);
+    }
+    let done = faults(&mut league, &network).await;
+    for load in loads {
+        drop(load.stop().await);
+    }
+    let seen = tally.of("PlaceOrder");
+    println!("PlaceOrder: {seen}");
+    let ms = |took: Duration| took.as_millis() as u64;
+    let figures = json!({
+        "faults": done,
+        "calls": seen.calls,
+        "failed": seen.failed,
+        "availability": seen.availability,
+        "p50_ms": ms(seen.p50),
+        "p95_ms": ms(seen.p95),
+        "p99_ms": ms(seen.p99),
+        "max_ms": ms(seen.max),
+    });
+    publish("availability_over_the_suite", figures);
+}

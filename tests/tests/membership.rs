@@ -1,0 +1,135 @@
+//! Nodes of a region are added, replaced, drained, wiped and rebuilt under load, as an operator
+//! does it: with `hansactl` and real processes. Needs no root.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Output;
+use std::time::Duration;
+
+use hansa::config::{Config, Node};
+use hansa_node::devca::DevCa;
+use hansa_tests::after;
+use hansa_tests::load::{Load, Shape};
+use hansa_tests::local::PATIENCE;
+use hansa_tests::processes::Processes;
+use hansa_types::id::NodeId;
+
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+
+/// Runs `hansactl`, which must succeed; what it printed.
+async fn ctl(league: &Processes, words: &[&str]) -> String {
+    let done = try_ctl(league, words).await;
+    let (out, err) = (text(&done.stdout), text(&done.stderr));
+    println!("hansactl {}:\n{out}{err}", words.join(" "));
+    assert!(done.status.success(), "{}: {err}", done.status);
+    out
+}
+
+async fn try_ctl(league: &Processes, words: &[&str]) -> Output {
+    let mut command = league.ctl(words);
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await.expect("it runs").expect("hansactl starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The config of a node that comes later, with its own certificate, ports and folder.
+fn fourth(league: &Processes) -> Config {
+    let mut config = league.config("eu-west-1").clone();
+    let name = "eu-west-4".to_owned();
+    let held: Vec<_> = (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
+    let ports = held.iter().map(|held| held.as_ref().expect("a port").local_addr());
+    let ports: Vec<SocketAddr> = ports.map(|addr| addr.expect("bound")).collect();
+    config.listen.public = Some(ports[0]);
+    (config.listen.internal, config.listen.metrics) = (ports[1], ports[2]);
+    let ca = DevCa::open(&league.data.join("pki"), "hansa").expect("the league's authority");
+    let files = ca.node(&config.region, &name).expect("a certificate");
+    (config.tls.cert, config.tls.key, config.tls.ca) = (files.cert, files.key, files.ca);
+    config.data_dir = config.data_dir.with_file_name(&name);
+    config.orders.views = config.data_dir.join("views/orders");
+    std::fs::create_dir_all(&config.data_dir).expect("a folder");
+    let roles = config.own_node().expect("listed").roles.clone();
+    let internal = config.listen.internal.to_string();
+    // The directory chooses the id.
+    let own = Node { id: NodeId(0), name: name.clone(), internal, roles };
+    config.league[0].nodes.push(own);
+    (config.name, config.join) = (name, true);
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_replaced_under_load_and_nobody_notices() {
+    let mut league = Processes::start_region("replace-node").await;
+    let load = Load::start(&league, Shape::default()).await;
+    load.progress(10, BACK_WITHIN).await;
+    let config = fourth(&league);
+    league.add(config);
+    league.run("eu-west-4");
+    league.ready().await;
+    let nodes = ctl(&league, &["node", "list"]).await;
+    assert!(nodes.contains("100001"), "the directory gave it an id");
+    ctl(&league, &["member", "replace", "eu-west-3", "eu-west-4", "--wait", "3m"]).await;
+    load.progress(10, BACK_WITHIN).await;
+    let members = ctl(&league, &["member", "list"]).await;
+    assert!(!members.contains("eu-west-3"), "it has left:\n{members}");
+    ctl(&league, &["group", "transfer-leader", "orders-0", "eu-west-4"]).await;
+    ctl(&league, &["node", "drain", "eu-west-3"]).await;
+    assert!(league.exited("eu-west-3", PATIENCE).await.success());
+    ctl(&league, &["node", "retire", "eu-west-3"]).await;
+    load.progress(10, BACK_WITHIN).await;
+
+    // A retired node does not come back under its old id.
+    league.run("eu-west-3");
+    let ended = league.exited("eu-west-3", PATIENCE).await;
+    assert!(!ended.success(), "it was let in");
+    assert!(league.log("eu-west-3").contains("was retired"), "it says why");
+    let tally = load.tally.clone();
+    let run = load.stop().await;
+    after::check(&league, &run).await;
+    assert!(tally.failures().is_empty(), "clients saw {:?}", tally.failures());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_is_refused_and_rebuilt_from_its_peers() {
+    let mut league = Processes::start_region("reseed-node").await;
+    let load = Load::start(&league, Shape::default()).await;
+    load.progress(10, BACK_WITHIN).await;
+    let victim = "eu-west-2";
+    league.kill(victim);
+    let folder = league.config(victim).data_dir.clone();
+    for life in ["identity", "wal", "groups", "views"] {
+        let path = folder.join(life);
+        let gone =
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        gone.expect("it was there");
+    }
+    league.run(victim);
+    let ended = league.exited(victim, PATIENCE).await;
+    assert!(!ended.success(), "a wiped node was let in");
+    assert!(league.log(victim).contains("hansactl node reseed"), "it says what to do");
+    load.progress(5, BACK_WITHIN).await;
+
+    ctl(&league, &["node", "reseed", victim, "--no-wait"]).await;
+    league.run(victim);
+    // Asked again while it is under way, it waits for the same one.
+    ctl(&league, &["node", "reseed", victim, "--wait", "3m"]).await;
+    league.ready().await;
+    load.progress(10, BACK_WITHIN).await;
+    let run = load.stop().await;
+    after::check(&league, &run).await;
+    drop(run);
+
+    // The same for a damaged one: its folder is put aside, not deleted.
+    league.kill(victim);
+    std::fs::write(folder.join("identity"), b"not an identity").expect("damage");
+    league.run(victim);
+    assert!(!league.exited(victim, PATIENCE).await.success());
+    assert!(league.log(victim).contains("To rebuild the node"), "it says what to do");
+    ctl(&league, &["node", "reseed", victim, "--no-wait"]).await;
+    league.run(victim);
+    league.ready().await;
+    ctl(&league, &["group", "list"]).await;
+    let aside = folder.join("aside-unreadable-1");
+    assert!(aside.join("wal").is_dir() && aside.join("identity").is_file(), "kept in {aside:?}");
+}
