@@ -135,6 +135,10 @@ fn bar(total: Option<u64>) -> ProgressBar {
     bar
 }
 
+fn request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 /// Bytes and time as people read them.
 fn rate(bytes: u64, took: Duration) -> String {
     let mib = bytes as f64 / (1 << 20) as f64;

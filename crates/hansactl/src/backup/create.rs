@@ -10,7 +10,7 @@ use hansa_api::pb::admin::{EndBackupRequest, StartBackupRequest, StartBackupResp
 use hansa_backup::manifest::FORMAT;
 use hansa_backup::{MANIFEST, Manifest};
 
-use super::{bar, disk, download, rate};
+use super::{bar, disk, download, rate, request_id};
 use crate::connect::{Role, Session};
 use crate::error::Problem;
 
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 4;
 pub async fn run(session: &Session, folder: &Path) -> Result<(), Problem> {
     prepare(folder)?;
     let began = Instant::now();
-    let request = StartBackupRequest { region: session.region() };
+    let request = StartBackupRequest { request_id: request_id(), region: session.region() };
     let cut = session
         .call(Role::Operator, request, |mut services, request| async move {
             services.backups.start_backup(request).await
@@ -88,7 +88,8 @@ async fn copy(
 }
 
 async fn end(session: &Session, cut: &StartBackupResponse) {
-    let request = EndBackupRequest { region: session.region(), backup: cut.backup.clone() };
+    let (region, backup) = (session.region(), cut.backup.clone());
+    let request = EndBackupRequest { request_id: request_id(), region, backup };
     let ended = session
         .call(Role::Operator, request, |mut services, request| async move {
             services.backups.end_backup(request).await

@@ -2,7 +2,7 @@
 
 use hansa_api::pb::admin::{SettleRestoreRequest, StrayDecision};
 
-use super::Decision;
+use super::{Decision, request_id};
 use crate::connect::{Role, Session};
 use crate::error::Problem;
 
@@ -16,6 +16,7 @@ pub async fn run(
         Decision::Keep => StrayDecision::Keep,
     };
     let request = SettleRestoreRequest {
+        request_id: request_id(),
         region: session.region(),
         decision: decision.into(),
         key: key.unwrap_or_default(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _};
 use hansa_types::id::OrderId;
 use tokio::time::{Instant, timeout};
 
@@ -20,6 +21,8 @@ const MARGIN_MS: u64 = 3_600_000;
 const PAUSE: Duration = Duration::from_millis(500);
 const CALL_MAX: Duration = Duration::from_secs(30);
 const SUBMIT_MAX: Duration = Duration::from_secs(5);
+/// Payments that are given back at once.
+const AT_ONCE: usize = 32;
 /// Payments in one command.
 const FOUND_MAX: usize = 500;
 
@@ -56,9 +59,8 @@ impl Reconciler {
         }
         let wanted = restored.strays.iter();
         let wanted = wanted.filter(|(_, stray)| stray.state == StrayState::Cancelling);
-        for (key, stray) in wanted {
-            self.give_back(key, &stray.reference).await;
-        }
+        let giving = wanted.map(|(key, stray)| self.give_back(key, &stray.reference));
+        stream::iter(giving).buffer_unordered(AT_ONCE).collect::<()>().await;
         if self.hosted.group.peek(|machine| machine.state.open_steps()) == 0
             && self.submit(Step::End).await
         {
