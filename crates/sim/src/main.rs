@@ -1,11 +1,12 @@
 //! `hansa-sim`: built and run by `cargo xtask sim`, which sees to the build that it needs.
 
 use std::io::BufRead as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use hansa_checker::{History, lines};
 use hansa_sim::batch::{self, Options, Report, Summary, results};
 use hansa_sim::plan::Plan;
 use hansa_sim::verdict::Word;
@@ -43,6 +44,9 @@ struct Args {
     /// With one seed: its plan and every line of its trace.
     #[arg(short, long)]
     verbose: bool,
+    /// With one seed: writes the clients' history to this file, one operation a line.
+    #[arg(long)]
+    history: Option<PathBuf>,
     /// Reads seeds from stdin and writes reports to stdout.
     #[arg(long, hide = true)]
     worker: bool,
@@ -88,6 +92,11 @@ fn one(seed: u64, args: &Args) -> ExitCode {
     let began = Instant::now();
     let done = run::run(plan, args.verbose);
     let wall = began.elapsed().as_secs_f64();
+    if let Some(file) = &args.history
+        && let Err(error) = write_history(file, &done.history)
+    {
+        eprintln!("{}: {error}", file.display());
+    }
     let (simulated, recovered) = (done.simulated.as_secs_f64(), done.recovered.as_secs_f64());
     println!(
         "{:?}: digest {:016x}, {} lines, {} operations, {simulated:.1} s simulated in {wall:.2} s, \
@@ -107,6 +116,11 @@ fn one(seed: u64, args: &Args) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn write_history(file: &Path, history: &History) -> anyhow::Result<()> {
+    let file = std::fs::File::create(file)?;
+    Ok(lines::write(history, std::io::BufWriter::new(file))?)
 }
 
 fn many(args: &Args) -> anyhow::Result<ExitCode> {

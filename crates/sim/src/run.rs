@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use hansa_checker::History;
 use hansa_types::seeded::{self, Bug};
 
 use crate::clock::EPOCH_MS;
@@ -34,6 +35,7 @@ pub struct Done {
     pub simulated: Duration,
     pub recovered: Duration,
     pub tail: Vec<String>,
+    pub history: History,
 }
 
 /// Runs a seed. One at a time in a process: turmoil's and tokio's counters are the process's.
@@ -65,7 +67,7 @@ pub fn run(plan: Plan, verbose: bool) -> Done {
     let judged = verdict::of(wrong, &history, finals.as_ref());
     let (simulated, recovered) = (*simulated.borrow(), board.recovered.get());
     let tail = tail.into_iter().collect();
-    Done { seed, judged, digest, lines, counts, simulated, recovered, tail }
+    Done { seed, judged, digest, lines, counts, simulated, recovered, tail, history }
 }
 
 #[cfg(feature = "simulated")]

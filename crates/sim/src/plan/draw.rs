@@ -52,9 +52,9 @@ impl Shape {
             latency_max: ms(dice.pick(&[2, 5, 10, 30])),
             far: ms(dice.within(20, 80)),
             skew_ms: dice.pick(&[0, 50, 1_000, 4_000]),
-            workers: dice.within(3, 6) as usize,
-            skus: dice.within(2, 4) as usize,
-            pause: ms(dice.pick(&[5, 20, 50])),
+            workers: dice.within(3, 5) as usize,
+            skus: dice.within(3, 6) as usize,
+            pause: ms(dice.pick(&[20, 50, 100])),
         }
     }
 }
