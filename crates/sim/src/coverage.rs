@@ -76,6 +76,7 @@ pub const WANTED: &[(u64, &str)] = &[
     (50, "fault clock drift"),
     (50, "fault graceful restart"),
     (100, "fault flipped bit"),
+    (200, "fault wiped volume"),
     (20, "torn tail met"),
     (50, "snapshot installed"),
     (20, "checkpoint loaded"),

@@ -67,6 +67,8 @@ pub enum Kept {
     Log,
     Checkpoint,
     Archive,
+    /// All of it: the volume comes back empty.
+    Volume,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -119,6 +121,7 @@ impl Fault {
             Self::DiskError { op: DiskOp::Sync, .. } => "fault sync error",
             Self::Full { .. } => "fault full disk",
             Self::SlowSync { .. } => "fault slow sync",
+            Self::Flip { kept: Kept::Volume, .. } => "fault wiped volume",
             Self::Flip { .. } => "fault flipped bit",
             Self::Isolate { .. } => "fault isolate",
             Self::OneWay { .. } => "fault one-way cut",

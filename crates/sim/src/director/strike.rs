@@ -236,6 +236,12 @@ impl Director {
         self.fall(sim, seat, false);
         self.later(now + down, Due::Start { seat });
         let disk = &self.seats[seat].seat.disk;
+        if kept == Kept::Volume {
+            let lost = disk.files().iter().all(|file| disk.lose(file).is_ok());
+            trace::note_at(now, format_args!("{} lost its volume", self.seats[seat].seat.name()));
+            self.seats[seat].seat.damage();
+            return lost;
+        }
         let Some((file, offset)) = place(disk, kept, at) else { return false };
         let flipped = disk.flip(&file, offset, 1 << (at % 8)).is_ok();
         trace::note_at(now, format_args!("bit flipped in {} at {offset}", file.display()));
@@ -279,8 +285,9 @@ fn place(disk: &SimFs, kept: Kept, at: u64) -> Option<(PathBuf, u64)> {
         let text = path.to_string_lossy();
         match kept {
             Kept::Log => text.contains("/wal/") && !text.ends_with("lock"),
-            Kept::Checkpoint => text.contains("checkpoint") && !text.contains(".tmp"),
+            Kept::Checkpoint => text.ends_with(".ckpt"),
             Kept::Archive => text.ends_with(".redb"),
+            Kept::Volume => false,
         }
     };
     let files: Vec<PathBuf> = disk.files().into_iter().filter(is).collect();

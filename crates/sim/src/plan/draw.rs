@@ -118,7 +118,8 @@ impl Draw {
             }
             11..14 if !self.flipped => {
                 self.flipped = true;
-                let kept = self.dice.pick(&[Kept::Log, Kept::Log, Kept::Checkpoint, Kept::Archive]);
+                let kept = [Kept::Log, Kept::Log, Kept::Checkpoint, Kept::Archive, Kept::Volume];
+                let kept = self.dice.pick(&kept);
                 Fault::Flip { who, kept, at: self.dice.number(), down: self.down() }
             }
             _ => {
