@@ -57,10 +57,13 @@ impl Reconciler {
         if !restored.listed {
             return self.list(restored).await;
         }
-        let wanted = restored.strays.iter();
-        let wanted = wanted.filter(|(_, stray)| stray.state == StrayState::Cancelling);
-        let giving = wanted.map(|(key, stray)| self.give_back(key, &stray.reference));
-        stream::iter(giving).buffer_unordered(AT_ONCE).collect::<()>().await;
+        let mut giving = Vec::new();
+        for (key, stray) in &restored.strays {
+            if stray.state == StrayState::Cancelling {
+                giving.push(self.give_back(key, &stray.reference));
+            }
+        }
+        for_each_at_once(giving).await;
         if self.hosted.group.peek(|machine| machine.state.open_steps()) == 0
             && self.submit(Step::End).await
         {
@@ -118,6 +121,10 @@ impl Reconciler {
         let due = Instant::now() + SUBMIT_MAX;
         matches!(self.hosted.submit(&Command::Restore(step), due).await, Ok(Outcome::Noted))
     }
+}
+
+async fn for_each_at_once<Fut: Future<Output = ()>>(work: Vec<Fut>) {
+    stream::iter(work).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
 /// A payment that stands, with the order that its key names.
