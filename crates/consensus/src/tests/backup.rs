@@ -217,3 +217,33 @@ async fn a_state_that_is_not_the_manifests_is_refused_before_anything_changes() 
     assert!(std::fs::read_dir(scratch.path()).unwrap().next().is_none(), "scratch is clean");
     assert_ne!(plan_hash(&[plan("a")]), plan_hash(&[plan("b")]));
 }
+
+/// `cargo test -p hansa-consensus --lib figures_of_backup -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "figures: takes a minute"]
+async fn figures_of_backup() {
+    const ENTRIES: usize = 400;
+    const COMMANDS: usize = 500;
+    let cluster = Cluster::start(Counters::default).await;
+    let leader = cluster.leader().await;
+    for n in 0..ENTRIES {
+        let name = |m: usize| format!("add {:0>180} 1", n * COMMANDS + m);
+        let commands = (0..COMMANDS).map(|m| Bytes::from(name(m))).collect();
+        cluster.group(leader).submit_many(commands, soon()).await.expect("submitted");
+    }
+    let began = std::time::Instant::now();
+    let (files, manifest) = backup(&cluster).await;
+    let (bytes, took) = (manifest.bytes() as f64 / f64::from(1 << 20), began.elapsed());
+    eprintln!("export: {bytes:.0} MiB in {took:?}, {:.0} MiB/s", bytes / took.as_secs_f64());
+    let began = std::time::Instant::now();
+    verify(&files, &manifest, &mut |_| {}).expect("good");
+    let took = began.elapsed();
+    eprintln!("verify: {took:?}, {:.0} MiB/s", bytes / took.as_secs_f64());
+    let new = New { dir: tempfile::tempdir().unwrap(), board: Board::default() };
+    let began = std::time::Instant::now();
+    let (files, group): (crate::host::Files, _) = (Arc::new(files), manifest.groups[0].clone());
+    let host = new.host(NodeId(11));
+    host.restore_group::<Counters>(files, group, plan("add epoch 2"), fine).await.unwrap();
+    let took = began.elapsed();
+    eprintln!("install on one node: {took:?}, {:.0} MiB/s", bytes / took.as_secs_f64());
+}
