@@ -69,7 +69,7 @@ type Flights<O> = FuturesUnordered<BoxFuture<'static, Flight<O>>>;
 impl<M: Machine> Proposer<M> {
     /// Runs until told to stop or openraft has stopped.
     pub async fn run(mut self) {
-        let mut office = self.office(None);
+        let (mut office, mut rest) = self.office(None);
         let mut flights: Flights<M::Outcome> = FuturesUnordered::new();
         loop {
             let may_propose = office.is_some() && flights.len() < self.entries_in_flight_max;
@@ -83,7 +83,7 @@ impl<M: Machine> Proposer<M> {
                     if changed.is_err() {
                         break;
                     }
-                    office = self.office(office.take());
+                    (office, rest) = self.office(office.take().or(rest.take()));
                 }
                 () = self.queue.arrived.notified(), if may_propose => {}
                 () = sleep_until(tick), if tick.is_some() => {
@@ -100,21 +100,23 @@ impl<M: Machine> Proposer<M> {
     }
 
     /// Takes or leaves office as leadership says. One term is one office: its clock goes on, ahead
-    /// of what was applied so far.
-    fn office(&mut self, held: Option<Office>) -> Option<Office> {
+    /// of what was applied so far, also when a quorum was out of reach in between.
+    ///
+    /// The first is the office held now, the second one that rests.
+    fn office(&mut self, held: Option<Office>) -> (Option<Office>, Option<Office>) {
         let Leadership { term, leader, mine } = *self.leadership.borrow_and_update();
         if !mine {
             self.queue.set_door(Door::NotLeader(leader));
-            return None;
+            return (None, held);
         }
         self.queue.set_door(Door::Open);
         if let Some(held) = held.filter(|held| held.term == term) {
-            return Some(held);
+            return (Some(held), None);
         }
         let (monotonic, wall) = (self.clock.monotonic(), self.clock.wall());
         let clock = LeaderClock::take_office(self.cell.time(), monotonic, wall);
         let now = Instant::now();
-        Some(Office { term, clock, tick_not_before: now, stamped: now })
+        (Some(Office { term, clock, tick_not_before: now, stamped: now }), None)
     }
 
     async fn propose_waiting(&self, office: &mut Office, flights: &mut Flights<M::Outcome>) {

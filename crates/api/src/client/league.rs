@@ -12,7 +12,7 @@ use super::reach::{Reach, Tls};
 use super::retry::{Budget, Policy};
 use super::tls::{Expect, Identity};
 use crate::first_sent;
-use crate::status::{Failure, Reason, key};
+use crate::status::{Failure, Kind, Reason, key};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -70,6 +70,12 @@ impl Call {
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
+}
+
+/// Whether another gateway may do better. One that a partition has cut off from its peers answers
+/// late or that nobody leads, while the others serve.
+fn turns_away(failure: &Failure) -> bool {
+    failure.kind() == Kind::Unavailable || failure.kind() == Kind::DeadlineExceeded
 }
 
 impl League {
@@ -159,8 +165,16 @@ impl League {
             let failure = match tried {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => Failure::from(status),
-                Err(_) => return Err(Reason::DeadlineExceeded.into()),
+                Err(_) => Reason::DeadlineExceeded.into(),
             };
+            let stay = redirected || !turns_away(&failure);
+            if failure.reason() == Reason::DeadlineExceeded {
+                // No time is left for this call; the next one goes elsewhere.
+                if !stay {
+                    self.leave(index);
+                }
+                return Err(failure);
+            }
             if let (false, Some(other)) = (redirected, self.redirect(&failure)) {
                 // Once: two regions that send us to each other are a fault to be seen.
                 redirected = true;
@@ -175,7 +189,7 @@ impl League {
                 return Err(failure);
             }
             tokio::time::sleep(wait).await;
-            if failure.reason() == Reason::Unavailable && !redirected {
+            if !stay {
                 self.leave(index);
                 (index, services) = self.current()?;
             }

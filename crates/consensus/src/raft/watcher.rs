@@ -1,13 +1,18 @@
 //! Follows what openraft says about leadership, and acts when it stops.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hansa_types::id::NodeId;
 use openraft::ServerState;
+use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use crate::outcome::Leadership;
 use crate::running::Running;
+
+/// How often a leader looks whether anybody still follows.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Publishes leadership until the group stops. A group that stops over anything but damage of its
 /// own ends the process: what openraft could not write or read, this node cannot vouch for.
@@ -18,15 +23,19 @@ pub(crate) async fn run(running: Arc<Running>) {
         // Cloned at once: the guard of this watch would hold up the core.
         let seen = server.borrow_watched().clone();
         let (term, leads) = (seen.vote.leader_id.term, seen.state == ServerState::Leader);
+        let voters = seen.membership_config.membership().voter_ids().count();
+        let alone = leads && voters > 1 && unheard(&running);
         // In office only after its own first entry: then all that came before is applied.
-        let mine = leads && running.replica.applied_term() == term;
-        let now = Leadership { term, leader: seen.current_leader.map(NodeId), mine };
+        let mine = leads && !alone && running.replica.applied_term() == term;
+        let leader = seen.current_leader.map(NodeId).filter(|_| !alone);
+        let now = Leadership { term, leader, mine };
         publish(&running, now);
         tokio::select! {
             biased;
             () = running.stop.cancelled() => break,
             changed = server.changed() => if changed.is_err() { break },
             changed = applied.changed(), if leads && !mine => if changed.is_err() { break },
+            () = tokio::time::sleep(LOOK_EVERY), if leads && voters > 1 => {}
         }
     }
     // A stop that nobody asked for. After a panic openraft leaves its running state as it was.
@@ -38,6 +47,16 @@ pub(crate) async fn run(running: Arc<Running>) {
     publish(&running, Leadership::default());
     act_on_trouble(&running);
     running.stop.cancel();
+}
+
+/// Whether no quorum has answered this leader for longer than it takes to elect another one.
+///
+/// Nothing unsafe comes of a leader without followers: it commits nothing and no read passes. But
+/// every call would wait for it until its deadline, and the gateway beside it, which answers
+/// nobody, would keep the clients that a working one has lost.
+fn unheard(running: &Running) -> bool {
+    let acked = running.raft.metrics().borrow_watched().last_quorum_acked;
+    acked.is_some_and(|at| at.into_inner().elapsed() > running.timing.election_max())
 }
 
 fn publish(running: &Running, now: Leadership) {

@@ -133,6 +133,23 @@ async fn a_leader_cut_off_serves_no_read_and_acknowledges_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whom_nobody_follows_says_so_before_its_callers_run_out_of_time() {
+    let cluster = cluster().await;
+    let old = cluster.leader().await;
+    cluster.board.isolate(old);
+    let mut leadership = cluster.group(old).leadership();
+    let refused = leadership.wait_for(|now| !now.mine && now.leader.is_none());
+    tokio::time::timeout_at(soon(), refused).await.expect("it gives up").expect("it runs");
+    let write = cluster.group(old).submit("add a 1".into(), soon()).await;
+    assert_eq!(write, Err(SubmitError::NotLeader { leader: None }));
+    let read = cluster.group(old).read(soon(), |m| m.value("a")).await;
+    assert_eq!(read, Err(ReadError::NotLeader { leader: None }));
+    cluster.board.heal();
+    cluster.submit("add a 1").await;
+    cluster.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_due_timer_fires_without_a_command() {
     let cluster = cluster().await;
     let leader = cluster.leader().await;
