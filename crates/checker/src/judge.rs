@@ -65,25 +65,25 @@ fn with_final_reads(history: &History, state: Option<&FinalState>) -> History {
     let mut whole = history.clone();
     let Some(state) = state else { return whole };
     let stamps = history.ops.iter().flat_map(|op| [op.invoked, op.returned.unwrap_or(0)]);
-    let mut now = stamps.max().unwrap_or(0);
-    let mut read = |call: Call, answer: Answer| {
+    let end = stamps.max().unwrap_or(0);
+    // Orders and payments at one instant, stock after them: reads of one instant overlap, and what
+    // they prove has one deadline, which spares the search a choice.
+    let mut read = |at: u64, call: Call, answer: Answer| {
         let id = whole.ops.len() as u64;
-        let (invoked, returned) = (now + 1, Some(now + 2));
-        now += 2;
-        let outcome = Outcome::Known(answer);
+        let (invoked, returned, outcome) = (at, Some(at + 1), Outcome::Known(answer));
         whole.ops.push(Op { id, client: u32::MAX, call, invoked, returned, outcome });
     };
     for (order, seen) in &state.orders {
         let seen = seen.clone().map(Box::new);
-        read(Call::ReadOrder { order: order.clone() }, Answer::OrderRead { seen });
+        read(end + 1, Call::ReadOrder { order: order.clone() }, Answer::OrderRead { seen });
     }
     for (order, seen) in &state.payments {
         let answer = Answer::PaymentRead { seen: seen.clone() };
-        read(Call::ReadPayment { order: order.clone() }, answer);
+        read(end + 1, Call::ReadPayment { order: order.clone() }, answer);
     }
     for (key, seen) in &state.stock {
         let answer = Answer::StockRead { seen: Some(*seen) };
-        read(Call::ReadStock { stock: key.clone() }, answer);
+        read(end + 3, Call::ReadStock { stock: key.clone() }, answer);
     }
     whole
 }

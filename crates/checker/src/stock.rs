@@ -45,7 +45,7 @@ use crate::life::Life;
 use crate::seen::{StockKey, StockSeen};
 use crate::trace::Labelled;
 use crate::verdict::{Reason, Verdict};
-use crate::wgl::Model;
+use crate::wgl::{Measures, Model};
 
 /// # Units
 /// Pieces.
@@ -160,6 +160,36 @@ impl Model for OneKey {
 
     fn step(&self, state: &Stock, step: &Step, next: &mut Vec<Stock>) {
         next.extend(state.after(step));
+    }
+
+    /// Free, reserved, committed, quarantine, on hand.
+    fn adds(&self, step: &Step) -> Measures {
+        match *step {
+            Step::Receive(n) | Step::Adjust { delta: n, .. } => [n, 0, 0, 0, n],
+            Step::Hold(n) => [-n, n, 0, 0, 0],
+            Step::Release(n) => [n, -n, 0, 0, 0],
+            Step::Commit(n) => [0, -n, n, 0, 0],
+            Step::Uncommit(n) => [n, 0, -n, 0, 0],
+            Step::Ship(n) => [0, 0, -n, 0, -n],
+            Step::Return(n) => [0, 0, 0, n, n],
+            Step::TooFew { .. }
+            | Step::CountDiffered { .. }
+            | Step::Read(_)
+            | Step::ReadNothing => Measures::default(),
+        }
+    }
+
+    fn lacks(&self, state: &Stock, step: &Step) -> Option<Measures> {
+        let Step::Read(seen) = step else { return None };
+        let StockSeen { sellable, reserved, committed, quarantine, .. } = *seen;
+        let on_hand = sellable + reserved + committed + quarantine;
+        Some([
+            sellable - state.free,
+            reserved - state.reserved,
+            committed - state.committed,
+            quarantine - state.quarantine,
+            on_hand - state.on_hand(),
+        ])
     }
 }
 

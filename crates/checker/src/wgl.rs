@@ -34,7 +34,21 @@ pub trait Model {
 
     /// Adds every state that `op` may lead to; none: it cannot happen here.
     fn step(&self, state: &Self::State, op: &Self::Op, next: &mut Vec<Self::State>);
+
+    /// What `op` adds to each measure of the state, wherever it happens.
+    fn adds(&self, _op: &Self::Op) -> Measures {
+        Measures::default()
+    }
+
+    /// What the measures must still change by for `op` to happen; `None`: that is not known. Where
+    /// nothing that is pending can add as much, the search does not look further.
+    fn lacks(&self, _state: &Self::State, _op: &Self::Op) -> Option<Measures> {
+        None
+    }
 }
+
+/// Numbers of a state that ops add to; what a model does not use stays 0.
+pub type Measures = [i64; 5];
 
 /// One thing that took effect, or may have.
 #[derive(Clone, PartialEq, Eq, Debug)]

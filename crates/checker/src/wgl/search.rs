@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::mask::{Mask, SLOTS};
-use super::{Entry, Found, Model, Need, Refuted};
+use super::{Entry, Found, Measures, Model, Need, Refuted};
 
 /// States named in a refutation.
 const STATES_NAMED: usize = 8;
@@ -29,6 +29,8 @@ pub(super) struct Search<'a, M: Model> {
     /// For each slot, the twins to be tried before it.
     before: Vec<Mask>,
     configs: Vec<Config<M::State>>,
+    /// What each entry adds to the measures.
+    adds: Vec<Measures>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -68,6 +70,7 @@ impl<'a, M: Model> Search<'a, M> {
             watchers,
             excludes,
             before: vec![Mask::default(); SLOTS],
+            adds: entries.iter().map(|entry| model.adds(&entry.op)).collect(),
             configs: vec![Config { done: Mask::default(), state: model.initial() }],
         }
     }
@@ -138,6 +141,9 @@ impl<'a, M: Model> Search<'a, M> {
         let mut seen: HashSet<Config<M::State>> = before.iter().cloned().collect();
         let mut next = Vec::new();
         while let Some(config) = work.pop() {
+            if self.hopeless(entry, &config) {
+                continue;
+            }
             let ready = self.ready(&config.done);
             for other in ready.slots().filter(|other| !self.before[*other].meets(&ready)) {
                 self.steps += 1;
@@ -159,6 +165,21 @@ impl<'a, M: Model> Search<'a, M> {
         }
         self.over(entry, slot);
         Ok(Ok(()))
+    }
+
+    /// Whether the entry cannot happen after anything that is pending.
+    fn hopeless(&self, entry: usize, config: &Config<M::State>) -> bool {
+        let Some(lacks) = self.model.lacks(&config.state, &self.entries[entry].op) else {
+            return false;
+        };
+        let (mut most, mut least) = (Measures::default(), Measures::default());
+        for slot in self.pending.minus(&config.done).slots() {
+            for (n, adds) in self.adds[self.at[slot]].iter().enumerate() {
+                most[n] += (*adds).max(0);
+                least[n] += (*adds).min(0);
+            }
+        }
+        lacks.iter().enumerate().any(|(n, lack)| *lack > most[n] || *lack < least[n])
     }
 
     /// Whether the entry whose time is up must have taken effect.
