@@ -4,7 +4,7 @@
 //! Freezing costs what a checkpoint costs and holds up apply no longer. The frozen state is written
 //! to a file beside the checkpoints, so neither new checkpoints nor a purge take it away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +24,15 @@ use tokio::time::{Instant, timeout_at};
 use super::Host;
 use crate::archive::{pack_entries, pack_records};
 use crate::checkpoints::{Checkpoint, end_of};
+use crate::pending::{ArchivedEntry, ArchivedRecord};
 use crate::raft::term_of;
 use crate::replica::Position;
 use crate::running::Running;
 
 /// Bytes of one chunk, about; one large entry is one chunk.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes read at once: the archive is read by its own chunks, which may be much larger than ours.
+const AHEAD_BYTES: usize = 16 << 20;
 /// Cuts that a node keeps at once.
 const OPEN_MAX: usize = 128;
 /// A cut that nobody reads is let go after this.
@@ -193,7 +196,8 @@ impl Exports {
     ) -> Result<BoxStream<'static, Result<Chunk, String>>, ExportError> {
         let open = self.open.lock().get(&(cut.to_owned(), group)).cloned();
         let open = open.ok_or(ExportError::NoSuchCut)?;
-        let reader = Reader { open, at: from };
+        let (records, entries) = Default::default();
+        let reader = Reader { open, at: from, records, entries };
         let next = |reader: Option<Reader>| async move {
             let mut reader = reader?;
             match reader.next().await {
@@ -240,6 +244,9 @@ impl Open {
 struct Reader {
     open: Arc<Open>,
     at: Cursor,
+    /// Read and not yet sent.
+    records: VecDeque<ArchivedRecord>,
+    entries: VecDeque<ArchivedEntry>,
 }
 
 impl Reader {
@@ -284,8 +291,12 @@ impl Reader {
         if from >= end {
             return Ok(None);
         }
-        let records = self.open.running.archive.read_records(from, end, CHUNK_BYTES);
-        let records = records.map_err(|e| e.to_string())?;
+        if self.records.front().is_none_or(|next| next.number != from) {
+            let records = self.open.running.archive.read_records(from, end, AHEAD_BYTES);
+            self.records = records.map_err(|e| e.to_string())?.into();
+        }
+        let size = |record: &ArchivedRecord| record.key.len() + record.value.len();
+        let records = take_some(&mut self.records, size);
         let last = records.last().ok_or("the archive lacks records")?;
         self.at.record = last.number + 1;
         Ok(Some((PartKind::Records, from, pack_records(&records))))
@@ -296,10 +307,24 @@ impl Reader {
         if from >= end {
             return Ok(None);
         }
-        let entries = self.open.running.archive.read_entries(from, end, CHUNK_BYTES);
-        let entries = entries.map_err(|e| e.to_string())?;
+        if self.entries.front().is_none_or(|next| next.index != from) {
+            let entries = self.open.running.archive.read_entries(from, end, AHEAD_BYTES);
+            self.entries = entries.map_err(|e| e.to_string())?.into();
+        }
+        let entries = take_some(&mut self.entries, |entry| entry.payload.len());
         let last = entries.last().ok_or("the archive lacks entries")?;
         self.at.entry = last.index + 1;
         Ok(Some((PartKind::Entries, from, pack_entries(&entries))))
     }
+}
+
+/// As many as fill a frame, at least one if there is any.
+fn take_some<T>(from: &mut VecDeque<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
+    let (mut out, mut bytes) = (Vec::new(), 0);
+    while bytes < CHUNK_BYTES {
+        let Some(item) = from.pop_front() else { break };
+        bytes += size(&item);
+        out.push(item);
+    }
+    out
 }

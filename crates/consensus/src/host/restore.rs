@@ -31,6 +31,9 @@ use crate::raft::log_store::LogStore;
 use crate::raft::{Entry, Membership, StoredMembership, Vote, log_id, term_of};
 use crate::replica::{Cell, FrozenReplica, Position, Replica as _};
 
+/// Bytes that go into the archive at once: each append syncs, and writes a grown chunk anew.
+const APPEND_BYTES: usize = 32 << 20;
+
 /// Why a group was not restored.
 #[derive(Debug, Error)]
 pub enum RestoreError {
@@ -247,21 +250,43 @@ fn fill_archive(
 ) -> Result<(), RestoreError> {
     let failed = |e| RestoreError::Archive(id, e);
     let (kind, mut reader) = (PartKind::Records, open(files, group, PartKind::Records)?);
-    while let Some(frame) = reader.next_frame().map_err(|bad| bad_part(group, kind, bad))? {
-        let records = unpack_records(frame.bytes, frame.position);
-        let records = records.map_err(|e| damaged(group, kind, frame.offset, e))?;
-        let end = records.last().map_or(0, |last| last.number + 1);
-        archive.append(&[], &records, End { records: end, ..archive.end() }).map_err(failed)?;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    loop {
+        let frame = reader.next_frame().map_err(|bad| bad_part(group, kind, bad))?;
+        let ended = frame.is_none();
+        if let Some(frame) = frame {
+            bytes += frame.bytes.len();
+            let more = unpack_records(frame.bytes, frame.position);
+            records.extend(more.map_err(|e| damaged(group, kind, frame.offset, e))?);
+        }
+        if ended || bytes > APPEND_BYTES {
+            let end = records.last().map_or(archive.end().records, |last| last.number + 1);
+            archive.append(&[], &records, End { records: end, ..archive.end() }).map_err(failed)?;
+            (records, bytes) = (Vec::new(), 0);
+        }
+        if ended {
+            break;
+        }
     }
     let (kind, mut reader) = (PartKind::Entries, open(files, group, PartKind::Entries)?);
-    while let Some(frame) = reader.next_frame().map_err(|bad| bad_part(group, kind, bad))? {
-        let entries = unpack_entries(frame.bytes);
-        let entries = entries.map_err(|e| damaged(group, kind, frame.offset, e))?;
-        let Some(last) = entries.last() else { continue };
-        let end = End { next_index: last.index + 1, chain: last.heads.1, ..archive.end() };
-        archive.append(&entries, &[], end).map_err(failed)?;
+    let mut entries = Vec::new();
+    loop {
+        let frame = reader.next_frame().map_err(|bad| bad_part(group, kind, bad))?;
+        let ended = frame.is_none();
+        if let Some(frame) = frame {
+            bytes += frame.bytes.len();
+            let more = unpack_entries(frame.bytes);
+            entries.extend(more.map_err(|e| damaged(group, kind, frame.offset, e))?);
+        }
+        if let Some(last) = entries.last().filter(|_| ended || bytes > APPEND_BYTES) {
+            let end = End { next_index: last.index + 1, chain: last.heads.1, ..archive.end() };
+            archive.append(&entries, &[], end).map_err(failed)?;
+            (entries, bytes) = (Vec::new(), 0);
+        }
+        if ended {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 impl RestoreError {
