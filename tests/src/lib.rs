@@ -15,3 +15,4 @@ pub mod probe;
 pub mod processes;
 pub mod request;
 pub mod scale;
+pub mod small;

@@ -85,7 +85,7 @@ impl Content {
     pub fn set_len(&mut self, len: u64) -> io::Result<()> {
         if len < self.len {
             let kept = len.div_ceil(PAGE_LEN);
-            if len % PAGE_LEN != 0 {
+            if !len.is_multiple_of(PAGE_LEN) {
                 let mut last = self.page(len / PAGE_LEN)?;
                 last[(len % PAGE_LEN) as usize..].fill(0);
                 self.dirty.insert(len / PAGE_LEN, last);
