@@ -231,8 +231,13 @@ async fn figures_of_backup() {
         let commands = (0..COMMANDS).map(|m| Bytes::from(name(m))).collect();
         cluster.group(leader).submit_many(commands, soon()).await.expect("submitted");
     }
+    let follower = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+    cluster.settled().await;
     let began = std::time::Instant::now();
-    let (files, manifest) = backup(&cluster).await;
+    let exports = Exports::new(cluster.node(follower).host.clone());
+    let cut = exports.freeze("b-1", group_id(), 1, soon()).await.unwrap();
+    eprintln!("frozen in {:?}", began.elapsed());
+    let (files, manifest) = copy(&exports, &cut, usize::MAX).await;
     let (bytes, took) = (manifest.bytes() as f64 / f64::from(1 << 20), began.elapsed());
     eprintln!("export: {bytes:.0} MiB in {took:?}, {:.0} MiB/s", bytes / took.as_secs_f64());
     let began = std::time::Instant::now();
