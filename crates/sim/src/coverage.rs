@@ -66,6 +66,7 @@ pub const WANTED: &[(u64, &str)] = &[
     (50, "fault blackout"),
     (50, "fault one-way cut"),
     (50, "fault bridge"),
+    (50, "fault cut off with its clients"),
     (50, "fault flapping"),
     (50, "fault hold"),
     (50, "fault slow sync"),

@@ -90,6 +90,8 @@ pub enum Fault {
     Flip { who: Who, kept: Kept, at: u64, down: Duration },
     /// Cut off from all others, both ways.
     Isolate { who: Who, span: Duration },
+    /// Cut off from its peers and not from its clients: a leader that does not know it is none.
+    Secede { who: Who, span: Duration },
     /// Hears and is not heard, or the other way round.
     OneWay { who: Who, deaf: bool, span: Duration },
     /// The two others cannot talk, each to this one only.
@@ -124,6 +126,7 @@ impl Fault {
             Self::Flip { kept: Kept::Volume, .. } => "fault wiped volume",
             Self::Flip { .. } => "fault flipped bit",
             Self::Isolate { .. } => "fault isolate",
+            Self::Secede { .. } => "fault cut off with its clients",
             Self::OneWay { .. } => "fault one-way cut",
             Self::Bridge { .. } => "fault bridge",
             Self::Flap { .. } => "fault flapping",

@@ -58,6 +58,14 @@ impl Director {
                 let around = self.links.around(&[self.seats[seat].addr]);
                 self.cut(sim, now + span, around)
             }
+            Fault::Secede { who, span } => {
+                let Some(seat) = self.find(who) else { return false };
+                self.watch.isolated(seat, now, now + span, &self.seats);
+                let peers = self.region(self.seats[seat].region);
+                let mut cut = self.links.around(&[self.seats[seat].addr]);
+                cut.retain(|(a, b)| peers.contains(a) && peers.contains(b));
+                self.cut(sim, now + span, cut)
+            }
             Fault::OneWay { who, deaf, span } => {
                 let Some(seat) = self.find(who) else { return false };
                 let addr = self.seats[seat].addr;

@@ -138,7 +138,8 @@ impl Draw {
     fn network(&mut self) -> Fault {
         let (who, span) = (self.who(), self.span());
         match self.dice.below(30) {
-            0..9 => Fault::Isolate { who, span },
+            0..5 => Fault::Isolate { who, span },
+            5..9 => Fault::Secede { who, span },
             9..15 => Fault::OneWay { who, deaf: self.dice.one_in(2), span },
             15..18 => Fault::Bridge { who, span },
             18..21 => {
