@@ -1,4 +1,4 @@
-//! A network of our own: each node in a namespace, all of them around a router that cuts and delays.
+//! A network of our own: each node in a namespace, around a router that cuts and delays.
 //!
 //! ```text
 //!   test process ── router ──┬── node 1

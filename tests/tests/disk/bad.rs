@@ -10,8 +10,9 @@ use hansa_tests::{after, scale};
 
 use crate::BACK_WITHIN;
 
-/// A failed sync is not tried again: the system has marked the pages clean, and the next sync would
-/// succeed without them. The process ends, the others go on, and it comes back with what was synced.
+/// A failed sync is not tried again: the system has marked the pages clean, and the next sync
+/// would succeed without them. The process ends, the others go on, and it comes back with what was
+/// synced.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_ends_the_leader_at_once_and_loses_nothing() {
     if let Some(why) = lossy::missing() {

@@ -63,7 +63,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("hansactl", &["hansa-types", "hansa-api", "hansa-backup"]),
     ("hansa-checker", &["hansa-types", "hansa-api"]),
-    ("hansa-tests", &["hansa", "hansa-types", "hansa-api", "hansa-node"]),
+    (
+        "hansa-tests",
+        &["hansa", "hansa-types", "hansa-api", "hansa-node", "hansa-consensus", "hansa-checker"],
+    ),
     (
         "hansa-sim",
         &[
