@@ -30,7 +30,11 @@ impl Shape {
     pub fn league(name: &str) -> Self {
         let data = crate::folder::fresh(name);
         let layout = Layout::anywhere().expect("free ports");
-        let (configs, profile) = prepare(&data, &layout).expect("a league on disk");
+        let (mut configs, profile) = prepare(&data, &layout).expect("a league on disk");
+        for config in &mut configs {
+            // openraft tells of each vote at length.
+            config.telemetry.log_filter = "info,openraft=warn".to_owned();
+        }
         let (binary, netns) = (binary().to_owned(), BTreeMap::new());
         Self { data, configs, profile, binary, netns }
     }
