@@ -88,7 +88,8 @@ pub struct Summary {
     pub counts: Counts,
     pub simulated: Duration,
     pub wall: Duration,
-    pub recovered_max: Duration,
+    /// The slowest recovery, and its seed.
+    pub recovered_max: (Duration, u64),
     pub ops: u64,
 }
 
@@ -114,7 +115,7 @@ impl Summary {
         self.counts.merge(&report.counts);
         self.simulated += Duration::from_millis(report.simulated_ms);
         let recovered = Duration::from_millis(report.recovered_ms);
-        self.recovered_max = self.recovered_max.max(recovered);
+        self.recovered_max = self.recovered_max.max((recovered, report.seed));
         self.ops += report.ops as u64;
     }
 }

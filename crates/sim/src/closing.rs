@@ -113,8 +113,11 @@ impl Reader<'_> {
         });
         match asked.await {
             Ok(answer) => {
-                let reports = answer.reports.iter();
-                state.reports.extend(reports.map(|report| wire::report(&region, report)));
+                let reports = answer.reports.iter().map(|report| wire::report(&region, report));
+                // A node that refuses its damaged disk is out of reach, as it must be.
+                let short = self.region.seats.iter().any(|seat| seat.damaged());
+                let settled = reports.filter(|report| !(short && report.held == Held::Unknown));
+                state.reports.extend(settled);
             }
             Err(failure) => state.unread.push(format!("invariants of {region}: {failure}")),
         }

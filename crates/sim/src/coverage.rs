@@ -92,6 +92,8 @@ pub const WANTED: &[(u64, &str)] = &[
     (50, "order shipped"),
     (50, "payment refunded"),
     (100, "damage refused"),
+    (100, "node reseeded"),
+    (50, "leadership handed over"),
 ];
 
 /// Wanted things that never happened in `seeds` seeds.

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hansa_wal::fs::Op;
+
 use crate::host::{End, Seat};
 use crate::links::Links;
 use crate::plan::{Act, Plan};
@@ -35,6 +37,8 @@ pub struct Director {
     acts: std::vec::IntoIter<Act>,
     next: Option<Act>,
     storm: Duration,
+    /// What a sync of a healthy disk takes.
+    sync: Duration,
     began: Duration,
     pub stage: Stage,
     links: Links,
@@ -43,6 +47,8 @@ pub struct Director {
     numbers: u64,
     seats: Vec<State>,
     watch: Watch,
+    /// Nodes that refuse their disks, for the operator.
+    pub damaged: Vec<String>,
     pub wrong: Vec<String>,
 }
 
@@ -83,6 +89,7 @@ impl Director {
             for seat in &one.seats {
                 let addr = sim.lookup(seat.name());
                 let seat = seat.clone();
+                seat.disk.set_latency(Op::Sync, plan.shape.sync);
                 let (up, ill, hurt, armed, refused) = (true, 0, false, false, false);
                 seats.push(State { seat, addr, region, up, ill, hurt, armed, refused });
             }
@@ -94,6 +101,7 @@ impl Director {
             next: acts.next(),
             acts,
             storm: plan.storm,
+            sync: plan.shape.sync,
             began: Duration::ZERO,
             stage: Stage::Boot,
             links: Links::new(all),
@@ -102,6 +110,7 @@ impl Director {
             watch: Watch::new(seats.len()),
             seats,
             league,
+            damaged: Vec::new(),
             wrong: Vec::new(),
         }
     }
@@ -133,6 +142,16 @@ impl Director {
             Some(format!("{}: {why}", state.seat.name()))
         });
         waits.next()
+    }
+
+    /// A node whose disk was damaged has a new place: it starts again, empty.
+    pub fn reseeded(&mut self, sim: &turmoil::Sim<'_>, name: &str) {
+        let named = |state: &State| state.seat.name() == name;
+        let Some(number) = self.seats.iter().position(named) else { return };
+        trace::count("node reseeded", 1);
+        self.seats[number].refused = false;
+        self.seats[number].seat.mended();
+        self.later(sim.elapsed() + SUPERVISOR, Due::Start { seat: number });
     }
 
     /// When groups of orders got new leaders since this was last asked.
@@ -168,7 +187,7 @@ impl Director {
             state.seat.disk.heal();
             state.seat.disk.set_capacity(u64::MAX);
             (state.ill, state.armed) = (0, false);
-            strike::quick(&state.seat.disk);
+            state.seat.disk.set_latency(Op::Sync, self.sync);
             // A cut of power that has not struck yet never does.
             state.seat.disk.cut_power_after(u64::MAX);
             if !state.up && !state.refused && !waiting.contains(&number) {
@@ -198,6 +217,7 @@ impl Director {
                     trace::note_at(now, format_args!("{name} refuses its damaged disk: {why}"));
                     trace::count("damage refused", 1);
                     self.seats[number].refused = true;
+                    self.damaged.push(name.clone());
                 }
                 End::NotStarted(why) => self.wrong.push(format!("{name} did not start: {why}")),
                 End::Exited(why) => self.wrong.push(format!("{name} ended itself: {why}")),
@@ -263,7 +283,7 @@ impl Director {
                 self.seats[seat].seat.disk.set_capacity(u64::MAX);
                 self.cured(seat);
             }
-            Due::Quicken { seat } => strike::quick(&self.seats[seat].seat.disk),
+            Due::Quicken { seat } => self.seats[seat].seat.disk.set_latency(Op::Sync, self.sync),
             Due::ClockRight { seat } => self.seats[seat].seat.clock.heal(now),
             Due::FlapCut { seat, fault, left, every } => {
                 self.flap(sim, now, seat, fault, left, every);

@@ -116,6 +116,11 @@ impl Seat {
         self.damaged.store(true, Ordering::Relaxed);
     }
 
+    /// It was given a new place, and begins empty.
+    pub fn mended(&self) {
+        self.damaged.store(false, Ordering::Relaxed);
+    }
+
     #[must_use]
     pub fn damaged(&self) -> bool {
         self.damaged.load(Ordering::Relaxed)

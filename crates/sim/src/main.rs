@@ -163,10 +163,11 @@ fn tell(summary: &Summary) {
     let (simulated, wall) = (summary.simulated.as_secs_f64(), summary.wall.as_secs_f64());
     println!(
         "{} faults, {ops} operations, {:.2} h simulated in {wall:.0} s ({:.0} times as fast), \
-         slowest recovery {:.2} s",
+         slowest recovery {:.2} s in seed {}",
         summary.counts.faults(),
         simulated / 3_600.0,
         simulated / wall.max(0.001),
-        summary.recovered_max.as_secs_f64(),
+        summary.recovered_max.0.as_secs_f64(),
+        summary.recovered_max.1,
     );
 }

@@ -33,6 +33,8 @@ pub struct Shape {
     pub latency_max: Duration,
     /// Between regions.
     pub far: Duration,
+    /// A sync takes this long on a healthy disk: what is under way when the power goes is unsynced.
+    pub sync: Duration,
     /// Wall clocks are wrong by up to this from the beginning, either way.
     pub skew_ms: u64,
     pub workers: usize,

@@ -108,6 +108,10 @@ fn simulate(
             break;
         }
         director.turn(&mut sim);
+        board.damaged.borrow_mut().append(&mut director.damaged);
+        for name in board.reseeded.take() {
+            director.reseeded(&sim, &name);
+        }
         board.stage.set(director.stage);
         board.elections.borrow_mut().append(&mut director.elections());
         if director.stage == Stage::Boot && sim.elapsed() > BOOT_MAX {

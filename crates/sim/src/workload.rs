@@ -1,6 +1,7 @@
 //! Clients under whose eyes things break: what they do, and what they were told, is the history.
 
 mod caller;
+mod operator;
 mod record;
 mod worker;
 
@@ -15,6 +16,7 @@ use hansa_node::env::test::SeededEntropy;
 use hansa_types::identity::SpiffeId;
 
 pub use self::caller::Caller;
+use self::operator::Operator;
 pub use self::record::Record;
 use self::worker::Worker;
 use crate::closing;
@@ -41,6 +43,10 @@ pub struct Board {
     pub record: Record,
     pub wrong: RefCell<Vec<String>>,
     pub finals: RefCell<Option<hansa_checker::FinalState>>,
+    /// Nodes that refuse their damaged disks, and those among them that the operator has given a
+    /// new place.
+    pub damaged: RefCell<Vec<String>>,
+    pub reseeded: RefCell<Vec<String>>,
     /// When groups of orders got new leaders, in nanoseconds of true time.
     pub elections: RefCell<Vec<u64>>,
     /// From the heal to the first order confirmed, in the slowest region.
@@ -102,7 +108,8 @@ async fn region(plan: &Plan, league: &League, number: usize, board: &Rc<Board>) 
         progress(&league.regions[number], board).await;
         stop.set(true);
     };
-    futures::future::join(work, watch).await;
+    let operator = Operator::new(plan, &league.regions[number], number, board).await;
+    futures::future::join3(work, watch, operator.run(&stop)).await;
 }
 
 /// Waits until enough orders that were begun after the heal are confirmed.

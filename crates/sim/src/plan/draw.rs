@@ -51,6 +51,7 @@ impl Shape {
             tick: ms(dice.pick(&[2, 3, 5])),
             latency_max: ms(dice.pick(&[2, 5, 10, 30])),
             far: ms(dice.within(20, 80)),
+            sync: ms(dice.pick(&[0, 1, 1, 4])),
             skew_ms: dice.pick(&[0, 50, 1_000, 4_000]),
             workers: dice.within(3, 5) as usize,
             skus: dice.within(3, 6) as usize,

@@ -239,6 +239,8 @@ impl File for SimFile {
         match disk.enter(self.boot, Op::Sync, &self.path) {
             Ok(()) if disk.faults.ignore_syncs => {}
             Ok(()) => self.inode.lock().sync(),
+            // With the power goes the kernel: what of its cache had reached the disk, dice say.
+            Err(e) if disk.faults.power_is_gone() => return Err(e),
             Err(e) => {
                 // As on Linux: the pages count as clean now, and a later sync will not write them.
                 self.inode.lock().sync_failed();

@@ -74,6 +74,11 @@ impl Faults {
         Ok(())
     }
 
+    /// Whether a power cut has struck.
+    pub fn power_is_gone(&self) -> bool {
+        self.cut_after == Some(0)
+    }
+
     pub fn latency(&self, op: Op) -> Duration {
         self.latency[op as usize]
     }

@@ -1,0 +1,107 @@
+//! The operator of a region: hands leaderships about, and rebuilds a node whose disk was damaged.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use hansa_api::client::League as Door;
+use hansa_api::pb::admin::{ListMembersRequest, ReseedNodeRequest, TransferLeaderRequest};
+
+use super::{Board, door};
+use crate::dice::Dice;
+use crate::plan::Plan;
+use crate::trace;
+use crate::world::Region;
+
+const CALL_MAX: Duration = Duration::from_secs(4);
+const NUMBER: u32 = 80;
+const PART: u64 = 200;
+
+pub struct Operator<'a> {
+    door: Door,
+    region: &'a Region,
+    board: &'a Board,
+    dice: Dice,
+    ids: u64,
+}
+
+impl<'a> Operator<'a> {
+    pub async fn new(plan: &Plan, region: &'a Region, number: usize, board: &'a Board) -> Self {
+        let door = door(plan, region, "operator", NUMBER + number as u32).await;
+        Self { door, region, board, dice: Dice::of(plan.seed, PART + number as u64), ids: 0 }
+    }
+
+    /// Works until the clients stop and no node waits for its new place.
+    pub async fn run(mut self, stop: &Cell<bool>) {
+        loop {
+            let waiting = self.board.damaged.borrow().iter().find(|name| self.knows(name)).cloned();
+            match waiting {
+                Some(name) => self.reseed(&name).await,
+                None if stop.get() => return,
+                None if self.dice.one_in(4) => self.hand_over().await,
+                None => {}
+            }
+            tokio::time::sleep(Duration::from_millis(self.dice.within(200, 900))).await;
+        }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.region.seats.iter().any(|seat| seat.name() == name)
+    }
+
+    async fn reseed(&mut self, name: &str) {
+        let request = ReseedNodeRequest {
+            request_id: self.id(),
+            region: self.region.name.to_string(),
+            node: name.to_owned(),
+            force: false,
+        };
+        let asked = self.door.call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.membership.reseed_node(request).await }
+        });
+        match asked.await {
+            Ok(answer) => {
+                trace::note(format_args!("{name} is to be node {}", answer.node));
+                self.board.damaged.borrow_mut().retain(|damaged| damaged != name);
+                self.board.reseeded.borrow_mut().push(name.to_owned());
+            }
+            Err(failure) => trace::note(format_args!("{name} is not reseeded: {failure}")),
+        }
+    }
+
+    /// Hands the leadership of any group to any node of the region.
+    async fn hand_over(&mut self) {
+        let region = self.region.name.to_string();
+        let request = ListMembersRequest { region: region.clone() };
+        let asked = self.door.call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.membership.list_members(request).await }
+        });
+        let Ok(members) = asked.await else { return };
+        if members.groups.is_empty() {
+            return;
+        }
+        let group = &members.groups[self.dice.below(members.groups.len() as u64) as usize];
+        let seat = self.dice.below(self.region.seats.len() as u64) as usize;
+        let request = TransferLeaderRequest {
+            request_id: self.id(),
+            region,
+            node: self.region.seats[seat].name().to_owned(),
+            group: group.group,
+        };
+        let asked = self.door.call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.membership.transfer_leader(request).await }
+        });
+        if let Ok(answer) = asked.await
+            && answer.leader_node != answer.former_leader_node
+        {
+            trace::count("leadership handed over", 1);
+        }
+    }
+
+    fn id(&mut self) -> String {
+        self.ids += 1;
+        format!("op-{}-{}", self.region.name, self.ids)
+    }
+}
