@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
-use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod place;
 #[cfg(test)]
 mod tests;
+
+use self::place::{Abort, Place};
 
 /// What a task's failure (an `Err` or a panic) means for the node. For restarts see
 /// [`Tasks::keep`].
@@ -59,26 +60,6 @@ pub struct Tasks {
     inner: Arc<Inner>,
 }
 
-/// Where tasks run.
-#[derive(Clone)]
-enum Place {
-    /// Any thread of a runtime.
-    Runtime(Handle),
-    /// The `LocalSet` of the caller's thread: a simulation, whose tasks are dropped in the order in
-    /// which they started, whatever ran in the process before.
-    Local,
-}
-
-impl Place {
-    #[expect(clippy::disallowed_methods, reason = "this is where tasks get their names")]
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        match self {
-            Self::Runtime(runtime) => runtime.spawn(work).abort_handle(),
-            Self::Local => tokio::task::spawn_local(work).abort_handle(),
-        }
-    }
-}
-
 /// Runs what HTTP/2 connections start, where the node's tasks run and until its runtime ends.
 ///
 /// Unnamed and untracked: such work ends with its connection, and those are tasks with names.
@@ -106,19 +87,21 @@ struct Inner {
 #[derive(Default)]
 struct Running {
     next: u64,
-    by_number: BTreeMap<u64, (Cow<'static, str>, Option<AbortHandle>)>,
+    by_number: BTreeMap<u64, (Cow<'static, str>, Option<Abort>)>,
 }
 
 impl Tasks {
     /// Tasks of the node called `node`, on the runtime this is called in.
     pub fn new(node: &str) -> Self {
-        Self::at(node, Place::Runtime(Handle::current()))
+        Self::at(node, Place::runtime())
     }
 
-    /// Tasks of the node called `node` on this thread, for simulation: all of them must be spawned
-    /// from inside one `LocalSet`.
+    /// Tasks of the node called `node` on the `LocalSet` this is called in, for simulation.
+    ///
+    /// They are dropped in the order in which they started, whatever ran in the process before;
+    /// those of a runtime are not.
     pub fn local(node: &str) -> Self {
-        Self::at(node, Place::Local)
+        Self::at(node, Place::local())
     }
 
     fn at(node: &str, place: Place) -> Self {
@@ -153,12 +136,7 @@ impl Tasks {
     ///
     /// Works from any thread, also outside a runtime. After the stop, tasks still start: a drain
     /// may need them, and its bound ends them.
-    pub fn spawn<F>(
-        &self,
-        name: impl Into<Cow<'static, str>>,
-        on_error: OnError,
-        work: F,
-    ) -> AbortHandle
+    pub fn spawn<F>(&self, name: impl Into<Cow<'static, str>>, on_error: OnError, work: F)
     where
         F: Future<Output: Ended> + Send + 'static,
     {
@@ -169,7 +147,7 @@ impl Tasks {
             if let Some(failure) = outcome(work).await {
                 tasks.failed(&label, on_error, failure);
             }
-        })
+        });
     }
 
     /// Keeps a task running: each failure starts a new one from `make` after a growing wait.
@@ -180,8 +158,7 @@ impl Tasks {
         name: impl Into<Cow<'static, str>>,
         backoff: Backoff,
         mut make: impl FnMut() -> F + Send + 'static,
-    ) -> AbortHandle
-    where
+    ) where
         F: Future<Output: Ended> + Send + 'static,
     {
         let name = name.into();
@@ -202,7 +179,7 @@ impl Tasks {
                     () = tokio::time::sleep(wait) => wait = (wait * 2).min(backoff.max),
                 }
             }
-        })
+        });
     }
 
     /// Runs `work` until it ends or the process does: for what must outlive the drain, like
@@ -231,11 +208,7 @@ impl Tasks {
         running.by_number.values().map(|(name, _)| name.clone().into_owned()).collect()
     }
 
-    fn track(
-        &self,
-        name: Cow<'static, str>,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) -> AbortHandle {
+    fn track(&self, name: Cow<'static, str>, work: impl Future<Output = ()> + Send + 'static) {
         let number = {
             let mut running = self.inner.running.lock();
             running.next += 1;
@@ -251,9 +224,8 @@ impl Tasks {
         });
         let abort = self.inner.place.spawn(work);
         if let Some(entry) = self.inner.running.lock().by_number.get_mut(&number) {
-            entry.1 = Some(abort.clone());
+            entry.1 = Some(abort);
         }
-        abort
     }
 
     fn failed(&self, task: &str, on_error: OnError, failure: String) {

@@ -89,12 +89,21 @@ async fn local_tasks_are_dropped_in_the_order_in_which_they_started() {
         for n in 0..20 {
             tokio::task::yield_now().await;
             let (tasks, dropped) = (Tasks::local("n1"), Says(n, started.clone()));
-            tasks.spawn("waits", OnError::Log, async move {
-                let _dropped = dropped;
-                std::future::pending::<()>().await;
-            });
+            let spawn = move || {
+                tasks.spawn("waits", OnError::Log, async move {
+                    let _dropped = dropped;
+                    std::future::pending::<()>().await;
+                });
+            };
+            // Also from a task of the runtime, which is not on the set.
+            match n % 2 {
+                0 => spawn(),
+                _ => Tasks::new("n1").spawn("starts one", OnError::Log, async move { spawn() }),
+            }
         }
-        tokio::task::yield_now().await;
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
     })
     .await;
     drop(set);
