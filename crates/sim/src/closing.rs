@@ -178,9 +178,8 @@ impl Reader<'_> {
     async fn copies(&self, state: &mut FinalState) {
         let region = self.region.name.to_string();
         let home = format!("regions/{region}/");
-        let abroad = |(name, seen): &(&String, &Option<_>)| {
-            seen.is_some() && !name.starts_with(&home)
-        };
+        let abroad =
+            |(name, seen): &(&String, &Option<_>)| seen.is_some() && !name.starts_with(&home);
         let names = state.orders.iter().filter(abroad).map(|(name, _)| name.clone());
         for order in names.collect::<Vec<String>>() {
             let read = ReadMode::LocalCopy.into();

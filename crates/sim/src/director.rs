@@ -71,15 +71,36 @@ struct State {
 /// What happens later.
 enum Due {
     /// The power of these seats goes for real: unsynced bytes are lost, for `down`.
-    Fall { seats: Vec<usize>, down: Duration, power: bool },
-    Start { seat: usize },
-    Mend { fault: u64 },
+    Fall {
+        seats: Vec<usize>,
+        down: Duration,
+        power: bool,
+    },
+    Start {
+        seat: usize,
+    },
+    Mend {
+        fault: u64,
+    },
     /// A disk works again.
-    Heal { seat: usize },
-    Unfill { seat: usize },
-    Quicken { seat: usize },
-    ClockRight { seat: usize },
-    FlapCut { seat: usize, fault: u64, left: u32, every: Duration },
+    Heal {
+        seat: usize,
+    },
+    Unfill {
+        seat: usize,
+    },
+    Quicken {
+        seat: usize,
+    },
+    ClockRight {
+        seat: usize,
+    },
+    FlapCut {
+        seat: usize,
+        fault: u64,
+        left: u32,
+        every: Duration,
+    },
 }
 
 impl Director {

@@ -76,40 +76,107 @@ pub enum Kept {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// The process dies; its disk keeps everything.
-    Kill { who: Who, down: Duration },
+    Kill {
+        who: Who,
+        down: Duration,
+    },
     /// The machine loses power after `ops` more changes to its disk.
-    PowerCut { who: Who, ops: u64, down: Duration },
+    PowerCut {
+        who: Who,
+        ops: u64,
+        down: Duration,
+    },
     /// Every machine of a region loses power at once.
-    Blackout { region: usize, ops: u64, down: Duration },
+    Blackout {
+        region: usize,
+        ops: u64,
+        down: Duration,
+    },
     /// Stops as an operator stops it, and comes back.
-    Restart { who: Who },
+    Restart {
+        who: Who,
+    },
     /// Operations of one kind fail from the n-th on.
-    DiskError { who: Who, op: DiskOp, after: u64, times: u64, span: Duration },
+    DiskError {
+        who: Who,
+        op: DiskOp,
+        after: u64,
+        times: u64,
+        span: Duration,
+    },
     /// The disk takes no more bytes than it has and a few.
-    Full { who: Who, room: u64, span: Duration },
-    SlowSync { who: Who, each: Duration, span: Duration },
+    Full {
+        who: Who,
+        room: u64,
+        span: Duration,
+    },
+    SlowSync {
+        who: Who,
+        each: Duration,
+        span: Duration,
+    },
     /// A bit of a file turns over while the machine is off; one node of the region at most.
-    Flip { who: Who, kept: Kept, at: u64, down: Duration },
+    Flip {
+        who: Who,
+        kept: Kept,
+        at: u64,
+        down: Duration,
+    },
     /// Cut off from all others, both ways.
-    Isolate { who: Who, span: Duration },
+    Isolate {
+        who: Who,
+        span: Duration,
+    },
     /// Cut off from its peers and not from its clients: a leader that does not know it is none.
-    Secede { who: Who, span: Duration },
+    Secede {
+        who: Who,
+        span: Duration,
+    },
     /// Hears and is not heard, or the other way round.
-    OneWay { who: Who, deaf: bool, span: Duration },
+    OneWay {
+        who: Who,
+        deaf: bool,
+        span: Duration,
+    },
     /// The two others cannot talk, each to this one only.
-    Bridge { who: Who, span: Duration },
+    Bridge {
+        who: Who,
+        span: Duration,
+    },
     /// Cut off and back, again and again.
-    Flap { who: Who, every: Duration, times: u32 },
+    Flap {
+        who: Who,
+        every: Duration,
+        times: u32,
+    },
     /// Everything to and from it is delivered late, all at once.
-    Hold { who: Who, span: Duration },
+    Hold {
+        who: Who,
+        span: Duration,
+    },
     /// A region cut off from all others.
-    Split { region: usize, span: Duration },
+    Split {
+        region: usize,
+        span: Duration,
+    },
     /// A node's gateway out of its clients' reach.
-    ClientsCut { who: Who, span: Duration },
-    Jump { who: Who, by_ms: i64, span: Duration },
+    ClientsCut {
+        who: Who,
+        span: Duration,
+    },
+    Jump {
+        who: Who,
+        by_ms: i64,
+        span: Duration,
+    },
     /// # Units
     /// Per mille of true time.
-    Drift { who: Who, monotonic: u32, wall: u32, span: Duration },
+    Drift {
+        who: Who,
+        monotonic: u32,
+        wall: u32,
+        span: Duration,
+    },
 }
 
 impl Fault {

@@ -135,12 +135,7 @@ impl Director {
         self.break_links(sim, until, Broken { cut, ..Broken::default() })
     }
 
-    fn break_links(
-        &mut self,
-        sim: &mut turmoil::Sim<'_>,
-        until: Duration,
-        broken: Broken,
-    ) -> bool {
+    fn break_links(&mut self, sim: &mut turmoil::Sim<'_>, until: Duration, broken: Broken) -> bool {
         let fault = self.number();
         self.links.add(sim, fault, broken);
         self.later(until, Due::Mend { fault });

@@ -165,7 +165,8 @@ impl Caller {
         let answer = |got: &payments::GetPaymentResponse| Answer::PaymentRead {
             seen: got.payment.as_ref().map(wire::payment),
         };
-        let send = |mut to: Services, request| async move { to.payments.get_payment(request).await };
+        let send =
+            |mut to: Services, request| async move { to.payments.get_payment(request).await };
         self.call(&self.storefront, call, request, send, answer).await.map(drop)
     }
 

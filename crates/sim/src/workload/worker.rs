@@ -95,9 +95,8 @@ impl Worker {
     }
 
     async fn place(&mut self) {
-        let lines: Vec<(usize, i32)> = (0..=self.dice.below(2))
-            .map(|_| (self.sku(), 1 + self.dice.below(3) as i32))
-            .collect();
+        let lines: Vec<(usize, i32)> =
+            (0..=self.dice.below(2)).map(|_| (self.sku(), 1 + self.dice.below(3) as i32)).collect();
         let request_id = self.id();
         let request = PlaceOrderRequest {
             residence_country: self.country.to_owned(),
@@ -175,8 +174,7 @@ impl Worker {
 
     async fn cancel(&mut self) {
         let Some(order) = self.any_order() else { return };
-        let request =
-            CancelOrderRequest { order, request_id: self.id(), reason: "sim".to_owned() };
+        let request = CancelOrderRequest { order, request_id: self.id(), reason: "sim".to_owned() };
         self.until_known(|| self.caller.cancel(request.clone())).await;
     }
 
