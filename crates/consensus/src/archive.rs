@@ -7,6 +7,7 @@
 mod backend;
 mod chunk;
 mod read;
+mod store;
 
 pub(crate) use chunk::{pack_entries, pack_records, unpack_entries, unpack_records};
 
@@ -16,9 +17,10 @@ use std::sync::Arc;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use hansa_wal::fs::Fs;
 use parking_lot::Mutex;
-use redb::{Database, Durability, ReadableTable as _, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use thiserror::Error;
 
+use self::store::Store;
 use crate::chain::Head;
 use crate::pending::{ArchivedEntry, ArchivedRecord};
 use crate::raft::codec;
@@ -27,8 +29,6 @@ use crate::raft::codec;
 pub(crate) const ENTRIES_PER_CHUNK: u64 = 64;
 const RECORDS_PER_CHUNK: u64 = 256;
 const FORMAT: u32 = 1;
-/// redb's page cache, per group.
-const CACHE_BYTES: usize = 4 << 20;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
@@ -44,6 +44,14 @@ pub enum ArchiveError {
     Version { file: PathBuf, found: u32 },
     #[error("{}: {source}", file.display())]
     Store { file: PathBuf, source: Box<redb::Error> },
+}
+
+impl ArchiveError {
+    /// Whether the disk was full: nothing changed, and later it may fit.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store { source, .. }
+            if matches!(&**source, redb::Error::Io(e) if hansa_wal::fs::is_full(e)))
+    }
 }
 
 /// How far an archive reaches: as of an applied entry, like a checkpoint.
@@ -80,8 +88,9 @@ impl End {
 
 /// One group's archive file.
 pub(crate) struct Archive {
+    fs: Arc<dyn Fs>,
     file: PathBuf,
-    store: Database,
+    store: Store,
     /// Held while the archive changes, over its syncs.
     changing: Mutex<()>,
     /// Never held over the disk: peers' questions read it on the runtime.
@@ -91,14 +100,10 @@ pub(crate) struct Archive {
 impl Archive {
     /// Opens the archive at `file`, or makes an empty one.
     pub fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
-        let store = guarded(file, || {
-            let backend = backend::Backend::open(fs, file).map_err(redb::Error::Io)?;
-            let made = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-            made.map_err(Into::into)
-        })?;
         let archive = Self {
+            fs: fs.clone(),
             file: file.to_owned(),
-            store,
+            store: Store::open(fs, file)?,
             changing: Mutex::default(),
             end: Mutex::default(),
         };
@@ -107,8 +112,16 @@ impl Archive {
     }
 
     fn prepare(&self) -> Result<(), ArchiveError> {
-        let end = self.store(|| {
-            let write = self.store.begin_write()?;
+        let end = self.store(|store| {
+            // A full disk must not keep a node from starting: what is there is not written again.
+            if let Ok(meta) = store.begin_read()?.open_table(META) {
+                let read = |key| Ok(meta.get(key)?.map(|v| v.value().to_vec()));
+                let format: Result<_, redb::Error> = read("format");
+                if let Some(format) = format? {
+                    return Ok((Some(format), read("end")?));
+                }
+            }
+            let write = store.begin_write()?;
             let (format, end) = {
                 let mut meta = write.open_table(META)?;
                 let format = meta.get("format")?.map(|v| v.value().to_vec());
@@ -157,8 +170,8 @@ impl Archive {
         self.check_joins(held, new_entries.first(), new_records.first())?;
         let end = held.reaching(end);
         let chunks = self.grown_chunks(new_entries, new_records)?;
-        self.store(|| {
-            let mut write = self.store.begin_write()?;
+        self.store(|store| {
+            let mut write = store.begin_write()?;
             write.set_durability(Durability::Immediate)?;
             // Else the open after a crash walks the whole file, and archives only grow.
             write.set_quick_repair(true);
@@ -228,8 +241,8 @@ impl Archive {
         let mut records = self.record_chunk(last_records)?;
         records.retain(|record| record.number < end.records);
         let dropped = self.read_records(end.records, held.records, usize::MAX)?;
-        self.store(|| {
-            let mut write = self.store.begin_write()?;
+        self.store(|store| {
+            let mut write = store.begin_write()?;
             write.set_durability(Durability::Immediate)?;
             // Else the open after a crash walks the whole file, and archives only grow.
             write.set_quick_repair(true);
@@ -292,30 +305,15 @@ impl Archive {
         Ok(chunks)
     }
 
-    fn store<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, ArchiveError> {
-        guarded(&self.file, work)
+    fn store<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, ArchiveError> {
+        self.store.with(&self.fs, &self.file, work)
     }
 
     fn damaged(&self, part: &str, what: impl std::fmt::Display) -> ArchiveError {
         ArchiveError::Damaged { file: self.file.clone(), what: format!("{part}: {what}") }
-    }
-}
-
-/// Runs `work` on a store that may panic over damaged pages rather than say so: damage of one group
-/// must not end the loop that all groups share.
-fn guarded<T>(
-    file: &Path,
-    work: impl FnOnce() -> Result<T, redb::Error>,
-) -> Result<T, ArchiveError> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(source)) => {
-            Err(ArchiveError::Store { file: file.to_owned(), source: Box::new(source) })
-        }
-        Err(_) => {
-            let what = "the store panicked over it".to_owned();
-            Err(ArchiveError::Damaged { file: file.to_owned(), what })
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use hansa_types::id::GroupId;
 use hansa_types::seeded::{self, Bug};
-use hansa_wal::fs::{File, Fs};
+use hansa_wal::fs::{File, Fs, is_full, not_synced};
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -59,6 +59,15 @@ impl CheckpointError {
             }
             Self::Gap { .. } => true,
             Self::File(FileError::Io { .. }) | Self::Io { .. } | Self::Digest { .. } => false,
+        }
+    }
+
+    /// Whether the disk was full: what was there before is there still, and later it may fit.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::File(FileError::Io { source, .. }) | Self::Io { source, .. } => is_full(source),
+            Self::Archive(error) => error.is_full(),
+            _ => false,
         }
     }
 }
@@ -218,8 +227,17 @@ impl Checkpoints {
         let aside = self.dir.join("writing.tmp");
         let at = |source| CheckpointError::Io { file: aside.clone(), source };
         let file = self.fs.create(&aside).map_err(at)?;
-        let bytes = file::write(&file, self.group, &position, |to| state.write(to)).map_err(at)?;
+        let bytes = file::write(&file, self.group, &position, |to| state.write(to));
+        let bytes = bytes.map_err(|e| self.discard(&aside, e))?;
         self.publish(&aside, position, file, bytes)
+    }
+
+    /// Removes what could not be written to its end: a full disk needs its space.
+    fn discard(&self, unfinished: &Path, source: io::Error) -> CheckpointError {
+        if let Err(error) = self.fs.remove(unfinished) {
+            tracing::warn!(file = %unfinished.display(), %error, "unfinished file not removed");
+        }
+        CheckpointError::Io { file: unfinished.to_owned(), source }
     }
 
     /// Gives a synced file its name, and lets go of what is older than the last two.
@@ -234,7 +252,7 @@ impl Checkpoints {
         let path = self.dir.join(format!("{next:020}.ckpt"));
         let at = |source| CheckpointError::Io { file: path.clone(), source };
         self.fs.rename(aside, &path).map_err(at)?;
-        self.fs.sync_dir(&self.dir).map_err(at)?;
+        self.fs.sync_dir(&self.dir).map_err(not_synced).map_err(at)?;
         let checkpoint = Checkpoint { position, bytes, file, path: path.clone() };
         let mut kept = self.kept.lock();
         kept.retain(|older| older.path != path);
@@ -257,7 +275,7 @@ impl Checkpoints {
     /// Opens a received file after syncing it.
     pub fn received(&self, incoming: Incoming) -> Result<Checkpoint, CheckpointError> {
         let at = |source| CheckpointError::Io { file: incoming.path.clone(), source };
-        incoming.file.sync_data().map_err(at)?;
+        hansa_wal::fs::sync(incoming.file.as_ref()).map_err(at)?;
         self.open(&incoming.path)
     }
 

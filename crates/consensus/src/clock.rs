@@ -48,6 +48,8 @@ impl LeaderClock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -97,6 +99,77 @@ mod tests {
             let now = clock.read(step * SECOND, WallTime(wall));
             assert!(now >= last, "{now} after {last}");
             last = now;
+        }
+    }
+
+    /// What happens to a group's time: a leader reads it after so long with its wall clock there,
+    /// or another takes office.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Read { after_ms: u64, wall_ms: u64 },
+        Elect { after_ms: u64, wall_ms: u64, lost: bool },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        // Walls that jump anywhere, and walls that run 1.5 times too fast.
+        let wall = prop_oneof![0..200_000_u64, 1_000_000_000..2_000_000_000_u64, any::<u64>()];
+        (0..100_000_u64, wall, 0..6_u8, any::<bool>()).prop_map(
+            |(after_ms, wall_ms, kind, lost)| match kind {
+                0 => Step::Elect { after_ms, wall_ms, lost },
+                _ => Step::Read { after_ms, wall_ms },
+            },
+        )
+    }
+
+    proptest! {
+        /// Over any changes of leader and any walls, time never goes back, and no hold of TTL t
+        /// expires before t has passed on a clock a tenth too fast.
+        #[test]
+        fn no_hold_expires_before_its_time_on_the_fastest_allowed_clock(
+            steps in prop::collection::vec(step(), 1..60),
+        ) {
+            let (start, mut monotonic) = (1_000_000_u64, Duration::ZERO);
+            let mut clock = office(start, start);
+            // What the log has; a stamp that was not committed is lost with its leader.
+            let (mut logged, mut last) = (LogTime(start), LogTime(start));
+            for step in steps {
+                let (Step::Read { after_ms, wall_ms } | Step::Elect { after_ms, wall_ms, .. }) =
+                    step;
+                monotonic += Duration::from_millis(after_ms);
+                match step {
+                    Step::Read { .. } => {
+                        let before = last;
+                        last = clock.read(monotonic, WallTime(wall_ms));
+                        prop_assert!(last >= before, "{last} after {before}");
+                        let least = before.ms() + after_ms * 9 / 10;
+                        prop_assert!(last.ms() + 2 >= least, "slewed below a tenth");
+                    }
+                    Step::Elect { lost, .. } => {
+                        // Another machine: its clocks have nothing to do with the last one's.
+                        let held = if lost { logged } else { last };
+                        logged = held;
+                        last = held;
+                        clock = LeaderClock::take_office(held, monotonic, WallTime(wall_ms));
+                    }
+                }
+                let passed = monotonic.as_millis() as u64;
+                prop_assert!(last.ms() <= start + passed * 11 / 10 + 1, "time ran ahead");
+            }
+        }
+
+        /// A wall clock that runs 1.5 times too fast gains a tenth, whatever the steps.
+        #[test]
+        fn a_wall_clock_that_runs_half_again_as_fast_gains_a_tenth(
+            steps in prop::collection::vec(1..5_000_u64, 1..200),
+        ) {
+            let (start, mut true_ms) = (1_000_000_u64, 0);
+            let mut clock = office(start, start);
+            for step in steps {
+                true_ms += step;
+                let wall = WallTime(start + true_ms * 3 / 2);
+                let now = clock.read(Duration::from_millis(true_ms), wall);
+                prop_assert!(now.ms() >= start + true_ms && now.ms() <= start + true_ms * 11 / 10 + 1);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use hansa_types::id::NodeId;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::link::Ask;
+use crate::metrics;
 use crate::raft::wire;
 use crate::running::Running;
 
@@ -56,6 +57,7 @@ pub(crate) async fn run(running: Arc<Running>) {
 
 fn say(running: &Running, fit: bool) {
     let group = running.id;
+    metrics::clock_is_wrong(group, !fit);
     if fit {
         tracing::info!(%group, "our wall clock agrees with a quorum's again: we may lead");
     } else {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use hansa_api::pb::raft::raft_peer_service_server::{RaftPeerService, RaftPeerServiceServer};
 use hansa_node::env::Env;
 use hansa_node::peers::Peers;
+use hansa_node::tasks::OnError;
 use hansa_types::id::{GroupId, NodeId};
 use hansa_types::identity::SpiffeId;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
@@ -33,6 +34,7 @@ use crate::machine::Machine;
 use crate::membership::{Membership, Wanted};
 use crate::outcome::{GroupStatus, Role};
 use crate::raft;
+use crate::room::{self, Room};
 use crate::timing::Timing;
 use crate::writer::Writer;
 
@@ -124,6 +126,7 @@ struct Inner {
     env: Env,
     wal: Wal,
     writer: Writer,
+    room: Arc<Room>,
     link: Arc<dyn Link>,
     inbound: Arc<Inbound>,
     names: Names,
@@ -180,10 +183,26 @@ impl Host {
         let inbound = Arc::new(Inbound::new(Arc::new(identity)));
         let link = link(&inbound);
         let writer = Writer::start(&env);
+        let room = Room::new(fs.clone(), config.data_dir.clone(), wal.clone(), &config.wal);
+        let room = Arc::new(room);
+        let watched = room::run(room.clone(), inbound.clone(), env.clone());
+        env.tasks.spawn("disk room".to_owned(), OnError::StopNode, watched);
         let names = Arc::new(RwLock::new(config.names.clone()));
         let (broken, starting, wanted) = Default::default();
-        let inner =
-            Inner { config, fs, env, wal, writer, link, inbound, names, broken, starting, wanted };
+        let inner = Inner {
+            config,
+            fs,
+            env,
+            wal,
+            writer,
+            room,
+            link,
+            inbound,
+            names,
+            broken,
+            starting,
+            wanted,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -99,7 +99,7 @@ impl Inbound {
                 let append = wire::append_of(request.body, request.entries).map_err(malformed)?;
                 check_speaker(from, &append.vote)?;
                 let answer = raft.append_entries(append).await.map_err(stopped)?;
-                Ok(wire::appended(&answer))
+                Ok(wire::appended(&answer, running.room.is_short()))
             }
             PeerMessageKind::Vote => {
                 let vote = wire::vote_request_of(request.body).map_err(malformed)?;
@@ -141,6 +141,8 @@ impl Inbound {
         self.check_target(header.to_node)?;
         let running = self.serving(header.group)?;
         let mut arriving = one_at_a_time(&running)?;
+        let no_room = |_| (PeerErrorKind::Overloaded, "no room for a snapshot".to_owned());
+        running.room.admit(2 * header.total_bytes).map_err(no_room)?;
         let vote = codec::vote_of(&mut header.body.clone()).map_err(malformed)?;
         check_speaker(NodeId(header.from_node), &vote)?;
         let mut receiver = Receiver::new(&running, &mut arriving, &header)?;

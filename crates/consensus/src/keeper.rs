@@ -21,6 +21,9 @@ const COMPARE_EVERY: Duration = Duration::from_secs(1);
 const ARCHIVE_ENTRIES: u64 = 16 * ENTRIES_PER_CHUNK;
 /// With the log above its size limit, a group checkpoints this often at most.
 const PINNED_EVERY: Duration = Duration::from_secs(5);
+/// A group that holds less of it is left alone.
+const PINNED_BYTES_MIN: u64 = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+
 /// Runs until the group stops.
 pub(crate) struct Keeper {
     pub running: Arc<Running>,
@@ -76,12 +79,26 @@ impl Keeper {
         let entries = index.saturating_sub(self.checkpointed.index);
         let bytes = bytes - self.checkpointed.bytes;
         let age = self.checkpointed.at.elapsed();
-        let pinned = age >= PINNED_EVERY && self.running.wal.stats().pinned;
+        let pinned = age >= PINNED_EVERY && self.holds_the_log();
         entries > 0
             && (entries >= timing.checkpoint_entries
                 || bytes >= timing.checkpoint_bytes
                 || age >= timing.checkpoint_every
                 || pinned)
+    }
+
+    /// Whether the log is to shrink, and this group holds no less of it than the others: its
+    /// checkpoints, and the purges behind them, free most.
+    fn holds_the_log(&self) -> bool {
+        let wal = &self.running.wal;
+        if !wal.stats().pinned && !self.running.room.is_short() {
+            return false;
+        }
+        let live = wal.live_bytes();
+        let all: u64 = live.iter().map(|(_, bytes)| bytes).sum();
+        let own = live.iter().find(|(group, _)| *group == self.running.id);
+        // A checkpoint that frees next to nothing is not worth its own space.
+        own.is_some_and(|(_, own)| *own >= PINNED_BYTES_MIN && own * live.len() as u64 >= all)
     }
 
     async fn checkpoint(&mut self) {
@@ -114,9 +131,14 @@ impl Keeper {
         if upto < first || upto - first + 1 < ARCHIVE_ENTRIES {
             return;
         }
+        // On a full disk it stays in memory and in the log, both of them bounded.
+        if self.running.room.admit(2 * self.running.replica.pending().bytes() as u64).is_err() {
+            return;
+        }
         let checkpoints = self.running.checkpoints.clone();
         match self.running.writer.run(move || checkpoints.archive_upto(upto)).await {
             Ok(Ok(())) => {}
+            Ok(Err(error)) if error.is_full() => tracing::warn!(%error, "archive waits for room"),
             Ok(Err(error)) => {
                 let error = crate::checkpoints::CheckpointError::from(error);
                 self.running.trouble.note(error.to_string(), error.is_damage());

@@ -4,6 +4,7 @@
 //! - `queue`, `propose`, `batch`, `clock`: commands gather into entries with one leader timestamp.
 //! - `replica`, `chain`, `digests`: apply, the audit chain, state digests.
 //! - `pending`, `archive`, `checkpoints`, `keeper`, `writer`: the durable truth beside the log.
+//! - `room`: a full disk is met early, by a reserve and a leader that refuses.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
 //! - `membership`, `succession`, `fitness`: who belongs to a group, who leads next, who may lead.
 //! - `link`, `outgoing`, `inbound`, `incoming`, `identity`: frames between nodes, and whom they are accepted
@@ -38,6 +39,7 @@ mod queue;
 mod raft;
 mod reads;
 mod replica;
+mod room;
 mod running;
 mod succession;
 #[cfg(any(test, feature = "testing"))]

@@ -3,7 +3,26 @@
 use std::time::Duration;
 
 use hansa_types::id::GroupId;
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
+
+/// The node's room: bytes that can be written, what is kept back, whether only that is left.
+pub(crate) fn disk(room: u64, reserve: u64, short: bool) {
+    gauge!("hansa_disk_room_bytes").set(room as f64);
+    gauge!("hansa_disk_reserve_bytes").set(reserve as f64);
+    gauge!("hansa_disk_short").set(f64::from(u8::from(short)));
+}
+
+/// A leader refuses commands because too few members have room, or no longer.
+pub(crate) fn refuses_for_room(group: GroupId, refuses: bool) {
+    let gauge = gauge!("hansa_raft_refuses_disk_full", "group" => group.to_string());
+    gauge.set(f64::from(u8::from(refuses)));
+}
+
+/// This node may not lead: its wall clock differs from a quorum's. An alarm.
+pub(crate) fn clock_is_wrong(group: GroupId, wrong: bool) {
+    let gauge = gauge!("hansa_raft_wall_clock_wrong", "group" => group.to_string());
+    gauge.set(f64::from(u8::from(wrong)));
+}
 
 /// The figures of one group on one node.
 pub(crate) struct Group {

@@ -16,6 +16,9 @@ pub enum SubmitError {
     /// Certainly not applied: the group's queue is full.
     #[error("the group has more work than it can queue")]
     Overloaded { retry_after: Duration },
+    /// Certainly not applied: a quorum's disks have only their reserve left.
+    #[error("the disks of the group run full")]
+    DiskFull { retry_after: Duration },
     /// May or may not be applied, now or later: ask again with the same id.
     #[error("the deadline passed or the leader changed; the command may still be applied")]
     Unknown,

@@ -147,6 +147,10 @@ impl Pending {
         Some((queue.entries.front()?.index, queue.entries.back()?.index))
     }
 
+    pub fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
     pub fn is_full(&self) -> bool {
         self.queue.lock().bytes > BYTES_MAX
     }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::outcome::SubmitError;
+use crate::room::RETRY_AFTER;
 
 /// What a queue may hold.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +82,8 @@ struct Waiting<O> {
     commands: usize,
     bytes: usize,
     door: Door,
+    /// The disks have no room for what would come in.
+    full: bool,
     /// Commands per second that lately left, for the advice to those refused.
     rate: f64,
 }
@@ -92,6 +95,7 @@ impl<O> Queue<O> {
             commands: 0,
             bytes: 0,
             door: Door::NotLeader(None),
+            full: false,
             rate: 0.0,
         };
         Self { waiting: Mutex::new(waiting), arrived: Notify::new(), bounds }
@@ -110,6 +114,9 @@ impl<O> Queue<O> {
             Door::Open => {}
             Door::NotLeader(leader) => return Err(SubmitError::NotLeader { leader }),
             Door::Stopped => return Err(SubmitError::Stopped),
+        }
+        if waiting.full {
+            return Err(SubmitError::DiskFull { retry_after: RETRY_AFTER });
         }
         let full = waiting.commands + count > self.bounds.commands
             || waiting.bytes + bytes > self.bounds.bytes;
@@ -169,6 +176,23 @@ impl<O> Queue<O> {
         };
         for item in refused {
             item.reply.refuse(why.clone());
+        }
+    }
+
+    /// Takes no commands while the disks are full. What waits is refused too: none of it was
+    /// proposed.
+    pub fn set_full(&self, full: bool) {
+        let refused = {
+            let mut waiting = self.waiting.lock();
+            waiting.full = full;
+            if !full {
+                return;
+            }
+            (waiting.commands, waiting.bytes) = (0, 0);
+            std::mem::take(&mut waiting.items)
+        };
+        for item in refused {
+            item.reply.refuse(SubmitError::DiskFull { retry_after: RETRY_AFTER });
         }
     }
 

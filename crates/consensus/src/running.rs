@@ -21,6 +21,7 @@ use crate::membership::Wanted;
 use crate::outcome::{GroupStatus, Leadership, Role};
 use crate::raft::Raft;
 use crate::replica::Replica;
+use crate::room::{Reports, Room};
 use crate::timing::Timing;
 use crate::trouble::Trouble;
 use crate::writer::Writer;
@@ -53,6 +54,10 @@ pub(crate) struct Running {
     /// Rung to have a checkpoint written now.
     pub checkpoint_wanted: Notify,
     pub stop: CancellationToken,
+    /// The node's disk.
+    pub room: Arc<Room>,
+    /// Which members said that theirs is short of room.
+    pub reports: Arc<Reports>,
 }
 
 impl Running {

@@ -10,14 +10,16 @@ mod wires;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hansa_node::env::test::RecordedExit;
-use hansa_node::env::{Env, SystemClock, SystemEntropy, ThreadLoops};
+use hansa_node::env::test::{RecordedExit, seeded};
+use hansa_node::env::{Clock, Env, SystemClock, SystemEntropy, ThreadLoops};
 use hansa_node::listen::Serving;
 use hansa_node::tasks::Tasks;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_types::time::WallTime;
 use hansa_wal::fs::{Fs, RealFs, SimFs};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -54,6 +56,30 @@ pub fn group_id() -> GroupId {
     GroupId::new(GroupKind::Orders, 0)
 }
 
+/// A clock whose wall part can be set apart from the machine's.
+pub struct SkewedClock {
+    inner: Arc<dyn Clock>,
+    ahead_ms: AtomicI64,
+}
+
+impl SkewedClock {
+    /// Steps the wall clock to so far ahead of the true one, or behind.
+    pub fn set_ahead_ms(&self, ahead: i64) {
+        self.ahead_ms.store(ahead, Ordering::Relaxed);
+    }
+}
+
+impl Clock for SkewedClock {
+    fn monotonic(&self) -> Duration {
+        self.inner.monotonic()
+    }
+
+    fn wall(&self) -> WallTime {
+        let ahead = self.ahead_ms.load(Ordering::Relaxed);
+        WallTime(self.inner.wall().ms().saturating_add_signed(ahead))
+    }
+}
+
 /// A world whose end is recorded rather than real.
 pub fn env(name: &str) -> (Env, Arc<RecordedExit>) {
     let tasks = Tasks::new(name);
@@ -80,6 +106,8 @@ pub struct Settings {
     pub grpc: bool,
     /// Seed of a simulated disk for each node; on the real disk without.
     pub disks: Option<u64>,
+    /// Whether the nodes' clocks follow tokio's, and their loops are tasks: for paused time.
+    pub simulated_time: bool,
 }
 
 impl Default for Settings {
@@ -90,7 +118,16 @@ impl Default for Settings {
             ..hansa_wal::Config::default()
         };
         let (timing, groups) = (Timing::quick(), vec![group_id()]);
-        Self { nodes: 3, groups, timing, wal, archive_entries: true, grpc: false, disks: None }
+        Self {
+            nodes: 3,
+            groups,
+            timing,
+            wal,
+            archive_entries: true,
+            grpc: false,
+            disks: None,
+            simulated_time: false,
+        }
     }
 }
 
@@ -100,6 +137,7 @@ pub struct Node<M: Machine> {
     pub groups: BTreeMap<GroupId, Group<M>>,
     pub env: Env,
     pub exit: Arc<RecordedExit>,
+    pub clock: Arc<SkewedClock>,
     _serving: Option<Serving>,
 }
 
@@ -211,7 +249,14 @@ impl<M: Machine> Cluster<M> {
 
     /// Starts a node's host and groups without taking it into the cluster.
     pub async fn try_boot(&self, node: NodeId) -> Result<Node<M>, OpenError> {
-        let (env, exit) = env(&format!("node-{node}"));
+        let name = format!("node-{node}");
+        let (env, exit) = match self.settings.simulated_time {
+            true => seeded(&name, node.0, WallTime(1_700_000_000_000)),
+            false => env(&name),
+        };
+        let clock = SkewedClock { inner: env.clock.clone(), ahead_ms: AtomicI64::new(0) };
+        let clock = Arc::new(clock);
+        let env = Env { clock: clock.clone(), ..env };
         let host = self.open(node, &self.dir(node), env.clone())?;
         let mut serving = None;
         if let Some(wires) = &self.wires {
@@ -228,7 +273,7 @@ impl<M: Machine> Cluster<M> {
                 groups.insert(*id, group);
             }
         }
-        Ok(Node { host, groups, env, exit, _serving: serving })
+        Ok(Node { host, groups, env, exit, clock, _serving: serving })
     }
 
     fn fs(&self, node: NodeId) -> Arc<dyn Fs> {

@@ -2,7 +2,10 @@
 
 mod backup;
 mod cluster;
+mod disk;
+mod every_op;
 mod membership;
+mod pauses;
 mod power;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;

@@ -254,6 +254,9 @@ fn not_submitted(error: SubmitError, deadline: Instant) -> Failure {
         SubmitError::Overloaded { retry_after } => {
             Failure::of(Reason::Overloaded).retry_after(retry_after)
         }
+        SubmitError::DiskFull { retry_after } => {
+            Failure::of(Reason::DiskFull).retry_after(retry_after)
+        }
         SubmitError::Unknown if Instant::now() >= deadline => Failure::of(Reason::DeadlineExceeded),
         // The leader changed meanwhile: the same request_id finds out what became of it.
         SubmitError::Unknown => {

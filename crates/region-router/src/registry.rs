@@ -102,6 +102,9 @@ fn refused(error: SubmitError) -> Failure {
         SubmitError::Overloaded { retry_after } => {
             Failure::of(Reason::Overloaded).retry_after(retry_after)
         }
+        SubmitError::DiskFull { retry_after } => {
+            Failure::of(Reason::DiskFull).retry_after(retry_after)
+        }
         SubmitError::Unknown => Failure::new(
             Reason::Unavailable,
             "the change may still be made; asked again it is made once",

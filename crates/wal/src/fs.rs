@@ -45,10 +45,12 @@ pub fn is_full(error: &io::Error) -> bool {
 /// # Errors
 /// Never one that [`is_full`] is true of.
 pub fn sync(file: &dyn File) -> io::Result<()> {
-    file.sync_data().map_err(|e| match is_full(&e) {
-        true => io::Error::other(format!("sync: {e}")),
-        false => e,
-    })
+    file.sync_data().map_err(not_synced)
+}
+
+/// The error of a failed sync, never one that [`is_full`] is true of.
+pub fn not_synced(error: io::Error) -> io::Error {
+    if is_full(&error) { io::Error::other(format!("sync: {error}")) } else { error }
 }
 
 /// Names and files.

@@ -131,6 +131,8 @@ reasons! {
     // What there is too much of, or too little time for.
     RateLimited "RATE_LIMITED" ResourceExhausted "the caller has used up its rate";
     Overloaded "OVERLOADED" ResourceExhausted "more work waits here than can be done in time";
+    DiskFull "DISK_FULL" ResourceExhausted
+        "too few nodes of the region have room on their disks; come back when there is";
     MessageTooLarge "MESSAGE_TOO_LARGE" ResourceExhausted "the message is larger than allowed";
     DeadlineExceeded "DEADLINE_EXCEEDED" DeadlineExceeded
         "the deadline passed; the call may still take effect";

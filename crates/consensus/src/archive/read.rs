@@ -12,8 +12,8 @@ use crate::pending::{ArchivedEntry, ArchivedRecord};
 impl Archive {
     /// The newest version of a record that was archived before `records` of them were.
     pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
-        let number = self.store(|| {
-            let read = self.store.begin_read()?;
+        let number = self.store(|store| {
+            let read = store.begin_read()?;
             let versions = read.open_table(VERSIONS)?;
             let mut found = versions.range((table, key, 0)..=(table, key, u64::MAX))?;
             Ok(found.next_back().transpose()?.map(|(version, _)| version.value().2))
@@ -29,8 +29,8 @@ impl Archive {
         from: &[u8],
         max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
-        let found = self.store(|| {
-            let read = self.store.begin_read()?;
+        let found = self.store(|store| {
+            let read = store.begin_read()?;
             let versions = read.open_table(VERSIONS)?;
             let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
             for version in versions.range((table, from, 0)..)? {
@@ -127,8 +127,8 @@ impl Archive {
         table: TableDefinition<'_, u64, &'static [u8]>,
         number: u64,
     ) -> Result<Option<Bytes>, ArchiveError> {
-        self.store(|| {
-            let read = self.store.begin_read()?;
+        self.store(|store| {
+            let read = store.begin_read()?;
             let found = read.open_table(table)?.get(number)?;
             Ok(found.map(|bytes| Bytes::copy_from_slice(bytes.value())))
         })

@@ -32,7 +32,8 @@ impl Checkpoints {
         let path = self.dir.join(format!("cut-{name}.tmp"));
         let at = |source| CheckpointError::Io { file: path.clone(), source };
         let file = self.fs.create(&path).map_err(at)?;
-        let bytes = file::write(&file, self.group, &position, |to| state.write(to)).map_err(at)?;
+        let bytes = file::write(&file, self.group, &position, |to| state.write(to));
+        let bytes = bytes.map_err(|e| self.discard(&path, e))?;
         Ok(Checkpoint { position, bytes, file, path })
     }
 

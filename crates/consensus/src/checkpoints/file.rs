@@ -55,7 +55,7 @@ pub(super) fn write(
     state(&mut blocks)?;
     let length = blocks.finish()?;
     file.set_len(length)?;
-    file.sync_data()?;
+    hansa_wal::fs::sync(file.as_ref())?;
     Ok(length)
 }
 

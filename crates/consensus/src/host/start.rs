@@ -26,6 +26,7 @@ use crate::raft::state_machine::StateMachine;
 use crate::raft::{Raft, watcher};
 use crate::reads::{Reads, Rounds};
 use crate::replica::{Cell, Replica};
+use crate::room::{self, Reports};
 use crate::running::Running;
 use crate::trouble::Trouble;
 
@@ -86,13 +87,18 @@ impl Host {
             return Err(error);
         }
         self.spawn_tasks(&running, rounds);
+        let door = queue.clone();
+        let guarded = room::guard(running.clone(), move |full| door.set_full(full));
+        env.tasks.spawn(format!("room {id}"), OnError::StopNode, guarded);
         env.tasks.spawn(format!("proposer {id}"), OnError::StopNode, proposer.run());
         Ok(Group { cell, queue, reads, running })
     }
 
     /// Loads what is durable and builds openraft on it, not yet running.
     async fn build(&self, id: GroupId, replica: Arc<dyn Replica>) -> Result<Running, StartError> {
-        let Inner { config, env, wal, writer, link, .. } = &*self.inner;
+        let Inner { config, env, wal, writer, room, link, .. } = &*self.inner;
+        let stop = env.tasks.stop_token().child_token();
+        let reports = Arc::new(Reports::default());
         let (archive, checkpoints) = self.load(id, replica.clone()).await?;
         let state = wal.state(id).map_err(|source| StartError::Log { group: id, source })?;
         let purged = state.purged.map(|(index, _)| index);
@@ -106,6 +112,8 @@ impl Host {
             log: log.clone(),
             writer: writer.clone(),
             trouble: trouble.clone(),
+            room: room.clone(),
+            stop: stop.clone(),
         };
         let network = Network {
             node: config.node,
@@ -114,6 +122,7 @@ impl Host {
             archive: archive.clone(),
             writer: writer.clone(),
             append_max: config.timing.election_max(),
+            reports: reports.clone(),
         };
         let settings = config.timing.config(id.to_string());
         let settings =
@@ -139,7 +148,9 @@ impl Host {
             members_next: Default::default(),
             draining: Default::default(),
             checkpoint_wanted: tokio::sync::Notify::new(),
-            stop: env.tasks.stop_token().child_token(),
+            stop,
+            room: room.clone(),
+            reports,
         })
     }
 

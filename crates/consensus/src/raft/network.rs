@@ -25,6 +25,7 @@ use crate::archive::Archive;
 use crate::checkpoints::Checkpoint;
 use crate::link::{Ask, Link, LinkError};
 use crate::outgoing;
+use crate::room::Reports;
 use crate::writer::Writer;
 
 /// Appends of one follower on their way at once.
@@ -41,6 +42,8 @@ pub(crate) struct Network {
     pub writer: Writer,
     /// A follower whose disk stalls is slow, not gone: an append waits this long for its answer.
     pub append_max: Duration,
+    /// What members say of their disks.
+    pub reports: Arc<Reports>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -100,7 +103,10 @@ impl Client {
         let client = Self { network: self.network.clone(), target: self.target };
         async move {
             let answer = answer.await.map_err(|e| client.failed(e, RPCTypes::AppendEntries))?;
-            wire::appended_of(answer).map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
+            let (answer, short) = wire::appended_of(answer)
+                .map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))?;
+            client.network.reports.note(client.target, short);
+            Ok(answer)
         }
     }
 }

@@ -2,15 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 use openraft::{OptionalSend, alias::SnapshotOf};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::log_store::LogStore;
 use super::{LogId, SnapshotMeta, StoredMembership, Types};
 use crate::checkpoints::{Checkpoint, CheckpointError, Checkpoints};
 use crate::replica::{FrozenReplica, Replica};
+use crate::room::Room;
 use crate::trouble::Trouble;
 use crate::writer::Writer;
 
@@ -22,6 +26,8 @@ pub(crate) struct StateMachine {
     pub log: LogStore,
     pub writer: Writer,
     pub trouble: Arc<Trouble>,
+    pub room: Arc<Room>,
+    pub stop: CancellationToken,
 }
 
 impl StateMachine {
@@ -90,14 +96,42 @@ impl StateMachine {
     /// Apply sees to it itself: while a group starts, openraft replays the log before any other
     /// task of the group runs.
     async fn make_room(&self) -> io::Result<()> {
-        if !self.replica.pending().is_full() {
-            return Ok(());
+        while self.replica.pending().is_full() {
+            let checkpoints = self.checkpoints.clone();
+            let archived = self.writer.run(move || checkpoints.archive_all()).await?;
+            match archived {
+                Ok(()) => return Ok(()),
+                // The log still has it all: the group waits, and may lead or vote meanwhile.
+                Err(error) if error.is_full() => {
+                    tracing::warn!(%error, "apply waits for room on the disk");
+                    self.wait_for_room().await?;
+                }
+                Err(error) => return Err(self.failed(error.into())),
+            }
         }
-        let checkpoints = self.checkpoints.clone();
-        let archived = self.writer.run(move || checkpoints.archive_all()).await?;
-        archived.map_err(|error| self.failed(error.into()))
+        Ok(())
+    }
+
+    /// # Errors
+    /// The group stops.
+    async fn wait_for_room(&self) -> io::Result<()> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(io::Error::other("the group stops")),
+            () = sleep(FULL_RETRY) => Ok(()),
+        }
+    }
+
+    /// Whether a checkpoint as large as the last one would fit.
+    fn may_write(&self) -> bool {
+        let last = self.checkpoints.newest().map_or(0, |newest| newest.bytes);
+        let pending = self.replica.pending().bytes() as u64;
+        self.room.admit(last + last / 4 + 2 * pending).is_ok()
     }
 }
+
+/// How long after a full disk was met its next try comes.
+const FULL_RETRY: Duration = Duration::from_secs(2);
 
 /// Writes the checkpoint of one frozen view.
 pub(crate) struct Builder {
@@ -109,10 +143,23 @@ impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = Checkpoint;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, Checkpoint>> {
-        let frozen = self.frozen.take().ok_or_else(|| io::Error::other("built twice"))?;
-        let checkpoints = self.machine.checkpoints.clone();
-        let written = self.machine.writer.run(move || checkpoints.write(frozen)).await?;
-        written.map(snapshot_of).map_err(|e| self.machine.failed(e))
+        let mut frozen = self.frozen.take().ok_or_else(|| io::Error::other("built twice"))?;
+        loop {
+            if self.machine.may_write() {
+                let checkpoints = self.machine.checkpoints.clone();
+                match self.machine.writer.run(move || checkpoints.write(frozen)).await? {
+                    Err(error) if error.is_full() => {
+                        tracing::warn!(%error, "checkpoint waits for room on the disk");
+                    }
+                    written => return written.map(snapshot_of).map_err(|e| self.machine.failed(e)),
+                }
+            } else {
+                // Pages that nobody writes out are let go meanwhile.
+                drop(frozen);
+            }
+            self.machine.wait_for_room().await?;
+            frozen = self.machine.replica.freeze();
+        }
     }
 }
 

@@ -49,7 +49,8 @@ pub(crate) fn append_of(
     Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
 }
 
-pub(crate) fn appended(response: &AppendEntriesResponse<Types>) -> Bytes {
+/// The answer to an append, and whether the one who answers is short of room on its disk.
+pub(crate) fn appended(response: &AppendEntriesResponse<Types>, short: bool) -> Bytes {
     let mut out = BytesMut::new();
     match response {
         AppendEntriesResponse::Success => out.put_u8(0),
@@ -63,17 +64,22 @@ pub(crate) fn appended(response: &AppendEntriesResponse<Types>) -> Bytes {
             put_vote(&mut out, vote);
         }
     }
+    out.put_u8(u8::from(short));
     out.freeze()
 }
 
-pub(crate) fn appended_of(mut from: Bytes) -> Result<AppendEntriesResponse<Types>, BadBytes> {
-    match u8_of(&mut from)? {
-        0 => Ok(AppendEntriesResponse::Success),
-        1 => Ok(AppendEntriesResponse::PartialSuccess(log_id_of(&mut from)?)),
-        2 => Ok(AppendEntriesResponse::Conflict),
-        3 => Ok(AppendEntriesResponse::HigherVote(vote_of(&mut from)?)),
-        _ => Err(BadBytes::Unknown("append answer")),
-    }
+pub(crate) fn appended_of(
+    mut from: Bytes,
+) -> Result<(AppendEntriesResponse<Types>, bool), BadBytes> {
+    let response = match u8_of(&mut from)? {
+        0 => AppendEntriesResponse::Success,
+        1 => AppendEntriesResponse::PartialSuccess(log_id_of(&mut from)?),
+        2 => AppendEntriesResponse::Conflict,
+        3 => AppendEntriesResponse::HigherVote(vote_of(&mut from)?),
+        _ => return Err(BadBytes::Unknown("append answer")),
+    };
+    // A peer of an earlier version says nothing of its disk.
+    Ok((response, from.first() == Some(&1)))
 }
 
 pub(crate) fn vote(request: &VoteRequest<Types>) -> Bytes {
@@ -290,7 +296,9 @@ mod tests {
             AppendEntriesResponse::Conflict,
             AppendEntriesResponse::HigherVote(vote),
         ] {
-            assert_eq!(appended_of(appended(&answer)).unwrap(), answer);
+            for short in [true, false] {
+                assert_eq!(appended_of(appended(&answer, short)).unwrap(), (answer.clone(), short));
+            }
         }
         let answer = VoteResponse::new(vote, id, true);
         assert_eq!(voted_of(voted(&answer)).unwrap(), answer);

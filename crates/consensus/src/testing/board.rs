@@ -12,6 +12,7 @@ use hansa_api::pb::raft::{PeerErrorKind, SnapshotChunk, SnapshotHeader};
 use hansa_node::env::Exit;
 use hansa_types::id::NodeId;
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use crate::inbound::Inbound;
 use crate::link::{self, Ask, Link, LinkError};
@@ -20,12 +21,16 @@ use crate::link::{self, Ask, Link, LinkError};
 #[derive(Clone, Default)]
 pub struct Board {
     inner: Arc<RwLock<Wires>>,
+    /// Rung when a node wakes.
+    woken: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct Wires {
     nodes: BTreeMap<NodeId, Weak<Inbound>>,
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// Nodes that stand still, as a stopped process does.
+    frozen: BTreeSet<NodeId>,
     /// A snapshot's connection breaks after this many chunks.
     chunks_max: Option<usize>,
     /// Bytes of snapshots that were carried.
@@ -87,6 +92,27 @@ impl Board {
         true
     }
 
+    /// Stops a node as a debugger stops a process: what is sent to it waits, and so do the answers
+    /// to what it had sent. They arrive when it wakes, however late.
+    pub fn freeze(&self, node: NodeId) {
+        self.inner.write().frozen.insert(node);
+    }
+
+    pub fn wake(&self, node: NodeId) {
+        self.inner.write().frozen.remove(&node);
+        self.woken.notify_waiters();
+    }
+
+    async fn awake(&self, node: NodeId) {
+        loop {
+            let woken = self.woken.notified();
+            if !self.inner.read().frozen.contains(&node) {
+                return;
+            }
+            woken.await;
+        }
+    }
+
     /// Mends every wire.
     pub fn heal(&self) {
         self.inner.write().cut.clear();
@@ -134,8 +160,14 @@ impl Link for Wire {
         async move {
             let peer = wire.shake(to)?;
             let within = ask.within;
-            let asked =
-                tokio::time::timeout(within, peer.handle(wire.node, link::frame(0, ask))).await;
+            let answered = async {
+                // A frozen node sends nothing, and hears nothing.
+                wire.board.awake(wire.node).await;
+                wire.board.awake(to).await;
+                peer.handle(wire.node, link::frame(0, ask)).await
+            };
+            let asked = tokio::time::timeout(within, answered).await;
+            wire.board.awake(wire.node).await;
             let answer = asked.map_err(|_| LinkError::Timeout(within))?;
             // The way back may be cut meanwhile.
             wire.board.reach(to, wire.node)?;

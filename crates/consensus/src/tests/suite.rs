@@ -7,6 +7,7 @@ use hansa_wal::fs::{Fs, RealFs};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archive;
 use crate::checkpoints::Checkpoints;
@@ -15,6 +16,7 @@ use crate::raft::Types;
 use crate::raft::log_store::LogStore;
 use crate::raft::state_machine::StateMachine;
 use crate::replica::Cell;
+use crate::room::Room;
 use crate::testing::counter::Counters;
 use crate::testing::{env, group_id};
 use crate::trouble::Trouble;
@@ -32,23 +34,26 @@ impl StoreBuilder<Types, LogStore, StateMachine, Guard> for Builder {
         let dir = tempfile::tempdir().unwrap();
         let (env, _exit) = env("suite");
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
-        let wal = hansa_wal::Config {
+        let config = hansa_wal::Config {
             segment_bytes: 1 << 20,
             disk_bytes_max: 64 << 20,
             ..hansa_wal::Config::default()
         };
-        let (wal, _) = Wal::open(fs.clone(), &dir.path().join("wal"), wal, &env).unwrap();
+        let (wal, _) =
+            Wal::open(fs.clone(), &dir.path().join("wal"), config.clone(), &env).unwrap();
         // The suite applies entries that no log holds, with gaps: no archive of entries can.
         let cell = Arc::new(Cell::new(group_id(), Counters::default(), Pending::new(false)));
         let archive = Arc::new(Archive::open(&fs, &dir.path().join("archive.redb")).unwrap());
         let (group, at) = (group_id(), dir.path().join("group"));
-        let checkpoints = Checkpoints::load(fs, at, group, cell.clone(), archive).unwrap();
+        let checkpoints = Checkpoints::load(fs.clone(), at, group, cell.clone(), archive).unwrap();
         let machine = StateMachine {
             replica: cell,
             checkpoints: Arc::new(checkpoints),
             log: LogStore::new(wal.clone(), group),
             writer: Writer::start(&env),
             trouble: Arc::new(Trouble::default()),
+            room: Arc::new(Room::new(fs, dir.path().to_owned(), wal.clone(), &config)),
+            stop: CancellationToken::new(),
         };
         Ok((Guard { _dir: dir }, LogStore::new(wal, group), machine))
     }

@@ -49,6 +49,9 @@ pub fn not_submitted(error: SubmitError) -> Failure {
     match error {
         SubmitError::NotLeader { leader } => Failure::not_leader(leader),
         SubmitError::Overloaded { retry_after } => overloaded(retry_after),
+        SubmitError::DiskFull { retry_after } => {
+            Failure::of(Reason::DiskFull).retry_after(retry_after)
+        }
         SubmitError::Unknown => Failure::of(Reason::DeadlineExceeded),
         SubmitError::TooLarge => Failure::of(Reason::MessageTooLarge),
         SubmitError::Stopped => Failure::of(Reason::Unavailable),

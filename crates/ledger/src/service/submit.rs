@@ -82,10 +82,13 @@ async fn submit(shell: &Shell, batch: &pb::SubmitRequest) -> Result<Outcomes, pb
             leader_node: leader.map_or(0, |node| node.0),
             ..refused(RefusedReason::NotLeader)
         },
-        SubmitError::Overloaded { retry_after } => pb::Refused {
-            retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
-            ..refused(RefusedReason::Overloaded)
-        },
+        // Both: nothing applied, come back later.
+        SubmitError::Overloaded { retry_after } | SubmitError::DiskFull { retry_after } => {
+            pb::Refused {
+                retry_after_ms: u32::try_from(retry_after.as_millis()).unwrap_or(u32::MAX),
+                ..refused(RefusedReason::Overloaded)
+            }
+        }
         SubmitError::Unknown => refused(RefusedReason::Unknown),
         SubmitError::TooLarge => refused(RefusedReason::TooLarge),
         SubmitError::Stopped => refused(RefusedReason::Stopped),

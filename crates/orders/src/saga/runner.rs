@@ -325,7 +325,10 @@ impl Runner {
                 // Whatever stood in the way will not be gone at once.
                 match &result {
                     Ok(_) => {}
-                    Err(SubmitError::Overloaded { retry_after }) => {
+                    Err(
+                        SubmitError::Overloaded { retry_after }
+                        | SubmitError::DiskFull { retry_after },
+                    ) => {
                         tokio::time::sleep(*retry_after).await;
                     }
                     Err(_) => tokio::time::sleep(RETRY_FIRST).await,

@@ -1,0 +1,94 @@
+//! The database of an archive, opened anew after the disk was full.
+//!
+//! redb takes no more work after a failed write, though nothing is lost: what was not committed is
+//! gone, and the rest opens again.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hansa_wal::fs::Fs;
+use parking_lot::RwLock;
+use redb::Database;
+
+use super::{ArchiveError, backend};
+
+/// redb's page cache, per group.
+const CACHE_BYTES: usize = 4 << 20;
+
+pub(super) struct Store {
+    database: RwLock<Option<Arc<Database>>>,
+    /// It met a full disk, and must be opened anew.
+    spent: AtomicBool,
+}
+
+impl Store {
+    pub fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
+        let database = RwLock::new(Some(Arc::new(open(fs, file)?)));
+        Ok(Self { database, spent: AtomicBool::new(false) })
+    }
+
+    /// Runs `work` on the database.
+    ///
+    /// # Errors
+    /// On a full disk [`ArchiveError::is_full`], and nothing has changed.
+    pub fn with<T>(
+        &self,
+        fs: &Arc<dyn Fs>,
+        file: &Path,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, ArchiveError> {
+        let database = self.database(fs, file)?;
+        let done = guarded(file, || work(&database));
+        if done.as_ref().is_err_and(ArchiveError::is_full) {
+            self.spent.store(true, Ordering::Release);
+        }
+        done
+    }
+
+    fn database(&self, fs: &Arc<dyn Fs>, file: &Path) -> Result<Arc<Database>, ArchiveError> {
+        if !self.spent.load(Ordering::Acquire)
+            && let Some(database) = &*self.database.read()
+        {
+            return Ok(database.clone());
+        }
+        let mut held = self.database.write();
+        match &*held {
+            Some(database) if !self.spent.load(Ordering::Acquire) => return Ok(database.clone()),
+            _ => {}
+        }
+        // The spent one first: readers that still have it get errors, never old pages.
+        let spent = held.take();
+        guarded(file, || Ok(drop(spent)))?;
+        let fresh = Arc::new(open(fs, file)?);
+        *held = Some(fresh.clone());
+        self.spent.store(false, Ordering::Release);
+        Ok(fresh)
+    }
+}
+
+fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Database, ArchiveError> {
+    guarded(file, || {
+        let backend = backend::Backend::open(fs, file).map_err(redb::Error::Io)?;
+        let made = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+        made.map_err(Into::into)
+    })
+}
+
+/// Runs `work` on a store that may panic over damaged pages rather than say so: damage of one group
+/// must not end the loop that all groups share.
+fn guarded<T>(
+    file: &Path,
+    work: impl FnOnce() -> Result<T, redb::Error>,
+) -> Result<T, ArchiveError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(source)) => {
+            Err(ArchiveError::Store { file: file.to_owned(), source: Box::new(source) })
+        }
+        Err(_) => {
+            let what = "the store panicked over it".to_owned();
+            Err(ArchiveError::Damaged { file: file.to_owned(), what })
+        }
+    }
+}

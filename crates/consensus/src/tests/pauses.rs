@@ -1,0 +1,113 @@
+//! Leaders that stood still, and wall clocks that jump.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::outcome::ReadError;
+use crate::testing::counter::Counters;
+use crate::testing::{Cluster, eventually, soon};
+
+async fn cluster() -> Cluster<Counters> {
+    Cluster::start(Counters::default).await
+}
+
+/// Waits until another node than `old` leads, and has it commit `command`.
+async fn overtake(cluster: &Cluster<Counters>, old: hansa_types::id::NodeId, command: &str) {
+    let other = || {
+        let others = cluster.up().into_iter().filter(|node| *node != old);
+        others.into_iter().find(|node| cluster.group(*node).leadership().borrow().mine)
+    };
+    eventually("another leads", || other().is_some()).await;
+    let leader = other().expect("just seen");
+    let done = cluster.group(leader).submit(command.to_owned().into(), soon()).await;
+    assert!(done.is_ok(), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_stood_still_serves_no_stale_read_when_it_wakes() {
+    for round in 1..=3 {
+        let cluster = cluster().await;
+        cluster.submit("add a 1").await;
+        let old = cluster.leader().await;
+        let group = cluster.group(old);
+        // A round of ReadIndex is under way when it stops: its answers wait on the wire.
+        let mut before = Vec::new();
+        for _ in 0..4 {
+            let group = group.clone();
+            before.push(tokio::spawn(async move { group.read(soon(), |m| m.value("a")).await }));
+            tokio::task::yield_now().await;
+        }
+        cluster.board.freeze(old);
+        overtake(&cluster, old, "add a 10").await;
+        // Reads that come before it wakes, and after: none may join the old round.
+        let asleep = group.read(soon(), |m| m.value("a"));
+        let awake = async {
+            tokio::time::sleep(Duration::from_millis(20 * round)).await;
+            cluster.board.wake(old);
+            let reads = (0..16).map(|_| group.read(soon(), |m| m.value("a")));
+            futures::future::join_all(reads).await
+        };
+        let (asleep, awake) = tokio::join!(asleep, awake);
+        for read in awake.into_iter().chain([asleep]) {
+            let fresh = matches!(read, Ok(11));
+            let refused = matches!(read, Err(ReadError::NotLeader { .. } | ReadError::Deadline));
+            assert!(fresh || refused, "{read:?}");
+        }
+        // Those that came before the write may answer either way.
+        for read in before {
+            let read = read.await.expect("no panic");
+            assert!(!matches!(read, Ok(value) if value != 1 && value != 11), "{read:?}");
+        }
+        let late = cluster.submit("add a 100").await;
+        assert_eq!(late, 111);
+        cluster.settled().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_wall_clock_is_wrong_stops_leading_and_does_not_win_again() {
+    let cluster = cluster().await;
+    let odd = cluster.leader().await;
+    cluster.submit("add a 1").await;
+    let before = cluster.group(odd).status().log_time;
+    cluster.node(odd).clock.set_ahead_ms(300_000);
+    eventually("another leads", || cluster.leader_now().is_some_and(|leader| leader != odd)).await;
+    // The others leave, one after the other: the odd one's vote is needed, its leading is not.
+    let second = cluster.leader().await;
+    let third = cluster.up().into_iter().find(|node| *node != odd && *node != second).unwrap();
+    cluster.board.cut(second, third);
+    cluster.board.cut(third, second);
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        assert!(!cluster.group(odd).leadership().borrow().mine, "it won again");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.board.heal();
+    cluster.submit("add a 1").await;
+    cluster.settled().await;
+    let passed = cluster.group(odd).status().log_time.since(before);
+    assert!(passed < Duration::from_secs(60), "time followed the odd clock by {passed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wall_clocks_that_jump_by_minutes_expire_nothing_early() {
+    for ahead in [600_000_i64, -600_000] {
+        let cluster = cluster().await;
+        let leader = cluster.leader().await;
+        let placed = Instant::now();
+        let ttl = Duration::from_millis(2_000);
+        assert_eq!(cluster.group(leader).submit("after 2000 a 7".into(), soon()).await, Ok(0));
+        cluster.up().iter().for_each(|node| cluster.node(*node).clock.set_ahead_ms(ahead));
+        // A change of leader too: the next one starts at the last stamp.
+        let second = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+        cluster.group(leader).transfer_leadership(second).await;
+        eventually("the timer", || {
+            let fired = |node| cluster.group(node).peek(|m| m.value("a")) == 7;
+            cluster.up().into_iter().any(fired)
+        })
+        .await;
+        let took = placed.elapsed();
+        assert!(took >= ttl * 10 / 11, "{ahead} ms ahead: after {took:?}");
+    }
+}
