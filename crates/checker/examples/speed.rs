@@ -33,8 +33,8 @@ fn main() {
             let kind = if lost { "refuted" } else { "explained" };
             let unknown = if unknown_in == 0 { 0.0 } else { 100.0 / f64::from(unknown_in) };
             println!(
-                "{OPS} ops x {CLIENTS} clients, {unknown} % unknown: {kind} in at most {worst:.3} s \
-                 ({steps} steps)"
+                "{OPS} ops x {CLIENTS} clients, {unknown} % unknown: {kind} in at most \
+                 {worst:.3} s ({steps} steps)"
             );
         }
     }

@@ -18,7 +18,7 @@
 //! | CONFIRMED, COMPLETED, a granted shipment, return or refund | held and committed |
 //! | ALLOCATED | held |
 //! | REJECTED, CANCELLED | whatever was held is released, or committed and uncommitted |
-//! | REJECTED, OUT_OF_STOCK on this SKU | at some moment fewer were free than asked; never held here |
+//! | REJECTED, OUT_OF_STOCK on this SKU | at some moment too few were free; never held here |
 //! | as many shipped (returned) as all requests so far asked for | all of these have happened |
 //! | nothing (PENDING, PARKED, unknown) | nothing: every step may happen, at any time or never |
 //!

@@ -7,8 +7,8 @@ use crate::verdict::Reason;
 
 use super::Settled;
 
-/// Of the hold's time: monotonic clocks are tried at one and a half times their speed, and slewed by
-/// a tenth beyond that.
+/// Of the hold's time: monotonic clocks are tried at one and a half times their speed, and slewed
+/// by a tenth beyond that.
 const SHARE_PERCENT: u64 = 50;
 
 pub fn check(settled: Settled<'_>) -> Vec<Reason> {

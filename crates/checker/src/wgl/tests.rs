@@ -110,7 +110,8 @@ proptest! {
 
     #[test]
     fn agrees_with_todc_where_every_outcome_is_known(history in histories(3, 9)) {
-        let entries: Vec<_> = history.iter().map(|(_, op, a, b)| Entry::done(*op, *a, *b)).collect();
+        let done = |(_, op, begun, ended): &(usize, Op, u64, u64)| Entry::done(*op, *begun, *ended);
+        let entries: Vec<_> = history.iter().map(done).collect();
         prop_assert_eq!(explained(&entries), todc(&history));
     }
 
