@@ -26,6 +26,7 @@ async fn ctl(league: &Processes, words: &[&str]) -> String {
 
 async fn try_ctl(league: &Processes, words: &[&str]) -> Output {
     let mut command = league.ctl(words);
+    #[expect(clippy::disallowed_methods, reason = "a program that the test waits for")]
     let run = tokio::task::spawn_blocking(move || command.output());
     run.await.expect("it runs").expect("hansactl starts")
 }

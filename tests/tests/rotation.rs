@@ -78,7 +78,8 @@ impl Load {
         for n in 0..CALLERS {
             let gateways = connect(league, identity).await.expect("a gateway answers");
             let (placed, failed, stop) = (placed.clone(), failed.clone(), stop.clone());
-            callers.push(tokio::spawn(async move {
+            #[expect(clippy::disallowed_methods, reason = "a client outside every node")]
+            let caller = tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     match place(&gateways, &format!("caller-{n}")).await {
                         Ok(()) => drop(placed.fetch_add(1, Ordering::Relaxed)),
@@ -88,7 +89,8 @@ impl Load {
                         }
                     }
                 }
-            }));
+            });
+            callers.push(caller);
         }
         Self { placed, failed, stop, callers }
     }

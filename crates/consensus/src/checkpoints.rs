@@ -7,6 +7,7 @@
 
 mod aside;
 mod file;
+pub(crate) mod stopped;
 
 pub(crate) use aside::thaw_copy;
 pub use file::FileError;
@@ -128,6 +129,8 @@ impl Checkpoints {
         for left in names.iter().filter(|name| name.ends_with(".tmp")) {
             fs.remove(&dir.join(left)).map_err(at)?;
         }
+        // The last act of a process that was killed may have been a rename without its sync.
+        fs.sync_dir(&dir).map_err(at)?;
         names.retain(|name| name.ends_with(".ckpt"));
         let this = Self { fs, dir, group, replica, archive, kept: Mutex::default() };
         let mut damage = None;
@@ -138,16 +141,24 @@ impl Checkpoints {
                     Ok(good) => this.kept.lock().push(good),
                     Err(error) => {
                         tracing::error!(%group, %error, "checkpoint unusable, trying an older one");
-                        damage.get_or_insert(error);
+                        damage.get_or_insert((error, path));
                     }
                 }
-            } else if let Ok(older) = this.open(&path) {
-                // It still guards the log behind it; its content is checked when it is needed.
-                this.kept.lock().insert(0, older);
+                continue;
+            }
+            // Only one that could be loaded allows a purge of the log behind it.
+            match this.open(&path).and_then(|older| this.verify(&older).map(|()| older)) {
+                Ok(older) => this.kept.lock().insert(0, older),
+                Err(error) if error.is_damage() => this.set_aside(&path, &error)?,
+                Err(error) => return Err(error),
             }
         }
-        if let (true, Some(damage)) = (this.kept.lock().is_empty(), damage) {
-            return Err(damage);
+        match (this.kept.lock().is_empty(), damage) {
+            (true, Some((damage, _))) => return Err(damage),
+            (false, Some((damage, path))) if damage.is_damage() => {
+                this.set_aside(&path, &damage)?
+            }
+            _ => {}
         }
         this.archive.cut(end_of(&this.replica.position()))?;
         Ok(this)
@@ -173,6 +184,62 @@ impl Checkpoints {
         let thawed = self.replica.thaw(&position, &mut state);
         thawed.map_err(|source| thaw_error(path, source))?;
         state.finish().map_err(|e| thaw_error(path, ThawError::Io(e)))
+    }
+
+    /// Reads all blocks of a checkpoint.
+    ///
+    /// # Errors
+    /// Damage, by file and offset.
+    pub fn verify(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let whole = self.begin_verifying(checkpoint)?.step(usize::MAX)?;
+        debug_assert!(whole.is_none(), "read to its end");
+        Ok(())
+    }
+
+    /// Begins to read all blocks of a checkpoint, its header now.
+    pub fn begin_verifying(&self, checkpoint: &Checkpoint) -> Result<Verifying, CheckpointError> {
+        let path = checkpoint.path.clone();
+        let (_, state) = file::open(checkpoint.file.clone(), &path, self.group)?;
+        Ok(Verifying { path, state })
+    }
+
+    /// The checkpoints that are kept, oldest first.
+    pub fn kept(&self) -> Vec<Checkpoint> {
+        self.kept.lock().clone()
+    }
+
+    /// Takes a damaged checkpoint out of the way, for people to look at: it never counts again.
+    fn set_aside(&self, path: &Path, why: &CheckpointError) -> Result<(), CheckpointError> {
+        let at = |source| CheckpointError::Io { file: path.to_owned(), source };
+        let aside = path.with_extension("damaged");
+        tracing::error!(group = %self.group, %why, aside = %aside.display(), "checkpoint damaged");
+        self.fs.rename(path, &aside).map_err(at)?;
+        self.fs.sync_dir(&self.dir).map_err(at)
+    }
+
+    /// Lets go of a kept checkpoint that turned out to be damaged; `false` when it was the last.
+    pub fn drop_damaged(
+        &self,
+        checkpoint: &Checkpoint,
+        why: &CheckpointError,
+    ) -> Result<bool, CheckpointError> {
+        let mut kept = self.kept.lock();
+        if !kept.iter().any(|other| other.path == checkpoint.path) {
+            // A newer one has taken its place meanwhile.
+            return Ok(true);
+        }
+        if kept.len() < 2 {
+            return Ok(false);
+        }
+        kept.retain(|other| other.path != checkpoint.path);
+        drop(kept);
+        self.set_aside(&checkpoint.path, why)?;
+        Ok(true)
+    }
+
+    /// Notes durably that this group must not serve on this node any more.
+    pub fn stop_for_good(&self, why: &str) -> io::Result<()> {
+        stopped::write(self.fs.as_ref(), &self.dir, why)
     }
 
     /// The newest checkpoint.
@@ -337,6 +404,23 @@ impl Checkpoints {
                 Err(CheckpointError::Gap { purged, checkpoint: applied })
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// A checkpoint whose blocks are being read, piece by piece.
+pub(crate) struct Verifying {
+    path: PathBuf,
+    state: file::StateReader,
+}
+
+impl Verifying {
+    /// Reads about `bytes` more; `None` when all was read and is good.
+    pub fn step(mut self, bytes: usize) -> Result<Option<Self>, CheckpointError> {
+        match self.state.check(bytes) {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(self)),
+            Err(e) => Err(thaw_error(&self.path, ThawError::Io(e))),
         }
     }
 }

@@ -23,7 +23,9 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::anchors::Anchors;
 use crate::archive::ArchiveError;
+use crate::audit::AuditError;
 use crate::checkpoints::CheckpointError;
 use crate::group::Group;
 use crate::grpc::{Lines, Names, Served};
@@ -34,7 +36,8 @@ use crate::machine::Machine;
 use crate::membership::{Membership, Wanted};
 use crate::outcome::{GroupStatus, Role};
 use crate::raft;
-use crate::room::{self, Room};
+use crate::room::{self, Disk, Room};
+use crate::running::Running;
 use crate::timing::Timing;
 use crate::writer::Writer;
 
@@ -93,6 +96,11 @@ pub enum OpenError {
     /// The log is gone, the rest of the folder is not: what this node promised its peers is lost.
     #[error("{}: the log is missing in a folder that was in use", dir.display())]
     LogMissing { dir: PathBuf },
+    #[error("anchors: {source}")]
+    Anchors { source: std::io::Error },
+    /// The identity is gone, the log is not: peers know this node by another one.
+    #[error("{}: the identity is missing beside a log that was in use", file.display())]
+    IdentityMissing { file: PathBuf },
 }
 
 /// Why a group did not start. The host and its other groups go on.
@@ -110,6 +118,9 @@ pub enum StartError {
     Settings { group: GroupId, source: Box<dyn Error + Send + Sync> },
     #[error("group {group}: {what}")]
     Raft { group: GroupId, what: String },
+    /// Divergence or damage was found earlier: only a rebuilt node serves the group again.
+    #[error("group {group} was stopped for good on this node: {why}")]
+    ForGood { group: GroupId, why: String },
     #[error("the node stops")]
     Stopping,
 }
@@ -129,6 +140,7 @@ struct Inner {
     room: Arc<Room>,
     link: Arc<dyn Link>,
     inbound: Arc<Inbound>,
+    anchors: Arc<Anchors>,
     names: Names,
     /// Groups that did not start, and why: they are shown, not hidden.
     broken: Mutex<BTreeMap<GroupId, String>>,
@@ -174,12 +186,18 @@ impl Host {
         if used && recovery.fresh {
             return Err(OpenError::LogMissing { dir: config.data_dir.clone() });
         }
+        if !used && recovery.records > 0 {
+            let file = config.data_dir.join("identity");
+            return Err(OpenError::IdentityMissing { file });
+        }
         let identity =
             Identity::open(fs.clone(), &config.data_dir, config.node, env.entropy.as_ref())?;
         if let Some(cut) = &recovery.cut {
             let (file, offset) = (cut.file.display(), cut.offset);
             tracing::warn!(node = %config.node, %file, offset, bytes = cut.bytes, "torn tail cut");
         }
+        let anchors = Anchors::open(fs.clone(), &config.data_dir);
+        let anchors = Arc::new(anchors.map_err(|source| OpenError::Anchors { source })?);
         let inbound = Arc::new(Inbound::new(Arc::new(identity)));
         let link = link(&inbound);
         let writer = Writer::start(&env);
@@ -198,6 +216,7 @@ impl Host {
             room,
             link,
             inbound,
+            anchors,
             names,
             broken,
             starting,
@@ -296,6 +315,32 @@ impl Host {
         self.inner.inbound.identity.expects(peer).is_some()
     }
 
+    pub(crate) fn anchors(&self) -> &Arc<Anchors> {
+        &self.inner.anchors
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+
+    /// A group that can be audited: here, and serving.
+    pub(crate) fn audited(&self, id: GroupId) -> Result<Arc<Running>, AuditError> {
+        let unreadable = |what: String| AuditError::Unreadable(what);
+        if let Some(why) = self.inner.broken.lock().get(&id) {
+            return Err(unreadable(format!("{id} does not serve: {why}")));
+        }
+        let running = self.inner.inbound.group(id);
+        let running = running.ok_or_else(|| unreadable(format!("{id} is not on this node")))?;
+        match running.stopped() {
+            Some(why) => Err(unreadable(format!("{id} does not serve: {why}"))),
+            None => Ok(running),
+        }
+    }
+
     /// Every group on this node, those that did not start included.
     pub fn statuses(&self) -> Vec<GroupStatus> {
         let hosted = self.inner.inbound.groups();
@@ -304,6 +349,11 @@ impl Host {
         all.extend(broken.iter().map(|(id, why)| broken_status(self.node(), *id, why)));
         all.sort_by_key(|status| status.group);
         all
+    }
+
+    /// The room on this node's disk.
+    pub fn disk(&self) -> Disk {
+        self.inner.room.disk()
     }
 
     /// What the log counts.

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use hansa_api::pb::raft::PeerMessageKind;
+use hansa_types::hash::StateHash;
 use hansa_types::id::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::archive::ENTRIES_PER_CHUNK;
 use crate::link::Ask;
@@ -17,12 +20,22 @@ use crate::running::Running;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
+/// A link that does not keep its own bound must not keep a comparison for ever.
+const ASK_MAX: Duration = Duration::from_secs(2);
 /// Entries that wait before the archive takes them without a checkpoint: whole chunks only.
 const ARCHIVE_ENTRIES: u64 = 16 * ENTRIES_PER_CHUNK;
 /// With the log above its size limit, a group checkpoints this often at most.
 const PINNED_EVERY: Duration = Duration::from_secs(5);
 /// A group that holds less of it is left alone.
 const PINNED_BYTES_MIN: u64 = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+
+/// What a comparison answers; never, when none is under way.
+async fn finished(comparing: &mut Comparing) -> Vec<NodeId> {
+    match comparing {
+        Some(comparing) => comparing.await,
+        None => std::future::pending().await,
+    }
+}
 
 /// Runs until the group stops.
 pub(crate) struct Keeper {
@@ -33,6 +46,9 @@ pub(crate) struct Keeper {
     /// Voters that have answered this node at least once.
     met: BTreeSet<NodeId>,
 }
+
+/// A comparison that is under way; whom it met.
+type Comparing = Option<BoxFuture<'static, Vec<NodeId>>>;
 
 /// Where and when the last checkpoint was taken.
 struct Mark {
@@ -54,13 +70,18 @@ impl Keeper {
         let mut compare = interval(COMPARE_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut comparing: Comparing = None;
         loop {
             tokio::select! {
                 biased;
                 () = running.stop.cancelled() => return,
                 () = running.checkpoint_wanted.notified() => self.checkpoint().await,
                 _ = look.tick() => self.look().await,
-                _ = compare.tick() => self.compare().await,
+                _ = compare.tick() => self.compare(&mut comparing),
+                met = finished(&mut comparing) => {
+                    comparing = None;
+                    self.met.extend(met);
+                }
             }
         }
     }
@@ -148,68 +169,74 @@ impl Keeper {
         }
     }
 
-    /// As leader: compares the state's digest with each voter at one index.
-    async fn compare(&mut self) {
+    /// Begins a comparison that runs beside everything else: a peer that hangs keeps nothing up.
+    fn compare(&mut self, comparing: &mut Comparing) {
+        if comparing.is_some() {
+            return;
+        }
         let running = self.running.clone();
         let at = std::mem::replace(&mut self.compare_at, running.replica.digests().last_index());
         if !running.leadership.borrow().mine {
-            return self.meet_voters().await;
-        }
-        let Some((index, state)) =
-            at.and_then(|at| running.replica.digests().at(at).map(|state| (at, state)))
-        else {
-            return;
-        };
-        let chain = running.replica.position().chain;
-        let wall_ms = running.env.clock.wall().ms();
-        let ours = wire::Digest { index, state, chain, wall_ms, alone: false };
-        let voters = running.status().voters;
-        let others: Vec<NodeId> = voters.into_iter().filter(|v| *v != running.node).collect();
-        let asked = others.iter().map(|voter| self.ask(*voter, ours));
-        let answers: Vec<_> = futures::future::join_all(asked).await;
-        let equal: Vec<_> = answers.iter().map(|answer| answer.and_then(|a| a.equal)).collect();
-        let verdict = judge(&equal);
-        if verdict == Verdict::WeAreWrong {
-            let what = format!("state differs from a majority's at entry {index}");
-            running.trouble.note(what, true);
-            running.give_up().await;
+            let met = self.met.clone();
+            *comparing = Some(meet_voters(running, met).boxed());
             return;
         }
-        for (node, _) in others.iter().zip(&equal).filter(|(_, equal)| **equal == Some(false)) {
-            tracing::error!(group = %running.id, %node, index, "replica differs from its leader");
-            if verdict == Verdict::WeAreRight {
-                self.ask(*node, wire::Digest { alone: true, ..ours }).await;
-            }
+        let state = at.and_then(|at| running.replica.digests().at(at).map(|state| (at, state)));
+        if let Some((index, state)) = state {
+            *comparing = Some(compare(running, index, state).boxed());
         }
     }
+}
 
-    /// Followers say hello to each other too: two that never met would take a third one's place
-    /// for its own after it lost its volume, and with it what was acknowledged.
-    async fn meet_voters(&mut self) {
-        let voters = self.running.status().voters;
-        let me = self.running.node;
-        let strangers = voters.into_iter().filter(|v| *v != me && !self.met.contains(v));
-        let strangers: Vec<NodeId> = strangers.collect();
-        let hello = wire::Digest::default();
-        let asked = strangers.iter().map(|voter| self.ask(*voter, hello));
-        let answers = futures::future::join_all(asked).await;
-        let met = strangers.iter().zip(&answers).filter(|(_, answer)| answer.is_some());
-        let met: Vec<NodeId> = met.map(|(voter, _)| *voter).collect();
-        self.met.extend(met);
+/// As leader: compares the state's digest with each voter at one index.
+async fn compare(running: Arc<Running>, index: u64, state: StateHash) -> Vec<NodeId> {
+    let chain = running.replica.position().chain;
+    let wall_ms = running.env.clock.wall().ms();
+    let ours = wire::Digest { index, state, chain, wall_ms, alone: false };
+    let voters = running.status().voters;
+    let others: Vec<NodeId> = voters.into_iter().filter(|v| *v != running.node).collect();
+    let asked = others.iter().map(|voter| ask(&running, *voter, ours));
+    let answers: Vec<_> = futures::future::join_all(asked).await;
+    let equal: Vec<_> = answers.iter().map(|answer| answer.and_then(|a| a.equal)).collect();
+    let verdict = judge(&equal);
+    if verdict == Verdict::WeAreWrong {
+        let what = format!("state differs from a majority's at entry {index}");
+        running.trouble.note(what, true);
+        running.give_up().await;
+        return Vec::new();
     }
+    for (node, _) in others.iter().zip(&equal).filter(|(_, equal)| **equal == Some(false)) {
+        tracing::error!(group = %running.id, %node, index, "replica differs from its leader");
+        if verdict == Verdict::WeAreRight {
+            ask(&running, *node, wire::Digest { alone: true, ..ours }).await;
+        }
+    }
+    Vec::new()
+}
 
-    async fn ask(&self, to: NodeId, digest: wire::Digest) -> Option<wire::DigestAnswer> {
-        let running = &self.running;
-        let ask = Ask {
-            group: running.id,
-            kind: PeerMessageKind::Digest,
-            body: wire::digest(&digest),
-            entries: Vec::new(),
-            within: COMPARE_EVERY,
-        };
-        let answer = running.link.call(to, ask).await.ok()?;
-        wire::digest_answer_of(answer).ok()
-    }
+/// Followers say hello to each other too: two that never met would take a third one's place
+/// for its own after it lost its volume, and with it what was acknowledged. Answers whom it met.
+async fn meet_voters(running: Arc<Running>, met: BTreeSet<NodeId>) -> Vec<NodeId> {
+    let voters = running.status().voters;
+    let strangers = voters.into_iter().filter(|v| *v != running.node && !met.contains(v));
+    let strangers: Vec<NodeId> = strangers.collect();
+    let hello = wire::Digest::default();
+    let asked = strangers.iter().map(|voter| ask(&running, *voter, hello));
+    let answers = futures::future::join_all(asked).await;
+    let met = strangers.iter().zip(&answers).filter(|(_, answer)| answer.is_some());
+    met.map(|(voter, _)| *voter).collect()
+}
+
+async fn ask(running: &Running, to: NodeId, digest: wire::Digest) -> Option<wire::DigestAnswer> {
+    let ask = Ask {
+        group: running.id,
+        kind: PeerMessageKind::Digest,
+        body: wire::digest(&digest),
+        entries: Vec::new(),
+        within: COMPARE_EVERY,
+    };
+    let answer = timeout(ASK_MAX, running.link.call(to, ask)).await.ok()?.ok()?;
+    wire::digest_answer_of(answer).ok()
 }
 
 /// What a leader may make of its peers' comparisons.

@@ -7,13 +7,15 @@
 //! - `room`: a full disk is met early, by a reserve and a leader that refuses.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
 //! - `membership`, `succession`, `fitness`: who belongs to a group, who leads next, who may lead.
-//! - `link`, `outgoing`, `inbound`, `incoming`, `identity`: frames between nodes, and whom they are accepted
-//!   from.
+//! - `link`, `outgoing`, `inbound`, `incoming`, `identity`: frames between nodes, and whom they
+//!   are accepted from.
 //! - `raft`: the adapter, the only place that names openraft; its docs list the pitfalls.
 //!
 //! Absent on purpose: this crate knows nothing of what commands mean, and no lease serves a read.
 
+mod anchors;
 mod archive;
+mod audit;
 mod batch;
 mod chain;
 mod checkpoints;
@@ -41,6 +43,7 @@ mod reads;
 mod replica;
 mod room;
 mod running;
+mod scrub;
 mod succession;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -52,6 +55,7 @@ mod writer;
 mod tests;
 
 pub use archive::ArchiveError;
+pub use audit::{Audit, AuditError, Mark, Walked};
 pub use checkpoints::{CheckpointError, FileError};
 pub use clock::LeaderClock;
 pub use group::Group;
@@ -62,4 +66,5 @@ pub use identity::{IdentityError, owner_of};
 pub use machine::{Frozen, Machine, Record, Records, ThawError};
 pub use membership::{ChangeError, Membership, Progress, Wanted};
 pub use outcome::{GroupStatus, Leadership, ReadError, Role, SubmitError};
+pub use room::Disk;
 pub use timing::{Profile, Timing};

@@ -53,3 +53,8 @@ impl Group {
         self.commit_seconds.record(took.as_secs_f64());
     }
 }
+
+/// A group that does not serve on this node over damage or divergence: somebody must look.
+pub(crate) fn stopped(id: GroupId) {
+    counter!("hansa_raft_groups_stopped_total", "group" => id.to_string()).increment(1);
+}

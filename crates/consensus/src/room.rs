@@ -34,6 +34,17 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// A leader that lacks room itself tries to hand over this often.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(10);
 
+/// A node's disk, as its leaders hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Disk {
+    /// What can still be written, with what the log has allocated already.
+    pub room_bytes: u64,
+    /// What of it is kept for votes, ticks, checkpoints and purges.
+    pub reserve_bytes: u64,
+    /// Only the reserve is left.
+    pub short: bool,
+}
+
 /// The room of one node.
 pub(crate) struct Room {
     fs: Arc<dyn Fs>,
@@ -82,9 +93,10 @@ impl Room {
         self.short.load(Ordering::Relaxed)
     }
 
-    /// Bytes that can still be written, and how many of them are the reserve, at the last look.
-    pub fn seen(&self) -> (u64, u64) {
-        (self.seen[0].load(Ordering::Relaxed), self.seen[1].load(Ordering::Relaxed))
+    /// What the last look found.
+    pub fn disk(&self) -> Disk {
+        let [room_bytes, reserve_bytes] = [0, 1].map(|n| self.seen[n].load(Ordering::Relaxed));
+        Disk { room_bytes, reserve_bytes, short: self.is_short() }
     }
 
     /// Lets background work write `bytes`, unless the log might then lack its next segment.

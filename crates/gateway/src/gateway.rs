@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hansa_api::pb::admin::admin_service_server::AdminServiceServer;
+use hansa_api::pb::admin::audit_service_server::AuditServiceServer;
 use hansa_api::pb::admin::backup_service_server::BackupServiceServer;
 use hansa_api::pb::admin::membership_service_server::MembershipServiceServer;
 use hansa_api::pb::region::region_service_server::RegionServiceServer;
@@ -206,6 +207,7 @@ where
 {
     let health = HealthServer::new(HealthService::from_health_reporter(health));
     let routes = Routes::new(RegionServiceServer::new(own.clone()))
+        .add_service(AuditServiceServer::new(own.clone()))
         .add_service(BackupServiceServer::new(own.clone()))
         .add_service(AdminServiceServer::new(own.clone()))
         .add_service(MembershipServiceServer::new(own))

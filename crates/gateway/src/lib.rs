@@ -4,6 +4,7 @@
 //! others.
 
 pub mod admit;
+pub mod chains;
 pub mod config;
 pub mod copies;
 pub mod core;

@@ -1,5 +1,6 @@
 //! What a gateway answers by itself, one verb per file.
 
+mod audit;
 mod backup;
 mod check_invariants;
 mod explain_route;

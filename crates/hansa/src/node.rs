@@ -2,6 +2,7 @@
 //! listeners early, drain last.
 
 mod bounds;
+mod chains;
 mod compose;
 mod copies;
 mod groups;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{backup, group, invariants, member, node, order, payment, region, stock};
+use crate::{audit, backup, group, invariants, member, node, order, payment, region, stock};
 
 const ABOUT_LONG: &str = "\
 Looks into and works on a Hansa league through its public API.
@@ -110,6 +110,9 @@ pub enum Command {
     /// Copies of a region, and the way back.
     #[command(subcommand)]
     Backup(backup::Verb),
+    /// Histories, walked from their beginning.
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// What must always hold.
     #[command(subcommand)]
     Invariants(invariants::Verb),

@@ -1,6 +1,7 @@
 //! `hansactl`: the operator's tool. A client of the public API, nothing else.
 
 mod args;
+mod audit;
 mod backup;
 mod connect;
 mod error;
@@ -59,6 +60,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Order(verb) => return order::run(&session, verb).await,
         Command::Stock(verb) => stock::run(&session, verb).await?,
         Command::Payment(verb) => payment::run(&session, verb).await?,
+        Command::Audit(verb) => return audit::run(&session, verb).await,
         Command::Backup(verb) => return backup::run(&session, verb).await,
         Command::Invariants(verb) => return invariants::run(&session, verb).await,
         Command::Completion { .. } => {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::{Group, ReadError, SubmitError};
+use hansa_consensus::{Group, Host, ReadError, SubmitError};
 use hansa_node::env::Env;
 use hansa_node::layers::Deadline;
 use hansa_node::peers::Peers;
@@ -50,6 +50,8 @@ pub struct Shell {
     /// The orders groups that this node hosts, by index.
     pub groups: BTreeMap<u16, Arc<Hosted>>,
     pub freshness: Freshness,
+    /// What keeps this node's groups, and the heads of other regions' chains.
+    pub host: Host,
     /// Cancelled when this node is about to stop: streams end here and go on elsewhere.
     pub closing: CancellationToken,
 }

@@ -13,7 +13,7 @@ use hansa_api::pb::order::order_service_server::OrderServiceServer;
 use hansa_api::pb::payment::payment_service_server::PaymentServiceServer;
 use hansa_api::pb::replication::replication_service_server::ReplicationServiceServer;
 use hansa_api::status::Failure;
-use hansa_consensus::{GroupSpec, Host};
+use hansa_consensus::{GroupSpec, Host, Mark};
 use hansa_node::env::Env;
 use hansa_node::peers::Peers;
 use hansa_node::tasks::OnError;
@@ -149,6 +149,7 @@ impl Orders {
             region,
             groups,
             freshness: Freshness::default(),
+            host: host.clone(),
             closing: env.tasks.stop_token().child_token(),
             cfg,
             env,
@@ -208,6 +209,18 @@ impl Orders {
     #[cfg(test)]
     pub(crate) fn shell(&self) -> Arc<Shell> {
         self.shell.clone()
+    }
+
+    /// The heads that this node keeps of the groups of `region`.
+    pub fn anchors(&self, region: &str) -> Vec<hansa_api::pb::admin::Anchor> {
+        let kept = self.shell.host.kept_anchors(region);
+        let anchor = |(group, epoch, mark): (u32, u64, Mark)| hansa_api::pb::admin::Anchor {
+            group,
+            epoch,
+            index: mark.index,
+            head: bytes::Bytes::copy_from_slice(&mark.head),
+        };
+        kept.into_iter().map(anchor).collect()
     }
 
     fn service(&self) -> Service {

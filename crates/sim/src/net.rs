@@ -204,6 +204,7 @@ impl Reach for SimReach {
         clock::truth().map(|at| clock::EPOCH_MS + at.as_millis() as u64)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a client's work, on its host's own set")]
     fn spawn(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
         drop(tokio::task::spawn_local(work));
     }

@@ -154,8 +154,8 @@ fn distances(plan: &Plan, league: &League, sim: &turmoil::Sim<'_>) {
     }
 }
 
-/// tokio files a runtime's tasks under `task id % 4` and drops them shard by shard, and task ids are
-/// the process's: from a multiple of 64 on, a seed's run is the same alone and after others.
+/// tokio files a runtime's tasks under `task id % 4` and drops them shard by shard, and task ids
+/// are the process's: from a multiple of 64 on, a seed's run is the same alone and after others.
 fn align_task_ids() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
     let aligned = |id: String| id.parse::<u64>().is_ok_and(|id| id % 64 == 0);

@@ -24,6 +24,7 @@ async fn stock_python_places_reads_and_watches_an_order() {
     let (cert, key) = (client.cert.clone(), client.key.clone());
     let ca = league.profile.ca.clone();
     let endpoint = league.endpoint("eu-west");
+    #[expect(clippy::disallowed_methods, reason = "a program that the test waits for")]
     let run = tokio::task::spawn_blocking(move || {
         let mut python = Command::new("python3");
         python.arg(script).arg(stubs).arg(endpoint).args([ca, cert, key]).arg("PYTHON-1");

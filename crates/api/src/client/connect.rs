@@ -11,6 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::reach::{Reach, Runs, Stream, Tls};
 use super::tls::{Expect, Identity};
 use crate::pb::admin::admin_service_client::AdminServiceClient;
+use crate::pb::admin::audit_service_client::AuditServiceClient;
 use crate::pb::admin::backup_service_client::BackupServiceClient;
 use crate::pb::admin::membership_service_client::MembershipServiceClient;
 use crate::pb::inventory::inventory_service_client::InventoryServiceClient;
@@ -169,6 +170,7 @@ pub struct Services {
     pub payments: PaymentServiceClient<Channel>,
     pub regions: RegionServiceClient<Channel>,
     pub admin: AdminServiceClient<Channel>,
+    pub audit: AuditServiceClient<Channel>,
     pub membership: MembershipServiceClient<Channel>,
     pub backups: BackupServiceClient<Channel>,
 }
@@ -182,6 +184,7 @@ impl Services {
             inventory: InventoryServiceClient::new(channel.clone()).max_decoding_message_size(max),
             payments: PaymentServiceClient::new(channel.clone()).max_decoding_message_size(max),
             regions: RegionServiceClient::new(channel.clone()).max_decoding_message_size(max),
+            audit: AuditServiceClient::new(channel.clone()).max_decoding_message_size(max),
             admin: AdminServiceClient::new(channel.clone()).max_decoding_message_size(max),
             membership: MembershipServiceClient::new(channel.clone())
                 .max_decoding_message_size(max),

@@ -1,4 +1,13 @@
-//! redb's storage on our file-system trait, so that the archive runs on a simulated disk too.
+//! redb's storage on our file-system trait, every page under a checksum.
+//!
+//! redb checks its pages after a crash only; a flipped bit in one would be believed. Here every
+//! page is checked whenever it is read:
+//! ```text
+//! sector 0: "HANSAARC" | version: u32 | crc32c of the sector | redb's header
+//! page n:   4096 bytes | crc32c of n and them | zeros: u32           n = 1, 2, …
+//! ```
+//! The header is rewritten in place, in one sector, which a disk writes whole or not at all; redb
+//! never rewrites a page that it may still need.
 
 use std::fmt;
 use std::io;
@@ -6,11 +15,37 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hansa_wal::fs::{File, Fs};
+use parking_lot::Mutex;
 use redb::StorageBackend;
+use thiserror::Error;
+
+const MAGIC: &[u8; 8] = b"HANSAARC";
+const VERSION: u32 = 1;
+const SECTOR: usize = 512;
+/// Bytes of the sector before redb's header.
+const LEAD: usize = 16;
+const HEADER: usize = SECTOR - LEAD;
+const PAGE: usize = 4096;
+const PITCH: usize = PAGE + 8;
+/// redb's own magic number: without it nothing was ever finished here.
+const REDB_MAGIC: usize = 9;
+
+/// Bytes that are not what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("damaged at byte {offset}: {what}")]
+pub(super) struct PageDamage {
+    pub offset: u64,
+    pub what: &'static str,
+}
+
+fn damaged(offset: u64, what: &'static str) -> io::Error {
+    io::Error::other(PageDamage { offset, what })
+}
 
 /// One file of the trait as redb's storage.
 pub(super) struct Backend {
     file: Arc<dyn File>,
+    header: Mutex<[u8; HEADER]>,
 }
 
 impl Backend {
@@ -19,14 +54,64 @@ impl Backend {
         let file = match fs.open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let file = fs.create(path)?;
-                file.sync_data()?;
+                hansa_wal::fs::sync(file.as_ref())?;
                 path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir))?;
                 file
             }
             other => other?,
         };
-        Ok(Self { file })
+        let header = match file.len()? {
+            0 => [0; HEADER],
+            length => read_header(file.as_ref(), length)?,
+        };
+        if header[..REDB_MAGIC].iter().all(|byte| *byte == 0) {
+            // A crash right at the beginning: redb begins anew on an empty file only.
+            file.set_len(0)?;
+        }
+        Ok(Self { file, header: Mutex::new(header) })
     }
+}
+
+fn read_header(file: &dyn File, length: u64) -> io::Result<[u8; HEADER]> {
+    let mut sector = [0; SECTOR];
+    if length < SECTOR as u64 {
+        return Err(damaged(length, "the file ends within its header"));
+    }
+    if !(length - SECTOR as u64).is_multiple_of(PITCH as u64) {
+        return Err(damaged(length, "the file ends within a page"));
+    }
+    file.read_exact_at(&mut sector, 0)?;
+    let mut header = [0; HEADER];
+    if sector.iter().all(|byte| *byte == 0) {
+        return Ok(header);
+    }
+    header.copy_from_slice(&sector[LEAD..]);
+    if sector != sector_of(&header) {
+        return Err(damaged(0, "header checksum"));
+    }
+    Ok(header)
+}
+
+fn sector_of(header: &[u8; HEADER]) -> [u8; SECTOR] {
+    let mut sector = [0; SECTOR];
+    sector[..8].copy_from_slice(MAGIC);
+    sector[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    sector[LEAD..].copy_from_slice(header);
+    let sum = crc32c::crc32c(&sector);
+    sector[12..16].copy_from_slice(&sum.to_le_bytes());
+    sector
+}
+
+/// Where page `number` lies in the file.
+fn place(number: u64) -> u64 {
+    SECTOR as u64 + (number - 1) * PITCH as u64
+}
+
+fn seal(number: u64, page: &[u8]) -> [u8; PITCH - PAGE] {
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), page);
+    let mut seal = [0; PITCH - PAGE];
+    seal[..4].copy_from_slice(&sum.to_le_bytes());
+    seal
 }
 
 impl fmt::Debug for Backend {
@@ -35,17 +120,61 @@ impl fmt::Debug for Backend {
     }
 }
 
+impl Backend {
+    /// Reads from whole pages; `offset` is behind page 0.
+    fn read_pages(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let page = PAGE as u64;
+        let (first, last) = (offset / page, (offset + out.len() as u64 - 1) / page);
+        let mut raw = vec![0; (last - first + 1) as usize * PITCH];
+        let ended = |e: io::Error| match e.kind() {
+            io::ErrorKind::UnexpectedEof => damaged(place(first), "a page is missing"),
+            _ => e,
+        };
+        self.file.read_exact_at(&mut raw, place(first)).map_err(ended)?;
+        let mut skip = (offset % page) as usize;
+        let mut done = 0;
+        for (number, sealed) in (first..).zip(raw.chunks_exact(PITCH)) {
+            let (bytes, sum) = sealed.split_at(PAGE);
+            if seal(number, bytes) != sum {
+                return Err(damaged(place(number), "page checksum"));
+            }
+            let taken = (PAGE - skip).min(out.len() - done);
+            out[done..done + taken].copy_from_slice(&bytes[skip..skip + taken]);
+            (done, skip) = (done + taken, 0);
+        }
+        Ok(())
+    }
+}
+
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        let length = self.file.len()?;
+        let pages = length.checked_sub(SECTOR as u64).map(|rest| 1 + rest / PITCH as u64);
+        Ok(pages.unwrap_or(0) * PAGE as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(out, offset)
+        if out.is_empty() {
+            return Ok(());
+        }
+        let mut done = 0;
+        if offset < PAGE as u64 {
+            let header = self.header.lock();
+            let from = offset as usize;
+            done = out.len().min(PAGE - from);
+            for (at, byte) in out[..done].iter_mut().enumerate() {
+                *byte = header.get(from + at).copied().unwrap_or(0);
+            }
+        }
+        match done == out.len() {
+            true => Ok(()),
+            false => self.read_pages(offset + done as u64, &mut out[done..]),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        let pages = len.div_ceil(PAGE as u64);
+        self.file.set_len(if pages == 0 { 0 } else { place(pages) })
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -54,6 +183,23 @@ impl StorageBackend for Backend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_at(data, offset)
+        if offset < PAGE as u64 {
+            let (from, to) = (offset as usize, offset as usize + data.len());
+            let mut header = self.header.lock();
+            let room = header.get_mut(from..to);
+            let room = room.ok_or_else(|| io::Error::other("a header longer than a sector"))?;
+            room.copy_from_slice(data);
+            return self.file.write_at(&sector_of(&header), 0);
+        }
+        if !offset.is_multiple_of(PAGE as u64) || !data.len().is_multiple_of(PAGE) {
+            return Err(io::Error::other("a write of less than a page"));
+        }
+        let first = offset / PAGE as u64;
+        let mut sealed = Vec::with_capacity(data.len() / PAGE * PITCH);
+        for (number, page) in (first..).zip(data.chunks_exact(PAGE)) {
+            sealed.extend_from_slice(page);
+            sealed.extend_from_slice(&seal(number, page));
+        }
+        self.file.write_at(&sealed, place(first))
     }
 }

@@ -99,6 +99,15 @@ impl Archive {
         Ok(out)
     }
 
+    /// Whether the record is found by its key.
+    pub fn indexes(&self, record: &ArchivedRecord) -> Result<bool, ArchiveError> {
+        self.store(|store| {
+            let versions = store.begin_read()?.open_table(VERSIONS)?;
+            let version = (record.table, &record.key[..], record.number);
+            Ok(versions.get(version)?.is_some())
+        })
+    }
+
     fn record(&self, number: u64) -> Result<ArchivedRecord, ArchiveError> {
         let chunk = self.record_chunk(number / RECORDS_PER_CHUNK)?;
         let found = chunk.into_iter().find(|record| record.number == number);

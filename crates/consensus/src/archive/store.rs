@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hansa_wal::fs::Fs;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::Database;
 
 use super::{ArchiveError, backend};
@@ -20,12 +20,14 @@ pub(super) struct Store {
     database: RwLock<Option<Arc<Database>>>,
     /// It met a full disk, and must be opened anew.
     spent: AtomicBool,
+    /// What was found damaged first: redb says less and less from then on.
+    damage: Mutex<Option<String>>,
 }
 
 impl Store {
     pub fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
         let database = RwLock::new(Some(Arc::new(open(fs, file)?)));
-        Ok(Self { database, spent: AtomicBool::new(false) })
+        Ok(Self { database, spent: AtomicBool::new(false), damage: Mutex::default() })
     }
 
     /// Runs `work` on the database.
@@ -38,8 +40,14 @@ impl Store {
         file: &Path,
         work: impl FnOnce(&Database) -> Result<T, redb::Error>,
     ) -> Result<T, ArchiveError> {
+        if let Some(what) = self.damage.lock().clone() {
+            return Err(ArchiveError::Damaged { file: file.to_owned(), what });
+        }
         let database = self.database(fs, file)?;
         let done = guarded(file, || work(&database));
+        if let Err(ArchiveError::Damaged { what, .. }) = &done {
+            self.damage.lock().get_or_insert_with(|| what.clone());
+        }
         if done.as_ref().is_err_and(ArchiveError::is_full) {
             self.spent.store(true, Ordering::Release);
         }
@@ -59,7 +67,10 @@ impl Store {
         }
         // The spent one first: readers that still have it get errors, never old pages.
         let spent = held.take();
-        guarded(file, || Ok(drop(spent)))?;
+        guarded(file, || {
+            drop(spent);
+            Ok(())
+        })?;
         let fresh = Arc::new(open(fs, file)?);
         *held = Some(fresh.clone());
         self.spent.store(false, Ordering::Release);
@@ -75,6 +86,12 @@ fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Database, ArchiveError> {
     })
 }
 
+/// What the backend found wrong with a page, if that is what the error says.
+fn found(error: &std::io::Error) -> Option<String> {
+    let damage = error.get_ref()?.downcast_ref::<backend::PageDamage>()?;
+    Some(damage.to_string())
+}
+
 /// Runs `work` on a store that may panic over damaged pages rather than say so: damage of one group
 /// must not end the loop that all groups share.
 fn guarded<T>(
@@ -83,6 +100,10 @@ fn guarded<T>(
 ) -> Result<T, ArchiveError> {
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(Ok(done)) => Ok(done),
+        Ok(Err(redb::Error::Io(error))) if found(&error).is_some() => {
+            let what = found(&error).unwrap_or_default();
+            Err(ArchiveError::Damaged { file: file.to_owned(), what })
+        }
         Ok(Err(source)) => {
             Err(ArchiveError::Store { file: file.to_owned(), source: Box::new(source) })
         }

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use hansa_wal::fs::RealFs;
+use hansa_wal::fs::{RealFs, SimFs};
 use tempfile::TempDir;
 
 use super::*;
@@ -138,25 +138,61 @@ fn entries_of_another_history_do_not_join() {
     assert!(matches!(refused, Err(ArchiveError::Damaged { .. })), "a gap");
 }
 
-#[test]
-fn a_flipped_bit_anywhere_never_panics_out_of_the_archive() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("archive.redb");
-    let fs: Arc<dyn Fs> = Arc::new(RealFs);
-    append(&open(&dir), 0, 500);
-    let good = std::fs::read(&path).unwrap();
-    let mut found = 0;
-    for at in (0..good.len()).step_by((good.len() / 400).max(1)) {
-        let mut bytes = good.clone();
-        bytes[at] ^= 0x41;
-        std::fs::write(&path, &bytes).unwrap();
-        let used = Archive::open(&fs, &path).and_then(|archive| {
-            archive.read_entries(0, 500, usize::MAX)?;
-            archive.scan(1, b"", 100)?;
-            let (entries, records, end) = items(500, 600);
-            archive.append(&entries, &records, end)
-        });
-        found += usize::from(used.is_err());
+/// Everything that can be asked of an archive.
+fn all_of(fs: &Arc<dyn Fs>, path: &Path) -> Result<String, ArchiveError> {
+    let archive = Archive::open(fs, path)?;
+    let mut told = format!("{:?}", archive.end());
+    told += &format!("{:?}", archive.read_entries(0, 500, usize::MAX)?);
+    told += &format!("{:?}", archive.read_records(0, 500, usize::MAX)?);
+    told += &format!("{:?}", archive.scan(1, b"", 100)?);
+    for key in 0..50 {
+        told += &format!("{:?}", archive.get(1, format!("key {key:02}").as_bytes())?);
     }
-    assert!(found > 0, "some flips hit what is used");
+    Ok(told)
+}
+
+/// Damage at `tries` places, each on a disk of its own: found, or nothing that is told differs.
+fn found_or_harmless(tries: u64, damage: impl Fn(&SimFs, &Path, u64, u64)) -> (u64, u64) {
+    let disk = SimFs::new(1);
+    let (fs, path) = (Arc::new(disk.clone()) as Arc<dyn Fs>, PathBuf::from("/group/archive.redb"));
+    fs.create_dir_all(Path::new("/group")).unwrap();
+    let archive = Archive::open(&fs, &path).unwrap();
+    append(&archive, 0, 300);
+    append(&archive, 300, 500);
+    drop(archive);
+    let (sound, length) = (all_of(&fs, &path).unwrap(), disk.bytes(&path).unwrap().len() as u64);
+    let (mut found, mut harmless) = (0, 0);
+    for n in 0..tries {
+        let fork = disk.fork(n);
+        damage(&fork, &path, length, n);
+        let fs: Arc<dyn Fs> = Arc::new(fork);
+        match all_of(&fs, &path) {
+            Err(ArchiveError::Damaged { .. } | ArchiveError::Version { .. }) => found += 1,
+            Err(other) => panic!("try {n}: not said to be damage: {other}"),
+            Ok(told) => {
+                assert!(told == sound, "try {n}: other than what was written, and not found");
+                harmless += 1;
+            }
+        }
+    }
+    (found, harmless)
+}
+
+#[test]
+fn a_flipped_bit_anywhere_is_found_or_harmless() {
+    let tries = 1_500;
+    let (found, harmless) = found_or_harmless(tries, |disk, path, length, n| {
+        disk.flip(path, n * length / tries, 1 << (n % 8)).unwrap();
+    });
+    assert!(found > 50, "{found} found, {harmless} harmless");
+    println!("archive: {found} flips found, {harmless} harmless");
+}
+
+#[test]
+fn an_archive_cut_anywhere_is_found_or_harmless() {
+    let tries = 300;
+    let (found, harmless) = found_or_harmless(tries, |disk, path, length, n| {
+        disk.shorten(path, 1 + n * length / tries).unwrap();
+    });
+    println!("archive: {found} cuts found, {harmless} harmless");
 }

@@ -231,6 +231,17 @@ impl StateReader {
         Ok(())
     }
 
+    /// Reads and checks blocks of about `bytes`; `true` once the closing one was read.
+    pub fn check(&mut self, bytes: usize) -> io::Result<bool> {
+        let mut read = 0;
+        while !self.ended && read < bytes {
+            self.next_block()?;
+            self.read = self.block.len();
+            read += self.block.len();
+        }
+        Ok(self.ended)
+    }
+
     /// Checks that the state was read to its end: the closing block says that nothing is missing.
     pub fn finish(mut self) -> io::Result<()> {
         let mut probe = [0];

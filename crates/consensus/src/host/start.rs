@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{GroupSpec, Host, Inner, StartError};
 use crate::archive::Archive;
-use crate::checkpoints::{CheckpointError, Checkpoints};
+use crate::checkpoints::{CheckpointError, Checkpoints, stopped};
 use crate::fitness;
 use crate::group::Group;
 use crate::keeper::Keeper;
@@ -28,6 +28,7 @@ use crate::reads::{Reads, Rounds};
 use crate::replica::{Cell, Replica};
 use crate::room::{self, Reports};
 use crate::running::Running;
+use crate::scrub;
 use crate::trouble::Trouble;
 
 /// A group that is being started; nobody starts it a second time meanwhile.
@@ -167,6 +168,12 @@ impl Host {
             let checkpoint = |source| StartError::Checkpoint { group: id, source };
             fs.create_dir_all(&dir)
                 .map_err(|source| checkpoint(CheckpointError::Io { file: dir.clone(), source }))?;
+            let why = stopped::read(fs.as_ref(), &dir)
+                .map_err(|source| checkpoint(CheckpointError::Io { file: dir.clone(), source }))?;
+            if let Some(why) = why {
+                metrics::stopped(id);
+                return Err(StartError::ForGood { group: id, why });
+            }
             let opened = Archive::open(&fs, &dir.join("archive.redb")).map_err(archive)?;
             let opened = Arc::new(opened);
             let loaded = Checkpoints::load(fs, dir, id, replica, opened.clone());
@@ -204,6 +211,8 @@ impl Host {
         let (members, fitness) = (running.clone(), running.clone());
         tasks.spawn(format!("members {id}"), OnError::StopNode, membership::run(members));
         tasks.spawn(format!("fitness {id}"), OnError::StopNode, fitness::run(fitness));
+        let scrubbed = scrub::run(running.clone());
+        tasks.spawn(format!("scrub {id}"), OnError::StopNode, scrubbed);
         let keeper = Keeper::new(running.clone());
         tasks.spawn(format!("keeper {id}"), OnError::StopNode, keeper.run());
     }

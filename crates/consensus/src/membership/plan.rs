@@ -227,7 +227,8 @@ mod tests {
             wished in prop::collection::btree_set(1u64..9, 1..6),
             joint in any::<bool>(),
         ) {
-            let ids = |set: &BTreeSet<u64>| set.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+            let ids =
+                |set: &BTreeSet<u64>| set.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
             let me = NodeId(*voters.first().unwrap());
             let (voters, learners) = (ids(&voters), ids(&learners));
             let mut have = Have { me, voters, learners, joint, committed: true };

@@ -1,7 +1,7 @@
 //! The runtime of the simulator: what openraft draws comes from a seed, and its tasks are local.
 //!
-//! turmoil runs each host on a thread's `LocalSet`, where [`hansa_node::tasks::Tasks::local`] spawns
-//! too: a task that openraft spawned elsewhere could start none of ours. Local tasks are also
+//! turmoil runs each host on a thread's `LocalSet`, where [`hansa_node::tasks::Tasks::local`]
+//! spawns too: a task that openraft spawned elsewhere could start none of ours. Local tasks are also
 //! dropped in the order of their birth, which a crash repeats.
 
 use std::future::Future;
@@ -26,8 +26,7 @@ impl AsyncRuntime for Local {
     type Sleep = <Tokio as AsyncRuntime>::Sleep;
     type Instant = <Tokio as AsyncRuntime>::Instant;
     type TimeoutError = <Tokio as AsyncRuntime>::TimeoutError;
-    type Timeout<R, T: Future<Output = R> + OptionalSend> =
-        <Tokio as AsyncRuntime>::Timeout<R, T>;
+    type Timeout<R, T: Future<Output = R> + OptionalSend> = <Tokio as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = <Tokio as AsyncRuntime>::ThreadLocalRng;
     type Mpsc = <Tokio as AsyncRuntime>::Mpsc;
     type Watch = <Tokio as AsyncRuntime>::Watch;

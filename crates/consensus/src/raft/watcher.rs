@@ -45,7 +45,7 @@ pub(crate) async fn run(running: Arc<Running>) {
         running.trouble.note(what, false);
     }
     publish(&running, Leadership::default());
-    act_on_trouble(&running);
+    act_on_trouble(&running).await;
     running.stop.cancel();
 }
 
@@ -72,11 +72,17 @@ fn publish(running: &Running, now: Leadership) {
     }
 }
 
-fn act_on_trouble(running: &Running) {
+async fn act_on_trouble(running: &Running) {
     let Some(problem) = running.trouble.first() else { return };
     let (group, what) = (running.id, problem.what);
     if problem.group_only {
         tracing::error!(%group, what, "group stopped on this node");
+        crate::metrics::stopped(group);
+        let (checkpoints, why) = (running.checkpoints.clone(), what.clone());
+        let noted = running.writer.run(move || checkpoints.stop_for_good(&why)).await;
+        if let Err(error) = noted.and_then(|noted| noted) {
+            running.env.exit.exit(&format!("group {group}: {what}; not noted: {error}"));
+        }
     } else {
         running.env.exit.exit(&format!("group {group}: {what}"));
     }

@@ -272,8 +272,7 @@ async fn only_the_leaders_word_stops_a_replica() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_is_started_once_however_many_ask() {
     let cluster =
-        Cluster::with(Settings { groups: vec![], ..Settings::default() }, || Counters::default())
-            .await;
+        Cluster::with(Settings { groups: vec![], ..Settings::default() }, Counters::default).await;
     let host = &cluster.node(NodeId(1)).host;
     let start = || {
         let spec = GroupSpec { id: group_id(), members: vec![NodeId(1)] };

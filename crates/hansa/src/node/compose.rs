@@ -25,6 +25,7 @@ use hansa_region_router::{follow, registry, service as directory_service};
 use hansa_types::identity::SpiffeId;
 use tonic::service::Routes;
 
+use super::chains::NodeChains;
 use super::copies::NodeCopies;
 use super::inside::Inside;
 use super::members::Members;
@@ -280,6 +281,8 @@ fn early_routes(
     routes.add_service(hansa_gateway::nodes::service(inside.clone()));
     let copies = NodeCopies::new(host.clone(), inside.clone());
     routes.add_service(hansa_gateway::copies::service(Arc::new(copies)));
+    let chains = NodeChains::new(host.clone(), inside.clone());
+    routes.add_service(hansa_gateway::chains::service(Arc::new(chains)));
     routes.add_service(membership_service::service(inside.clone()));
     if let Some(directory) = directory {
         let host = host.clone();

@@ -122,6 +122,7 @@ fn replica(status: GroupStatus) -> Replica {
         applied_index: status.applied,
         state_hash: status.state_hash.to_string(),
         checkpoint_index: status.checkpoint.unwrap_or(0),
+        stopped: status.stopped.unwrap_or_default(),
     };
     Replica { group: status.group.number(), replica: Some(replica) }
 }

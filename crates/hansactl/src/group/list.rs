@@ -16,8 +16,18 @@ pub async fn run(session: &Session) -> Result<(), Problem> {
 }
 
 fn rows(response: &ListGroupsResponse) -> Rows {
-    let header =
-        ["group", "node", "role", "leader", "term", "last log", "committed", "applied", "state"];
+    let header = [
+        "group",
+        "node",
+        "role",
+        "leader",
+        "term",
+        "last log",
+        "committed",
+        "applied",
+        "state",
+        "why",
+    ];
     let mut rows = Rows::new(&header, "no groups");
     for group in &response.groups {
         for replica in &group.replicas {
@@ -27,7 +37,7 @@ fn rows(response: &ListGroupsResponse) -> Rows {
     rows
 }
 
-fn row(group: &Group, replica: &GroupReplica) -> [String; 9] {
+fn row(group: &Group, replica: &GroupReplica) -> [String; 10] {
     let kind = short(group.kind().as_str_name(), "GROUP_KIND_").to_lowercase();
     let role = if replica.reachable {
         short(replica.role().as_str_name(), "REPLICA_ROLE_").to_lowercase()
@@ -53,6 +63,7 @@ fn row(group: &Group, replica: &GroupReplica) -> [String; 9] {
         replica.committed_index.to_string(),
         replica.applied_index.to_string(),
         dash(replica.state_hash.get(..12).unwrap_or(&replica.state_hash)),
+        dash(&replica.stopped),
     ]
 }
 

@@ -11,7 +11,7 @@ use crate::values;
 pub struct Args {
     /// The node's name or id.
     node: String,
-    /// The groups, such as orders-0; every group in which it is held as a learner when none is given.
+    /// The groups, such as orders-0; every group that holds it as a learner when none is given.
     #[arg(value_parser = group)]
     groups: Vec<u32>,
     /// Repeat an earlier command safely; a new one is made and printed when not given.

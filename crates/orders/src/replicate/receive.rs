@@ -11,6 +11,7 @@ use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::replication_service_client::ReplicationServiceClient;
 use hansa_api::pb::replication::replication_service_server::ReplicationService;
 use hansa_api::status::{Failure, Reason};
+use hansa_consensus::Mark;
 use hansa_node::tls::PeerIdentity;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::identity::Role;
@@ -24,6 +25,8 @@ use crate::shell::{Hosted, Shell};
 
 /// Marks a stream that a node of this region passed on to its leader: it is not passed on again.
 const RELAYED: &str = "hansa-relayed";
+/// Heads of one message that are looked at.
+const HEADS_MAX: usize = 1_024;
 const APPLY_MAX: Duration = Duration::from_secs(10);
 /// The first message says what the stream is about; it must come at once.
 const FIRST_MAX: Duration = Duration::from_secs(5);
@@ -169,6 +172,7 @@ impl Inbound {
                 Err(status) => return Err(Failure::from(&status)),
             },
         };
+        self.keep_anchors(&message).await;
         let mut rewind = false;
         if !message.envelopes.is_empty() {
             rewind = self.apply(&message).await?;
@@ -183,6 +187,23 @@ impl Inbound {
             applied_sequence: self.reached,
             rewind,
         }))
+    }
+
+    /// Keeps the heads that the origin sent: a history of its that is rewritten later shows.
+    async fn keep_anchors(&self, message: &wire::ReplicateRequest) {
+        let head = |told: &wire::GroupHead| {
+            let group = GroupId::from_number(told.group)?;
+            let head = told.head.as_ref().try_into().ok()?;
+            Some((group, Mark { index: told.index, head }))
+        };
+        let heads: Vec<_> = message.heads.iter().take(HEADS_MAX).filter_map(head).collect();
+        // The sender was checked for the region that its first message named.
+        let region = message.origin_region.parse().ok();
+        let named = region.and_then(|region| self.shell.map.region_number(&region));
+        if named == Some(self.origin.region) && !heads.is_empty() {
+            let host = &self.shell.host;
+            host.keep_anchors(&message.origin_region, message.epoch, &heads).await;
+        }
     }
 
     /// Commits a batch; `true` when the sender must go back.

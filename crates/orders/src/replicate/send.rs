@@ -6,10 +6,13 @@ use std::time::Duration;
 use hansa_api::convert::time::from_log;
 use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::replication_service_client::ReplicationServiceClient;
+use hansa_consensus::Mark;
+use hansa_types::id::GroupId;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use hansa_types::region::RegionName;
 use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -29,6 +32,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 const ACK_MAX: Duration = Duration::from_secs(10);
 /// How long a bookmark waits for a quorum to say that we still lead.
 const CONFIRM_MAX: Duration = Duration::from_millis(500);
+/// Between two messages that carry the heads of all groups.
+const HEADS_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of one batch, unless one order alone is larger.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 const _: () = assert!(BATCH_BYTES_MAX < hansa_types::limits::COMMAND_BYTES_MAX);
@@ -39,6 +44,8 @@ pub struct Sender {
     pub hosted: Arc<Hosted>,
     pub peer: RegionName,
     pub lags: Lags,
+    /// When the heads of all groups were last sent.
+    pub told: Mutex<Option<Instant>>,
 }
 
 /// One stream's life.
@@ -227,7 +234,23 @@ impl Sender {
             origin_time: as_of.map(from_log),
             chain_head: bytes::Bytes::copy_from_slice(&status.chain_head),
             chain_index: status.applied,
+            heads: self.heads(),
         }
+    }
+
+    /// The heads of this node's groups, when it is time to tell them again.
+    fn heads(&self) -> Vec<wire::GroupHead> {
+        let mut told = self.told.lock();
+        if told.is_some_and(|at| at.elapsed() < HEADS_EVERY) {
+            return Vec::new();
+        }
+        *told = Some(Instant::now());
+        let head = |(group, mark): (GroupId, Mark)| wire::GroupHead {
+            group: group.number(),
+            index: mark.index,
+            head: bytes::Bytes::copy_from_slice(&mark.head),
+        };
+        self.shell.host.heads().into_iter().map(head).collect()
     }
 
     fn level(&self, acked: u64, connected: bool) {

@@ -52,7 +52,7 @@ async fn reordered_outbox_ships_a_later_event_first() {
     let shell = rig.leader().await.orders.shell();
     let hosted = shell.groups[&0].clone();
     let (peer, lags) = ("us-east".parse().unwrap(), Lags::default());
-    let sender = Sender { shell, hosted, peer, lags };
+    let sender = Sender { shell, hosted, peer, lags, told: Default::default() };
     let first = || sender.batch(0, 10).unwrap().envelopes[0].sequence;
     let honest = first();
     let _bug = plant(Bug::ReorderedOutbox);

@@ -44,8 +44,8 @@ impl Crew {
             let (seeds, each) = (&seeds, &each);
             let work = |worker| scope.spawn(move || serve(worker, bug, seeds, each));
             let running: Vec<_> = self.workers.iter_mut().map(work).collect();
-            let ended = running.into_iter().map(|thread| thread.join());
-            ended.map(|end| end.unwrap_or_else(|_| anyhow::bail!("a thread panicked"))).collect()
+            let mut ended = running.into_iter().map(|thread| thread.join());
+            ended.try_for_each(|end| end.unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
         })
     }
 }

@@ -48,6 +48,11 @@ impl SimFs {
         self.disk.lock().faults.cut_after = Some(ops);
     }
 
+    /// Changes still let through before the power goes.
+    pub fn cut_power_left(&self) -> Option<u64> {
+        self.disk.lock().faults.cut_after
+    }
+
     /// Makes operations fail as `rule` says; rules are tried in the order in which they came.
     pub fn inject(&self, rule: Rule) {
         self.disk.lock().faults.rules.push(rule);

@@ -47,6 +47,8 @@ use GroupKind::{Inventory, Orders};
 pub const METHODS: &[Method] = &[
     by_gateway("hansa.admin.v1.AdminService/CheckInvariants", Rule::Region),
     by_gateway("hansa.admin.v1.AdminService/ListGroups", Rule::Region),
+    by_gateway("hansa.admin.v1.AuditService/ListAnchors", Rule::Region),
+    Method { streams: true, ..by_gateway("hansa.admin.v1.AuditService/VerifyChain", Rule::Region) },
     by_gateway("hansa.admin.v1.BackupService/EndBackup", Rule::Region),
     by_gateway("hansa.admin.v1.BackupService/GetRestore", Rule::Region),
     by_gateway("hansa.admin.v1.BackupService/ListDifferences", Rule::Region),

@@ -1,0 +1,335 @@
+//! Walks a group's audit chain from genesis, over archive and log, trusting neither.
+//!
+//! Every entry is hashed anew; what the archive says of it must follow from the entry before. Where
+//! archive and log overlap both must tell one history, and it must end in the head that the
+//! machine computed when it applied. A history rewritten whole, heads and all, is sound by itself:
+//! that shows against the heads that others hold, so a walk tells its head wherever it is asked.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_types::id::GroupId;
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::archive::ArchiveError;
+use crate::chain::{self, GENESIS, Head, Link};
+use crate::host::Host;
+use crate::pending::{ArchivedEntry, ArchivedRecord};
+use crate::raft::codec;
+use crate::running::Running;
+
+/// Bytes that one step reads, about.
+const STEP_BYTES: usize = 1 << 20;
+/// Records between two marks.
+const RECORDS_PER_MARK: u64 = 256;
+/// How long a walk waits for an entry that another replica has applied already.
+const UPTO_MAX: Duration = Duration::from_secs(10);
+
+/// Why a history was not verified.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AuditError {
+    /// What is stored is not what happened.
+    #[error("entry {index}: {what}")]
+    Differs { index: u64, what: String },
+    /// It could not be read, so nothing is known.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// A head of the chain: after entry `index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub index: u64,
+    pub head: [u8; 32],
+}
+
+/// How far a walk has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walked {
+    /// Entries verified so far end before this one.
+    pub next: u64,
+    /// The last entry that this walk verifies.
+    pub upto: u64,
+    /// Heads that were asked for, and that of the last entry.
+    pub marks: Vec<Mark>,
+    /// Hashes over all archived records before number `index`.
+    pub records: Vec<Mark>,
+    pub done: bool,
+}
+
+/// What a walk reads next.
+enum Stage {
+    Archive,
+    Records { next: u64, hash: Box<blake3::Hasher> },
+    Log { next: u64, head: Head },
+    Done,
+}
+
+/// One walk over one group.
+pub struct Audit {
+    running: Arc<Running>,
+    wanted: BTreeSet<u64>,
+    /// Entries of the archive that were verified end before this one, in `head`.
+    next: u64,
+    head: Head,
+    emitted: u64,
+    /// What the machine had applied when the walk began.
+    upto: u64,
+    applied: Head,
+    stage: Stage,
+}
+
+impl Host {
+    /// Begins a walk over `group`; `wanted` are indexes whose heads it is to tell, `upto` the entry
+    /// to end at if this replica should be further.
+    ///
+    /// # Errors
+    /// The group is not here, or has stopped, or does not keep its history.
+    pub async fn audit(
+        &self,
+        group: GroupId,
+        wanted: BTreeSet<u64>,
+        upto: Option<u64>,
+    ) -> Result<Audit, AuditError> {
+        let running = self.audited(group)?;
+        if let Some(upto) = upto {
+            let mut applied = running.replica.applied();
+            let _late = timeout(UPTO_MAX, applied.wait_for(|at| *at >= upto)).await;
+        }
+        let position = running.replica.position();
+        let Some(applied) = position.applied else {
+            return Err(AuditError::Unreadable(format!("{group} has applied nothing yet")));
+        };
+        if !running.replica.pending().keeps_entries() {
+            return Err(AuditError::Unreadable(format!("{group} does not archive its entries")));
+        }
+        let mut wanted = wanted;
+        wanted.extend(upto.filter(|upto| *upto < applied.index()));
+        Ok(Audit {
+            running,
+            wanted,
+            next: 0,
+            head: GENESIS,
+            emitted: 0,
+            upto: applied.index(),
+            applied: position.chain,
+            stage: Stage::Archive,
+        })
+    }
+}
+
+impl Audit {
+    /// Verifies the next piece, on the loop that does the group's slow disk work.
+    pub async fn step(mut self) -> Result<(Self, Walked), AuditError> {
+        let writer = self.running.writer.clone();
+        let stepped = writer.run(move || self.advance().map(|walked| (self, walked))).await;
+        stepped.map_err(|e| AuditError::Unreadable(e.to_string()))?
+    }
+
+    fn advance(&mut self) -> Result<Walked, AuditError> {
+        let mut walked = Walked {
+            next: self.next,
+            upto: self.upto,
+            marks: Vec::new(),
+            records: Vec::new(),
+            done: false,
+        };
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Archive => self.archive(&mut walked)?,
+            Stage::Records { next, hash } => self.records(next, hash, &mut walked)?,
+            Stage::Log { next, head } => self.log(next, head, &mut walked)?,
+            Stage::Done => Stage::Done,
+        };
+        walked.done = matches!(self.stage, Stage::Done);
+        Ok(walked)
+    }
+
+    fn archive(&mut self, walked: &mut Walked) -> Result<Stage, AuditError> {
+        let archive = &self.running.archive;
+        let end = archive.end();
+        if self.next < end.next_index {
+            let entries = archive.read_entries(self.next, end.next_index, STEP_BYTES);
+            let entries = entries.map_err(unreadable)?;
+            if entries.is_empty() {
+                return Err(differs(self.next, "not in the archive"));
+            }
+            for entry in &entries {
+                self.take(entry)?;
+                self.mark(entry.index, entry.heads.1, walked);
+            }
+            walked.next = self.next;
+            return Ok(Stage::Archive);
+        }
+        if self.head != end.chain || self.emitted != end.records {
+            return Err(differs(end.next_index, "the archive's end is not that of its entries"));
+        }
+        Ok(Stage::Records { next: 0, hash: Box::default() })
+    }
+
+    /// Verifies one archived entry against the one before.
+    fn take(&mut self, entry: &ArchivedEntry) -> Result<(), AuditError> {
+        if entry.index != self.next {
+            return Err(differs(self.next, "missing, or not in its place in the archive"));
+        }
+        if entry.heads.0 != self.head {
+            return Err(differs(entry.index, "does not follow from the entry before"));
+        }
+        let kind = entry.kind as u8;
+        let (group, term, index) = (self.running.id, entry.term, entry.index);
+        let link = Link { group, term, index, kind, payload: &entry.payload };
+        if chain::extend(&self.head, link) != entry.heads.1 {
+            return Err(differs(entry.index, "its content is not what the chain was built over"));
+        }
+        if entry.records < self.emitted {
+            return Err(differs(entry.index, "takes records back"));
+        }
+        self.emitted = entry.records;
+        (self.next, self.head) = (entry.index + 1, entry.heads.1);
+        Ok(())
+    }
+
+    fn mark(&mut self, index: u64, head: Head, walked: &mut Walked) {
+        if self.wanted.remove(&index) {
+            walked.marks.push(Mark { index, head });
+        }
+    }
+
+    /// Records are what apply made of entries: all must be there, in order, found by their keys.
+    fn records(
+        &mut self,
+        next: u64,
+        mut hash: Box<blake3::Hasher>,
+        walked: &mut Walked,
+    ) -> Result<Stage, AuditError> {
+        let archive = &self.running.archive;
+        let end = archive.end();
+        if next == end.records {
+            return self.begin_log();
+        }
+        let records = archive.read_records(next, end.records, STEP_BYTES).map_err(unreadable)?;
+        if records.is_empty() {
+            return Err(differs(end.next_index, &format!("record {next} is not in the archive")));
+        }
+        let mut number = next;
+        for record in &records {
+            if record.number != number || record.index >= end.next_index {
+                return Err(differs(record.index, &format!("record {number} is out of place")));
+            }
+            if !archive.indexes(record).map_err(unreadable)? {
+                let what = format!("record {number} is not found by its key");
+                return Err(differs(record.index, &what));
+            }
+            hash_record(&mut hash, record);
+            number += 1;
+            if number.is_multiple_of(RECORDS_PER_MARK) {
+                let head = *hash.finalize().as_bytes();
+                walked.records.push(Mark { index: number, head });
+            }
+        }
+        Ok(Stage::Records { next: number, hash })
+    }
+
+    /// The log begins somewhere in what the archive holds.
+    fn begin_log(&self) -> Result<Stage, AuditError> {
+        let Some((first, _)) = self.running.wal.span(self.running.id) else {
+            return self.finish(self.next, self.head);
+        };
+        Ok(Stage::Log { next: first, head: self.head_before(first)? })
+    }
+
+    fn head_before(&self, index: u64) -> Result<Head, AuditError> {
+        let Some(before) = index.checked_sub(1) else { return Ok(GENESIS) };
+        let found = self.running.archive.read_entries(before, index, usize::MAX);
+        let found = found.map_err(unreadable)?;
+        let entry = found.first().filter(|entry| entry.index == before);
+        let entry =
+            entry.ok_or_else(|| differs(before, "neither in the archive nor in the log"))?;
+        Ok(entry.heads.1)
+    }
+
+    fn log(
+        &mut self,
+        mut next: u64,
+        mut head: Head,
+        walked: &mut Walked,
+    ) -> Result<Stage, AuditError> {
+        let id = self.running.id;
+        walked.next = self.next.max(next);
+        if next > self.upto {
+            return self.finish(next, head);
+        }
+        let entries = match self.running.wal.read(id, next, self.upto + 1, STEP_BYTES) {
+            // Checkpoints go on meanwhile, and purge.
+            Err(hansa_wal::ReadError::Purged { .. }) => return self.begin_log(),
+            Err(error @ hansa_wal::ReadError::Damaged(_)) => {
+                return Err(differs(next, &error.to_string()));
+            }
+            Err(error) => return Err(AuditError::Unreadable(error.to_string())),
+            Ok(entries) => entries,
+        };
+        if entries.is_empty() {
+            return self.finish(next, head);
+        }
+        for entry in entries {
+            if entry.index != next {
+                return Err(differs(next, "not in the log"));
+            }
+            let told = codec::head_of(entry.head).map_err(|e| differs(next, &e.to_string()))?;
+            let (kind, term) = (told.0 as u8, told.1);
+            let link = Link { group: id, term, index: next, kind, payload: &entry.payload };
+            head = chain::extend(&head, link);
+            next += 1;
+            if next == self.next && head != self.head {
+                return Err(differs(next - 1, "log and archive tell two histories"));
+            }
+            self.mark(next - 1, head, walked);
+        }
+        walked.next = self.next.max(next);
+        Ok(Stage::Log { next, head })
+    }
+
+    /// The walk must end where the machine was.
+    fn finish(&self, next: u64, head: Head) -> Result<Stage, AuditError> {
+        let (next, head) = if next >= self.next { (next, head) } else { (self.next, self.head) };
+        if next <= self.upto {
+            return Err(differs(next, "applied, but neither in the archive nor in the log"));
+        }
+        if next == self.upto + 1 && head != self.applied {
+            return Err(differs(self.upto, "the machine applied another history"));
+        }
+        Ok(Stage::Done)
+    }
+
+    /// The head of the whole walk.
+    pub fn applied(&self) -> Mark {
+        Mark { index: self.upto, head: self.applied }
+    }
+}
+
+fn hash_record(hash: &mut blake3::Hasher, record: &ArchivedRecord) {
+    let ArchivedRecord { number, index, table, key, value } = record;
+    hash.update(&number.to_le_bytes());
+    hash.update(&index.to_le_bytes());
+    hash.update(&[*table]);
+    for bytes in [key, value] {
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+}
+
+fn differs(index: u64, what: &str) -> AuditError {
+    AuditError::Differs { index, what: what.to_owned() }
+}
+
+/// Damage that the store found is a difference; a disk that does not answer is not.
+fn unreadable(error: ArchiveError) -> AuditError {
+    match error {
+        ArchiveError::Damaged { .. } => differs(0, &error.to_string()),
+        other => AuditError::Unreadable(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,38 @@
+//! A group that must not serve on this node any more says so in its folder, over restarts.
+
+use std::io;
+use std::path::Path;
+
+use hansa_wal::fs::Fs;
+
+/// Its name in the group's folder. Only a node that is rebuilt from its peers is without it again.
+const FILE: &str = "STOPPED";
+/// Longer reasons are cut.
+const BYTES_MAX: usize = 4096;
+
+/// Why the group in `dir` was stopped for good, when it was.
+pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> io::Result<Option<String>> {
+    let file = match fs.open(&dir.join(FILE)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut bytes = vec![0; BYTES_MAX];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    // Whatever became of the words: that the file is there is what counts.
+    Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned()))
+}
+
+/// Notes it; durable on return. What was noted first stays.
+pub(super) fn write(fs: &dyn Fs, dir: &Path, why: &str) -> io::Result<()> {
+    let path = dir.join(FILE);
+    if !fs.exists(&path)? {
+        let aside = dir.join("stopped.tmp");
+        let file = fs.create(&aside)?;
+        let bytes = why.as_bytes();
+        file.write_at(&bytes[..bytes.len().min(BYTES_MAX)], 0)?;
+        file.sync_data()?;
+        fs.rename(&aside, &path)?;
+    }
+    fs.sync_dir(dir)
+}
