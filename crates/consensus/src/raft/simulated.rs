@@ -1,8 +1,8 @@
 //! The runtime of the simulator: what openraft draws comes from a seed, and its tasks are local.
 //!
 //! turmoil runs each host on a thread's `LocalSet`, where [`hansa_node::tasks::Tasks::local`]
-//! spawns too: a task that openraft spawned elsewhere could start none of ours. Local tasks are also
-//! dropped in the order of their birth, which a crash repeats.
+//! spawns too: a task that openraft spawned elsewhere could start none of ours. Local tasks are
+//! also dropped in the order of their birth, which a crash repeats.
 
 use std::future::Future;
 use std::time::Duration;
