@@ -19,8 +19,15 @@ proptest! {
     #[test]
     fn an_honest_house_is_never_accused(seed in any::<u64>()) {
         let verdict = run(seed, None);
-        prop_assert!(verdict.passed(), "{}", verdict);
+        prop_assert!(!matches!(verdict, Verdict::Fail(_)), "{}", verdict);
     }
+}
+
+/// The search is exponential at worst: now and then an honest history costs more than the budget.
+#[test]
+fn an_honest_house_is_nearly_always_cleared() {
+    let cleared = (1..=100).filter(|seed| run(*seed, None).passed()).count();
+    assert!(cleared >= 98, "{cleared} of 100");
 }
 
 /// Within how many seeds a fault must be seen, and by which check.

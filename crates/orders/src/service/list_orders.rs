@@ -62,12 +62,13 @@ fn groups(shell: &Shell, list: &ListOrders) -> Result<Vec<Arc<Hosted>>, Failure>
 /// Every orders group of the region, or a refusal: rows must not be missing without a word.
 fn whole_region(shell: &Shell) -> Result<Vec<Arc<Hosted>>, Failure> {
     let now = shell.map.now()?;
-    let all = now.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
+    let all = now.groups.iter().filter(|(group, _)| group.kind() == GroupKind::Orders);
     let (mut hosted, mut absent) = (Vec::new(), Vec::new());
-    for group in all {
-        match shell.groups.contains_key(&group.index()) {
-            true => hosted.push(shell.hosted(*group)?.clone()),
-            false => absent.push(group.to_string()),
+    for (group, members) in all {
+        // A replica that waits to be a member holds nothing yet.
+        match shell.groups.get(&group.index()) {
+            Some(here) if members.contains(&here.group.node()) => hosted.push(here.clone()),
+            _ => absent.push(group.to_string()),
         }
     }
     if absent.is_empty() {

@@ -193,7 +193,8 @@ impl Rig {
         let leads = |node: &Node| {
             let shell = node.orders.shell();
             let leads = |h: &Arc<Hosted>| h.group.leadership().borrow().mine && h.trusts();
-            shell.groups.values().all(leads)
+            let ours = |h: &&Arc<Hosted>| !self.elsewhere.contains(&h.group.id());
+            shell.groups.values().filter(ours).all(leads)
         };
         self.nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id)
     }
