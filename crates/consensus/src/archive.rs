@@ -121,7 +121,8 @@ impl Archive {
                     return Ok((Some(format), read("end")?));
                 }
             }
-            let write = store.begin_write()?;
+            let mut write = store.begin_write()?;
+            in_two_phases(&mut write)?;
             let (format, end) = {
                 let mut meta = write.open_table(META)?;
                 let format = meta.get("format")?.map(|v| v.value().to_vec());
@@ -172,9 +173,7 @@ impl Archive {
         let chunks = self.grown_chunks(new_entries, new_records)?;
         self.store(|store| {
             let mut write = store.begin_write()?;
-            write.set_durability(Durability::Immediate)?;
-            // Else the open after a crash walks the whole file, and archives only grow.
-            write.set_quick_repair(true);
+            in_two_phases(&mut write)?;
             {
                 let mut table = write.open_table(ENTRIES)?;
                 for (chunk, bytes) in &chunks.entries {
@@ -272,9 +271,7 @@ impl Archive {
         let dropped = self.read_records(end.records, held.records, usize::MAX)?;
         self.store(|store| {
             let mut write = store.begin_write()?;
-            write.set_durability(Durability::Immediate)?;
-            // Else the open after a crash walks the whole file, and archives only grow.
-            write.set_quick_repair(true);
+            in_two_phases(&mut write)?;
             {
                 let mut table = write.open_table(ENTRIES)?;
                 table.retain_in(last_entries.., |_, _| false)?;
@@ -350,6 +347,14 @@ impl Archive {
 struct Chunks {
     entries: Vec<(u64, Bytes)>,
     records: Vec<(u64, Bytes)>,
+}
+
+/// Commits so that after a crash the newest commit is whole: redb then neither walks the pages nor
+/// looks at one that was being written, which our checksums would take for damage.
+fn in_two_phases(write: &mut redb::WriteTransaction) -> Result<(), redb::Error> {
+    write.set_durability(Durability::Immediate)?;
+    write.set_quick_repair(true);
+    Ok(())
 }
 
 fn entry_chunk_of(entry: &ArchivedEntry) -> u64 {

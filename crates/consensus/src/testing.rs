@@ -368,6 +368,18 @@ impl<M: Machine> Cluster<M> {
         }
     }
 
+    /// Reads from whoever leads, again until a quorum has answered.
+    pub async fn read<T>(&self, look: impl Fn(&M) -> T) -> T {
+        let end = soon();
+        loop {
+            let leader = self.leader().await;
+            match self.group(leader).read(end, &look).await {
+                Ok(found) => return found,
+                Err(why) => assert!(Instant::now() < end, "not read in time: {why}"),
+            }
+        }
+    }
+
     /// Waits until all nodes that are up have applied the same entries and have the same state and
     /// chain.
     pub async fn settled(&self) {

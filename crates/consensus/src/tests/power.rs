@@ -40,12 +40,11 @@ async fn lost(seed: u64, ignore_syncs: bool) -> Result<(), String> {
             up.push((node, booted));
         }
         up.into_iter().for_each(|(node, booted)| cluster.plug_in(node, booted));
-        let leader = cluster.leader().await;
-        let group = cluster.group(leader);
-        let found = group.read(crate::testing::soon(), |m| m.value("a")).await;
-        if found != Ok(round * PER_ROUND) {
-            return Err(format!("{found:?} of {} in round {round}", round * PER_ROUND));
+        let found = cluster.read(|m| m.value("a")).await;
+        if found != round * PER_ROUND {
+            return Err(format!("{found} of {} in round {round}", round * PER_ROUND));
         }
+        let group = cluster.group(cluster.leader().await);
         let applied = group.status().applied;
         if before.iter().any(|status| status.applied > applied) {
             return Err("a replica had applied what is gone".to_owned());
