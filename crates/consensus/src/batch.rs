@@ -1,7 +1,10 @@
-//! One Raft entry's payload: a leader timestamp and the commands that share it.
+//! One Raft entry's payload: a leader timestamp and the commands that share it, or the version that
+//! the group is to apply by from there on. Which of both it is stands beside it, as the entry's
+//! kind.
 //!
 //! ```text
 //! at: u64 | count: u32 | count × (length: u32 | bytes)        little-endian
+//! at: u64 | version: u32
 //! ```
 //! Flat, so that the leader copies each command once and followers, log and archive never encode
 //! again.
@@ -14,9 +17,13 @@ use hansa_types::time::LogTime;
 const HEAD_BYTES: usize = 12;
 const LENGTH_BYTES: usize = 4;
 
-/// The commands of one entry, checked once when they come from outside.
+/// The payload of one entry, checked once when it comes from outside.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub(crate) struct Batch(Bytes);
+pub(crate) struct Batch {
+    bytes: Bytes,
+    /// It carries no commands: it raises the group's version.
+    raises: bool,
+}
 
 /// Bytes that are not a batch: they came from a broken peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,13 +46,26 @@ impl Batch {
             count += 1;
         }
         out[count_at..count_at + 4].copy_from_slice(&count.to_le_bytes());
-        Self(out.freeze())
+        Self { bytes: out.freeze(), raises: false }
+    }
+
+    /// An entry that raises the group's version.
+    pub fn raise(at: LogTime, to: u32) -> Self {
+        let mut out = BytesMut::with_capacity(HEAD_BYTES);
+        out.put_u64_le(at.ms());
+        out.put_u32_le(to);
+        Self { bytes: out.freeze(), raises: true }
+    }
+
+    /// Takes bytes for an entry that raises the version.
+    pub fn decode_raise(bytes: Bytes) -> Result<Self, BadBatch> {
+        (bytes.len() == HEAD_BYTES).then_some(Self { bytes, raises: true }).ok_or(BadBatch)
     }
 
     /// Takes bytes for a batch after checking their framing.
     pub fn decode(bytes: Bytes) -> Result<Self, BadBatch> {
-        let batch = Self(bytes);
-        if batch.0.len() < HEAD_BYTES {
+        let batch = Self { bytes, raises: false };
+        if batch.bytes.len() < HEAD_BYTES {
             return Err(BadBatch);
         }
         let mut walk = batch.commands();
@@ -55,20 +75,29 @@ impl Batch {
     }
 
     pub fn at(&self) -> LogTime {
-        LogTime(self.0.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes))
+        LogTime(self.bytes.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes))
     }
 
     /// Number of commands.
     pub fn len(&self) -> usize {
-        self.0.get(8..12).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes) as usize
+        if self.raises { 0 } else { self.number() as usize }
+    }
+
+    /// The version that the entry raises the group to.
+    pub fn raises_to(&self) -> Option<u32> {
+        self.raises.then(|| self.number())
+    }
+
+    fn number(&self) -> u32 {
+        self.bytes.get(8..12).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
     }
 
     pub fn commands(&self) -> Commands<'_> {
-        Commands { rest: self.0.get(HEAD_BYTES..).unwrap_or_default(), left: self.len() }
+        Commands { rest: self.bytes.get(HEAD_BYTES..).unwrap_or_default(), left: self.len() }
     }
 
     pub fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -102,7 +131,10 @@ impl fmt::Debug for Batch {
 /// Names the batch without its content: commands may hold what a log must not show.
 impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "batch({} commands, {} bytes)", self.len(), self.0.len())
+        match self.raises_to() {
+            Some(to) => write!(f, "raise(to version {to})"),
+            None => write!(f, "batch({} commands, {} bytes)", self.len(), self.bytes.len()),
+        }
     }
 }
 
@@ -117,6 +149,16 @@ mod tests {
         let batch = Batch::decode(batch.bytes().clone()).unwrap();
         assert_eq!((batch.at(), batch.len()), (LogTime(7), 3));
         assert!(batch.commands().eq(commands.iter().map(|c| &c[..])));
+    }
+
+    #[test]
+    fn a_raise_has_a_time_and_a_version_and_no_commands() {
+        let raise = Batch::raise(LogTime(7), 2);
+        let raise = Batch::decode_raise(raise.bytes().clone()).unwrap();
+        assert_eq!((raise.at(), raise.raises_to(), raise.len()), (LogTime(7), Some(2), 0));
+        assert_eq!(raise.commands().count(), 0);
+        assert_eq!(Batch::decode_raise(raise.bytes().slice(1..)), Err(BadBatch));
+        assert_eq!(Batch::encode(LogTime(7), [].iter()).raises_to(), None);
     }
 
     #[test]

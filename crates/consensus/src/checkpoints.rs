@@ -52,15 +52,28 @@ impl CheckpointError {
     /// Damage concerns this group only; anything else is this node's disk or memory.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::File(FileError::Damaged { .. } | FileError::Version { .. }) => true,
-            Self::Thaw { source, .. } => !matches!(source, ThawError::Io(_)),
-            Self::Archive(ArchiveError::Damaged { .. } | ArchiveError::Version { .. }) => true,
+            Self::File(FileError::Damaged { .. }) => true,
+            Self::Thaw { source, .. } => matches!(source, ThawError::Damaged(_)),
+            Self::Archive(ArchiveError::Damaged { .. }) => true,
             Self::Archive(ArchiveError::Store { source, .. }) => {
                 matches!(**source, redb::Error::Corrupted(_))
             }
             Self::Gap { .. } => true,
-            Self::File(FileError::Io { .. }) | Self::Io { .. } | Self::Digest { .. } => false,
+            Self::File(FileError::Version { .. } | FileError::Io { .. })
+            | Self::Archive(ArchiveError::Version { .. })
+            | Self::Io { .. }
+            | Self::Digest { .. } => false,
         }
+    }
+
+    /// Written by another release, which this binary does not read: nothing here is to be touched.
+    pub fn is_version(&self) -> bool {
+        matches!(
+            self,
+            Self::File(FileError::Version { .. })
+                | Self::Thaw { source: ThawError::Version(_) | ThawError::Behaviour(_), .. }
+                | Self::Archive(ArchiveError::Version { .. })
+        )
     }
 
     /// Whether the disk was full: what was there before is there still, and later it may fit.
@@ -139,6 +152,8 @@ impl Checkpoints {
             if this.kept.lock().is_empty() {
                 match this.load_one(&path) {
                     Ok(good) => this.kept.lock().push(good),
+                    // An older one would be a guess at what the newer release has done since.
+                    Err(error) if error.is_version() => return Err(error),
                     Err(error) => {
                         tracing::error!(%group, %error, "checkpoint unusable, trying an older one");
                         damage.get_or_insert((error, path));

@@ -12,6 +12,7 @@ use crate::machine::Machine;
 use crate::membership::{ChangeError, Membership};
 use crate::outcome::{GroupStatus, Leadership, ReadError, SubmitError};
 use crate::queue::{Commands, Item, Queue, Reply};
+use crate::raise::RaiseError;
 use crate::reads::Reads;
 use crate::replica::{Cell, Replica as _};
 use crate::running::Running;
@@ -158,6 +159,14 @@ impl<M: Machine> Group<M> {
     /// The group's members as this node sees them.
     pub fn membership(&self) -> Membership {
         self.running.membership().1
+    }
+
+    /// Raises the group's version of behaviour; leader only.
+    ///
+    /// # Errors
+    /// A member does not apply that version, or does not answer; else as for every command.
+    pub async fn raise_version(&self, to: u32, deadline: Instant) -> Result<u32, RaiseError> {
+        self.running.raise_version(to, deadline).await
     }
 
     /// Hands leadership to `to`. Returns at once; watch [`Group::leadership`] for what comes of it.

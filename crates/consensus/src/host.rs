@@ -22,6 +22,7 @@ use hansa_wal::fs::Fs;
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::anchors::Anchors;
 use crate::archive::ArchiveError;
@@ -36,9 +37,11 @@ use crate::machine::Machine;
 use crate::membership::{Membership, Wanted};
 use crate::outcome::{GroupStatus, Role};
 use crate::raft;
+use crate::raise::RaiseError;
 use crate::room::{self, Disk, Room};
 use crate::running::Running;
 use crate::timing::Timing;
+use crate::version::Versions;
 use crate::writer::Writer;
 
 pub use export::{Chunk, Cursor, Cut, ExportError, Exports};
@@ -60,6 +63,9 @@ pub struct HostConfig {
     /// This node came after the region's beginning: its new groups begin with no members, and wait
     /// to be added.
     pub joins: bool,
+    /// Pretends to be the binary of a release that applies only these versions.
+    #[cfg(any(test, feature = "testing"))]
+    pub versions: Option<Versions>,
 }
 
 impl HostConfig {
@@ -73,6 +79,8 @@ impl HostConfig {
             wal,
             archive_entries: true,
             joins: false,
+            #[cfg(any(test, feature = "testing"))]
+            versions: None,
         }
     }
 }
@@ -310,6 +318,21 @@ impl Host {
         running.hand_over_now(to, within).await
     }
 
+    /// Raises the version of behaviour of `group`, which this node must lead, to `to`; the version
+    /// then, which is `to` or more.
+    ///
+    /// # Errors
+    /// A member does not apply that version, or does not answer; else as for every command.
+    pub async fn raise_version(
+        &self,
+        group: GroupId,
+        to: u32,
+        due: Instant,
+    ) -> Result<u32, RaiseError> {
+        let running = self.inner.inbound.group(group);
+        running.ok_or(RaiseError::NotLeader { leader: None })?.raise_version(to, due).await
+    }
+
     /// Whether this node has met `peer`, and would refuse it with another data folder.
     pub fn has_met(&self, peer: NodeId) -> bool {
         self.inner.inbound.identity.expects(peer).is_some()
@@ -405,6 +428,8 @@ fn broken_status(node: NodeId, group: GroupId, why: &str) -> GroupStatus {
         state_hash: Default::default(),
         chain_head: [0; 32],
         log_time: Default::default(),
+        version: 0,
+        versions: Versions { first: 0, last: 0 },
         checkpoint: None,
         purged: None,
         stopped: Some(why.to_owned()),

@@ -152,6 +152,13 @@ impl Inbound {
         }
         let from = NodeId(header.from_node);
         let snapshot = receiver.finish().await?;
+        if let Err(unsupported) = running.replica.check(snapshot.position.version) {
+            // Entries behind it will not be applied either: stop by name, before it is installed.
+            let why = unsupported.to_string();
+            running.trouble.note_version(why.clone());
+            running.give_up().await;
+            return Err((PeerErrorKind::Stopped, why));
+        }
         tracing::info!(group = %running.id, %from, bytes = header.total_bytes, "snapshot arrived");
         let snapshot: SnapshotOf<Types, Checkpoint> = Snapshot { meta: snapshot.meta(), snapshot };
         // A task of its own: a sender that goes away drops this call but not the installation, and
@@ -194,6 +201,7 @@ async fn compare(running: &Running, from: NodeId, theirs: &wire::Digest) -> wire
         archived_index: end.next_index,
         archived_records: end.records,
         wall_ms: running.env.clock.wall().ms(),
+        versions: running.replica.versions(),
     }
 }
 

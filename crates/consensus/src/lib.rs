@@ -5,6 +5,7 @@
 //! - `replica`, `chain`, `digests`: apply, the audit chain, state digests.
 //! - `pending`, `archive`, `checkpoints`, `keeper`, `writer`: the durable truth beside the log.
 //! - `room`: a full disk is met early, by a reserve and a leader that refuses.
+//! - `version`, `raise`: the version of behaviour that a group applies by, and how it goes up.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
 //! - `membership`, `succession`, `fitness`: who belongs to a group, who leads next, who may lead.
 //! - `link`, `outgoing`, `inbound`, `incoming`, `identity`: frames between nodes, and whom they
@@ -39,6 +40,7 @@ mod pending;
 mod propose;
 mod queue;
 mod raft;
+mod raise;
 mod reads;
 mod replica;
 mod room;
@@ -49,6 +51,7 @@ mod succession;
 pub mod testing;
 mod timing;
 mod trouble;
+mod version;
 mod writer;
 
 #[cfg(test)]
@@ -66,5 +69,7 @@ pub use identity::{IdentityError, owner_of};
 pub use machine::{Frozen, Machine, Record, Records, ThawError};
 pub use membership::{ChangeError, Membership, Progress, Wanted};
 pub use outcome::{GroupStatus, Leadership, ReadError, Role, SubmitError};
+pub use raise::RaiseError;
 pub use room::Disk;
 pub use timing::{Profile, Timing};
+pub use version::{GENESIS as GENESIS_VERSION, Unsupported, Versions};

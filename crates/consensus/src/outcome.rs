@@ -7,6 +7,8 @@ use hansa_types::id::{GroupId, NodeId};
 use hansa_types::time::LogTime;
 use thiserror::Error;
 
+use crate::version::Versions;
+
 /// Why a command has no outcome here.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SubmitError {
@@ -91,6 +93,10 @@ pub struct GroupStatus {
     pub state_hash: StateHash,
     pub chain_head: [u8; 32],
     pub log_time: LogTime,
+    /// By which version of behaviour the group applies, 0 when the replica did not start.
+    pub version: u32,
+    /// What this node's binary can apply.
+    pub versions: Versions,
     /// Index of the newest checkpoint.
     pub checkpoint: Option<u64>,
     /// Index up to which the log is purged.

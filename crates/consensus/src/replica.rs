@@ -16,12 +16,13 @@ use crate::digests::Digests;
 use crate::machine::{Frozen, Machine, Records, ThawError};
 use crate::pending::{Applied, Pending};
 use crate::raft::{Entry, LogId, Reply, StoredMembership, codec, term_of};
+use crate::version::{GENESIS, Unsupported, Versions};
 
 /// No timer is due.
 const NEVER: u64 = u64::MAX;
 
 /// What a replica knows of itself as of its last applied entry: all of it goes into checkpoints.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
     pub applied: Option<LogId>,
     pub membership: StoredMembership,
@@ -30,13 +31,36 @@ pub(crate) struct Position {
     /// Records emitted to the archive since genesis.
     pub records: u64,
     pub digest: StateHash,
+    /// By which version of behaviour the next entry is applied.
+    pub version: u32,
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self {
+            applied: None,
+            membership: StoredMembership::default(),
+            chain: chain::GENESIS,
+            time: LogTime::default(),
+            records: 0,
+            digest: StateHash::default(),
+            version: GENESIS,
+        }
+    }
 }
 
 /// A replica with its machine's type erased, for the adapter.
 pub(crate) trait Replica: Send + Sync + 'static {
     fn position(&self) -> Position;
+    /// The versions of behaviour that this binary applies.
+    fn versions(&self) -> Versions;
+    /// Whether this binary applies a version.
+    fn check(&self, needs: u32) -> Result<(), Unsupported>;
     /// Applies one committed entry and answers its outcomes.
-    fn apply(&self, entry: Entry) -> Reply;
+    ///
+    /// # Errors
+    /// The entry raises the group to a version that this binary does not know: nothing changed.
+    fn apply(&self, entry: Entry) -> Result<Reply, Unsupported>;
     /// A view as of the last applied entry.
     fn freeze(&self) -> FrozenReplica;
     /// Reads a state, checks its digest against `position`, and puts it in place of the present
@@ -59,6 +83,13 @@ pub(crate) struct FrozenReplica {
     pub state: Box<dyn Frozen>,
 }
 
+/// The digest that replicas compare: of the state, and of how it will change.
+fn told(state: StateHash, version: u32) -> StateHash {
+    let mut sum = state;
+    sum.add(StateHash::of_record("version", &0_u8, &version));
+    sum
+}
+
 /// The entry's time moved by this node's own clock: what apply must never look at.
 fn own_time(stamped: LogTime) -> LogTime {
     thread_local!(static BEGAN: tokio::time::Instant = tokio::time::Instant::now());
@@ -77,6 +108,7 @@ pub(crate) struct Cell<M: Machine> {
     next_due: AtomicU64,
     pending: Pending,
     digests: Digests,
+    versions: Versions,
 }
 
 struct State<M> {
@@ -85,7 +117,8 @@ struct State<M> {
 }
 
 impl<M: Machine> Cell<M> {
-    pub fn new(group: GroupId, machine: M, pending: Pending) -> Self {
+    pub fn new(group: GroupId, mut machine: M, pending: Pending) -> Self {
+        machine.set_version(GENESIS);
         let position = Position { digest: machine.digest(), ..Position::default() };
         let next_due = machine.next_due();
         let cell = Self {
@@ -97,16 +130,27 @@ impl<M: Machine> Cell<M> {
             next_due: AtomicU64::new(NEVER),
             pending,
             digests: Digests::default(),
+            versions: M::VERSIONS,
         };
         cell.note_due(next_due);
         cell
+    }
+
+    /// Pretends that the binary applies only these versions.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn of_release(self, versions: Option<Versions>) -> Self {
+        Self { versions: versions.unwrap_or(self.versions), ..self }
     }
 
     /// A replica at a position that its machine has reached elsewhere.
     pub fn at(group: GroupId, machine: M, position: Position, pending: Pending) -> Self {
         let next_due = machine.next_due();
         let cell = Self::new(group, machine, pending);
-        cell.state.write().position = position.clone();
+        {
+            let mut state = cell.state.write();
+            state.machine.set_version(position.version);
+            state.position = position.clone();
+        }
         cell.note_due(next_due);
         cell.note_applied(position.applied.as_ref());
         cell
@@ -131,6 +175,14 @@ impl<M: Machine> Cell<M> {
         self.state.read().position.time
     }
 
+    /// The version that the group is at after `entry`, when that changes it. One at a time: all
+    /// replicas pass over any other, whatever their binaries know.
+    fn raised(&self, entry: &Entry, now: u32) -> Result<Option<u32>, Unsupported> {
+        let EntryPayload::Normal(batch) = &entry.payload else { return Ok(None) };
+        let raised = batch.raises_to().filter(|to| *to == now + 1);
+        raised.map(|to| self.check(to).map(|()| to)).transpose()
+    }
+
     fn note_due(&self, due: Option<LogTime>) {
         self.next_due.store(due.map_or(NEVER, LogTime::ms), Ordering::Release);
     }
@@ -147,12 +199,24 @@ impl<M: Machine> Replica for Cell<M> {
         Position { digest: state.machine.digest(), ..state.position.clone() }
     }
 
-    fn apply(&self, entry: Entry) -> Reply {
+    fn versions(&self) -> Versions {
+        self.versions
+    }
+
+    fn check(&self, needs: u32) -> Result<(), Unsupported> {
+        match self.versions.contains(needs) {
+            true => Ok(()),
+            false => Err(Unsupported { group: self.group, needs, has: self.versions }),
+        }
+    }
+
+    fn apply(&self, entry: Entry) -> Result<Reply, Unsupported> {
         let (kind, payload) = codec::payload(&entry);
         let id = entry.log_id;
         let (term, index) = (term_of(&id), id.index());
         let mut state = self.state.write();
         let State { machine, position } = &mut *state;
+        let raised = self.raised(&entry, position.version)?;
         let before_it = self.applied_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
         let link = Link { group: self.group, term, index, kind: kind as u8, payload: &payload };
         let before = position.chain;
@@ -177,6 +241,10 @@ impl<M: Machine> Replica for Cell<M> {
                 }
                 position.time = at;
                 machine.advance(at, &mut records);
+                if let Some(version) = raised {
+                    position.version = version;
+                    machine.set_version(version);
+                }
                 let outcomes: Vec<M::Outcome> =
                     batch.commands().map(|c| machine.apply(at, c, &mut records)).collect();
                 Reply::new(outcomes)
@@ -185,11 +253,11 @@ impl<M: Machine> Replica for Cell<M> {
         let heads = (before, position.chain);
         let applied = Applied { id, kind, payload, heads };
         position.records = self.pending.push(applied, records, position.records);
-        self.digests.note(index, machine.digest());
+        self.digests.note(index, told(machine.digest(), position.version));
         self.note_due(machine.next_due());
         drop(state);
         self.note_applied(Some(&id));
-        reply
+        Ok(reply)
     }
 
     fn freeze(&self) -> FrozenReplica {
@@ -199,13 +267,15 @@ impl<M: Machine> Replica for Cell<M> {
     }
 
     fn thaw(&self, position: &Position, from: &mut dyn io::Read) -> Result<(), ThawError> {
-        let machine = M::thaw(from)?;
+        self.check(position.version)?;
+        let mut machine = M::thaw(from)?;
         let (running, full) = (machine.digest(), machine.digest_full());
         if running != position.digest || full != position.digest {
             let named = position.digest;
             let what = format!("digest {named} was written, {full} was read (running {running})");
             return Err(ThawError::Damaged(what));
         }
+        machine.set_version(position.version);
         let next_due = machine.next_due();
         *self.state.write() = State { machine, position: position.clone() };
         self.pending.clear();

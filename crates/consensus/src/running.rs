@@ -94,6 +94,8 @@ impl Running {
             state_hash: position.digest,
             chain_head: position.chain,
             log_time: position.time,
+            version: position.version,
+            versions: self.replica.versions(),
             checkpoint: self.checkpoints.newest().and_then(|newest| newest.index()),
             purged: data.purged.map(|id| id.index()),
             stopped,

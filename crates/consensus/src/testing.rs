@@ -32,6 +32,7 @@ use crate::machine::Machine;
 use crate::membership::Wanted;
 use crate::outcome::SubmitError;
 use crate::timing::Timing;
+use crate::version::Versions;
 
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -108,6 +109,8 @@ pub struct Settings {
     pub disks: Option<u64>,
     /// Whether the nodes' clocks follow tokio's, and their loops are tasks: for paused time.
     pub simulated_time: bool,
+    /// The last version that the binaries apply at the beginning; all that there are without.
+    pub first_release: Option<u32>,
 }
 
 impl Default for Settings {
@@ -127,6 +130,7 @@ impl Default for Settings {
             grpc: false,
             disks: None,
             simulated_time: false,
+            first_release: None,
         }
     }
 }
@@ -156,6 +160,8 @@ pub struct Cluster<M: Machine> {
     joined: BTreeSet<NodeId>,
     /// Whom the groups are to have, told to each node that starts.
     wanted: Option<Wanted>,
+    /// Which versions each node's binary applies from its next start on; all of them without.
+    pub releases: BTreeMap<NodeId, Versions>,
 }
 
 impl<M: Machine> Cluster<M> {
@@ -172,9 +178,13 @@ impl<M: Machine> Cluster<M> {
         let disk = |node: &NodeId| settings.disks.map(|seed| (*node, SimFs::new(seed ^ node.0)));
         let disks = ids.iter().filter_map(disk).collect();
         let genesis = Arc::new(genesis);
-        let (joined, wanted) = (BTreeSet::new(), None);
+        let (joined, wanted, releases) = (BTreeSet::new(), None, BTreeMap::new());
         let mut cluster =
-            Self { settings, board, dir, wires, disks, genesis, nodes, joined, wanted };
+            Self { settings, board, dir, wires, disks, genesis, nodes, joined, wanted, releases };
+        if let Some(last) = cluster.settings.first_release {
+            let release = |node| (node, Versions::upto(last));
+            cluster.releases = cluster.ids().into_iter().map(release).collect();
+        }
         for node in cluster.ids() {
             cluster.boot(node).await;
         }
@@ -306,6 +316,7 @@ impl<M: Machine> Cluster<M> {
             wal: self.settings.wal.clone(),
             archive_entries: self.settings.archive_entries,
             joins: self.joined.contains(&node),
+            versions: self.releases.get(&node).copied(),
             ..HostConfig::new(node, dir.to_owned())
         };
         if let Some(wires) = &self.wires {

@@ -11,3 +11,4 @@ mod power;
 mod seeded;
 mod snapshots;
 mod suite;
+mod upgrade;

@@ -8,6 +8,8 @@ pub(crate) struct Problem {
     pub what: String,
     /// Damage or divergence concerns the group only; anything else ends the process.
     pub group_only: bool,
+    /// What is on this disk must not be served again.
+    pub for_good: bool,
 }
 
 /// The first problem of a group; later ones follow from it.
@@ -18,7 +20,13 @@ pub(crate) struct Trouble {
 
 impl Trouble {
     pub fn note(&self, what: String, group_only: bool) {
-        self.first.lock().get_or_insert(Problem { what, group_only });
+        self.first.lock().get_or_insert(Problem { what, group_only, for_good: group_only });
+    }
+
+    /// This binary does not apply what the group is at: another one serves the same disk.
+    pub fn note_version(&self, what: String) {
+        let problem = Problem { what, group_only: true, for_good: false };
+        self.first.lock().get_or_insert(problem);
     }
 
     pub fn first(&self) -> Option<Problem> {

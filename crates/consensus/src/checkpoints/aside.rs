@@ -10,6 +10,7 @@ use hansa_wal::fs::Fs;
 use super::{Checkpoint, CheckpointError, Checkpoints, end_of, file, thaw_error};
 use crate::machine::{Machine, ThawError};
 use crate::replica::{FrozenReplica, Position};
+use crate::version::Unsupported;
 
 const COPY_BYTES: usize = 1 << 20;
 
@@ -66,6 +67,11 @@ pub(crate) fn thaw_copy<M: Machine>(
         }
     }
     let (position, mut state) = file::open(copy, path, group)?;
+    if !M::VERSIONS.contains(position.version) {
+        let (needs, has) = (position.version, M::VERSIONS);
+        let unsupported = Unsupported { group, needs, has };
+        return Err(thaw_error(path, unsupported.into()));
+    }
     let machine = M::thaw(&mut state).map_err(|source| thaw_error(path, source))?;
     state.finish().map_err(|e| thaw_error(path, ThawError::Io(e)))?;
     let (running, full) = (machine.digest(), machine.digest_full());

@@ -19,9 +19,11 @@ use thiserror::Error;
 
 use crate::raft::codec::{self, BadBytes};
 use crate::replica::Position;
+use crate::version::GENESIS;
 
 const MAGIC: &[u8; 8] = b"HANSACKP";
-const VERSION: u32 = 1;
+/// The format that is written; all from the first on are read. The first had no version of behaviour.
+const VERSION: u32 = 2;
 const BLOCK_BYTES: usize = 256 << 10;
 const HEADER_BYTES_MAX: u32 = 1 << 20;
 
@@ -30,7 +32,7 @@ const HEADER_BYTES_MAX: u32 = 1 << 20;
 pub enum FileError {
     #[error("{}: damaged at byte {offset}: {what}", file.display())]
     Damaged { file: PathBuf, offset: u64, what: String },
-    #[error("{}: checkpoint format {found}, this binary knows {VERSION}", file.display())]
+    #[error("{}: checkpoint format {found}, this binary reads 1 to {VERSION}", file.display())]
     Version { file: PathBuf, found: u32 },
     #[error("{}: {source}", file.display())]
     Io { file: PathBuf, source: io::Error },
@@ -68,10 +70,11 @@ fn encode_header(group: GroupId, position: &Position) -> BytesMut {
     out.put_u64_le(position.time.ms());
     out.put_u64_le(position.records);
     out.put_u128_le(position.digest.0);
+    out.put_u32_le(position.version);
     out
 }
 
-fn decode_header(mut from: &[u8]) -> Result<(u32, Position), BadBytes> {
+fn decode_header(format: u32, mut from: &[u8]) -> Result<(u32, Position), BadBytes> {
     let group = codec::u32_of(&mut from)?;
     let applied = codec::log_id_of(&mut from)?;
     let membership = codec::stored_membership_of(&mut from)?;
@@ -79,7 +82,8 @@ fn decode_header(mut from: &[u8]) -> Result<(u32, Position), BadBytes> {
     let time = LogTime(codec::u64_of(&mut from)?);
     let records = codec::u64_of(&mut from)?;
     let digest = StateHash(from.try_get_u128_le().map_err(|_| BadBytes::Short)?);
-    Ok((group, Position { applied, membership, chain, time, records, digest }))
+    let version = if format == 1 { GENESIS } else { codec::u32_of(&mut from)? };
+    Ok((group, Position { applied, membership, chain, time, records, digest, version }))
 }
 
 /// Reads and checks a header; the reader then yields the state.
@@ -103,9 +107,6 @@ pub(super) fn open(
     if &fixed[..8] != MAGIC {
         return Err(damaged(0, "not a checkpoint"));
     }
-    if version != VERSION {
-        return Err(FileError::Version { file: path.to_owned(), found: version });
-    }
     if length > HEADER_BYTES_MAX {
         return Err(damaged(12, "header length"));
     }
@@ -117,7 +118,11 @@ pub(super) fn open(
     if crc32c::crc32c(covered).to_le_bytes() != sum {
         return Err(damaged(16, "header checksum"));
     }
-    let decoded = decode_header(&covered[16..]);
+    // The checksum comes first: a flipped digit is damage and not another format.
+    if !(1..=VERSION).contains(&version) {
+        return Err(FileError::Version { file: path.to_owned(), found: version });
+    }
+    let decoded = decode_header(version, &covered[16..]);
     let (number, position) = decoded.map_err(|e| damaged(16, &e.to_string()))?;
     if number != group.number() {
         return Err(damaged(16, "checkpoint of another group"));

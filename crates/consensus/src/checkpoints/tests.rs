@@ -29,7 +29,7 @@ fn open(dir: &TempDir) -> Result<Store, CheckpointError> {
 fn apply(store: &Store, from: u64, to: u64) {
     for index in from..to {
         let payload = openraft::EntryPayload::Blank;
-        store.cell.apply(crate::raft::Entry { log_id: log_id(1, index), payload });
+        store.cell.apply(crate::raft::Entry { log_id: log_id(1, index), payload }).unwrap();
     }
 }
 

@@ -129,8 +129,9 @@ fn begin<M: Machine>(
     };
     let batch = Batch::encode(before.time, plan.first.iter());
     let log_id = log_id(term_of(&applied) + 1, applied.index() + 1);
-    let reply = cell.apply(Entry { log_id, payload: EntryPayload::Normal(batch) });
-    let outcomes = reply.take::<Vec<M::Outcome>>().unwrap_or_default();
+    let applied = cell.apply(Entry { log_id, payload: EntryPayload::Normal(batch) });
+    let outcomes =
+        applied.ok().and_then(|reply| reply.take::<Vec<M::Outcome>>()).unwrap_or_default();
     for outcome in &outcomes {
         judge(outcome).map_err(|why| RestoreError::Refused(plan.id, why))?;
     }

@@ -62,7 +62,10 @@ impl Host {
         let id = spec.id;
         let _starting = self.reserve(id)?;
         let pending = Pending::new(config.archive_entries);
-        let cell = Arc::new(Cell::new(id, genesis(), pending));
+        let cell = Cell::new(id, genesis(), pending);
+        #[cfg(any(test, feature = "testing"))]
+        let cell = cell.of_release(config.versions);
+        let cell = Arc::new(cell);
         let running = Arc::new(self.build(id, cell.clone()).await?);
         let bounds = Bounds {
             commands: config.timing.queue_commands_max,
@@ -129,7 +132,11 @@ impl Host {
         let settings =
             settings.map_err(|e| StartError::Settings { group: id, source: e.into() })?;
         let built = Raft::build(config.node.0, Arc::new(settings), network, log, machine).await;
-        let raft = built.map_err(|e| StartError::Raft { group: id, what: e.to_string() })?;
+        // It has applied what is committed: what stopped it there says more than it can.
+        let raft = built.map_err(|e| match trouble.first() {
+            Some(problem) => StartError::Raft { group: id, what: problem.what },
+            None => StartError::Raft { group: id, what: e.to_string() },
+        })?;
         Ok(Running {
             id,
             node: config.node,

@@ -66,7 +66,13 @@ async fn converge(running: &Running, want: &Wanted, leaving: &mut Leaving) -> Du
         Step::Settled => return IDLE_LOOK,
         Step::Wait(_) => return BUSY_LOOK,
         Step::Finish => running.finish(due).await,
-        Step::AddLearner(node) => running.add_learner(*node, due).await,
+        Step::AddLearner(node) => match running.may_add(*node).await {
+            Ok(()) => running.add_learner(*node, due).await,
+            Err(why) => {
+                note(running, &Step::Wait(why));
+                return IDLE_LOOK;
+            }
+        },
         Step::SetVoters(voters) if !want.forced && !answer(running, voters).await => {
             let why = "too few of the voters that would remain answer now";
             note(running, &Step::Wait(why.to_owned()));

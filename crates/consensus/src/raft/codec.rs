@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Blank = 0,
     Commands = 1,
     Membership = 2,
+    /// The group's version of behaviour goes up.
+    Raise = 3,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             0 => Ok(Self::Blank),
             1 => Ok(Self::Commands),
             2 => Ok(Self::Membership),
+            3 => Ok(Self::Raise),
             _ => Err(BadBytes::Unknown("entry kind")),
         }
     }
@@ -141,7 +144,10 @@ pub(crate) fn stored_membership_of(from: &mut impl Buf) -> Result<StoredMembersh
 pub(crate) fn payload(entry: &Entry) -> (Kind, Bytes) {
     match &entry.payload {
         EntryPayload::Blank => (Kind::Blank, Bytes::new()),
-        EntryPayload::Normal(batch) => (Kind::Commands, batch.bytes().clone()),
+        EntryPayload::Normal(batch) => {
+            let kind = if batch.raises_to().is_some() { Kind::Raise } else { Kind::Commands };
+            (kind, batch.bytes().clone())
+        }
         EntryPayload::Membership(membership) => {
             let mut out = BytesMut::new();
             put_membership(&mut out, membership);
@@ -152,11 +158,11 @@ pub(crate) fn payload(entry: &Entry) -> (Kind, Bytes) {
 
 /// The entry of these parts. A batch's framing is checked here: bytes of a peer or a disk.
 pub(crate) fn entry_of(id: LogId, kind: Kind, payload: Bytes) -> Result<Entry, BadBytes> {
+    let bad = |_| BadBytes::Unknown("batch");
     let payload = match kind {
         Kind::Blank => EntryPayload::Blank,
-        Kind::Commands => {
-            EntryPayload::Normal(Batch::decode(payload).map_err(|_| BadBytes::Unknown("batch"))?)
-        }
+        Kind::Commands => EntryPayload::Normal(Batch::decode(payload).map_err(bad)?),
+        Kind::Raise => EntryPayload::Normal(Batch::decode_raise(payload).map_err(bad)?),
         Kind::Membership => EntryPayload::Membership(membership_of(&mut payload.clone())?),
     };
     Ok(Entry { log_id: id, payload })
@@ -188,8 +194,12 @@ mod tests {
     #[test]
     fn entries_of_every_kind_come_back() {
         let batch = Batch::encode(LogTime(5), [Bytes::from_static(b"x")].iter());
-        let payloads =
-            [EntryPayload::Blank, EntryPayload::Normal(batch), EntryPayload::Membership(members())];
+        let payloads = [
+            EntryPayload::Blank,
+            EntryPayload::Normal(batch),
+            EntryPayload::Normal(Batch::raise(LogTime(5), 2)),
+            EntryPayload::Membership(members()),
+        ];
         for expected in payloads {
             let entry = Entry { log_id: log_id(3, 9), payload: expected.clone() };
             let (kind, bytes) = payload(&entry);

@@ -33,7 +33,10 @@ pub(crate) struct StateMachine {
 impl StateMachine {
     /// Notes an error before openraft stops over it, so that the watcher knows what it was.
     fn failed(&self, error: CheckpointError) -> io::Error {
-        self.trouble.note(error.to_string(), error.is_damage());
+        match error.is_version() {
+            true => self.trouble.note_version(error.to_string()),
+            false => self.trouble.note(error.to_string(), error.is_damage()),
+        }
         io::Error::other(error)
     }
 }
@@ -55,7 +58,11 @@ impl RaftStateMachine<Types> for StateMachine {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
             self.make_room().await?;
-            let reply = self.replica.apply(entry);
+            let applied = self.replica.apply(entry);
+            let reply = applied.map_err(|unsupported| {
+                self.trouble.note_version(unsupported.to_string());
+                io::Error::other(unsupported)
+            })?;
             if let Some(responder) = responder {
                 responder.send(reply);
             }

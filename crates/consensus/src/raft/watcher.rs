@@ -78,6 +78,9 @@ async fn act_on_trouble(running: &Running) {
     if problem.group_only {
         tracing::error!(%group, what, "group stopped on this node");
         crate::metrics::stopped(group);
+        if !problem.for_good {
+            return;
+        }
         let (checkpoints, why) = (running.checkpoints.clone(), what.clone());
         let noted = running.writer.run(move || checkpoints.stop_for_good(&why)).await;
         if let Err(error) = noted.and_then(|noted| noted) {

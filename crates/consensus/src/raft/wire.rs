@@ -12,6 +12,7 @@ use super::codec::{
 };
 use super::{Types, Vote, log_id, term_of};
 use crate::chain::Head;
+use crate::version::{GENESIS, Versions};
 
 pub(crate) fn append(request: &AppendEntriesRequest<Types>) -> (Bytes, Vec<Bytes>) {
     let mut body = BytesMut::with_capacity(64 + 17 * request.entries.len());
@@ -183,7 +184,7 @@ pub(crate) struct Digest {
     pub alone: bool,
 }
 
-/// What a peer makes of it, and how far its archive reaches.
+/// What a peer makes of it, how far its archive reaches, and what its binary applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DigestAnswer {
     /// `None` when the peer does not remember that index.
@@ -191,6 +192,7 @@ pub(crate) struct DigestAnswer {
     pub archived_index: u64,
     pub archived_records: u64,
     pub wall_ms: u64,
+    pub versions: Versions,
 }
 
 /// What of an offered snapshot a peer holds already.
@@ -243,6 +245,8 @@ pub(crate) fn digest_answer(answer: &DigestAnswer) -> Bytes {
     out.put_u64_le(answer.archived_index);
     out.put_u64_le(answer.archived_records);
     out.put_u64_le(answer.wall_ms);
+    out.put_u32_le(answer.versions.first);
+    out.put_u32_le(answer.versions.last);
     out.freeze()
 }
 
@@ -254,7 +258,13 @@ pub(crate) fn digest_answer_of(mut from: Bytes) -> Result<DigestAnswer, BadBytes
         _ => return Err(BadBytes::Unknown("comparison")),
     };
     let (archived_index, archived_records) = (u64_of(&mut from)?, u64_of(&mut from)?);
-    Ok(DigestAnswer { equal, archived_index, archived_records, wall_ms: u64_of(&mut from)? })
+    let wall_ms = u64_of(&mut from)?;
+    let versions = match from.is_empty() {
+        // It was built before there was a second version.
+        true => Versions::upto(GENESIS),
+        false => Versions { first: u32_of(&mut from)?, last: u32_of(&mut from)? },
+    };
+    Ok(DigestAnswer { equal, archived_index, archived_records, wall_ms, versions })
 }
 
 #[cfg(test)]

@@ -7,11 +7,14 @@ use hansa_types::hash::StateHash;
 use hansa_types::time::LogTime;
 
 use crate::machine::{Frozen, Machine, Records, ThawError};
+use crate::version::Versions;
 
 /// The table that [`Counters`] archives its closed counters in.
 pub const CLOSED: u8 = 1;
 
 /// Named counters. Commands are text: `add NAME N`, `after MS NAME N`, `close NAME`, `none`.
+///
+/// From version 2 on no counter goes below zero. Version 3 changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     values: BTreeMap<String, i64>,
@@ -21,6 +24,9 @@ pub struct Counters {
     pub entries: u64,
     pub last: LogTime,
     hash: StateHash,
+    version: u32,
+    /// Applies by this version whatever the group is at: as a binary does that knows no barrier.
+    pub careless: Option<u32>,
 }
 
 impl Counters {
@@ -30,7 +36,10 @@ impl Counters {
 
     fn add(&mut self, name: &str, by: i64) -> i64 {
         let before = self.values.get(name).copied();
-        let after = before.unwrap_or_default() + by;
+        let mut after = before.unwrap_or_default() + by;
+        if self.careless.unwrap_or(self.version) >= 2 {
+            after = after.max(0);
+        }
         if let Some(before) = before {
             self.hash.remove(StateHash::of_record("values", &name, &before));
         }
@@ -64,6 +73,12 @@ impl Machine for Counters {
     /// The counter's new value; -1 for a command that cannot be read.
     type Outcome = i64;
     type Frozen = Self;
+
+    const VERSIONS: Versions = Versions::upto(3);
+
+    fn set_version(&mut self, version: u32) {
+        self.version = version;
+    }
 
     fn advance(&mut self, at: LogTime, _out: &mut Records) {
         assert!(at >= self.last, "time went back");
@@ -105,7 +120,7 @@ impl Machine for Counters {
         from.read_to_end(&mut bytes)?;
         let damaged = |e: postcard::Error| ThawError::Damaged(e.to_string());
         let (values, timers, entries, last) = postcard::from_bytes(&bytes).map_err(damaged)?;
-        let mut thawed = Self { values, timers, entries, last, hash: StateHash::default() };
+        let mut thawed = Self { values, timers, entries, last, ..Self::default() };
         thawed.hash = thawed.full_hash();
         Ok(thawed)
     }

@@ -69,13 +69,13 @@ fn cell() -> Cell<Counters> {
 #[test]
 fn hash_chain_skip_leaves_out_the_entry_behind_a_checkpoint() {
     let first = cell();
-    first.apply(entry(1));
+    first.apply(entry(1)).unwrap();
     let position = first.position();
     let restart = || {
         let machine = first.peek(Clone::clone);
         let again = Cell::at(group_id(), machine, position.clone(), Pending::new(true));
-        again.apply(entry(2));
-        again.apply(entry(3));
+        again.apply(entry(2)).unwrap();
+        again.apply(entry(3)).unwrap();
         again.position().chain
     };
     let honest = restart();
@@ -87,9 +87,9 @@ fn hash_chain_skip_leaves_out_the_entry_behind_a_checkpoint() {
 fn clock_in_apply_makes_the_time_of_two_replicas_differ() {
     let _bug = plant(Bug::ClockInApply);
     let (one, other) = (cell(), cell());
-    one.apply(entry(1));
+    one.apply(entry(1)).unwrap();
     std::thread::sleep(Duration::from_millis(3));
-    other.apply(entry(1));
+    other.apply(entry(1)).unwrap();
     assert_ne!(one.position().time, other.position().time);
 }
 
