@@ -47,6 +47,15 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// Whether it is what lies on the disk that is wrong, not the disk's answer.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Store { source, .. } => matches!(**source, redb::Error::Corrupted(_)),
+            Self::Version { .. } => false,
+        }
+    }
+
     /// Whether the disk was full: nothing changed, and later it may fit.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Store { source, .. }
@@ -151,6 +160,12 @@ impl Archive {
 
     pub fn end(&self) -> End {
         *self.end.lock()
+    }
+
+    /// What a read came upon: nothing is served from this archive any more.
+    pub fn damage(&self) -> Option<ArchiveError> {
+        let what = self.store.damage()?;
+        Some(ArchiveError::Damaged { file: self.file.clone(), what })
     }
 
     /// Appends entries and records up to `end`; durable on return. What is there already is
@@ -340,6 +355,18 @@ impl Archive {
 
     fn damaged(&self, part: &str, what: impl std::fmt::Display) -> ArchiveError {
         ArchiveError::Damaged { file: self.file.clone(), what: format!("{part}: {what}") }
+    }
+
+    /// What ought to lie here and does not.
+    pub fn missing(&self, what: &str, number: u64) -> ArchiveError {
+        self.found_damaged(what, format!("{number} is missing"))
+    }
+
+    /// The same, of what lies here rather than of what was to be added.
+    fn found_damaged(&self, part: &str, what: impl std::fmt::Display) -> ArchiveError {
+        let error = self.damaged(part, what);
+        self.store.note(&error);
+        error
     }
 }
 

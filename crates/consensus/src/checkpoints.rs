@@ -54,13 +54,9 @@ impl CheckpointError {
         match self {
             Self::File(FileError::Damaged { .. }) => true,
             Self::Thaw { source, .. } => matches!(source, ThawError::Damaged(_)),
-            Self::Archive(ArchiveError::Damaged { .. }) => true,
-            Self::Archive(ArchiveError::Store { source, .. }) => {
-                matches!(**source, redb::Error::Corrupted(_))
-            }
+            Self::Archive(error) => error.is_damage(),
             Self::Gap { .. } => true,
             Self::File(FileError::Version { .. } | FileError::Io { .. })
-            | Self::Archive(ArchiveError::Version { .. })
             | Self::Io { .. }
             | Self::Digest { .. } => false,
         }
@@ -228,6 +224,7 @@ impl Checkpoints {
         let at = |source| CheckpointError::Io { file: path.to_owned(), source };
         let aside = path.with_extension("damaged");
         tracing::error!(group = %self.group, %why, aside = %aside.display(), "checkpoint damaged");
+        crate::metrics::checkpoint_damaged(self.group);
         self.fs.rename(path, &aside).map_err(at)?;
         self.fs.sync_dir(&self.dir).map_err(at)
     }

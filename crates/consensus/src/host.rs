@@ -116,21 +116,41 @@ pub enum OpenError {
 pub enum StartError {
     #[error("group {0} is hosted already")]
     Twice(GroupId),
-    #[error("group {group}: {source}")]
-    Checkpoint { group: GroupId, source: CheckpointError },
-    #[error("group {group}: {source}")]
-    Archive { group: GroupId, source: ArchiveError },
-    #[error("group {group}: {source}")]
-    Log { group: GroupId, source: hansa_wal::ReadError },
+    #[error("group {group}: {cause}")]
+    Checkpoint { group: GroupId, cause: CheckpointError },
+    #[error("group {group}: {cause}")]
+    Archive { group: GroupId, cause: ArchiveError },
+    #[error("group {group}: {cause}")]
+    Log { group: GroupId, cause: hansa_wal::ReadError },
     #[error("group {group}: {source}")]
     Settings { group: GroupId, source: Box<dyn Error + Send + Sync> },
     #[error("group {group}: {what}")]
     Raft { group: GroupId, what: String },
+    /// Found while what is committed was applied again.
+    #[error("group {group}: {what}")]
+    Damage { group: GroupId, what: String },
     /// Divergence or damage was found earlier: only a rebuilt node serves the group again.
     #[error("group {group} was stopped for good on this node: {why}")]
     ForGood { group: GroupId, why: String },
     #[error("the node stops")]
     Stopping,
+}
+
+impl StartError {
+    /// Whether damage or divergence keeps this one group from serving here. Its node and the other
+    /// groups go on; anything else is the node's disk, memory or release, and it must not serve.
+    pub fn stops_group_only(&self) -> bool {
+        match self {
+            Self::Checkpoint { cause, .. } => cause.is_damage(),
+            Self::Archive { cause, .. } => cause.is_damage(),
+            Self::Damage { .. } | Self::ForGood { .. } => true,
+            Self::Twice(_)
+            | Self::Log { .. }
+            | Self::Settings { .. }
+            | Self::Raft { .. }
+            | Self::Stopping => false,
+        }
+    }
 }
 
 /// Hosts Raft groups; clones are one host.
@@ -246,10 +266,14 @@ impl Host {
         let entropy = self.inner.env.entropy.clone();
         let started = raft::seeded(entropy.as_ref(), self.start(spec, genesis)).await;
         match &started {
-            Ok(_) => drop(self.inner.broken.lock().remove(&id)),
+            Ok(_) => {
+                self.inner.broken.lock().remove(&id);
+                crate::metrics::serves(id);
+            }
             Err(StartError::Twice(_)) => {}
             Err(error) => {
                 tracing::error!(group = %id, %error, "group not started");
+                crate::metrics::stopped(id);
                 self.inner.broken.lock().insert(id, error.to_string());
             }
         }

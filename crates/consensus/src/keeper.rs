@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::archive::ENTRIES_PER_CHUNK;
 use crate::link::Ask;
+use crate::metrics;
 use crate::raft::wire;
 use crate::running::Running;
 
@@ -199,6 +200,9 @@ async fn compare(running: Arc<Running>, index: u64, state: StateHash) -> Vec<Nod
     let answers: Vec<_> = futures::future::join_all(asked).await;
     let equal: Vec<_> = answers.iter().map(|answer| answer.and_then(|a| a.equal)).collect();
     let verdict = judge(&equal);
+    if equal.contains(&Some(false)) {
+        metrics::differs(running.id);
+    }
     if verdict == Verdict::WeAreWrong {
         let what = format!("state differs from a majority's at entry {index}");
         running.trouble.note(what, true);

@@ -54,7 +54,22 @@ impl Group {
     }
 }
 
-/// A group that does not serve on this node over damage or divergence: somebody must look.
+/// A group does not serve on this node over damage or divergence. An alarm: somebody must look.
 pub(crate) fn stopped(id: GroupId) {
-    counter!("hansa_raft_groups_stopped_total", "group" => id.to_string()).increment(1);
+    gauge!("hansa_raft_group_stopped", "group" => id.to_string()).set(1.0);
+}
+
+/// It serves, again or for the first time.
+pub(crate) fn serves(id: GroupId) {
+    gauge!("hansa_raft_group_stopped", "group" => id.to_string()).set(0.0);
+}
+
+/// A checkpoint was damaged beside a good one, and another is written. An alarm: the disk rots.
+pub(crate) fn checkpoint_damaged(id: GroupId) {
+    counter!("hansa_raft_checkpoints_damaged_total", "group" => id.to_string()).increment(1);
+}
+
+/// Replicas differ, as this node found while it led. An alarm, whoever of them is wrong.
+pub(crate) fn differs(id: GroupId) {
+    counter!("hansa_raft_replicas_differ_total", "group" => id.to_string()).increment(1);
 }

@@ -64,6 +64,8 @@ impl Running {
     /// Why the group does not serve, when it does not.
     pub fn stopped(&self) -> Option<String> {
         let problem = self.trouble.first().map(|problem| problem.what);
+        // Whoever read it said so to its caller; the scrubber acts on it soon.
+        let problem = problem.or_else(|| self.archive.damage().map(|error| error.to_string()));
         problem.or_else(|| self.stop.is_cancelled().then(|| "stopped".to_owned()))
     }
 

@@ -8,14 +8,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::archive::ArchiveError;
 use crate::checkpoints::{Checkpoint, CheckpointError, Verifying};
 use crate::running::Running;
 
 /// Between two pieces.
 const EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
+/// How soon damage that somebody else's read came upon is acted on.
+const NOTICE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a piece, about: at 10 s less than half a megabyte a second and group.
 const PIECE_BYTES: usize = 4 << 20;
 
@@ -40,57 +41,95 @@ enum Found {
 /// Scrubs until the group stops.
 pub(crate) async fn run(running: Arc<Running>) {
     let mut stage = Stage::Log(0);
-    let mut every = interval(EVERY);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut notice = interval(NOTICE_EVERY);
+    notice.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next = Instant::now();
     loop {
         tokio::select! {
             biased;
             () = running.stop.cancelled() => return,
-            _ = every.tick() => {}
+            _ = notice.tick() => {}
+        }
+        if let Some(error) = running.archive.damage() {
+            return stop(&running, error.to_string(), true).await;
+        }
+        if Instant::now() < next {
+            continue;
         }
         let (work, reader) = (stage, running.clone());
         let Ok(found) = running.writer.run(move || piece(&reader, work)).await else { return };
-        let (what, group_only) = match found {
-            Found::Sound(next) => {
-                stage = next;
-                continue;
-            }
+        next = Instant::now() + EVERY;
+        stage = match found {
+            Found::Sound(next) => next,
             Found::Replace(next) => {
-                stage = next;
                 running.checkpoint_wanted.notify_one();
-                continue;
+                next
             }
-            Found::Damage(error) => (error.to_string(), error.is_damage()),
-            Found::Log(what) => (what, false),
+            Found::Damage(error) => {
+                return stop(&running, error.to_string(), error.is_damage()).await;
+            }
+            Found::Log(what) => return stop(&running, what, false).await,
         };
-        tracing::error!(group = %running.id, what, "found while reading the disk again");
-        running.trouble.note(what, group_only);
-        running.give_up().await;
-        return;
     }
+}
+
+/// Stops the group, or the process over what is not the group's own.
+async fn stop(running: &Running, what: String, group_only: bool) {
+    tracing::error!(group = %running.id, what, "found while reading the disk again");
+    running.trouble.note(what, group_only);
+    running.give_up().await;
 }
 
 fn piece(running: &Running, stage: Stage) -> Found {
     match stage {
         Stage::Log(from) => log(running, from),
         Stage::Checkpoints(left) => checkpoints(running, left),
-        Stage::Entries(from) => {
-            let end = running.archive.end().next_index;
-            let read = running.archive.read_entries(from, end, PIECE_BYTES);
-            next(read, |last| Stage::Entries(last.index + 1), Stage::Records(0))
-        }
-        Stage::Records(from) => {
-            let end = running.archive.end().records;
-            let read = running.archive.read_records(from, end, PIECE_BYTES);
-            next(read, |last| Stage::Records(last.number + 1), Stage::Log(0))
+        Stage::Entries(from) => entries(running, from),
+        Stage::Records(from) => records(running, from),
+    }
+}
+
+/// Chunks of entries: each follows the one before, and none is missing.
+fn entries(running: &Running, from: u64) -> Found {
+    let end = running.archive.end().next_index;
+    if from >= end || !running.replica.pending().keeps_entries() {
+        return Found::Sound(Stage::Records(0));
+    }
+    let read = match running.archive.read_entries(from, end, PIECE_BYTES) {
+        Ok(read) => read,
+        Err(error) => return Found::Damage(error.into()),
+    };
+    let missing = (from..).zip(&read).find(|(index, entry)| entry.index != *index);
+    match (missing, read.last()) {
+        (None, Some(last)) => Found::Sound(Stage::Entries(last.index + 1)),
+        (missing, _) => {
+            let index = missing.map_or(from, |(index, _)| index);
+            Found::Damage(running.archive.missing("entry", index).into())
         }
     }
 }
 
-fn next<T>(read: Result<Vec<T>, ArchiveError>, on: impl FnOnce(&T) -> Stage, then: Stage) -> Found {
-    match read {
-        Ok(read) => Found::Sound(read.last().map_or(then, on)),
-        Err(error) => Found::Damage(error.into()),
+/// Chunks of records, and where their keys lead.
+fn records(running: &Running, from: u64) -> Found {
+    let end = running.archive.end().records;
+    if from >= end {
+        return Found::Sound(Stage::Log(0));
+    }
+    let read = match running.archive.read_records(from, end, PIECE_BYTES / 4) {
+        Ok(read) => read,
+        Err(error) => return Found::Damage(error.into()),
+    };
+    let misplaced = (from..).zip(&read).find(|(number, record)| record.number != *number);
+    let missing = match (misplaced, running.archive.unindexed(&read)) {
+        (_, Err(error)) => return Found::Damage(error.into()),
+        (Some((number, _)), _) => Some(number),
+        (None, Ok(unindexed)) => unindexed,
+    };
+    match (missing, read.last()) {
+        (None, Some(last)) => Found::Sound(Stage::Records(last.number + 1)),
+        (missing, _) => {
+            Found::Damage(running.archive.missing("record", missing.unwrap_or(from)).into())
+        }
     }
 }
 

@@ -99,26 +99,31 @@ impl Archive {
         Ok(out)
     }
 
-    /// Whether the record is found by its key.
-    pub fn indexes(&self, record: &ArchivedRecord) -> Result<bool, ArchiveError> {
+    /// The first of these records that is not found by its key.
+    pub fn unindexed(&self, records: &[ArchivedRecord]) -> Result<Option<u64>, ArchiveError> {
         self.store(|store| {
             let versions = store.begin_read()?.open_table(VERSIONS)?;
-            let version = (record.table, &record.key[..], record.number);
-            Ok(versions.get(version)?.is_some())
+            for record in records {
+                let version = (record.table, &record.key[..], record.number);
+                if versions.get(version)?.is_none() {
+                    return Ok(Some(record.number));
+                }
+            }
+            Ok(None)
         })
     }
 
     fn record(&self, number: u64) -> Result<ArchivedRecord, ArchiveError> {
         let chunk = self.record_chunk(number / RECORDS_PER_CHUNK)?;
         let found = chunk.into_iter().find(|record| record.number == number);
-        found.ok_or_else(|| self.damaged("records", format!("record {number} is missing")))
+        found.ok_or_else(|| self.found_damaged("records", format!("record {number} is missing")))
     }
 
     pub(super) fn entry_chunk(&self, number: u64) -> Result<Vec<ArchivedEntry>, ArchiveError> {
         let bytes = self.chunk_bytes(ENTRIES, number)?;
         bytes.map_or(Ok(Vec::new()), |bytes| {
             let what = format!("entry chunk {number}");
-            unpack_entries(bytes).map_err(|e| self.damaged(&what, e))
+            unpack_entries(bytes).map_err(|e| self.found_damaged(&what, e))
         })
     }
 
@@ -127,7 +132,7 @@ impl Archive {
         bytes.map_or(Ok(Vec::new()), |bytes| {
             let what = format!("record chunk {number}");
             let first = number * RECORDS_PER_CHUNK;
-            unpack_records(bytes, first).map_err(|e| self.damaged(&what, e))
+            unpack_records(bytes, first).map_err(|e| self.found_damaged(&what, e))
         })
     }
 

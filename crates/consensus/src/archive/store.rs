@@ -45,13 +45,27 @@ impl Store {
         }
         let database = self.database(fs, file)?;
         let done = guarded(file, || work(&database));
-        if let Err(ArchiveError::Damaged { what, .. }) = &done {
-            self.damage.lock().get_or_insert_with(|| what.clone());
+        if let Err(error) = &done {
+            self.note(error);
         }
         if done.as_ref().is_err_and(ArchiveError::is_full) {
             self.spent.store(true, Ordering::Release);
         }
         done
+    }
+
+    /// Remembers what was found first, if it is damage.
+    pub fn note(&self, error: &ArchiveError) {
+        let what = match error {
+            ArchiveError::Damaged { what, .. } => what.clone(),
+            other if other.is_damage() => other.to_string(),
+            _ => return,
+        };
+        self.damage.lock().get_or_insert(what);
+    }
+
+    pub fn damage(&self) -> Option<String> {
+        self.damage.lock().clone()
     }
 
     fn database(&self, fs: &Arc<dyn Fs>, file: &Path) -> Result<Arc<Database>, ArchiveError> {

@@ -104,10 +104,10 @@ impl Host {
         let stop = env.tasks.stop_token().child_token();
         let reports = Arc::new(Reports::default());
         let (archive, checkpoints) = self.load(id, replica.clone()).await?;
-        let state = wal.state(id).map_err(|source| StartError::Log { group: id, source })?;
+        let state = wal.state(id).map_err(|cause| StartError::Log { group: id, cause })?;
         let purged = state.purged.map(|(index, _)| index);
         let joined = checkpoints.check_joins(purged);
-        joined.map_err(|source| StartError::Checkpoint { group: id, source })?;
+        joined.map_err(|cause| StartError::Checkpoint { group: id, cause })?;
         let trouble = Arc::new(Trouble::default());
         let log = LogStore::new(wal.clone(), id);
         let machine = StateMachine {
@@ -134,6 +134,9 @@ impl Host {
         let built = Raft::build(config.node.0, Arc::new(settings), network, log, machine).await;
         // It has applied what is committed: what stopped it there says more than it can.
         let raft = built.map_err(|e| match trouble.first() {
+            Some(problem) if problem.group_only && problem.for_good => {
+                StartError::Damage { group: id, what: problem.what }
+            }
             Some(problem) => StartError::Raft { group: id, what: problem.what },
             None => StartError::Raft { group: id, what: e.to_string() },
         })?;
@@ -171,14 +174,13 @@ impl Host {
         let dir = self.inner.config.data_dir.join("groups").join(id.to_string());
         let fs = self.inner.fs.clone();
         let loaded = self.inner.writer.run(move || {
-            let archive = |source| StartError::Archive { group: id, source };
-            let checkpoint = |source| StartError::Checkpoint { group: id, source };
+            let archive = |cause| StartError::Archive { group: id, cause };
+            let checkpoint = |cause| StartError::Checkpoint { group: id, cause };
             fs.create_dir_all(&dir)
                 .map_err(|source| checkpoint(CheckpointError::Io { file: dir.clone(), source }))?;
             let why = stopped::read(fs.as_ref(), &dir)
                 .map_err(|source| checkpoint(CheckpointError::Io { file: dir.clone(), source }))?;
             if let Some(why) = why {
-                metrics::stopped(id);
                 return Err(StartError::ForGood { group: id, why });
             }
             let opened = Archive::open(&fs, &dir.join("archive.redb")).map_err(archive)?;
