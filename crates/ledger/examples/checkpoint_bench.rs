@@ -1,9 +1,11 @@
 //! What a checkpoint costs a stock group with a million accounts and 100,000 open holds: how long
-//! it holds up apply, how many bytes it writes, and how soon a restarted node serves.
+//! it holds up apply, how many bytes it writes, how soon a restarted node serves, and how fast a new
+//! node is given all of it while orders go on.
 //!
 //! `cargo run --release -p hansa-ledger --example checkpoint_bench -- [ACCOUNTS [HOLDS]]`
 //! First the machine alone, on a thread that only applies while another writes; then a group of one
-//! node on disk: submits during a checkpoint, and a restart.
+//! node on disk: submits during a checkpoint, and a restart; then a group of three over mTLS and a
+//! fourth node that joins.
 
 use std::io::{BufWriter, Read, Write};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use hansa_ledger::core::inventory::{
     self, Command, CommandId, Inventory, Receive, Reserve, StockLine,
 };
 use hansa_ledger::machine::Batch;
-use hansa_types::id::{OrderId, TransferId};
+use hansa_types::id::{NodeId, OrderId, TransferId};
 use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
 
@@ -38,6 +40,7 @@ fn main() {
         .build()
         .expect("a runtime");
     runtime.block_on(in_a_group(accounts, holds));
+    runtime.block_on(a_new_node(accounts, holds));
 }
 
 fn genesis() -> Inventory {
@@ -176,15 +179,9 @@ async fn in_a_group(accounts: u64, holds: u64) {
     let settings = Settings { nodes: 1, timing, ..Settings::default() };
     let mut cluster = Cluster::with(settings, genesis).await;
     let node = cluster.leader().await;
-    let now = cluster.group(node).status().log_time.ms();
-    for command in receipts(accounts, now) {
-        cluster.submit(command).await;
-    }
-    for command in reserves(0, holds, accounts / 2, now) {
-        cluster.submit(command).await;
-    }
+    let now = fill(&cluster, accounts, holds).await;
     println!("a group of one node, the same state, on disk:");
-    let calm = submits(&cluster, holds, accounts, now, None).await;
+    let calm = waits(&cluster, (holds, 200), accounts, now, None).await;
     let began = Instant::now();
     let group = cluster.group(node).clone();
     let done = Arc::new(AtomicBool::new(false));
@@ -194,11 +191,12 @@ async fn in_a_group(accounts: u64, holds: u64) {
         said.store(true, Ordering::Release);
         began.elapsed()
     };
-    let during = submits(&cluster, holds * 2, accounts, now, Some(done));
+    let during = waits(&cluster, (holds * 2, 0), accounts, now, Some(done));
     let (took, busy) = tokio::join!(written, during);
     println!("  checkpoint, archive included   {:>9.2} ms", ms(took));
-    println!("  longest submit calm            {:>9.2} ms", ms(calm.0));
-    println!("  longest submit while it writes {:>9.2} ms, of {}", ms(busy.0), busy.1);
+    println!("  longest submit calm            {:>9.2} ms", ms(longest_of(&calm)));
+    let (longest, n) = (ms(longest_of(&busy)), busy.len());
+    println!("  longest submit while it writes {longest:>9.2} ms, of {n}");
     let before = cluster.group(node).status();
     cluster.kill(node).await;
     let began = Instant::now();
@@ -215,26 +213,89 @@ async fn in_a_group(accounts: u64, holds: u64) {
     assert!(read.is_ok_and(|open| open > 0) && after.applied >= before.applied);
 }
 
-/// Submits batches of orders one after the other; the longest wait, and how many there were.
-async fn submits(
+/// Brings a cluster to the state; its time then.
+async fn fill(cluster: &Cluster<Inventory>, accounts: u64, holds: u64) -> u64 {
+    let now = cluster.group(cluster.leader().await).status().log_time.ms();
+    for command in receipts(accounts, now) {
+        cluster.submit(command).await;
+    }
+    for command in reserves(0, holds, accounts / 2, now) {
+        cluster.submit(command).await;
+    }
+    now
+}
+
+async fn a_new_node(accounts: u64, holds: u64) {
+    let timing = Timing { checkpoint_entries: u64::MAX, ..Timing::quick() };
+    let settings = Settings { timing, grpc: true, ..Settings::default() };
+    let mut cluster = Cluster::with(settings, genesis).await;
+    let now = fill(&cluster, accounts, holds).await;
+    // Twice: the log is purged up to the older one, so nobody can be given it.
+    for _ in 0..2 {
+        for node in cluster.up() {
+            cluster.group(node).checkpoint().await;
+        }
+        cluster.submit(reserves(holds, 1, accounts / 2, now).next().expect("one")).await;
+    }
+    let folder = cluster.dir(cluster.leader().await);
+    let bytes = checkpoint_bytes(&folder);
+    println!("a group of three over mTLS, the same state; a fourth node joins:");
+    let calm = waits(&cluster, (holds * 2, 500), accounts, now, None).await;
+    let (fourth, done) = (NodeId(4), Arc::new(AtomicBool::new(false)));
+    let began = Instant::now();
+    cluster.join(fourth).await;
+    cluster.want(&[1, 2, 3, 4]);
+    let members = async {
+        cluster.members_are(&[1, 2, 3, 4]).await;
+        done.store(true, Ordering::Release);
+        began.elapsed()
+    };
+    let during = waits(&cluster, (holds * 4, 0), accounts, now, Some(done.clone()));
+    let (took, busy) = tokio::join!(members, during);
+    let rate = bytes as f64 / took.as_secs_f64() / f64::from(1 << 20);
+    println!("  until it votes                 {:>9.2} ms, {} MiB", ms(took), bytes >> 20);
+    println!(
+        "  that is                        {rate:>9.2} MiB/s, its checks and installation included"
+    );
+    for (what, waits) in [("before", calm), ("meanwhile", busy)] {
+        let at = |share: f64| ms(waits[((waits.len() - 1) as f64 * share) as usize]);
+        let (p50, p99, n) = (at(0.5), at(0.99), waits.len());
+        println!("  16 orders, {what:<9}           {p50:>9.2} ms p50, {p99:.2} ms p99 of {n}");
+    }
+}
+
+fn longest_of(sorted: &[Duration]) -> Duration {
+    sorted.last().copied().unwrap_or_default()
+}
+
+fn checkpoint_bytes(folder: &std::path::Path) -> u64 {
+    let groups = std::fs::read_dir(folder.join("groups")).expect("groups");
+    let files = groups.flatten().flat_map(|group| std::fs::read_dir(group.path()).expect("files"));
+    let sizes =
+        files.flatten().filter(|file| file.file_name().to_string_lossy().ends_with(".ckpt"));
+    sizes.filter_map(|file| file.metadata().ok()).map(|about| about.len()).max().unwrap_or(0)
+}
+
+/// How long each of a number of submits took, or of as many as there is time for; sorted.
+async fn waits(
     cluster: &Cluster<Inventory>,
-    from: u64,
+    (from, count): (u64, u64),
     accounts: u64,
     now: u64,
     until: Option<Arc<AtomicBool>>,
-) -> (Duration, u64) {
-    let (mut longest, mut n) = (Duration::ZERO, 0);
-    let enough = |n: u64| match &until {
-        Some(done) => done.load(Ordering::Acquire),
-        None => n >= 200,
-    };
-    while !enough(n) {
-        let command = reserves(from + n * 16, 16, accounts / 2, now).next();
-        let Some(command) = command else { break };
+) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    loop {
+        let n = waits.len() as u64;
+        let enough = until.as_ref().map_or(n >= count, |done| done.load(Ordering::Acquire));
+        let Some(command) = reserves(from + n * 16, 16, accounts / 2, now).next() else { break };
+        if enough {
+            break;
+        }
         let began = Instant::now();
         cluster.submit(command).await;
-        longest = longest.max(began.elapsed());
-        n += 1;
+        waits.push(began.elapsed());
     }
-    (longest, n)
+    waits.sort_unstable();
+    waits
 }
