@@ -27,6 +27,12 @@ pub struct FinalState {
     /// How long stock is held for an order before it runs out unless extended; 0: not said.
     #[serde(default)]
     pub hold_ms: u64,
+    /// The fastest that any node's monotonic clock ran.
+    ///
+    /// # Units
+    /// Per mille of true time; 0: all were right.
+    #[serde(default)]
+    pub clock_permille: u64,
     /// What the servers say of themselves (CheckInvariants).
     pub reports: Vec<Report>,
     /// The providers' journals, merged; keys as in the orders' payments.

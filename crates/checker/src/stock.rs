@@ -39,6 +39,8 @@
 //! differs in time only inside a window, nor see a wrong step of an order whose end nobody saw.
 
 mod entries;
+#[cfg(test)]
+mod tests;
 
 use crate::history::History;
 use crate::life::Life;
@@ -179,17 +181,36 @@ impl Model for OneKey {
         }
     }
 
-    fn lacks(&self, state: &Stock, step: &Step) -> Option<Measures> {
-        let Step::Read(seen) = step else { return None };
-        let StockSeen { sellable, reserved, committed, quarantine, .. } = *seen;
-        let on_hand = sellable + reserved + committed + quarantine;
-        Some([
-            sellable - state.free,
-            reserved - state.reserved,
-            committed - state.committed,
-            quarantine - state.quarantine,
-            on_hand - state.on_hand(),
-        ])
+    fn may(&self, state: &Stock, step: &Step, least: &Measures, most: &Measures) -> bool {
+        let becomes =
+            |n: usize, now: i64, then: i64| now + least[n] <= then && then <= now + most[n];
+        match *step {
+            Step::Read(StockSeen { sellable, reserved, committed, quarantine, .. }) => {
+                let on_hand = sellable + reserved + committed + quarantine;
+                becomes(0, state.free, sellable)
+                    && becomes(1, state.reserved, reserved)
+                    && becomes(2, state.committed, committed)
+                    && becomes(3, state.quarantine, quarantine)
+                    && becomes(4, state.on_hand(), on_hand)
+            }
+            Step::TooFew { free: Some(free), .. } => becomes(0, state.free, free),
+            Step::TooFew { asked, .. } => state.free + least[0] < asked,
+            Step::ReadNothing => !state.known,
+            _ => true,
+        }
+    }
+
+    fn observes(&self, step: &Step) -> bool {
+        match step {
+            Step::Adjust { expected, .. } => expected.is_some(),
+            Step::TooFew { .. } | Step::CountDiffered { .. } => true,
+            Step::Read(_) | Step::ReadNothing => true,
+            _ => false,
+        }
+    }
+
+    fn settled(&self, state: &Stock, least: &Measures) -> bool {
+        state.free + least[0] >= 0 && state.committed + least[2] >= 0
     }
 }
 

@@ -12,6 +12,12 @@
 //! begun, or never. Entries may depend on each other ([`Entry::after`], [`Entry::not_with`]), so
 //! that one request whose effect comes in steps is several entries.
 //!
+//! Where no pending entry can be refused, and only some of them observe the state
+//! ([`Model::observes`]), the others commute, and the search leaves out what cannot matter: an entry
+//! that observes nothing happens at its deadline or just before an observation; what happens between
+//! two observations is a set, not a sequence; and of two configurations with one state the one that
+//! has used up less is enough, for it can do the rest at any moment and lose nothing.
+//!
 //! # Source
 //! Wing & Gong, "Testing and Verifying Concurrent Objects" (1993); Lowe, "Testing for
 //! Linearizability" (2017), §3.2 (just-in-time linearization) and §3.4 (memoisation).
@@ -40,10 +46,29 @@ pub trait Model {
         Measures::default()
     }
 
-    /// What the measures must still change by for `op` to happen; `None`: that is not known. Where
-    /// nothing that is pending can add as much, the search does not look further.
-    fn lacks(&self, _state: &Self::State, _op: &Self::Op) -> Option<Measures> {
-        None
+    /// Whether `op` could happen once pending ops have changed each measure by something between
+    /// `least` and `most`. Where it could not, the search does not look further.
+    fn may(
+        &self,
+        _state: &Self::State,
+        _op: &Self::Op,
+        _least: &Measures,
+        _most: &Measures,
+    ) -> bool {
+        true
+    }
+
+    /// Whether `op` happens or not depending on the state in another way than by a lower bound on
+    /// the measures. What does not observe changes the state by what it [`Model::adds`], wherever it
+    /// happens: such ops commute.
+    fn observes(&self, _op: &Self::Op) -> bool {
+        true
+    }
+
+    /// Whether ops that do not observe are all allowed, in any order, while the measures fall by at
+    /// most `least` (a sum of negative numbers).
+    fn settled(&self, _state: &Self::State, _least: &Measures) -> bool {
+        false
     }
 }
 
@@ -83,9 +108,9 @@ pub enum Need {
 /// first is still one after the two are exchanged. Without this, many unknown outcomes of one kind
 /// cost a power of two.
 ///
-/// Deadlines within a class may differ only where every entry, and every one that follows from it,
-/// must take effect; what may be left out, or has a choice, takes its choice along when exchanged,
-/// and that may come too late.
+/// Deadlines within a class may differ where every entry, and every one that follows from it, must
+/// take effect; and where what may be left out can be handed over: whoever must be over first goes
+/// first, and at its deadline another takes its place between two instants, and nobody sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Twin {
     pub class: u64,

@@ -1,5 +1,6 @@
-//! No hold runs out before its time: a group's time is at most a tenth faster than the world's
-//! (domain.md §1), so an order rejected over its stock hold is at least that old.
+//! No hold runs out before its time: a group's time is at most a tenth faster than the monotonic
+//! clocks of its leaders (domain.md §1), so an order rejected over its stock hold is at least that
+//! old, whatever wall clocks do.
 
 use crate::seen::RejectReason;
 use crate::trace::line;
@@ -7,12 +8,16 @@ use crate::verdict::Reason;
 
 use super::Settled;
 
-/// Of the hold's time: monotonic clocks are tried at one and a half times their speed, and slewed
-/// by a tenth beyond that.
-const SHARE_PERCENT: u64 = 50;
+/// A leader slews by a tenth at most; between two leaders time stands still. Monotonic clocks are
+/// right, unless the harness says that it made one run fast.
+const SLEW_PERMILLE: u64 = 1_100;
+/// Log time is whole milliseconds, at the beginning and at the end.
+const ROUNDING_NS: u64 = 2_000_000;
 
 pub fn check(settled: Settled<'_>) -> Vec<Reason> {
-    let least = settled.state.hold_ms * 1_000_000 / 100 * SHARE_PERCENT;
+    let fastest = settled.state.clock_permille.max(1_000) * SLEW_PERMILLE;
+    let least =
+        (settled.state.hold_ms * 1_000_000 * 1_000 / fastest * 1_000).saturating_sub(ROUNDING_NS);
     let mut wrong = Vec::new();
     for life in settled.lives.iter().filter(|life| life.place.is_some()) {
         let expired = life.views.iter().find(|view| {

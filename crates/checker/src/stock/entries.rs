@@ -97,7 +97,7 @@ fn lived(entries: &mut Entries, life: &Life<'_>, key: &StockKey) -> Result<(), S
         (Some(by), ended) => {
             let alone = life.cancels.is_empty() && life.ships.is_empty() && life.returns.is_empty();
             let both = held.map_or(by, |held| held.min(by));
-            let twin = |entry: Entry<Step>, phase| match alone && both == by {
+            let twin = |entry: Entry<Step>, phase| match alone && (phase == 1 || both == by) {
                 true => entry.twin(class(&(units, "confirmed", phase)), by),
                 false => entry,
             };
@@ -138,9 +138,16 @@ fn undone(entries: &mut Entries, life: &Life<'_>, units: i64, held: Option<u64>,
         seen.rejected.as_ref().is_some_and(|why| why.reason == RejectReason::HoldExpired)
     };
     let strict = life.seen_by(odd).is_none();
-    // One deadline only: to stand in for another means to take over all that it still does.
-    let twin = |entry: Entry<Step>, phase| match held.is_none() && strict {
-        true => entry.twin(class(&(units, "undone", by, phase)), by),
+    // Where another part was refused, nothing was ever committed.
+    let refused = |seen: &OrderSeen| {
+        let reason = seen.rejected.as_ref().map(|why| why.reason);
+        matches!(reason, Some(RejectReason::OutOfStock | RejectReason::UnknownSku))
+    };
+    let refused = life.seen_by(refused).is_some();
+    // Of those that may have been held, the one that must be over first is held first and given
+    // back first: at its deadline another takes its place between two instants, if need be.
+    let twin = |entry: Entry<Step>, phase| match strict && (phase > 0 || held.is_none()) {
+        true => entry.twin(class(&(units, "undone", refused, phase)), by),
         false => entry,
     };
     let hold = match held {
@@ -153,12 +160,7 @@ fn undone(entries: &mut Entries, life: &Life<'_>, units: i64, held: Option<u64>,
         true => due(release, by, Need::IfDone(hold)),
         false => release,
     };
-    // Where another part was refused, nothing was ever committed.
-    let refused = |seen: &OrderSeen| {
-        let reason = seen.rejected.as_ref().map(|why| why.reason);
-        matches!(reason, Some(RejectReason::OutOfStock | RejectReason::UnknownSku))
-    };
-    if life.seen_by(refused).is_some() {
+    if refused {
         push(entries, life, "releases", twin(release, 1));
         return;
     }
@@ -178,9 +180,9 @@ fn undone(entries: &mut Entries, life: &Life<'_>, units: i64, held: Option<u64>,
 
 /// An order of which nobody saw the end: every step may happen, at any time or never.
 fn unsettled(entries: &mut Entries, life: &Life<'_>, units: i64, held: Option<u64>) {
-    let twin = |entry: Entry<Step>, phase| match held {
-        None => entry.twin(class(&(units, "unsettled", phase)), u64::MAX),
-        Some(_) => entry,
+    let twin = |entry: Entry<Step>, phase| match phase > 0 || held.is_none() {
+        true => entry.twin(class(&(units, "unsettled", phase)), u64::MAX),
+        false => entry,
     };
     let hold = match held {
         Some(held) => Entry::done(Step::Hold(units), life.from, held),

@@ -1,6 +1,8 @@
 //! The walk through time.
 
-use std::collections::HashSet;
+mod ways;
+
+use std::collections::{HashMap, HashSet};
 
 use super::mask::{Mask, SLOTS};
 use super::{Entry, Found, Measures, Model, Need, Refuted};
@@ -31,6 +33,8 @@ pub(super) struct Search<'a, M: Model> {
     configs: Vec<Config<M::State>>,
     /// What each entry adds to the measures.
     adds: Vec<Measures>,
+    /// Which entries observe.
+    observes: Vec<bool>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -71,6 +75,7 @@ impl<'a, M: Model> Search<'a, M> {
             excludes,
             before: vec![Mask::default(); SLOTS],
             adds: entries.iter().map(|entry| model.adds(&entry.op)).collect(),
+            observes: entries.iter().map(|entry| model.observes(&entry.op)).collect(),
             configs: vec![Config { done: Mask::default(), state: model.initial() }],
         }
     }
@@ -113,7 +118,7 @@ impl<'a, M: Model> Search<'a, M> {
             if twin.class != mine.class {
                 continue;
             }
-            match (twin.rank, other) <= (mine.rank, slot) {
+            match (twin.rank, self.at[other]) < (mine.rank, entry) {
                 true => self.before[slot].add(other),
                 false => self.before[other].add(slot),
             }
@@ -126,7 +131,7 @@ impl<'a, M: Model> Search<'a, M> {
     fn end(&mut self, entry: usize) -> Result<Result<(), String>, Vec<String>> {
         let Some(slot) = self.slot[entry] else { return Ok(Ok(())) };
         let before = std::mem::take(&mut self.configs);
-        let (mut kept, mut work) = (Vec::new(), Vec::new());
+        let (mut kept, mut begun) = (Vec::new(), Vec::new());
         for config in before.iter().cloned() {
             if self.is_done(entry, &config.done) {
                 kept.push(config);
@@ -136,30 +141,13 @@ impl<'a, M: Model> Search<'a, M> {
             if !self.due(entry, &config) {
                 kept.push(config.clone());
             }
-            work.push(config);
+            begun.push(config);
         }
-        let mut seen: HashSet<Config<M::State>> = before.iter().cloned().collect();
-        let mut next = Vec::new();
-        while let Some(config) = work.pop() {
-            if self.hopeless(entry, &config) {
-                continue;
-            }
-            let ready = self.ready(&config.done);
-            for other in ready.slots().filter(|other| !self.before[*other].meets(&ready)) {
-                self.steps += 1;
-                self.model.step(&config.state, &self.entries[self.at[other]].op, &mut next);
-                for state in next.drain(..) {
-                    let config = Config { done: config.done.with(other), state };
-                    if seen.insert(config.clone()) {
-                        if other == slot { kept.push(config) } else { work.push(config) }
-                    }
-                }
-            }
-            if self.steps > self.budget {
-                return Ok(Err(format!("no verdict after {} steps", self.steps)));
-            }
+        if let Err(why) = self.extend(slot, begun, &mut kept) {
+            return Ok(Err(why));
         }
-        self.configs = kept;
+        self.pending.remove(slot);
+        self.configs = self.least(kept);
         if self.configs.is_empty() {
             return Err(self.name(&before));
         }
@@ -167,19 +155,28 @@ impl<'a, M: Model> Search<'a, M> {
         Ok(Ok(()))
     }
 
-    /// Whether the entry cannot happen after anything that is pending.
-    fn hopeless(&self, entry: usize, config: &Config<M::State>) -> bool {
-        let Some(lacks) = self.model.lacks(&config.state, &self.entries[entry].op) else {
-            return false;
-        };
-        let (mut most, mut least) = (Measures::default(), Measures::default());
-        for slot in self.pending.minus(&config.done).slots() {
-            for (n, adds) in self.adds[self.at[slot]].iter().enumerate() {
-                most[n] += (*adds).max(0);
-                least[n] += (*adds).min(0);
+    /// Without those that have the state of another and have used up more: what they did beyond it
+    /// comes to nothing, and the other can still do it.
+    fn least(&self, mut configs: Vec<Config<M::State>>) -> Vec<Config<M::State>> {
+        let mut anytime = self.pending;
+        self.pending.slots().filter(|slot| self.observes[self.at[*slot]]).for_each(|slot| {
+            anytime.remove(slot);
+        });
+        configs.sort_by_key(|config| config.done.count());
+        let mut kept: HashMap<M::State, Vec<Mask>> = HashMap::new();
+        configs.retain(|config| {
+            let same = kept.entry(config.state.clone()).or_default();
+            let needless = same.iter().any(|less| {
+                less.within(&config.done)
+                    && config.done.minus(less).within(&anytime)
+                    && self.settled(&Config { done: *less, state: config.state.clone() })
+            });
+            if !needless {
+                same.push(config.done);
             }
-        }
-        lacks.iter().enumerate().any(|(n, lack)| *lack > most[n] || *lack < least[n])
+            !needless
+        });
+        configs
     }
 
     /// Whether the entry whose time is up must have taken effect.
@@ -218,7 +215,6 @@ impl<'a, M: Model> Search<'a, M> {
 
     /// Frees the slots of entries that nothing looks at any more.
     fn over(&mut self, entry: usize, slot: usize) {
-        self.pending.remove(slot);
         for twins in &mut self.before {
             twins.remove(slot);
         }
