@@ -9,6 +9,7 @@ mod list_regions;
 mod membership;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;

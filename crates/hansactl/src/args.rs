@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{audit, backup, group, invariants, member, node, order, payment, region, stock};
+use crate::{
+    audit, backup, group, invariants, member, node, order, payment, region, stock, version,
+};
 
 const ABOUT_LONG: &str = "\
 Looks into and works on a Hansa league through its public API.
@@ -29,6 +31,7 @@ Examples:
   hansactl group list --region us-east
   hansactl member replace eu-west-2 eu-west-4
   hansactl node reseed eu-west-2
+  hansactl version raise --group all --to 2
   hansactl stock receive 85123A 100
   hansactl order place --country DE --customer 12583 --line 85123A:2:2.55 --currency EUR
   hansactl order watch regions/eu-west/orders/0193...
@@ -98,6 +101,9 @@ pub enum Command {
     /// Nodes of a region.
     #[command(subcommand)]
     Node(node::Verb),
+    /// Versions of behaviour: the second half of an upgrade.
+    #[command(subcommand)]
+    Version(version::Verb),
     /// Orders.
     #[command(subcommand)]
     Order(order::Verb),

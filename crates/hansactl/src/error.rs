@@ -69,6 +69,12 @@ fn advice(failure: &Failure) -> (u8, &'static str) {
         let next = "`member list` and `node list` show how it stands; see --help of the command";
         return (REFUSED, next);
     }
+    if failure.reason() == Reason::VersionNotSupported {
+        return (
+            REFUSED,
+            "`version list` shows what each node runs; upgrade those named, then repeat",
+        );
+    }
     match failure.kind() {
         Kind::InvalidArgument => (REFUSED, "correct the fields named above; see --help"),
         Kind::NotFound => {

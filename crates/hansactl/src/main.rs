@@ -17,6 +17,7 @@ mod region;
 mod show;
 mod stock;
 mod values;
+mod version;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Group(verb) => group::run(&session, verb).await?,
         Command::Member(verb) => member::run(&session, verb).await?,
         Command::Node(verb) => node::run(&session, verb).await?,
+        Command::Version(verb) => version::run(&session, verb).await?,
         Command::Order(verb) => return order::run(&session, verb).await,
         Command::Stock(verb) => stock::run(&session, verb).await?,
         Command::Payment(verb) => payment::run(&session, verb).await?,

@@ -17,6 +17,8 @@ mod listing;
 pub mod machine;
 mod map;
 mod metrics;
+#[cfg(feature = "version-2-test")]
+mod next_version;
 pub mod provider;
 mod replicate;
 mod saga;

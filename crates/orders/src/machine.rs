@@ -29,11 +29,22 @@ const RESTORED_BYTES_MAX: u32 = 16 << 20;
 /// One orders group's replicated state.
 pub struct OrdersMachine {
     pub state: State,
+    /// By which version of behaviour commands are applied: the group's, set by consensus.
+    #[cfg(feature = "version-2-test")]
+    version: u32,
 }
 
 impl OrdersMachine {
     pub fn new(settings: Settings) -> Self {
-        Self { state: State::new(settings) }
+        Self::of(State::new(settings))
+    }
+
+    pub(crate) fn of(state: State) -> Self {
+        Self {
+            state,
+            #[cfg(feature = "version-2-test")]
+            version: 1,
+        }
     }
 }
 
@@ -79,12 +90,23 @@ impl Machine for OrdersMachine {
     type Outcome = Outcome;
     type Frozen = FrozenOrders;
 
+    #[cfg(feature = "version-2-test")]
+    const VERSIONS: hansa_consensus::Versions = crate::next_version::VERSIONS;
+
+    #[cfg(feature = "version-2-test")]
+    fn set_version(&mut self, version: u32) {
+        self.version = version;
+    }
+
     fn advance(&mut self, at: LogTime, _out: &mut Records) {
         self.state.advance(at);
     }
 
     fn apply(&mut self, at: LogTime, command: &[u8], _out: &mut Records) -> Outcome {
-        match Command::decode(command) {
+        let command = Command::decode(command);
+        #[cfg(feature = "version-2-test")]
+        let command = command.map(|command| crate::next_version::meant(self.version, command));
+        match command {
             Some(command) => self.state.apply(at, command),
             None => Outcome::Refused(Refused::Malformed),
         }
@@ -128,7 +150,7 @@ impl Machine for OrdersMachine {
         state.restored = restored;
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {
-            true => Ok(Self { state }),
+            true => Ok(Self::of(state)),
             false => Err(ThawError::Damaged("indexes disagree with the tables".to_owned())),
         }
     }

@@ -14,6 +14,7 @@ use crate::pb::admin::admin_service_client::AdminServiceClient;
 use crate::pb::admin::audit_service_client::AuditServiceClient;
 use crate::pb::admin::backup_service_client::BackupServiceClient;
 use crate::pb::admin::membership_service_client::MembershipServiceClient;
+use crate::pb::admin::version_service_client::VersionServiceClient;
 use crate::pb::inventory::inventory_service_client::InventoryServiceClient;
 use crate::pb::order::order_service_client::OrderServiceClient;
 use crate::pb::payment::payment_service_client::PaymentServiceClient;
@@ -172,6 +173,7 @@ pub struct Services {
     pub admin: AdminServiceClient<Channel>,
     pub audit: AuditServiceClient<Channel>,
     pub membership: MembershipServiceClient<Channel>,
+    pub versions: VersionServiceClient<Channel>,
     pub backups: BackupServiceClient<Channel>,
 }
 
@@ -188,6 +190,7 @@ impl Services {
             admin: AdminServiceClient::new(channel.clone()).max_decoding_message_size(max),
             membership: MembershipServiceClient::new(channel.clone())
                 .max_decoding_message_size(max),
+            versions: VersionServiceClient::new(channel.clone()).max_decoding_message_size(max),
             backups: BackupServiceClient::new(channel).max_decoding_message_size(max),
         }
     }

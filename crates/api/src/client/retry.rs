@@ -21,7 +21,8 @@ pub const SERVICE_CONFIG: &str = r#"{
              { "service": "hansa.payment.v1.PaymentService" },
              { "service": "hansa.region.v1.RegionService" },
              { "service": "hansa.admin.v1.AdminService" },
-             { "service": "hansa.admin.v1.MembershipService" }],
+             { "service": "hansa.admin.v1.MembershipService" },
+             { "service": "hansa.admin.v1.VersionService" }],
     "retryPolicy": {
       "maxAttempts": 5,
       "initialBackoff": "0.05s",

@@ -118,6 +118,8 @@ reasons! {
         "another region is the home; ask it at the endpoint given";
     MembershipRefused "MEMBERSHIP_REFUSED" FailedPrecondition
         "the nodes of the region or the members of a group cannot be changed so now";
+    VersionNotSupported "VERSION_NOT_SUPPORTED" FailedPrecondition
+        "a member of the group does not apply this version; upgrade every node first";
     RequestInProgress "REQUEST_IN_PROGRESS" Aborted "the same request is still running; ask again";
     HomeMoving "HOME_MOVING" Aborted "the customer's home is being moved; ask again";
     Cancelled "CANCELLED" Cancelled "the caller went away";
@@ -139,6 +141,9 @@ reasons! {
 
     // What is out of order on our side.
     NotLeader "NOT_LEADER" Unavailable "another node leads the group";
+    GroupStopped "GROUP_STOPPED" Unavailable
+        "this node's replica of the group serves no more: the node stops, or it met damage and is \
+         rebuilt by `hansactl node reseed`; other nodes serve the group";
     ViewBehind "VIEW_BEHIND" Unavailable "the listing has not caught up in time; ask again";
     Restoring "RESTORING" Unavailable
         "the region came back from a backup and settles what was under way; ask again";

@@ -26,10 +26,15 @@ pub struct Counters {
     hash: StateHash,
     version: u32,
     /// Applies by this version whatever the group is at: as a binary does that knows no barrier.
-    pub careless: Option<u32>,
+    careless: Option<u32>,
 }
 
 impl Counters {
+    /// Applies by `version` from its start on, whatever its group is at.
+    pub fn careless(version: u32) -> Self {
+        Self { careless: Some(version), ..Self::default() }
+    }
+
     pub fn value(&self, name: &str) -> i64 {
         self.values.get(name).copied().unwrap_or_default()
     }

@@ -31,7 +31,7 @@ use super::inside::Inside;
 use super::members::Members;
 use super::port::Port;
 use super::world::{Pages, World};
-use super::{Node, bounds, groups, membership_service, ready, whoami};
+use super::{Node, bounds, groups, membership_service, ready, version_service, whoami};
 use crate::config::{self, Config};
 
 /// How often the residency file is looked at.
@@ -225,7 +225,15 @@ async fn directory(
     let policy_file = Some(residency);
     let reload_every = RESIDENCY_RELOAD;
     let settings = keeper::Config { members: members.clone(), genesis, policy_file, reload_every };
-    let directory = Directory::start(host, &world.env, settings).await?;
+    let directory = match Directory::start(host, &world.env, settings).await {
+        // Damage of this one group: what its own replica cannot say, others do.
+        Err(error) if error.stops_group_only() => {
+            let book = Book::empty();
+            follow::into(&book, &world.env, peers, members);
+            return Ok((book, None));
+        }
+        started => started?,
+    };
     if joins {
         // Until it is a member, what its own replica does not know yet others do.
         follow::into(&directory.book(), &world.env, peers, members);
@@ -284,6 +292,7 @@ fn early_routes(
     let chains = NodeChains::new(host.clone(), inside.clone());
     routes.add_service(hansa_gateway::chains::service(Arc::new(chains)));
     routes.add_service(membership_service::service(inside.clone()));
+    routes.add_service(version_service::service(inside.clone()));
     if let Some(directory) = directory {
         let host = host.clone();
         let met = Arc::new(move |node| host.has_met(node));

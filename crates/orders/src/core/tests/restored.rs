@@ -143,7 +143,7 @@ fn what_a_restore_left_to_settle_is_in_checkpoints_and_digests() {
     let (plain, _) = placed(contents());
     assert_ne!(plain.digest(), state.digest());
     for state in [plain, state] {
-        let machine = OrdersMachine { state };
+        let machine = OrdersMachine::of(state);
         let mut bytes = Vec::new();
         machine.freeze().write(&mut bytes).unwrap();
         assert_eq!(machine.freeze().digest_full(), machine.digest());

@@ -65,6 +65,8 @@ pub const METHODS: &[Method] = &[
     by_gateway("hansa.admin.v1.MembershipService/ReseedNode", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/RetireNode", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/TransferLeader", Rule::Region),
+    by_gateway("hansa.admin.v1.VersionService/ListVersions", Rule::Region),
+    by_gateway("hansa.admin.v1.VersionService/RaiseVersion", Rule::Region),
     served("hansa.inventory.v1.InventoryService/AdjustStock", Inventory, Rule::Sku),
     served("hansa.inventory.v1.InventoryService/GetStock", Inventory, Rule::Sku),
     served("hansa.inventory.v1.InventoryService/ListStock", Inventory, Rule::Region),
