@@ -92,8 +92,7 @@ fn rich(entries: &[Entry<Step>]) -> Vec<Entry<Step>> {
 }
 
 fn agree(entries: &[Entry<Step>], from: i64) -> Result<(), TestCaseError> {
-    let plain: Vec<_> =
-        entries.iter().cloned().map(|entry| Entry { twin: None, ..entry }).collect();
+    let plain: Vec<_> = entries.iter().map(|entry| Entry { twin: None, ..entry.clone() }).collect();
     // What costs the plain search too much cannot be compared.
     if let Some(found) = verdict(&Plain(from), &plain) {
         prop_assert_eq!(verdict(&From(from), entries), Some(found), "{:#?}", entries);
