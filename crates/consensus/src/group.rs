@@ -108,6 +108,11 @@ impl<M: Machine> Group<M> {
         self.running.leadership.subscribe()
     }
 
+    /// Whether this replica may be looked at: damage and divergence stop it.
+    pub fn serves(&self) -> bool {
+        self.running.stopped().is_none()
+    }
+
     pub fn status(&self) -> GroupStatus {
         self.running.status()
     }

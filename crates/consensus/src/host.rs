@@ -377,15 +377,17 @@ impl Host {
     /// A group that can be audited: here, and serving.
     pub(crate) fn audited(&self, id: GroupId) -> Result<Arc<Running>, AuditError> {
         let unreadable = |what: String| AuditError::Unreadable(what);
-        if let Some(why) = self.inner.broken.lock().get(&id) {
+        if let Some(why) = self.stopped(id) {
             return Err(unreadable(format!("{id} does not serve: {why}")));
         }
         let running = self.inner.inbound.group(id);
-        let running = running.ok_or_else(|| unreadable(format!("{id} is not on this node")))?;
-        match running.stopped() {
-            Some(why) => Err(unreadable(format!("{id} does not serve: {why}"))),
-            None => Ok(running),
-        }
+        running.ok_or_else(|| unreadable(format!("{id} is not on this node")))
+    }
+
+    /// Why a group that should be on this node does not serve here, if so.
+    pub fn stopped(&self, id: GroupId) -> Option<String> {
+        let broken = self.inner.broken.lock().get(&id).cloned();
+        broken.or_else(|| self.inner.inbound.group(id).and_then(|running| running.stopped()))
     }
 
     /// Every group on this node, those that did not start included.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hansa_consensus::{Group, GroupSpec, Host};
+use hansa_consensus::{Group, GroupSpec, Host, Machine};
 use hansa_node::env::Env;
 use hansa_node::tasks::Backoff;
 use hansa_types::id::{GroupId, GroupKind};
@@ -62,7 +62,8 @@ const VIEW_BACKOFF: Backoff =
     Backoff { first: Duration::from_millis(200), max: Duration::from_secs(10) };
 
 impl Ledger {
-    /// Starts the groups that `config` names, and what feeds their views.
+    /// Starts the groups that `config` names, and what feeds their views. A group that damage or
+    /// divergence keeps from serving here is left out; the others go on.
     ///
     /// # Errors
     /// The config's, the host's, and a view whose folder cannot be used.
@@ -71,17 +72,22 @@ impl Ledger {
         let mut inventory = Vec::new();
         for spec in specs(GroupKind::Inventory, config.inventory.as_ref()) {
             let settings = config.inventory_settings();
-            inventory.push(host.start_group(spec, || Inventory::new(settings)).await?);
+            inventory.push(started(host.start_group(spec, || Inventory::new(settings)).await)?);
         }
-        let (mut payments, mut books) = (Vec::new(), Vec::new());
+        let mut payments = Vec::new();
         for spec in specs(GroupKind::Payments, config.payments.as_ref()) {
             let settings = config.payments_settings();
-            let group = host.start_group(spec, || Payments::new(settings)).await?;
-            books.push(feed(env, &config, &group)?);
-            payments.push(group);
+            let group = started(host.start_group(spec, || Payments::new(settings)).await)?;
+            payments.push(match group {
+                Some(group) => {
+                    let entries = feed(env, &config, &group)?;
+                    Some((group, entries))
+                }
+                None => None,
+            });
         }
         let in_flight = config.batches_in_flight_max;
-        Ok(Self { shell: Arc::new(Shell { inventory, payments, entries: books, in_flight }) })
+        Ok(Self { shell: Arc::new(Shell { inventory, payments, in_flight }) })
     }
 
     /// The services for the node's internal port.
@@ -103,25 +109,37 @@ impl Ledger {
     /// during which a group applies nothing: for operators and tests, not for a schedule.
     pub fn check_invariants(&self) -> Vec<Check> {
         let mut checks = Vec::new();
-        for group in &self.shell.inventory {
+        for group in self.inventory() {
             let broken = group.peek(invariants::of_inventory);
             checks.extend(verdicts(group.id(), &invariants::OF_INVENTORY, &broken));
         }
-        for group in &self.shell.payments {
+        for group in self.payments() {
             let broken = group.peek(invariants::of_payments);
             checks.extend(verdicts(group.id(), &invariants::OF_PAYMENTS, &broken));
         }
         checks
     }
 
-    /// The stock groups of this node, for what looks at their state from inside the process.
-    pub fn inventory(&self) -> &[Group<Inventory>] {
-        &self.shell.inventory
+    /// The stock groups that serve on this node, for what looks at their state from inside the
+    /// process.
+    pub fn inventory(&self) -> Vec<&Group<Inventory>> {
+        self.shell.inventory.iter().flatten().collect()
     }
 
-    /// The payments groups of this node.
-    pub fn payments(&self) -> &[Group<Payments>] {
-        &self.shell.payments
+    /// The payments groups that serve on this node.
+    pub fn payments(&self) -> Vec<&Group<Payments>> {
+        self.shell.payments.iter().flatten().map(|(group, _)| group).collect()
+    }
+}
+
+/// The group, `None` where damage stops it and nothing else: the host lists it, and why.
+fn started<M: Machine>(
+    started: Result<Group<M>, hansa_consensus::StartError>,
+) -> Result<Option<Group<M>>, StartError> {
+    match started {
+        Ok(group) => Ok(Some(group)),
+        Err(error) if error.stops_group_only() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

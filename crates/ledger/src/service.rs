@@ -36,11 +36,10 @@ use crate::entries::Entries;
 
 /// What every verb works with.
 pub struct Shell {
-    /// In order of their index.
-    pub inventory: Vec<Group<Inventory>>,
-    pub payments: Vec<Group<Payments>>,
-    /// One per group of `payments`.
-    pub entries: Vec<Entries>,
+    /// In order of their index; `None` for one that damage keeps from serving on this node.
+    pub inventory: Vec<Option<Group<Inventory>>>,
+    /// Each with its view of account histories.
+    pub payments: Vec<Option<(Group<Payments>, Entries)>>,
     /// Batches that one stream may have under way.
     pub in_flight: usize,
 }

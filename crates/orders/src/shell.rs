@@ -87,9 +87,13 @@ pub fn caller(principal: &Principal) -> String {
 impl Shell {
     /// # Errors
     /// `NOT_LEADER` with a member's name when this node does not host the group; without a name
-    /// while it is not known that its vault is the group's, so that the caller looks on.
+    /// while it is not known that its vault is the group's, so that the caller looks on;
+    /// `GROUP_STOPPED` where damage keeps it from serving.
     pub fn hosted(&self, group: GroupId) -> Result<&Arc<Hosted>, Failure> {
         let Some(hosted) = self.groups.get(&group.index()) else {
+            if self.host.stopped(group).is_some() {
+                return Err(Failure::of(Reason::GroupStopped));
+            }
             let member = self.map.members(group).first().copied();
             return Err(Failure::not_leader(member));
         };
@@ -265,7 +269,7 @@ fn not_submitted(error: SubmitError, deadline: Instant) -> Failure {
             Failure::of(Reason::Unavailable).retry_after(Duration::from_millis(100))
         }
         SubmitError::TooLarge => Failure::of(Reason::MessageTooLarge),
-        SubmitError::Stopped => Failure::of(Reason::Unavailable),
+        SubmitError::Stopped => Failure::of(Reason::GroupStopped),
     }
 }
 
@@ -276,7 +280,7 @@ pub fn not_read(error: ReadError) -> Failure {
         ReadError::Overloaded { retry_after } => {
             Failure::of(Reason::Overloaded).retry_after(retry_after)
         }
-        ReadError::Stopped => Failure::of(Reason::Unavailable),
+        ReadError::Stopped => Failure::of(Reason::GroupStopped),
     }
 }
 

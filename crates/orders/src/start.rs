@@ -136,7 +136,11 @@ impl Orders {
         let mut groups = BTreeMap::new();
         // All of them: a group that does not count on this node waits for the day it does.
         for id in now.groups.keys().filter(|id| id.kind() == GroupKind::Orders) {
-            let hosted = start_group(host, &cfg, views, &now, *id).await?;
+            let hosted = match start_group(host, &cfg, views, &now, *id).await {
+                // Damage of one group: it is listed as stopped, the others go on.
+                Err(StartError::Group(error)) if error.stops_group_only() => continue,
+                started => started?,
+            };
             // As early as this disk knows; what it does not know yet is watched for below.
             custody::check(&hosted, vault.as_ref())?;
             groups.insert(id.index(), Arc::new(hosted));

@@ -118,13 +118,13 @@ impl<U: Upstreams> Forward<U> {
         loop {
             let node = hunt.node();
             let (miss, failure) = match self.send(self.upstreams.node(node), call, None).await {
-                Ok(answer) => match not_leader(&answer) {
+                Ok(answer) => match missed(&answer) {
                     None => {
                         self.remember(group, node);
                         metrics::forwarded("group", Outcome::Answered);
                         return Ok(answer);
                     }
-                    Some(leader) => (Miss::NotLeader(leader), leaderless()),
+                    Some(miss) => (miss, leaderless()),
                 },
                 Err(failure) if not_sent(&failure) => {
                     self.forget(group, node);
@@ -273,14 +273,19 @@ impl<U: Upstreams> Service<Call> for Forward<U> {
     }
 }
 
-/// The leader that a NOT_LEADER answer names, `None` for any other answer.
+/// Why another node is to be asked, `None` for an answer that is the call's.
 ///
 /// Such an answer has its status in the headers; one that has begun to stream has been carried out.
-fn not_leader(answer: &Response<Body>) -> Option<Option<NodeId>> {
+fn missed(answer: &Response<Body>) -> Option<Miss> {
     let headers = answer.headers();
     headers.get("grpc-status").filter(|code| code.as_bytes() == UNAVAILABLE)?;
     let failure = Failure::from_headers(headers)?;
-    (failure.reason() == Reason::NotLeader).then(|| failure.leader())
+    match failure.reason() {
+        Reason::NotLeader => Some(Miss::NotLeader(failure.leader())),
+        // It did nothing and will do nothing; the others go on.
+        Reason::GroupStopped => Some(Miss::NotLeader(None)),
+        _ => None,
+    }
 }
 
 fn starting() -> Failure {

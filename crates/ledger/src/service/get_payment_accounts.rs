@@ -26,7 +26,7 @@ pub async fn run(
     };
     let keys: Vec<PaymentKey> = asked.payments.iter().map(key).collect::<Result<_, Failure>>()?;
     let Some(Found::Payments(group, _)) = shell.group(asked.group) else {
-        return Err(Reason::Unavailable.into());
+        return Err(shell.absent(asked.group));
     };
     let look = |machine: &Payments| {
         let books = |key: &PaymentKey| Some((*key, machine.payment(key)?));

@@ -16,6 +16,8 @@ use crate::entries::Entries;
 pub enum Found<'a> {
     Inventory(&'a Group<Inventory>),
     Payments(&'a Group<Payments>, &'a Entries),
+    /// Damage keeps it from serving on this node.
+    Stopped,
 }
 
 impl Shell {
@@ -24,23 +26,35 @@ impl Shell {
         let id = GroupId::from_number(number)?;
         let index = usize::from(id.index());
         match id.kind() {
-            GroupKind::Inventory => self.inventory.get(index).map(Found::Inventory),
-            GroupKind::Payments => {
-                let (group, entries) = (self.payments.get(index)?, self.entries.get(index)?);
-                Some(Found::Payments(group, entries))
+            GroupKind::Inventory => {
+                let slot = self.inventory.get(index)?;
+                Some(slot.as_ref().map_or(Found::Stopped, Found::Inventory))
             }
+            GroupKind::Payments => match self.payments.get(index)? {
+                Some((group, entries)) => Some(Found::Payments(group, entries)),
+                None => Some(Found::Stopped),
+            },
             GroupKind::Directory | GroupKind::Orders => None,
+        }
+    }
+
+    /// Why this node cannot answer for a group.
+    pub fn absent(&self, number: u32) -> Failure {
+        match self.group(number) {
+            Some(Found::Stopped) => Failure::of(Reason::GroupStopped),
+            _ => Failure::of(Reason::Unavailable),
         }
     }
 
     /// The group that keeps a SKU.
     ///
     /// # Errors
-    /// `UNAVAILABLE` on a node that keeps no stock.
+    /// `UNAVAILABLE` on a node that keeps no stock, `GROUP_STOPPED` where damage does.
     pub fn of_sku(&self, sku: &str) -> Result<&Group<Inventory>, Failure> {
         let slot = usize::from(Slot::of(sku.as_bytes()).get());
         let index = slot.checked_rem(self.inventory.len());
-        index.and_then(|index| self.inventory.get(index)).ok_or(Reason::Unavailable.into())
+        let slot = index.and_then(|index| self.inventory.get(index)).ok_or(Reason::Unavailable)?;
+        slot.as_ref().ok_or_else(|| Failure::of(Reason::GroupStopped))
     }
 }
 
@@ -54,7 +68,7 @@ pub fn not_submitted(error: SubmitError) -> Failure {
         }
         SubmitError::Unknown => Failure::of(Reason::DeadlineExceeded),
         SubmitError::TooLarge => Failure::of(Reason::MessageTooLarge),
-        SubmitError::Stopped => Failure::of(Reason::Unavailable),
+        SubmitError::Stopped => Failure::of(Reason::GroupStopped),
     }
 }
 
@@ -63,7 +77,7 @@ pub fn not_read(error: ReadError) -> Failure {
         ReadError::NotLeader { leader } => Failure::not_leader(leader),
         ReadError::Deadline => Failure::of(Reason::DeadlineExceeded),
         ReadError::Overloaded { retry_after } => overloaded(retry_after),
-        ReadError::Stopped => Failure::of(Reason::Unavailable),
+        ReadError::Stopped => Failure::of(Reason::GroupStopped),
     }
 }
 

@@ -27,7 +27,7 @@ pub async fn run(
         false => Some(transfer_from_bytes(&asked.after_id).map_err(|_| Reason::FieldInvalid)?),
     };
     let Some(Found::Payments(group, entries)) = shell.group(asked.group) else {
-        return Err(Reason::Unavailable.into());
+        return Err(shell.absent(asked.group));
     };
     let next = |machine: &Payments| machine.kernel().journal().next();
     let reached = group.read(deadline, next).await.map_err(not_read)?;

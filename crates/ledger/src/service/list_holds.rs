@@ -35,7 +35,7 @@ pub async fn run(
             let look = |machine: &Payments| money_holds(machine, after, max);
             group.read(deadline, look).await.map_err(not_read)?
         }
-        None => return Err(Reason::Unavailable.into()),
+        Some(Found::Stopped) | None => return Err(shell.absent(asked.group)),
     };
     Ok(pb::ListHoldsResponse { holds, more })
 }

@@ -75,6 +75,7 @@ async fn submit(shell: &Shell, batch: &pb::SubmitRequest) -> Result<Outcomes, pb
         Some(Found::Payments(group, _)) => {
             group.submit(encode(GroupKind::Payments)?, deadline).await
         }
+        Some(Found::Stopped) => return Err(refused(RefusedReason::Stopped)),
         None => return Err(refused(RefusedReason::UnknownGroup)),
     };
     submitted.map_err(|error| match error {

@@ -298,7 +298,7 @@ impl House {
         request: stock::ListStockRequest,
     ) -> Result<stock::ListStockResponse, Status> {
         let hash = |ledger: &Ledger| {
-            let groups = ledger.inventory().iter();
+            let groups = ledger.inventory().into_iter();
             groups.map(|group| group.status().state_hash).collect::<Vec<_>>()
         };
         eventually("all replicas at one state", || {

@@ -46,7 +46,8 @@ pub async fn run(
 }
 
 fn copy(shell: &Shell, id: OrderId) -> Result<wire::GetOrderResponse, Failure> {
-    let found = shell.groups.values().find_map(|hosted| {
+    let mut serving = shell.groups.values().filter(|hosted| hosted.group.serves());
+    let found = serving.find_map(|hosted| {
         hosted.group.peek(|machine| {
             let remote = &machine.state.remote;
             let copy = remote.copies.get(&id)?;

@@ -68,6 +68,9 @@ fn whole_region(shell: &Shell) -> Result<Vec<Arc<Hosted>>, Failure> {
         // A replica that waits to be a member holds nothing yet.
         match shell.groups.get(&group.index()) {
             Some(here) if members.contains(&here.group.node()) => hosted.push(here.clone()),
+            None if shell.host.stopped(*group).is_some() => {
+                return Err(Failure::of(Reason::GroupStopped));
+            }
             _ => absent.push(group.to_string()),
         }
     }

@@ -53,7 +53,9 @@ where
     }
     // Of the ledger's group: a gateway that heard this would look for another leader of ours.
     match last.reason() {
-        Reason::NotLeader => Err(Failure::of(Reason::Unavailable).retry_after(RETRY_AFTER)),
+        Reason::NotLeader | Reason::GroupStopped => {
+            Err(Failure::of(Reason::Unavailable).retry_after(RETRY_AFTER))
+        }
         _ => Err(last),
     }
 }
