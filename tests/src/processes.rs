@@ -14,7 +14,7 @@ use hansa::replay::doors::Doors;
 use hansa_api::pb::admin::{Group, GroupKind, ListGroupsRequest, ReplicaRole};
 use tokio::time::Instant;
 
-pub use self::binary::{binary, hansactl, without_sync};
+pub use self::binary::{binary, hansactl, next_release, without_sync};
 pub use self::shape::{HOME, Shape};
 use crate::local::PATIENCE;
 

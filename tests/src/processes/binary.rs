@@ -1,4 +1,4 @@
-//! The programs that tests run: the one that ships, and one that never syncs.
+//! The programs that tests run: the one that ships, one that never syncs, and its next release.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,11 +25,21 @@ pub fn without_sync() -> &'static Path {
     })
 }
 
+/// The next release, whose orders apply a second version: built here, two crates beside the others.
+pub fn next_release() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("hansa-version-2-test", &["--features", "version-2-test"]))
+}
+
 fn build(bin: &str, more: &[&str]) -> PathBuf {
     build_of("hansa", bin, more)
 }
 
+/// Programs that are there already are taken from `HANSA_BIN`, as they are.
 fn build_of(package: &str, bin: &str, more: &[&str]) -> PathBuf {
+    if let Some(folder) = std::env::var_os("HANSA_BIN") {
+        return Path::new(&folder).join(bin);
+    }
     let test = std::env::current_exe().expect("a test binary has a path");
     // target/debug/deps/test-binary
     let folder = test.ancestors().nth(2).expect("below target/").to_owned();

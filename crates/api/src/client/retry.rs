@@ -157,6 +157,6 @@ mod tests {
         let retry = &config["methodConfig"][0]["retryPolicy"];
         assert_eq!(retry["maxAttempts"], Policy::default().attempts_max);
         assert_eq!(config["retryThrottling"]["maxTokens"], Policy::default().budget_max);
-        assert_eq!(config["methodConfig"][0]["name"].as_array().unwrap().len(), 6);
+        assert_eq!(config["methodConfig"][0]["name"].as_array().unwrap().len(), 7);
     }
 }
