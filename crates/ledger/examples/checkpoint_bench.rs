@@ -1,6 +1,6 @@
 //! What a checkpoint costs a stock group with a million accounts and 100,000 open holds: how long
-//! it holds up apply, how many bytes it writes, how soon a restarted node serves, and how fast a new
-//! node is given all of it while orders go on.
+//! it holds up apply, how many bytes it writes, how soon a restarted node serves, and how fast a
+//! new node is given all of it while orders go on.
 //!
 //! `cargo run --release -p hansa-ledger --example checkpoint_bench -- [ACCOUNTS [HOLDS]]`
 //! First the machine alone, on a thread that only applies while another writes; then a group of one
