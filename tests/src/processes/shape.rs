@@ -32,8 +32,10 @@ impl Shape {
         let layout = Layout::anywhere().expect("free ports");
         let (mut configs, profile) = prepare(&data, &layout).expect("a league on disk");
         for config in &mut configs {
-            // openraft tells of each vote at length.
-            config.telemetry.log_filter = "info,openraft=warn".to_owned();
+            // openraft tells of each vote at length: for whoever asks for it by `HANSA_LOG`.
+            let filter = std::env::var("HANSA_LOG");
+            config.telemetry.log_filter =
+                filter.unwrap_or_else(|_| "info,openraft=warn".to_owned());
         }
         let (binary, netns) = (binary().to_owned(), BTreeMap::new());
         Self { data, configs, profile, binary, netns }
