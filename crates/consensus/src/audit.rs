@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_types::id::GroupId;
+use hansa_wal::Wal;
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::archive::ArchiveError;
+use crate::archive::{Archive, ArchiveError};
 use crate::chain::{self, GENESIS, Head, Link};
 use crate::host::Host;
 use crate::pending::{ArchivedEntry, ArchivedRecord};
 use crate::raft::codec;
-use crate::running::Running;
+use crate::replica::Replica;
+use crate::writer::Writer;
 
 /// Bytes that one step reads, about.
 const STEP_BYTES: usize = 1 << 20;
@@ -54,7 +56,8 @@ pub struct Walked {
     pub upto: u64,
     /// Heads that were asked for, and that of the last entry.
     pub marks: Vec<Mark>,
-    /// Hashes over all archived records before number `index`.
+    /// Hashes over all records before number `index`: at fixed numbers, and at that of the entry
+    /// that the walk was asked to reach.
     pub records: Vec<Mark>,
     pub done: bool,
 }
@@ -67,10 +70,22 @@ enum Stage {
     Done,
 }
 
+/// What a walk reads.
+struct Books {
+    id: GroupId,
+    archive: Arc<Archive>,
+    wal: Wal,
+    replica: Arc<dyn Replica>,
+}
+
 /// One walk over one group.
 pub struct Audit {
-    running: Arc<Running>,
+    books: Books,
+    writer: Writer,
     wanted: BTreeSet<u64>,
+    /// The entry as of which records are compared with other replicas', and their number then.
+    target: u64,
+    target_records: Option<u64>,
     /// Entries of the archive that were verified end before this one, in `head`.
     next: u64,
     head: Head,
@@ -94,36 +109,56 @@ impl Host {
         upto: Option<u64>,
     ) -> Result<Audit, AuditError> {
         let running = self.audited(group)?;
-        if let Some(upto) = upto {
+        // Whoever keeps a head of an entry has heard it of a replica that had applied it.
+        if let Some(far) = upto.max(wanted.last().copied()) {
             let mut applied = running.replica.applied();
-            let _late = timeout(UPTO_MAX, applied.wait_for(|at| *at >= upto)).await;
+            let _late = timeout(UPTO_MAX, applied.wait_for(|at| *at >= far)).await;
         }
-        let position = running.replica.position();
-        let Some(applied) = position.applied else {
-            return Err(AuditError::Unreadable(format!("{group} has applied nothing yet")));
+        let books = Books {
+            id: group,
+            archive: running.archive.clone(),
+            wal: running.wal.clone(),
+            replica: running.replica.clone(),
         };
-        if !running.replica.pending().keeps_entries() {
-            return Err(AuditError::Unreadable(format!("{group} does not archive its entries")));
-        }
-        let mut wanted = wanted;
-        wanted.extend(upto.filter(|upto| *upto < applied.index()));
-        Ok(Audit {
-            running,
-            wanted,
-            next: 0,
-            head: GENESIS,
-            emitted: 0,
-            upto: applied.index(),
-            applied: position.chain,
-            stage: Stage::Archive,
-        })
+        Audit::begin(books, running.writer.clone(), wanted, upto)
     }
 }
 
 impl Audit {
+    fn begin(
+        books: Books,
+        writer: Writer,
+        mut wanted: BTreeSet<u64>,
+        upto: Option<u64>,
+    ) -> Result<Self, AuditError> {
+        let position = books.replica.position();
+        let Some(applied) = position.applied.map(|id| id.index()) else {
+            let what = format!("{} has applied nothing yet", books.id);
+            return Err(AuditError::Unreadable(what));
+        };
+        if !books.replica.pending().keeps_entries() {
+            let what = format!("{} does not archive its entries", books.id);
+            return Err(AuditError::Unreadable(what));
+        }
+        wanted.extend(upto.filter(|upto| *upto < applied));
+        Ok(Self {
+            books,
+            writer,
+            wanted,
+            target: upto.unwrap_or(applied).min(applied),
+            target_records: None,
+            next: 0,
+            head: GENESIS,
+            emitted: 0,
+            upto: applied,
+            applied: position.chain,
+            stage: Stage::Archive,
+        })
+    }
+
     /// Verifies the next piece, on the loop that does the group's slow disk work.
     pub async fn step(mut self) -> Result<(Self, Walked), AuditError> {
-        let writer = self.running.writer.clone();
+        let writer = self.writer.clone();
         let stepped = writer.run(move || self.advance().map(|walked| (self, walked))).await;
         stepped.map_err(|e| AuditError::Unreadable(e.to_string()))?
     }
@@ -147,7 +182,7 @@ impl Audit {
     }
 
     fn archive(&mut self, walked: &mut Walked) -> Result<Stage, AuditError> {
-        let archive = &self.running.archive;
+        let archive = self.books.archive.clone();
         let end = archive.end();
         if self.next < end.next_index {
             let entries = archive.read_entries(self.next, end.next_index, STEP_BYTES);
@@ -177,7 +212,7 @@ impl Audit {
             return Err(differs(entry.index, "does not follow from the entry before"));
         }
         let kind = entry.kind as u8;
-        let (group, term, index) = (self.running.id, entry.term, entry.index);
+        let (group, term, index) = (self.books.id, entry.term, entry.index);
         let link = Link { group, term, index, kind, payload: &entry.payload };
         if chain::extend(&self.head, link) != entry.heads.1 {
             return Err(differs(entry.index, "its content is not what the chain was built over"));
@@ -186,6 +221,9 @@ impl Audit {
             return Err(differs(entry.index, "takes records back"));
         }
         self.emitted = entry.records;
+        if entry.index == self.target {
+            self.target_records = Some(entry.records);
+        }
         (self.next, self.head) = (entry.index + 1, entry.heads.1);
         Ok(())
     }
@@ -203,9 +241,14 @@ impl Audit {
         mut hash: Box<blake3::Hasher>,
         walked: &mut Walked,
     ) -> Result<Stage, AuditError> {
-        let archive = &self.running.archive;
+        self.find_target()?;
+        let archive = self.books.archive.clone();
         let end = archive.end();
         if next == end.records {
+            if archive.versions().map_err(unreadable)? != end.records {
+                return Err(differs(end.next_index, "there are more keys than records"));
+            }
+            self.waiting(next, &mut hash, walked);
             return self.begin_log();
         }
         let records = archive.read_records(next, end.records, STEP_BYTES).map_err(unreadable)?;
@@ -221,27 +264,69 @@ impl Audit {
             if record.number != number || record.index >= end.next_index {
                 return Err(differs(record.index, &format!("record {number} is out of place")));
             }
+            self.mark_records(number, &hash, walked);
             hash_record(&mut hash, record);
             number += 1;
-            if number.is_multiple_of(RECORDS_PER_MARK) {
-                let head = *hash.finalize().as_bytes();
-                walked.records.push(Mark { index: number, head });
-            }
         }
         Ok(Stage::Records { next: number, hash })
     }
 
+    /// How many records there were after the target, if the archive has come to it since.
+    fn find_target(&mut self) -> Result<(), AuditError> {
+        let (archive, target) = (&self.books.archive, self.target);
+        if self.target_records.is_none() && archive.end().next_index > target {
+            let found = archive.read_entries(target, target + 1, usize::MAX).map_err(unreadable)?;
+            self.target_records = found.first().map(|entry| entry.records);
+        }
+        Ok(())
+    }
+
+    /// Goes on with the records that wait for the archive, up to those of the target. Nothing is
+    /// archived meanwhile: that is done on the loop that this runs on.
+    fn waiting(&mut self, mut number: u64, hash: &mut blake3::Hasher, walked: &mut Walked) {
+        let (entries, records) = self.books.replica.pending().upto(self.target);
+        let told = entries.last().map(|entry| entry.records);
+        self.target_records = self.target_records.or(told).or(Some(number));
+        let begun = number;
+        for record in records.iter().filter(|record| record.number >= begun) {
+            if record.number != number {
+                // Archived since: what is there was compared already.
+                return;
+            }
+            self.mark_records(number, hash, walked);
+            hash_record(hash, record);
+            number += 1;
+        }
+        self.mark_records(number, hash, walked);
+    }
+
+    /// Tells the hash over all records before `number`, where others tell theirs too.
+    fn mark_records(&self, number: u64, hash: &blake3::Hasher, walked: &mut Walked) {
+        let fixed = number > 0 && number.is_multiple_of(RECORDS_PER_MARK);
+        if fixed || self.target_records == Some(number) {
+            let head = *hash.finalize().as_bytes();
+            walked.records.push(Mark { index: number, head });
+        }
+    }
+
     /// The log begins somewhere in what the archive holds.
     fn begin_log(&self) -> Result<Stage, AuditError> {
-        let Some((first, _)) = self.running.wal.span(self.running.id) else {
+        let Some((first, _)) = self.books.wal.span(self.books.id) else {
             return self.finish(self.next, self.head);
         };
+        // Archived and purged meanwhile: nothing may be passed over.
+        if first > self.next {
+            return match self.books.archive.end().next_index > self.next {
+                true => Ok(Stage::Archive),
+                false => Err(differs(self.next, "neither in the archive nor in the log")),
+            };
+        }
         Ok(Stage::Log { next: first, head: self.head_before(first)? })
     }
 
     fn head_before(&self, index: u64) -> Result<Head, AuditError> {
         let Some(before) = index.checked_sub(1) else { return Ok(GENESIS) };
-        let found = self.running.archive.read_entries(before, index, usize::MAX);
+        let found = self.books.archive.read_entries(before, index, usize::MAX);
         let found = found.map_err(unreadable)?;
         let entry = found.first().filter(|entry| entry.index == before);
         let entry =
@@ -255,12 +340,12 @@ impl Audit {
         mut head: Head,
         walked: &mut Walked,
     ) -> Result<Stage, AuditError> {
-        let id = self.running.id;
+        let id = self.books.id;
         walked.next = self.next.max(next);
         if next > self.upto {
             return self.finish(next, head);
         }
-        let entries = match self.running.wal.read(id, next, self.upto + 1, STEP_BYTES) {
+        let entries = match self.books.wal.read(id, next, self.upto + 1, STEP_BYTES) {
             // Checkpoints go on meanwhile, and purge.
             Err(hansa_wal::ReadError::Purged { .. }) => return self.begin_log(),
             Err(error @ hansa_wal::ReadError::Damaged(_)) => {

@@ -1,7 +1,7 @@
 //! Reading the archive: records by key, entries and records by position.
 
 use bytes::Bytes;
-use redb::{ReadableDatabase as _, TableDefinition};
+use redb::{ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 
 use super::chunk::{unpack_entries, unpack_records};
 use super::{
@@ -111,6 +111,11 @@ impl Archive {
             }
             Ok(None)
         })
+    }
+
+    /// How many keys lead to records.
+    pub fn versions(&self) -> Result<u64, ArchiveError> {
+        self.store(|store| Ok(store.begin_read()?.open_table(VERSIONS)?.len()?))
     }
 
     fn record(&self, number: u64) -> Result<ArchivedRecord, ArchiveError> {
