@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask tidy`, `cargo xtask sim`.
+//! The project's own chores: `cargo xtask tidy`, `cargo xtask sim`, `cargo xtask sim-report`.
 
 use anyhow::{Result, bail};
 
@@ -6,9 +6,11 @@ fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(),
         Some("sim") => sim(std::env::args().skip(2)),
+        Some("sim-report") => sim_report(),
         _ => bail!(
             "usage: cargo xtask tidy   (checks arrows, sizes, imports and names)\n       \
-             cargo xtask sim --help   (the league in one thread, broken by seed)"
+             cargo xtask sim --help   (the league in one thread, broken by seed)\n       \
+             cargo xtask sim-report   (its results, into docs/reliability.md)"
         ),
     }
 }
@@ -21,6 +23,12 @@ fn sim(args: impl Iterator<Item = String>) -> Result<()> {
         Some(code) => std::process::exit(code),
         None => bail!("{} ended by a signal", built.display()),
     }
+}
+
+fn sim_report() -> Result<()> {
+    let root = xtask::workspace_root();
+    std::fs::write(root.join(xtask::report::PAGE), xtask::report::page(&root)?)?;
+    Ok(())
 }
 
 fn tidy() -> Result<()> {

@@ -1,7 +1,9 @@
 //! Builds the simulator the one way in which it repeats by seed.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
@@ -22,6 +24,8 @@ pub fn folder() -> PathBuf {
 /// # Errors
 /// A build that fails.
 pub fn build() -> Result<PathBuf> {
+    let began = Instant::now();
+    say(&format!("building the simulator into {}: minutes when cold", folder().display()));
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--profile", "sim", "--package", "hansa-sim"])
@@ -35,5 +39,12 @@ pub fn build() -> Result<PathBuf> {
         .stdin(Stdio::null())
         .status()?;
     ensure!(status.success(), "the simulator does not build");
+    say(&format!("the simulator is built ({:.0} s)", began.elapsed().as_secs_f64()));
     Ok(folder().join("sim/hansa-sim"))
+}
+
+/// To stderr as it is, which a test does not capture: whoever waits sees what for.
+fn say(what: &str) {
+    // Nobody to tell is no reason to stop.
+    let _unheard = writeln!(std::io::stderr(), "xtask: {what}");
 }

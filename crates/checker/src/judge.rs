@@ -23,6 +23,23 @@ pub struct Judgement {
     pub keys: usize,
     pub orders: usize,
     pub streams: usize,
+    /// Whether the state after the heal was there to be checked.
+    pub settled: bool,
+}
+
+impl Judgement {
+    /// Checks that were made, by class.
+    #[must_use]
+    pub fn checks(&self) -> [(&'static str, usize); 5] {
+        let settled = if self.settled { invariants::ALL.len() } else { 0 };
+        [
+            ("checked histories of stock keys", self.keys),
+            ("checked histories of payments", self.orders),
+            ("checked lives of orders", self.orders),
+            ("checked watch streams", self.streams),
+            ("checked invariants of a settled league", settled),
+        ]
+    }
 }
 
 /// Judges a run: its history, its watch streams and the state after it has healed.
@@ -57,6 +74,7 @@ pub fn judge(
         keys: keys.len(),
         orders: lives.len(),
         streams: streams.len(),
+        settled: state.is_some(),
     }
 }
 
@@ -90,7 +108,7 @@ fn with_final_reads(history: &History, state: Option<&FinalState>) -> History {
 
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { verdict, ops, unknown, keys, orders, streams } = self;
+        let Self { verdict, ops, unknown, keys, orders, streams, settled: _ } = self;
         write!(
             f,
             "{ops} ops ({unknown} unknown), {keys} stock keys, {orders} orders, {streams} \

@@ -1,6 +1,7 @@
 //! Many seeds: several processes, one simulation each at a time, and what all of it came to.
 
 mod crew;
+pub mod hunt;
 pub mod results;
 
 use std::ops::Range;
@@ -10,7 +11,8 @@ use hansa_types::seeded::Bug;
 use serde::{Deserialize, Serialize};
 
 use self::crew::Crew;
-use self::results::Chunk;
+pub use self::crew::Task;
+use self::results::{Chunk, Wrong};
 use crate::coverage::{self, Counts};
 use crate::run::Done;
 use crate::verdict::Word;
@@ -30,11 +32,37 @@ pub struct Report {
     pub simulated_ms: u64,
     pub recovered_ms: u64,
     pub wall_ms: u64,
+    pub cpu_ms: u64,
+    /// The mistake that was made on purpose.
+    pub bug: Option<String>,
+}
+
+/// What a run took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Took {
+    pub wall: Duration,
+    pub cpu: Duration,
+}
+
+impl Took {
+    /// What `work` takes, and what comes of it. Its CPU time is this thread's, which runs all of a
+    /// simulation; 0 where the system does not say.
+    pub fn by<T>(work: impl FnOnce() -> T) -> (T, Self) {
+        let (began, cpu) = (Instant::now(), cpu());
+        let done = work();
+        (done, Self { wall: began.elapsed(), cpu: self::cpu().saturating_sub(cpu) })
+    }
+}
+
+fn cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let ran = text.split(' ').next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(ran.unwrap_or_default())
 }
 
 impl Report {
     #[must_use]
-    pub fn of(done: Done, wall: Duration) -> Self {
+    pub fn of(done: Done, bug: Option<Bug>, took: Took) -> Self {
         Self {
             seed: done.seed,
             word: done.judged.word,
@@ -44,13 +72,15 @@ impl Report {
             counts: done.counts,
             simulated_ms: done.simulated.as_millis() as u64,
             recovered_ms: done.recovered.as_millis() as u64,
-            wall_ms: wall.as_millis() as u64,
+            wall_ms: took.wall.as_millis() as u64,
+            cpu_ms: took.cpu.as_millis() as u64,
+            bug: bug.map(|bug| bug.name().to_owned()),
         }
     }
 
     /// A seed whose process died or hung.
     #[must_use]
-    pub fn lost(seed: u64, why: String) -> Self {
+    pub fn lost((seed, bug): Task, why: String) -> Self {
         Self {
             seed,
             word: Word::Fail,
@@ -61,6 +91,8 @@ impl Report {
             simulated_ms: 0,
             recovered_ms: 0,
             wall_ms: 0,
+            cpu_ms: 0,
+            bug: bug.map(|bug| bug.name().to_owned()),
         }
     }
 }
@@ -81,13 +113,14 @@ pub struct Options {
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub seeds: u64,
-    pub failed: Vec<u64>,
-    pub unknown: Vec<u64>,
+    pub failed: Vec<Wrong>,
+    pub unknown: Vec<Wrong>,
     /// Seeds whose two runs differ.
     pub differ: Vec<u64>,
     pub counts: Counts,
     pub simulated: Duration,
     pub wall: Duration,
+    pub cpu: Duration,
     /// The slowest recovery, and its seed.
     pub recovered_max: (Duration, u64),
     pub ops: u64,
@@ -109,11 +142,12 @@ impl Summary {
         self.seeds += 1;
         match report.word {
             Word::Pass => {}
-            Word::Fail => self.failed.push(report.seed),
-            Word::Unknown => self.unknown.push(report.seed),
+            Word::Fail => self.failed.push(Wrong::of(report)),
+            Word::Unknown => self.unknown.push(Wrong::of(report)),
         }
         self.counts.merge(&report.counts);
         self.simulated += Duration::from_millis(report.simulated_ms);
+        self.cpu += Duration::from_millis(report.cpu_ms);
         let recovered = Duration::from_millis(report.recovered_ms);
         self.recovered_max = self.recovered_max.max((recovered, report.seed));
         self.ops += report.ops as u64;
@@ -127,23 +161,23 @@ impl Summary {
 pub fn run(seeds: Range<u64>, options: &Options) -> anyhow::Result<Summary> {
     let mut all = Summary::default();
     let began = Instant::now();
-    let mut crew = Crew::new(options.jobs, options.bug)?;
+    let mut crew = Crew::new(options.jobs)?;
     let mut from = seeds.start;
     while from < seeds.end {
         let to = (from + CHUNK).min(seeds.end);
         let (chunk_began, mut chunk) = (Instant::now(), Summary::default());
-        crew.run(from..to, |report| {
+        crew.run((from..to).map(|seed| (seed, options.bug)), |report| {
             all.take(report);
             chunk.take(report);
-            tell(report, options, &all, began.elapsed());
+            tell(report, &all, began.elapsed());
             !(options.first && report.word != Word::Pass)
         })?;
         if options.twice {
-            differ(&mut crew, from..to, &mut all)?;
+            differ(&mut crew, from..to, options.bug, &mut all)?;
         }
         chunk.wall = chunk_began.elapsed();
         if let Some(file) = &options.results {
-            results::append(file, &Chunk::of(from..to, &chunk))?;
+            results::append(file, Chunk::of(from..to, &chunk))?;
         }
         if options.first && !all.passed() {
             break;
@@ -155,14 +189,19 @@ pub fn run(seeds: Range<u64>, options: &Options) -> anyhow::Result<Summary> {
 }
 
 /// Runs each seed again in the opposite order: what ran before must not matter either.
-fn differ(crew: &mut Crew, seeds: Range<u64>, all: &mut Summary) -> anyhow::Result<()> {
+fn differ(
+    crew: &mut Crew,
+    seeds: Range<u64>,
+    bug: Option<Bug>,
+    all: &mut Summary,
+) -> anyhow::Result<()> {
     let mut digests = std::collections::BTreeMap::new();
     for round in 0..2 {
         let order: Vec<u64> = match round {
             0 => seeds.clone().collect(),
             _ => seeds.clone().rev().collect(),
         };
-        crew.run(order.into_iter(), |report| {
+        crew.run(order.into_iter().map(|seed| (seed, bug)), |report| {
             let first = *digests.entry(report.seed).or_insert(report.digest);
             if first != report.digest {
                 eprintln!("seed {}: {first:016x} and {:016x}", report.seed, report.digest);
@@ -174,9 +213,9 @@ fn differ(crew: &mut Crew, seeds: Range<u64>, all: &mut Summary) -> anyhow::Resu
     Ok(())
 }
 
-fn tell(report: &Report, options: &Options, all: &Summary, wall: Duration) {
+fn tell(report: &Report, all: &Summary, wall: Duration) {
     if report.word != Word::Pass {
-        let bug = options.bug.map_or_else(String::new, |bug| format!(" --bug {}", bug.name()));
+        let bug = report.bug.as_ref().map_or_else(String::new, |bug| format!(" --bug {bug}"));
         eprintln!("seed {}: {:?}", report.seed, report.word);
         report.reasons.iter().for_each(|reason| eprintln!("  {reason}"));
         eprintln!("  repeat: cargo xtask sim --seed {}{bug} -v", report.seed);

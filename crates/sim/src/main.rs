@@ -3,11 +3,11 @@
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Parser;
 use hansa_checker::{History, lines};
-use hansa_sim::batch::{self, Options, Report, Summary, results};
+use hansa_sim::batch::results::Wrong;
+use hansa_sim::batch::{self, Options, Report, Summary, Took, hunt, results};
 use hansa_sim::plan::Plan;
 use hansa_sim::verdict::Word;
 use hansa_sim::{run, trace};
@@ -26,7 +26,7 @@ struct Args {
     /// The first seed; by default the one after the last in the result file, or 1.
     #[arg(long)]
     from: Option<u64>,
-    /// Appends to this file, 100 seeds a line.
+    /// Adds to this file, every 100 seeds; one line for each range of a commit.
     #[arg(long)]
     results: Option<PathBuf>,
     /// Simulations at once, each in a process.
@@ -35,6 +35,13 @@ struct Args {
     /// Makes this mistake on purpose; see `hansa_types::seeded`.
     #[arg(long, value_parser = bug)]
     bug: Option<Bug>,
+    /// Looks for seeds at which mistakes made on purpose (`--bug`, or each) are caught, and writes
+    /// them to this file.
+    #[arg(long)]
+    hunt: Option<PathBuf>,
+    /// Repeats the seeds in this file: each must fail with its mistake and pass without.
+    #[arg(long)]
+    prove: Option<PathBuf>,
     /// Runs each seed twice more; its digests must be equal.
     #[arg(long)]
     twice: bool,
@@ -47,7 +54,7 @@ struct Args {
     /// With one seed: writes the clients' history to this file, one operation a line.
     #[arg(long)]
     history: Option<PathBuf>,
-    /// Reads seeds from stdin and writes reports to stdout.
+    /// Reads seeds and mistakes from stdin and writes reports to stdout.
     #[arg(long, hide = true)]
     worker: bool,
 }
@@ -66,7 +73,15 @@ fn main() -> anyhow::Result<ExitCode> {
         anyhow::bail!("not built for simulation: run it as `cargo xtask sim`");
     }
     if args.worker {
-        return worker(args.bug);
+        return worker();
+    }
+    if let Some(file) = &args.hunt {
+        return hunt(file, &args);
+    }
+    if let Some(file) = &args.prove {
+        let wrong = hunt::prove(&hunt::read(file)?, args.jobs)?;
+        wrong.iter().for_each(|what| println!("{what}"));
+        return Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if let Some(seed) = args.seed {
         return Ok(one(seed, &args));
@@ -74,24 +89,46 @@ fn main() -> anyhow::Result<ExitCode> {
     many(&args)
 }
 
-fn worker(bug: Option<Bug>) -> anyhow::Result<ExitCode> {
+fn worker() -> anyhow::Result<ExitCode> {
     trace::install();
     for line in std::io::stdin().lock().lines() {
-        let seed = line?.trim().parse()?;
-        let began = Instant::now();
-        let done = run::run(Plan::draw(seed, bug), false);
-        println!("{}", serde_json::to_string(&Report::of(done, began.elapsed()))?);
+        let line = line?;
+        let mut words = line.split_whitespace();
+        let seed = words.next().unwrap_or_default().parse()?;
+        let bug = words.next().and_then(Bug::named);
+        let (done, took) = Took::by(|| run::run(Plan::draw(seed, bug), false));
+        println!("{}", serde_json::to_string(&Report::of(done, bug, took))?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn hunt(file: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    let from = args.from.unwrap_or(1);
+    let mut code = ExitCode::SUCCESS;
+    for bug in Bug::ALL.into_iter().filter(|bug| args.bug.is_none_or(|only| only == *bug)) {
+        match hunt::hunt(bug, from..from + args.seeds, args.jobs)? {
+            Some(caught) => {
+                println!(
+                    "{}: seed {} ({} tried): {}",
+                    caught.bug, caught.seed, caught.tried, caught.by
+                );
+                hunt::write(file, caught)?;
+            }
+            None => {
+                println!("{}: not caught in {} seeds", bug.name(), args.seeds);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
 }
 
 fn one(seed: u64, args: &Args) -> ExitCode {
     trace::install();
     let plan = Plan::draw(seed, args.bug);
     println!("{plan}");
-    let began = Instant::now();
-    let done = run::run(plan, args.verbose);
-    let wall = began.elapsed().as_secs_f64();
+    let (done, took) = Took::by(|| run::run(plan, args.verbose));
+    let wall = took.wall.as_secs_f64();
     if let Some(file) = &args.history
         && let Err(error) = write_history(file, &done.history)
     {
@@ -153,7 +190,9 @@ fn tell(summary: &Summary) {
     for (what, times) in summary.counts.iter() {
         println!("  {what}: {times}");
     }
-    let Summary { seeds, failed, unknown, differ, ops, .. } = summary;
+    let Summary { seeds, differ, ops, .. } = summary;
+    let seeds_of = |wrong: &[Wrong]| wrong.iter().map(|wrong| wrong.seed).collect::<Vec<_>>();
+    let (failed, unknown) = (seeds_of(&summary.failed), seeds_of(&summary.unknown));
     println!(
         "{seeds} seeds: {} failed {failed:?}, {} unknown {unknown:?}, {} not repeatable {differ:?}",
         failed.len(),

@@ -62,9 +62,10 @@ pub fn run(plan: Plan, verbose: bool) -> Done {
     closing::count(&history, &board.elections.borrow());
     // What clients were told, to the nanosecond, and what was read in the end.
     trace::digest(format!("{history:?} {finals:?}").as_bytes());
-    let Trace { digest, lines, counts, panics, tail, .. } = trace::end();
+    let Trace { digest, lines, mut counts, panics, tail, .. } = trace::end();
     wrong.extend(panics.into_iter().map(|panic| format!("panic: {panic}")));
     let judged = verdict::of(wrong, &history, finals.as_ref());
+    judged.checks.iter().for_each(|(what, times)| counts.add(what, *times as u64));
     let (simulated, recovered) = (*simulated.borrow(), board.recovered.get());
     let tail = tail.into_iter().collect();
     Done { seed, judged, digest, lines, counts, simulated, recovered, tail, history }

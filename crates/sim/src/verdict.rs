@@ -19,6 +19,8 @@ pub struct Judged {
     pub word: Word,
     pub reasons: Vec<String>,
     pub ops: usize,
+    /// Checks that were made, by class.
+    pub checks: Vec<(&'static str, usize)>,
 }
 
 /// Judges what the simulator saw (`wrong`: panics, ends without a cause, no progress) and what the
@@ -38,5 +40,5 @@ pub fn of(wrong: Vec<String>, history: &History, finals: Option<&FinalState>) ->
         word = Word::Fail;
         reasons.extend(wrong);
     }
-    Judged { word, reasons, ops: judgement.ops }
+    Judged { word, reasons, ops: judgement.ops, checks: judgement.checks().to_vec() }
 }

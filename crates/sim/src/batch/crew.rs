@@ -14,9 +14,11 @@ use super::Report;
 /// A seed takes seconds; one that takes this long hangs.
 const SEED_MAX: Duration = Duration::from_secs(180);
 
+/// A seed, and the mistake that is made in its run.
+pub type Task = (u64, Option<Bug>);
+
 pub struct Crew {
     workers: Vec<Worker>,
-    bug: Option<Bug>,
 }
 
 struct Worker {
@@ -26,23 +28,22 @@ struct Worker {
 }
 
 impl Crew {
-    pub fn new(jobs: usize, bug: Option<Bug>) -> anyhow::Result<Self> {
-        let workers = (0..jobs.max(1)).map(|_| Worker::start(bug)).collect::<Result<_, _>>()?;
-        Ok(Self { workers, bug })
+    pub fn new(jobs: usize) -> anyhow::Result<Self> {
+        let workers = (0..jobs.max(1)).map(|_| Worker::start()).collect::<Result<_, _>>()?;
+        Ok(Self { workers })
     }
 
     /// Runs the seeds; `each` hears of every one as it ends, and says whether to go on.
     pub fn run(
         &mut self,
-        seeds: impl Iterator<Item = u64> + Send,
+        seeds: impl Iterator<Item = Task> + Send,
         each: impl FnMut(&Report) -> bool + Send,
     ) -> anyhow::Result<()> {
         let (seeds, each) = (std::sync::Mutex::new(seeds), std::sync::Mutex::new((each, true)));
-        let bug = self.bug;
         // Threads of the tool that waits, not of anything simulated.
         std::thread::scope(|scope| {
             let (seeds, each) = (&seeds, &each);
-            let work = |worker| scope.spawn(move || serve(worker, bug, seeds, each));
+            let work = |worker| scope.spawn(move || serve(worker, seeds, each));
             let running: Vec<_> = self.workers.iter_mut().map(work).collect();
             let mut ended = running.into_iter().map(|thread| thread.join());
             ended.try_for_each(|end| end.unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
@@ -52,12 +53,11 @@ impl Crew {
 
 fn serve<S, E>(
     worker: &mut Worker,
-    bug: Option<Bug>,
     seeds: &std::sync::Mutex<S>,
     each: &std::sync::Mutex<(E, bool)>,
 ) -> anyhow::Result<()>
 where
-    S: Iterator<Item = u64>,
+    S: Iterator<Item = Task>,
     E: FnMut(&Report) -> bool,
 {
     let lock = |_| anyhow::anyhow!("a thread panicked");
@@ -65,13 +65,13 @@ where
         if !each.lock().map_err(lock_each)?.1 {
             return Ok(());
         }
-        let Some(seed) = seeds.lock().map_err(|_| lock(()))?.next() else { return Ok(()) };
-        let report = match worker.ask(seed) {
+        let Some(task) = seeds.lock().map_err(|_| lock(()))?.next() else { return Ok(()) };
+        let report = match worker.ask(task) {
             Ok(report) => report,
             Err(why) => {
                 // The next seed gets a fresh process.
-                *worker = Worker::start(bug)?;
-                Report::lost(seed, format!("{why:#}"))
+                *worker = Worker::start()?;
+                Report::lost(task, format!("{why:#}"))
             }
         };
         let mut each = each.lock().map_err(lock_each)?;
@@ -85,12 +85,9 @@ fn lock_each<T>(_: T) -> anyhow::Error {
 }
 
 impl Worker {
-    fn start(bug: Option<Bug>) -> anyhow::Result<Self> {
+    fn start() -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped());
-        if let Some(bug) = bug {
-            command.args(["--bug", bug.name()]);
-        }
         let mut child = command.spawn().context("a worker")?;
         let seeds = child.stdin.take().context("its stdin")?;
         let out = BufReader::new(child.stdout.take().context("its stdout")?);
@@ -105,8 +102,9 @@ impl Worker {
         Ok(Self { child, seeds, lines })
     }
 
-    fn ask(&mut self, seed: u64) -> anyhow::Result<Report> {
-        writeln!(self.seeds, "{seed}").context("its process has ended")?;
+    fn ask(&mut self, (seed, bug): Task) -> anyhow::Result<Report> {
+        let bug = bug.map_or("", Bug::name);
+        writeln!(self.seeds, "{seed} {bug}").context("its process has ended")?;
         self.seeds.flush()?;
         match self.lines.recv_timeout(SEED_MAX) {
             Ok(line) => Ok(serde_json::from_str(&line)?),
