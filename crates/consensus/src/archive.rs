@@ -233,6 +233,11 @@ impl Archive {
                 for (number, part) in records.chunks(RECORDS_PER_CHUNK as usize).enumerate() {
                     table.insert(number as u64, &chunk::pack_records(part)[..])?;
                 }
+                let mut versions = write.open_table(VERSIONS)?;
+                versions.retain(|_, ()| false)?;
+                for (number, record) in (0..).zip(records) {
+                    versions.insert((record.table, &record.key[..], number), ())?;
+                }
                 write.open_table(META)?.insert("end", &end.encode()[..])?;
             }
             write.commit()?;

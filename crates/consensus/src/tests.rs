@@ -3,6 +3,7 @@
 mod backup;
 mod cluster;
 mod disk;
+mod divergence;
 mod every_op;
 mod membership;
 mod pauses;
