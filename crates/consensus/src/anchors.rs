@@ -20,6 +20,8 @@ use crate::host::Host;
 use crate::raft::codec::{self, BadBytes};
 
 const MAGIC: &[u8; 8] = b"HANSAANC";
+/// The format that is written and read.
+const FORMAT: u32 = 1;
 const FILE: &str = "anchors";
 /// Heads kept of one group in one epoch.
 const KEPT: usize = 64;
@@ -54,6 +56,10 @@ impl Anchors {
         let heads = match read(fs.as_ref(), &path)?.map(|bytes| decode(&bytes)) {
             None => BTreeMap::new(),
             Some(Ok(heads)) => heads,
+            // Not damaged: another release wrote it, and is to read it again.
+            Some(Err(error @ BadBytes::Format { .. })) => {
+                return Err(io::Error::other(format!("{}: {error}", path.display())));
+            }
             Some(Err(error)) => {
                 tracing::error!(file = %path.display(), %error, "anchors damaged, set aside");
                 fs.rename(&path, &dir.join("anchors.damaged"))?;
@@ -159,6 +165,7 @@ fn read(fs: &dyn Fs, path: &Path) -> io::Result<Option<Vec<u8>>> {
 fn encode(heads: &BTreeMap<Origin, VecDeque<Mark>>) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_slice(MAGIC);
+    out.put_u32_le(FORMAT);
     for ((region, epoch, group), marks) in heads {
         out.put_u8(region.len() as u8);
         out.put_slice(region.as_bytes());
@@ -181,6 +188,10 @@ fn decode(bytes: &[u8]) -> Result<BTreeMap<Origin, VecDeque<Mark>>, BadBytes> {
         return Err(BadBytes::Unknown("checksum"));
     }
     let mut from = covered.strip_prefix(MAGIC).ok_or(BadBytes::Unknown("magic"))?;
+    let format = codec::u32_of(&mut from)?;
+    if format != FORMAT {
+        return Err(BadBytes::Format { found: format, reads: FORMAT });
+    }
     let mut heads = BTreeMap::new();
     while !from.is_empty() {
         let length = usize::from(codec::u8_of(&mut from)?);

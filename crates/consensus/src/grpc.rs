@@ -1,11 +1,12 @@
 //! The peer protocol over gRPC: one stream per ordered pair of nodes, carrying frames of all
 //! groups.
 //!
-//! Both ends say who they are in the stream's metadata: node id and incarnation, and the
-//! incarnation that the caller knows the other by. A stream whose ends do not know each other so is
-//! never opened.
+//! Both ends say who they are in the stream's metadata: the protocols that they speak, node id and
+//! incarnation, and the incarnation that the caller knows the other by. A stream whose ends do not
+//! know each other so, or have no protocol in common, is never opened.
 
 mod line;
+mod protocol;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -152,6 +153,7 @@ impl Shared {
 
     /// Says who calls, and as whom it knows the other.
     fn introduce(&self, to: NodeId, metadata: &mut MetadataMap) {
+        protocol::put(metadata);
         metadata.insert(NODE, MetadataValue::from(self.identity.node.0));
         put_incarnation(metadata, INCARNATION, self.identity.incarnation);
         let expected = self.identity.expects(to);
@@ -162,6 +164,10 @@ impl Shared {
 
     /// Checks that the one who answered is the one we know.
     fn meet(&self, peer: NodeId, metadata: &MetadataMap) -> Result<(), LinkError> {
+        protocol::agreed(metadata).map_err(|foreign| {
+            tracing::error!(%peer, %foreign, "peer refused");
+            LinkError::Unreachable(foreign.to_string())
+        })?;
         let incarnation = incarnation_of(metadata, INCARNATION);
         let silent = || LinkError::Unreachable("the peer does not say who it is".to_owned());
         let met = self.identity.meet(peer, incarnation.ok_or_else(silent)?);

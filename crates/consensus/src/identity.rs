@@ -21,6 +21,8 @@ use thiserror::Error;
 use crate::raft::codec::{self, BadBytes};
 
 const MAGIC: &[u8; 8] = b"HANSANID";
+/// The format that is written and read.
+const FORMAT: u32 = 1;
 const FILE: &str = "identity";
 const PEERS_MAX: u32 = 10_000;
 
@@ -35,8 +37,7 @@ pub fn owner_of(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Option<NodeId>, Identity
         return Ok(None);
     }
     let bytes = read_all(fs, &file).map_err(at)?;
-    let damaged = |e: BadBytes| IdentityError::Damaged { file: file.clone(), what: e.to_string() };
-    decode(&bytes).map(|(owner, ..)| Some(owner)).map_err(damaged)
+    decode(&bytes).map(|(owner, ..)| Some(owner)).map_err(|bad| unreadable(&file, bad))
 }
 
 /// A node's life with one data folder.
@@ -49,6 +50,8 @@ pub enum IdentityError {
     Io { file: PathBuf, source: io::Error },
     #[error("{}: damaged: {what}", file.display())]
     Damaged { file: PathBuf, what: String },
+    #[error("{}: {what}; start it with the release that wrote it", file.display())]
+    Version { file: PathBuf, what: String },
     #[error("{}: the folder belongs to node {owner}, this is node {node}", file.display())]
     OtherNode { file: PathBuf, owner: NodeId, node: NodeId },
 }
@@ -85,9 +88,8 @@ impl Identity {
         fs.create_dir_all(dir).map_err(at)?;
         if fs.exists(&file).map_err(at)? {
             let bytes = read_all(&fs, &file).map_err(at)?;
-            let damaged =
-                |e: BadBytes| IdentityError::Damaged { file: file.clone(), what: e.to_string() };
-            let (owner, incarnation, known) = decode(&bytes).map_err(damaged)?;
+            let decoded = decode(&bytes).map_err(|bad| unreadable(&file, bad));
+            let (owner, incarnation, known) = decoded?;
             if owner != node {
                 return Err(IdentityError::OtherNode { file, owner, node });
             }
@@ -133,6 +135,7 @@ impl Identity {
     fn save(&self, known: &BTreeMap<NodeId, Incarnation>) -> io::Result<()> {
         let mut out = BytesMut::new();
         out.put_slice(MAGIC);
+        out.put_u32_le(FORMAT);
         out.put_u64_le(self.node.0);
         out.put_u128_le(self.incarnation.0);
         out.put_u32_le(known.len() as u32);
@@ -148,6 +151,15 @@ impl Identity {
         file.sync_data()?;
         self.fs.rename(&aside, &self.dir.join(FILE))?;
         self.fs.sync_dir(&self.dir)
+    }
+}
+
+/// Another release's file is not a damaged one.
+fn unreadable(file: &Path, bad: BadBytes) -> IdentityError {
+    let file = file.to_owned();
+    match bad {
+        BadBytes::Format { .. } => IdentityError::Version { file, what: bad.to_string() },
+        bad => IdentityError::Damaged { file, what: bad.to_string() },
     }
 }
 
@@ -167,6 +179,10 @@ fn decode(bytes: &[u8]) -> Result<Decoded, BadBytes> {
         return Err(BadBytes::Unknown("checksum"));
     }
     let mut from = covered.strip_prefix(MAGIC).ok_or(BadBytes::Unknown("magic"))?;
+    let format = codec::u32_of(&mut from)?;
+    if format != FORMAT {
+        return Err(BadBytes::Format { found: format, reads: FORMAT });
+    }
     let node = NodeId(codec::u64_of(&mut from)?);
     let incarnation_of = |from: &mut &[u8]| {
         codec::array_of(from).map(|bytes| Incarnation(u128::from_le_bytes(bytes)))
@@ -220,6 +236,22 @@ mod tests {
         open(dir.path(), 1, 1).unwrap();
         let other = open(dir.path(), 2, 1);
         assert!(matches!(other, Err(IdentityError::OtherNode { owner: NodeId(1), .. })));
+    }
+
+    #[test]
+    fn an_identity_of_another_format_is_named_and_not_taken_for_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), 1, 1).unwrap();
+        let path = dir.path().join(FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[8..12].copy_from_slice(&7u32.to_le_bytes());
+        let end = bytes.len() - 4;
+        let sum = crc32c::crc32c(&bytes[..end]);
+        bytes[end..].copy_from_slice(&sum.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let refused = open(dir.path(), 1, 1).map(drop).unwrap_err();
+        assert!(matches!(refused, IdentityError::Version { .. }), "{refused}");
+        assert!(refused.to_string().contains("has format 7, this binary reads 1"), "{refused}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use super::{EXPECTS, INCARNATION, NODE, STRANGER, incarnation_of, put_incarnation};
+use super::{EXPECTS, INCARNATION, NODE, STRANGER, incarnation_of, protocol, put_incarnation};
 use crate::identity::Stranger;
 use crate::inbound::Inbound;
 
@@ -54,6 +54,10 @@ impl Served {
             tracing::warn!(%node, name = %shown.0, "refused: this name is not that node's");
             return Err(denied());
         }
+        protocol::agreed(metadata).map_err(|foreign| {
+            tracing::error!(%node, %foreign, "peer refused");
+            Status::from(Failure::new(Reason::VersionNotSupported, foreign.to_string()))
+        })?;
         let identity = &self.inbound.identity;
         let expected = incarnation_of(metadata, EXPECTS);
         if expected.is_some_and(|expected| expected != identity.incarnation) {
@@ -73,6 +77,7 @@ impl Served {
     fn introduced<T>(&self, body: T) -> Response<T> {
         let mut response = Response::new(body);
         let incarnation = self.inbound.identity.incarnation;
+        protocol::put(response.metadata_mut());
         put_incarnation(response.metadata_mut(), INCARNATION, incarnation);
         response
     }

@@ -22,6 +22,8 @@ pub(crate) enum BadBytes {
     Short,
     #[error("{0} is not a known value")]
     Unknown(&'static str),
+    #[error("it has format {found}, this binary reads {reads}")]
+    Format { found: u32, reads: u32 },
 }
 
 /// What an entry carries.
