@@ -5,6 +5,7 @@
 
 mod board;
 pub mod counter;
+pub mod forger;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -66,8 +66,9 @@ fn pair(compared: &mut Compared, what: &str, one: Heads<'_>, other: Heads<'_>) {
     }
 }
 
-/// Compares a replica with what other regions keep of its group.
-pub fn anchors(told: &Told, anchors: &[Anchor]) -> Compared {
+/// Compares a replica with what other regions keep of its group. `all`: it tells the longest
+/// history of all replicas, so what is kept beyond its end was cut off, not merely not heard yet.
+pub fn anchors(told: &Told, anchors: &[Anchor], all: bool) -> Compared {
     let mut compared = Compared::default();
     for Anchor { keeper, index, head } in anchors {
         match told.heads.get(index) {
@@ -78,10 +79,14 @@ pub fn anchors(told: &Told, anchors: &[Anchor]) -> Compared {
                     format!("{node} is not the history of which {keeper} keeps entry {index}");
                 compared.differences.push(what);
             }
-            // A replica may lag; a whole region that ends before an anchor was cut short.
-            None => compared
-                .open
-                .push(format!("{keeper} keeps entry {index}, {} ends at {}", told.node, told.upto)),
+            None => {
+                let (node, upto) = (&told.node, told.upto);
+                let what = format!("{keeper} keeps entry {index}, {node} ends at {upto}");
+                match all {
+                    true => compared.differences.push(what),
+                    false => compared.open.push(what),
+                }
+            }
         }
     }
     compared
@@ -108,11 +113,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rewritten_history_fails_against_an_anchor_and_a_short_one_stays_open() {
+    fn a_rewritten_history_fails_against_an_anchor_and_a_short_one_where_all_were_asked() {
         let anchor = |index, head| Anchor { keeper: "us-east".to_owned(), index, head: vec![head] };
         let ours = told("a", &[(5, 1), (9, 2)]);
-        assert_eq!(anchors(&ours, &[anchor(5, 1)]).anchors, 1);
-        assert_eq!(anchors(&ours, &[anchor(9, 3)]).differences.len(), 1);
-        assert_eq!(anchors(&ours, &[anchor(12, 3)]).open.len(), 1);
+        assert_eq!(anchors(&ours, &[anchor(5, 1)], false).anchors, 1);
+        assert_eq!(anchors(&ours, &[anchor(9, 3)], false).differences.len(), 1);
+        assert_eq!(anchors(&ours, &[anchor(12, 3)], false).open.len(), 1, "it may lag");
+        assert_eq!(anchors(&ours, &[anchor(12, 3)], true).differences.len(), 1, "all were asked");
     }
 }

@@ -4,28 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use hansa_api::pb::admin::{
-    ChainVerdict, Group, GroupReplica, ListAnchorsRequest, ListGroupsRequest, VerifyChainRequest,
+    AuditFinding, AuditReport, ChainVerdict, Group, GroupReplica, ListAnchorsRequest,
+    ListGroupsRequest, VerifyChainRequest,
 };
-use hansa_api::pb::region::ListRegionsRequest;
+use hansa_api::pb::region::{ListRegionsRequest, Region};
 use indicatif::ProgressBar;
 
 use super::compare::{self, Anchor, Compared, Told};
 use crate::connect::{Role, Session};
 use crate::error::{NO_ANSWER, Problem, WRONG};
-use crate::values::short;
+use crate::member::group_name;
+use crate::output::{self, Rows};
+use crate::values::{dash, short};
 
 /// Anchors of one group that are compared: the newest cover all before them.
 const ANCHORS_MAX: usize = 64;
-
-/// What was found in all.
-#[derive(Default)]
-struct Found {
-    differences: usize,
-    unread: usize,
-    entries: u64,
-    compared: usize,
-    anchors: usize,
-}
 
 pub async fn run(
     session: &Session,
@@ -38,36 +31,64 @@ pub async fn run(
             services.admin.list_groups(request).await
         })
         .await?;
-    let wanted = |of: &Group| group.as_ref().is_none_or(|name| *name == self::name(of));
+    let wanted = |of: &Group| group.as_ref().is_none_or(|name| *name == group_name(of.group));
     let groups: Vec<Group> = listed.groups.into_iter().filter(wanted).collect();
     if groups.is_empty() {
         return Err(Problem::usage("the region has no such group", "`group list` names them"));
     }
-    let mut found = Found::default();
-    let anchors = kept_abroad(session, &mut found).await?;
+    let mut report = AuditReport::default();
+    let anchors = kept_abroad(session, &mut report).await?;
     for group in &groups {
         let kept = anchors.get(&group.group).map_or(&[][..], Vec::as_slice);
-        one_group(session, group, node.as_deref(), kept, &mut found).await;
+        one_group(session, group, node.as_deref(), kept, &mut report).await;
     }
-    Ok(conclude(&found))
+    let count = |verdict: ChainVerdict| {
+        let of = report.findings.iter().filter(|finding| finding.verdict() == verdict);
+        u32::try_from(of.count()).unwrap_or(u32::MAX)
+    };
+    report.differences = count(ChainVerdict::Differs);
+    report.not_read = count(ChainVerdict::Unreadable);
+    output::print(session.format, "hansa.admin.v1.AuditReport", &report, rows)?;
+    Ok(conclude(&report))
 }
 
-fn conclude(found: &Found) -> ExitCode {
-    let Found { differences, unread, entries, compared, anchors } = found;
-    println!(
-        "{entries} entries walked, {compared} heads equal between replicas, {anchors} anchors \
-         met; {differences} differences, {unread} not read"
+/// Says what it went through, and the exit code.
+fn conclude(report: &AuditReport) -> ExitCode {
+    let AuditReport { entries_walked, heads_equal, anchors_met, differences, not_read, .. } =
+        report;
+    eprintln!(
+        "{entries_walked} entries walked, {heads_equal} heads equal between replicas, \
+         {anchors_met} anchors met; {differences} differences, {not_read} not read"
     );
-    match (differences, unread) {
+    match (differences, not_read) {
         (0, 0) => ExitCode::SUCCESS,
         (0, _) => ExitCode::from(NO_ANSWER),
         _ => ExitCode::from(WRONG),
     }
 }
 
-fn name(group: &Group) -> String {
-    let kind = short(group.kind().as_str_name(), "GROUP_KIND_").to_lowercase();
-    format!("{kind}-{}", group.group & 0xffff)
+fn rows(report: &AuditReport) -> Rows {
+    let mut rows = Rows::new(&["group", "node", "verdict", "to entry", "what"], "no replicas");
+    for finding in &report.findings {
+        let verdict = short(finding.verdict().as_str_name(), "CHAIN_VERDICT_").to_lowercase();
+        let upto = match finding.verdict() {
+            ChainVerdict::Verified => finding.upto_index.to_string(),
+            _ => "-".to_owned(),
+        };
+        let (group, node) = (dash(&finding.group), dash(&finding.node_name));
+        rows.add([group, node, verdict, upto, dash(&finding.detail)]);
+    }
+    rows
+}
+
+fn finding(group: &str, node: &str, verdict: ChainVerdict, detail: String) -> AuditFinding {
+    AuditFinding {
+        group: group.to_owned(),
+        node_name: node.to_owned(),
+        verdict: verdict.into(),
+        upto_index: 0,
+        detail,
+    }
 }
 
 fn node_name(replica: &GroupReplica) -> String {
@@ -77,10 +98,11 @@ fn node_name(replica: &GroupReplica) -> String {
     }
 }
 
-/// The anchors that the other regions keep of this one's groups, of its newest epoch.
+/// The anchors that the other regions keep of this one's groups, of its present epoch: a restored
+/// region is another history from its restore on.
 async fn kept_abroad(
     session: &Session,
-    found: &mut Found,
+    report: &mut AuditReport,
 ) -> Result<BTreeMap<u32, Vec<Anchor>>, Problem> {
     let request = ListRegionsRequest::default();
     let listed = session
@@ -88,33 +110,32 @@ async fn kept_abroad(
             services.regions.list_regions(request).await
         })
         .await?;
-    let own = match session.region() {
-        named if named.is_empty() => {
-            let here = listed.regions.iter().find(|region| region.here);
-            here.map(|region| region.name.clone()).unwrap_or_default()
-        }
-        named => named,
+    let named = session.region();
+    let is_own = |region: &&Region| match named.as_str() {
+        "" => region.here,
+        named => region.name == named,
     };
+    let Some(own) = listed.regions.iter().find(is_own) else { return Ok(BTreeMap::new()) };
     let mut anchors: BTreeMap<u32, Vec<Anchor>> = BTreeMap::new();
-    for keeper in listed.regions.iter().map(|region| &region.name).filter(|name| **name != own) {
-        let request = ListAnchorsRequest { origin_region: own.clone(), region: keeper.clone() };
+    for keeper in listed.regions.iter().map(|region| &region.name).filter(|n| **n != own.name) {
+        let request =
+            ListAnchorsRequest { origin_region: own.name.clone(), region: keeper.clone() };
         let asked = session.call(Role::Operator, request, |mut services, request| async move {
             services.audit.list_anchors(request).await
         });
         let told = match asked.await {
             Ok(told) => told,
             Err(problem) => {
-                eprintln!("anchors of {keeper}: not read: {}", problem.text());
-                found.unread += 1;
+                let what = format!("anchors of {keeper}: {}", problem.text().replace('\n', "; "));
+                report.findings.push(finding("", "", ChainVerdict::Unreadable, what));
                 continue;
             }
         };
         for node in &told.silent_nodes {
-            eprintln!("anchors of {keeper}: {node} did not answer");
-            found.unread += 1;
+            let what = format!("anchors of {keeper}: it did not answer");
+            report.findings.push(finding("", node, ChainVerdict::Unreadable, what));
         }
-        let newest = told.anchors.iter().map(|anchor| anchor.epoch).max().unwrap_or(0);
-        for anchor in told.anchors.into_iter().filter(|anchor| anchor.epoch == newest) {
+        for anchor in told.anchors.into_iter().filter(|anchor| anchor.epoch == own.epoch) {
             let (index, head) = (anchor.index, anchor.head.to_vec());
             let kept = Anchor { keeper: keeper.clone(), index, head };
             anchors.entry(anchor.group).or_default().push(kept);
@@ -133,8 +154,9 @@ async fn one_group(
     group: &Group,
     only: Option<&str>,
     anchors: &[Anchor],
-    found: &mut Found,
+    report: &mut AuditReport,
 ) {
+    let name = group_name(group.group);
     let mut told: Vec<Told> = Vec::new();
     let mut upto = 0;
     let chosen = |replica: &&GroupReplica| {
@@ -149,39 +171,39 @@ async fn one_group(
             marks: marks.into_iter().collect(),
             region: session.region(),
         };
-        let (group, node) = (name(group), node_name(replica));
-        match walk(session, request, &format!("{group} {node}")).await {
+        let node = node_name(replica);
+        match walk(session, request, &format!("{name} {node}")).await {
             Ok(walked) => {
                 // The first one's end is where the others are compared with it.
                 upto = if told.is_empty() { walked.upto } else { upto };
-                found.entries += walked.upto + 1;
-                println!("{group} {node}: verified to entry {}", walked.upto);
+                report.entries_walked += walked.upto + 1;
+                let mut verified = finding(&name, &node, ChainVerdict::Verified, String::new());
+                verified.upto_index = walked.upto;
+                report.findings.push(verified);
                 told.push(Told { node, ..walked });
             }
             Err(Wrong::Differs(what)) => {
-                println!("{group} {node}: DIFFERS: {what}");
-                found.differences += 1;
+                report.findings.push(finding(&name, &node, ChainVerdict::Differs, what));
             }
             Err(Wrong::Unread(what)) => {
-                println!("{group} {node}: not read: {what}");
-                found.unread += 1;
+                let what = what.replace('\n', "; ");
+                report.findings.push(finding(&name, &node, ChainVerdict::Unreadable, what));
             }
         }
     }
-    let mut all = vec![compare::replicas(&told)];
+    let all = told.len() == group.replicas.len();
+    let mut compared = vec![compare::replicas(&told)];
     // The longest history must hold all that was ever told of it.
-    if let Some(longest) = told.iter().max_by_key(|told| told.upto) {
-        let mut kept = compare::anchors(longest, anchors);
-        kept.differences.append(&mut kept.open);
-        all.push(kept);
-    }
-    for Compared { differences, open, equal, anchors } in all {
-        differences.iter().for_each(|what| println!("{}: DIFFERS: {what}", name(group)));
-        open.iter().for_each(|what| println!("{}: not compared: {what}", name(group)));
-        found.differences += differences.len();
-        found.unread += open.len();
-        found.compared += equal;
-        found.anchors += anchors;
+    let longest = told.iter().max_by_key(|told| told.upto);
+    compared.extend(longest.map(|longest| compare::anchors(longest, anchors, all)));
+    for Compared { differences, open, equal, anchors } in compared {
+        let wrong = differences.into_iter().map(|what| (ChainVerdict::Differs, what));
+        let open = open.into_iter().map(|what| (ChainVerdict::Unreadable, what));
+        for (verdict, what) in wrong.chain(open) {
+            report.findings.push(finding(&name, "", verdict, what));
+        }
+        report.heads_equal += equal as u64;
+        report.anchors_met += anchors as u64;
     }
 }
 
