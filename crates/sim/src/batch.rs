@@ -31,6 +31,7 @@ pub struct Report {
     pub counts: Counts,
     pub simulated_ms: u64,
     pub recovered_ms: u64,
+    pub served_ms: u64,
     pub wall_ms: u64,
     pub cpu_ms: u64,
     /// The mistake that was made on purpose.
@@ -72,6 +73,7 @@ impl Report {
             counts: done.counts,
             simulated_ms: done.simulated.as_millis() as u64,
             recovered_ms: done.recovered.as_millis() as u64,
+            served_ms: done.served.as_millis() as u64,
             wall_ms: took.wall.as_millis() as u64,
             cpu_ms: took.cpu.as_millis() as u64,
             bug: bug.map(|bug| bug.name().to_owned()),
@@ -90,6 +92,7 @@ impl Report {
             counts: Counts::default(),
             simulated_ms: 0,
             recovered_ms: 0,
+            served_ms: 0,
             wall_ms: 0,
             cpu_ms: 0,
             bug: bug.map(|bug| bug.name().to_owned()),
@@ -123,6 +126,8 @@ pub struct Summary {
     pub cpu: Duration,
     /// The slowest recovery, and its seed.
     pub recovered_max: (Duration, u64),
+    /// From the heal to the first order of a client that was not there before, of each seed.
+    pub served_ms: Vec<(u64, u64)>,
     pub ops: u64,
 }
 
@@ -138,6 +143,17 @@ impl Summary {
         coverage::missing(&self.counts, self.seeds)
     }
 
+    /// What the servers took to serve again after the heal: the median, the slowest hundredth, the
+    /// slowest and its seed.
+    #[must_use]
+    pub fn served(&self) -> Option<(u64, u64, (u64, u64))> {
+        let mut all = self.served_ms.clone();
+        all.sort_unstable();
+        let last = all.len().checked_sub(1)?;
+        let at = |percent: usize| all.get((all.len() * percent / 100).min(last));
+        Some((at(50)?.0, at(99)?.0, *all.last()?))
+    }
+
     fn take(&mut self, report: &Report) {
         self.seeds += 1;
         match report.word {
@@ -150,6 +166,7 @@ impl Summary {
         self.cpu += Duration::from_millis(report.cpu_ms);
         let recovered = Duration::from_millis(report.recovered_ms);
         self.recovered_max = self.recovered_max.max((recovered, report.seed));
+        self.served_ms.push((report.served_ms, report.seed));
         self.ops += report.ops as u64;
     }
 }

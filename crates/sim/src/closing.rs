@@ -11,19 +11,23 @@ use hansa_api::pb::payment::GetPaymentRequest;
 use hansa_api::status::Reason;
 use hansa_checker::final_state::{CopySeen, GroupSeen, Held, Journal, Listed, ReplicaSeen};
 use hansa_checker::seen::OrderState;
+use hansa_checker::watch::Stream;
 use hansa_checker::{Call, FinalState, History, wire};
-use hansa_consensus::GroupStatus;
+use hansa_consensus::{GroupStatus, Role};
+use hansa_types::id::{GroupId, NodeId};
 
 use crate::clock;
 use crate::plan::Plan;
 use crate::trace;
-use crate::workload::{Board, door};
-use crate::world::{HOLD_MS, League, Region};
+use crate::workload::{Board, door, watcher};
+use crate::world::{HOLD_MS, League, Region, SEATS};
 
 /// Invariants across groups hold, and every saga is over, this long after the heal (domain.md §7).
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const CALL_MAX: Duration = Duration::from_secs(10);
+/// Orders watched in the end, of each region.
+const STREAMS_MAX: usize = 12;
 /// The number of the client that reads in the end.
 const JUDGE: u32 = 90;
 
@@ -46,7 +50,8 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
     }
     let end = clock::truth().unwrap_or_default() + SETTLE_MAX;
     loop {
-        let mut state = FinalState { hold_ms: HOLD_MS, ..FinalState::default() };
+        let clock_permille = u64::from(plan.fastest());
+        let mut state = FinalState { hold_ms: HOLD_MS, clock_permille, ..FinalState::default() };
         for reader in &readers {
             reader.read(&history, &mut state).await;
         }
@@ -63,6 +68,10 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
             }
+        }
+        for reader in &readers {
+            reader.streams(board, &mut state).await;
+            board.wrong.borrow_mut().extend(short(reader.region));
         }
         return state;
     }
@@ -218,6 +227,29 @@ impl Reader<'_> {
         }
     }
 
+    /// Orders that clients watched, watched once more from the beginning to what they are now.
+    async fn streams(&self, board: &Board, state: &mut FinalState) {
+        let home = format!("regions/{}/", self.region.name);
+        let watched: BTreeSet<String> =
+            board.streams.borrow().iter().map(|stream| stream.order.clone()).collect();
+        let here = watched.into_iter().filter(|order| order.starts_with(&home));
+        for order in here.take(STREAMS_MAX) {
+            let Some(Some(seen)) = state.orders.get(&order) else { continue };
+            let version = seen.version;
+            let patience = |stream: &Stream| match watcher::sequence(stream) {
+                Some(at) if at >= version => Duration::ZERO,
+                _ => CALL_MAX,
+            };
+            let (stream, _) =
+                watcher::watch(&self.storefront, JUDGE, &order, 0, String::new(), patience).await;
+            let last = watcher::sequence(&stream);
+            if last != Some(version) {
+                state.unread.push(format!("{order}: watched to {last:?}, is at {version}"));
+            }
+            board.streams.borrow_mut().push(stream);
+        }
+    }
+
     async fn stock(&self, history: &History, state: &mut FinalState) {
         let keys = history.stock_keys().into_iter();
         for key in keys.filter(|key| key.region == self.region.name.as_str()) {
@@ -243,13 +275,16 @@ impl Reader<'_> {
     }
 }
 
-/// Every group of a region as its replicas are: looked at directly, which no client could.
+/// Every group of a region as its voters are: looked at directly, which no client could.
 fn groups(region: &Region) -> Vec<GroupSeen> {
     let mut found: BTreeMap<String, Vec<ReplicaSeen>> = BTreeMap::new();
+    let voters = voters(region);
     for seat in &region.seats {
         for status in seat.groups() {
             let damaged = seat.damaged() && status.stopped.is_some();
-            if !damaged {
+            // One that has left keeps what it had when it did.
+            let left = voters.get(&status.group).is_some_and(|all| !all.contains(&status.node));
+            if !damaged && !left {
                 found.entry(status.group.to_string()).or_default().push(replica(&status));
             }
         }
@@ -257,6 +292,23 @@ fn groups(region: &Region) -> Vec<GroupSeen> {
     let region = region.name.to_string();
     let seen = |(group, replicas)| GroupSeen { region: region.clone(), group, replicas };
     found.into_iter().map(seen).collect()
+}
+
+/// The voters of each group that is led, as its leader has them.
+fn voters(region: &Region) -> BTreeMap<GroupId, Vec<NodeId>> {
+    let all = region.seats.iter().flat_map(|seat| seat.groups());
+    let mut led: Vec<GroupStatus> = all.filter(|status| status.role == Role::Leader).collect();
+    led.sort_by_key(|status| status.term);
+    led.into_iter().map(|status| (status.group, status.voters)).collect()
+}
+
+/// Groups that do not have all their members in the end.
+fn short(region: &Region) -> Vec<String> {
+    let short = voters(region).into_iter().filter(|(_, voters)| voters.len() != SEATS);
+    let name = &region.name;
+    short
+        .map(|(group, voters)| format!("{name} {group}: in the end its voters are {voters:?}"))
+        .collect()
 }
 
 fn replica(status: &GroupStatus) -> ReplicaSeen {
@@ -285,6 +337,12 @@ pub fn count(history: &History, elections: &[u64]) {
         match (answer, &op.outcome) {
             (Answer::Shipped { .. }, _) => trace::count("order shipped", 1),
             (Answer::Payment { .. }, _) => trace::count("payment refunded", 1),
+            (Answer::Stock { .. }, _) if matches!(op.call, Call::Adjust { .. }) => {
+                trace::count("stock adjusted", 1);
+            }
+            (Answer::Order { .. }, _) if matches!(op.call, Call::Return { .. }) => {
+                trace::count("items returned", 1);
+            }
             (_, Outcome::Known(Answer::Order { replayed: true, .. })) => {
                 trace::count("request replayed", 1);
             }

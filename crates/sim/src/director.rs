@@ -12,9 +12,9 @@ use hansa_wal::fs::Op;
 
 use crate::host::{End, Seat};
 use crate::links::Links;
-use crate::plan::{Act, Plan};
+use crate::plan::{Act, Change, Mood, Plan};
 use crate::trace;
-use crate::world::League;
+use crate::world::{League, SEATS};
 use watch::Watch;
 
 /// A process that ended itself is started again after this long.
@@ -49,6 +49,8 @@ pub struct Director {
     watch: Watch,
     /// Nodes that refuse their disks, for the operator.
     pub damaged: Vec<String>,
+    /// Changes of members, for the operator of the first region.
+    pub changes: Vec<Change>,
     pub wrong: Vec<String>,
 }
 
@@ -66,6 +68,12 @@ struct State {
     armed: bool,
     /// Its disk was damaged on purpose, and it does not serve from it.
     refused: bool,
+    /// The process stands still, by this fault.
+    paused: Option<u64>,
+    /// Nobody has asked its node to join yet.
+    idle: bool,
+    /// The region's fourth.
+    spare: bool,
 }
 
 /// What happens later.
@@ -95,6 +103,13 @@ enum Due {
     ClockRight {
         seat: usize,
     },
+    Resume {
+        seat: usize,
+        fault: u64,
+    },
+    ProviderWell {
+        region: usize,
+    },
     FlapCut {
         seat: usize,
         fault: u64,
@@ -104,15 +119,22 @@ enum Due {
 }
 
 impl Director {
-    pub fn new(plan: &Plan, league: Arc<League>, sim: &turmoil::Sim<'_>, clients: IpAddr) -> Self {
+    pub fn new(
+        plan: &Plan,
+        league: Arc<League>,
+        sim: &mut turmoil::Sim<'_>,
+        clients: IpAddr,
+    ) -> Self {
         let mut seats = Vec::new();
         for (region, one) in league.regions.iter().enumerate() {
-            for seat in &one.seats {
+            for (number, seat) in one.seats.iter().enumerate() {
                 let addr = sim.lookup(seat.name());
-                let seat = seat.clone();
                 seat.disk.set_latency(Op::Sync, plan.shape.sync);
-                let (up, ill, hurt, armed, refused) = (true, 0, false, false, false);
-                seats.push(State { seat, addr, region, up, ill, hurt, armed, refused });
+                let spare = number >= SEATS;
+                if spare {
+                    sim.crash(addr);
+                }
+                seats.push(State::new(seat.clone(), addr, region, spare));
             }
         }
         let mut all: Vec<IpAddr> = seats.iter().map(|state| state.addr).collect();
@@ -132,6 +154,7 @@ impl Director {
             seats,
             league,
             damaged: Vec::new(),
+            changes: Vec::new(),
             wrong: Vec::new(),
         }
     }
@@ -157,7 +180,7 @@ impl Director {
 
     /// What the first node waits for that is not ready.
     pub fn waits(&self) -> Option<String> {
-        let serving = self.seats.iter().filter(|state| !state.refused);
+        let serving = self.seats.iter().filter(|state| !state.refused && !state.idle);
         let mut waits = serving.filter_map(|state| {
             let why = state.seat.ready().err()?;
             Some(format!("{}: {why}", state.seat.name()))
@@ -180,8 +203,17 @@ impl Director {
         self.watch.take_elections()
     }
 
+    /// The operator wants the spare of the first region to join: its node starts.
+    pub fn wanted(&mut self, sim: &turmoil::Sim<'_>) {
+        if let Some(number) = self.seats.iter().position(|state| state.idle) {
+            self.seats[number].idle = false;
+            self.later(sim.elapsed(), Due::Start { seat: number });
+        }
+    }
+
     fn all_ready(&self) -> bool {
-        self.seats.iter().all(|state| state.seat.ready().is_ok())
+        let mut begun = self.seats.iter().filter(|state| !state.idle);
+        begun.all(|state| state.seat.ready().is_ok())
     }
 
     fn storm(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration) {
@@ -202,6 +234,7 @@ impl Director {
         self.links.heal(sim);
         self.due.retain(|_, due| matches!(due, Due::Start { .. }));
         let waiting: BTreeSet<usize> = self.due.values().filter_map(Due::starts).collect();
+        self.league.regions.iter().for_each(|region| region.provider.turn(Mood::Well));
         for number in 0..self.seats.len() {
             let state = &mut self.seats[number];
             state.seat.clock.heal(now);
@@ -211,7 +244,9 @@ impl Director {
             state.seat.disk.set_latency(Op::Sync, self.sync);
             // A cut of power that has not struck yet never does.
             state.seat.disk.cut_power_after(u64::MAX);
-            if !state.up && !state.refused && !waiting.contains(&number) {
+            state.paused = None;
+            state.seat.gate.open();
+            if !state.up && !state.refused && !state.idle && !waiting.contains(&number) {
                 self.later(now + SUPERVISOR, Due::Start { seat: number });
             }
         }
@@ -239,6 +274,13 @@ impl Director {
                     trace::count("damage refused", 1);
                     self.seats[number].refused = true;
                     self.damaged.push(name.clone());
+                }
+                // Nobody leads the directory, or it is out of reach: its supervisor tries again.
+                End::NotStarted(why)
+                    if state.spare && why.contains("does not take this node in") =>
+                {
+                    trace::note_at(now, format_args!("{name} waits to join: {why}"));
+                    trace::count("joining tried again", 1);
                 }
                 End::NotStarted(why) => self.wrong.push(format!("{name} did not start: {why}")),
                 End::Exited(why) => self.wrong.push(format!("{name} ended itself: {why}")),
@@ -270,7 +312,9 @@ impl Director {
             false => state.seat.disk.kill(),
         }
         sim.crash(state.addr);
-        (state.up, state.hurt, state.armed) = (false, false, false);
+        (state.up, state.hurt, state.armed, state.paused) = (false, false, false, None);
+        // The next process begins by running.
+        state.seat.gate.open();
     }
 
     fn start(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, number: usize) {
@@ -305,6 +349,8 @@ impl Director {
                 self.cured(seat);
             }
             Due::Quicken { seat } => self.seats[seat].seat.disk.set_latency(Op::Sync, self.sync),
+            Due::Resume { seat, fault } => self.resume(now, seat, fault),
+            Due::ProviderWell { region } => self.league.regions[region].provider.turn(Mood::Well),
             Due::ClockRight { seat } => self.seats[seat].seat.clock.heal(now),
             Due::FlapCut { seat, fault, left, every } => {
                 self.flap(sim, now, seat, fault, left, every);
@@ -313,7 +359,23 @@ impl Director {
     }
 }
 
+impl State {
+    fn new(seat: Arc<Seat>, addr: IpAddr, region: usize, spare: bool) -> Self {
+        let (ill, hurt, armed, refused, paused) = (0, false, false, false, None);
+        let (up, idle) = (!spare, spare);
+        Self { seat, addr, region, up, ill, hurt, armed, refused, paused, idle, spare }
+    }
+}
+
 impl Director {
+    fn resume(&mut self, now: Duration, seat: usize, fault: u64) {
+        let state = &mut self.seats[seat];
+        if state.paused.take_if(|paused| *paused == fault).is_some() {
+            trace::note_at(now, format_args!("{} goes on", state.seat.name()));
+            state.seat.gate.open();
+        }
+    }
+
     fn cured(&mut self, seat: usize) {
         let state = &mut self.seats[seat];
         state.ill = state.ill.saturating_sub(1);

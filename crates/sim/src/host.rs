@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use futures::FutureExt as _;
 use hansa::config::Config;
 use hansa::node::{Node, Pages, World};
 use hansa_consensus::GroupStatus;
@@ -10,14 +11,16 @@ use hansa_node::env::test::{SeededEntropy, TaskLoops};
 use hansa_node::env::{Env, Exit};
 use hansa_node::tasks::Tasks;
 use hansa_orders::Views;
-use hansa_orders::provider::SandboxProvider;
 use hansa_types::identity::SpiffeId;
 use hansa_wal::fs::SimFs;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::task::LocalSet;
 
 use crate::clock::HostClock;
+use crate::gate::Gate;
 use crate::net::{Alive, SimNet};
+use crate::provider::ThirdParty;
 use crate::trace;
 
 /// A machine and its place in the league.
@@ -26,13 +29,15 @@ pub struct Seat {
     pub disk: SimFs,
     pub clock: HostClock,
     shared: SimFs,
-    provider: Arc<SandboxProvider>,
+    provider: Arc<ThirdParty>,
     seed: u64,
     damaged: AtomicBool,
     lives: AtomicU64,
     now: Mutex<Now>,
     /// Rung to have the node stop as an operator stops it.
     pub stop: Notify,
+    /// Shut while the process stands still.
+    pub gate: Gate,
 }
 
 /// The process that sits there, if one does.
@@ -61,7 +66,7 @@ impl Seat {
         disk: SimFs,
         shared: SimFs,
         clock: HostClock,
-        provider: Arc<SandboxProvider>,
+        provider: Arc<ThirdParty>,
         seed: u64,
     ) -> Self {
         Self {
@@ -75,6 +80,7 @@ impl Seat {
             lives: AtomicU64::new(0),
             now: Mutex::default(),
             stop: Notify::new(),
+            gate: Gate::default(),
         }
     }
 
@@ -138,8 +144,17 @@ impl Seat {
         }
     }
 
-    /// One process, from its start until the machine ends it.
+    /// One process, from its start until the machine ends it. All of its tasks are of one set, so
+    /// that all of them can be made to stand still.
     pub async fn live(self: Arc<Self>) -> turmoil::Result {
+        let set = process();
+        let life = std::pin::pin!(set.run_until(self.clone().life()));
+        self.gate.through(life).await
+    }
+
+    async fn life(self: Arc<Self>) -> turmoil::Result {
+        // Who was told to stop was the one before.
+        let _told = self.stop.notified().now_or_never();
         let alive: Alive = Arc::new(AtomicBool::new(true));
         *self.now.lock() = Now { alive: alive.clone(), ..Now::default() };
         let life = self.lives.fetch_add(1, Ordering::Relaxed);
@@ -196,6 +211,17 @@ impl Seat {
             pages: Pages::Absent,
         })
     }
+}
+
+/// The tasks of one process: a panic in one ends the simulation, as it would on the host's own set.
+fn process() -> LocalSet {
+    #[cfg(not(tokio_unstable))]
+    let set = LocalSet::new();
+    #[cfg(tokio_unstable)]
+    let mut set = LocalSet::new();
+    #[cfg(tokio_unstable)]
+    set.unhandled_panic(tokio::runtime::UnhandledPanic::ShutdownRuntime);
+    set
 }
 
 /// The end of a process: it falls silent at once, and the director clears it away.

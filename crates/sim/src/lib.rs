@@ -5,15 +5,15 @@
 //! progress, and judges what the clients saw and what the disks hold.
 //!
 //! - [`plan`], [`dice`]: the seed as a value.
-//! - [`world`], [`host`], [`net`], [`clock`]: what a node gets instead of a machine.
+//! - [`world`], [`host`], [`gate`], [`net`], [`clock`]: what a node gets instead of a machine.
+//! - [`provider`]: the third party that takes the money.
 //! - [`director`], [`links`]: carries the plan out, and heals.
 //! - [`workload`], [`closing`]: clients, and what is read when all is calm again.
 //! - [`trace`], [`coverage`]: the digest that two runs of a seed must share; what really happened.
 //! - [`verdict`], [`batch`]: one seed's judgement, and that of many.
 //!
-//! Not covered, on purpose: TLS (the preface of a stream names its SPIFFE id and is believed),
-//! threads, and a process that stands still: turmoil cannot stop one, so a pause is all its links
-//! held, while its timers go on. The suite of real processes covers those.
+//! Not covered, on purpose: TLS (the preface of a stream names its SPIFFE id and is believed) and
+//! threads. The suite of real processes covers those.
 
 pub mod batch;
 pub mod clock;
@@ -21,10 +21,12 @@ pub mod closing;
 pub mod coverage;
 pub mod dice;
 pub mod director;
+pub mod gate;
 pub mod host;
 pub mod links;
 pub mod net;
 pub mod plan;
+pub mod provider;
 pub mod run;
 pub mod trace;
 pub mod verdict;

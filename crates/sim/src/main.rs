@@ -134,10 +134,11 @@ fn one(seed: u64, args: &Args) -> ExitCode {
     {
         eprintln!("{}: {error}", file.display());
     }
-    let (simulated, recovered) = (done.simulated.as_secs_f64(), done.recovered.as_secs_f64());
+    let [simulated, recovered, served] =
+        [done.simulated, done.recovered, done.served].map(|took| took.as_secs_f64());
     println!(
         "{:?}: digest {:016x}, {} lines, {} operations, {simulated:.1} s simulated in {wall:.2} s, \
-         first order {recovered:.2} s after the heal",
+         first order {recovered:.2} s after the heal, of a fresh client {served:.2} s",
         done.judged.word, done.digest, done.lines, done.judged.ops,
     );
     for (what, times) in done.counts.iter() {
@@ -209,4 +210,10 @@ fn tell(summary: &Summary) {
         summary.recovered_max.0.as_secs_f64(),
         summary.recovered_max.1,
     );
+    if let Some((median, p99, (slowest, seed))) = summary.served() {
+        println!(
+            "a fresh client is served {median} ms after the heal (median), {p99} ms (p99), \
+             {slowest} ms (slowest, seed {seed})"
+        );
+    }
 }

@@ -7,6 +7,12 @@ use std::time::Duration;
 
 use hansa_types::seeded::Bug;
 
+use crate::clock::PAR;
+pub use crate::provider::Mood;
+
+/// A pause from here on outlasts every timeout of a node.
+const LONG: Duration = Duration::from_secs(15);
+
 /// Everything that a run does that is not an answer of the league.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -40,6 +46,8 @@ pub struct Shape {
     pub workers: usize,
     pub skus: usize,
     pub pause: Duration,
+    /// The first region has a fourth machine, whose node joins when the operator wants it.
+    pub spare: bool,
 }
 
 /// One fault at its time, counted from the storm's beginning.
@@ -61,6 +69,19 @@ pub enum Who {
 pub enum DiskOp {
     Write,
     Sync,
+}
+
+/// What an operator does to the members of all groups of a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The spare joins every group.
+    Add,
+    /// The spare is held back as a learner, and promoted later.
+    AddHeld,
+    /// This node leaves every group, once the spare is in them.
+    Remove { node: usize },
+    /// The spare takes this node's places.
+    Replace { node: usize },
 }
 
 /// A file of one kind on a node's disk.
@@ -169,6 +190,21 @@ pub enum Fault {
         by_ms: i64,
         span: Duration,
     },
+    /// The process stands still, as by SIGSTOP; its machine does not.
+    Pause {
+        who: Who,
+        span: Duration,
+    },
+    /// The payment provider of a region is in a mood.
+    Provider {
+        region: usize,
+        mood: Mood,
+        span: Duration,
+    },
+    /// Of the first region.
+    Members {
+        change: Change,
+    },
     /// # Units
     /// Per mille of true time.
     Drift {
@@ -204,7 +240,28 @@ impl Fault {
             Self::ClientsCut { .. } => "fault clients cut",
             Self::Jump { .. } => "fault clock jump",
             Self::Drift { .. } => "fault clock drift",
+            Self::Pause { span, .. } if *span >= LONG => "fault long pause",
+            Self::Pause { .. } => "fault pause",
+            Self::Provider { mood: Mood::Slow(_), .. } => "fault provider slow",
+            Self::Provider { mood: Mood::Mute, .. } => "fault provider mute",
+            Self::Provider { .. } => "fault provider away",
+            Self::Members { .. } => "fault membership change",
         }
+    }
+}
+
+impl Plan {
+    /// The fastest that any monotonic clock runs.
+    ///
+    /// # Units
+    /// Per mille of true time.
+    #[must_use]
+    pub fn fastest(&self) -> u32 {
+        let rates = self.acts.iter().filter_map(|act| match act.fault {
+            Fault::Drift { monotonic, .. } => Some(monotonic),
+            _ => None,
+        });
+        rates.fold(PAR, u32::max)
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Done {
     pub counts: Counts,
     pub simulated: Duration,
     pub recovered: Duration,
+    /// What of it the servers took.
+    pub served: Duration,
     pub tail: Vec<String>,
     pub history: History,
 }
@@ -61,14 +63,16 @@ pub fn run(plan: Plan, verbose: bool) -> Done {
     let finals = board.finals.borrow_mut().take();
     closing::count(&history, &board.elections.borrow());
     // What clients were told, to the nanosecond, and what was read in the end.
-    trace::digest(format!("{history:?} {finals:?}").as_bytes());
+    let streams = board.streams.take();
+    trace::digest(format!("{history:?} {finals:?} {streams:?}").as_bytes());
     let Trace { digest, lines, mut counts, panics, tail, .. } = trace::end();
     wrong.extend(panics.into_iter().map(|panic| format!("panic: {panic}")));
-    let judged = verdict::of(wrong, &history, finals.as_ref());
+    let judged = verdict::of(wrong, &history, &streams, finals.as_ref());
     judged.checks.iter().for_each(|(what, times)| counts.add(what, *times as u64));
-    let (simulated, recovered) = (*simulated.borrow(), board.recovered.get());
+    let (simulated, recovered, served) =
+        (*simulated.borrow(), board.recovered.get(), board.served.get());
     let tail = tail.into_iter().collect();
-    Done { seed, judged, digest, lines, counts, simulated, recovered, tail, history }
+    Done { seed, judged, digest, lines, counts, simulated, recovered, served, tail, history }
 }
 
 #[cfg(feature = "simulated")]
@@ -101,7 +105,7 @@ fn simulate(
     sim.client(workload::HOST, clients);
     distances(&plan, &league, &sim);
     let at = sim.lookup(workload::HOST);
-    let mut director = Director::new(&plan, league.clone(), &sim, at);
+    let mut director = Director::new(&plan, league.clone(), &mut sim, at);
     loop {
         let finished = sim.step();
         *simulated.borrow_mut() = sim.elapsed();
@@ -110,6 +114,10 @@ fn simulate(
         }
         director.turn(&mut sim);
         board.damaged.borrow_mut().append(&mut director.damaged);
+        board.changes.borrow_mut().extend(director.changes.drain(..));
+        if board.spare_wanted.take() {
+            director.wanted(&sim);
+        }
         for name in board.reseeded.take() {
             director.reseeded(&sim, &name);
         }

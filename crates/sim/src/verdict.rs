@@ -1,6 +1,7 @@
 //! One seed's judgement.
 
 use hansa_checker::judge::{BUDGET, judge};
+use hansa_checker::watch::Stream;
 use hansa_checker::{FinalState, History, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +27,13 @@ pub struct Judged {
 /// Judges what the simulator saw (`wrong`: panics, ends without a cause, no progress) and what the
 /// clients were told.
 #[must_use]
-pub fn of(wrong: Vec<String>, history: &History, finals: Option<&FinalState>) -> Judged {
-    let judgement = judge(history, &[], finals, BUDGET);
+pub fn of(
+    wrong: Vec<String>,
+    history: &History,
+    streams: &[Stream],
+    finals: Option<&FinalState>,
+) -> Judged {
+    let judgement = judge(history, streams, finals, BUDGET);
     let (mut word, mut reasons) = match &judgement.verdict {
         Verdict::Pass => (Word::Pass, Vec::new()),
         Verdict::Fail(why) => (Word::Fail, why.iter().map(ToString::to_string).collect()),

@@ -2,7 +2,10 @@
 
 mod caller;
 mod operator;
+mod order;
+mod probe;
 mod record;
+pub(crate) mod watcher;
 mod worker;
 
 use std::cell::{Cell, RefCell};
@@ -12,17 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_api::client::{Expect, League as Door, Options, Policy, Reach, Timing};
+use hansa_checker::watch::Stream;
 use hansa_node::env::test::SeededEntropy;
 use hansa_types::identity::SpiffeId;
 
 pub use self::caller::Caller;
 use self::operator::Operator;
 pub use self::record::Record;
+use self::watcher::Watcher;
 use self::worker::Worker;
 use crate::closing;
 use crate::director::Stage;
 use crate::net::SimReach;
-use crate::plan::Plan;
+use crate::plan::{Change, Plan};
 use crate::trace;
 use crate::world::{League, Region, TRUST_DOMAIN};
 
@@ -51,6 +56,13 @@ pub struct Board {
     pub elections: RefCell<Vec<u64>>,
     /// From the heal to the first order confirmed, in the slowest region.
     pub recovered: Cell<Duration>,
+    /// The same of clients that had not waited for anything before.
+    pub served: Cell<Duration>,
+    /// Changes of members that the first region's operator is to make.
+    pub changes: RefCell<VecDeque<Change>>,
+    /// The first region's spare is to join.
+    pub spare_wanted: Cell<bool>,
+    pub streams: RefCell<Vec<Stream>>,
 }
 
 /// Orders that any client of a region may read, ship or cancel.
@@ -64,6 +76,10 @@ impl Known {
         if known.len() > KNOWN_MAX {
             known.pop_front();
         }
+    }
+
+    fn newest(&self) -> Option<String> {
+        self.0.borrow().back().cloned()
     }
 
     fn at(&self, number: u64) -> Option<String> {
@@ -108,8 +124,12 @@ async fn region(plan: &Plan, league: &League, number: usize, board: &Rc<Board>) 
         progress(&league.regions[number], board).await;
         stop.set(true);
     };
-    let operator = Operator::new(plan, &league.regions[number], number, board).await;
-    futures::future::join3(work, watch, operator.run(&stop)).await;
+    let here = &league.regions[number];
+    let operator = Operator::new(plan, here, number, board).await;
+    let watcher = Watcher::new(plan, here, number, board).await;
+    let watched = watcher.run(known, &stop);
+    let probed = probe::run(plan, here, number, board);
+    futures::future::join5(work, watch, operator.run(&stop), watched, probed).await;
 }
 
 /// Waits until enough orders that were begun after the heal are confirmed.
@@ -139,16 +159,20 @@ async fn progress(region: &Region, board: &Board) {
 
 /// A client of one name at a region's gateways, by the published policy.
 pub(crate) async fn door(plan: &Plan, region: &Region, name: &str, number: u32) -> Door {
-    let seed = plan.seed ^ (u64::from(number) << 32) ^ name.len() as u64;
-    let entropy = Arc::new(SeededEntropy::new(seed));
     let mut doors = region.doors.clone();
     doors.rotate_left(number as usize % region.doors.len());
+    door_at(plan, doors, name, number, Policy::default()).await
+}
+
+async fn door_at(plan: &Plan, doors: Vec<String>, name: &str, number: u32, policy: Policy) -> Door {
+    let seed = plan.seed ^ (u64::from(number) << 32) ^ name.len() as u64;
+    let entropy = Arc::new(SeededEntropy::new(seed));
     let timing = Timing {
         connect: Duration::from_secs(1),
         keepalive: Duration::from_secs(2),
         keepalive_timeout: Duration::from_secs(1),
     };
-    let options = Options { timing, policy: Policy::default() };
+    let options = Options { timing, policy };
     loop {
         // The name is one of the shipped policy's: it makes an id.
         if let Ok(id) = SpiffeId::client(TRUST_DOMAIN, name) {

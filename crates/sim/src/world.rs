@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use hansa::config::Config;
+use hansa::config::{Config, Node};
 use hansa::league::layout::Layout;
 use hansa_orders::provider::SandboxProvider;
+use hansa_types::id::NodeId;
 use hansa_types::region::RegionName;
 use hansa_wal::fs::{Fs as _, SimFs};
 
@@ -15,8 +16,11 @@ use crate::clock::{HostClock, TrueClock};
 use crate::dice::Dice;
 use crate::host::Seat;
 use crate::plan::Plan;
+use crate::provider::ThirdParty;
 
 pub const TRUST_DOMAIN: &str = "hansa";
+/// Machines of a region, without its spare.
+pub const SEATS: usize = 3;
 /// How long stock is held unless the hold is extended.
 pub const HOLD_MS: u64 = 10_000;
 const PUBLIC: u16 = 7_000;
@@ -31,8 +35,9 @@ pub struct Region {
     /// A country whose customers are at home here.
     pub country: &'static str,
     pub currency: &'static str,
+    /// Three, and the spare if there is one.
     pub seats: Vec<Arc<Seat>>,
-    pub provider: Arc<SandboxProvider>,
+    pub provider: Arc<ThirdParty>,
     /// `host:port` of its gateways.
     pub doors: Vec<String>,
 }
@@ -52,13 +57,13 @@ impl League {
         let mut dice = Dice::of(plan.seed, WORLD);
         let configs = configs(plan)?;
         let mut regions = Vec::new();
-        for (number, configs) in configs.chunks(3).enumerate() {
+        for (number, configs) in configs.chunks(SEATS).enumerate() {
             let first = configs.first().context("a region without nodes")?;
             let shared = shared(first, &mut dice).context("the shared disk")?;
             let late_ms = first.orders.provider.late_ms;
-            let provider =
-                Arc::new(SandboxProvider::apart(late_ms, Arc::new(TrueClock::default())));
-            let seat = |config: &Config| {
+            let provider = SandboxProvider::apart(late_ms, Arc::new(TrueClock::default()));
+            let provider = ThirdParty::new(provider);
+            let mut seat = |config: &Config| {
                 let skew = plan.shape.skew_ms;
                 let ahead = dice.within(0, 2 * skew) as i64 - skew as i64;
                 Arc::new(Seat::new(
@@ -70,7 +75,10 @@ impl League {
                     dice.number(),
                 ))
             };
-            let seats = configs.iter().map(seat).collect();
+            let mut seats: Vec<Arc<Seat>> = configs.iter().map(&mut seat).collect();
+            if plan.shape.spare && number == 0 {
+                seats.push(seat(&spare(first)?));
+            }
             let (country, currency) = CUSTOMERS[number];
             let doors = configs.iter().map(|config| format!("{}:{PUBLIC}", config.name)).collect();
             regions.push(Region {
@@ -85,15 +93,32 @@ impl League {
         Ok(Self { regions })
     }
 
+    /// Every machine, region by region.
     pub fn seats(&self) -> impl Iterator<Item = &Arc<Seat>> {
         self.regions.iter().flat_map(|region| &region.seats)
     }
 }
 
+/// The config of a fourth machine: the directory takes its node in when it starts.
+fn spare(first: &Config) -> anyhow::Result<Config> {
+    let mut config = first.clone();
+    config.name = format!("{}-{}", first.region, SEATS + 1);
+    config.join = true;
+    config.data_dir.set_file_name(&config.name);
+    config.orders.views = config.data_dir.join("views/orders");
+    let own = first.own_node().context("a config that does not name its own node")?;
+    let roles = own.roles.clone();
+    let internal = format!("{}:{INTERNAL}", config.name);
+    let own = Node { id: NodeId(0), name: config.name.clone(), internal, roles };
+    let region = config.league.first_mut().context("a league without regions")?;
+    region.nodes.push(own);
+    Ok(config)
+}
+
 fn configs(plan: &Plan) -> anyhow::Result<Vec<Config>> {
     let layout = Layout::at(PUBLIC)?;
     let mut configs = layout.configs(Path::new("/data"), TRUST_DOMAIN)?;
-    configs.truncate(plan.shape.regions * 3);
+    configs.truncate(plan.shape.regions * SEATS);
     for config in &mut configs {
         config.league.truncate(plan.shape.regions);
         for region in &mut config.league {

@@ -39,6 +39,16 @@ impl Director {
             Fault::Drift { who, monotonic, wall, span } => self.clock(now, who, span, |clock| {
                 clock.drift(now, monotonic, wall);
             }),
+            Fault::Pause { who, span } => self.pause(now, who, span),
+            Fault::Provider { region, mood, span } => {
+                self.league.regions[region].provider.turn(mood);
+                self.later(now + span, Due::ProviderWell { region });
+                true
+            }
+            Fault::Members { change } => {
+                self.changes.push(change);
+                true
+            }
             network => self.strike_net(sim, now, network),
         };
         if struck {
@@ -50,13 +60,13 @@ impl Director {
         match fault {
             Fault::Isolate { who, span } => {
                 let Some(seat) = self.find(who) else { return false };
-                self.watch.isolated(seat, now, now + span, &self.seats);
+                self.watch.isolated(seat, now + span);
                 let around = self.links.around(&[self.seats[seat].addr]);
                 self.cut(sim, now + span, around)
             }
             Fault::Secede { who, span } => {
                 let Some(seat) = self.find(who) else { return false };
-                self.watch.isolated(seat, now, now + span, &self.seats);
+                self.watch.isolated(seat, now + span);
                 let peers = self.region(self.seats[seat].region);
                 let mut cut = self.links.around(&[self.seats[seat].addr]);
                 cut.retain(|(a, b)| peers.contains(a) && peers.contains(b));
@@ -74,8 +84,9 @@ impl Director {
                 let (bridge, region) = (self.seats[seat].addr, self.seats[seat].region);
                 let ends = self.region(region).into_iter().filter(|addr| *addr != bridge);
                 let ends: Vec<IpAddr> = ends.collect();
-                let [a, b] = ends[..] else { return false };
-                self.cut(sim, now + span, BTreeSet::from([(a, b), (b, a)]))
+                let pairs = ends.iter().flat_map(|a| ends.iter().map(move |b| (*a, *b)));
+                let cut = pairs.filter(|(a, b)| a != b).collect();
+                self.cut(sim, now + span, cut)
             }
             Fault::Flap { who, every, times } => {
                 let Some(seat) = self.find(who) else { return false };
@@ -208,6 +219,19 @@ impl Director {
         true
     }
 
+    fn pause(&mut self, now: Duration, who: Who, span: Duration) -> bool {
+        let Some(seat) = self.find(who).filter(|seat| self.seats[*seat].up) else { return false };
+        if self.seats[seat].paused.is_some() {
+            return false;
+        }
+        self.watch.paused(seat, now + span);
+        let fault = self.number();
+        self.seats[seat].paused = Some(fault);
+        self.seats[seat].seat.gate.shut();
+        self.later(now + span, Due::Resume { seat, fault });
+        true
+    }
+
     fn clock(
         &mut self,
         now: Duration,
@@ -263,16 +287,16 @@ impl Director {
 
     /// The seat that is meant; `None` while nobody leads.
     pub(super) fn find(&self, who: Who) -> Option<usize> {
+        let here = |region| {
+            let of = move |n: &usize| self.seats[*n].region == region && !self.seats[*n].spare;
+            (0..self.seats.len()).filter(of)
+        };
         match who {
-            Who::Node { region, node } => {
-                let mut here = (0..self.seats.len()).filter(|n| self.seats[*n].region == region);
-                here.nth(node)
-            }
+            Who::Node { region, node } => here(region).nth(node),
             Who::Leader { region, group } => self.watch.leader(&self.league, region, group),
             Who::Follower { region, group, nth } => {
                 let leader = self.watch.leader(&self.league, region, group)?;
-                let here = (0..self.seats.len()).filter(|n| self.seats[*n].region == region);
-                here.filter(|seat| *seat != leader).nth(nth)
+                here(region).filter(|seat| *seat != leader).nth(nth)
             }
         }
     }

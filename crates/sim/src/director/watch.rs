@@ -28,6 +28,8 @@ struct CutOff {
     group: GroupId,
     term: u64,
     until: Duration,
+    /// What it counts as once another leads.
+    what: &'static str,
 }
 
 impl Watch {
@@ -81,10 +83,21 @@ impl Watch {
     }
 
     /// Notes the groups that a seat leads while it is cut off.
-    pub fn isolated(&mut self, seat: usize, _now: Duration, until: Duration, _seats: &[State]) {
+    pub fn isolated(&mut self, seat: usize, until: Duration) {
+        self.gone(seat, until, "leader lost while in minority");
+    }
+
+    /// Notes the groups that a seat leads while it stands still.
+    pub fn paused(&mut self, seat: usize, until: Duration) {
+        self.gone(seat, until, "leader lost while it stood still");
+    }
+
+    fn gone(&mut self, seat: usize, until: Duration, what: &'static str) {
         let led = self.seats[seat].iter().filter(|group| group.role == Role::Leader);
-        let cut = led.map(|group| CutOff { seat, group: group.group, term: group.term, until });
-        self.cut_off.extend(cut);
+        self.cut_off.extend(led.map(|led| {
+            let (group, term) = (led.group, led.term);
+            CutOff { seat, group, term, until, what }
+        }));
     }
 
     /// The seat that leads a region's n-th group, by the highest term.
@@ -108,7 +121,7 @@ impl Watch {
                 group.group == cut.group && group.role == Role::Leader && group.term > cut.term
             });
             if elected {
-                trace::count("leader lost while in minority", 1);
+                trace::count(cut.what, 1);
             }
             !elected && now < cut.until
         });

@@ -1,10 +1,13 @@
 //! From a seed to its plan.
 
+mod more;
+
 use std::time::Duration;
 
 use hansa_types::seeded::Bug;
 
 use super::{Act, DiskOp, Fault, Kept, Plan, Shape, Who};
+use crate::clock::PAR;
 use crate::dice::Dice;
 
 const SHAPE: u64 = 1;
@@ -27,11 +30,13 @@ impl Plan {
         let mut draw = Draw { dice, regions: shape.regions as u64, flipped: false };
         let count = draw.dice.within(4, ACTS_MAX);
         let end = storm.as_millis() as u64;
-        let mut acts: Vec<Act> = (0..count)
+        let acts: Vec<Act> = (0..count)
             .map(|_| Act { at: ms(draw.dice.within(200, end - 500)), fault: draw.fault() })
             .collect();
-        acts.sort_by_key(|act| act.at);
-        Self { seed, shape, storm, acts, bug }
+        let mut plan = Self { seed, shape, storm, acts, bug };
+        more::add(&mut plan);
+        plan.acts.sort_by_key(|act| act.at);
+        plan
     }
 }
 
@@ -56,6 +61,7 @@ impl Shape {
             workers: dice.within(3, 5) as usize,
             skus: dice.within(3, 6) as usize,
             pause: ms(dice.pick(&[20, 50, 100])),
+            spare: false,
         }
     }
 }
@@ -162,8 +168,15 @@ impl Draw {
                 Fault::Jump { who, by_ms, span }
             }
             false => {
-                let monotonic = self.dice.within(500, 1_500) as u32;
-                Fault::Drift { who, monotonic, wall: self.dice.within(500, 1_500) as u32, span }
+                let [monotonic, wall] = [(); 2].map(|()| self.dice.within(500, 1_500) as u32);
+                // What a wall clock does is the rule; a monotonic one that drifts is broken.
+                let monotonic = if monotonic % 4 == 0 { monotonic } else { PAR };
+                Fault::Drift {
+                    who,
+                    monotonic,
+                    wall: if wall % 3 == 0 { 1_500 } else { wall },
+                    span,
+                }
             }
         }
     }

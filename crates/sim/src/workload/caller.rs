@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use hansa_api::client::{League as Door, Services};
+use hansa_api::client::{League as Door, Policy, Services};
 use hansa_api::pb::inventory as stock;
 use hansa_api::pb::order as orders;
 use hansa_api::pb::payment as payments;
@@ -13,7 +13,7 @@ use hansa_checker::seen::{OrderSeen, StockKey};
 use hansa_checker::{Answer, Call, Outcome, wire};
 use tonic::{Request, Response, Status};
 
-use super::{Board, door, record};
+use super::{Board, door, door_at, record};
 use crate::plan::Plan;
 use crate::world::Region;
 
@@ -40,6 +40,21 @@ impl Caller {
             finance: door(plan, region, "finance", number).await,
             board: board.clone(),
         }
+    }
+
+    /// A client of one gateway that has called nobody before, and tries once.
+    pub async fn fresh(
+        plan: &Plan,
+        region: &Region,
+        number: u32,
+        gateway: usize,
+        board: &Rc<Board>,
+    ) -> Self {
+        let gateway = region.doors[gateway % region.doors.len()].clone();
+        let policy = Policy { attempts_max: 1, ..Policy::default() };
+        let one = door_at(plan, vec![gateway], "storefront", number, policy).await;
+        let [storefront, warehouse, finance] = [one.clone(), one.clone(), one];
+        Self { number, storefront, warehouse, finance, board: board.clone() }
     }
 
     pub fn number(&self) -> u32 {

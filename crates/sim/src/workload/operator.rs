@@ -1,4 +1,7 @@
-//! The operator of a region: hands leaderships about, and rebuilds a node whose disk was damaged.
+//! The operator of a region: hands leaderships about, changes members, and rebuilds a node whose
+//! disk was damaged.
+
+mod churn;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -6,11 +9,12 @@ use std::time::Duration;
 use hansa_api::client::League as Door;
 use hansa_api::pb::admin::{ListMembersRequest, ReseedNodeRequest, TransferLeaderRequest};
 
+use self::churn::UnderWay;
 use super::{Board, door};
 use crate::dice::Dice;
 use crate::plan::Plan;
 use crate::trace;
-use crate::world::Region;
+use crate::world::{Region, SEATS};
 
 const CALL_MAX: Duration = Duration::from_secs(4);
 const NUMBER: u32 = 80;
@@ -22,12 +26,16 @@ pub struct Operator<'a> {
     board: &'a Board,
     dice: Dice,
     ids: u64,
+    under_way: Option<UnderWay>,
+    /// Since the clients have stopped.
+    restore_until: Option<Duration>,
 }
 
 impl<'a> Operator<'a> {
     pub async fn new(plan: &Plan, region: &'a Region, number: usize, board: &'a Board) -> Self {
         let door = door(plan, region, "operator", NUMBER + number as u32).await;
-        Self { door, region, board, dice: Dice::of(plan.seed, PART + number as u64), ids: 0 }
+        let dice = Dice::of(plan.seed, PART + number as u64);
+        Self { door, region, board, dice, ids: 0, under_way: None, restore_until: None }
     }
 
     /// Works until the clients stop and no node waits for its new place.
@@ -36,12 +44,22 @@ impl<'a> Operator<'a> {
             let waiting = self.board.damaged.borrow().iter().find(|name| self.knows(name)).cloned();
             match waiting {
                 Some(name) => self.reseed(&name).await,
-                None if stop.get() => return,
+                None if stop.get() && !self.has_spare() => return,
+                None if stop.get() => {
+                    if self.restore_members().await {
+                        return;
+                    }
+                }
+                None if self.has_spare() && self.dice.one_in(2) => self.change_members().await,
                 None if self.dice.one_in(4) => self.hand_over().await,
                 None => {}
             }
             tokio::time::sleep(Duration::from_millis(self.dice.within(200, 900))).await;
         }
+    }
+
+    fn has_spare(&self) -> bool {
+        self.region.seats.len() > SEATS
     }
 
     fn knows(&self, name: &str) -> bool {

@@ -4,20 +4,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hansa_api::pb::Money;
 use hansa_api::pb::inventory::{
     AdjustStockRequest, ReceiveStockRequest, RecordShipmentRequest, ShipmentLine,
 };
-use hansa_api::pb::order::{
-    CancelOrderRequest, LineKind, PersonalDetails, PlaceOrderLine, PlaceOrderRequest,
-    ReturnItemsRequest, ReturnLine,
-};
+use hansa_api::pb::order::{CancelOrderRequest, ReturnItemsRequest, ReturnLine};
 use hansa_api::pb::payment::RefundPaymentRequest;
 use hansa_api::status::Failure;
-use hansa_checker::history::{Place, PlaceLine};
 use hansa_checker::seen::{Fulfillment, OrderSeen, OrderState, StockKey, sure};
 
-use super::caller::WAREHOUSE;
+use super::order::{self, PRICE_MINOR, money};
 use super::{Caller, Known};
 use crate::dice::Dice;
 use crate::plan::Plan;
@@ -26,13 +21,12 @@ use crate::world::Region;
 /// Units of each SKU at the beginning: the first shelf never runs empty, the others may.
 const PLENTY: i64 = 1_000_000;
 const FEW: i64 = 25;
-const PRICE_MINOR: i64 = 255;
 /// Calls with one request id before its outcome is left unknown.
 const PERSISTENCE: usize = 5;
 const WORKER: u64 = 100;
 
 const TOKENS: [(&str, u64); 6] = [
-    ("tok_approve", 72),
+    (order::PAYS, 72),
     ("tok_decline", 7),
     ("tok_timeout_after_charge", 8),
     ("tok_late", 5),
@@ -40,10 +34,9 @@ const TOKENS: [(&str, u64); 6] = [
     ("tok_capture_refused", 5),
 ];
 
-pub struct Worker {
+pub struct Worker<'a> {
     caller: Caller,
-    region: String,
-    country: &'static str,
+    region: &'a Region,
     skus: usize,
     pause: Duration,
     known: Known,
@@ -52,18 +45,17 @@ pub struct Worker {
     stop: Rc<Cell<bool>>,
 }
 
-impl Worker {
+impl<'a> Worker<'a> {
     pub fn new(
         plan: &Plan,
-        region: &Region,
+        region: &'a Region,
         caller: Caller,
         known: Known,
         stop: &Rc<Cell<bool>>,
     ) -> Self {
         let dice = Dice::of(plan.seed, WORKER + u64::from(caller.number()));
         let (skus, pause) = (plan.shape.skus, plan.shape.pause);
-        let (region, country) = (region.name.to_string(), region.country);
-        Self { caller, region, country, skus, pause, known, dice, ids: 0, stop: stop.clone() }
+        Self { caller, region, skus, pause, known, dice, ids: 0, stop: stop.clone() }
     }
 
     /// The first goods on every shelf.
@@ -97,41 +89,14 @@ impl Worker {
     async fn place(&mut self) {
         let lines: Vec<(usize, i32)> =
             (0..=self.dice.below(2)).map(|_| (self.sku(), 1 + self.dice.below(3) as i32)).collect();
-        let request_id = self.id();
-        let request = PlaceOrderRequest {
-            residence_country: self.country.to_owned(),
-            customer_id: format!("c-{}-{}", self.caller.number(), self.dice.below(8)),
-            client_reference: request_id.clone(),
-            request_id,
-            lines: lines.iter().map(|(sku, quantity)| line(*sku, *quantity)).collect(),
-            payment_token: self.token().to_owned(),
-            personal: Some(PersonalDetails {
-                name: "Greta Muster".to_owned(),
-                email: "greta@example.org".to_owned(),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
-        let place = self.asked(&request, &lines);
+        let id = self.id();
+        let customer = format!("c-{}-{}", self.caller.number(), self.dice.below(8));
+        let token = self.token();
+        let (place, request) = order::asked(self.region, &id, customer, &lines, token);
         let sent = &self.caller;
         let done = self.until_known(|| sent.place(place.clone(), request.clone())).await;
         if let Some(Ok(order)) = done {
             self.known.add(&order.name);
-        }
-    }
-
-    fn asked(&self, request: &PlaceOrderRequest, lines: &[(usize, i32)]) -> Place {
-        let line = |(sku, quantity): &(usize, i32)| PlaceLine {
-            stock: Some(self.key(*sku)),
-            quantity: *quantity as u32,
-            price_minor: PRICE_MINOR,
-        };
-        let units: i64 = lines.iter().map(|(_, quantity)| i64::from(*quantity)).sum();
-        Place {
-            request: request.request_id.clone(),
-            reference: request.client_reference.clone(),
-            lines: lines.iter().map(line).collect(),
-            total_minor: units * PRICE_MINOR,
         }
     }
 
@@ -164,7 +129,7 @@ impl Worker {
         let request = RecordShipmentRequest {
             order: name,
             request_id: self.id(),
-            region: self.region.clone(),
+            region: self.region.name.to_string(),
             lines,
             carrier: "sim".to_owned(),
             ..Default::default()
@@ -208,7 +173,7 @@ impl Worker {
         let sku = self.sku();
         let request = AdjustStockRequest {
             request_id: self.id(),
-            region: self.region.clone(),
+            region: self.region.name.to_string(),
             sku: self.key(sku).sku,
             delta: if self.dice.one_in(2) { delta } else { -delta },
             reason: "count".to_owned(),
@@ -221,7 +186,7 @@ impl Worker {
     async fn receive(&mut self, sku: usize, quantity: i64) {
         let request = ReceiveStockRequest {
             request_id: self.id(),
-            region: self.region.clone(),
+            region: self.region.name.to_string(),
             sku: self.key(sku).sku,
             quantity,
             document: "sim".to_owned(),
@@ -266,8 +231,7 @@ impl Worker {
     }
 
     fn key(&self, sku: usize) -> StockKey {
-        let (region, warehouse) = (self.region.clone(), WAREHOUSE.to_owned());
-        StockKey { region, sku: sku_name(sku), warehouse }
+        order::key(self.region.name.as_str(), sku)
     }
 
     fn sku(&mut self) -> usize {
@@ -277,25 +241,6 @@ impl Worker {
     fn any_order(&mut self) -> Option<String> {
         let number = self.dice.number();
         self.known.at(number)
-    }
-}
-
-fn sku_name(sku: usize) -> String {
-    format!("SKU-{sku}")
-}
-
-fn money(minor: i64) -> Money {
-    let nanos = (minor % 100) as i32 * 10_000_000;
-    Money { currency_code: "EUR".to_owned(), units: minor / 100, nanos }
-}
-
-fn line(sku: usize, quantity: i32) -> PlaceOrderLine {
-    PlaceOrderLine {
-        kind: LineKind::Stock.into(),
-        sku: sku_name(sku),
-        description: "a thing".to_owned(),
-        quantity,
-        unit_price: Some(money(PRICE_MINOR)),
     }
 }
 
