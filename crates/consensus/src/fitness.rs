@@ -1,4 +1,5 @@
-//! Whether this node may lead: not with a wall clock that a quorum says is wrong.
+//! Whether this node may lead: not with a wall clock that a quorum says is wrong, nor for ever
+//! without being heard.
 //!
 //! Handing over is not enough: the same node would win again and again. While its clock is wrong it
 //! stands for no election.
@@ -29,7 +30,7 @@ const WALL_SKEW_MAX: Duration = Duration::from_secs(10);
 pub(crate) async fn run(running: Arc<Running>) {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut fit = true;
+    let (mut fit, mut stranded) = (true, false);
     loop {
         tokio::select! {
             biased;
@@ -37,13 +38,16 @@ pub(crate) async fn run(running: Arc<Running>) {
             _ = look.tick() => {}
         }
         let was = fit;
-        tokio::select! {
+        let seen = tokio::select! {
             biased;
             () = running.stop.cancelled() => return,
-            asked = peers_clocks(&running) => {
-                let (ours, clocks, voters) = asked;
-                fit = is_fit(ours, &clocks, voters, was);
-            }
+            seen = peers_clocks(&running) => seen,
+        };
+        let clocks: Vec<u64> = seen.clocks.iter().map(|(_, wall)| *wall).collect();
+        fit = is_fit(seen.ours, &clocks, seen.voters, was);
+        let before = std::mem::replace(&mut stranded, is_stranded(&running, &seen));
+        if stranded && before {
+            leave(&running, &seen).await;
         }
         if was != fit {
             say(&running, fit);
@@ -65,9 +69,30 @@ fn say(running: &Running, fit: bool) {
     }
 }
 
-/// Our wall clock and those of the other voters that answered, in milliseconds; and how many
-/// voters there are.
-async fn peers_clocks(running: &Running) -> (u64, Vec<u64>, usize) {
+/// Whether a quorum answers this leader's questions, but not its heartbeats in time.
+///
+/// Its followers hear them and elect nobody else; it hears nobody and may write nothing.
+fn is_stranded(running: &Running, seen: &Seen) -> bool {
+    let unheard = running.unheard_for() > 2 * running.timing.election_max();
+    unheard && seen.clocks.len() + 1 > seen.voters / 2
+}
+
+/// Has another node elected: it begins with an entry, whose answers count however late they come.
+async fn leave(running: &Running, seen: &Seen) {
+    let Some((to, _)) = seen.clocks.first() else { return };
+    tracing::warn!(group = %running.id, %to, "no heartbeat is answered in time: another may lead");
+    running.transfer_leadership(*to).await;
+}
+
+/// What the voters say of their clocks.
+struct Seen {
+    /// Our wall clock, and those of the other voters that answered, in milliseconds.
+    ours: u64,
+    clocks: Vec<(NodeId, u64)>,
+    voters: usize,
+}
+
+async fn peers_clocks(running: &Running) -> Seen {
     let voters: BTreeSet<NodeId> = running.status().voters.into_iter().collect();
     let others = voters.iter().filter(|voter| **voter != running.node);
     let asked = others.map(|voter| async move {
@@ -79,11 +104,11 @@ async fn peers_clocks(running: &Running) -> (u64, Vec<u64>, usize) {
             within: ANSWER_MAX,
         };
         let answer = running.link.call(*voter, ask).await.ok()?;
-        wire::digest_answer_of(answer).ok().map(|answer| answer.wall_ms)
+        wire::digest_answer_of(answer).ok().map(|answer| (*voter, answer.wall_ms))
     });
     let clocks = futures::future::join_all(asked).await;
     let ours = running.env.clock.wall().ms();
-    (ours, clocks.into_iter().flatten().collect(), voters.len())
+    Seen { ours, clocks: clocks.into_iter().flatten().collect(), voters: voters.len() }
 }
 
 /// Whether a node with the clock `ours` may lead. Too few answers change nothing.

@@ -27,6 +27,7 @@ use crate::outcome::{Leadership, SubmitError};
 use crate::queue::{Door, Item, Queue, Reply};
 use crate::raft::{Raft, Types};
 use crate::replica::Cell;
+use crate::running::Running;
 
 /// How long after a refused tick the next one is tried.
 const TICK_RETRY: Duration = Duration::from_millis(50);
@@ -36,11 +37,19 @@ const TICK_WAIT_MAX: Duration = Duration::from_secs(1);
 /// leader begins at the last stamp, so a change of leader sets no timer back by more.
 const STAMP_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
+/// A quorum that has not answered for this many heartbeats is asked by an empty entry.
+///
+/// openraft counts an answer to a heartbeat only within one heartbeat's time. On a machine or a
+/// network that is slower, the followers hear their leader and elect no other, while it hears
+/// nobody and may not write: for ever. The answer to an entry counts however late it comes.
+const ASK_AFTER_BEATS: u32 = 3;
+
 /// What the proposer works with.
 pub(crate) struct Proposer<M: Machine> {
     pub cell: Arc<Cell<M>>,
     pub queue: Arc<Queue<M::Outcome>>,
     pub raft: Raft,
+    pub running: Arc<Running>,
     pub clock: Arc<dyn Clock>,
     pub leadership: watch::Receiver<Leadership>,
     pub entries_in_flight_max: usize,
@@ -160,6 +169,13 @@ impl<M: Machine> Proposer<M> {
 
     /// When the next tick is to be looked at.
     fn tick_at(&self, office: &Office) -> Instant {
+        let left = self.ask_after().saturating_sub(self.running.unheard_for());
+        let ask = (Instant::now() + left).max(office.tick_not_before);
+        ask.min(self.timer_at(office))
+    }
+
+    /// When a timer of the machine may be due, or the log is to hear of the time.
+    fn timer_at(&self, office: &Office) -> Instant {
         let Some(due) = self.cell.next_due() else { return office.stamped + STAMP_EVERY.1 };
         let now = office.clock.clone().read(self.clock.monotonic(), self.clock.wall());
         // Milliseconds are rounded up, so that the tick does not come just too early and spin.
@@ -168,14 +184,21 @@ impl<M: Machine> Proposer<M> {
         at.max(office.tick_not_before)
     }
 
-    /// Proposes an empty entry if a timer of the machine is due, or the log has not heard of the
-    /// time for long.
+    fn ask_after(&self) -> Duration {
+        ASK_AFTER_BEATS * self.running.timing.heartbeat()
+    }
+
+    /// Proposes an empty entry if a timer of the machine is due, the log has not heard of the time
+    /// for long, or heartbeats go unanswered.
     async fn tick(&self, office: &mut Office, flights: &mut Flights<M::Outcome>) {
         let now = self.now(office);
         let due = self.cell.next_due();
         let stamp_after = if due.is_some() { STAMP_EVERY.0 } else { STAMP_EVERY.1 };
-        if due.is_some_and(|due| due <= now) || office.stamped.elapsed() >= stamp_after {
-            office.tick_not_before = Instant::now() + TICK_RETRY;
+        let unheard = self.running.unheard_for() >= self.ask_after();
+        let pause = if unheard { self.running.timing.heartbeat() } else { TICK_RETRY };
+        let late = office.stamped.elapsed() >= stamp_after;
+        if due.is_some_and(|due| due <= now) || late || unheard {
+            office.tick_not_before = Instant::now() + pause;
             self.propose(office, Vec::new(), flights).await;
         }
     }

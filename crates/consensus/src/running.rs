@@ -9,6 +9,7 @@ use hansa_node::env::Env;
 use hansa_types::id::{GroupId, NodeId};
 use hansa_wal::Wal;
 use openraft::ServerState;
+use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -102,6 +103,20 @@ impl Running {
             purged: data.purged.map(|id| id.index()),
             stopped,
         }
+    }
+
+    /// How long ago the last request was sent that a quorum has answered, while this node leads.
+    ///
+    /// Nothing unsafe comes of a leader without followers: it commits nothing and no read passes.
+    /// But every call would wait for it until its deadline, and the gateway beside it, which
+    /// answers nobody, would keep the clients that a working one has lost.
+    pub fn unheard_for(&self) -> Duration {
+        let server = self.raft.server_metrics().borrow_watched().clone();
+        if server.membership_config.membership().voter_ids().count() < 2 {
+            return Duration::ZERO;
+        }
+        let acked = self.raft.metrics().borrow_watched().last_quorum_acked;
+        acked.map_or(Duration::ZERO, |at| at.into_inner().elapsed())
     }
 
     pub fn archived_record(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {

@@ -77,6 +77,7 @@ impl Host {
             cell: cell.clone(),
             queue: queue.clone(),
             raft: running.raft.clone(),
+            running: running.clone(),
             clock: env.clock.clone(),
             leadership: running.leadership.subscribe(),
             entries_in_flight_max: config.timing.entries_in_flight_max.max(1),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use hansa_types::id::NodeId;
 use openraft::ServerState;
-use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 
 use crate::outcome::Leadership;
@@ -24,7 +23,7 @@ pub(crate) async fn run(running: Arc<Running>) {
         let seen = server.borrow_watched().clone();
         let (term, leads) = (seen.vote.leader_id.term, seen.state == ServerState::Leader);
         let voters = seen.membership_config.membership().voter_ids().count();
-        let alone = leads && voters > 1 && unheard(&running);
+        let alone = leads && running.unheard_for() > running.timing.election_max();
         // In office only after its own first entry: then all that came before is applied.
         let mine = leads && !alone && running.replica.applied_term() == term;
         let leader = seen.current_leader.map(NodeId).filter(|_| !alone);
@@ -47,16 +46,6 @@ pub(crate) async fn run(running: Arc<Running>) {
     publish(&running, Leadership::default());
     act_on_trouble(&running).await;
     running.stop.cancel();
-}
-
-/// Whether no quorum has answered this leader for longer than it takes to elect another one.
-///
-/// Nothing unsafe comes of a leader without followers: it commits nothing and no read passes. But
-/// every call would wait for it until its deadline, and the gateway beside it, which answers
-/// nobody, would keep the clients that a working one has lost.
-fn unheard(running: &Running) -> bool {
-    let acked = running.raft.metrics().borrow_watched().last_quorum_acked;
-    acked.is_some_and(|at| at.into_inner().elapsed() > running.timing.election_max())
 }
 
 fn publish(running: &Running, now: Leadership) {

@@ -31,6 +31,8 @@ struct Wires {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes that stand still, as a stopped process does.
     frozen: BTreeSet<NodeId>,
+    /// How long each answer is on its way.
+    answers_late: Duration,
     /// A snapshot's connection breaks after this many chunks.
     chunks_max: Option<usize>,
     /// Bytes of snapshots that were carried.
@@ -68,6 +70,11 @@ impl Board {
             wires.cut.insert((node, other));
             wires.cut.insert((other, node));
         }
+    }
+
+    /// What is sent arrives at once; each answer takes this long.
+    pub fn answers_late(&self, by: Duration) {
+        self.inner.write().answers_late = by;
     }
 
     /// Breaks each snapshot's connection after `chunks` chunks, or none any more.
@@ -164,7 +171,10 @@ impl Link for Wire {
                 // A frozen node sends nothing, and hears nothing.
                 wire.board.awake(wire.node).await;
                 wire.board.awake(to).await;
-                peer.handle(wire.node, link::frame(0, ask)).await
+                let answer = peer.handle(wire.node, link::frame(0, ask)).await;
+                let late = wire.board.inner.read().answers_late;
+                tokio::time::sleep(late).await;
+                answer
             };
             let asked = tokio::time::timeout(within, answered).await;
             wire.board.awake(wire.node).await;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::outcome::ReadError;
 use crate::testing::counter::Counters;
 use crate::testing::{Cluster, eventually, soon};
+use crate::timing::Timing;
 
 async fn cluster() -> Cluster<Counters> {
     Cluster::start(Counters::default).await
@@ -112,4 +113,37 @@ async fn wall_clocks_that_jump_by_minutes_expire_nothing_early() {
         let took = placed.elapsed();
         assert!(took >= ttl * 10 / 11, "{ahead} ms ahead: after {took:?}");
     }
+}
+
+/// Followers that answer each heartbeat, but late, follow: nobody else is elected, and openraft
+/// counts no answer that comes after one heartbeat's time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_whose_heartbeats_are_answered_late_goes_on_serving() {
+    let cluster = cluster().await;
+    cluster.submit("add a 1").await;
+    let heartbeat = Timing::quick().heartbeat();
+    cluster.board.answers_late(heartbeat + heartbeat / 2);
+    // Long enough for what was heard before to be over.
+    tokio::time::sleep(3 * Timing::quick().election_max()).await;
+    for n in 2..=4 {
+        assert_eq!(cluster.submit("add a 1").await, n);
+        assert_eq!(cluster.read(|m| m.value("a")).await, n);
+        tokio::time::sleep(Timing::quick().election_max()).await;
+    }
+    cluster.settled().await;
+}
+
+/// The same after a time in which nobody was heard at all, too short for the others to elect.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_heard_but_hears_nobody_in_time_gives_way() {
+    let cluster = cluster().await;
+    cluster.submit("add a 1").await;
+    let old = cluster.leader().await;
+    cluster.board.answers_late(Timing::quick().election_max() + Timing::quick().heartbeat());
+    // Neither heartbeats nor entries are answered in time: what was heard before is soon over.
+    eventually("it is heard no more", || !cluster.group(old).leadership().borrow().mine).await;
+    let heartbeat = Timing::quick().heartbeat();
+    cluster.board.answers_late(heartbeat + heartbeat / 2);
+    assert_eq!(cluster.submit("add a 1").await, 2);
+    cluster.settled().await;
 }
