@@ -4,10 +4,11 @@
 use std::process::Output;
 use std::time::Duration;
 
-use hansa_api::client::{League, Policy};
-use hansa_api::pb::order::{CancelOrderRequest, LineKind};
+use hansa_api::client::League;
+use hansa_api::pb::order::{CancelOrderRequest, GetOrderRequest, LineKind};
+use hansa_checker::history::{Place, PlaceLine};
 use hansa_tests::after;
-use hansa_tests::load::{Load, Shape, client};
+use hansa_tests::load::{Caller, Load, Shape, client};
 use hansa_tests::local::PATIENCE;
 use hansa_tests::processes::{HOME, Processes, binary, next_release};
 use hansa_tests::request;
@@ -29,8 +30,8 @@ async fn a_region_is_upgraded_and_put_back_under_load_until_its_version_is_raise
     // Built before anything runs: two crates and a program.
     next_release();
     let mut league = Processes::start_region("upgrade").await;
-    let storefront = client(&league, "storefront", HOME, 0, Policy::default()).await;
     let load = Load::start(&league, Shape::default()).await;
+    let storefront = Storefront::connect(&league, &load).await;
     load.progress(10, BACK_WITHIN).await;
     refused(&league, "no node").await;
 
@@ -39,7 +40,7 @@ async fn a_region_is_upgraded_and_put_back_under_load_until_its_version_is_raise
         for name in league.names() {
             install(&mut league, &load, &name, release).await;
         }
-        assert_eq!(cancelled(&storefront, "no need").await, "no need");
+        assert_eq!(storefront.cancelled("no need").await, "no need");
     }
 
     // There for good; the last old node holds the raise up.
@@ -48,10 +49,10 @@ async fn a_region_is_upgraded_and_put_back_under_load_until_its_version_is_raise
         install(&mut league, &load, name, Release::Next).await;
     }
     refused(&league, "eu-west-3 applies orders up to 1").await;
-    assert_eq!(cancelled(&storefront, "no need").await, "no need");
+    assert_eq!(storefront.cancelled("no need").await, "no need");
     install(&mut league, &load, &names[2], Release::Next).await;
     raised(&league).await;
-    assert_eq!(cancelled(&storefront, "no need").await, "NO NEED", "the new behaviour");
+    assert_eq!(storefront.cancelled("no need").await, "NO NEED", "the new behaviour");
     load.progress(10, BACK_WITHIN).await;
 
     // The way back ends here: by name, and without damage.
@@ -116,23 +117,42 @@ async fn says(league: &Processes, name: &str, what: &str) {
     }
 }
 
-/// Places an order and cancels it; the reason that its history keeps.
-async fn cancelled(storefront: &League, reason: &str) -> String {
-    let mut line = request::line("POST", 1);
-    line.kind = LineKind::NonStock.into();
-    let order = request::order("upgrade", vec![line]);
-    let placed = storefront.call(CALL_MAX, |mut services, call| {
-        let request = call.request(order.clone());
-        async move { services.orders.place_order(request).await }
-    });
-    let placed = placed.await.expect("an order").order.unwrap_or_default();
-    let (order, request_id, reason) = (placed.name, request::id(), reason.to_owned());
-    let cancel = CancelOrderRequest { order, request_id, reason };
-    let cancelled = storefront.call(CALL_MAX, |mut services, call| {
-        let request = call.request(cancel.clone());
-        async move { services.orders.cancel_order(request).await }
-    });
-    cancelled.await.expect("a cancellation").order.unwrap_or_default().cancel_reason
+/// A client whose calls are in the load's record, and one that reads what that record does not hold.
+struct Storefront {
+    recorded: Caller,
+    reader: League,
+}
+
+impl Storefront {
+    async fn connect(league: &Processes, load: &Load) -> Self {
+        let shape = Shape::default();
+        let number = shape.workers;
+        let (record, tally) = (&load.record, &load.tally);
+        let recorded = Caller::connect(league, HOME, number, &shape, record, tally).await;
+        let reader = client(league, "storefront", HOME, number, shape.policy).await;
+        Self { recorded, reader }
+    }
+
+    /// Places an order and cancels it; the reason that its history keeps.
+    async fn cancelled(&self, reason: &str) -> String {
+        let mut line = request::line("POST", 1);
+        line.kind = LineKind::NonStock.into();
+        let mut order = request::order("upgrade", vec![line]);
+        order.client_reference = order.request_id.clone();
+        let lines = vec![PlaceLine { stock: None, quantity: 1, price_minor: 255 }];
+        let (request, reference) = (order.request_id.clone(), order.client_reference.clone());
+        let place = Place { request, reference, lines, total_minor: 255 };
+        let order = self.recorded.place(place, order).await.expect("an order").name;
+        let (request_id, reason) = (request::id(), reason.to_owned());
+        let cancel = CancelOrderRequest { order: order.clone(), request_id, reason };
+        self.recorded.cancel(cancel).await.expect("a cancellation");
+        let read = self.reader.call(CALL_MAX, |mut services, call| {
+            let read = GetOrderRequest { order: order.clone(), ..Default::default() };
+            let request = call.request(read);
+            async move { services.orders.get_order(request).await }
+        });
+        read.await.expect("the order").order.unwrap_or_default().cancel_reason
+    }
 }
 
 async fn ctl(league: &Processes, words: &[&str]) -> Output {

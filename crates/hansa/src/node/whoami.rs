@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use futures::future::join_all;
 use hansa_api::pb::directory::registry_service_client::RegistryServiceClient;
 use hansa_api::pb::directory::{ResolveNodeRequest, ResolveNodeResponse};
-use hansa_consensus::owner_of;
+use hansa_consensus::{IdentityError, owner_of};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_node::peers::{self, Address, Peers};
@@ -93,7 +93,7 @@ impl Region {
         let own = config.own_node().context("this node is not in the league")?;
         let mut said = false;
         loop {
-            let folder = folder(&world.fs, &config.data_dir);
+            let folder = folder(&world.fs, &config.data_dir)?;
             let told = decide::newest(self.ask().await);
             match decide::decide(&folder, told.as_ref(), own.id, config.join) {
                 Decision::Start(own) => return Ok(own),
@@ -140,12 +140,14 @@ impl Region {
     }
 }
 
-fn folder(fs: &Arc<dyn Fs>, dir: &Path) -> Folder {
+fn folder(fs: &Arc<dyn Fs>, dir: &Path) -> anyhow::Result<Folder> {
     match owner_of(fs, dir) {
-        Ok(Some(owner)) => Folder::Of(owner),
+        Ok(Some(owner)) => Ok(Folder::Of(owner)),
         // A log without an identity is a folder that was interrupted before its first use.
-        Ok(None) => Folder::Empty,
-        Err(error) => Folder::Unreadable(error.to_string()),
+        Ok(None) => Ok(Folder::Empty),
+        // Sound, and another release's: it must not be rebuilt.
+        Err(error @ IdentityError::Version { .. }) => Err(error.into()),
+        Err(error) => Ok(Folder::Unreadable(error.to_string())),
     }
 }
 
@@ -186,7 +188,7 @@ mod tests {
                 file.write_at(&[life], 0).unwrap();
             }
             put_aside(&fs, dir, Some(NodeId(12))).unwrap();
-            assert!(matches!(folder(&fs, dir), Folder::Empty));
+            assert!(matches!(folder(&fs, dir), Ok(Folder::Empty)));
             let kept = dir.join(format!("aside-12-{}/wal/1.log", life + 1));
             assert_eq!(fs.read(&kept, 10).unwrap(), [life]);
         }
