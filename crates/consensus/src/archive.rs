@@ -38,7 +38,8 @@ const VERSIONS: TableDefinition<(u8, &[u8], u64), ()> = TableDefinition::new("ve
 
 #[derive(Debug, Error)]
 pub enum ArchiveError {
-    #[error("{}: damaged: {what}", file.display())]
+    /// `what` begins with "damaged", and with the byte where one is known.
+    #[error("{}: {what}", file.display())]
     Damaged { file: PathBuf, what: String },
     #[error("{}: archive format {found}, this binary knows {FORMAT}", file.display())]
     Version { file: PathBuf, found: u32 },
@@ -359,7 +360,7 @@ impl Archive {
     }
 
     fn damaged(&self, part: &str, what: impl std::fmt::Display) -> ArchiveError {
-        ArchiveError::Damaged { file: self.file.clone(), what: format!("{part}: {what}") }
+        ArchiveError::Damaged { file: self.file.clone(), what: format!("damaged: {part}: {what}") }
     }
 
     /// What ought to lie here and does not.

@@ -445,16 +445,19 @@ pub(crate) struct Incoming {
 
 /// A thaw's error, with damage that the reader found told apart from a broken disk.
 fn thaw_error(path: &Path, source: ThawError) -> CheckpointError {
-    let source = match source {
-        ThawError::Io(e) if e.get_ref().is_some_and(|e| e.is::<FileError>()) => {
-            ThawError::Damaged(e.to_string())
-        }
-        ThawError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-            ThawError::Damaged("the state ends early".to_owned())
-        }
-        other => other,
+    let file = path.to_owned();
+    let error = match source {
+        ThawError::Io(error) => error,
+        source => return CheckpointError::Thaw { file, source },
     };
-    CheckpointError::Thaw { file: path.to_owned(), source }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        let source = ThawError::Damaged("the state ends early".to_owned());
+        return CheckpointError::Thaw { file, source };
+    }
+    match error.downcast::<FileError>() {
+        Ok(found) => found.into(),
+        Err(source) => CheckpointError::Thaw { file, source: ThawError::Io(source) },
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Store {
     pub fn note(&self, error: &ArchiveError) {
         let what = match error {
             ArchiveError::Damaged { what, .. } => what.clone(),
-            other if other.is_damage() => other.to_string(),
+            ArchiveError::Store { source, .. } if error.is_damage() => format!("damaged: {source}"),
             _ => return,
         };
         self.damage.lock().get_or_insert(what);
@@ -106,6 +106,12 @@ fn found(error: &std::io::Error) -> Option<String> {
     Some(damage.to_string())
 }
 
+/// The format of a sound file that another release wrote.
+fn other_format(error: &std::io::Error) -> Option<u32> {
+    let other = error.get_ref()?.downcast_ref::<backend::OtherFormat>()?;
+    Some(other.0)
+}
+
 /// Runs `work` on a store that may panic over damaged pages rather than say so: damage of one group
 /// must not end the loop that all groups share.
 fn guarded<T>(
@@ -118,11 +124,15 @@ fn guarded<T>(
             let what = found(&error).unwrap_or_default();
             Err(ArchiveError::Damaged { file: file.to_owned(), what })
         }
+        Ok(Err(redb::Error::Io(error))) if other_format(&error).is_some() => {
+            let found = other_format(&error).unwrap_or_default();
+            Err(ArchiveError::Version { file: file.to_owned(), found })
+        }
         Ok(Err(source)) => {
             Err(ArchiveError::Store { file: file.to_owned(), source: Box::new(source) })
         }
         Err(_) => {
-            let what = "the store panicked over it".to_owned();
+            let what = "damaged: the store panicked over it".to_owned();
             Err(ArchiveError::Damaged { file: file.to_owned(), what })
         }
     }

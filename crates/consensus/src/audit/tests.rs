@@ -14,11 +14,7 @@ use crate::timing::Timing;
 /// What one replica tells: heads, and hashes over records.
 type Told = (Vec<Mark>, Vec<Mark>);
 
-async fn walk(
-    host: &Host,
-    wanted: BTreeSet<u64>,
-    upto: Option<u64>,
-) -> Result<Told, AuditError> {
+async fn walk(host: &Host, wanted: BTreeSet<u64>, upto: Option<u64>) -> Result<Told, AuditError> {
     let mut audit = host.audit(group_id(), wanted, upto).await?;
     let (mut marks, mut records) = (Vec::new(), Vec::new());
     loop {

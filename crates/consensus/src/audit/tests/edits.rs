@@ -84,11 +84,11 @@ async fn sound() -> (SimFs, PathBuf) {
     let settings =
         Settings { nodes: 1, timing, disks: Some(1), wal: wal_config(), ..Settings::default() };
     let mut cluster = Cluster::with(settings, Counters::default).await;
-    for n in 0..240 {
+    for n in 0..120 {
         cluster.submit(format!("add k{} {n}", n % 7)).await;
         cluster.submit(format!("add gone{n} {n}")).await;
         cluster.submit(format!("close gone{n}")).await;
-        if n == 80 || n == 160 {
+        if n == 40 || n == 80 {
             cluster.group(NODE).checkpoint().await;
         }
     }
@@ -283,5 +283,7 @@ async fn a_thousand_edits_of_archive_and_log_are_all_found() {
         wal.close().await.unwrap();
     }
     let beside = EDITS - on_opening - on_the_walk;
-    println!("{EDITS} edits: {on_opening} found on opening, {on_the_walk} on the walk, {beside} beside the peers");
+    println!(
+        "{EDITS} edits: {on_opening} found on opening, {on_the_walk} on the walk, {beside} beside the peers"
+    );
 }
