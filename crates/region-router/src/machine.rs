@@ -8,6 +8,9 @@ use hansa_types::time::LogTime;
 
 use crate::core::directory::{Frozen, Outcome, State};
 
+/// Format of a checkpoint's state.
+const FORMAT: u32 = 1;
+
 impl Machine for State {
     type Outcome = Outcome;
     type Frozen = Frozen;
@@ -27,6 +30,12 @@ impl Machine for State {
     }
 
     fn thaw(from: &mut dyn io::Read) -> Result<Self, ThawError> {
+        let mut format = [0; 4];
+        from.read_exact(&mut format)?;
+        match u32::from_le_bytes(format) {
+            FORMAT => {}
+            other => return Err(ThawError::Version(other)),
+        }
         Self::thaw(from).map_err(|e| ThawError::Damaged(e.to_string()))
     }
 
@@ -41,6 +50,7 @@ impl Machine for State {
 
 impl hansa_consensus::Frozen for Frozen {
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()> {
+        to.write_all(&FORMAT.to_le_bytes())?;
         Self::write(self, to)
     }
 

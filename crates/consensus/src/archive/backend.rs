@@ -38,6 +38,11 @@ pub(super) struct PageDamage {
     pub what: &'static str,
 }
 
+/// A sound file of another format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("format {0}, this binary knows {VERSION}")]
+pub(super) struct OtherFormat(pub u32);
+
 fn damaged(offset: u64, what: &'static str) -> io::Error {
     io::Error::other(PageDamage { offset, what })
 }
@@ -86,16 +91,25 @@ fn read_header(file: &dyn File, length: u64) -> io::Result<[u8; HEADER]> {
         return Ok(header);
     }
     header.copy_from_slice(&sector[LEAD..]);
-    if sector != sector_of(&header) {
+    let version = sector[8..12].try_into().map_or(0, u32::from_le_bytes);
+    // The checksum comes first: a flipped digit is damage and not another format.
+    if sector != sector_of_version(version, &header) {
         return Err(damaged(0, "header checksum"));
+    }
+    if version != VERSION {
+        return Err(io::Error::other(OtherFormat(version)));
     }
     Ok(header)
 }
 
 fn sector_of(header: &[u8; HEADER]) -> [u8; SECTOR] {
+    sector_of_version(VERSION, header)
+}
+
+fn sector_of_version(version: u32, header: &[u8; HEADER]) -> [u8; SECTOR] {
     let mut sector = [0; SECTOR];
     sector[..8].copy_from_slice(MAGIC);
-    sector[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    sector[8..12].copy_from_slice(&version.to_le_bytes());
     sector[LEAD..].copy_from_slice(header);
     let sum = crc32c::crc32c(&sector);
     sector[12..16].copy_from_slice(&sum.to_le_bytes());

@@ -125,6 +125,22 @@ fn another_history_than_the_checkpoint_names_is_damage() {
 }
 
 #[test]
+fn an_archive_of_another_format_is_named_and_not_taken_for_damaged() {
+    let dir = TempDir::new().unwrap();
+    append(&open(&dir), 0, 100);
+    let path = dir.path().join("archive.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8..16].copy_from_slice(&[9, 0, 0, 0, 0, 0, 0, 0]);
+    let sum = crc32c::crc32c(&bytes[..512]);
+    bytes[12..16].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(&path, &bytes).unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    let refused = Archive::open(&fs, &path).err().unwrap();
+    assert!(matches!(refused, ArchiveError::Version { found: 9, .. }), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
 fn entries_of_another_history_do_not_join() {
     let dir = TempDir::new().unwrap();
     let archive = open(&dir);

@@ -114,3 +114,48 @@ fn a_log_that_begins_after_the_checkpoint_does_not_meet_it() {
     let gap = store.checkpoints.check_joins(Some(10));
     assert!(matches!(gap, Err(CheckpointError::Gap { purged: 10, checkpoint: Some(9) })));
 }
+
+/// The file as another format's, its header shorter by `cut` bytes and its checksum made good.
+fn of_format(file: &[u8], format: u32, cut: usize) -> Vec<u8> {
+    let length = u32::from_le_bytes(file[12..16].try_into().unwrap()) as usize;
+    let mut head = file[..8].to_vec();
+    head.extend_from_slice(&format.to_le_bytes());
+    head.extend_from_slice(&((length - cut) as u32).to_le_bytes());
+    head.extend_from_slice(&file[16..16 + length - cut]);
+    head.extend_from_slice(&crc32c::crc32c(&head).to_le_bytes());
+    [&head, &file[16 + length + 4..]].concat()
+}
+
+#[test]
+fn a_checkpoint_of_a_later_format_is_refused_by_name_and_nothing_is_touched() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let mut last = None;
+    for step in 0..2 {
+        apply(&store, step * 10, step * 10 + 10);
+        last = Some(store.checkpoints.write(store.cell.freeze()).unwrap());
+    }
+    drop(store);
+    let path = last.unwrap().path;
+    let later = of_format(&std::fs::read(&path).unwrap(), 9, 0);
+    std::fs::write(&path, &later).unwrap();
+    let refused = open(&dir).err().unwrap();
+    assert!(refused.is_version() && !refused.is_damage(), "{refused}");
+    assert!(refused.to_string().contains("format 9, this binary reads 1 to 2"), "{refused}");
+    assert_eq!(std::fs::read(&path).unwrap(), later, "not set aside, and no older one was taken");
+}
+
+#[test]
+fn a_checkpoint_of_the_first_format_is_of_the_first_version() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    apply(&store, 0, 10);
+    let written = store.checkpoints.write(store.cell.freeze()).unwrap();
+    let before = store.cell.position();
+    drop(store);
+    let first = of_format(&std::fs::read(&written.path).unwrap(), 1, 4);
+    std::fs::write(&written.path, first).unwrap();
+    let again = open(&dir).unwrap();
+    assert_eq!(again.cell.position(), before);
+    assert_eq!(before.version, 1);
+}
