@@ -1,5 +1,7 @@
 //! What is read when all is calm again: the state that the judge compares the history with.
 
+mod audit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -72,6 +74,8 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         for reader in &readers {
             reader.streams(board, &mut state).await;
             board.wrong.borrow_mut().extend(short(reader.region));
+            let seen = standing(reader.region);
+            state.reports.extend(audit::reports(&reader.operator, reader.region, seen).await);
         }
         return state;
     }
@@ -278,16 +282,8 @@ impl Reader<'_> {
 /// Every group of a region as its voters are: looked at directly, which no client could.
 fn groups(region: &Region) -> Vec<GroupSeen> {
     let mut found: BTreeMap<String, Vec<ReplicaSeen>> = BTreeMap::new();
-    let voters = voters(region);
-    for seat in &region.seats {
-        for status in seat.groups() {
-            let damaged = seat.damaged() && status.stopped.is_some();
-            // One that has left keeps what it had when it did.
-            let left = voters.get(&status.group).is_some_and(|all| !all.contains(&status.node));
-            if !damaged && !left {
-                found.entry(status.group.to_string()).or_default().push(replica(&status));
-            }
-        }
+    for status in standing(region) {
+        found.entry(status.group.to_string()).or_default().push(replica(&status));
     }
     let region = region.name.to_string();
     let seen = |(group, replicas)| GroupSeen { region: region.clone(), group, replicas };
@@ -309,6 +305,21 @@ fn short(region: &Region) -> Vec<String> {
     short
         .map(|(group, voters)| format!("{name} {group}: in the end its voters are {voters:?}"))
         .collect()
+}
+
+/// The replicas that are to be whole: the voters, but for those that refuse their damaged disk. One
+/// that has left keeps what it had when it did.
+fn standing(region: &Region) -> Vec<GroupStatus> {
+    let voters = voters(region);
+    let mut found = Vec::new();
+    for seat in &region.seats {
+        found.extend(seat.groups().into_iter().filter(|status| {
+            let damaged = seat.damaged() && status.stopped.is_some();
+            let left = voters.get(&status.group).is_some_and(|all| !all.contains(&status.node));
+            !damaged && !left
+        }));
+    }
+    found
 }
 
 fn replica(status: &GroupStatus) -> ReplicaSeen {

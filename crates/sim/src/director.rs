@@ -1,5 +1,6 @@
 //! Carries a plan out: strikes when it says so, restarts what fell, and heals in the end.
 
+mod lost;
 mod strike;
 mod watch;
 
@@ -15,6 +16,7 @@ use crate::links::Links;
 use crate::plan::{Act, Change, Mood, Plan};
 use crate::trace;
 use crate::world::{League, SEATS};
+use lost::Lost;
 use watch::Watch;
 
 /// A process that ended itself is started again after this long.
@@ -47,6 +49,7 @@ pub struct Director {
     numbers: u64,
     seats: Vec<State>,
     watch: Watch,
+    lost: Lost,
     /// Nodes that refuse their disks, for the operator.
     pub damaged: Vec<String>,
     /// Changes of members, for the operator of the first region.
@@ -151,6 +154,7 @@ impl Director {
             due: BTreeMap::new(),
             numbers: 0,
             watch: Watch::new(seats.len()),
+            lost: Lost::default(),
             seats,
             league,
             damaged: Vec::new(),
@@ -176,6 +180,7 @@ impl Director {
             Stage::Boot | Stage::Calm => {}
         }
         self.watch.look(now, self.stage, &self.seats);
+        self.wrong.extend(self.lost.back(&self.seats));
     }
 
     /// What the first node waits for that is not ready.
@@ -194,6 +199,7 @@ impl Director {
         let Some(number) = self.seats.iter().position(named) else { return };
         trace::count("node reseeded", 1);
         self.seats[number].refused = false;
+        self.lost.remove(number);
         self.seats[number].seat.mended();
         self.later(sim.elapsed() + SUPERVISOR, Due::Start { seat: number });
     }

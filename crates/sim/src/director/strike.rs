@@ -263,6 +263,7 @@ impl Director {
             let lost = disk.files().iter().all(|file| disk.lose(file).is_ok());
             trace::note_at(now, format_args!("{} lost its volume", self.seats[seat].seat.name()));
             self.seats[seat].seat.damage();
+            self.lost.add(seat);
             return lost;
         }
         let Some((file, offset)) = place(disk, kept, at) else { return false };
