@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hansa_consensus::testing::{Cluster, Settings};
-use hansa_consensus::{Frozen as _, Machine, Records, Timing};
+use hansa_consensus::{Machine, Records, Timing};
 use hansa_ledger::core::inventory::{
     self, Command, CommandId, Inventory, Receive, Reserve, StockLine,
 };
@@ -110,10 +110,11 @@ fn alone(accounts: u64, holds: u64) {
         let (done, path) = (done.clone(), path.clone());
         std::thread::spawn(move || {
             let began = Instant::now();
-            let digest = frozen.digest_full();
+            let digest = hansa_consensus::Frozen::digest_full(&frozen);
             let summed = began.elapsed();
             let mut file = BufWriter::with_capacity(256 << 10, std::fs::File::create(path)?);
-            frozen.write(&mut file)?;
+            // As a checkpoint does: with the version of the format in front.
+            hansa_consensus::Frozen::write(&frozen, &mut file)?;
             let file = file.into_inner().map_err(|e| e.into_error())?;
             let (bytes, wrote) = (file.metadata()?.len(), began.elapsed() - summed);
             file.sync_data()?;
