@@ -71,6 +71,8 @@ struct State {
     armed: bool,
     /// Its disk was damaged on purpose, and it does not serve from it.
     refused: bool,
+    /// It has a new place, of which it learns once it reaches a peer.
+    rebuilding: bool,
     /// The process stands still, by this fault.
     paused: Option<u64>,
     /// Nobody has asked its node to join yet.
@@ -166,6 +168,9 @@ impl Director {
     /// Between two steps.
     pub fn turn(&mut self, sim: &mut turmoil::Sim<'_>) {
         let now = sim.elapsed();
+        for state in self.seats.iter_mut().filter(|state| state.rebuilding) {
+            state.rebuilding = state.seat.ready().is_err();
+        }
         self.ends(sim, now);
         while let Some(entry) = self.due.first_entry().filter(|entry| entry.key().0 <= now) {
             let due = entry.remove();
@@ -198,7 +203,7 @@ impl Director {
         let named = |state: &State| state.seat.name() == name;
         let Some(number) = self.seats.iter().position(named) else { return };
         trace::count("node reseeded", 1);
-        self.seats[number].refused = false;
+        (self.seats[number].refused, self.seats[number].rebuilding) = (false, true);
         self.lost.remove(number);
         self.seats[number].seat.mended();
         self.later(sim.elapsed() + SUPERVISOR, Due::Start { seat: number });
@@ -288,6 +293,12 @@ impl Director {
                     trace::note_at(now, format_args!("{name} waits to join: {why}"));
                     trace::count("joining tried again", 1);
                 }
+                End::NotStarted(why) if state.rebuilding => {
+                    trace::note_at(
+                        now,
+                        format_args!("{name} did not hear of its new place: {why}"),
+                    );
+                }
                 End::NotStarted(why) => self.wrong.push(format!("{name} did not start: {why}")),
                 End::Exited(why) => self.wrong.push(format!("{name} ended itself: {why}")),
             }
@@ -368,8 +379,8 @@ impl Director {
 impl State {
     fn new(seat: Arc<Seat>, addr: IpAddr, region: usize, spare: bool) -> Self {
         let (ill, hurt, armed, refused, paused) = (0, false, false, false, None);
-        let (up, idle) = (!spare, spare);
-        Self { seat, addr, region, up, ill, hurt, armed, refused, paused, idle, spare }
+        let (up, idle, rebuilding) = (!spare, spare, false);
+        Self { seat, addr, region, up, ill, hurt, armed, refused, rebuilding, paused, idle, spare }
     }
 }
 
