@@ -163,6 +163,19 @@ impl Archive {
         *self.end.lock()
     }
 
+    /// The same archive as it lies on the disk, past all that is remembered of it. Nothing may be
+    /// written to it as long as that is read.
+    pub fn on_disk(&self) -> Result<Self, ArchiveError> {
+        let store = Store::reader(&self.fs, &self.file)?;
+        let (fs, file) = (self.fs.clone(), self.file.clone());
+        Ok(Self { fs, file, store, changing: Mutex::default(), end: Mutex::new(self.end()) })
+    }
+
+    /// Remembers damage that was found in it.
+    pub fn note(&self, error: &ArchiveError) {
+        self.store.note(error);
+    }
+
     /// What a read came upon: nothing is served from this archive any more.
     pub fn damage(&self) -> Option<ArchiveError> {
         let what = self.store.damage()?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::archive::Archive;
 use crate::checkpoints::{Checkpoint, CheckpointError, Verifying};
 use crate::running::Running;
 
@@ -84,18 +85,37 @@ fn piece(running: &Running, stage: Stage) -> Found {
     match stage {
         Stage::Log(from) => log(running, from),
         Stage::Checkpoints(left) => checkpoints(running, left),
-        Stage::Entries(from) => entries(running, from),
-        Stage::Records(from) => records(running, from),
+        Stage::Entries(from) => archive(running, |archive| entries(running, archive, from)),
+        Stage::Records(from) => archive(running, |archive| records(archive, from)),
+    }
+}
+
+/// Reads the archive as it lies on the disk. Whatever is found is looked for again before anything
+/// stops over it.
+fn archive(running: &Running, read: impl Fn(&Archive) -> Found) -> Found {
+    let once = || match running.archive.on_disk() {
+        Ok(on_disk) => read(&on_disk),
+        Err(error) => Found::Damage(error.into()),
+    };
+    match once() {
+        Found::Damage(_) => match once() {
+            Found::Damage(CheckpointError::Archive(error)) => {
+                running.archive.note(&error);
+                Found::Damage(error.into())
+            }
+            found => found,
+        },
+        found => found,
     }
 }
 
 /// Chunks of entries: each follows the one before, and none is missing.
-fn entries(running: &Running, from: u64) -> Found {
-    let end = running.archive.end().next_index;
+fn entries(running: &Running, archive: &Archive, from: u64) -> Found {
+    let end = archive.end().next_index;
     if from >= end || !running.replica.pending().keeps_entries() {
         return Found::Sound(Stage::Records(0));
     }
-    let read = match running.archive.read_entries(from, end, PIECE_BYTES) {
+    let read = match archive.read_entries(from, end, PIECE_BYTES) {
         Ok(read) => read,
         Err(error) => return Found::Damage(error.into()),
     };
@@ -104,32 +124,30 @@ fn entries(running: &Running, from: u64) -> Found {
         (None, Some(last)) => Found::Sound(Stage::Entries(last.index + 1)),
         (missing, _) => {
             let index = missing.map_or(from, |(index, _)| index);
-            Found::Damage(running.archive.missing("entry", index).into())
+            Found::Damage(archive.missing("entry", index).into())
         }
     }
 }
 
 /// Chunks of records, and where their keys lead.
-fn records(running: &Running, from: u64) -> Found {
-    let end = running.archive.end().records;
+fn records(archive: &Archive, from: u64) -> Found {
+    let end = archive.end().records;
     if from >= end {
         return Found::Sound(Stage::Log(0));
     }
-    let read = match running.archive.read_records(from, end, PIECE_BYTES / 4) {
+    let read = match archive.read_records(from, end, PIECE_BYTES / 4) {
         Ok(read) => read,
         Err(error) => return Found::Damage(error.into()),
     };
     let misplaced = (from..).zip(&read).find(|(number, record)| record.number != *number);
-    let missing = match (misplaced, running.archive.unindexed(&read)) {
+    let missing = match (misplaced, archive.unindexed(&read)) {
         (_, Err(error)) => return Found::Damage(error.into()),
         (Some((number, _)), _) => Some(number),
         (None, Ok(unindexed)) => unindexed,
     };
     match (missing, read.last()) {
         (None, Some(last)) => Found::Sound(Stage::Records(last.number + 1)),
-        (missing, _) => {
-            Found::Damage(running.archive.missing("record", missing.unwrap_or(from)).into())
-        }
+        (missing, _) => Found::Damage(archive.missing("record", missing.unwrap_or(from)).into()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod backup;
 mod cluster;
+mod damage;
 mod disk;
 mod divergence;
 mod every_op;

@@ -9,6 +9,7 @@
 //! The header is rewritten in place, in one sector, which a disk writes whole or not at all; redb
 //! never rewrites a page that it may still need.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -51,6 +52,13 @@ fn damaged(offset: u64, what: &'static str) -> io::Error {
 pub(super) struct Backend {
     file: Arc<dyn File>,
     header: Mutex<[u8; HEADER]>,
+    aside: Option<Mutex<Aside>>,
+}
+
+/// What a reader writes that must leave no trace: redb marks and tidies whatever it opens.
+struct Aside {
+    length: u64,
+    pages: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Backend {
@@ -73,8 +81,23 @@ impl Backend {
             // A crash right at the beginning: redb begins anew on an empty file only.
             file.set_len(0)?;
         }
-        Ok(Self { file, header: Mutex::new(header) })
+        Ok(Self { file, header: Mutex::new(header), aside: None })
     }
+
+    /// Opens what lies at `path` for reading; nothing is written to it.
+    pub fn reader(fs: &Arc<dyn Fs>, path: &Path) -> io::Result<Self> {
+        let file = fs.open(path)?;
+        let length = file.len()?;
+        let header = Mutex::new(read_header(file.as_ref(), length)?);
+        let aside = Aside { length: whole_pages(length), pages: BTreeMap::new() };
+        Ok(Self { file, header, aside: Some(Mutex::new(aside)) })
+    }
+}
+
+/// The length that redb sees of a file of ours.
+fn whole_pages(length: u64) -> u64 {
+    let pages = length.checked_sub(SECTOR as u64).map(|rest| 1 + rest / PITCH as u64);
+    pages.unwrap_or(0) * PAGE as u64
 }
 
 fn read_header(file: &dyn File, length: u64) -> io::Result<[u8; HEADER]> {
@@ -144,13 +167,24 @@ impl Backend {
             io::ErrorKind::UnexpectedEof => damaged(place(first), "a page is missing"),
             _ => e,
         };
-        self.file.read_exact_at(&mut raw, place(first)).map_err(ended)?;
+        match self.file.read_exact_at(&mut raw, place(first)) {
+            // Beyond the file lies what a reader has written, if anything.
+            Err(error) if self.aside.is_none() || error.kind() != io::ErrorKind::UnexpectedEof => {
+                return Err(ended(error));
+            }
+            _ => {}
+        }
         let mut skip = (offset % page) as usize;
         let mut done = 0;
+        let aside = self.aside.as_ref().map(Mutex::lock);
         for (number, sealed) in (first..).zip(raw.chunks_exact(PITCH)) {
-            let (bytes, sum) = sealed.split_at(PAGE);
-            if seal(number, bytes) != sum {
-                return Err(damaged(place(number), "page checksum"));
+            let (mut bytes, sum) = sealed.split_at(PAGE);
+            match aside.as_ref().and_then(|aside| aside.pages.get(&number)) {
+                Some(written) => bytes = written,
+                None if seal(number, bytes) != sum => {
+                    return Err(damaged(place(number), "page checksum"));
+                }
+                None => {}
             }
             let taken = (PAGE - skip).min(out.len() - done);
             out[done..done + taken].copy_from_slice(&bytes[skip..skip + taken]);
@@ -162,9 +196,10 @@ impl Backend {
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        let length = self.file.len()?;
-        let pages = length.checked_sub(SECTOR as u64).map(|rest| 1 + rest / PITCH as u64);
-        Ok(pages.unwrap_or(0) * PAGE as u64)
+        match &self.aside {
+            Some(aside) => Ok(aside.lock().length),
+            None => Ok(whole_pages(self.file.len()?)),
+        }
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -187,11 +222,18 @@ impl StorageBackend for Backend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if let Some(aside) = &self.aside {
+            aside.lock().length = len;
+            return Ok(());
+        }
         let pages = len.div_ceil(PAGE as u64);
         self.file.set_len(if pages == 0 { 0 } else { place(pages) })
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if self.aside.is_some() {
+            return Ok(());
+        }
         // A failed sync is never taken for a full disk that could be waited for.
         hansa_wal::fs::sync(self.file.as_ref())
     }
@@ -203,12 +245,20 @@ impl StorageBackend for Backend {
             let room = header.get_mut(from..to);
             let room = room.ok_or_else(|| io::Error::other("a header longer than a sector"))?;
             room.copy_from_slice(data);
+            if self.aside.is_some() {
+                return Ok(());
+            }
             return self.file.write_at(&sector_of(&header), 0);
         }
         if !offset.is_multiple_of(PAGE as u64) || !data.len().is_multiple_of(PAGE) {
             return Err(io::Error::other("a write of less than a page"));
         }
         let first = offset / PAGE as u64;
+        if let Some(aside) = &self.aside {
+            let written = (first..).zip(data.chunks_exact(PAGE).map(<[u8]>::to_vec));
+            aside.lock().pages.extend(written);
+            return Ok(());
+        }
         let mut sealed = Vec::with_capacity(data.len() / PAGE * PITCH);
         for (number, page) in (first..).zip(data.chunks_exact(PAGE)) {
             sealed.extend_from_slice(page);

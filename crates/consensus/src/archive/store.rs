@@ -30,6 +30,17 @@ impl Store {
         Ok(Self { database, spent: AtomicBool::new(false), damage: Mutex::default() })
     }
 
+    /// Opens it for reading, whatever has it open for writing and whatever that remembers.
+    pub fn reader(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
+        let database = guarded(file, || {
+            let backend = backend::Backend::reader(fs, file).map_err(redb::Error::Io)?;
+            let made = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
+            made.map_err(Into::into)
+        })?;
+        let database = RwLock::new(Some(Arc::new(database)));
+        Ok(Self { database, spent: AtomicBool::new(false), damage: Mutex::default() })
+    }
+
     /// Runs `work` on the database.
     ///
     /// # Errors
@@ -89,6 +100,17 @@ impl Store {
         *held = Some(fresh.clone());
         self.spent.store(false, Ordering::Release);
         Ok(fresh)
+    }
+}
+
+impl Drop for Store {
+    /// redb tidies up when it is closed, and may panic over damaged pages then too.
+    fn drop(&mut self) {
+        let last = self.database.get_mut().take();
+        let _closed = guarded(Path::new("archive"), || {
+            drop(last);
+            Ok(())
+        });
     }
 }
 
