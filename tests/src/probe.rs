@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use crate::processes::{HOME, Processes};
 use crate::{load, request};
 
-const EVERY: Duration = Duration::from_millis(25);
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// With the calls' time it bounds how many are on their way: a probe must not be what keeps a house
+/// down.
+const EVERY: Duration = Duration::from_millis(50);
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The time from now until an order that is placed from now on is confirmed, by any gateway.
 ///

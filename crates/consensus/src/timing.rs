@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hansa_types::id::{GroupId, NodeId};
 use openraft::{Config, ConfigError, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,9 @@ pub enum Profile {
     /// Heartbeat 100 ms, election 400 to 800 ms: for tests.
     Quick,
 }
+
+/// Parts of the election timeouts: most groups have three voters with neighbouring ids.
+const PARTS: u64 = 3;
 
 /// The settings of every group on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,11 +81,26 @@ impl Timing {
         Duration::from_millis(self.beats().2)
     }
 
+    /// The part of the election timeouts that `node` draws from in `group`, in milliseconds.
+    ///
+    /// Three neighbours draw from three parts that do not meet: two survivors of one leader do not
+    /// stand at once, split the votes and wait for another timeout. Who stands first differs from
+    /// group to group, or one node would lead them all. Its lease ends with its part, so a part is
+    /// also how soon a node lets others stand; no read relies on a lease.
+    fn part(&self, group: GroupId, node: NodeId) -> (u64, u64) {
+        let (_, min, max) = self.beats();
+        let third = (max - min) / PARTS;
+        let place = (node.0 + u64::from(group.number())) % PARTS;
+        let from = min + place * third;
+        (from, from + third * 3 / 4)
+    }
+
     /// openraft's settings: its defaults are for toy loads.
-    pub(crate) fn config(&self, name: String) -> Result<Config, ConfigError> {
-        let (heartbeat_interval, election_timeout_min, election_timeout_max) = self.beats();
+    pub(crate) fn config(&self, group: GroupId, node: NodeId) -> Result<Config, ConfigError> {
+        let (heartbeat_interval, ..) = self.beats();
+        let (election_timeout_min, election_timeout_max) = self.part(group, node);
         let config = Config {
-            cluster_name: name,
+            cluster_name: group.to_string(),
             heartbeat_interval,
             election_timeout_min,
             election_timeout_max,
@@ -110,15 +129,43 @@ impl Timing {
 
 #[cfg(test)]
 mod tests {
+    use hansa_types::id::GroupKind;
+
     use super::*;
+
+    const PROFILES: [Profile; 3] = [Profile::Standard, Profile::NoisyDisk, Profile::Quick];
+
+    fn config(profile: Profile, group: u16, node: u64) -> Config {
+        let timing = Timing { profile, ..Timing::default() };
+        timing.config(GroupId::new(GroupKind::Orders, group), NodeId(node)).unwrap()
+    }
 
     #[test]
     fn every_profile_is_one_that_openraft_accepts() {
-        for profile in [Profile::Standard, Profile::NoisyDisk, Profile::Quick] {
-            let timing = Timing { profile, ..Timing::default() };
-            let config = timing.config("orders-1".to_owned()).unwrap();
+        for (profile, node) in PROFILES.into_iter().flat_map(|profile| [(profile, 1), (profile, 2)])
+        {
+            let config = config(profile, 1, node);
             let suppressed = config.heartbeat_interval * 3 / 2 + config.heartbeat_interval / 4;
             assert!(suppressed < config.election_timeout_min, "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn three_nodes_never_stand_at_once_and_each_is_first_in_some_group() {
+        for profile in PROFILES {
+            let timing = Timing { profile, ..Timing::default() };
+            let mut first = std::collections::BTreeSet::new();
+            for group in 0..3 {
+                let mut parts: Vec<_> = (100_001..=100_003)
+                    .map(|node| (config(profile, group, node), node))
+                    .map(|(c, node)| (c.election_timeout_min, c.election_timeout_max, node))
+                    .collect();
+                parts.sort_unstable();
+                assert!(parts.windows(2).all(|two| two[0].1 < two[1].0), "{parts:?}");
+                assert!(Duration::from_millis(parts[2].1) <= timing.election_max());
+                first.insert(parts[0].2);
+            }
+            assert_eq!(first.len(), 3);
         }
     }
 }

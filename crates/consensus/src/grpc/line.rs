@@ -17,7 +17,8 @@ use crate::link::{self, LinkError};
 
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const RETRY_FIRST: Duration = Duration::from_millis(25);
-const RETRY_MAX: Duration = Duration::from_millis(400);
+/// Cheap: the connection below has its own pauses between dials.
+const RETRY_MAX: Duration = Duration::from_millis(100);
 /// Requests whose answers are awaited; beyond them nothing is sent until some arrive.
 const UNANSWERED_MAX: usize = 1_024;
 /// Requests in one message, and the bytes after which it takes no more.

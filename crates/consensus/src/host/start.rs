@@ -129,7 +129,7 @@ impl Host {
             append_max: config.timing.election_max(),
             reports: reports.clone(),
         };
-        let settings = config.timing.config(id.to_string());
+        let settings = config.timing.config(id, config.node);
         let settings =
             settings.map_err(|e| StartError::Settings { group: id, source: e.into() })?;
         let built = Raft::build(config.node.0, Arc::new(settings), network, log, machine).await;

@@ -24,7 +24,7 @@ pub struct TlsNet {
 
 /// For the TCP handshake, which costs the peer's kernel no more than a round trip. A first packet
 /// that a partition swallowed is sent again after a second: dialling anew is quicker.
-const TCP_MAX: Duration = Duration::from_millis(700);
+const TCP_MAX: Duration = Duration::from_millis(500);
 
 impl TlsNet {
     pub fn new(identity: Identity, clock: Arc<dyn Clock>) -> Self {
