@@ -2,6 +2,7 @@
 
 use hansa_api::pb::directory::ResolveNodeResponse;
 use hansa_types::id::NodeId;
+use hansa_types::seeded::{self, Bug};
 
 use super::Own;
 
@@ -70,7 +71,7 @@ pub fn decide(folder: &Folder, told: Option<&Told>, config: NodeId, join: bool) 
         Folder::Of(owner) => Decision::Refuse(format!(
             "the folder belongs to node {owner}, and this node is {id}: is it the right volume?"
         )),
-        Folder::Empty if told.met => Decision::Refuse(format!(
+        Folder::Empty if told.met && !seeded::on(Bug::ReuseNodeId) => Decision::Refuse(format!(
             "the folder is empty, but node {id} has been here before: it lost its volume. Run \
              `hansactl node reseed` with its name; then start it again"
         )),
