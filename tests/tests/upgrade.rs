@@ -1,5 +1,6 @@
-//! A region goes to the next release and back under load, then there for good: real processes of two
-//! releases side by side, the versions of its groups, and an operator with `hansactl`. Needs no root.
+//! A region goes to the next release and back under load, then there for good: real processes of
+//! two releases side by side, the versions of its groups, and an operator with `hansactl`. Needs no
+//! root.
 
 use std::process::Output;
 use std::time::Duration;
@@ -61,7 +62,7 @@ async fn a_region_is_upgraded_and_put_back_under_load_until_its_version_is_raise
     league.set_binary(last, binary().to_owned());
     league.run(last);
     says(&league, last, "orders-0 is at version 2, this node's binary applies version 1").await;
-    league.kill(last);
+    assert!(!league.exited(last, PATIENCE).await.success(), "it does not serve");
     league.set_binary(last, next_release().to_owned());
     league.run(last);
     league.ready().await;
@@ -117,7 +118,7 @@ async fn says(league: &Processes, name: &str, what: &str) {
     }
 }
 
-/// A client whose calls are in the load's record, and one that reads what that record does not hold.
+/// A client whose calls are in the load's record, and one that reads what the record leaves out.
 struct Storefront {
     recorded: Caller,
     reader: League,

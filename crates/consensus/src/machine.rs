@@ -11,20 +11,20 @@ use crate::version::{Unsupported, Versions};
 /// A replicated state machine: pure, deterministic, never failing on input.
 ///
 /// # Invariant
-/// Two replicas that were given the same calls of `set_version`, `advance` and `apply` have the same
-/// `digest`, answered the same outcomes and emitted the same records.
+/// Two replicas that were given the same calls of `set_version`, `advance` and `apply` have the
+/// same `digest`, answered the same outcomes and emitted the same records.
 pub trait Machine: Send + Sync + Sized + 'static {
     /// What a command came to; a refusal is an outcome, never an error.
     type Outcome: Send + 'static;
     /// An immutable view of the state, cheap to take.
     type Frozen: Frozen;
 
-    /// The versions of behaviour that this code applies. A release adds one when it changes what any
-    /// command or timer does, and drops one when no group is at it any more.
+    /// The versions of behaviour that this code applies. A release adds one when it changes what
+    /// any command or timer does, and drops one when no group is at it any more.
     const VERSIONS: Versions = Versions::upto(1);
 
-    /// By which version to apply from here on: before the first entry, after a thaw, and between two
-    /// entries when a committed one raised it. Changes no state, and is one of
+    /// By which version to apply from here on: before the first entry, after a thaw, and between
+    /// two entries when a committed one raised it. Changes no state, and is one of
     /// [`Machine::VERSIONS`].
     fn set_version(&mut self, _version: u32) {}
 

@@ -1,4 +1,5 @@
-//! The test-only second version of the order machine: reasons of cancellations are kept in capitals.
+//! The test-only second version of the order machine: it keeps reasons of cancellations in
+//! capitals.
 //!
 //! Small, harmless, and seen by everybody: it is in the order that clients read and in the state's
 //! digest, so two replicas that do not change to it at the same entry differ.

@@ -22,7 +22,8 @@ use crate::replica::Position;
 use crate::version::GENESIS;
 
 const MAGIC: &[u8; 8] = b"HANSACKP";
-/// The format that is written; all from the first on are read. The first had no version of behaviour.
+/// The format that is written; all from the first on are read. The first had no version of
+/// behaviour.
 const VERSION: u32 = 2;
 const BLOCK_BYTES: usize = 256 << 10;
 const HEADER_BYTES_MAX: u32 = 1 << 20;

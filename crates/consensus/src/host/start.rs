@@ -31,6 +31,17 @@ use crate::running::Running;
 use crate::scrub;
 use crate::trouble::Trouble;
 
+/// openraft has applied what is committed: what stopped it there says more than it can.
+fn not_built(group: GroupId, trouble: &Trouble, what: String) -> StartError {
+    match trouble.first() {
+        Some(problem) if problem.group_only && problem.for_good => {
+            StartError::Damage { group, what: problem.what }
+        }
+        Some(problem) => StartError::Raft { group, what: problem.what },
+        None => StartError::Raft { group, what },
+    }
+}
+
 /// A group that is being started; nobody starts it a second time meanwhile.
 struct Starting<'a> {
     inner: &'a Inner,
@@ -133,14 +144,7 @@ impl Host {
         let settings =
             settings.map_err(|e| StartError::Settings { group: id, source: e.into() })?;
         let built = Raft::build(config.node.0, Arc::new(settings), network, log, machine).await;
-        // It has applied what is committed: what stopped it there says more than it can.
-        let raft = built.map_err(|e| match trouble.first() {
-            Some(problem) if problem.group_only && problem.for_good => {
-                StartError::Damage { group: id, what: problem.what }
-            }
-            Some(problem) => StartError::Raft { group: id, what: problem.what },
-            None => StartError::Raft { group: id, what: e.to_string() },
-        })?;
+        let raft = built.map_err(|e| not_built(id, &trouble, e.to_string()))?;
         Ok(Running {
             id,
             node: config.node,
