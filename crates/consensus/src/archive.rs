@@ -50,11 +50,7 @@ pub enum ArchiveError {
 impl ArchiveError {
     /// Whether it is what lies on the disk that is wrong, not the disk's answer.
     pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Damaged { .. } => true,
-            Self::Store { source, .. } => matches!(**source, redb::Error::Corrupted(_)),
-            Self::Version { .. } => false,
-        }
+        matches!(self, Self::Damaged { .. })
     }
 
     /// Whether the disk was full: nothing changed, and later it may fit.

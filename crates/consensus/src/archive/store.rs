@@ -67,12 +67,9 @@ impl Store {
 
     /// Remembers what was found first, if it is damage.
     pub fn note(&self, error: &ArchiveError) {
-        let what = match error {
-            ArchiveError::Damaged { what, .. } => what.clone(),
-            ArchiveError::Store { source, .. } if error.is_damage() => format!("damaged: {source}"),
-            _ => return,
-        };
-        self.damage.lock().get_or_insert(what);
+        if let ArchiveError::Damaged { what, .. } = error {
+            self.damage.lock().get_or_insert_with(|| what.clone());
+        }
     }
 
     pub fn damage(&self) -> Option<String> {
@@ -149,6 +146,10 @@ fn guarded<T>(
         Ok(Err(redb::Error::Io(error))) if other_format(&error).is_some() => {
             let found = other_format(&error).unwrap_or_default();
             Err(ArchiveError::Version { file: file.to_owned(), found })
+        }
+        Ok(Err(redb::Error::Corrupted(what))) => {
+            let what = format!("damaged: {what}");
+            Err(ArchiveError::Damaged { file: file.to_owned(), what })
         }
         Ok(Err(source)) => {
             Err(ArchiveError::Store { file: file.to_owned(), source: Box::new(source) })
