@@ -105,7 +105,7 @@ const CASES: [Case; 18] = [
         name: "log, all gone with the votes",
         file: "wal/.seg",
         harm: lose,
-        expect: Expect::Node("log is missing"),
+        expect: Expect::Node(".seg: damaged at byte 0: file missing"),
     },
     Case {
         name: "identity, bit",
@@ -302,19 +302,27 @@ async fn every_damage_of_a_data_folder_is_found_named_and_stops_no_more_than_it_
     }
 }
 
-/// Rots the files of a running group; the scrubber finds it, whatever is still remembered.
-async fn found_by_the_scrubber(file: &str, harm: fn(&Path), words: &str) {
+/// A running node whose groups lead, and all that they archived is remembered.
+async fn running() -> (Cluster<Counters>, PathBuf) {
     let (mut cluster, dir) = sound().await;
     cluster.boot(NODE).await;
     let groups = &cluster.node(NODE).groups;
-    let (group, other) = (&groups[&group_id()], &groups[&other_group()]);
     eventually("both lead", || groups.values().all(|g| g.leadership().borrow().mine)).await;
-    assert_eq!(group.archive_scan(CLOSED, b"", 100).unwrap().len(), 30, "all is remembered");
-    found(&dir, file).iter().for_each(|file| harm(file));
+    let archived = groups[&group_id()].archive_scan(CLOSED, b"", 100);
+    assert_eq!(archived.unwrap().len(), 30);
+    (cluster, dir)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rot_under_a_running_group_is_found_in_its_archive_and_stops_it_for_good() {
+    let (mut cluster, dir) = running().await;
+    let groups = &cluster.node(NODE).groups;
+    let (group, other) = (&groups[&group_id()], &groups[&other_group()]);
+    found(&dir, ARCHIVE).iter().for_each(|file| flip_pages(file));
     let marker = dir.join("groups/orders-0/STOPPED");
     eventually("the scrubber stops the group for good", || marker.exists()).await;
     let why = group.status().stopped.unwrap();
-    assert!(why.contains(words), "{why}");
+    assert!(why.contains("archive.redb: damaged at byte"), "{why}");
     assert_eq!(group.status().role, Role::Stopped);
     assert!(group.submit("add sum 1".into(), soon()).await.is_err(), "it serves nothing");
     assert_eq!(other.submit("add sum 1".into(), soon()).await, Ok(91));
@@ -322,12 +330,19 @@ async fn found_by_the_scrubber(file: &str, harm: fn(&Path), words: &str) {
     cluster.kill(NODE).await;
 }
 
+/// What a checkpoint holds is in memory too, and the log goes on from there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rot_under_a_running_group_is_found_in_its_checkpoints() {
-    found_by_the_scrubber(CKPT, flip_middle, ".ckpt: damaged at byte").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rot_under_a_running_group_is_found_in_its_archive() {
-    found_by_the_scrubber(ARCHIVE, flip_pages, "archive.redb: damaged at byte").await;
+async fn rot_under_a_running_group_is_found_in_its_checkpoints_and_they_are_written_anew() {
+    let (mut cluster, dir) = running().await;
+    found(&dir, CKPT).iter().for_each(|file| flip_middle(file));
+    let aside = || found(&dir, "groups/orders-0/.damaged").len() == 2;
+    eventually("both set aside", aside).await;
+    eventually("another is written", || !found(&dir, CKPT).is_empty()).await;
+    assert_eq!(cluster.node(NODE).groups[&group_id()].status().stopped, None);
+    cluster.kill(NODE).await;
+    cluster.boot(NODE).await;
+    let group = &cluster.node(NODE).groups[&group_id()];
+    eventually("it leads", || group.leadership().borrow().mine).await;
+    assert_eq!(group.read(soon(), |m| m.value("sum")).await, Ok(90));
+    cluster.kill(NODE).await;
 }
