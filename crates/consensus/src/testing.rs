@@ -175,7 +175,9 @@ impl<M: Machine> Cluster<M> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (board, nodes) = (Board::default(), BTreeMap::new());
         let ids: Vec<NodeId> = (1..=settings.nodes).map(NodeId).collect();
-        let wires = settings.grpc.then(|| Wires::new(dir.path(), &ids));
+        // One more has a place on the wires: it may join.
+        let placed: Vec<NodeId> = (1..=settings.nodes + 1).map(NodeId).collect();
+        let wires = settings.grpc.then(|| Wires::new(dir.path(), &placed));
         let disk = |node: &NodeId| settings.disks.map(|seed| (*node, SimFs::new(seed ^ node.0)));
         let disks = ids.iter().filter_map(disk).collect();
         let genesis = Arc::new(genesis);
