@@ -168,6 +168,7 @@ impl Shared {
             tracing::error!(%peer, %foreign, "peer refused");
             LinkError::Unreachable(foreign.to_string())
         })?;
+        check_answerer(peer, metadata)?;
         let incarnation = incarnation_of(metadata, INCARNATION);
         let silent = || LinkError::Unreachable("the peer does not say who it is".to_owned());
         let met = self.identity.meet(peer, incarnation.ok_or_else(silent)?);
@@ -186,6 +187,17 @@ impl Shared {
             self.env.exit.exit(&crate::identity::Stranger { node }.to_string());
         }
         LinkError::Unreachable(failure.to_string())
+    }
+}
+
+/// Refuses an answer of another node than the one that was called: a name whose node is being
+/// rebuilt still leads to the old process for a moment, and what that one shows must not be kept as
+/// the new one's.
+fn check_answerer(peer: NodeId, metadata: &MetadataMap) -> Result<(), LinkError> {
+    let says = metadata.get(NODE).and_then(|node| node.to_str().ok()?.parse().ok());
+    match says.map(NodeId).filter(|says| *says != peer) {
+        Some(says) => Err(LinkError::Unreachable(format!("node {says} answers for node {peer}"))),
+        None => Ok(()),
     }
 }
 

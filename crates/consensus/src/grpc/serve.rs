@@ -19,7 +19,7 @@ use hansa_types::identity::SpiffeId;
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{EXPECTS, INCARNATION, NODE, STRANGER, incarnation_of, protocol, put_incarnation};
@@ -74,10 +74,11 @@ impl Served {
         Ok(node)
     }
 
-    fn introduced<T>(&self, body: T) -> Response<T> {
+    pub(super) fn introduced<T>(&self, body: T) -> Response<T> {
         let mut response = Response::new(body);
-        let incarnation = self.inbound.identity.incarnation;
+        let (node, incarnation) = (self.inbound.identity.node, self.inbound.identity.incarnation);
         protocol::put(response.metadata_mut());
+        response.metadata_mut().insert(NODE, MetadataValue::from(node.0));
         put_incarnation(response.metadata_mut(), INCARNATION, incarnation);
         response
     }

@@ -5,7 +5,7 @@ use hansa_types::identity::SpiffeId;
 use tonic::Extensions;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use super::{EXPECTS, INCARNATION, NODE, put_incarnation};
+use super::{EXPECTS, INCARNATION, NODE, check_answerer, put_incarnation};
 use crate::identity::Incarnation;
 
 use crate::testing::counter::{CLOSED, Counters};
@@ -98,4 +98,12 @@ async fn a_node_speaks_only_for_itself_and_only_to_whom_it_means() {
     assert!(cluster.node(NodeId(1)).exit.whys().is_empty());
     assert_eq!(admit(2, name(2), Some(1)), Err(Reason::PermissionDenied));
     assert_eq!(cluster.node(NodeId(1)).exit.whys().len(), 1, "known by another folder: it ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_process_of_a_name_is_not_met_as_its_new_node() {
+    let cluster = cluster(Timing::quick()).await;
+    let old = cluster.node(NodeId(2)).host.served().introduced(());
+    assert!(check_answerer(NodeId(2), old.metadata()).is_ok());
+    assert!(check_answerer(NodeId(100_001), old.metadata()).is_err());
 }
