@@ -59,7 +59,6 @@ fn fourth(league: &Processes) -> Config {
     config
 }
 
-#[ignore = "issue 3 is open: not seen to pass yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_replaced_under_load_and_nobody_notices() {
     let mut league = Processes::start_region("replace-node").await;
@@ -92,7 +91,6 @@ async fn a_node_is_replaced_under_load_and_nobody_notices() {
     assert!(tally.failures().is_empty(), "clients saw {:?}", tally.failures());
 }
 
-#[ignore = "issue 3 is open: not seen to pass yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_node_is_refused_and_rebuilt_from_its_peers() {
     let mut league = Processes::start_region("reseed-node").await;

@@ -44,7 +44,6 @@ impl Rig {
 }
 
 /// The majority goes on without its leader; what the old one answers is in the history.
-#[ignore = "issue 3 is open: PROC-4, a region without a leader, is not understood yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_in_the_minority_neither_confirms_nor_reads_stale() {
     let Some(rig) = rig("minority-leader").await else { return };
@@ -62,7 +61,6 @@ async fn a_leader_in_the_minority_neither_confirms_nor_reads_stale() {
 }
 
 /// Whoever only hears or only speaks must not keep the others from a leader.
-#[ignore = "issue 3 is open: PROC-4, a region without a leader, is not understood yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_one_way_cut_and_a_flapping_one_stop_no_region() {
     let Some(rig) = rig("one-way").await else { return };
@@ -91,7 +89,6 @@ async fn a_one_way_cut_and_a_flapping_one_stop_no_region() {
 }
 
 /// Nobody has a majority; when the network is mended nothing waits for a timer of minutes.
-#[ignore = "issue 3 is open: PROC-4, a region without a leader, is not understood yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_cut_into_single_nodes_is_back_soon_after_it_heals() {
     let Some(rig) = rig("all-cut").await else { return };
