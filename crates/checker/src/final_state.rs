@@ -33,6 +33,10 @@ pub struct FinalState {
     /// Per mille of true time; 0: all were right.
     #[serde(default)]
     pub clock_permille: u64,
+    /// When the last of it was read, on the history's clock, in nanoseconds; 0: not said. What is
+    /// read in the end is no older than that, however long ago the last client left.
+    #[serde(default)]
+    pub read_at: u64,
     /// What the servers say of themselves (CheckInvariants).
     pub reports: Vec<Report>,
     /// The providers' journals, merged; keys as in the orders' payments.

@@ -13,6 +13,9 @@ use crate::{order, payment, request, stock, watch};
 /// Steps of search for one key, payment or id: seconds, not minutes.
 pub const BUDGET: u64 = 5_000_000;
 
+/// The client of the reads in the end.
+pub(crate) const JUDGE: u32 = u32::MAX;
+
 /// What was checked, and what came of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Judgement {
@@ -83,13 +86,13 @@ fn with_final_reads(history: &History, state: Option<&FinalState>) -> History {
     let mut whole = history.clone();
     let Some(state) = state else { return whole };
     let stamps = history.ops.iter().flat_map(|op| [op.invoked, op.returned.unwrap_or(0)]);
-    let end = stamps.max().unwrap_or(0);
+    let end = stamps.max().unwrap_or(0).max(state.read_at);
     // Orders and payments at one instant, stock after them: reads of one instant overlap, and what
     // they prove has one deadline, which spares the search a choice.
     let mut read = |at: u64, call: Call, answer: Answer| {
         let id = whole.ops.len() as u64;
         let (invoked, returned, outcome) = (at, Some(at + 1), Outcome::Known(answer));
-        whole.ops.push(Op { id, client: u32::MAX, call, invoked, returned, outcome });
+        whole.ops.push(Op { id, client: JUDGE, call, invoked, returned, outcome });
     };
     for (order, seen) in &state.orders {
         let seen = seen.clone().map(Box::new);

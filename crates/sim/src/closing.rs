@@ -77,6 +77,7 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
             let seen = standing(reader.region);
             state.reports.extend(audit::reports(&reader.operator, reader.region, seen).await);
         }
+        state.read_at = board.record.now();
         return state;
     }
 }

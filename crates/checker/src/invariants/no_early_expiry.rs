@@ -2,6 +2,7 @@
 //! clocks of its leaders (domain.md §1), so an order rejected over its stock hold is at least that
 //! old, whatever wall clocks do.
 
+use crate::judge::JUDGE;
 use crate::seen::RejectReason;
 use crate::trace::line;
 use crate::verdict::Reason;
@@ -21,6 +22,10 @@ pub fn check(settled: Settled<'_>) -> Vec<Reason> {
     let mut wrong = Vec::new();
     for life in settled.lives.iter().filter(|life| life.place.is_some()) {
         let expired = life.views.iter().find(|view| {
+            // The first to see it; when the judge read is known only if it says so.
+            if view.op.client == JUDGE && settled.state.read_at == 0 {
+                return false;
+            }
             let why = view.seen.rejected.as_ref().map(|why| why.reason);
             why == Some(RejectReason::HoldExpired)
         });

@@ -217,3 +217,21 @@ fn replicas_that_differ_at_one_index_now_or_before_are_found() {
     let alarmed = |state: &mut FinalState| state.groups[0].replicas[0].trouble = "x".to_owned();
     check_state(alarmed, &["9 equal hashes"]);
 }
+
+#[test]
+fn what_the_judge_sees_last_is_as_old_as_the_judge_says() {
+    let (mut history, mut state) = (history(), state());
+    history.ops.retain(|op| matches!(op.call, Call::Place(_)));
+    state.hold_ms = 10;
+    let (reason, sku) = (RejectReason::HoldExpired, String::new());
+    only(&mut state).rejected = Some(Rejected { reason, line: 0, sku, available: 0 });
+    let early = |state: &FinalState| match crate::judge(&history, &[], Some(state), 1_000).verdict {
+        Verdict::Fail(all) => all.iter().any(|reason| reason.check == "no early expiry"),
+        Verdict::Pass | Verdict::Unknown(_) => false,
+    };
+    assert!(!early(&state), "it may have looked at any time after the last client");
+    state.read_at = 1_000_000;
+    assert!(early(&state));
+    state.read_at = 20_000_000;
+    assert!(!early(&state));
+}
