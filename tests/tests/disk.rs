@@ -2,6 +2,7 @@
 
 mod disk {
     mod bad;
+    mod full;
     mod power;
 }
 
