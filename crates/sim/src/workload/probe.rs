@@ -50,7 +50,7 @@ async fn one(plan: &Plan, region: &Region, client: u32, nth: u32, board: &Rc<Boa
     let caller = Caller::fresh(plan, region, client, nth as usize, board).await;
     let id = format!("q-{client}-{nth}");
     let (place, request) =
-        order::asked(region, &id, format!("c-{client}-0"), &[(0, 1)], order::PAYS);
+        order::asked(region, &id, format!("c-{client}-0"), &[(order::PROBED, 1)], order::PAYS);
     let placed = caller.place(place, request).await;
     placed.is_ok_and(|order| matches!(order.state, OrderState::Confirmed | OrderState::Completed))
 }

@@ -63,6 +63,7 @@ impl<'a> Worker<'a> {
         for sku in 0..self.skus {
             self.receive(sku, if sku == 0 { PLENTY } else { FEW }).await;
         }
+        self.receive(order::PROBED, PLENTY).await;
     }
 
     pub async fn run(mut self) {
