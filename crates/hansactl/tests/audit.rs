@@ -44,9 +44,8 @@ async fn an_audit_passes_what_nobody_touched_and_finds_what_somebody_did() {
 
     // A node is edited while it is down: checksums and all, it starts and serves.
     let archive = "groups/orders-0/archive.redb";
-    let forge = |dir: &std::path::Path| {
-        hansa_consensus::testing::forger::edit_entry(&dir.join(archive))
-    };
+    let forge =
+        |dir: &std::path::Path| hansa_consensus::testing::forger::edit_entry(&dir.join(archive));
     let entry = rig.without(VICTIM, forge).await;
     eventually("the audit to name it", || async {
         let told = rig.ctl(&["audit", "verify", "--group", "orders-0"]).await;

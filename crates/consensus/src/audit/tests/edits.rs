@@ -283,7 +283,5 @@ async fn a_thousand_edits_of_archive_and_log_are_all_found() {
         wal.close().await.unwrap();
     }
     let beside = EDITS - on_opening - on_the_walk;
-    println!(
-        "{EDITS} edits: {on_opening} found on opening, {on_the_walk} on the walk, {beside} beside the peers"
-    );
+    println!("of {EDITS}: {on_opening} on opening, {on_the_walk} on the walk, {beside} beside peers");
 }
