@@ -136,12 +136,17 @@ fn configs(plan: &Plan) -> anyhow::Result<Vec<Config>> {
     Ok(configs)
 }
 
+/// A stop waits this long for what does not end by itself; the writer of checkpoints, a task here
+/// and a thread in production, never does.
+const DRAIN_MS: u64 = 2_000;
+
 /// Small thresholds and short lives, so that in half a minute happens what takes days.
 fn small(config: &mut Config, plan: &Plan) {
     let [orders, inventory, payments] = plan.shape.groups;
     (config.groups.orders, config.groups.inventory) = (orders, inventory);
     config.groups.payments = payments;
     config.log.segment_mib = 1;
+    config.drain_ms = DRAIN_MS;
     config.log.checkpoint_entries = plan.shape.checkpoint_entries;
     config.log.profile = match plan.shape.quick {
         true => hansa_consensus::Profile::Quick,
