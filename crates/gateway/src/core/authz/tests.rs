@@ -63,6 +63,8 @@ fn the_shipped_matrix() {
         ("DrainNode", "-- -- -- yes -- --"),
         ("ReseedNode", "-- -- -- yes -- --"),
         ("RetireNode", "-- -- -- yes -- --"),
+        ("ListVersions", "-- -- -- yes yes --"),
+        ("RaiseVersion", "-- -- -- yes -- --"),
     ];
     assert_eq!(matrix.len(), METHODS.len(), "a method is missing in this table");
     for (method, row) in matrix {
