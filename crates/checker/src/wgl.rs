@@ -13,9 +13,9 @@
 //! that one request whose effect comes in steps is several entries.
 //!
 //! Where no pending entry can be refused, and only some of them observe the state
-//! ([`Model::observes`]), the others commute, and the search leaves out what cannot matter: an entry
-//! that observes nothing happens at its deadline or just before an observation; what happens between
-//! two observations is a set, not a sequence; and of two configurations with one state the one that
+//! ([`Model::observes`]), the others commute, and the search leaves out what cannot matter: an
+//! entry that observes nothing happens at its deadline or just before an observation; what happens
+//! between two observations is a set, not a sequence; and of two configurations with one state the one that
 //! has used up less is enough, for it can do the rest at any moment and lose nothing.
 //!
 //! # Source
@@ -59,8 +59,8 @@ pub trait Model {
     }
 
     /// Whether `op` happens or not depending on the state in another way than by a lower bound on
-    /// the measures. What does not observe changes the state by what it [`Model::adds`], wherever it
-    /// happens: such ops commute.
+    /// the measures. What does not observe changes the state by what it [`Model::adds`], wherever
+    /// it happens: such ops commute.
     fn observes(&self, _op: &Self::Op) -> bool {
         true
     }

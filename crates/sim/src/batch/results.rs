@@ -149,8 +149,8 @@ pub fn total(chunks: &[Chunk]) -> String {
     let seeds = sum(|chunk| chunk.to - chunk.from + 1);
     let hours = |seconds: u64| seconds as f64 / 3_600.0;
     let mut text = format!(
-        "{seeds} seeds in all, {} passed, {} faults, {} operations, {:.1} h simulated in {:.1} h of \
-         one core\n",
+        "{seeds} seeds in all, {} passed, {} faults, {} operations, {:.1} h simulated in {:.1} h \
+         of one core\n",
         sum(|chunk| chunk.passed),
         counts.faults(),
         sum(|chunk| chunk.operations),

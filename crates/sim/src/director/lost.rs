@@ -1,5 +1,5 @@
-//! Nodes that lost their volumes. Each has forgotten what it promised: until it has a new place, and
-//! with it a new id, nothing may be built on it.
+//! Nodes that lost their volumes. Each has forgotten what it promised: until it has a new place,
+//! and with it a new id, nothing may be built on it.
 
 use std::collections::BTreeSet;
 
