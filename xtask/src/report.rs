@@ -128,8 +128,8 @@ fn totals(text: &mut String, ranges: &[Range], counts: &BTreeMap<&str, u64>) {
     put(
         text,
         format_args!(
-            "| took | {:.1} h of one core ({:.2} s a seed, {:.0} times as fast as the clock), {:.1} \
-             h on a shared machine |",
+            "| took | {:.1} h of one core ({:.2} s a seed, {:.0} times as fast as the \
+             clock), {:.1} h on a shared machine |",
             hours(cpu),
             cpu as f64 / seeds.max(1) as f64,
             simulated as f64 / cpu.max(1) as f64,

@@ -15,7 +15,8 @@
 //! Where no pending entry can be refused, and only some of them observe the state
 //! ([`Model::observes`]), the others commute, and the search leaves out what cannot matter: an
 //! entry that observes nothing happens at its deadline or just before an observation; what happens
-//! between two observations is a set, not a sequence; and of two configurations with one state the one that
+//! between two observations is a set, not a sequence; and of two configurations with one state
+//! the one that
 //! has used up less is enough, for it can do the rest at any moment and lose nothing.
 //!
 //! # Source
