@@ -283,5 +283,7 @@ async fn a_thousand_edits_of_archive_and_log_are_all_found() {
         wal.close().await.unwrap();
     }
     let beside = EDITS - on_opening - on_the_walk;
-    println!("of {EDITS}: {on_opening} on opening, {on_the_walk} on the walk, {beside} beside peers");
+    println!(
+        "of {EDITS}: {on_opening} on opening, {on_the_walk} on the walk, {beside} beside peers"
+    );
 }
