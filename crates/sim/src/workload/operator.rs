@@ -46,7 +46,8 @@ impl<'a> Operator<'a> {
                 Some(name) => self.reseed(&name).await,
                 None if stop.get() && !self.has_spare() => return,
                 None if stop.get() => {
-                    if self.restore_members().await {
+                    let whole = self.restore_members().await;
+                    if whole {
                         return;
                     }
                 }
