@@ -79,7 +79,7 @@ async fn a_dead_leader_is_replaced_and_loses_nothing_acknowledged() {
     cluster.kill(first).await;
     let second = cluster.leader().await;
     assert_ne!(first, second);
-    assert_eq!(cluster.group(second).read(soon(), |m| m.value("a")).await, Ok(20));
+    assert_eq!(cluster.read(|m| m.value("a")).await, 20);
     cluster.submit("add b 1").await;
     cluster.boot(first).await;
     cluster.settled().await;
@@ -98,11 +98,9 @@ async fn a_stop_of_all_nodes_keeps_every_command() {
     for node in cluster.ids() {
         cluster.boot(node).await;
     }
-    let leader = cluster.leader().await;
-    let sum = cluster.group(leader).read(soon(), |m| m.value("k0") + m.value("k1") + m.value("k2"));
-    assert_eq!(sum.await, Ok(30));
+    assert_eq!(cluster.read(|m| m.value("k0") + m.value("k1") + m.value("k2")).await, 30);
     cluster.settled().await;
-    let after = cluster.group(leader).status();
+    let after = cluster.group(cluster.leader().await).status();
     assert!(after.term > before.term, "a restarted leader is elected anew");
     assert_eq!(after.state_hash, before.state_hash);
 }
@@ -125,8 +123,7 @@ async fn a_leader_cut_off_serves_no_read_and_acknowledges_nothing() {
     eventually("another leader", || cluster.leader_now().is_some_and(|now| now != old)).await;
     cluster.board.heal();
     cluster.settled().await;
-    let leader = cluster.leader().await;
-    let value = cluster.group(leader).read(soon(), |m| m.value("a")).await.unwrap();
+    let value = cluster.read(|m| m.value("a")).await;
     assert!(value == 1 || value == 11, "applied once or not at all: {value}");
 }
 
@@ -182,11 +179,15 @@ async fn a_full_queue_refuses_early() {
     let group = cluster.group(leader);
     let submits = (0..2_000).map(|_| group.submit("add a 1".into(), soon()));
     let answers = futures::future::join_all(submits).await;
-    let done = answers.iter().filter(|answer| answer.is_ok()).count();
-    let refused =
-        answers.iter().filter(|answer| matches!(answer, Err(SubmitError::Overloaded { .. })));
-    assert!(done >= 10 && refused.count() + done == 2_000);
-    assert_eq!(group.read(soon(), |m| m.value("a")).await, Ok(done as i64));
+    let count = |what: fn(&Result<i64, SubmitError>) -> bool| {
+        answers.iter().filter(|answer| what(answer)).count() as i64
+    };
+    let done = count(|answer| answer.is_ok());
+    // Only if another node came to lead meanwhile.
+    let unknown = count(|answer| matches!(answer, Err(SubmitError::Unknown)));
+    assert!(count(|answer| matches!(answer, Err(SubmitError::Overloaded { .. }))) > 0);
+    let value = cluster.read(|m| m.value("a")).await;
+    assert!((done..=done + unknown).contains(&value), "{value} of {done} and perhaps {unknown}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
