@@ -323,6 +323,7 @@ impl Director {
     fn fall(&mut self, sim: &mut turmoil::Sim<'_>, number: usize, power: bool) {
         let state = &mut self.seats[number];
         state.seat.silence();
+        state.seat.disk.set_latency(Op::Sync, self.sync);
         // The disk first: what a dropped task would still write must not reach it.
         match power || state.armed {
             true => state.seat.disk.crash(),

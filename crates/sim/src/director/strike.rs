@@ -14,6 +14,9 @@ use crate::trace;
 
 /// A power cut that was armed strikes at the latest after this long: an idle disk changes nothing.
 const ARMED_MAX: Duration = Duration::from_millis(400);
+/// Syncs of a disk whose power is about to go: more than one record waits for each, so that what a
+/// crash tears is not always whole or gone.
+const LAST_SYNCS: Duration = Duration::from_millis(30);
 
 impl Director {
     pub(super) fn strike(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, fault: Fault) {
@@ -169,7 +172,9 @@ impl Director {
         if power && ops > 0 {
             // The last changes before the end, one by one: where a crash is worst.
             for seat in &seats {
-                self.seats[*seat].seat.disk.cut_power_after(ops);
+                let disk = &self.seats[*seat].seat.disk;
+                disk.set_latency(Op::Sync, LAST_SYNCS);
+                disk.cut_power_after(ops);
                 self.seats[*seat].armed = true;
             }
             self.later(now + ARMED_MAX, Due::Fall { seats, down, power });
