@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
 use hansa_types::id::GroupId;
-use hansa_wal::fs::Fs;
+use hansa_wal::fs::{self, Fs};
 use parking_lot::Mutex;
 
 use crate::audit::Mark;
@@ -104,12 +104,7 @@ impl Anchors {
 
     fn save(&self) -> io::Result<()> {
         let bytes = encode(&self.kept.lock().heads);
-        let aside = self.dir.join("anchors.tmp");
-        let file = self.fs.create(&aside)?;
-        file.write_at(&bytes, 0)?;
-        file.sync_data()?;
-        self.fs.rename(&aside, &self.dir.join(FILE))?;
-        self.fs.sync_dir(&self.dir)
+        fs::replace(self.fs.as_ref(), &self.dir, FILE, &bytes)
     }
 
     fn of(&self, region: &str) -> Vec<(u32, u64, Mark)> {
@@ -152,14 +147,10 @@ impl Host {
 }
 
 fn read(fs: &dyn Fs, path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match fs.open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(Some(bytes))
+    match fs.read(path, u64::MAX) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 fn encode(heads: &BTreeMap<Origin, VecDeque<Mark>>) -> BytesMut {

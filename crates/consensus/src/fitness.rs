@@ -12,11 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hansa_api::pb::raft::PeerMessageKind;
 use hansa_types::id::NodeId;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::link::Ask;
 use crate::metrics;
 use crate::raft::wire;
 use crate::running::Running;
@@ -96,14 +94,8 @@ async fn peers_clocks(running: &Running) -> Seen {
     let voters: BTreeSet<NodeId> = running.status().voters.into_iter().collect();
     let others = voters.iter().filter(|voter| **voter != running.node);
     let asked = others.map(|voter| async move {
-        let ask = Ask {
-            group: running.id,
-            kind: PeerMessageKind::Digest,
-            body: wire::digest(&wire::Digest::default()),
-            entries: Vec::new(),
-            within: ANSWER_MAX,
-        };
-        let answer = running.link.call(*voter, ask).await.ok()?;
+        let hello = wire::Digest::default();
+        let answer = running.ask_digest(*voter, hello, ANSWER_MAX).await.ok()?;
         wire::digest_answer_of(answer).ok().map(|answer| (*voter, answer.wall_ms))
     });
     let clocks = futures::future::join_all(asked).await;

@@ -14,7 +14,7 @@ use bytes::{BufMut as _, BytesMut};
 use hansa_node::env::Entropy;
 use hansa_types::id::NodeId;
 use hansa_types::seeded::{self, Bug};
-use hansa_wal::fs::Fs;
+use hansa_wal::fs::{self, Fs};
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -36,7 +36,7 @@ pub fn owner_of(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Option<NodeId>, Identity
     if !fs.exists(&file).map_err(at)? {
         return Ok(None);
     }
-    let bytes = read_all(fs, &file).map_err(at)?;
+    let bytes = fs.read(&file, u64::MAX).map_err(at)?;
     decode(&bytes).map(|(owner, ..)| Some(owner)).map_err(|bad| unreadable(&file, bad))
 }
 
@@ -87,7 +87,7 @@ impl Identity {
         let at = |source| IdentityError::Io { file: file.clone(), source };
         fs.create_dir_all(dir).map_err(at)?;
         if fs.exists(&file).map_err(at)? {
-            let bytes = read_all(&fs, &file).map_err(at)?;
+            let bytes = fs.read(&file, u64::MAX).map_err(at)?;
             let decoded = decode(&bytes).map_err(|bad| unreadable(&file, bad));
             let (owner, incarnation, known) = decoded?;
             if owner != node {
@@ -145,12 +145,7 @@ impl Identity {
         }
         let sum = crc32c::crc32c(&out);
         out.put_u32_le(sum);
-        let aside = self.dir.join("identity.tmp");
-        let file = self.fs.create(&aside)?;
-        file.write_at(&out, 0)?;
-        file.sync_data()?;
-        self.fs.rename(&aside, &self.dir.join(FILE))?;
-        self.fs.sync_dir(&self.dir)
+        fs::replace(self.fs.as_ref(), &self.dir, FILE, &out)
     }
 }
 
@@ -161,14 +156,6 @@ fn unreadable(file: &Path, bad: BadBytes) -> IdentityError {
         BadBytes::Format { .. } => IdentityError::Version { file, what: bad.to_string() },
         bad => IdentityError::Damaged { file, what: bad.to_string() },
     }
-}
-
-fn read_all(fs: &Arc<dyn Fs>, path: &Path) -> io::Result<Vec<u8>> {
-    let file = fs.open(path)?;
-    let length = usize::try_from(file.len()?).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
 }
 
 type Decoded = (NodeId, Incarnation, BTreeMap<NodeId, Incarnation>);

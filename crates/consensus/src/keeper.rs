@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use hansa_api::pb::raft::PeerMessageKind;
 use hansa_types::hash::StateHash;
 use hansa_types::id::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::archive::ENTRIES_PER_CHUNK;
-use crate::link::Ask;
 use crate::metrics;
 use crate::raft::wire;
 use crate::running::Running;
@@ -232,14 +230,8 @@ async fn meet_voters(running: Arc<Running>, met: BTreeSet<NodeId>) -> Vec<NodeId
 }
 
 async fn ask(running: &Running, to: NodeId, digest: wire::Digest) -> Option<wire::DigestAnswer> {
-    let ask = Ask {
-        group: running.id,
-        kind: PeerMessageKind::Digest,
-        body: wire::digest(&digest),
-        entries: Vec::new(),
-        within: COMPARE_EVERY,
-    };
-    let answer = timeout(ASK_MAX, running.link.call(to, ask)).await.ok()?.ok()?;
+    let asked = running.ask_digest(to, digest, COMPARE_EVERY);
+    let answer = timeout(ASK_MAX, asked).await.ok()?.ok()?;
     wire::digest_answer_of(answer).ok()
 }
 

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use hansa_api::pb::raft::PeerMessageKind;
 use hansa_types::id::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::ClientWriteError;
@@ -17,7 +16,6 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 use crate::batch::Batch;
-use crate::link::Ask;
 use crate::raft::{LogId, committed_leader, wire};
 use crate::running::Running;
 use crate::version::Versions;
@@ -99,14 +97,8 @@ impl Running {
         if node == self.node {
             return Some(self.replica.versions());
         }
-        let ask = Ask {
-            group: self.id,
-            kind: PeerMessageKind::Digest,
-            body: wire::digest(&wire::Digest::default()),
-            entries: Vec::new(),
-            within: ANSWER_MAX,
-        };
-        let answer = self.link.call(node, ask).await.ok()?;
+        let hello = wire::Digest::default();
+        let answer = self.ask_digest(node, hello, ANSWER_MAX).await.ok()?;
         wire::digest_answer_of(answer).ok().map(|answer| answer.versions)
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hansa_api::pb::raft::PeerMessageKind;
 use hansa_node::env::Env;
 use hansa_types::id::{GroupId, NodeId};
 use hansa_wal::Wal;
@@ -17,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::archive::{Archive, ArchiveError};
 use crate::checkpoints::Checkpoints;
 use crate::incoming::Partial;
-use crate::link::Link;
+use crate::link::{Ask, Link, LinkError};
 use crate::membership::Wanted;
 use crate::outcome::{GroupStatus, Leadership, Role};
-use crate::raft::Raft;
+use crate::raft::{Raft, wire};
 use crate::replica::Replica;
 use crate::room::{Reports, Room};
 use crate::timing::Timing;
@@ -117,6 +118,19 @@ impl Running {
         }
         let acked = self.raft.metrics().borrow_watched().last_quorum_acked;
         acked.map_or(Duration::ZERO, |at| at.into_inner().elapsed())
+    }
+
+    /// Asks another replica what it can say of itself, its clock and its binary, and whether its
+    /// state is `digest` at that index.
+    pub async fn ask_digest(
+        &self,
+        to: NodeId,
+        digest: wire::Digest,
+        within: Duration,
+    ) -> Result<Bytes, LinkError> {
+        let (group, kind) = (self.id, PeerMessageKind::Digest);
+        let body = wire::digest(&digest);
+        self.link.call(to, Ask { group, kind, body, entries: Vec::new(), within }).await
     }
 
     pub fn archived_record(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {

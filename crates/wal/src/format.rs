@@ -8,7 +8,6 @@ use crate::segment::VERSION;
 
 /// Its name in the log's folder.
 pub const NAME: &str = "FORMAT";
-const UNREADY: &str = "FORMAT.tmp";
 /// Longer than any version's file.
 const BYTES_MAX: usize = 4096;
 
@@ -59,12 +58,7 @@ pub fn read(fs: &dyn Fs, dir: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Writes the file, durable on return.
 pub fn write(fs: &dyn Fs, dir: &Path, log: u64) -> io::Result<()> {
-    let unready = dir.join(UNREADY);
-    let file = fs.create(&unready)?;
-    file.write_at(text(log, VERSION).as_bytes(), 0)?;
-    file.sync_data()?;
-    fs.rename(&unready, &dir.join(NAME))?;
-    fs.sync_dir(dir)
+    crate::fs::replace(fs, dir, NAME, text(log, VERSION).as_bytes())
 }
 
 #[cfg(test)]

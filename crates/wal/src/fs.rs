@@ -53,6 +53,16 @@ pub fn not_synced(error: io::Error) -> io::Error {
     if is_full(&error) { io::Error::other(format!("sync: {error}")) } else { error }
 }
 
+/// Puts `bytes` in place of the small file `name` in `dir`, whole or not at all; durable on return.
+pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let aside = dir.join(format!("{name}.tmp"));
+    let file = fs.create(&aside)?;
+    file.write_at(bytes, 0)?;
+    file.sync_data()?;
+    fs.rename(&aside, &dir.join(name))?;
+    fs.sync_dir(dir)
+}
+
 /// Names and files.
 pub trait Fs: Send + Sync + 'static {
     /// Creates `dir` and what leads to it; durable on return.

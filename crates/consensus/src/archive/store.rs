@@ -3,6 +3,7 @@
 //! redb takes no more work after a failed write, though nothing is lost: what was not committed is
 //! gone, and the rest opens again.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,8 @@ use hansa_wal::fs::Fs;
 use parking_lot::{Mutex, RwLock};
 use redb::Database;
 
-use super::{ArchiveError, backend};
+use super::ArchiveError;
+use super::backend::{self, Backend};
 
 /// redb's page cache, per group.
 const CACHE_BYTES: usize = 4 << 20;
@@ -26,19 +28,17 @@ pub(super) struct Store {
 
 impl Store {
     pub fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
-        let database = RwLock::new(Some(Arc::new(open(fs, file)?)));
-        Ok(Self { database, spent: AtomicBool::new(false), damage: Mutex::default() })
+        Ok(Self::of(open(fs, file)?))
     }
 
     /// Opens it for reading, whatever has it open for writing and whatever that remembers.
     pub fn reader(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
-        let database = guarded(file, || {
-            let backend = backend::Backend::reader(fs, file).map_err(redb::Error::Io)?;
-            let made = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
-            made.map_err(Into::into)
-        })?;
+        Ok(Self::of(database_on(file, || Backend::reader(fs, file))?))
+    }
+
+    fn of(database: Database) -> Self {
         let database = RwLock::new(Some(Arc::new(database)));
-        Ok(Self { database, spent: AtomicBool::new(false), damage: Mutex::default() })
+        Self { database, spent: AtomicBool::new(false), damage: Mutex::default() }
     }
 
     /// Runs `work` on the database.
@@ -112,21 +112,28 @@ impl Drop for Store {
 }
 
 fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Database, ArchiveError> {
+    database_on(file, || Backend::open(fs, file))
+}
+
+fn database_on(
+    file: &Path,
+    backend: impl FnOnce() -> io::Result<Backend>,
+) -> Result<Database, ArchiveError> {
     guarded(file, || {
-        let backend = backend::Backend::open(fs, file).map_err(redb::Error::Io)?;
+        let backend = backend().map_err(redb::Error::Io)?;
         let made = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
         made.map_err(Into::into)
     })
 }
 
 /// What the backend found wrong with a page, if that is what the error says.
-fn found(error: &std::io::Error) -> Option<String> {
+fn found(error: &io::Error) -> Option<String> {
     let damage = error.get_ref()?.downcast_ref::<backend::PageDamage>()?;
     Some(damage.to_string())
 }
 
 /// The format of a sound file that another release wrote.
-fn other_format(error: &std::io::Error) -> Option<u32> {
+fn other_format(error: &io::Error) -> Option<u32> {
     let other = error.get_ref()?.downcast_ref::<backend::OtherFormat>()?;
     Some(other.0)
 }

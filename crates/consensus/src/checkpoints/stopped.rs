@@ -25,14 +25,9 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> io::Result<Option<String>> {
 
 /// Notes it; durable on return. What was noted first stays.
 pub(super) fn write(fs: &dyn Fs, dir: &Path, why: &str) -> io::Result<()> {
-    let path = dir.join(FILE);
-    if !fs.exists(&path)? {
-        let aside = dir.join("stopped.tmp");
-        let file = fs.create(&aside)?;
-        let bytes = why.as_bytes();
-        file.write_at(&bytes[..bytes.len().min(BYTES_MAX)], 0)?;
-        file.sync_data()?;
-        fs.rename(&aside, &path)?;
+    if fs.exists(&dir.join(FILE))? {
+        return fs.sync_dir(dir);
     }
-    fs.sync_dir(dir)
+    let bytes = why.as_bytes();
+    hansa_wal::fs::replace(fs, dir, FILE, &bytes[..bytes.len().min(BYTES_MAX)])
 }

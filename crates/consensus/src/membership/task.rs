@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hansa_api::pb::raft::PeerMessageKind;
 use hansa_types::id::NodeId;
 use tokio::time::{Instant, sleep};
 
 use super::plan::{self, Step};
 use super::{ChangeError, Wanted};
-use crate::link::Ask;
 use crate::raft::wire;
 use crate::running::Running;
 
@@ -101,14 +99,7 @@ async fn converge(running: &Running, want: &Wanted, leaving: &mut Leaving) -> Du
 async fn answer(running: &Running, voters: &BTreeSet<NodeId>) -> bool {
     let others = voters.iter().filter(|voter| **voter != running.node);
     let asked = others.map(|voter| async move {
-        let ask = Ask {
-            group: running.id,
-            kind: PeerMessageKind::Digest,
-            body: wire::digest(&wire::Digest::default()),
-            entries: Vec::new(),
-            within: ANSWER_MAX,
-        };
-        running.link.call(*voter, ask).await.is_ok()
+        running.ask_digest(*voter, wire::Digest::default(), ANSWER_MAX).await.is_ok()
     });
     let answers = futures::future::join_all(asked).await;
     let me = usize::from(voters.contains(&running.node));

@@ -49,31 +49,30 @@ async fn stays_stopped(cluster: &mut Cluster<Counters>, odd: NodeId) {
     booted.host.stop().await;
 }
 
+/// `odd` stops, alone and for good, and the others serve.
+async fn stops_alone(cluster: &mut Cluster<Counters>, odd: NodeId) {
+    corrupt(cluster, odd);
+    cluster.submit("add a 1").await;
+    stops(cluster, odd).await;
+    sound(cluster, odd);
+    stays_stopped(cluster, odd).await;
+    cluster.submit("add a 1").await;
+    assert_eq!(cluster.read(|m| m.value("a")).await, 7);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_differs_stops_for_good_and_the_others_serve() {
     let mut cluster = cluster(3).await;
     let leader = cluster.leader().await;
     let odd = cluster.up().into_iter().find(|node| *node != leader).unwrap();
-    corrupt(&cluster, odd);
-    cluster.submit("add a 1").await;
-    stops(&cluster, odd).await;
-    sound(&cluster, odd);
-    stays_stopped(&mut cluster, odd).await;
-    cluster.submit("add a 1").await;
-    assert_eq!(cluster.read(|m| m.value("a")).await, 7);
+    stops_alone(&mut cluster, odd).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_differs_stops_itself_and_accuses_nobody() {
     let mut cluster = cluster(3).await;
     let odd = cluster.leader().await;
-    corrupt(&cluster, odd);
-    cluster.submit("add a 1").await;
-    stops(&cluster, odd).await;
-    sound(&cluster, odd);
-    stays_stopped(&mut cluster, odd).await;
-    cluster.submit("add a 1").await;
-    assert_eq!(cluster.read(|m| m.value("a")).await, 7);
+    stops_alone(&mut cluster, odd).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

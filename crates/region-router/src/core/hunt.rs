@@ -224,7 +224,8 @@ mod tests {
                 tries += 1;
                 prop_assert!(THREE.contains(&hunt.node()));
             }
-            prop_assert!(tries < TRIES_MAX);
+            // Sooner only for one that a majority does not answer.
+            prop_assert!(tries == TRIES_MAX - 1 || hunt.lonely >= LONELY_MAX);
         }
     }
 }
