@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use hansa_api::pb::admin::{Group, GroupKind as Kind, GroupReplica};
+use hansa_api::pb::admin::{Group, GroupKind as Kind, GroupReplica, ReplicaRole};
 use hansa_api::pb::node::node_service_client::NodeServiceClient;
 use hansa_api::pb::node::{ListReplicasRequest, Replica};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::{Node, Snapshot};
 use hansa_region_router::forward::Upstreams;
-use hansa_types::id::{GroupId, GroupKind};
+use hansa_types::id::{GroupId, GroupKind, NodeId};
 use tokio::time::timeout_at;
 use tonic::Status;
 
@@ -58,7 +58,10 @@ pub fn put_together(
         }
         for (group, replica) in told {
             let (node, node_name) = (node.id.0, node.name.clone());
-            let named = GroupReplica { node, node_name, reachable, ..replica };
+            let mut named = GroupReplica { node, node_name, reachable, ..replica };
+            if named.stopped.is_empty() && !directory.counts_on(group, NodeId(node)) {
+                named.set_role(ReplicaRole::Outsider);
+            }
             groups.entry(group).or_default().push(named);
         }
     }

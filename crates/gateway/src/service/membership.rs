@@ -97,23 +97,14 @@ impl<U: Upstreams> Desk<'_, U> {
 
     /// Refuses groups of a kind that the node's process does not host.
     fn check_roles(&self, node: &Node, groups: &[GroupId]) -> Result<(), Failure> {
-        match groups.iter().find(|group| !node.roles.contains(&role(group.kind()))) {
+        match groups.iter().find(|group| !node.roles.contains(&NodeRole::hosting(group.kind()))) {
             None => Ok(()),
             Some(group) => {
-                let role = role(group.kind()).as_str();
+                let role = NodeRole::hosting(group.kind()).as_str();
                 let why = format!("{} hosts no {group}: it lacks the role {role}", node.name);
                 Err(Failure::new(Reason::MembershipRefused, why))
             }
         }
-    }
-}
-
-fn role(kind: GroupKind) -> NodeRole {
-    match kind {
-        GroupKind::Directory => NodeRole::Directory,
-        GroupKind::Orders => NodeRole::Orders,
-        GroupKind::Inventory => NodeRole::Inventory,
-        GroupKind::Payments => NodeRole::Payments,
     }
 }
 

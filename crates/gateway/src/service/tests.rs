@@ -1,10 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hansa_api::pb::admin::{GroupReplica, InvariantReport, Verdict};
+use hansa_api::pb::admin::{GroupReplica, InvariantReport, ReplicaRole, Verdict};
 use hansa_api::pb::node::Replica;
 use hansa_api::pb::region::ExplainRouteRequest;
-use hansa_types::id::{GroupId, GroupKind};
+use hansa_region_router::core::directory::{Command, MemberChange};
+use hansa_types::id::{GroupId, GroupKind, NodeId};
 use tonic::service::Routes;
 
 use super::*;
@@ -63,6 +64,22 @@ async fn groups_are_listed_as_every_node_sees_them() {
         let want =
             [(1, "eu-west-1", true, 5), (2, "eu-west-2", true, 6), (3, "eu-west-3", false, 0)];
         assert_eq!(told, want);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_has_left_a_group_is_listed_as_an_outsider() {
+    let (group, node) = (GroupId::new(GroupKind::Orders, 0), NodeId(3));
+    let change = MemberChange::Remove { node, force: false };
+    let left = [Command::ChangeMembers { group, change }, Command::Left { group, node }];
+    let fake =
+        Fake::default().with("node 3", self::node(5, "a")).with("node 1", self::node(5, "a"));
+    let groups = list_groups::ask(&fake, &directory(1, &left), soon()).await;
+    for listed in groups {
+        let role = |node| listed.replicas.iter().find(|r| r.node == node).map(|r| r.role());
+        let is_out = listed.group == group.number();
+        assert_eq!(role(3) == Some(ReplicaRole::Outsider), is_out, "{listed:?}");
+        assert_ne!(role(1), Some(ReplicaRole::Outsider));
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     // The log and the host of the groups.
     let host = host(&config, &world, peers.clone(), joins)?;
     // The region's directory: kept here, or followed.
-    let (book, keeps) = directory(&config, &host, &world, peers.clone(), joins).await?;
+    let (book, keeps) = directory(&config, &host, &world, peers.clone()).await?;
     follow_members(&config, &env, &host, &peers, &book)?;
     compare_groups(&config, &env, &book);
     // The books of stock and money.
@@ -200,7 +200,7 @@ fn follow_members(
         }
     }
     let (host, peers, book) = (host.clone(), peers.clone(), book.clone());
-    let members = Members { trust_domain: config.trust_domain.clone(), host, peers, book, known };
+    let members = Members::new(config.trust_domain.clone(), host, peers, book, known);
     let stop = env.tasks.stop_token();
     env.tasks.spawn("members", OnError::StopNode, async move {
         stop.run_until_cancelled(members.run()).await.unwrap_or(Ok(()))
@@ -214,7 +214,6 @@ async fn directory(
     host: &Host,
     world: &World,
     peers: Peers,
-    joins: bool,
 ) -> anyhow::Result<(Book, Option<Directory>)> {
     let members = config.members(NodeRole::Directory);
     if !config.has(NodeRole::Directory) {
@@ -234,10 +233,8 @@ async fn directory(
         }
         started => started?,
     };
-    if joins {
-        // Until it is a member, what its own replica does not know yet others do.
-        follow::into(&directory.book(), &world.env, peers, members);
-    }
+    // What its own replica does not know others do: before it is a member, and once it is none.
+    follow::into(&directory.book(), &world.env, peers, members);
     Ok((directory.book(), Some(directory)))
 }
 

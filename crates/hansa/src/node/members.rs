@@ -18,15 +18,27 @@ const CHANGE_MAX: Duration = Duration::from_secs(5);
 
 /// Keeps this node in step with its region's nodes and groups.
 pub struct Members {
-    pub trust_domain: String,
-    pub host: Host,
-    pub peers: Peers,
-    pub book: Book,
-    /// The nodes that were registered from the config, before the directory was known.
-    pub known: BTreeMap<NodeId, Address>,
+    trust_domain: String,
+    host: Host,
+    peers: Peers,
+    book: Book,
+    known: BTreeMap<NodeId, Address>,
+    /// Groups of its roles that do not count on it, as it last said in its log.
+    outside: BTreeSet<GroupId>,
 }
 
 impl Members {
+    /// `known`: the nodes that were registered from the config, before the directory was known.
+    pub fn new(
+        trust_domain: String,
+        host: Host,
+        peers: Peers,
+        book: Book,
+        known: BTreeMap<NodeId, Address>,
+    ) -> Self {
+        Self { trust_domain, host, peers, book, known, outside: BTreeSet::new() }
+    }
+
     /// Runs until this node is no longer one of its region.
     ///
     /// # Errors
@@ -75,10 +87,23 @@ impl Members {
             self.peers.remove_node(*gone);
         }
         self.known = nodes;
+        self.tell(now.outside(me));
         for (group, wanted) in wanted(now) {
             self.host.want_members(group, wanted);
         }
         Ok(())
+    }
+
+    /// Says in the log which groups do not count on this node, when that changes: what they do is
+    /// told to it by its peers, and its own replicas of them stand still.
+    fn tell(&mut self, outside: BTreeSet<GroupId>) {
+        for group in outside.difference(&self.outside) {
+            tracing::warn!(%group, node = %self.peers.me(), "not one of the group's members");
+        }
+        for group in self.outside.difference(&outside) {
+            tracing::info!(%group, node = %self.peers.me(), "one of the group's members");
+        }
+        self.outside = outside;
     }
 
     /// Tells the directory who has left the groups that this node leads.

@@ -72,6 +72,16 @@ impl NodeRole {
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
+
+    /// The role of nodes that host groups of a kind.
+    pub fn hosting(kind: GroupKind) -> Self {
+        match kind {
+            GroupKind::Directory => Self::Directory,
+            GroupKind::Orders => Self::Orders,
+            GroupKind::Inventory => Self::Inventory,
+            GroupKind::Payments => Self::Payments,
+        }
+    }
 }
 
 /// A region of the league, as this one knows it.

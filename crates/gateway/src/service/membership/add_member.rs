@@ -1,9 +1,9 @@
 use hansa_api::pb::admin::{AddMemberRequest, AddMemberResponse};
 use hansa_api::status::Failure;
-use hansa_region_router::core::directory::MemberChange;
+use hansa_region_router::core::directory::{MemberChange, NodeRole};
 use hansa_region_router::forward::Upstreams;
 
-use super::{Desk, role};
+use super::Desk;
 
 impl<U: Upstreams> Desk<'_, U> {
     pub async fn add_member(
@@ -11,7 +11,8 @@ impl<U: Upstreams> Desk<'_, U> {
         request: &AddMemberRequest,
     ) -> Result<AddMemberResponse, Failure> {
         let node = self.node(&request.node)?;
-        let fits = |group: hansa_types::id::GroupId| node.roles.contains(&role(group.kind()));
+        let fits =
+            |group: hansa_types::id::GroupId| node.roles.contains(&NodeRole::hosting(group.kind()));
         let groups = self.groups(&request.groups, fits)?;
         self.check_roles(node, &groups)?;
         let change = MemberChange::Add { node: node.id, hold: request.hold_as_learner };

@@ -1,6 +1,6 @@
 //! The directory as routing reads it: in memory, whole, never half changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hansa_types::id::{GroupId, GroupKind, NodeId};
@@ -128,6 +128,24 @@ impl Snapshot {
     /// are to leave and may still lead it. Empty for a group it does not have.
     pub fn members(&self, group: GroupId) -> &[NodeId] {
         self.found_at.get(&group).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a group counts on a node: as a voter, a learner, or one that has not left yet.
+    pub fn counts_on(&self, group: GroupId, node: NodeId) -> bool {
+        let plan = self.plans.get(&group);
+        self.members(group).contains(&node)
+            || plan.is_some_and(|plan| plan.learners.contains(&node))
+    }
+
+    /// The groups of a node's roles that do not count on it: what its replicas of them say is old.
+    pub fn outside(&self, node: NodeId) -> BTreeSet<GroupId> {
+        let mut nodes = self.own_region().into_iter().flat_map(|region| &region.nodes);
+        let Some(known) = nodes.find(|known| known.id == node) else { return BTreeSet::new() };
+        let hosted = self
+            .groups
+            .keys()
+            .filter(|group| known.roles.contains(&NodeRole::hosting(group.kind())));
+        hosted.copied().filter(|group| !self.counts_on(*group, node)).collect()
     }
 
     /// A node of this region by its name or id, as people write it.

@@ -155,3 +155,18 @@ fn the_registry_survives_a_checkpoint() {
     let back = State::thaw(&mut &bytes[..]).unwrap();
     assert_eq!((back.digest(), back.digest_full()), (state.digest(), state.digest()));
 }
+
+#[test]
+fn a_node_is_outside_of_a_group_once_it_has_left_it() {
+    let mut state = bootstrapped();
+    changed(&mut state, &register(4, "eu-west-4"));
+    let outside = |state: &State, node| state.snapshot().unwrap().outside(NodeId(node));
+    assert_eq!(outside(&state, 4).len(), 4, "it hosts groups of every kind, and is in none");
+    let (old, new, force) = (NodeId(1), NodeId(4), false);
+    changed(&mut state, &change(MemberChange::Replace { old, new, force }));
+    assert!(!outside(&state, 4).contains(&orders()));
+    assert_eq!(outside(&state, 1), [].into(), "it has not left yet");
+    changed(&mut state, &Command::Left { group: orders(), node: NodeId(1) });
+    assert_eq!(outside(&state, 1), [orders()].into());
+    assert_eq!(outside(&state, 9), [].into(), "nobody's");
+}
