@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::load::Run;
 use crate::processes::Processes;
+use crate::suite;
 
 /// Domain.md §7: settled 60 s after the faults have healed. A busy machine gets more.
 const SETTLED_WITHIN: Duration = Duration::from_secs(120);
@@ -41,6 +42,14 @@ pub async fn settle(league: &Processes, run: &Run) -> FinalState {
 
 fn judge(league: &Processes, run: &Run, house: &FinalState) {
     let judgement = hansa_checker::judge(&run.history, &[], Some(house), BUDGET);
+    for (class, count) in judgement.checks() {
+        suite::checked(class.trim_start_matches("checked "), count);
+    }
+    let replicas = house.groups.iter().map(|group| group.replicas.len()).sum();
+    suite::checked("state hashes of replicas", replicas);
+    suite::checked("orders read in the end", house.orders.len());
+    suite::checked("invariants that a region checks itself", house.reports.len());
+    suite::publish();
     if judgement.verdict.passed() {
         println!("{judgement}");
         return;

@@ -33,13 +33,25 @@ impl Times {
 
 /// Writes `figures/<name>.json` below the target folder, or below `HANSA_FIGURES`, and prints it.
 pub fn publish(name: &str, figures: Value) {
+    println!("{figures:#}");
+    write(name, &figures);
+}
+
+/// The same without a word.
+pub fn write(name: &str, figures: &Value) {
     let folder = std::env::var_os("HANSA_FIGURES").map_or_else(default_folder, PathBuf::from);
     std::fs::create_dir_all(&folder).expect("a folder for figures");
     let whole = json!({ "name": name, "figures": figures, "machine": machine() });
-    let text = serde_json::to_string_pretty(&whole).expect("plain values");
-    println!("{text}");
     let file = folder.join(format!("{name}.json"));
-    std::fs::write(&file, text + "\n").expect("a file for figures");
+    std::fs::write(&file, format!("{whole:#}\n")).expect("a file for figures");
+}
+
+/// The test binary's name, as `--test` takes it.
+#[must_use]
+pub fn suite() -> String {
+    let test = std::env::current_exe().expect("a test binary has a path");
+    let stem = test.file_stem().expect("a name").to_string_lossy().into_owned();
+    stem.rsplit_once('-').map_or(stem.clone(), |(name, _hash)| name.to_owned())
 }
 
 fn default_folder() -> PathBuf {

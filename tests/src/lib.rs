@@ -16,3 +16,4 @@ pub mod processes;
 pub mod request;
 pub mod scale;
 pub mod small;
+pub mod suite;

@@ -18,6 +18,7 @@ use fuser::{BackgroundSession, Config, MountOption};
 use self::image::Image;
 use self::serve::Serve;
 use crate::dice::Dice;
+use crate::suite;
 
 /// What the power takes with it.
 #[derive(Clone, Debug)]
@@ -102,6 +103,19 @@ impl LossyDisk {
     }
 
     pub fn set(&self, faults: Faults) {
+        if let Some((op, _)) = faults.eio {
+            suite::fault(match op {
+                Op::Read => "EIO to reads",
+                Op::Write => "EIO to writes",
+                Op::Sync => "EIO to syncs",
+            });
+        }
+        if faults.sync_delay > Duration::ZERO {
+            suite::fault("slow syncs");
+        }
+        if faults.lies {
+            suite::fault("disk that lies about syncs");
+        }
         *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
@@ -110,6 +124,10 @@ impl LossyDisk {
     /// # Errors
     /// The real disk's.
     pub fn cut(&self, how: &mut Cut) -> io::Result<()> {
+        suite::fault(match how {
+            Cut::Clean => "power cut of a disk, clean",
+            Cut::Torn { .. } => "power cut of a disk, torn",
+        });
         self.set(Faults::default());
         self.shared.image().cut(how)
     }

@@ -13,6 +13,8 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
+use crate::suite;
+
 pub use self::delay::Delay;
 
 /// Addresses set aside for tests of networks (RFC 2544), so that nobody misses them.
@@ -150,6 +152,11 @@ impl Network {
 
     /// Nothing from one node reaches the other any more; what goes back does.
     pub fn cut_one_way(&self, from: &str, to: &str) {
+        suite::fault("one-way cut between two nodes");
+        self.drop_packets(from, to);
+    }
+
+    fn drop_packets(&self, from: &str, to: &str) {
         let (from, to) = (self.address(from).to_string(), self.address(to).to_string());
         let rule = ["nft", "add", "rule", "ip", "cuts", "forward", "ip", "saddr", &from];
         inside(ROUTER, &[&rule[..], &["ip", "daddr", &to, "drop"]].concat()).expect("a rule");
@@ -157,9 +164,10 @@ impl Network {
 
     /// Cuts a node off from all other nodes; clients still reach it.
     pub fn isolate(&self, node: &str) {
+        suite::fault("node cut off");
         for other in self.nodes.keys().filter(|other| *other != node) {
-            self.cut_one_way(node, other);
-            self.cut_one_way(other, node);
+            self.drop_packets(node, other);
+            self.drop_packets(other, node);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::dice::Dice;
 use crate::load::{Load, Record, Shape, Tally};
 use crate::lossy::{Cut, Faults, LossyDisk};
 use crate::processes::{HOME, Processes, Shape as House, binary};
+use crate::suite;
 
 /// Longest that a region may take to serve again: the machine may be busy.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
@@ -86,7 +87,9 @@ impl Rig {
     pub async fn lost(&self) -> Result<Vec<String>, String> {
         let deadline = Instant::now() + BACK_WITHIN;
         let mut lost = Vec::new();
-        for order in acknowledged(&self.record) {
+        let acknowledged = acknowledged(&self.record);
+        suite::checked("acknowledged orders looked for after a power cut", acknowledged.len());
+        for order in acknowledged {
             if !self.known(&order, deadline).await? {
                 lost.push(order);
             }

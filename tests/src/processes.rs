@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub use self::binary::{binary, hansactl, next_release, without_sync};
 pub use self::shape::{HOME, Shape};
 use crate::local::PATIENCE;
+use crate::suite;
 
 pub struct Processes {
     pub data: PathBuf,
@@ -111,6 +112,7 @@ impl Processes {
     pub fn kill_at_once(&mut self, names: &[String]) {
         let mut dying = Vec::new();
         for name in names {
+            suite::fault("SIGKILL of a node");
             let mut child = self.node(name).running.take().expect("it runs");
             child.kill().expect("it is killed");
             dying.push(child);
@@ -122,6 +124,7 @@ impl Processes {
 
     /// SIGSTOP: the node stands still, its sockets open.
     pub fn pause(&mut self, name: &str) {
+        suite::fault("SIGSTOP of a node");
         signal("-STOP", self.pid(name));
     }
 
@@ -131,6 +134,7 @@ impl Processes {
 
     /// SIGTERM to one node, then waits: it drains and exits with 0.
     pub async fn stop(&mut self, name: &str) {
+        suite::fault("graceful stop of a node");
         signal("-TERM", self.pid(name));
         let status = self.exited(name, PATIENCE).await;
         assert!(status.success(), "{name} ended with {status}");
@@ -141,6 +145,7 @@ impl Processes {
         let running: Vec<String> =
             self.names().into_iter().filter(|name| self.node(name).running.is_some()).collect();
         for name in &running {
+            suite::fault("graceful stop of a node");
             signal("-TERM", self.pid(name));
         }
         for name in &running {

@@ -1,9 +1,12 @@
-//! A disk that is soon full: a tmpfs of a few MiB, and ballast that comes and goes.
+//! A disk that is soon full: an ext4 of a few MiB in a file, and ballast that comes and goes. Where
+//! there is no loop device it is a tmpfs, and says so.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::suite;
 
 const BLOCK: usize = 1 << 16;
 
@@ -24,13 +27,12 @@ impl SmallDisk {
     /// What `mount` says.
     pub fn mount(folder: &Path, mib: u32) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let size = format!("size={mib}m");
-        let mut mount = Command::new("mount");
-        let output = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder).output()?;
-        match output.status.success() {
-            true => Ok(Self { folder: folder.to_owned() }),
-            false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
+        if let Err(why) = mount_loop(folder, mib) {
+            println!("{}: a tmpfs, as there is no loop filesystem here: {why}", folder.display());
+            let size = format!("size={mib}m");
+            run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder))?;
         }
+        Ok(Self { folder: folder.to_owned() })
     }
 
     #[must_use]
@@ -43,6 +45,7 @@ impl SmallDisk {
     /// # Errors
     /// Any but a full disk.
     pub fn fill(&self, left: u64) -> io::Result<()> {
+        suite::fault("full disk");
         let mut ballast = File::create(self.ballast())?;
         while self.free()? > left {
             match ballast.write_all(&[0x55; BLOCK]) {
@@ -68,6 +71,23 @@ impl SmallDisk {
 
     fn ballast(&self) -> PathBuf {
         self.folder.join("ballast")
+    }
+}
+
+/// An ext4 in a sparse file beside `folder`; the loop device goes when it is unmounted.
+fn mount_loop(folder: &Path, mib: u32) -> io::Result<()> {
+    let image = folder.with_extension("ext4");
+    File::create(&image)?.set_len(u64::from(mib) << 20)?;
+    // None of it is kept for root, as whom the tests run.
+    run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))?;
+    run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(folder))
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
     }
 }
 

@@ -11,6 +11,7 @@ use hansa_tests::after;
 use hansa_tests::load::{Load, Shape};
 use hansa_tests::local::PATIENCE;
 use hansa_tests::processes::Processes;
+use hansa_tests::suite;
 use hansa_types::id::NodeId;
 
 const BACK_WITHIN: Duration = Duration::from_secs(60);
@@ -98,6 +99,7 @@ async fn a_wiped_node_is_refused_and_rebuilt_from_its_peers() {
     load.progress(10, BACK_WITHIN).await;
     let victim = "eu-west-2";
     league.kill(victim);
+    suite::fault("wiped volume");
     let folder = league.config(victim).data_dir.clone();
     for life in ["identity", "wal", "groups", "views"] {
         let path = folder.join(life);
@@ -123,6 +125,7 @@ async fn a_wiped_node_is_refused_and_rebuilt_from_its_peers() {
 
     // The same for a damaged one: its folder is put aside, not deleted.
     league.kill(victim);
+    suite::fault("damaged identity");
     std::fs::write(folder.join("identity"), b"not an identity").expect("damage");
     league.run(victim);
     assert!(!league.exited(victim, PATIENCE).await.success());

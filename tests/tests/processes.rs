@@ -13,6 +13,7 @@ use hansa_api::pb::inventory::ListStockRequest;
 use hansa_api::pb::payment::ListAccountEntriesRequest;
 use hansa_tests::local::PATIENCE;
 use hansa_tests::processes::Processes;
+use hansa_tests::suite;
 
 const SAMPLE: &str = include_str!("../../data/online-retail-sample.csv");
 const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
@@ -30,6 +31,7 @@ async fn replay(league: &Processes, rows: &str) -> Report {
     let report = report.expect("the replay runs");
     let surprises: Vec<_> = report.surprises.iter().map(|s| format!("{s:?}")).collect();
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+    (0..report.total().placed).for_each(|_| suite::call(false));
     report
 }
 
@@ -114,6 +116,8 @@ async fn clearing(league: &Processes, region: &str, currency: &str) -> (usize, i
 async fn invariants_hold(league: &Processes) {
     let settled = hansa::invariants::settle(&league.doors, 2 * PATIENCE).await;
     assert!(settled.all_held(), "{}", settled.lines().join("\n"));
+    suite::checked("invariants that a region checks itself", settled.checked());
+    suite::publish();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +144,8 @@ async fn a_second_replay_and_a_full_stop_change_nothing() {
     assert_eq!((third.placed, third.confirmed), (first.placed, first.confirmed));
     assert_eq!(third.replayed, second.replayed, "an order was forgotten");
     assert_eq!(stock_books(&league).await, stock, "the restart changed stock");
+    suite::checked("stock books compared", 2 * stock.len());
+    suite::checked("accounts compared", 2 * money.len());
     assert_eq!(money_books(&league).await, money, "the restart changed money");
     invariants_hold(&league).await;
 }

@@ -10,7 +10,7 @@ use hansa_node::devca::{DevCa, Leaf, Pair};
 use hansa_node::tls::Svid;
 use hansa_tests::local::PATIENCE;
 use hansa_tests::processes::{HOME, Processes, Shape};
-use hansa_tests::{metrics, request};
+use hansa_tests::{metrics, request, suite};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -33,6 +33,7 @@ async fn certificates_and_their_authority_are_replaced_under_load_and_no_call_fa
 
     // Fresh certificates of the same authority.
     let round = Round::begin(&league).await;
+    suite::fault("certificates renewed");
     issue(&league, &old);
     round.seen(&league, &identity).await;
     load.more(20).await;
@@ -41,19 +42,23 @@ async fn certificates_and_their_authority_are_replaced_under_load_and_no_call_fa
     let old_root = std::fs::read_to_string(old.ca_file()).expect("the old root");
     let new_root = std::fs::read_to_string(new.ca_file()).expect("the new root");
     let round = Round::begin(&league).await;
+    suite::fault("authorities changed");
     replace(&storefront.ca, &format!("{old_root}{new_root}"));
     round.seen(&league, &identity).await;
     load.more(20).await;
     let round = Round::begin(&league).await;
+    suite::fault("certificates renewed");
     issue(&league, &new);
     round.seen(&league, &identity).await;
     load.more(20).await;
     let round = Round::begin(&league).await;
+    suite::fault("authorities changed");
     replace(&storefront.ca, &new_root);
     round.seen(&league, &identity).await;
     load.more(40).await;
 
     let (placed, failed) = load.stop().await;
+    suite::publish();
     assert_eq!(failed, 0, "of {placed} orders");
     let refused = connect(&league, &Identity::read(&retired).expect("its files")).await;
     let answer = match refused {
@@ -81,7 +86,9 @@ impl Load {
             #[expect(clippy::disallowed_methods, reason = "a client outside every node")]
             let caller = tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    match place(&gateways, &format!("caller-{n}")).await {
+                    let placing = place(&gateways, &format!("caller-{n}")).await;
+                    suite::call(placing.is_err());
+                    match placing {
                         Ok(()) => drop(placed.fetch_add(1, Ordering::Relaxed)),
                         Err(error) => {
                             eprintln!("caller {n}: {error}");

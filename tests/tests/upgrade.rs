@@ -12,7 +12,7 @@ use hansa_tests::after;
 use hansa_tests::load::{Caller, Load, Shape, client};
 use hansa_tests::local::PATIENCE;
 use hansa_tests::processes::{HOME, Processes, binary, next_release};
-use hansa_tests::request;
+use hansa_tests::{request, suite};
 use tokio::time::Instant;
 
 /// Longest that a region may take to confirm orders again: the machine may be busy.
@@ -80,6 +80,7 @@ async fn install(league: &mut Processes, load: &Load, name: &str, release: Relea
     load.progress(3, BACK_WITHIN).await;
     let program = if release == Release::Next { next_release() } else { binary() };
     league.set_binary(name, program.to_owned());
+    suite::fault("another release on a node's data");
     league.run(name);
     league.ready().await;
     load.progress(3, BACK_WITHIN).await;

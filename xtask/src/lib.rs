@@ -2,6 +2,7 @@
 
 pub mod report;
 pub mod sim;
+pub mod suites;
 pub mod tidy;
 
 use std::path::PathBuf;

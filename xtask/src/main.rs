@@ -1,4 +1,5 @@
-//! The project's own chores: `cargo xtask tidy`, `cargo xtask sim`, `cargo xtask sim-report`.
+//! The project's own chores: `cargo xtask tidy`, `cargo xtask sim`, `cargo xtask sim-report`,
+//! `cargo xtask suite-report`.
 
 use anyhow::{Result, bail};
 
@@ -6,11 +7,14 @@ fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("tidy") => tidy(),
         Some("sim") => sim(std::env::args().skip(2)),
-        Some("sim-report") => sim_report(),
+        Some("sim-report") => report(),
+        Some("suite-report") => suite_report(std::env::args().nth(2)),
         _ => bail!(
             "usage: cargo xtask tidy   (checks arrows, sizes, imports and names)\n       \
              cargo xtask sim --help   (the league in one thread, broken by seed)\n       \
-             cargo xtask sim-report   (its results, into docs/reliability.md)"
+             cargo xtask sim-report   (its results, into docs/reliability.md)\n       \
+             cargo xtask suite-report [FOLDER]   (the same of the process suites, which leave \
+             theirs in target/figures)"
         ),
     }
 }
@@ -25,7 +29,14 @@ fn sim(args: impl Iterator<Item = String>) -> Result<()> {
     }
 }
 
-fn sim_report() -> Result<()> {
+fn suite_report(folder: Option<String>) -> Result<()> {
+    if let Some(folder) = folder {
+        xtask::suites::take(&xtask::workspace_root(), folder.as_ref())?;
+    }
+    report()
+}
+
+fn report() -> Result<()> {
     let root = xtask::workspace_root();
     std::fs::write(root.join(xtask::report::PAGE), xtask::report::page(&root)?)?;
     Ok(())

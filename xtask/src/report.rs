@@ -1,5 +1,5 @@
-//! The simulator's part of docs/reliability.md, made from the result files: figures that are not
-//! copied cannot drift.
+//! What docs/reliability.md says of runs, made from the result files: figures that are not copied
+//! cannot drift.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,8 +14,10 @@ pub const RESULTS: &str = "docs/sim-results.jsonl";
 /// The seeds at which mistakes made on purpose are caught.
 pub const BUGS: &str = "crates/sim/bugs.jsonl";
 pub const PAGE: &str = "docs/reliability.md";
-const BEGIN: &str = "<!-- cargo xtask sim-report: begin -->\n";
-const END: &str = "<!-- cargo xtask sim-report: end -->\n";
+const SIM: (&str, &str) =
+    ("<!-- cargo xtask sim-report: begin -->\n", "<!-- cargo xtask sim-report: end -->\n");
+const SUITES: (&str, &str) =
+    ("<!-- cargo xtask suite-report: begin -->\n", "<!-- cargo xtask suite-report: end -->\n");
 /// What the issue asks for in all.
 const WANTED: u64 = 20_000;
 
@@ -56,12 +58,18 @@ pub fn page(root: &Path) -> Result<String> {
     let ranges: Vec<Range> = lines(&root.join(RESULTS))?;
     let bugs: Vec<Caught> = lines(&root.join(BUGS))?;
     let page = std::fs::read_to_string(root.join(PAGE)).context(PAGE)?;
-    let (before, rest) = page.split_once(BEGIN).context("reliability.md lacks its begin mark")?;
-    let (_, after) = rest.split_once(END).context("reliability.md lacks its end mark")?;
-    Ok(format!("{before}{BEGIN}{}{END}{after}", section(&ranges, &bugs)))
+    let page = between(&page, SIM, &section(&ranges, &bugs))?;
+    between(&page, SUITES, &crate::suites::section(root)?)
 }
 
-fn lines<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>> {
+/// The page with another text between two marks.
+fn between(page: &str, (begin, end): (&str, &str), text: &str) -> Result<String> {
+    let (before, rest) = page.split_once(begin).with_context(|| format!("no {begin}"))?;
+    let (_, after) = rest.split_once(end).with_context(|| format!("no {end}"))?;
+    Ok(format!("{before}{begin}{text}{end}{after}"))
+}
+
+pub(crate) fn lines<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>> {
     if !file.exists() {
         return Ok(Vec::new());
     }
@@ -98,7 +106,7 @@ fn section(ranges: &[Range], bugs: &[Caught]) -> String {
     text
 }
 
-fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
+pub(crate) fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
     // Writing to a string does not fail.
     let _infallible = writeln!(text, "{line}");
 }
@@ -179,7 +187,7 @@ fn wrong(text: &mut String, ranges: &[Range]) {
 }
 
 /// A number with its thousands apart.
-fn n(number: u64) -> String {
+pub(crate) fn n(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -54,6 +54,12 @@ impl Settled {
             && self.regions.iter().all(|(_, answer)| answer.as_ref().is_ok_and(held))
     }
 
+    /// How many invariants the regions checked.
+    #[must_use]
+    pub fn checked(&self) -> usize {
+        self.regions.iter().filter_map(|(_, answer)| answer.as_ref().ok()).map(Vec::len).sum()
+    }
+
     /// One line a region, and one for each thing that does not hold.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

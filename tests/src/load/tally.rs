@@ -7,6 +7,8 @@ use std::time::Duration;
 use hansa_api::status::Failure;
 use hdrhistogram::Histogram;
 
+use crate::suite;
+
 /// Calls of one method, as whoever made them saw them.
 #[derive(Clone, Debug, Default)]
 pub struct Tally(Arc<Mutex<BTreeMap<&'static str, Seen>>>);
@@ -46,7 +48,9 @@ impl Tally {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = all.entry(method).or_default();
         let reason = failure.map(|failure| failure.reason().as_str());
-        match reason.filter(|reason| !hansa_checker::seen::sure(reason)) {
+        let failed = reason.filter(|reason| !hansa_checker::seen::sure(reason));
+        suite::call(failed.is_some());
+        match failed {
             Some(reason) => *seen.failed.entry(reason.to_owned()).or_default() += 1,
             None => {
                 seen.answered += 1;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hansa_api::pb::admin::{GroupReplica, ReplicaRole};
 use hansa_tests::load::{Load, Shape};
 use hansa_tests::processes::{HOME, Processes, Shape as House};
+use hansa_tests::suite;
 use tokio::time::Instant;
 
 use crate::BACK_WITHIN;
@@ -28,6 +29,7 @@ fn flip(file: &Path) -> usize {
     let at = end / 2;
     assert!(at > 4_096, "{}: too little in it", file.display());
     bytes[at] ^= 0x10;
+    suite::fault("flipped bit");
     std::fs::write(file, bytes).expect("a file that can be written");
     at
 }
@@ -120,6 +122,7 @@ fn flip_each(file: &Path, stride: usize) {
     for part in bytes.chunks_mut(stride) {
         let middle = part.len() / 2;
         part[middle] ^= 0x10;
+        suite::fault("flipped bit");
     }
     std::fs::write(file, bytes).expect("a file that can be written");
 }
