@@ -13,11 +13,15 @@ use std::time::Duration;
 pub struct BreakerPolicy {
     /// Failures in a row that open it.
     pub failures_max: u32,
-    /// Time without any call, and at most that long for the one that probes afterwards.
+    /// Time without any call, and afterwards the length of one round of probes.
     pub open_for: Duration,
+    /// Calls that may probe in one round; one of them may be a repeat.
+    pub probes_max: u32,
 }
 
-/// Stops calling what keeps failing, then lets one call probe.
+/// Stops calling what keeps failing, then lets a few calls probe: the first success closes it.
+///
+/// One probe at a time would let one hopeless call, repeated for ever, speak for all that wait.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     policy: BreakerPolicy,
@@ -32,9 +36,12 @@ enum State {
     Open {
         until: Duration,
     },
-    /// One probe is under way; should its outcome never come, another may start at `until`.
+    /// A round of probes. It bounds the calls by itself, so their failures change nothing; nor does
+    /// a probe that is never heard of.
     HalfOpen {
         until: Duration,
+        probes: u32,
+        repeated: bool,
     },
 }
 
@@ -51,19 +58,23 @@ impl Breaker {
         Self { policy, state: State::Closed { failures: 0 } }
     }
 
-    /// Whether a call may be made now.
+    /// Whether a call may be made now; `first` unless it repeats one that failed, which says less
+    /// about the neighbour.
     ///
     /// # Errors
     /// How long to wait before asking again.
-    pub fn admit(&mut self, now: Duration) -> Result<(), Duration> {
-        match self.state {
-            State::Closed { .. } => Ok(()),
-            State::Open { until } | State::HalfOpen { until } if now < until => Err(until - now),
-            State::Open { .. } | State::HalfOpen { .. } => {
-                self.state = State::HalfOpen { until: now + self.policy.open_for };
-                Ok(())
-            }
+    pub fn admit(&mut self, now: Duration, first: bool) -> Result<(), Duration> {
+        let (until, probes, repeated) = match self.state {
+            State::Closed { .. } => return Ok(()),
+            State::Open { until } if now < until => return Err(until - now),
+            State::HalfOpen { until, probes, repeated } if now < until => (until, probes, repeated),
+            State::Open { .. } | State::HalfOpen { .. } => (now + self.policy.open_for, 0, false),
+        };
+        if probes >= self.policy.probes_max || (repeated && !first) {
+            return Err(until - now);
         }
+        self.state = State::HalfOpen { until, probes: probes + 1, repeated: repeated || !first };
+        Ok(())
     }
 
     /// Records how an admitted call went.
@@ -73,12 +84,12 @@ impl Breaker {
             (State::Closed { failures }, false) if failures + 1 < self.policy.failures_max => {
                 (State::Closed { failures: failures + 1 }, Change::None)
             }
-            (State::HalfOpen { .. }, true) => (State::Closed { failures: 0 }, Change::Closed),
-            (State::Closed { .. } | State::HalfOpen { .. }, false) => {
+            (State::Closed { .. }, false) => {
                 (State::Open { until: now + self.policy.open_for }, Change::Opened)
             }
-            // A call from before it opened; only the probe decides.
-            (State::Open { .. }, _) => (self.state, Change::None),
+            (State::HalfOpen { .. }, true) => (State::Closed { failures: 0 }, Change::Closed),
+            // Calls from before it opened decide nothing; nor does a probe that failed.
+            (State::Open { .. }, _) | (State::HalfOpen { .. }, false) => (self.state, Change::None),
         };
         self.state = next;
         change

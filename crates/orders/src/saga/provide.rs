@@ -17,6 +17,8 @@ use crate::provider::{Answer, Charge, Fault, Provider};
 /// A fifth of the calls may be repeated, and a burst of this many.
 const RETRIES_PER_CALL_MILLI: u64 = 200;
 const RETRIES_HELD_MAX: u64 = 100;
+/// Calls that find out whether a provider is back, in each time that the breaker opens for.
+const PROBES_MAX: u32 = 5;
 
 /// What to ask the provider.
 #[derive(Clone)]
@@ -56,6 +58,7 @@ impl Desk {
         let policy = BreakerPolicy {
             failures_max: cfg.breaker_failures_max,
             open_for: Duration::from_millis(cfg.breaker_open_ms),
+            probes_max: PROBES_MAX,
         };
         let shield = Shield {
             breaker: Breaker::new(policy),
@@ -78,7 +81,7 @@ impl Desk {
         if shield.bulkhead.free() == 0 {
             return Err(NotNow::Full);
         }
-        shield.breaker.admit(now).map_err(NotNow::Wait)?;
+        shield.breaker.admit(now, first).map_err(NotNow::Wait)?;
         if first {
             shield.budget.earn();
         } else if !shield.budget.spend() {
@@ -139,19 +142,52 @@ pub fn charge(order: OrderId, money: Amount) -> Charge {
 #[cfg(test)]
 mod tests {
     use hansa_node::env::test::ManualClock;
-    use hansa_types::time::WallTime;
+    use hansa_types::region::{RegionNumber, Slot};
+    use hansa_types::time::{LogTime, WallTime};
 
     use super::*;
     use crate::provider::SandboxProvider;
+
+    fn desk(folder: &std::path::Path, cfg: &Sandbox, clock: Arc<ManualClock>) -> Arc<Desk> {
+        let sandbox = SandboxProvider::open(&folder.join("journal"), 1, clock.clone()).unwrap();
+        Arc::new(Desk::new(Arc::new(sandbox), cfg, clock))
+    }
+
+    fn authorize(token: &str) -> Question {
+        let order = OrderId::new(LogTime(1), RegionNumber::try_from(1).unwrap(), Slot::of(b"c"), 7);
+        let money = Amount { minor: 100, currency: "EUR".parse().unwrap() };
+        Question::Authorize { charge: charge(order, money), token: Token(token.into()) }
+    }
+
+    /// SIM-4: fresh charges waited for 15 s while each second's only probe was a hopeless repeat.
+    #[tokio::test]
+    async fn a_charge_that_never_succeeds_keeps_no_other_from_the_provider() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::starting_at(WallTime(0)));
+        let cfg = Sandbox::default();
+        let desk = desk(folder.path(), &cfg, clock.clone());
+        for n in 0..cfg.breaker_failures_max {
+            let Ok(place) = desk.admit(n == 0) else { panic!("closed") };
+            assert!(place.ask(authorize("tok_unreachable")).await.is_err());
+        }
+        let wait = Duration::from_millis(cfg.breaker_open_ms);
+        assert_eq!(desk.admit(true).err(), Some(NotNow::Wait(wait)));
+        for _ in 0..20 {
+            clock.advance(wait);
+            let Ok(place) = desk.admit(false) else { panic!("a repeat may probe") };
+            assert!(place.ask(authorize("tok_unreachable")).await.is_err());
+        }
+        let Ok(place) = desk.admit(true) else { panic!("a fresh charge may probe too") };
+        assert!(place.ask(authorize("tok_ok")).await.is_ok());
+        assert!(desk.admit(false).is_ok() && desk.admit(false).is_ok(), "closed");
+    }
 
     #[tokio::test]
     async fn a_call_that_was_never_begun_gives_its_place_back() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::starting_at(WallTime(0)));
-        let journal = folder.path().join("journal");
-        let sandbox = SandboxProvider::open(&journal, 1, clock.clone()).unwrap();
         let cfg = Sandbox { in_flight_max: 1, ..Sandbox::default() };
-        let desk = Arc::new(Desk::new(Arc::new(sandbox), &cfg, clock));
+        let desk = desk(folder.path(), &cfg, clock);
         let lookup = || Question::Lookup { key: "pay-1".into() };
         for _ in 0..3 {
             let Ok(place) = desk.admit(true) else { panic!("the place is free") };
