@@ -128,6 +128,8 @@ pub enum RejectReason {
     PaymentInDoubt,
     HoldExpired,
     PaymentUnavailable,
+    StockRefused,
+    PaymentRefused,
 }
 
 /// Refusals that say that this attempt had no effect and never will. Whatever is not here

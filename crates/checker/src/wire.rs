@@ -138,6 +138,8 @@ fn rejected(from: &wire::Rejection) -> Option<Rejected> {
         wire::RejectReason::PaymentInDoubt => RejectReason::PaymentInDoubt,
         wire::RejectReason::HoldExpired => RejectReason::HoldExpired,
         wire::RejectReason::PaymentUnavailable => RejectReason::PaymentUnavailable,
+        wire::RejectReason::StockRefused => RejectReason::StockRefused,
+        wire::RejectReason::PaymentRefused => RejectReason::PaymentRefused,
     };
     let (line, sku, available) = (from.line, from.sku.clone(), from.available_quantity);
     Some(Rejected { reason, line, sku, available })

@@ -105,8 +105,10 @@ fn rejection(order: &Order) -> Option<wire::Rejection> {
     let reason = match reason {
         Reject::UnknownSku => wire::RejectReason::UnknownSku,
         Reject::OutOfStock => wire::RejectReason::OutOfStock,
-        Reject::StockExpired | Reject::StockRefused => wire::RejectReason::HoldExpired,
-        Reject::PaymentDeclined | Reject::PaymentRefused => wire::RejectReason::PaymentDeclined,
+        Reject::StockExpired => wire::RejectReason::HoldExpired,
+        Reject::StockRefused => wire::RejectReason::StockRefused,
+        Reject::PaymentDeclined => wire::RejectReason::PaymentDeclined,
+        Reject::PaymentRefused => wire::RejectReason::PaymentRefused,
         Reject::PaymentInDoubt => wire::RejectReason::PaymentInDoubt,
     };
     Some(wire::Rejection {

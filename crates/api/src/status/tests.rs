@@ -1,6 +1,7 @@
 use tonic_types::StatusExt;
 
 use super::*;
+use crate::pb::order::RejectReason;
 
 #[test]
 fn every_reason_survives_the_wire() {
@@ -104,13 +105,48 @@ fn the_catalogue_lists_every_reason_once() {
     assert!(text.contains("| `PAN_REFUSED` | `INVALID_ARGUMENT` |"));
 }
 
+/// Why an order is rejected: an answer, not a failure of a call.
+fn rejections() -> String {
+    let mut table = "\n# Why an order is rejected\n\n\
+        An order that cannot be confirmed is an answer, not a failure: `Order.rejection.reason`.\n\n\
+        | reason | meaning |\n|---|---|\n"
+        .to_owned();
+    for reason in (1..).map_while(|n| RejectReason::try_from(n).ok()) {
+        let meaning = match reason {
+            RejectReason::Unspecified => unreachable!("numbers begin at one"),
+            RejectReason::UnknownSku => "the region has never had stock of the SKU",
+            RejectReason::OutOfStock => "too little is sellable; nothing was reserved",
+            RejectReason::PaymentDeclined => "the provider declined the charge or the capture",
+            RejectReason::PaymentInDoubt => {
+                "the payment stayed in doubt longer than stock may be held; what it may have \
+                 charged is given back"
+            }
+            RejectReason::HoldExpired => {
+                "the stock hold ran out before the order could be confirmed"
+            }
+            RejectReason::PaymentUnavailable => {
+                "the provider could not be reached in time and holds no charge"
+            }
+            RejectReason::StockRefused => {
+                "the stock books refused the reservation for none of these reasons; nothing ran out"
+            }
+            RejectReason::PaymentRefused => {
+                "our payment books refused to hold the amount; the provider was not asked"
+            }
+        };
+        let name = reason.as_str_name().trim_start_matches("REJECT_REASON_");
+        table.push_str(&format!("| `{name}` | {meaning} |\n"));
+    }
+    table
+}
+
 #[test]
 fn the_documented_catalogue_is_the_one_in_the_code() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reasons.md");
     let head = "# Reasons: why a call can fail\n\n\
         A refusal carries one of these names in `ErrorInfo.reason`; names are stable and never \
         change their code.\n\n";
-    let expect = format!("{head}{}", Reason::catalogue());
+    let expect = format!("{head}{}{}", Reason::catalogue(), rejections());
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(file, &expect).unwrap();
     }

@@ -132,10 +132,10 @@ fn given_back(entries: &mut Entries, life: &Life<'_>, n: i64, commit: usize, end
 
 /// An order that was undone before anyone saw it confirmed.
 fn undone(entries: &mut Entries, life: &Life<'_>, units: i64, held: Option<u64>, by: u64) {
-    // A refusal of the stock books that fits no other reason is shown as this one; what it may
-    // have held runs out by itself.
+    // What may have been held runs out by itself: after an answer that says so, or an odd one.
     let odd = |seen: &OrderSeen| {
-        seen.rejected.as_ref().is_some_and(|why| why.reason == RejectReason::HoldExpired)
+        let reason = seen.rejected.as_ref().map(|why| why.reason);
+        matches!(reason, Some(RejectReason::HoldExpired | RejectReason::StockRefused))
     };
     let strict = life.seen_by(odd).is_none();
     // Where another part was refused, nothing was ever committed.

@@ -30,6 +30,9 @@ pub struct State {
     answers: BTreeMap<Bytes, pb::Outcome>,
     /// Batches to refuse as "may have been applied", after applying them.
     pub lose: u32,
+    /// Reservations are refused for an odd reason; holds of money are.
+    pub refuse_stock: bool,
+    pub refuse_money: bool,
     /// Batches to refuse without looking at them.
     pub overload: u32,
     pub streams: u64,
@@ -72,6 +75,8 @@ impl State {
 
     fn effect(&mut self, verb: &Verb) -> pb::Outcome {
         match verb {
+            Verb::Reserve(_) if self.refuse_stock => code(Code::AmountInvalid),
+            Verb::Authorize(_) if self.refuse_money => code(Code::AmountInvalid),
             Verb::Reserve(c) => self.reserve(c),
             Verb::Extend(c) => self.resolve(&c.hold, "held", "held"),
             Verb::Commit(c) => self.resolve(&c.hold, "held", "committed"),

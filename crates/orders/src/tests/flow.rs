@@ -139,6 +139,22 @@ async fn refusals_are_typed_and_give_everything_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_books_refuse_is_neither_expired_nor_declined() {
+    let rig = Rig::start(1).await;
+    let expect = [wire::RejectReason::StockRefused, wire::RejectReason::PaymentRefused];
+    for (request, want) in ["r-1", "r-2"].into_iter().zip(expect) {
+        let stock = want == wire::RejectReason::StockRefused;
+        {
+            let mut books = rig.books.0.lock();
+            (books.refuse_stock, books.refuse_money) = (stock, !stock);
+        }
+        let placed = rig.place(&order(request)).await.unwrap().order.unwrap();
+        assert_eq!(placed.rejection.unwrap().reason(), want);
+    }
+    rig.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_charge_in_doubt_is_resolved_by_the_same_key() {
     let rig = Rig::start(1).await;
     for token in ["tok_timeout_after_charge", "tok_late"] {
