@@ -60,6 +60,20 @@ impl Tally {
         }
     }
 
+    /// Adds another's calls to these.
+    pub fn merge(&self, other: &Tally) {
+        let others = other.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (method, from) in others {
+            let seen = all.entry(method).or_default();
+            seen.answered += from.answered;
+            seen.took.add(&from.took).expect("the histogram grows");
+            for (reason, count) in from.failed {
+                *seen.failed.entry(reason).or_default() += count;
+            }
+        }
+    }
+
     #[must_use]
     pub fn methods(&self) -> Vec<&'static str> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
