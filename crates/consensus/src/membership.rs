@@ -30,7 +30,8 @@ pub struct Wanted {
     pub voters: BTreeSet<NodeId>,
     /// Receive everything and do not vote. A voter-to-be need not be here.
     pub learners: BTreeSet<NodeId>,
-    /// Also when fewer than a majority of the voters that remain is alive.
+    /// Who leaves does so before those that take the places are there. Never without a living
+    /// majority of the voters that remain: such a change could neither be committed nor taken back.
     pub forced: bool,
 }
 

@@ -234,8 +234,17 @@ impl<M: Machine> Cluster<M> {
 
     /// Says whom the groups are to have as voters, on every node, now and after a restart.
     pub fn want(&mut self, voters: &[u64]) {
+        self.want_so(voters, false);
+    }
+
+    /// The same, forced.
+    pub fn force(&mut self, voters: &[u64]) {
+        self.want_so(voters, true);
+    }
+
+    fn want_so(&mut self, voters: &[u64], forced: bool) {
         let voters = voters.iter().copied().map(NodeId).collect();
-        let wanted = Wanted { voters, ..Wanted::default() };
+        let wanted = Wanted { voters, forced, ..Wanted::default() };
         for node in self.nodes.values() {
             node.groups.keys().for_each(|group| node.host.want_members(*group, wanted.clone()));
         }

@@ -1,5 +1,7 @@
 //! The loop that does the group's slow disk work: archive, checkpoints, snapshots.
 //!
+//! It ends when its host is gone, or when the node stops, after what waits.
+//!
 //! One per host, so that at most one of them competes with the log for the disk. A thread in
 //! production, a task in simulation; never the runtime's blocking pool, which a simulation cannot
 //! order.
@@ -23,7 +25,20 @@ pub(crate) struct Writer {
 impl Writer {
     pub fn start(env: &Env) -> Self {
         let (tx, mut rx) = mpsc::channel::<Job>(WAITING_MAX);
+        let stop = env.tasks.stop_token();
         let work = async move {
+            let work = async {
+                while let Some(job) = rx.recv().await {
+                    job();
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = work => return,
+            }
+            // Groups have stopped before; after what waits, nothing more comes.
+            rx.close();
             while let Some(job) = rx.recv().await {
                 job();
             }
@@ -45,5 +60,33 @@ impl Writer {
         let gone = || io::Error::other("the checkpoint writer has ended");
         self.tx.send(job).await.map_err(|_| gone())?;
         rx.await.map_err(|_| gone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use hansa_node::env::test::seeded;
+    use hansa_types::time::WallTime;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_the_loop_after_what_waits_though_somebody_holds_it() {
+        let (env, _) = seeded("a", 1, WallTime(0));
+        let writer = Writer::start(&env);
+        let done = Arc::new(AtomicU32::new(0));
+        for _ in 0..3 {
+            let done = done.clone();
+            let job: Job = Box::new(move || _ = done.fetch_add(1, Ordering::Relaxed));
+            writer.tx.send(job).await.unwrap();
+        }
+        let late = env.tasks.drain(Duration::from_secs(10)).await;
+        assert_eq!(late, Vec::<String>::new());
+        assert_eq!(done.load(Ordering::Relaxed), 3);
+        assert!(writer.run(|| ()).await.is_err());
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn next(have: &Have, want: &Wanted, health: impl Fn(NodeId) -> Health
         target.insert(have.me);
     }
     if !target.is_empty() && target != have.voters {
-        return change_voters(have, want, target, health);
+        return change_voters(have, target, health);
     }
     if leaves && target.len() > 1 {
         return Step::HandOver;
@@ -94,17 +94,21 @@ pub(crate) fn next(have: &Have, want: &Wanted, health: impl Fn(NodeId) -> Health
     }
 }
 
-fn change_voters(
-    have: &Have,
-    want: &Wanted,
-    target: BTreeSet<NodeId>,
-    health: impl Fn(NodeId) -> Health,
-) -> Step {
-    let alive = target.iter().filter(|node| **node == have.me || health(**node).alive).count();
-    if alive > target.len() / 2 || want.forced {
+fn change_voters(have: &Have, target: BTreeSet<NodeId>, health: impl Fn(NodeId) -> Health) -> Step {
+    let lives = |node: &&NodeId| **node == have.me || health(**node).alive;
+    let (alive, dead): (Vec<_>, Vec<_>) = target.iter().partition(lives);
+    if alive.len() > target.len() / 2 {
         return Step::SetVoters(target);
     }
-    Step::Wait(format!("only {alive} of the {} voters that would remain answer", target.len()))
+    // By force neither: a joint membership that has no majority is left by nothing but the return
+    // of those that it lacks, and until then the group serves nobody.
+    let dead: Vec<_> = dead.into_iter().map(NodeId::to_string).collect();
+    Step::Wait(format!(
+        "only {} of the {} voters that would remain answer: start node {} again, or remove it first",
+        alive.len(),
+        target.len(),
+        dead.join(" and node "),
+    ))
 }
 
 #[cfg(test)]
@@ -173,13 +177,20 @@ mod tests {
     }
 
     #[test]
-    fn too_few_living_voters_are_left_only_by_force() {
+    fn too_few_living_voters_are_never_left_not_even_by_force() {
         let mut want = want(&[1, 3], &[]);
         let step = next(&have(&[1, 2, 3], &[]), &want, without(3));
         assert!(matches!(&step, Step::Wait(why) if why.contains("1 of the 2")), "{step:?}");
         want.forced = true;
         let step = next(&have(&[1, 2, 3], &[]), &want, without(3));
-        assert_eq!(step, Step::SetVoters(nodes(&[1, 3])));
+        assert!(matches!(&step, Step::Wait(why) if why.contains("start node 3")), "{step:?}");
+    }
+
+    #[test]
+    fn by_force_the_old_one_leaves_before_the_new_one_has_joined() {
+        let want = Wanted { forced: true, ..want(&[1, 2, 4], &[]) };
+        let step = next(&have(&[1, 2, 3], &[4]), &want, without(4));
+        assert_eq!(step, Step::SetVoters(nodes(&[1, 2])));
     }
 
     #[test]

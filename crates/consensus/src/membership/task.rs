@@ -71,7 +71,7 @@ async fn converge(running: &Running, want: &Wanted, leaving: &mut Leaving) -> Du
                 return IDLE_LOOK;
             }
         },
-        Step::SetVoters(voters) if !want.forced && !answer(running, voters).await => {
+        Step::SetVoters(voters) if !answer(running, voters).await => {
             let why = "too few of the voters that would remain answer now";
             note(running, &Step::Wait(why.to_owned()));
             return BUSY_LOOK;

@@ -228,6 +228,29 @@ async fn a_dead_voter_is_replaced_and_a_majority_is_never_given_up() {
     cluster.members_are(&well).await;
 }
 
+/// A joint membership of which one side has no living majority ends only when its dead return.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_removal_that_cannot_be_committed_waits_and_the_group_serves_on() {
+    let mut cluster = Cluster::start(Counters::default).await;
+    cluster.submit("add a 1").await;
+    let leader = cluster.leader().await;
+    let dead = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+    cluster.kill(dead).await;
+    let mut few = [leader.0, dead.0];
+    few.sort_unstable();
+    cluster.force(&few);
+    let told = || {
+        let next = |node| cluster.group(node).membership().next;
+        let told = format!("start node {dead}");
+        cluster.leader_now().is_some_and(|leader| next(leader).contains(&told))
+    };
+    eventually("the leader says what to do", told).await;
+    assert_eq!(cluster.submit("add a 1").await, 2, "it serves on");
+    cluster.boot(dead).await;
+    cluster.members_are(&few).await;
+    assert_eq!(cluster.submit("add a 1").await, 3);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_skips_the_dead_and_the_drained_never_lead_again() {
     let mut cluster = Cluster::start(Counters::default).await;
