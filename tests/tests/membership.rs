@@ -113,11 +113,14 @@ async fn a_wiped_node_is_refused_and_rebuilt_from_its_peers() {
     assert!(league.log(victim).contains("hansactl node reseed"), "it says what to do");
     load.progress(5, BACK_WITHIN).await;
 
-    ctl(&league, &["node", "reseed", victim, "--no-wait"]).await;
+    let request = ["node", "reseed", victim, "--no-wait", "--force", "--request-id", "r-wiped"];
+    let first = ctl(&league, &request).await;
+    assert_eq!(ctl(&league, &request).await, first, "one request, one new id");
     league.run(victim);
     // Asked again while it is under way, it waits for the same one.
     ctl(&league, &["node", "reseed", victim, "--wait", "3m"]).await;
     league.ready().await;
+    assert_eq!(ctl(&league, &request).await, first, "and when it is done");
     load.progress(10, BACK_WITHIN).await;
     let run = load.stop().await;
     after::check(&league, &run).await;

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(told("eu-west/node/eu-west-2", &[]), (2, true, vec![]));
         assert_eq!(told("eu-west/node/eu-west-9", &[]), (0, false, vec![]));
         assert_eq!(told("us-east/node/us-east-2", &[]), (0, false, vec![]), "of another region");
-        let reseed = Command::ReplaceNode { node: NodeId(2) };
+        let reseed = Command::ReplaceNode { node: NodeId(2), request: "r-1".into() };
         assert_eq!(told("eu-west/node/eu-west-2", &[reseed]), (100_001, false, vec![2]));
     }
 }

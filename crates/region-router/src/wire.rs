@@ -34,6 +34,7 @@ pub fn to_pb(snapshot: &Snapshot) -> pb::Directory {
                 node: node.0,
                 name: record.name.clone(),
                 retired: record.retired,
+                request: record.request.clone(),
             })
             .collect(),
         slots: snapshot.slots.iter().flat_map(|(kind, map)| runs_pb(*kind, map)).collect(),
@@ -144,8 +145,9 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
         }
     }
     for sent in sent.registry {
-        let record = Registered { name: sent.name, retired: sent.retired };
-        snapshot.registry.insert(NodeId(sent.node), record);
+        let pb::RegisteredNode { node, name, retired, request } = sent;
+        let record = Registered { name, retired, request };
+        snapshot.registry.insert(NodeId(node), record);
     }
     slots_of(&sent.slots, &mut snapshot)?;
     snapshot.check()

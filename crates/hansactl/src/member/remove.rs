@@ -14,7 +14,8 @@ pub struct Args {
     /// The groups, such as orders-0; every group that it is in when none is given.
     #[arg(value_parser = group)]
     groups: Vec<u32>,
-    /// Also where fewer than a majority of what remains answers.
+    /// Also where no leader answers, or it knows too little of who lives. Nobody leaves without a
+    /// living majority of what remains.
     #[arg(long)]
     force: bool,
     /// Repeat an earlier command safely; a new one is made and printed when not given.

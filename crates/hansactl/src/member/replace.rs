@@ -16,7 +16,8 @@ pub struct Args {
     /// The groups, such as orders-0; every group that the leaving node is in when none is given.
     #[arg(value_parser = group)]
     groups: Vec<u32>,
-    /// Also where fewer than a majority of what remains answers.
+    /// At once, before the replacement has caught up, and where no leader answers. Nobody leaves
+    /// without a living majority of what remains.
     #[arg(long)]
     force: bool,
     /// Repeat an earlier command safely; a new one is made and printed when not given.

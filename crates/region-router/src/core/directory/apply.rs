@@ -36,7 +36,7 @@ impl State {
             Ok(Command::PutGroup { group, members }) => self.put_group(group, members),
             Ok(Command::RegisterNode { node }) => self.register_node(node),
             Ok(Command::RetireNode { node }) => self.retire_node(node),
-            Ok(Command::ReplaceNode { node }) => self.replace_node(node),
+            Ok(Command::ReplaceNode { node, request }) => self.replace_node(node, request),
             Ok(Command::ChangeMembers { group, change }) => self.change_members(group, change),
             Ok(Command::Left { group, node }) => self.left(group, node),
             Ok(Command::Restore(restored)) => self.restore(*restored),

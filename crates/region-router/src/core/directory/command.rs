@@ -27,8 +27,9 @@ pub enum Command {
     RegisterNode { node: Node },
     /// A node that is gone for good and keeps no group.
     RetireNode { node: NodeId },
-    /// A node that lost its log: a new id for it, in all its groups.
-    ReplaceNode { node: NodeId },
+    /// A node that lost its log: a new id for it, in all its groups. The same request gives one id,
+    /// however often it is made.
+    ReplaceNode { node: NodeId, request: String },
     /// Whom a group of this region is to have as members.
     ChangeMembers { group: GroupId, change: MemberChange },
     /// A node that was to leave a group has left it, says the group's leader.

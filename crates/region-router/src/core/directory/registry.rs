@@ -4,7 +4,7 @@
 //! lost its log can never come back as one that has not. What is wanted of a group changes here in
 //! one step; the group's leader then leads the group there and says when a node has left.
 
-use hansa_types::id::{GroupId, NodeId};
+use hansa_types::id::{GroupId, NodeId, RequestId};
 use hansa_types::region::RegionNumber;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,14 @@ pub struct Registered {
     pub name: String,
     /// Nothing that comes under this id is accepted any more.
     pub retired: bool,
+    /// The reseed that gave this id; empty when none did.
+    pub request: String,
+}
+
+impl Registered {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), retired: false, request: String::new() }
+    }
 }
 
 /// What is wanted of a group beside its voters.
@@ -74,7 +82,7 @@ impl State {
         }
         for node in nodes {
             if !self.registry.contains(&node.id) {
-                let record = Registered { name: node.name.clone(), retired: false };
+                let record = Registered::new(&node.name);
                 self.registry.insert(node.id, record);
             }
         }
@@ -102,7 +110,7 @@ impl State {
         } else if self.registry.contains(&node.id) {
             return Err(Refusal::NodeIdUsed(node.id));
         }
-        let record = Registered { name: node.name.clone(), retired: false };
+        let record = Registered::new(&node.name);
         self.registry.insert(node.id, record);
         self.edit_nodes(|nodes| nodes.push(node));
         Ok(true)
@@ -121,7 +129,13 @@ impl State {
     }
 
     /// A new id for a node that is to be rebuilt from nothing, in every group at once.
-    pub(super) fn replace_node(&mut self, old: NodeId) -> Change {
+    pub(super) fn replace_node(&mut self, old: NodeId, request: String) -> Change {
+        if request.parse::<RequestId>().is_err() {
+            return Err(Refusal::Malformed);
+        }
+        if self.registry.iter().any(|(_, record)| record.request == request) {
+            return Ok(false);
+        }
         let mut node = self.active(old)?.clone();
         if self.registry.len() >= IDS_MAX {
             return Err(Refusal::TooMany("nodes"));
@@ -129,7 +143,7 @@ impl State {
         node.id = self.next_id()?;
         let new = node.id;
         self.retire(old);
-        let record = Registered { name: node.name.clone(), retired: false };
+        let record = Registered { request, ..Registered::new(&node.name) };
         self.registry.insert(new, record);
         self.edit_nodes(|nodes| {
             nodes.iter_mut().filter(|n| n.id == old).for_each(|n| n.clone_from(&node));

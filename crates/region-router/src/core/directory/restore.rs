@@ -47,7 +47,7 @@ impl State {
             self.registry.update(&id, |record| record.retired = true);
         }
         for node in &nodes {
-            let record = Registered { name: node.name.clone(), retired: false };
+            let record = Registered::new(&node.name);
             self.registry.insert(node.id, record);
         }
         self.regions.update(&here, |region| region.nodes = nodes);

@@ -52,6 +52,10 @@ fn wanted(state: &State) -> [Vec<u64>; 3] {
     [numbers(&snapshot.groups[&orders()]), numbers(&plan.learners), numbers(&plan.leaving)]
 }
 
+fn reseed(node: u64, request: &str) -> Command {
+    Command::ReplaceNode { node: NodeId(node), request: request.into() }
+}
+
 #[test]
 fn an_id_is_given_once_for_ever() {
     let mut state = bootstrapped();
@@ -70,7 +74,7 @@ fn an_id_is_given_once_for_ever() {
 #[test]
 fn a_config_moves_known_nodes_and_brings_no_id_back() {
     let mut state = bootstrapped();
-    changed(&mut state, &Command::ReplaceNode { node: NodeId(2) });
+    changed(&mut state, &reseed(2, "r-1"));
     let mut told = region("eu-west");
     let put = |region| Command::PutRegion { number: number(1), region };
     let same = apply(&mut state, &put(told.clone()));
@@ -90,7 +94,7 @@ fn a_reseeded_node_takes_its_own_place_in_every_group() {
     let mut state = bootstrapped();
     changed(&mut state, &change(MemberChange::Remove { node: NodeId(3), force: false }));
     let before = state.snapshot().unwrap();
-    changed(&mut state, &Command::ReplaceNode { node: NodeId(2) });
+    changed(&mut state, &reseed(2, "r-1"));
     let snapshot = state.snapshot().unwrap();
     let new = NodeId(100_001);
     for (group, members) in &snapshot.groups {
@@ -99,7 +103,14 @@ fn a_reseeded_node_takes_its_own_place_in_every_group() {
         assert!(snapshot.plans[group].leaving.contains(&NodeId(2)));
         assert!(snapshot.members(*group).contains(&NodeId(2)), "it may still be asked");
     }
-    refused(&mut state, &Command::ReplaceNode { node: NodeId(2) }, Refusal::UnknownNode(NodeId(2)));
+    let repeated = apply(&mut state, &reseed(2, "r-1"));
+    assert!(matches!(repeated, Outcome::Unchanged { .. }), "one request, one id: {repeated:?}");
+    let repeated = apply(&mut state, &reseed(new.0, "r-1"));
+    assert!(matches!(repeated, Outcome::Unchanged { .. }), "by any id: {repeated:?}");
+    assert_eq!(state.snapshot().unwrap().registry[&new].request, "r-1");
+    refused(&mut state, &reseed(2, "r-2"), Refusal::UnknownNode(NodeId(2)));
+    changed(&mut state, &reseed(new.0, "r-2"));
+    assert_eq!(state.snapshot().unwrap().own_node("eu-west-2").unwrap().id, NodeId(100_002));
 }
 
 #[test]
@@ -149,7 +160,7 @@ fn a_group_never_wants_nobody() {
 #[test]
 fn the_registry_survives_a_checkpoint() {
     let mut state = bootstrapped();
-    changed(&mut state, &Command::ReplaceNode { node: NodeId(2) });
+    changed(&mut state, &reseed(2, "r-1"));
     let mut bytes = Vec::new();
     state.freeze().write(&mut bytes).unwrap();
     let back = State::thaw(&mut &bytes[..]).unwrap();
