@@ -2,6 +2,10 @@
 //! `cargo xtask suite-report`.
 
 use anyhow::{Result, bail};
+use xtask::sim::Profile;
+
+/// Builds the simulator for thousands of seeds; the only option of it that is ours.
+const CAMPAIGN: &str = "--campaign";
 
 fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
@@ -20,7 +24,9 @@ fn main() -> Result<()> {
 }
 
 fn sim(args: impl Iterator<Item = String>) -> Result<()> {
-    let built = xtask::sim::build()?;
+    let (campaign, args): (Vec<String>, Vec<String>) = args.partition(|arg| arg == CAMPAIGN);
+    let profile = if campaign.is_empty() { Profile::Sim } else { Profile::Campaign };
+    let built = xtask::sim::build(profile)?;
     let status = std::process::Command::new(&built).args(args).status()?;
     match status.code() {
         Some(0) => Ok(()),

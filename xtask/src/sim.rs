@@ -19,16 +19,34 @@ pub fn folder() -> PathBuf {
     target.unwrap_or_else(|| workspace_root().join("target")).join("simulated")
 }
 
-/// Builds it with the profile `sim`; its path.
+/// How much the build may take for the sake of the runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Profile {
+    /// For some hundred seeds: quickly built, and every dependency checks itself too.
+    Sim,
+    /// For thousands.
+    Campaign,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sim => "sim",
+            Self::Campaign => "campaign",
+        }
+    }
+}
+
+/// Builds it; its path.
 ///
 /// # Errors
 /// A build that fails.
-pub fn build() -> Result<PathBuf> {
+pub fn build(profile: Profile) -> Result<PathBuf> {
     let began = Instant::now();
     say(&format!("building the simulator into {}: minutes when cold", folder().display()));
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--profile", "sim", "--package", "hansa-sim"])
+        .args(["build", "--quiet", "--profile", profile.name(), "--package", "hansa-sim"])
         .args(["--features", "simulated", "--bin", "hansa-sim", "--target-dir"])
         .arg(folder())
         .env("RUSTFLAGS", FLAGS)
@@ -40,7 +58,7 @@ pub fn build() -> Result<PathBuf> {
         .status()?;
     ensure!(status.success(), "the simulator does not build");
     say(&format!("the simulator is built ({:.0} s)", began.elapsed().as_secs_f64()));
-    Ok(folder().join("sim/hansa-sim"))
+    Ok(folder().join(profile.name()).join("hansa-sim"))
 }
 
 /// To stderr as it is, which a test does not capture: whoever waits sees what for.

@@ -13,7 +13,7 @@ use hansa_wal::fs::Op;
 
 use crate::host::{End, Seat};
 use crate::links::Links;
-use crate::plan::{Act, Change, Mood, Plan};
+use crate::plan::{Act, Change, Errand, Mood, Plan};
 use crate::trace;
 use crate::world::{League, SEATS};
 use lost::Lost;
@@ -54,6 +54,8 @@ pub struct Director {
     pub damaged: Vec<String>,
     /// Changes of members, for the operator of the first region.
     pub changes: Vec<Change>,
+    /// What the operators are to do besides, with their regions.
+    pub errands: Vec<(usize, Errand)>,
     pub wrong: Vec<String>,
 }
 
@@ -161,6 +163,7 @@ impl Director {
             league,
             damaged: Vec::new(),
             changes: Vec::new(),
+            errands: Vec::new(),
             wrong: Vec::new(),
         }
     }

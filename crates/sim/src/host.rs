@@ -177,14 +177,18 @@ impl Seat {
                 let why = node.failure().unwrap_or_else(|| "stopped".to_owned());
                 self.end(alive, End::Exited(why));
             }
-            () = self.stop.notified() => {
-                self.now.lock().node = Weak::new();
-                if let Some(node) = Arc::into_inner(node) {
-                    node.stop().await;
-                }
-                self.end(alive, End::Stopped);
-            }
+            () = self.stop.notified() => self.leave(node, alive).await,
+            () = node.drained() => self.leave(node, alive).await,
         }
+    }
+
+    /// Ends as an operator ends it.
+    async fn leave(&self, node: Arc<Node>, alive: &Alive) {
+        self.now.lock().node = Weak::new();
+        if let Some(node) = Arc::into_inner(node) {
+            node.stop().await;
+        }
+        self.end(alive, End::Stopped);
     }
 
     fn world(self: &Arc<Self>, alive: &Alive, life: u64) -> turmoil::Result<World> {

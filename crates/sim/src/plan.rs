@@ -82,6 +82,17 @@ pub enum Change {
     Remove { node: usize },
     /// The spare takes this node's places.
     Replace { node: usize },
+    /// The same by force, and for good reason: this node's machine has just been lost.
+    ReplaceLost { node: usize },
+}
+
+/// What an operator does to a region beside its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// This node hands its leaderships over and stops.
+    Drain { node: usize },
+    /// Its groups are raised to the second version of behaviour.
+    Raise,
 }
 
 /// A file of one kind on a node's disk.
@@ -205,6 +216,10 @@ pub enum Fault {
     Members {
         change: Change,
     },
+    Errand {
+        region: usize,
+        errand: Errand,
+    },
     /// # Units
     /// Per mille of true time.
     Drift {
@@ -245,7 +260,10 @@ impl Fault {
             Self::Provider { mood: Mood::Slow(_), .. } => "fault provider slow",
             Self::Provider { mood: Mood::Mute, .. } => "fault provider mute",
             Self::Provider { .. } => "fault provider away",
+            Self::Members { change: Change::ReplaceLost { .. } } => "fault lost machine",
             Self::Members { .. } => "fault membership change",
+            Self::Errand { errand: Errand::Drain { .. }, .. } => "fault drain",
+            Self::Errand { errand: Errand::Raise, .. } => "fault version raise",
         }
     }
 }

@@ -115,6 +115,7 @@ fn simulate(
         director.turn(&mut sim);
         board.damaged.borrow_mut().append(&mut director.damaged);
         board.changes.borrow_mut().extend(director.changes.drain(..));
+        board.errands.borrow_mut().append(&mut director.errands);
         if board.spare_wanted.take() {
             director.wanted(&sim);
         }

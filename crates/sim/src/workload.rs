@@ -27,7 +27,7 @@ use self::worker::Worker;
 use crate::closing;
 use crate::director::Stage;
 use crate::net::SimReach;
-use crate::plan::{Change, Plan};
+use crate::plan::{Change, Errand, Plan};
 use crate::trace;
 use crate::world::{League, Region, TRUST_DOMAIN};
 
@@ -60,6 +60,8 @@ pub struct Board {
     pub served: Cell<Duration>,
     /// Changes of members that the first region's operator is to make.
     pub changes: RefCell<VecDeque<Change>>,
+    /// What operators are to do besides, with their regions.
+    pub errands: RefCell<Vec<(usize, Errand)>>,
     /// The first region's spare is to join.
     pub spare_wanted: Cell<bool>,
     pub streams: RefCell<Vec<Stream>>,

@@ -9,7 +9,7 @@ use hansa_wal::fs::{Op, Rule, SimFs};
 
 use super::{Director, Due};
 use crate::links::Broken;
-use crate::plan::{DiskOp, Fault, Kept, Who};
+use crate::plan::{Change, DiskOp, Fault, Kept, Who};
 use crate::trace;
 
 /// A power cut that was armed strikes at the latest after this long: an idle disk changes nothing.
@@ -17,6 +17,8 @@ const ARMED_MAX: Duration = Duration::from_millis(400);
 /// Syncs of a disk whose power is about to go: more than one record waits for each, so that what a
 /// crash tears is not always whole or gone.
 const LAST_SYNCS: Duration = Duration::from_millis(30);
+/// A machine that is replaced by force is back after this long, and finds its place taken.
+const LOST_FOR: Duration = Duration::from_secs(9);
 
 impl Director {
     pub(super) fn strike(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, fault: Fault) {
@@ -50,6 +52,15 @@ impl Director {
             }
             Fault::Members { change } => {
                 self.changes.push(change);
+                match change {
+                    Change::ReplaceLost { node } => {
+                        self.bring_down(now, &[Who::Node { region: 0, node }], 0, LOST_FOR, true)
+                    }
+                    _ => true,
+                }
+            }
+            Fault::Errand { region, errand } => {
+                self.errands.push((region, errand));
                 true
             }
             network => self.strike_net(sim, now, network),

@@ -1,7 +1,8 @@
-//! The operator of a region: hands leaderships about, changes members, and rebuilds a node whose
-//! disk was damaged.
+//! The operator of a region: hands leaderships about, changes members, drains nodes, raises
+//! versions, and rebuilds a node whose disk was damaged.
 
 mod churn;
+mod errand;
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use hansa_api::pb::admin::{ListMembersRequest, ReseedNodeRequest, TransferLeader
 use self::churn::UnderWay;
 use super::{Board, door};
 use crate::dice::Dice;
-use crate::plan::Plan;
+use crate::plan::{Errand, Plan};
 use crate::trace;
 use crate::world::{Region, SEATS};
 
@@ -26,7 +27,10 @@ pub struct Operator<'a> {
     board: &'a Board,
     dice: Dice,
     ids: u64,
+    number: usize,
     under_way: Option<UnderWay>,
+    /// An errand, and until when it is tried.
+    errand: Option<(Errand, Duration)>,
     /// Since the clients have stopped.
     restore_until: Option<Duration>,
 }
@@ -35,7 +39,8 @@ impl<'a> Operator<'a> {
     pub async fn new(plan: &Plan, region: &'a Region, number: usize, board: &'a Board) -> Self {
         let door = door(plan, region, "operator", NUMBER + number as u32).await;
         let dice = Dice::of(plan.seed, PART + number as u64);
-        Self { door, region, board, dice, ids: 0, under_way: None, restore_until: None }
+        let (under_way, errand, restore_until) = (None, None, None);
+        Self { door, region, board, dice, ids: 0, number, under_way, errand, restore_until }
     }
 
     /// Works until the clients stop and no node waits for its new place.
@@ -51,6 +56,7 @@ impl<'a> Operator<'a> {
                         return;
                     }
                 }
+                None if self.has_errand() => self.run_errand().await,
                 None if self.has_spare() && self.dice.one_in(2) => self.change_members().await,
                 None if self.dice.one_in(4) => self.hand_over().await,
                 None => {}

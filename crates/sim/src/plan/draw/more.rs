@@ -3,9 +3,10 @@
 
 use super::{NODES, ms};
 use crate::dice::Dice;
-use crate::plan::{Act, Change, Fault, Mood, Plan, Who};
+use crate::plan::{Act, Change, Errand, Fault, Mood, Plan, Who};
 
 const MORE: u64 = 4;
+const ERRANDS: u64 = 5;
 /// A run with a long pause has time for it, and slower clients: histories stay small.
 const SLOWER: u32 = 3;
 
@@ -33,6 +34,21 @@ pub fn add(plan: &mut Plan) {
     }
     if dice.one_in(25) {
         long(plan, &mut dice);
+    }
+    errands(plan, &mut Dice::of(plan.seed, ERRANDS));
+}
+
+fn errands(plan: &mut Plan, dice: &mut Dice) {
+    let region = dice.below(plan.shape.regions as u64) as usize;
+    let node = dice.below(NODES) as usize;
+    if dice.one_in(5) {
+        push(plan, dice, Fault::Errand { region, errand: Errand::Drain { node } });
+    }
+    if dice.one_in(6) {
+        push(plan, dice, Fault::Errand { region, errand: Errand::Raise });
+    }
+    if plan.shape.spare && dice.one_in(2) {
+        push(plan, dice, Fault::Members { change: Change::ReplaceLost { node } });
     }
 }
 

@@ -32,7 +32,7 @@ enum Ask {
     Add { node: usize, held: bool },
     Promote { node: usize },
     Remove { node: usize },
-    Replace { node: usize },
+    Replace { node: usize, force: bool },
 }
 
 impl Operator<'_> {
@@ -139,16 +139,16 @@ impl Operator<'_> {
                 });
                 ("member removed", asked.await.map(drop))
             }
-            Ask::Replace { node } => {
+            Ask::Replace { node, force } => {
                 let (node, replacement, groups) = (name(node), name(SEATS), Vec::new());
-                let force = false;
                 let request =
                     ReplaceMemberRequest { request_id, region, node, groups, force, replacement };
                 let asked = self.door.call(CALL_MAX, |mut services, call| {
                     let request = call.request(request.clone());
                     async move { services.membership.replace_member(request).await }
                 });
-                ("member replaced", asked.await.map(drop))
+                let what = if force { "member replaced by force" } else { "member replaced" };
+                (what, asked.await.map(drop))
             }
         };
         match asked {
@@ -204,8 +204,11 @@ fn step(change: Change, places: &Places) -> Ask {
         Change::Add | Change::Remove { .. } if !voter(SEATS) => {
             Ask::Add { node: SEATS, held: false }
         }
-        Change::Replace { node } if !voter(SEATS) => Ask::Replace { node },
-        Change::Remove { node } | Change::Replace { node } if !places.nowhere(node) => {
+        Change::Replace { node } if !voter(SEATS) => Ask::Replace { node, force: false },
+        Change::ReplaceLost { node } if !voter(SEATS) => Ask::Replace { node, force: true },
+        Change::Remove { node } | Change::Replace { node } | Change::ReplaceLost { node }
+            if !places.nowhere(node) =>
+        {
             // Asked for already: it leaves.
             match places.seats[node].iter().any(|place| place.0 == MemberPlace::Voter) {
                 true => Ask::Remove { node },
@@ -246,7 +249,9 @@ mod tests {
     fn a_replacement_goes_and_comes_back() {
         let change = Change::Replace { node: 1 };
         let begin = places([Voter, Voter, Voter, Out]);
-        assert_eq!(step(change, &begin), Ask::Replace { node: 1 });
+        assert_eq!(step(change, &begin), Ask::Replace { node: 1, force: false });
+        let lost = Change::ReplaceLost { node: 1 };
+        assert_eq!(step(lost, &begin), Ask::Replace { node: 1, force: true });
         let done = places([Voter, Out, Voter, Voter]);
         assert_eq!(step(change, &done), Ask::Done);
         assert_eq!(back(&done), Ask::Add { node: 1, held: false });
