@@ -35,7 +35,8 @@ const ASK_MAX: Duration = Duration::from_millis(1_500);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// What of a data folder belongs to one life of a node; `identity` goes last, so that an
 /// interrupted move is taken up again.
-const LIFE: [&str; 4] = ["wal", "groups", "views", "identity"];
+const LIFE: [&str; 4] = ["wal", "groups", "views", IDENTITY];
+const IDENTITY: &str = "identity";
 
 /// Who this node is now.
 #[derive(Debug)]
@@ -161,6 +162,11 @@ fn put_aside(fs: &Arc<dyn Fs>, dir: &Path, former: Option<NodeId>) -> anyhow::Re
     for name in LIFE {
         let from = dir.join(name);
         if fs.exists(&from)? {
+            if name == IDENTITY {
+                // Nothing of the former life may come back to a folder without it.
+                fs.sync_dir(&aside)?;
+                fs.sync_dir(dir)?;
+            }
             let moved = fs.rename(&from, &aside.join(name));
             moved.with_context(|| format!("{} to {}", from.display(), aside.display()))?;
         }
@@ -191,6 +197,34 @@ mod tests {
             assert!(matches!(folder(&fs, dir), Ok(Folder::Empty)));
             let kept = dir.join(format!("aside-12-{}/wal/1.log", life + 1));
             assert_eq!(fs.read(&kept, 10).unwrap(), [life]);
+        }
+    }
+
+    /// A former life's log under a new identity would be believed.
+    #[test]
+    fn power_lost_at_any_step_leaves_no_log_without_its_identity() {
+        let dir = Path::new("/data");
+        for (seed, ops) in (0..20).flat_map(|seed| (0..12).map(move |ops| (seed, ops))) {
+            let sim = SimFs::new(seed);
+            let fs: Arc<dyn Fs> = Arc::new(sim.clone());
+            for file in ["wal/1.log", "groups/1", "identity"].map(|file| dir.join(file)) {
+                let folder = file.parent().unwrap();
+                fs.create_dir_all(folder).unwrap();
+                fs.create(&file).unwrap().sync_data().unwrap();
+                fs.sync_dir(folder).unwrap();
+            }
+            fs.sync_dir(dir).unwrap();
+            fs.sync_dir(Path::new("/")).unwrap();
+            sim.cut_power_after(ops);
+            let done = put_aside(&fs, dir, Some(NodeId(12)));
+            sim.crash();
+            let there = |name| fs.exists(&dir.join(name)).unwrap();
+            if there("identity") {
+                assert!(done.is_err(), "seed {seed}, {ops} changes: durable on return");
+                put_aside(&fs, dir, Some(NodeId(12))).unwrap();
+            }
+            let left = ["identity", "wal/1.log", "groups/1"].map(there);
+            assert_eq!(left, [false; 3], "seed {seed}, {ops} changes");
         }
     }
 }
