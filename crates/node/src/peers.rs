@@ -56,7 +56,7 @@ impl Default for Timing {
         Self {
             connect_max: Duration::from_secs(3),
             retry_first: Duration::from_millis(50),
-            retry_max: Duration::from_millis(200),
+            retry_max: Duration::from_millis(100),
             keepalive_interval: Duration::from_millis(500),
             keepalive_timeout: Duration::from_millis(1_500),
         }

@@ -18,6 +18,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, entry::RaftEntry as _};
+use tokio::time::Instant;
 
 use super::codec::BadBytes;
 use super::{Types, Vote, wire};
@@ -30,6 +31,9 @@ use crate::writer::Writer;
 
 /// Appends of one follower on their way at once.
 const APPENDS_IN_FLIGHT: usize = 4;
+
+/// Between two questions for a pre-vote to a peer out of reach.
+const ASK_AGAIN: Duration = Duration::from_millis(40);
 
 /// Makes the clients of one group.
 #[derive(Clone)]
@@ -174,13 +178,24 @@ impl RaftNetworkV2<Types> for Client {
         self.call(ask, RPCTypes::Vote, wire::voted_of).await
     }
 
+    /// Asked for as long as it counts: a peer that comes back within reach answers at once, and
+    /// not when the next election timeout has passed.
     async fn pre_vote(
         &mut self,
         request: VoteRequest<Types>,
         option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        let ask = self.ask(PeerMessageKind::PreVote, wire::vote(&request), option.soft_ttl());
-        self.call(ask, RPCTypes::Vote, wire::voted_of).await
+        let until = Instant::now() + option.soft_ttl();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let ask = self.ask(PeerMessageKind::PreVote, wire::vote(&request), left);
+            match self.call(ask, RPCTypes::Vote, wire::voted_of).await {
+                Err(RPCError::Unreachable(_)) if left > ASK_AGAIN => {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     async fn transfer_leader(
