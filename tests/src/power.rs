@@ -75,9 +75,9 @@ impl Rig {
             };
             disk.cut(&mut how).expect("the real disk works");
         }
-        // The last load's calls have failed, or will at their deadlines.
-        drop(load.stop().await);
         self.league.start_all();
+        // Each worker's last call fails at its deadline, unless the house is back sooner.
+        drop(load.stop().await);
     }
 
     /// Names of acknowledged orders that the house does not know, or why it does not say.

@@ -154,6 +154,12 @@ impl Processes {
         }
     }
 
+    /// Whether a node that was started has ended by itself; [`Processes::exited`] says how.
+    pub fn has_ended(&mut self, name: &str) -> bool {
+        let child = self.node(name).running.as_mut().expect("it was started");
+        child.try_wait().expect("its status").is_some()
+    }
+
     /// Waits until a node ends by itself.
     pub async fn exited(&mut self, name: &str, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;

@@ -72,7 +72,7 @@ async fn a_node_that_truly_runs_out_ends_cleanly_and_returns_when_there_is_room(
     let names = rig.league.names();
     let victim = names.last().expect("three nodes");
     rig.disks[names.len() - 1].fill(0).expect("ballast");
-    rig.place_big(&load).await;
+    rig.place_big(&load, victim).await;
     let status = rig.league.exited(victim, BACK_WITHIN).await;
     assert!(!status.success(), "it ended as if all were well");
     println!("{victim} ended with {status}");
@@ -117,13 +117,16 @@ impl Rig {
     }
 
     /// Orders of many lines, of goods that nobody has: their entries are large, whatever comes of
-    /// them.
-    async fn place_big(&self, load: &Load) {
+    /// them. Until the victim is gone, or has had more than it has room for.
+    async fn place_big(&mut self, load: &Load, victim: &str) {
         let caller = self.once(load).await;
         let line = PlaceOrderLine { description: "x".repeat(250), ..request::line("NONE", 1) };
         let stock = StockKey { sku: "NONE".to_owned(), ..stock_key(HOME, 0) };
         let asked = PlaceLine { stock: Some(stock), quantity: 1, price_minor: 255 };
         for _ in 0..BIG_ORDERS {
+            if self.league.has_ended(victim) {
+                return;
+            }
             let mut order = request::order("C-BIG", vec![line.clone(); ORDER_LINES_MAX]);
             order.client_reference = order.request_id.clone();
             let place = Place {

@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const OPEN_MAX: Duration = Duration::from_secs(4);
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(1_000);
+/// Between two guesses at who leads, and as much again by lot: after a fail-over every order waits
+/// for the right one.
+const GUESS_MAX: Duration = Duration::from_millis(100);
 
 /// Which step an answer belongs to: its number, its part, and the runner's term in office.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,7 +156,7 @@ impl Driver {
                 None => ended.wait.max(backoff + jitter),
             };
             leader = ended.leader.filter(|leader| Some(*leader) != node);
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            backoff = (backoff * 2).min(GUESS_MAX);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
