@@ -32,7 +32,8 @@ pub fn start(env: &Env, peers: Peers, keepers: Vec<NodeId>) -> Book {
     book
 }
 
-/// As [`start`], beside a replica that writes into the same book: it follows the others, not itself.
+/// As [`start`], beside a replica that writes into the same book: the others are followed, not this
+/// node itself.
 ///
 /// The replica says nothing before its node is a member, nor once the others have gone on without
 /// it: who was down while it was replaced is told by nobody that it was.
