@@ -7,6 +7,7 @@ mod tally;
 mod worker;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,7 +40,8 @@ pub struct Shape {
     pub region: &'static str,
     /// The regions by whose gateways the workers enter, in turn.
     pub doors: Vec<&'static str>,
-    pub skus: usize,
+    /// The numbers of the SKUs that it orders.
+    pub skus: Range<usize>,
     /// Longest that one call may take, its retries included.
     pub timeout: Duration,
     pub policy: Policy,
@@ -54,7 +56,7 @@ impl Default for Shape {
             country: "DE",
             region: HOME,
             doors: vec![HOME],
-            skus: 8,
+            skus: 0..8,
             timeout: Duration::from_secs(10),
             policy: Policy::default(),
             seed: 1,

@@ -16,6 +16,8 @@ use crate::suite;
 
 /// Longest that a region may take to serve again: the machine may be busy.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
+const SKUS: usize = 8;
+const CYCLES_OF_A_SHELF: usize = 4;
 
 /// The house, its disks, and what clients were told.
 pub struct Rig {
@@ -53,14 +55,18 @@ impl Rig {
     }
 
     /// A load that goes on recording where the last one ended.
-    pub async fn load(&self, seed: u64) -> Load {
-        let shape = Shape { seed, ..Shape::default() };
+    ///
+    /// Every few cycles on other shelves: whoever judges the history of a SKU tries what each call
+    /// without an answer may have done, and a cut leaves many.
+    pub async fn load(&self, cycle: usize) -> Load {
+        let first = cycle / CYCLES_OF_A_SHELF * SKUS;
+        let shape = Shape { seed: cycle as u64 + 1, skus: first..first + SKUS, ..Shape::default() };
         Load::start_with(&self.league, shape, self.record.clone(), self.tally.clone()).await
     }
 
     /// All processes die and all disks lose what was not synced, under load; then all start.
     pub async fn power_cut(&mut self, cycle: usize, dice: &mut Dice) {
-        let load = self.load(cycle as u64 + 1).await;
+        let load = self.load(cycle).await;
         load.progress(10, BACK_WITHIN).await;
         // Anywhere between two syncs.
         tokio::time::sleep(Duration::from_micros(dice.below(200_000))).await;

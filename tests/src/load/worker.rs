@@ -45,7 +45,7 @@ impl Worker {
 
     /// The first goods on every shelf.
     pub async fn fill(&mut self) {
-        for sku in 0..self.shape.skus {
+        for sku in self.shape.skus.clone() {
             let quantity = if sku % 4 == 3 { FEW } else { PLENTY };
             self.receive(sku, quantity).await;
         }
@@ -190,7 +190,8 @@ impl Worker {
     }
 
     fn sku(&mut self) -> usize {
-        self.dice.below(self.shape.skus as u64) as usize
+        let skus = &self.shape.skus;
+        skus.start + self.dice.below(skus.len() as u64) as usize
     }
 
     fn any_order(&mut self) -> Option<String> {

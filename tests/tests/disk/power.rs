@@ -37,7 +37,7 @@ async fn power_cuts_of_a_whole_region_lose_nothing_that_was_acknowledged() {
     let cycles = scale::cycles(3, 100);
     let cut = cut("power", binary().to_owned(), Faults::default(), cycles).await;
     let rig = cut.unwrap_or_else(|lost| panic!("{lost}"));
-    let load = rig.load(1_000).await;
+    let load = rig.load(cycles).await;
     load.progress(10, BACK_WITHIN).await;
     let run: Run = load.stop().await;
     println!("{cycles} power cuts; PlaceOrder: {}", run.tally.of("PlaceOrder"));
