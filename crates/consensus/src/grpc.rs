@@ -21,7 +21,7 @@ use hansa_api::pb::raft::raft_peer_service_client::RaftPeerServiceClient;
 use hansa_api::pb::raft::{
     InstallSnapshotRequest, SnapshotChunk, SnapshotHeader, install_snapshot_request,
 };
-use hansa_api::status::Failure;
+use hansa_api::status::{Failure, Reason};
 use hansa_node::env::Env;
 use hansa_node::peers::{PeerService, Peers};
 use hansa_node::tasks::OnError;
@@ -34,8 +34,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
+pub(crate) use self::protocol::{Protocol, SPOKEN};
 pub(crate) use self::serve::{Names, Served};
 use crate::identity::{Identity, Incarnation};
+use crate::inbound::Inbound;
 use crate::link::{Ask, Link, LinkError};
 
 /// Requests to one peer that wait to be sent.
@@ -65,12 +67,15 @@ pub(crate) struct Lines {
 struct Shared {
     peers: Peers,
     identity: Arc<Identity>,
+    protocol: Arc<Protocol>,
     env: Env,
 }
 
 impl Lines {
-    pub fn new(peers: Peers, identity: Arc<Identity>, env: Env) -> Self {
-        Self { shared: Arc::new(Shared { peers, identity, env }), lines: Mutex::default() }
+    pub fn new(peers: Peers, inbound: &Inbound, env: Env) -> Self {
+        let (identity, protocol) = (inbound.identity.clone(), inbound.protocol.clone());
+        let shared = Arc::new(Shared { peers, identity, protocol, env });
+        Self { shared, lines: Mutex::default() }
     }
 
     /// The line to a peer; its task starts at first use and lives as long as the node.
@@ -120,7 +125,7 @@ impl Link for Lines {
             // A call that ends early drops the receiver, and so ends the pump.
             let (sent, ()) = tokio::join!(call, pump(header, chunks, tx));
             let answer = sent.map_err(|_| LinkError::Timeout(SNAPSHOT_MAX))?;
-            let answer = answer.map_err(|status| shared.refused(&status))?;
+            let answer = answer.map_err(|status| shared.refused(to, &status))?;
             shared.meet(to, answer.metadata())?;
             Ok(answer.into_inner().body)
         }
@@ -153,7 +158,7 @@ impl Shared {
 
     /// Says who calls, and as whom it knows the other.
     fn introduce(&self, to: NodeId, metadata: &mut MetadataMap) {
-        protocol::put(metadata);
+        self.protocol.put(metadata);
         metadata.insert(NODE, MetadataValue::from(self.identity.node.0));
         put_incarnation(metadata, INCARNATION, self.identity.incarnation);
         let expected = self.identity.expects(to);
@@ -164,7 +169,7 @@ impl Shared {
 
     /// Checks that the one who answered is the one we know.
     fn meet(&self, peer: NodeId, metadata: &MetadataMap) -> Result<(), LinkError> {
-        protocol::agreed(metadata).map_err(|foreign| {
+        self.protocol.agreed(peer, metadata).map_err(|foreign| {
             tracing::error!(%peer, %foreign, "peer refused");
             LinkError::Unreachable(foreign.to_string())
         })?;
@@ -180,8 +185,11 @@ impl Shared {
 
     /// A peer that knows this node by another folder ends this process: its log is not the one that
     /// made the promises its peers rely on.
-    fn refused(&self, status: &Status) -> LinkError {
+    fn refused(&self, peer: NodeId, status: &Status) -> LinkError {
         let failure = Failure::from(status);
+        if failure.reason() == Reason::VersionNotSupported {
+            self.protocol.note(peer, failure.to_string());
+        }
         if failure.metadata(STRANGER) == Some(self.identity.node.to_string().as_str()) {
             let node = self.identity.node;
             self.env.exit.exit(&crate::identity::Stranger { node }.to_string());

@@ -29,7 +29,7 @@ use crate::archive::ArchiveError;
 use crate::audit::AuditError;
 use crate::checkpoints::CheckpointError;
 use crate::group::Group;
-use crate::grpc::{Lines, Names, Served};
+use crate::grpc::{Lines, Names, Protocol, SPOKEN, Served};
 use crate::identity::{Identity, IdentityError};
 use crate::inbound::Inbound;
 use crate::link::Link;
@@ -66,9 +66,20 @@ pub struct HostConfig {
     /// Pretends to be the binary of a release that applies only these versions.
     #[cfg(any(test, feature = "testing"))]
     pub versions: Option<Versions>,
+    /// The same for what it speaks with its peers.
+    #[cfg(any(test, feature = "testing"))]
+    pub protocols: Option<Versions>,
 }
 
 impl HostConfig {
+    fn spoken(&self) -> Versions {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(protocols) = self.protocols {
+            return protocols;
+        }
+        SPOKEN
+    }
+
     pub fn new(node: NodeId, data_dir: PathBuf) -> Self {
         let (timing, wal) = (Timing::default(), hansa_wal::Config::default());
         Self {
@@ -81,6 +92,8 @@ impl HostConfig {
             joins: false,
             #[cfg(any(test, feature = "testing"))]
             versions: None,
+            #[cfg(any(test, feature = "testing"))]
+            protocols: None,
         }
     }
 }
@@ -191,9 +204,7 @@ impl Host {
         peers: Peers,
     ) -> Result<Self, OpenError> {
         let lines_env = env.clone();
-        Self::open_with(config, fs, env, |inbound| {
-            Arc::new(Lines::new(peers, inbound.identity.clone(), lines_env))
-        })
+        Self::open_with(config, fs, env, |inbound| Arc::new(Lines::new(peers, inbound, lines_env)))
     }
 
     /// Opens the log in the data folder and makes a host on it, with the link that `link` makes.
@@ -226,7 +237,8 @@ impl Host {
         }
         let anchors = Anchors::open(fs.clone(), &config.data_dir);
         let anchors = Arc::new(anchors.map_err(|source| OpenError::Anchors { source })?);
-        let inbound = Arc::new(Inbound::new(Arc::new(identity)));
+        let protocol = Arc::new(Protocol::new(config.spoken()));
+        let inbound = Arc::new(Inbound::new(Arc::new(identity), protocol));
         let link = link(&inbound);
         let writer = Writer::start(&env);
         let room = Room::new(fs.clone(), config.data_dir.clone(), wal.clone(), &config.wal);
@@ -307,6 +319,13 @@ impl Host {
     /// Forgets a node's name: its streams are refused and those that are open end.
     pub fn remove_name(&self, node: NodeId) {
         self.inner.names.write().remove(&node);
+        self.inner.inbound.protocol.forget(node);
+    }
+
+    /// Peers that this node does not understand, or that do not understand it, and what was said:
+    /// none of their streams is open.
+    pub fn foreign_peers(&self) -> BTreeMap<NodeId, String> {
+        self.inner.inbound.protocol.refused()
     }
 
     /// Says whom a group is to have as members; whichever node leads the group leads it there, one

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::timeout;
 
 use crate::checkpoints::Checkpoint;
+use crate::grpc::Protocol;
 use crate::identity::Identity;
 use crate::incoming::{self, Partial, Receiver};
 use crate::raft::codec::{self, BadBytes};
@@ -35,12 +36,13 @@ pub(crate) type Refusal = (PeerErrorKind, String);
 /// The groups that this node hosts, for its peers.
 pub(crate) struct Inbound {
     pub identity: Arc<Identity>,
+    pub protocol: Arc<Protocol>,
     groups: RwLock<BTreeMap<GroupId, Arc<Running>>>,
 }
 
 impl Inbound {
-    pub fn new(identity: Arc<Identity>) -> Self {
-        Self { identity, groups: RwLock::default() }
+    pub fn new(identity: Arc<Identity>, protocol: Arc<Protocol>) -> Self {
+        Self { identity, protocol, groups: RwLock::default() }
     }
 
     pub fn add(&self, running: Arc<Running>) {

@@ -38,19 +38,26 @@ use crate::version::Versions;
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Between two looks: paused time passes in no other way.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks until `done` says so, or panics with `what` after [`PATIENCE`].
 pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !done() {
         assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        sleep(Duration::from_millis(5)).await;
+        sleep(PAUSE).await;
     }
 }
 
 /// A deadline that a healthy cluster never meets.
 pub fn soon() -> Instant {
     Instant::now() + PATIENCE
+}
+
+/// Whether as much is tried as the published counts say: `HANSA_FAULTS=full`.
+pub fn full() -> bool {
+    std::env::var("HANSA_FAULTS").is_ok_and(|scale| scale == "full")
 }
 
 /// The group that a one-group test uses.
@@ -136,6 +143,14 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// For a runtime with paused time, in one thread, on simulated disks: nothing waits in earnest,
+    /// so that what takes many elections takes no time. Without gRPC: sockets are outside of it.
+    pub fn paused() -> Self {
+        Self { simulated_time: true, disks: Some(1), ..Self::default() }
+    }
+}
+
 /// One node of a test cluster.
 pub struct Node<M: Machine> {
     pub host: Host,
@@ -163,12 +178,19 @@ pub struct Cluster<M: Machine> {
     wanted: Option<Wanted>,
     /// Which versions each node's binary applies from its next start on; all of them without.
     pub releases: BTreeMap<NodeId, Versions>,
+    /// The same for the peer protocols that it speaks.
+    pub protocols: BTreeMap<NodeId, Versions>,
 }
 
 impl<M: Machine> Cluster<M> {
     /// Three nodes with one group of `genesis` machines.
     pub async fn start(genesis: impl Fn() -> M + Send + Sync + 'static) -> Self {
         Self::with(Settings::default(), genesis).await
+    }
+
+    /// The same in paused time.
+    pub async fn paused(genesis: impl Fn() -> M + Send + Sync + 'static) -> Self {
+        Self::with(Settings::paused(), genesis).await
     }
 
     pub async fn with(settings: Settings, genesis: impl Fn() -> M + Send + Sync + 'static) -> Self {
@@ -181,9 +203,19 @@ impl<M: Machine> Cluster<M> {
         let disk = |node: &NodeId| settings.disks.map(|seed| (*node, SimFs::new(seed ^ node.0)));
         let disks = ids.iter().filter_map(disk).collect();
         let genesis = Arc::new(genesis);
-        let (joined, wanted, releases) = (BTreeSet::new(), None, BTreeMap::new());
-        let mut cluster =
-            Self { settings, board, dir, wires, disks, genesis, nodes, joined, wanted, releases };
+        let mut cluster = Self {
+            settings,
+            board,
+            dir,
+            wires,
+            disks,
+            genesis,
+            nodes,
+            joined: BTreeSet::new(),
+            wanted: None,
+            releases: BTreeMap::new(),
+            protocols: BTreeMap::new(),
+        };
         if let Some(last) = cluster.settings.first_release {
             let release = |node| (node, Versions::upto(last));
             cluster.releases = cluster.ids().into_iter().map(release).collect();
@@ -329,6 +361,7 @@ impl<M: Machine> Cluster<M> {
             archive_entries: self.settings.archive_entries,
             joins: self.joined.contains(&node),
             versions: self.releases.get(&node).copied(),
+            protocols: self.protocols.get(&node).copied(),
             ..HostConfig::new(node, dir.to_owned())
         };
         if let Some(wires) = &self.wires {
@@ -384,10 +417,16 @@ impl<M: Machine> Cluster<M> {
             let leader = self.leader().await;
             let answer = self.group(leader).submit(command.clone(), end).await;
             match answer {
-                Ok(outcome) => return outcome,
+                Ok(outcome) => {
+                    if self.settings.simulated_time {
+                        sleep(PAUSE).await;
+                    }
+                    return outcome;
+                }
                 Err(SubmitError::TooLarge) => panic!("too large"),
                 Err(_) => assert!(Instant::now() < end, "not accepted in time"),
             }
+            sleep(PAUSE).await;
         }
     }
 
@@ -400,6 +439,7 @@ impl<M: Machine> Cluster<M> {
                 Ok(found) => return found,
                 Err(why) => assert!(Instant::now() < end, "not read in time: {why}"),
             }
+            sleep(PAUSE).await;
         }
     }
 

@@ -62,3 +62,37 @@ async fn an_audit_passes_what_nobody_touched_and_finds_what_somebody_did() {
     assert_eq!(HOME, "eu-west");
     rig.stop().await;
 }
+
+/// Every replica tells the same sound history, so nothing at home can show that it is not the one
+/// that happened; the heads that another region keeps do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_history_that_all_replicas_rewrote_is_found_by_the_heads_that_peers_keep() {
+    let mut rig = Rig::start("rewritten").await;
+    rig.load(Duration::from_secs(2)).await;
+    eventually("heads are kept abroad", || async {
+        let told = rig.ctl(&["audit", "verify", "--group", "orders-0"]).await;
+        assert_ne!(told.status.code(), Some(1), "a false alarm: {}", text(&told));
+        told.status.success() && !text(&told).contains(" 0 anchors met")
+    })
+    .await;
+    rig.rewrite_home().await;
+    eventually("the audit to find it", || async {
+        // The new history must pass the entries of which heads are kept.
+        rig.load(Duration::from_secs(1)).await;
+        let told = rig.ctl(&["-o", "json", "audit", "verify", "--group", "orders-0"]).await;
+        let report: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap_or_default();
+        let findings = report["findings"].as_array().cloned().unwrap_or_default();
+        let with = |key: &str, part: &str| {
+            let of =
+                findings.iter().filter(|of| of[key].as_str().is_some_and(|t| t.contains(part)));
+            of.cloned().collect::<Vec<_>>()
+        };
+        let replicas = with("nodeName", HOME);
+        let sound = |of: &serde_json::Value| of["verdict"] == "CHAIN_VERDICT_VERIFIED";
+        let found = with("detail", "is not the history of which us-east keeps entry");
+        let alone = replicas.len() == 3 && replicas.iter().all(sound);
+        told.status.code() == Some(1) && alone && !found.is_empty()
+    })
+    .await;
+    rig.stop().await;
+}

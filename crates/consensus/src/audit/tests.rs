@@ -31,7 +31,7 @@ async fn walk(host: &Host, wanted: BTreeSet<u64>, upto: Option<u64>) -> Result<T
 
 async fn filled(nodes: u64) -> Cluster<Counters> {
     let timing = Timing { checkpoint_entries: 40, ..Timing::quick() };
-    let settings = Settings { nodes, timing, ..Settings::default() };
+    let settings = Settings { nodes, timing, ..Settings::paused() };
     let cluster = Cluster::with(settings, Counters::default).await;
     fill(&cluster, 150).await;
     cluster.settled().await;
@@ -68,7 +68,7 @@ async fn calm(cluster: &Cluster<Counters>, when: &str) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn an_untouched_history_alarms_nobody_whatever_its_replicas_went_through() {
     let mut cluster = filled(3).await;
     calm(&cluster, "from genesis to now").await;
@@ -104,7 +104,7 @@ async fn an_untouched_history_alarms_nobody_whatever_its_replicas_went_through()
     calm(&cluster, "with a node that was rebuilt").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn walks_beside_writes_and_purges_alarm_nobody() {
     let cluster = filled(1).await;
     let walks = async {
@@ -121,11 +121,12 @@ async fn walks_beside_writes_and_purges_alarm_nobody() {
     tokio::join!(walks, writes);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_history_rewritten_from_the_beginning_shows_against_a_peers_heads() {
     // Two regions that never met: each sound by itself, and no head in common behind the edit.
-    let (one, other) = (filled(1).await, Cluster::start(Counters::default).await);
-    for n in 0..300 {
+    let alone = Settings { nodes: 1, ..Settings::paused() };
+    let (one, other) = (filled(1).await, Cluster::with(alone, Counters::default).await);
+    for n in 0..170 {
         other.submit(format!("add k{} 2", n % 7)).await;
     }
     other.settled().await;

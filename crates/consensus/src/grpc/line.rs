@@ -90,7 +90,7 @@ impl Line {
         let mut client = self.shared.client(self.to);
         let opened = timeout(CONNECT_MAX, client.exchange(request)).await;
         let opened = opened.map_err(|_| LinkError::Timeout(CONNECT_MAX))?;
-        let response = opened.map_err(|status| self.shared.refused(&status))?;
+        let response = opened.map_err(|status| self.shared.refused(self.to, &status))?;
         self.shared.meet(self.to, response.metadata())?;
         tracing::debug!(to = %self.to, "stream to peer open");
         Ok(Open { out, answers: response.into_inner() })

@@ -4,52 +4,96 @@
 //! understand each other while a region is upgraded. Two nodes without a common one refuse each
 //! other by name; they never guess.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use tonic::metadata::{MetadataMap, MetadataValue};
+use hansa_types::id::NodeId;
+use parking_lot::Mutex;
+use tonic::metadata::MetadataMap;
 
 use crate::version::Versions;
 
 /// What this binary speaks.
-pub(super) const SPOKEN: Versions = Versions::upto(1);
+pub(crate) const SPOKEN: Versions = Versions::upto(1);
 
 const KEY: &str = "hansa-peer-protocol";
 
-/// Says what this node speaks.
-pub(super) fn put(metadata: &mut MetadataMap) {
-    // Digits and a dash are always a valid metadata value.
-    if let Ok(value) = MetadataValue::try_from(format!("{}-{}", SPOKEN.first, SPOKEN.last)) {
-        metadata.insert(KEY, value);
-    }
+/// The protocols that this node speaks, and who understands none of them.
+pub(crate) struct Protocol {
+    spoken: Versions,
+    /// Peers without a common one, and what was said about it; bounded by the nodes that this one
+    /// knows by name.
+    refused: Mutex<BTreeMap<NodeId, String>>,
 }
 
 /// The other end speaks nothing that this node does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Foreign(String);
+pub(super) struct Foreign {
+    theirs: String,
+    ours: Versions,
+}
 
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Versions { first, last } = SPOKEN;
-        write!(f, "the peer speaks protocol {}, this node {first}-{last}", self.0)?;
+        let Versions { first, last } = self.ours;
+        write!(f, "the peer speaks protocol {}, this node {first}-{last}", self.theirs)?;
         f.write_str(": upgrade one release at a time")
     }
 }
 
-/// The newest protocol that both ends speak.
-///
-/// # Errors
-/// There is none.
-pub(super) fn agreed(metadata: &MetadataMap) -> Result<u32, Foreign> {
-    // Nodes that say nothing are of the releases that knew the first one only.
-    let said = metadata.get(KEY).map_or(Ok("1-1"), |value| value.to_str());
-    let said = said.unwrap_or("unreadable");
-    let ends = said.split_once('-').and_then(|(first, last)| {
-        Some(Versions { first: first.parse().ok()?, last: last.parse().ok()? })
-    });
-    let common = ends.map(|theirs| theirs.last.min(SPOKEN.last)).filter(|newest| {
-        SPOKEN.contains(*newest) && ends.is_some_and(|theirs| theirs.contains(*newest))
-    });
-    common.ok_or_else(|| Foreign(said.chars().take(24).collect()))
+impl Protocol {
+    pub fn new(spoken: Versions) -> Self {
+        Self { spoken, refused: Mutex::default() }
+    }
+
+    /// Says what this node speaks.
+    pub(super) fn put(&self, metadata: &mut MetadataMap) {
+        // Digits and a dash are always a valid metadata value.
+        if let Ok(value) = format!("{}-{}", self.spoken.first, self.spoken.last).parse() {
+            metadata.insert(KEY, value);
+        }
+    }
+
+    /// The newest protocol that both ends speak; a peer without one is listed.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn agreed(&self, peer: NodeId, metadata: &MetadataMap) -> Result<u32, Foreign> {
+        let agreed = self.common(metadata);
+        match &agreed {
+            Ok(_) => self.forget(peer),
+            Err(foreign) => self.note(peer, foreign.to_string()),
+        }
+        agreed
+    }
+
+    fn common(&self, metadata: &MetadataMap) -> Result<u32, Foreign> {
+        // Nodes that say nothing are of the releases that knew the first one only.
+        let said = metadata.get(KEY).map_or(Ok("1-1"), |value| value.to_str());
+        let said = said.unwrap_or("unreadable");
+        let ends = said.split_once('-').and_then(|(first, last)| {
+            Some(Versions { first: first.parse().ok()?, last: last.parse().ok()? })
+        });
+        let common = ends.map(|theirs| theirs.last.min(self.spoken.last)).filter(|newest| {
+            self.spoken.contains(*newest) && ends.is_some_and(|theirs| theirs.contains(*newest))
+        });
+        let foreign = || Foreign { theirs: said.chars().take(24).collect(), ours: self.spoken };
+        common.ok_or_else(foreign)
+    }
+
+    /// A peer with which there is no stream, and why.
+    pub(super) fn note(&self, peer: NodeId, why: String) {
+        self.refused.lock().insert(peer, why);
+    }
+
+    pub fn forget(&self, peer: NodeId) {
+        self.refused.lock().remove(&peer);
+    }
+
+    /// Peers that speak no protocol of this node's, as far as it was last heard.
+    pub fn refused(&self) -> BTreeMap<NodeId, String> {
+        self.refused.lock().clone()
+    }
 }
 
 #[cfg(test)]
@@ -59,13 +103,14 @@ mod tests {
     fn said(text: &str) -> Result<u32, Foreign> {
         let mut metadata = MetadataMap::new();
         metadata.insert(KEY, text.parse().unwrap());
-        agreed(&metadata)
+        Protocol::new(SPOKEN).agreed(NodeId(2), &metadata)
     }
 
     #[test]
     fn the_newest_common_protocol_is_spoken() {
-        let mut own = MetadataMap::new();
-        put(&mut own);
+        let (mut own, protocol) = (MetadataMap::new(), Protocol::new(SPOKEN));
+        protocol.put(&mut own);
+        let agreed = |metadata| protocol.agreed(NodeId(2), metadata);
         assert_eq!(agreed(&own), Ok(SPOKEN.last));
         assert_eq!(agreed(&MetadataMap::new()), Ok(1), "a node of an earlier release");
         assert_eq!(said("1-4"), Ok(1), "a node of a later one, that speaks ours too");

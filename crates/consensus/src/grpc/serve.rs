@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use super::{EXPECTS, INCARNATION, NODE, STRANGER, incarnation_of, protocol, put_incarnation};
+use super::{EXPECTS, INCARNATION, NODE, STRANGER, incarnation_of, put_incarnation};
 use crate::identity::Stranger;
 use crate::inbound::Inbound;
 
@@ -54,7 +54,7 @@ impl Served {
             tracing::warn!(%node, name = %shown.0, "refused: this name is not that node's");
             return Err(denied());
         }
-        protocol::agreed(metadata).map_err(|foreign| {
+        self.inbound.protocol.agreed(node, metadata).map_err(|foreign| {
             tracing::error!(%node, %foreign, "peer refused");
             Status::from(Failure::new(Reason::VersionNotSupported, foreign.to_string()))
         })?;
@@ -77,7 +77,7 @@ impl Served {
     pub(super) fn introduced<T>(&self, body: T) -> Response<T> {
         let mut response = Response::new(body);
         let (node, incarnation) = (self.inbound.identity.node, self.inbound.identity.incarnation);
-        protocol::put(response.metadata_mut());
+        self.inbound.protocol.put(response.metadata_mut());
         response.metadata_mut().insert(NODE, MetadataValue::from(node.0));
         put_incarnation(response.metadata_mut(), INCARNATION, incarnation);
         response

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use hansa_api::status::{Failure, Reason};
 use hansa_node::tls::PeerIdentity;
 use hansa_types::id::NodeId;
@@ -11,6 +13,7 @@ use crate::identity::Incarnation;
 use crate::testing::counter::{CLOSED, Counters};
 use crate::testing::{Cluster, Settings, eventually, soon};
 use crate::timing::Timing;
+use crate::version::Versions;
 
 async fn cluster(timing: Timing) -> Cluster<Counters> {
     let settings = Settings { grpc: true, timing, ..Settings::default() };
@@ -106,4 +109,51 @@ async fn the_old_process_of_a_name_is_not_met_as_its_new_node() {
     let old = cluster.node(NodeId(2)).host.served().introduced(());
     assert!(check_answerer(NodeId(2), old.metadata()).is_ok());
     assert!(check_answerer(NodeId(100_001), old.metadata()).is_err());
+}
+
+/// Over real streams: what a node of a release too far away says, and what is said to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_without_a_common_protocol_refuse_each_other_by_name_and_are_listed() {
+    let mut cluster = cluster(Timing::quick()).await;
+    cluster.submit("add a 1").await;
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let foreign = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+    cluster.kill(foreign).await;
+    cluster.protocols.insert(foreign, Versions { first: 2, last: 3 });
+    cluster.boot(foreign).await;
+    let others: Vec<_> = cluster.up().into_iter().filter(|node| *node != foreign).collect();
+    let says = |of: NodeId, about: NodeId| {
+        let said = cluster.node(of).host.foreign_peers().remove(&about).unwrap_or_default();
+        let named = said.contains("speaks protocol") && said.contains("this node");
+        named && said.contains("upgrade one release at a time")
+    };
+    for other in others {
+        eventually("they list it", || says(other, foreign)).await;
+        eventually("it lists them", || says(foreign, other)).await;
+        let mut foreigners = cluster.node(other).host.foreign_peers().into_keys();
+        assert!(foreigners.all(|node| node == foreign), "nobody else");
+    }
+    let running = &cluster.group(leader).running;
+    let mut told = String::new();
+    for _ in 0..200 {
+        // Until the connection is there, it is only away.
+        let asked = running.ask_digest(foreign, Default::default(), Duration::from_secs(5)).await;
+        told = asked.unwrap_err().to_string();
+        if told.contains("speaks protocol") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(told.contains("VERSION_NOT_SUPPORTED: the peer speaks protocol 1-1"), "{told}");
+    assert_eq!(cluster.submit("add a 1").await, 2, "the others go on");
+    assert!(cluster.group(foreign).peek(|m| m.value("a")) < 2, "it was sent nothing");
+
+    cluster.kill(foreign).await;
+    cluster.protocols.insert(foreign, Versions { first: 1, last: 2 });
+    cluster.boot(foreign).await;
+    cluster.settled().await;
+    assert_eq!(cluster.group(foreign).peek(|m| m.value("a")), 2);
+    let open = |node: &NodeId| cluster.node(*node).host.foreign_peers().is_empty();
+    eventually("nobody is foreign", || cluster.up().iter().all(open)).await;
 }

@@ -239,7 +239,7 @@ async fn sound() -> (Cluster<Counters>, PathBuf) {
         ..hansa_wal::Config::default()
     };
     let groups = vec![group_id(), other_group()];
-    let settings = Settings { nodes: 1, timing, wal, groups, ..Settings::default() };
+    let settings = Settings { nodes: 1, timing, wal, groups, disks: None, ..Settings::paused() };
     let mut cluster = Cluster::with(settings, Counters::default).await;
     let led = |cluster: &Cluster<Counters>| {
         cluster.node(NODE).groups.values().all(|group| group.leadership().borrow().mine)
@@ -260,7 +260,7 @@ async fn sound() -> (Cluster<Counters>, PathBuf) {
     (cluster, dir)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn every_damage_of_a_data_folder_is_found_named_and_stops_no_more_than_it_must() {
     let (mut cluster, dir) = sound().await;
     let kept = dir.with_extension("kept");
@@ -313,7 +313,7 @@ async fn running() -> (Cluster<Counters>, PathBuf) {
     (cluster, dir)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn rot_under_a_running_group_is_found_in_its_archive_and_stops_it_for_good() {
     let (mut cluster, dir) = running().await;
     let groups = &cluster.node(NODE).groups;
@@ -331,7 +331,7 @@ async fn rot_under_a_running_group_is_found_in_its_archive_and_stops_it_for_good
 }
 
 /// What a checkpoint holds is in memory too, and the log goes on from there.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn rot_under_a_running_group_is_found_in_its_checkpoints_and_they_are_written_anew() {
     let (mut cluster, dir) = running().await;
     found(&dir, CKPT).iter().for_each(|file| flip_middle(file));

@@ -22,7 +22,7 @@ struct Acked {
 
 async fn cluster(seed: u64) -> Cluster<Counters> {
     let timing = Timing { checkpoint_entries: 1_000_000, ..Timing::quick() };
-    let settings = Settings { nodes: 1, timing, disks: Some(seed), ..Settings::default() };
+    let settings = Settings { nodes: 1, timing, disks: Some(seed), ..Settings::paused() };
     let cluster = Cluster::with(settings, Counters::default).await;
     // Accepted once, so that the script does not begin before its leader does.
     cluster.submit("none").await;
@@ -86,7 +86,7 @@ fn stride(ops: u64) -> usize {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn the_power_may_go_at_any_operation() {
     let mut tried = 0;
     let ops = {
@@ -109,7 +109,7 @@ async fn the_power_may_go_at_any_operation() {
     println!("power cuts: {tried} places of {ops} operations");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn any_write_or_sync_may_fail() {
     let (mut tried, mut refused) = (0, 0);
     for op in [Op::Write, Op::Sync] {

@@ -11,7 +11,7 @@ const PER_ROUND: i64 = 30;
 
 async fn cluster(seed: u64) -> Cluster<Counters> {
     let timing = Timing { checkpoint_entries: 15, ..Timing::quick() };
-    let settings = Settings { timing, disks: Some(seed), ..Settings::default() };
+    let settings = Settings { timing, disks: Some(seed), ..Settings::paused() };
     Cluster::with(settings, Counters::default).await
 }
 
@@ -58,19 +58,19 @@ async fn lost(seed: u64, ignore_syncs: bool) -> Result<(), String> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn nothing_acknowledged_is_lost_when_the_power_of_all_nodes_fails() {
     for seed in 1..=2 {
         assert_eq!(lost(seed, false).await, Ok(()), "seed {seed}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn the_power_cut_test_catches_a_disk_that_does_not_sync() {
     assert!(lost(1, true).await.is_err());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_failed_sync_of_the_log_ends_the_process_and_acknowledges_nothing() {
     let cluster = cluster(9).await;
     cluster.submit("add a 1").await;

@@ -10,7 +10,8 @@ use crate::timing::Timing;
 /// Checkpoints come quickly, so that the log is purged within a test.
 fn eager() -> Settings {
     let timing = Timing { checkpoint_entries: 20, ..Timing::quick() };
-    Settings { timing, ..Settings::default() }
+    // Some of these look into the folders.
+    Settings { timing, disks: None, ..Settings::paused() }
 }
 
 async fn fill(cluster: &Cluster<Counters>, count: usize) {
@@ -49,7 +50,7 @@ fn checkpoints(cluster: &Cluster<Counters>, node: NodeId) -> Vec<PathBuf> {
     files
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_lagging_follower_gets_a_snapshot_with_the_archive_it_lacks() {
     let mut cluster = Cluster::with(eager(), Counters::default).await;
     cluster.submit("add gone 7").await;
@@ -73,7 +74,7 @@ async fn a_lagging_follower_gets_a_snapshot_with_the_archive_it_lacks() {
     assert_eq!(all(follower), expected);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_restart_begins_at_the_newest_checkpoint() {
     let mut cluster = Cluster::with(eager(), Counters::default).await;
     fill(&cluster, 60).await;
@@ -98,7 +99,7 @@ async fn a_restart_begins_at_the_newest_checkpoint() {
     assert_eq!(cluster.group(NodeId(1)).archive_scan(CLOSED, b"", 100).unwrap(), archived);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_damaged_newest_checkpoint_falls_back_to_the_older_one() {
     let mut cluster = Cluster::with(eager(), Counters::default).await;
     let node = NodeId(2);
@@ -118,7 +119,7 @@ async fn a_damaged_newest_checkpoint_falls_back_to_the_older_one() {
     assert_eq!(cluster.group(node).status().stopped, None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn two_damaged_checkpoints_stop_that_group_on_that_node_only() {
     let mut cluster = Cluster::with(eager(), Counters::default).await;
     let node = NodeId(2);
@@ -144,7 +145,7 @@ fn flip(file: &PathBuf) {
     std::fs::write(file, bytes).unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn archives_and_audit_chains_of_replicas_are_equal() {
     let cluster = Cluster::with(eager(), Counters::default).await;
     fill(&cluster, 100).await;
@@ -177,9 +178,9 @@ async fn outgrow_memory(cluster: &Cluster<Counters>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_node_restarts_on_a_log_larger_than_what_may_wait_for_the_archive() {
-    let settings = Settings { nodes: 1, ..Settings::default() };
+    let settings = Settings { nodes: 1, ..Settings::paused() };
     let mut cluster = Cluster::with(settings, Counters::default).await;
     outgrow_memory(&cluster).await;
     let node = cluster.leader().await;
@@ -194,7 +195,7 @@ async fn a_node_restarts_on_a_log_larger_than_what_may_wait_for_the_archive() {
 /// A state of several megabytes, in checkpoints everywhere, and no log that reaches its beginning.
 async fn grown() -> Cluster<Counters> {
     let timing = Timing { checkpoint_entries: 40, ..Timing::quick() };
-    let cluster = Cluster::with(Settings { timing, ..Settings::default() }, Counters::default);
+    let cluster = Cluster::with(Settings { timing, ..Settings::paused() }, Counters::default);
     let cluster = cluster.await;
     for n in 0..50 {
         let key = format!("{n:0>60000}");
@@ -211,7 +212,7 @@ async fn grown() -> Cluster<Counters> {
     cluster
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_transfer_that_breaks_again_and_again_goes_on_where_it_was() {
     let mut cluster = grown().await;
     // Fewer than the state alone takes: only what resumes ever arrives.
@@ -230,7 +231,7 @@ async fn a_transfer_that_breaks_again_and_again_goes_on_where_it_was() {
     assert!(carried < newest.bytes * 9 / 4, "{carried} carried for {}", newest.bytes);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn what_another_leader_began_is_not_mixed_with_ours() {
     let mut cluster = grown().await;
     cluster.board.break_snapshots(Some(6));

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use hansa_types::id::NodeId;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::outcome::{GroupStatus, SubmitError};
 use crate::raise::RaiseError;
@@ -17,7 +18,7 @@ use crate::version::Versions;
 /// A cluster of the release before version 2, which checkpoints now and then.
 async fn old_release() -> Cluster<Counters> {
     let timing = Timing { checkpoint_entries: 20, ..Timing::quick() };
-    let settings = Settings { timing, first_release: Some(1), ..Settings::default() };
+    let settings = Settings { timing, first_release: Some(1), ..Settings::paused() };
     Cluster::with(settings, Counters::default).await
 }
 
@@ -47,7 +48,10 @@ async fn raise(cluster: &Cluster<Counters>, to: u32) -> Result<u32, RaiseError> 
         let leader = cluster.leader().await;
         match cluster.group(leader).raise_version(to, end).await {
             Err(RaiseError::NotLeader { .. } | RaiseError::Busy | RaiseError::Unknown)
-                if Instant::now() < end => {}
+                if Instant::now() < end =>
+            {
+                sleep(Duration::from_millis(5)).await;
+            }
             other => return other,
         }
     }
@@ -73,7 +77,7 @@ async fn refuses_by_name(node: &Node<Counters>) {
     assert!(node.exit.whys().is_empty(), "the process serves its other groups");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn nodes_are_upgraded_one_by_one_under_writes_and_change_behaviour_at_one_entry() {
     let mut cluster = old_release().await;
     assert_eq!(add(&cluster, "debt", -5).await, -5);
@@ -86,7 +90,7 @@ async fn nodes_are_upgraded_one_by_one_under_writes_and_change_behaviour_at_one_
     assert_eq!(raise(&cluster, 2).await, Ok(2), "a repeat changes nothing");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_raise_is_refused_while_a_member_cannot_apply_it_or_does_not_answer() {
     let mut cluster = old_release().await;
     for node in [1, 2].map(NodeId) {
@@ -108,7 +112,7 @@ async fn a_raise_is_refused_while_a_member_cannot_apply_it_or_does_not_answer() 
     assert_eq!(raise(&cluster, 3).await, Ok(3));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_rollback_before_the_raise_is_as_good_as_an_upgrade() {
     let mut cluster = old_release().await;
     install_everywhere(&mut cluster, 2).await;
@@ -122,7 +126,7 @@ async fn a_rollback_before_the_raise_is_as_good_as_an_upgrade() {
     assert_eq!(versions(&cluster), [1, 1, 1]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn after_the_raise_an_old_binary_refuses_by_name_and_the_new_one_goes_on() {
     let mut cluster = old_release().await;
     install_everywhere(&mut cluster, 2).await;
@@ -149,7 +153,7 @@ async fn after_the_raise_an_old_binary_refuses_by_name_and_the_new_one_goes_on()
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_replay_across_the_raise_gives_the_same_state() {
     let mut cluster = old_release().await;
     install_everywhere(&mut cluster, 2).await;
@@ -189,7 +193,7 @@ async fn outrun(cluster: &Cluster<Counters>, seen: u64) {
     panic!("the log was never purged");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_snapshot_carries_the_version_and_an_old_binary_refuses_it_by_name() {
     let mut cluster = old_release().await;
     install_everywhere(&mut cluster, 2).await;
@@ -225,12 +229,12 @@ async fn a_snapshot_carries_the_version_and_an_old_binary_refuses_it_by_name() {
 }
 
 /// Binaries that change what they do when they are installed, not when the log says so.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn without_the_barrier_mixed_binaries_diverge_and_are_caught() {
     let careless = Arc::new(AtomicU32::new(1));
     let installed = careless.clone();
     let genesis = move || Counters::careless(installed.load(Ordering::Relaxed));
-    let mut cluster = Cluster::with(Settings::default(), genesis).await;
+    let mut cluster = Cluster::with(Settings::paused(), genesis).await;
     careless.store(2, Ordering::Relaxed);
     let leader = cluster.leader().await;
     let node = cluster.up().into_iter().find(|node| *node != leader).unwrap();
@@ -245,5 +249,6 @@ async fn without_the_barrier_mixed_binaries_diverge_and_are_caught() {
         assert!(!matches!(added, Err(SubmitError::TooLarge)));
         let status = cluster.group(node).status();
         caught.store(status.stopped.is_some_and(|why| why.contains("differs")), Ordering::Relaxed);
+        sleep(Duration::from_millis(5)).await;
     }
 }

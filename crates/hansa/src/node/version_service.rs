@@ -42,7 +42,13 @@ impl NodeVersionService for Serve {
         _request: Request<pb::GetReleaseRequest>,
     ) -> Result<Response<pb::GetReleaseResponse>, Status> {
         let groups = self.inside.host().statuses().into_iter().map(hosted).collect();
-        Ok(Response::new(pb::GetReleaseResponse { release: RELEASE.to_owned(), groups }))
+        let foreign = self.inside.host().foreign_peers();
+        let foreign = foreign.into_iter().map(|(node, why)| pb::ForeignPeer { node: node.0, why });
+        Ok(Response::new(pb::GetReleaseResponse {
+            release: RELEASE.to_owned(),
+            groups,
+            foreign_peers: foreign.collect(),
+        }))
     }
 
     async fn raise_group(

@@ -32,10 +32,13 @@ fn of_node(node: &NodeRelease) -> [String; 5] {
         format!("{kind} {}-{}", versions.first, versions.last)
     };
     let applies: Vec<_> = node.applies.iter().map(applies).collect();
-    let notes = match node.release.is_empty() {
+    let mut notes = match node.release.is_empty() {
         true => "did not answer".to_owned(),
         false => format!("applies {}", applies.join(", ")),
     };
+    for peer in &node.foreign_peers {
+        notes += &format!("; no stream with {peer}");
+    }
     [node.node_name.clone(), dash(&node.release), "-".to_owned(), "-".to_owned(), notes]
 }
 

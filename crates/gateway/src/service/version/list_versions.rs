@@ -18,8 +18,16 @@ pub(super) fn put_together(now: &Snapshot, told: &Told) -> ListVersionsResponse 
         node_name: node.name.clone(),
         release: told.get(&node.id).map(|told| told.release.clone()).unwrap_or_default(),
         applies: told.get(&node.id).map(applies).unwrap_or_default(),
+        foreign_peers: told.get(&node.id).map(|told| foreign(&nodes, told)).unwrap_or_default(),
     };
     ListVersionsResponse { nodes: nodes.iter().map(release).collect(), groups }
+}
+
+fn foreign(nodes: &[Node], release: &GetReleaseResponse) -> Vec<String> {
+    let name = |id: u64| nodes.iter().find(|node| node.id.0 == id).map(|node| &node.name);
+    let peers = release.foreign_peers.iter();
+    let told = peers.filter_map(|peer| Some(format!("{}: {}", name(peer.node)?, peer.why)));
+    told.collect()
 }
 
 /// What a binary applies, by kind; groups that did not start say nothing of it.
