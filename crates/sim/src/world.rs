@@ -136,8 +136,8 @@ fn configs(plan: &Plan) -> anyhow::Result<Vec<Config>> {
     Ok(configs)
 }
 
-/// A stop waits this long for what does not end by itself: connections to who is cut off. The default
-/// is a third of a run's whole time.
+/// A stop waits this long for what does not end by itself: connections to who is cut off. The
+/// default is a third of a run's whole time.
 const DRAIN_MS: u64 = 2_000;
 
 /// Small thresholds and short lives, so that in half a minute happens what takes days.

@@ -108,7 +108,8 @@ fn the_catalogue_lists_every_reason_once() {
 /// Why an order is rejected: an answer, not a failure of a call.
 fn rejections() -> String {
     let mut table = "\n# Why an order is rejected\n\n\
-        An order that cannot be confirmed is an answer, not a failure: `Order.rejection.reason`.\n\n\
+        An order that cannot be confirmed is an answer, not a failure: \
+        `Order.rejection.reason`.\n\n\
         | reason | meaning |\n|---|---|\n"
         .to_owned();
     for reason in (1..).map_while(|n| RejectReason::try_from(n).ok()) {

@@ -104,7 +104,8 @@ fn change_voters(have: &Have, target: BTreeSet<NodeId>, health: impl Fn(NodeId) 
     // of those that it lacks, and until then the group serves nobody.
     let dead: Vec<_> = dead.into_iter().map(NodeId::to_string).collect();
     Step::Wait(format!(
-        "only {} of the {} voters that would remain answer: start node {} again, or remove it first",
+        "only {} of the {} voters that would remain answer: start node {} again, or take it out \
+         first",
         alive.len(),
         target.len(),
         dead.join(" and node "),
