@@ -1,5 +1,6 @@
 //! Reads: from memory what is recent, from disk the rest.
 
+use std::io;
 use std::sync::Arc;
 
 use hansa_types::id::GroupId;
@@ -11,7 +12,7 @@ use crate::fs::File;
 use crate::index::Slot;
 use crate::record::Seed;
 use crate::segment;
-use crate::shared::Shared;
+use crate::shared::{Phase, Shared};
 
 /// Where an entry comes from; the file stays readable when its segment is removed meanwhile.
 enum Source {
@@ -96,11 +97,19 @@ fn plan(
             Source::Disk(wanted, _) => wanted.place.len as usize,
         };
         if bytes > max_bytes && !sources.is_empty() {
-            break;
+            return Ok(sources);
         }
         sources.push(source);
     }
-    Ok(sources)
+    match &core.phase {
+        // It refused what came since: what it lacks may be there all the same, and a reader that
+        // took its end for the end would pass over a committed entry.
+        Phase::Failed(why) if from + (sources.len() as u64) < to => {
+            let source = io::Error::other(format!("the log failed: {why}"));
+            Err(ReadError::Io { path: shared.dir.clone(), source })
+        }
+        _ => Ok(sources),
+    }
 }
 
 type Segments = std::collections::BTreeMap<u32, crate::shared::Segment>;

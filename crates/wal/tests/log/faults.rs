@@ -25,6 +25,8 @@ fn a_failed_sync_acknowledges_nothing_ends_the_node_and_is_never_retried() {
         }
         let syncs = fs.syncs();
         append(&wal, g, entries(g, 7..=7)).await.expect_err("the log failed");
+        assert_eq!(wal.read(g, 1, 4, usize::MAX).expect("durable before"), entries(g, 1..=3));
+        wal.read(g, 7, 8, usize::MAX).expect_err("refused, which is not: none there");
         vote(&wal, g, "v").await.expect_err("the log failed");
         wal.save_committed(g, Bytes::from("c"));
         idle(5_000).await;
