@@ -49,10 +49,9 @@ fn judge(league: &Processes, run: &Run, house: &FinalState) {
     suite::checked("state hashes of replicas", replicas);
     suite::checked("orders read in the end", house.orders.len());
     suite::checked("invariants that a region checks itself", house.reports.len());
-    suite::publish();
     if judgement.verdict.passed() {
         println!("{judgement}");
-        return;
+        return suite::publish();
     }
     let file = league.data.join("history.jsonl");
     let write = std::fs::File::create(&file).expect("a file");

@@ -70,8 +70,19 @@ fn machine() -> Value {
         "kernel": read("/proc/sys/kernel/osrelease").trim(),
         "load_average": load.split(' ').next().unwrap_or_default(),
         "unix_seconds": since.as_secs(),
+        "commit": commit(),
         "build": if cfg!(debug_assertions) { "debug" } else { "release" },
     })
+}
+
+/// What was built, as far as git knows; a `+` says that it was changed since.
+fn commit() -> String {
+    let said = std::process::Command::new("git")
+        .args(["describe", "--always", "--exclude=*", "--dirty=+"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let said = said.ok().filter(|said| said.status.success());
+    said.map_or_else(String::new, |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
 #[cfg(test)]

@@ -58,7 +58,6 @@ async fn certificates_and_their_authority_are_replaced_under_load_and_no_call_fa
     load.more(40).await;
 
     let (placed, failed) = load.stop().await;
-    suite::publish();
     assert_eq!(failed, 0, "of {placed} orders");
     let refused = connect(&league, &Identity::read(&retired).expect("its files")).await;
     let answer = match refused {
@@ -66,6 +65,7 @@ async fn certificates_and_their_authority_are_replaced_under_load_and_no_call_fa
         Err(error) => Err(error),
     };
     assert!(answer.is_err(), "a certificate of the old authority came in");
+    suite::publish();
 }
 
 /// Callers that place orders until they are stopped.
