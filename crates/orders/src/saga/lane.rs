@@ -106,6 +106,9 @@ enum Next {
 struct Pace {
     /// Commands of one batch.
     size_max: usize,
+    /// Batches under way: one until the first is answered, as most guesses at who leads are wrong
+    /// while nobody does.
+    window: usize,
     /// Until when the ledger asked to be left alone.
     pause: Option<Instant>,
     /// Refused batches that go out again on this stream, by their first sequence: several that are
@@ -178,7 +181,7 @@ impl Driver {
     async fn session(&self, node: NodeId) -> Ended {
         let mut pending = Pending::new();
         let size_max = self.cfg.batch_max;
-        let mut pace = Pace { size_max, pause: None, refused: BTreeMap::new() };
+        let mut pace = Pace { size_max, window: 1, pause: None, refused: BTreeMap::new() };
         let ended = self.talk(node, &mut pending, &mut pace).await;
         pending.extend(pace.refused.into_iter().map(|(seq, items)| (seq, (items, Instant::now()))));
         // Not answered is not refused: the same ids go out again.
@@ -217,7 +220,7 @@ impl Driver {
             if !paused {
                 std::mem::take(&mut pace.refused).into_values().rev().for_each(|i| self.requeue(i));
             }
-            while !paused && pending.len() < self.cfg.batches_max && !self.lane.is_empty() {
+            while !paused && pending.len() < pace.window && !self.lane.is_empty() {
                 seq += 1;
                 if self.send(seq, pace.size_max, &tx, pending).await.is_none() {
                     return lost;
@@ -239,7 +242,7 @@ impl Driver {
     ) -> Option<Ended> {
         let lost = Ended { leader: None, wait: Duration::ZERO };
         let oldest = pending.values().map(|(_, sent)| *sent).min();
-        let room = pending.len() < self.cfg.batches_max && pace.pause.is_none();
+        let room = pending.len() < pace.window && pace.pause.is_none();
         tokio::select! {
             biased;
             message = inbound.message() => match message {
@@ -303,6 +306,7 @@ impl Driver {
             Some(Answer::Outcomes(outcomes)) if outcomes.outcomes.len() == items.len() => {
                 metrics::ledger_latency(self.group, sent.elapsed());
                 pace.size_max = (pace.size_max * 2).min(self.cfg.batch_max);
+                pace.window = self.cfg.batches_max;
                 self.answer(items.into_iter().map(|item| item.tag).zip(outcomes.outcomes));
                 None
             }
