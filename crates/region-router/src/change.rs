@@ -17,6 +17,9 @@ use crate::forward::Upstreams;
 /// One node's share of the time: one that is cut off must not use up all of it.
 const TRY_MAX: Duration = Duration::from_secs(2);
 
+/// What the leader refused, so nobody else is asked.
+const FINAL: [Reason; 2] = [Reason::MembershipRefused, Reason::RequestIdReused];
+
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changed {
@@ -30,7 +33,7 @@ pub struct Changed {
 /// one whose answer was lost is asked for again.
 ///
 /// # Errors
-/// `MEMBERSHIP_REFUSED` with the directory's reason; `NOT_LEADER`, `UNAVAILABLE` or
+/// `MEMBERSHIP_REFUSED` with the directory's reason; `REQUEST_ID_REUSED`; `NOT_LEADER`, `UNAVAILABLE` or
 /// `DEADLINE_EXCEEDED` when no leader answered in time.
 pub async fn change<U: Upstreams>(
     upstreams: &U,
@@ -44,7 +47,7 @@ pub async fn change<U: Upstreams>(
     loop {
         let failure = match ask(upstreams, hunt.node(), bytes.clone(), due).await {
             Ok(changed) => return Ok(changed),
-            Err(failure) if failure.reason() == Reason::MembershipRefused => return Err(failure),
+            Err(failure) if FINAL.contains(&failure.reason()) => return Err(failure),
             Err(failure) => failure,
         };
         let miss = match failure.reason() {

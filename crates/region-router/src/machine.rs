@@ -8,8 +8,8 @@ use hansa_types::time::LogTime;
 
 use crate::core::directory::{Frozen, Outcome, State};
 
-/// Format of a checkpoint's state.
-const FORMAT: u32 = 1;
+/// Format of a checkpoint's state. Format 1, never released, did not know which request gave an id.
+const FORMAT: u32 = 2;
 
 impl Machine for State {
     type Outcome = Outcome;
@@ -56,5 +56,27 @@ impl hansa_consensus::Frozen for Frozen {
 
     fn digest_full(&self) -> StateHash {
         Self::digest_full(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::directory::Command;
+    use crate::testing::genesis;
+
+    #[test]
+    fn a_state_of_another_format_is_refused_by_its_number_and_not_as_damage() {
+        let mut state = State::default();
+        State::apply(&mut state, &Command::Bootstrap(Box::new(genesis(1))).encode().unwrap());
+        let mut bytes = Vec::new();
+        hansa_consensus::Frozen::write(&Machine::freeze(&state), &mut bytes).unwrap();
+        let thawed = <State as Machine>::thaw(&mut &bytes[..]).unwrap();
+        assert_eq!(thawed.digest_full(), state.digest());
+        for other in [1, 3_u32] {
+            bytes[..4].copy_from_slice(&other.to_le_bytes());
+            let refused = <State as Machine>::thaw(&mut &bytes[..]);
+            assert!(matches!(refused, Err(ThawError::Version(of)) if of == other));
+        }
     }
 }

@@ -13,7 +13,7 @@ use hansa_types::id::NodeId;
 use hansa_types::identity::{Role, SpiffeId};
 use tonic::{Request, Response, Status};
 
-use crate::core::directory::{Command, Outcome, Snapshot};
+use crate::core::directory::{Command, Outcome, Refusal, Snapshot};
 use crate::directory::Directory;
 
 /// Time for a change whose caller named none.
@@ -55,6 +55,9 @@ impl RegistryService for Serve {
         let command = command.map_err(|_| Failure::of(Reason::MessageMalformed))?;
         let outcome = self.directory.submit(&command, due).await.map_err(refused)?;
         tracing::info!(?command, ?outcome, "directory asked to change");
+        if let Outcome::Refused(refusal @ Refusal::RequestIdReused) = outcome {
+            return Err(request_id_reused(&refusal).into());
+        }
         Ok(Response::new(answer(outcome, self.directory.book().now().map_or(0, |s| s.version))))
     }
 }
@@ -78,6 +81,11 @@ fn resolve(
         version: now.version,
         former_nodes: former.map(|(id, _)| id.0).collect(),
     }
+}
+
+/// A reseed's request that another node's reseed had.
+pub fn request_id_reused(refusal: &Refusal) -> Failure {
+    Failure::field(Reason::RequestIdReused, "request_id", refusal.to_string())
 }
 
 fn answer(outcome: Outcome, known: u64) -> pb::ChangeDirectoryResponse {

@@ -23,7 +23,7 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use serde::{Deserialize, Serialize};
 
 pub use self::command::{Command, Genesis, MemberChange, Outcome, Refusal, Restored};
-pub use self::registry::{IDS_MAX, Plan, Registered, follow_config};
+pub use self::registry::{IDS_MAX, Plan, Registered, follow_config, given_by};
 pub use self::snapshot::{BadSnapshot, Snapshot};
 use super::policy::Policy;
 

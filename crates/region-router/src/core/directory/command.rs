@@ -140,6 +140,10 @@ pub enum Refusal {
     BadMembers,
     #[error("the region has no node {0}")]
     UnknownNode(NodeId),
+    #[error("this request_id was used to reseed another node")]
+    RequestIdReused,
+    #[error("this request_id gave node {0}, which is retired since; reseed with a new one")]
+    RequestSuperseded(NodeId),
     #[error("the node {name} has the id {node}")]
     NodeNameTaken { name: String, node: NodeId },
     #[error("node id {0} was used before; it never comes back")]

@@ -65,6 +65,23 @@ pub fn follow_config(known: &[Node], used: impl Fn(NodeId) -> bool, config: &[No
     nodes
 }
 
+/// The id that an earlier reseed of the node `name`, asked for by the same request, gave it.
+///
+/// # Errors
+/// The request was another node's, or what it gave is retired.
+pub fn given_by<'a>(
+    registry: impl IntoIterator<Item = (&'a NodeId, &'a Registered)>,
+    name: &str,
+    request: &str,
+) -> Result<Option<NodeId>, Refusal> {
+    match registry.into_iter().find(|(_, record)| record.request == request) {
+        None => Ok(None),
+        Some((_, record)) if record.name != name => Err(Refusal::RequestIdReused),
+        Some((id, record)) if record.retired => Err(Refusal::RequestSuperseded(*id)),
+        Some((id, _)) => Ok(Some(*id)),
+    }
+}
+
 impl State {
     /// The region as the directory keeps it: of our own, the registry has the last word.
     pub(super) fn as_registered(&self, number: RegionNumber, told: Region) -> Region {
@@ -133,7 +150,8 @@ impl State {
         if request.parse::<RequestId>().is_err() {
             return Err(Refusal::Malformed);
         }
-        if self.registry.iter().any(|(_, record)| record.request == request) {
+        let known = self.registry.get(&old).ok_or(Refusal::UnknownNode(old))?;
+        if given_by(self.registry.iter(), &known.name, &request)?.is_some() {
             return Ok(false);
         }
         let mut node = self.active(old)?.clone();

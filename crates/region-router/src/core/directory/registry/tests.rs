@@ -114,6 +114,19 @@ fn a_reseeded_node_takes_its_own_place_in_every_group() {
 }
 
 #[test]
+fn a_reseed_request_is_one_nodes_and_gives_no_id_that_is_retired() {
+    let mut state = bootstrapped();
+    refused(&mut state, &reseed(2, ""), Refusal::Malformed);
+    changed(&mut state, &reseed(2, "r-1"));
+    refused(&mut state, &reseed(3, "r-1"), Refusal::RequestIdReused);
+    refused(&mut state, &reseed(9, "r-1"), Refusal::UnknownNode(NodeId(9)));
+    changed(&mut state, &reseed(100_001, "r-2"));
+    let superseded = Refusal::RequestSuperseded(NodeId(100_001));
+    refused(&mut state, &reseed(2, "r-1"), superseded.clone());
+    refused(&mut state, &reseed(100_002, "r-1"), superseded);
+}
+
+#[test]
 fn members_come_are_promoted_and_go() {
     let mut state = bootstrapped();
     let add = |node, hold| change(MemberChange::Add { node: NodeId(node), hold });
