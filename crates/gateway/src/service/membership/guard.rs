@@ -26,7 +26,10 @@ pub enum Goes {
 pub fn check(told: &Told, groups: &[GroupId], node: NodeId, goes: Goes) -> Result<(), Failure> {
     for group in groups {
         let refused = |why: String| {
-            let text = format!("{group}: {why}; --force does it all the same");
+            let text = format!(
+                "{group}: {why}; with --force the directory notes it all the same, and the group \
+                 waits until a majority of the voters that would remain answers"
+            );
             Failure::new(Reason::MembershipRefused, text)
         };
         let (leader, held) =

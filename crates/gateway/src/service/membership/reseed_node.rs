@@ -1,8 +1,10 @@
+use hansa_api::convert::Checks;
 use hansa_api::pb::admin::{ReseedNodeRequest, ReseedNodeResponse};
 use hansa_api::status::{Failure, Reason};
-use hansa_region_router::core::directory::{Command, Node};
+use hansa_region_router::core::directory::{Command, Node, Refusal, Snapshot, given_by};
 use hansa_region_router::forward::Upstreams;
-use hansa_types::id::{GroupId, NodeId};
+use hansa_region_router::registry::request_id_reused;
+use hansa_types::id::{GroupId, NodeId, RequestId};
 
 use super::Desk;
 use super::guard::{self, Goes};
@@ -13,10 +15,12 @@ impl<U: Upstreams> Desk<'_, U> {
         &self,
         request: &ReseedNodeRequest,
     ) -> Result<ReseedNodeResponse, Failure> {
+        let mut checks = Checks::default();
+        let id = checks.request_id(&request.request_id);
+        let id = checks.done(id)?;
         // The same request again goes on with the id that it gave, whatever has failed since.
-        let given = self.now.registry.iter().find(|(_, of)| of.request == request.request_id);
-        if let Some((node, _)) = given {
-            return Ok(self.goes_on(*node));
+        if let Some(node) = given(&self.now, name_of(&self.now, &request.node), &id)? {
+            return Ok(self.goes_on(node));
         }
         let old = self.node(&request.node)?.clone();
         let groups = self.voting(old.id);
@@ -28,15 +32,20 @@ impl<U: Upstreams> Desk<'_, U> {
         if !request.force {
             guard::check(&told, &groups, old.id, Goes::Lost)?;
         }
-        let replace = Command::ReplaceNode { node: old.id, request: request.request_id.clone() };
+        let replace = Command::ReplaceNode { node: old.id, request: id.as_str().to_owned() };
         let changed = self.change(&replace).await?;
-        let now = self.book.now().filter(|now| now.version >= changed.version);
-        let new = now.and_then(|now| Some(now.own_node(&old.name)?.id));
         let unseen = || Failure::new(Reason::Unavailable, "reseeded, and not seen here yet");
+        let seen = self.book.now().filter(|now| now.version >= changed.version);
+        let now = seen.ok_or_else(unseen)?;
+        let new = given(&now, &old.name, &id)?.ok_or_else(unseen)?;
+        if !changed.changed {
+            // It was made before, and this gateway had not seen it.
+            return Ok(Self { now, ..*self }.goes_on(new));
+        }
         Ok(ReseedNodeResponse {
             version: changed.version,
             former_node: old.id.0,
-            node: new.ok_or_else(unseen)?.0,
+            node: new.0,
             groups: numbers,
         })
     }
@@ -62,3 +71,24 @@ impl<U: Upstreams> Desk<'_, U> {
         was_reseeded && groups.iter().any(|group| missing(&group))
     }
 }
+
+/// The name of a node that was asked for by name or id, be it one of a former life.
+fn name_of<'a>(now: &'a Snapshot, text: &'a str) -> &'a str {
+    let id = text.parse().ok().map(NodeId);
+    let record = id.and_then(|id| now.registry.get(&id));
+    match now.own_node(text) {
+        Some(node) => &node.name,
+        None => record.map_or(text, |record| &record.name),
+    }
+}
+
+/// The id that this request gave the node before.
+fn given(now: &Snapshot, name: &str, request: &RequestId) -> Result<Option<NodeId>, Failure> {
+    given_by(&now.registry, name, request.as_str()).map_err(|refusal| match refusal {
+        Refusal::RequestIdReused => request_id_reused(&refusal),
+        _ => Failure::new(Reason::MembershipRefused, refusal.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests;
