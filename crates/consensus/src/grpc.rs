@@ -19,7 +19,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
 use hansa_api::pb::raft::raft_peer_service_client::RaftPeerServiceClient;
 use hansa_api::pb::raft::{
-    InstallSnapshotRequest, SnapshotChunk, SnapshotHeader, install_snapshot_request,
+    InstallSnapshotRequest, PeerErrorKind, SnapshotChunk, SnapshotHeader, install_snapshot_request,
 };
 use hansa_api::status::{Failure, Reason};
 use hansa_node::env::Env;
@@ -98,7 +98,10 @@ impl Link for Lines {
         // Queued now, not when the future is polled: requests leave in the order of the calls.
         let queued = self.line(to).try_send(Outgoing { ask, reply });
         async move {
-            let busy = |_| LinkError::Unreachable(format!("the line to node {to} is full"));
+            let busy = |_| LinkError::Refused {
+                kind: PeerErrorKind::Overloaded,
+                detail: format!("the line to node {to} is full"),
+            };
             queued.map_err(busy)?;
             match tokio::time::timeout(within, answer).await {
                 Ok(Ok(answer)) => answer,
@@ -169,17 +172,15 @@ impl Shared {
 
     /// Checks that the one who answered is the one we know.
     fn meet(&self, peer: NodeId, metadata: &MetadataMap) -> Result<(), LinkError> {
-        self.protocol.agreed(peer, metadata).map_err(|foreign| {
-            tracing::error!(%peer, %foreign, "peer refused");
-            LinkError::Unreachable(foreign.to_string())
-        })?;
+        let agreed = self.protocol.agreed(peer, metadata);
+        agreed.map_err(|foreign| LinkError::Denied(foreign.to_string()))?;
         check_answerer(peer, metadata)?;
         let incarnation = incarnation_of(metadata, INCARNATION);
         let silent = || LinkError::Unreachable("the peer does not say who it is".to_owned());
         let met = self.identity.meet(peer, incarnation.ok_or_else(silent)?);
         met.map_err(|stranger| {
             tracing::error!(%stranger, "peer refused");
-            LinkError::Unreachable(stranger.to_string())
+            LinkError::Denied(stranger.to_string())
         })
     }
 
@@ -194,7 +195,12 @@ impl Shared {
             let node = self.identity.node;
             self.env.exit.exit(&crate::identity::Stranger { node }.to_string());
         }
-        LinkError::Unreachable(failure.to_string())
+        match failure.reason() {
+            Reason::VersionNotSupported | Reason::PermissionDenied => {
+                LinkError::Denied(failure.to_string())
+            }
+            _ => LinkError::Unreachable(failure.to_string()),
+        }
     }
 }
 

@@ -450,6 +450,7 @@ impl Host {
         const CLOSE_MAX: Duration = Duration::from_secs(5);
         let groups = self.inner.inbound.groups();
         futures::future::join_all(groups.iter().map(|running| running.shut_down())).await;
+        self.inner.writer.close();
         let closed = tokio::time::timeout(CLOSE_MAX, self.inner.wal.clone().close()).await;
         match closed {
             Ok(Ok(())) => {}

@@ -15,9 +15,12 @@ use thiserror::Error;
 /// Why a peer did not answer, as far as the caller must know.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum LinkError {
-    /// Back off: the node is away, or it is another node than the one meant.
+    /// Back off: the node is away.
     #[error("unreachable: {0}")]
     Unreachable(String),
+    /// One of the two ends does not talk with the other: no common protocol, or not the node meant.
+    #[error("not admitted: {0}")]
+    Denied(String),
     /// The peer answered that it cannot serve this; `kind` says why.
     #[error("refused ({kind:?}): {detail}")]
     Refused { kind: PeerErrorKind, detail: String },

@@ -1,6 +1,7 @@
 //! The loop that does the group's slow disk work: archive, checkpoints, snapshots.
 //!
-//! It ends when its host is gone, or when the node stops, after what waits.
+//! It ends when its host is gone, or when that has stopped its groups, after what waits. The stop
+//! of the node's tasks does not end it: groups that still apply would take that for a failure.
 //!
 //! One per host, so that at most one of them competes with the log for the disk. A thread in
 //! production, a task in simulation; never the runtime's blocking pool, which a simulation cannot
@@ -10,6 +11,7 @@ use std::io;
 
 use hansa_node::env::Env;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Work that may wait: at most one item of each kind per group does.
 const WAITING_MAX: usize = 1_024;
@@ -20,12 +22,14 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(crate) struct Writer {
     tx: mpsc::Sender<Job>,
+    stop: CancellationToken,
 }
 
 impl Writer {
     pub fn start(env: &Env) -> Self {
         let (tx, mut rx) = mpsc::channel::<Job>(WAITING_MAX);
-        let stop = env.tasks.stop_token();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
         let work = async move {
             let work = async {
                 while let Some(job) = rx.recv().await {
@@ -34,7 +38,7 @@ impl Writer {
             };
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
+                () = stopped.cancelled() => {}
                 () = work => return,
             }
             // Groups have stopped before; after what waits, nothing more comes.
@@ -44,13 +48,18 @@ impl Writer {
             }
         };
         env.loops.start("checkpoint-writer".to_owned(), Box::pin(work));
-        Self { tx }
+        Self { tx, stop }
+    }
+
+    /// Ends the loop after what waits: the groups have stopped.
+    pub fn close(&self) {
+        self.stop.cancel();
     }
 
     /// Runs `job` on the loop and answers what it returned.
     ///
     /// # Errors
-    /// The loop has ended: the node stops.
+    /// The loop has ended: the groups have stopped.
     pub async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
@@ -75,7 +84,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_stop_ends_the_loop_after_what_waits_though_somebody_holds_it() {
+    async fn closed_it_ends_after_what_waits_though_somebody_holds_it() {
         let (env, _) = seeded("a", 1, WallTime(0));
         let writer = Writer::start(&env);
         let done = Arc::new(AtomicU32::new(0));
@@ -84,6 +93,9 @@ mod tests {
             let job: Job = Box::new(move || _ = done.fetch_add(1, Ordering::Relaxed));
             writer.tx.send(job).await.unwrap();
         }
+        env.tasks.stop_token().cancel();
+        assert!(writer.run(|| ()).await.is_ok(), "groups may still need it");
+        writer.close();
         let late = env.tasks.drain(Duration::from_secs(10)).await;
         assert_eq!(late, Vec::<String>::new());
         assert_eq!(done.load(Ordering::Relaxed), 3);

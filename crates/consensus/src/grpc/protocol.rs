@@ -62,7 +62,7 @@ impl Protocol {
         let agreed = self.common(metadata);
         match &agreed {
             Ok(_) => self.forget(peer),
-            Err(foreign) => self.note(peer, foreign.to_string()),
+            Err(foreign) => _ = self.note(peer, foreign.to_string()),
         }
         agreed
     }
@@ -81,9 +81,16 @@ impl Protocol {
         common.ok_or_else(foreign)
     }
 
-    /// A peer with which there is no stream, and why.
-    pub(super) fn note(&self, peer: NodeId, why: String) {
-        self.refused.lock().insert(peer, why);
+    /// A peer with which there is no stream, and why; whether it is news, which is logged: both
+    /// ends try again many times a second, and each has its own words for it.
+    pub(super) fn note(&self, peer: NodeId, why: String) -> bool {
+        let mut refused = self.refused.lock();
+        let news = !refused.contains_key(&peer);
+        if news {
+            tracing::error!(%peer, why, "peer refused");
+        }
+        refused.insert(peer, why);
+        news
     }
 
     pub fn forget(&self, peer: NodeId) {
@@ -114,6 +121,18 @@ mod tests {
         assert_eq!(agreed(&own), Ok(SPOKEN.last));
         assert_eq!(agreed(&MetadataMap::new()), Ok(1), "a node of an earlier release");
         assert_eq!(said("1-4"), Ok(1), "a node of a later one, that speaks ours too");
+    }
+
+    #[test]
+    fn a_refused_peer_is_news_once_until_it_is_understood_again() {
+        let (mut own, protocol) = (MetadataMap::new(), Protocol::new(SPOKEN));
+        protocol.put(&mut own);
+        assert!(protocol.note(NodeId(2), "it speaks 2-3".into()));
+        assert!(!protocol.note(NodeId(2), "it does not understand 1-1".into()), "known");
+        assert!(protocol.note(NodeId(3), "it speaks 2-3".into()), "another one");
+        assert_eq!(protocol.refused()[&NodeId(2)], "it does not understand 1-1");
+        assert!(protocol.agreed(NodeId(2), &own).is_ok());
+        assert!(protocol.note(NodeId(2), "it speaks 2-3".into()), "again");
     }
 
     #[test]

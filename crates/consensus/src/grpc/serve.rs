@@ -55,7 +55,6 @@ impl Served {
             return Err(denied());
         }
         self.inbound.protocol.agreed(node, metadata).map_err(|foreign| {
-            tracing::error!(%node, %foreign, "peer refused");
             Status::from(Failure::new(Reason::VersionNotSupported, foreign.to_string()))
         })?;
         let identity = &self.inbound.identity;

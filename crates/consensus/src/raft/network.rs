@@ -76,6 +76,15 @@ impl Client {
         decode: impl FnOnce(Bytes) -> Result<T, BadBytes>,
     ) -> Result<T, RPCError<Types>> {
         let answer = self.network.link.call(self.target, ask).await;
+        self.answered(answer, action, decode)
+    }
+
+    fn answered<T>(
+        &self,
+        answer: Result<Bytes, LinkError>,
+        action: RPCTypes,
+        decode: impl FnOnce(Bytes) -> Result<T, BadBytes>,
+    ) -> Result<T, RPCError<Types>> {
         let answer = answer.map_err(|e| self.failed(e, action))?;
         decode(answer).map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
     }
@@ -87,7 +96,7 @@ impl Client {
                 RPCError::Timeout(Timeout { action, id, target, timeout })
             }
             // Also what the peer refuses: it may host the group later, so back off.
-            LinkError::Unreachable(_) | LinkError::Refused { .. } => {
+            LinkError::Unreachable(_) | LinkError::Denied(_) | LinkError::Refused { .. } => {
                 RPCError::Unreachable(Unreachable::new(&error))
             }
         }
@@ -179,7 +188,7 @@ impl RaftNetworkV2<Types> for Client {
     }
 
     /// Asked for as long as it counts: a peer that comes back within reach answers at once, and
-    /// not when the next election timeout has passed.
+    /// not when the next election timeout has passed. What a living peer refuses is not repeated.
     async fn pre_vote(
         &mut self,
         request: VoteRequest<Types>,
@@ -189,11 +198,11 @@ impl RaftNetworkV2<Types> for Client {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let ask = self.ask(PeerMessageKind::PreVote, wire::vote(&request), left);
-            match self.call(ask, RPCTypes::Vote, wire::voted_of).await {
-                Err(RPCError::Unreachable(_)) if left > ASK_AGAIN => {
+            match self.network.link.call(self.target, ask).await {
+                Err(LinkError::Unreachable(_)) if left > ASK_AGAIN => {
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
-                done => return done,
+                answer => return self.answered(answer, RPCTypes::Vote, wire::voted_of),
             }
         }
     }
@@ -257,3 +266,6 @@ impl Client {
         wire::installed_of(installed).map_err(bad)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,7 +151,7 @@ impl Wire {
         let gone = || LinkError::Unreachable("this node stops".to_owned());
         let me = self.me.upgrade().ok_or_else(gone)?;
         let (ours, theirs) = (&me.identity, &peer.identity);
-        let stranger = |e: crate::identity::Stranger| LinkError::Unreachable(e.to_string());
+        let stranger = |e: crate::identity::Stranger| LinkError::Denied(e.to_string());
         if let Err(refused) = theirs.meet(self.node, ours.incarnation) {
             self.exit.exit(&refused.to_string());
             return Err(stranger(refused));

@@ -165,7 +165,16 @@ async fn the_power_fails_in_the_middle_of_each_step() {
 
 #[tokio::test(start_paused = true)]
 async fn members_come_and_go_under_writes_and_nothing_is_lost() {
-    let mut cluster = Cluster::with(eager(), Counters::default).await;
+    come_and_go(eager()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_come_and_go_with_real_threads_too() {
+    come_and_go(Settings { simulated_time: false, ..eager() }).await;
+}
+
+async fn come_and_go(settings: Settings) {
+    let mut cluster = Cluster::with(settings, Counters::default).await;
     for node in 4..=5 {
         cluster.join(NodeId(node)).await;
     }
@@ -196,7 +205,8 @@ async fn members_come_and_go_under_writes_and_nothing_is_lost() {
     end.await.unwrap();
     let (written, open) = (done.load(Ordering::Relaxed), unknown.load(Ordering::Relaxed));
     let value = value(&cluster, "written").await as u64;
-    assert!(written > 0, "nothing was written");
+    // One in each tenth of a second or so; some 170 is usual.
+    assert!(written >= 40, "only {written} were written");
     assert!(value >= written && value <= written + open, "{written} + {open}, found {value}");
 }
 

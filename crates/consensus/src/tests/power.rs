@@ -9,15 +9,15 @@ use crate::timing::Timing;
 const ROUNDS: i64 = 4;
 const PER_ROUND: i64 = 30;
 
-async fn cluster(seed: u64) -> Cluster<Counters> {
+fn settings(seed: u64) -> Settings {
     let timing = Timing { checkpoint_entries: 15, ..Timing::quick() };
-    let settings = Settings { timing, disks: Some(seed), ..Settings::paused() };
-    Cluster::with(settings, Counters::default).await
+    Settings { timing, disks: Some(seed), ..Settings::paused() }
 }
 
 /// Writes and cuts the power of all nodes, again and again; what was lost or could not start.
-async fn lost(seed: u64, ignore_syncs: bool) -> Result<(), String> {
-    let mut cluster = cluster(seed).await;
+async fn lost(settings: Settings, ignore_syncs: bool) -> Result<(), String> {
+    let seed = settings.disks.unwrap_or_default();
+    let mut cluster = Cluster::with(settings, Counters::default).await;
     for round in 1..=ROUNDS {
         for node in cluster.ids() {
             cluster.disk(node).ignore_syncs(ignore_syncs);
@@ -61,18 +61,24 @@ async fn lost(seed: u64, ignore_syncs: bool) -> Result<(), String> {
 #[tokio::test(start_paused = true)]
 async fn nothing_acknowledged_is_lost_when_the_power_of_all_nodes_fails() {
     for seed in 1..=2 {
-        assert_eq!(lost(seed, false).await, Ok(()), "seed {seed}");
+        assert_eq!(lost(settings(seed), false).await, Ok(()), "seed {seed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_with_real_threads_either() {
+    let settings = Settings { simulated_time: false, ..settings(3) };
+    assert_eq!(lost(settings, false).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_power_cut_test_catches_a_disk_that_does_not_sync() {
-    assert!(lost(1, true).await.is_err());
+    assert!(lost(settings(1), true).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_sync_of_the_log_ends_the_process_and_acknowledges_nothing() {
-    let cluster = cluster(9).await;
+    let cluster = Cluster::with(settings(9), Counters::default).await;
     cluster.submit("add a 1").await;
     let leader = cluster.leader().await;
     cluster.disk(leader).cut_power_after(0);

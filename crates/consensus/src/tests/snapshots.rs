@@ -1,6 +1,9 @@
 use std::path::PathBuf;
 
+use hansa_node::tasks::OnError;
 use hansa_types::id::NodeId;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::time::Instant;
 
 use crate::outcome::Role;
 use crate::testing::counter::{CLOSED, Counters};
@@ -52,7 +55,16 @@ fn checkpoints(cluster: &Cluster<Counters>, node: NodeId) -> Vec<PathBuf> {
 
 #[tokio::test(start_paused = true)]
 async fn a_lagging_follower_gets_a_snapshot_with_the_archive_it_lacks() {
-    let mut cluster = Cluster::with(eager(), Counters::default).await;
+    lag(eager()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lagging_follower_gets_a_snapshot_with_real_threads_too() {
+    lag(Settings { simulated_time: false, ..eager() }).await;
+}
+
+async fn lag(settings: Settings) {
+    let mut cluster = Cluster::with(settings, Counters::default).await;
     cluster.submit("add gone 7").await;
     cluster.submit("close gone").await;
     fill(&cluster, 10).await;
@@ -166,6 +178,32 @@ async fn archives_and_audit_chains_of_replicas_are_equal() {
     let heads: Vec<_> =
         cluster.ids().iter().map(|n| cluster.group(*n).status().chain_head).collect();
     assert!(heads.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+/// Groups go on until the node has handed over, however long ago its tasks were told to stop.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stops_over_a_failed_task_writes_a_checkpoint_that_is_due_and_has_no_trouble() {
+    let mut cluster = Cluster::with(eager(), Counters::default).await;
+    fill(&cluster, 10).await;
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let node = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+    let (tasks, exit) = (cluster.node(node).env.tasks.clone(), cluster.node(node).exit.clone());
+    let running = cluster.group(node).running.clone();
+    tasks.spawn("doomed", OnError::StopNode, async { Err::<(), _>("it failed") });
+    tasks.stop_token().cancelled().await;
+    let end = running.status().applied;
+    assert!(running.status().checkpoint.is_none_or(|at| at < end), "one is due");
+    running.raft.trigger().snapshot().await.unwrap();
+    eventually("the checkpoint", || running.status().checkpoint.is_some_and(|at| at >= end)).await;
+    let state = running.raft.metrics().borrow_watched().running_state.clone();
+    assert!(state.is_ok(), "{state:?}");
+    let begun = Instant::now();
+    cluster.kill(node).await;
+    assert!(begun.elapsed().as_secs() < 1, "nothing was waited for: {:?}", begun.elapsed());
+    assert_eq!(running.trouble.first(), None);
+    assert_eq!(exit.whys(), Vec::<String>::new());
+    assert_eq!(tasks.failure().as_deref(), Some("doomed: it failed"), "the real reason");
 }
 
 /// More than may wait for the archive at once, in entries too few for the keeper to archive them.
