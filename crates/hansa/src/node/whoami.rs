@@ -6,7 +6,8 @@
 
 mod decide;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// interrupted move is taken up again.
 const LIFE: [&str; 4] = ["wal", "groups", "views", IDENTITY];
 const IDENTITY: &str = "identity";
+/// How the names of folders of former lives begin.
+const ASIDE: &str = "aside-";
 
 /// Who this node is now.
 #[derive(Debug)]
@@ -143,7 +146,9 @@ impl Region {
 
 fn folder(fs: &Arc<dyn Fs>, dir: &Path) -> anyhow::Result<Folder> {
     match owner_of(fs, dir) {
+        Ok(Some(owner)) if is_leaving(fs, dir, owner)? => Ok(Folder::Leaving(owner)),
         Ok(Some(owner)) => Ok(Folder::Of(owner)),
+        Ok(None) if !lives_aside(fs, dir, ASIDE)?.is_empty() => Ok(Folder::Vacated),
         // A log without an identity is a folder that was interrupted before its first use.
         Ok(None) => Ok(Folder::Empty),
         // Sound, and another release's: it must not be rebuilt.
@@ -152,11 +157,30 @@ fn folder(fs: &Arc<dyn Fs>, dir: &Path) -> anyhow::Result<Folder> {
     }
 }
 
+/// Whether a move of this life was interrupted: its identity would have gone last.
+fn is_leaving(fs: &Arc<dyn Fs>, dir: &Path, owner: NodeId) -> io::Result<bool> {
+    for aside in lives_aside(fs, dir, &format!("{ASIDE}{owner}-"))? {
+        if !fs.exists(&aside.join(IDENTITY))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The folders of former lives whose names begin so.
+fn lives_aside(fs: &Arc<dyn Fs>, dir: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
+    if !fs.exists(dir)? {
+        return Ok(Vec::new());
+    }
+    let names = fs.list(dir)?.into_iter().filter(|name| name.starts_with(prefix));
+    Ok(names.map(|name| dir.join(name)).collect())
+}
+
 /// Moves a former life out of the way; durable on return. Nothing is deleted.
 fn put_aside(fs: &Arc<dyn Fs>, dir: &Path, former: Option<NodeId>) -> anyhow::Result<()> {
     let former = former.map_or("unreadable".to_owned(), |id| id.to_string());
-    let aside = (1..).map(|n| dir.join(format!("aside-{former}-{n}")));
-    let mut free = aside.filter(|to| !fs.exists(&to.join("identity")).unwrap_or(true));
+    let aside = (1..).map(|n| dir.join(format!("{ASIDE}{former}-{n}")));
+    let mut free = aside.filter(|to| !fs.exists(&to.join(IDENTITY)).unwrap_or(true));
     let aside = free.next().context("no name is left for the old folder")?;
     fs.create_dir_all(&aside).with_context(|| aside.display().to_string())?;
     for name in LIFE {
@@ -194,7 +218,7 @@ mod tests {
                 file.write_at(&[life], 0).unwrap();
             }
             put_aside(&fs, dir, Some(NodeId(12))).unwrap();
-            assert!(matches!(folder(&fs, dir), Ok(Folder::Empty)));
+            assert_eq!(folder(&fs, dir).unwrap(), Folder::Vacated);
             let kept = dir.join(format!("aside-12-{}/wal/1.log", life + 1));
             assert_eq!(fs.read(&kept, 10).unwrap(), [life]);
         }
@@ -220,11 +244,16 @@ mod tests {
             match there("identity") {
                 true => {
                     assert!(done.is_err(), "{ops} changes");
+                    // Seen without a keeper, so that nobody looks for the log under the old id.
+                    let whole = left == [true; 2];
+                    assert!(whole || is_leaving(&fs, dir, NodeId(12)).unwrap(), "{ops} changes");
+                    assert!(!is_leaving(&fs, dir, NodeId(1)).unwrap(), "not another node's");
                     put_aside(&fs, dir, Some(NodeId(12))).unwrap();
                 }
                 false => assert!(left == [false; 2] && sim.syncs() >= before + 2, "{ops} changes"),
             }
             assert_eq!(["identity", "wal", "groups"].map(there), [false; 3]);
+            assert_eq!(folder(&fs, dir).unwrap(), Folder::Vacated, "{ops} changes");
             assert!(fs.exists(&dir.join("aside-12-1/wal/1.log")).unwrap(), "{ops} changes");
         }
     }

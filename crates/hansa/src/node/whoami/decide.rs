@@ -10,7 +10,11 @@ use super::Own;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Folder {
     Empty,
+    /// Empty, beside a former life: who comes next only the directory says.
+    Vacated,
     Of(NodeId),
+    /// That node's, which is being put aside: part of it is away.
+    Leaving(NodeId),
     /// Somebody's, and damaged.
     Unreadable(String),
 }
@@ -50,8 +54,8 @@ pub fn decide(folder: &Folder, told: Option<&Told>, config: NodeId, join: bool) 
     let Some(told) = told else { return alone(folder, config, join) };
     let Some(id) = told.id else {
         return match folder {
-            Folder::Empty if join => Decision::Register,
-            Folder::Empty => {
+            Folder::Empty | Folder::Vacated if join => Decision::Register,
+            Folder::Empty | Folder::Vacated => {
                 let why = "the directory of the region does not know this node; a node that is \
                            added later says `join = true` in its config";
                 Decision::Refuse(why.to_owned())
@@ -64,18 +68,24 @@ pub fn decide(folder: &Folder, told: Option<&Told>, config: NodeId, join: bool) 
         };
     };
     match folder {
+        // Whoever says so has an old directory.
+        Folder::Leaving(owner) if *owner == id => Decision::Wait,
         Folder::Of(owner) if *owner == id => {
             Decision::Start(Own { id, joins: join || id != config })
         }
-        Folder::Of(owner) if told.former.contains(owner) => Decision::PutAside(Some(*owner)),
-        Folder::Of(owner) => Decision::Refuse(format!(
+        Folder::Of(owner) | Folder::Leaving(owner) if told.former.contains(owner) => {
+            Decision::PutAside(Some(*owner))
+        }
+        Folder::Of(owner) | Folder::Leaving(owner) => Decision::Refuse(format!(
             "the folder belongs to node {owner}, and this node is {id}: is it the right volume?"
         )),
-        Folder::Empty if told.met && !seeded::on(Bug::ReuseNodeId) => Decision::Refuse(format!(
-            "the folder is empty, but node {id} has been here before: it lost its volume. Run \
+        Folder::Empty | Folder::Vacated if told.met && !seeded::on(Bug::ReuseNodeId) => {
+            Decision::Refuse(format!(
+                "the folder is empty, but node {id} has been here before: it lost its volume. Run \
              `hansactl node reseed` with its name; then start it again"
-        )),
-        Folder::Empty => Decision::Start(Own { id, joins: true }),
+            ))
+        }
+        Folder::Empty | Folder::Vacated => Decision::Start(Own { id, joins: true }),
         Folder::Unreadable(_) if !told.met && !told.former.is_empty() => Decision::PutAside(None),
         Folder::Unreadable(why) => Decision::Refuse(format!(
             "{why}. To rebuild the node from its peers, run `hansactl node reseed` with its name; \
@@ -91,6 +101,8 @@ fn alone(folder: &Folder, config: NodeId, join: bool) -> Decision {
             Decision::Start(Own { id: *owner, joins: join || *owner != config })
         }
         Folder::Empty if join => Decision::Wait,
+        // Its old id is retired, and the new one not known yet.
+        Folder::Vacated | Folder::Leaving(_) => Decision::Wait,
         Folder::Empty => Decision::Start(Own { id: config, joins: false }),
         Folder::Unreadable(why) => Decision::Refuse(why.clone()),
     }
@@ -157,6 +169,23 @@ mod tests {
         check(Folder::Of(CONFIG), told(100_001, false, &[12]), false, "aside Some(NodeId(12))");
         check(Folder::Unreadable("x".into()), told(100_001, false, &[12]), false, "aside None");
         check(Folder::Empty, told(100_001, false, &[12]), false, "start 100001 joins true");
+    }
+
+    #[test]
+    fn whoever_is_between_two_lives_begins_neither_without_the_directory() {
+        for folder in [Folder::Leaving(CONFIG), Folder::Vacated] {
+            check(folder.clone(), None, false, "wait");
+            check(folder, None, true, "wait");
+        }
+        check(Folder::Leaving(CONFIG), told(12, true, &[]), false, "wait");
+        check(
+            Folder::Leaving(CONFIG),
+            told(100_001, false, &[12]),
+            false,
+            "aside Some(NodeId(12))",
+        );
+        check(Folder::Vacated, told(100_001, false, &[12]), false, "start 100001 joins true");
+        check(Folder::Vacated, told(100_001, true, &[12]), false, "hansactl node reseed");
     }
 
     #[test]
