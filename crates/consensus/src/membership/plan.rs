@@ -102,14 +102,22 @@ fn change_voters(have: &Have, target: BTreeSet<NodeId>, health: impl Fn(NodeId) 
     }
     // By force neither: a joint membership that has no majority is left by nothing but the return
     // of those that it lacks, and until then the group serves nobody.
-    let dead: Vec<_> = dead.into_iter().map(NodeId::to_string).collect();
-    Step::Wait(format!(
-        "only {} of the {} voters that would remain answer: start node {} again, or take it out \
-         first",
+    let names = |nodes: &[&NodeId]| {
+        let names: Vec<_> = nodes.iter().map(|node| format!("node {node}")).collect();
+        names.join(" and ")
+    };
+    let mut why = format!(
+        "only {} of the {} voters that would remain answer: start {} again",
         alive.len(),
         target.len(),
-        dead.join(" and node "),
-    ))
+        names(&dead),
+    );
+    let leaving: Vec<_> = have.voters.difference(&target).collect();
+    if !leaving.is_empty() {
+        // In this order: were the dead taken out too, those that leave would go as well.
+        why += &format!(", or add {} back and remove {} instead", names(&leaving), names(&dead));
+    }
+    Step::Wait(why)
 }
 
 #[cfg(test)]
@@ -185,6 +193,20 @@ mod tests {
         want.forced = true;
         let step = next(&have(&[1, 2, 3], &[]), &want, without(3));
         assert!(matches!(&step, Step::Wait(why) if why.contains("start node 3")), "{step:?}");
+    }
+
+    /// Node 3 is dead, and node 2 was removed by force instead of it.
+    #[test]
+    fn whoever_removed_the_wrong_one_is_told_how_to_keep_two_voters() {
+        let all = have(&[1, 2, 3], &[]);
+        let wanted = |voters| Wanted { forced: true, ..want(voters, &[]) };
+        let told = "only 1 of the 2 voters that would remain answer: start node 3 again, or add \
+                    node 2 back and remove node 3 instead";
+        assert_eq!(next(&all, &wanted(&[1, 3]), without(3)), Step::Wait(told.to_owned()));
+        // As told: the living two remain.
+        assert_eq!(next(&all, &wanted(&[1, 2, 3]), without(3)), Step::Settled);
+        let two = nodes(&[1, 2]);
+        assert_eq!(next(&all, &wanted(&[1, 2]), without(3)), Step::SetVoters(two));
     }
 
     #[test]
