@@ -127,6 +127,11 @@ impl RetryBudget {
             self.held_milli.saturating_add(self.per_call_milli).min(self.held_max_milli);
     }
 
+    /// Whether nothing is left for a retry.
+    pub fn is_spent(&self) -> bool {
+        self.held_milli < Self::RETRY
+    }
+
     /// Whether a retry may be made; takes it from the budget if so.
     pub fn spend(&mut self) -> bool {
         let left = self.held_milli.checked_sub(Self::RETRY);

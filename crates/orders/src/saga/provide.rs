@@ -35,6 +35,9 @@ pub struct Desk {
     provider: Arc<dyn Provider>,
     clock: Arc<dyn Clock>,
     timeout: Duration,
+    /// A repeat in each such time needs no budget: with nothing left and no fresh calls that could
+    /// earn some, nobody else would find a provider that is back.
+    unpaid_every: Duration,
     shield: Mutex<Shield>,
 }
 
@@ -42,6 +45,8 @@ struct Shield {
     breaker: Breaker,
     budget: RetryBudget,
     bulkhead: Bulkhead,
+    /// When a repeat may next be made without budget.
+    unpaid_from: Duration,
 }
 
 /// Why a call is not made now.
@@ -55,18 +60,20 @@ pub enum NotNow {
 
 impl Desk {
     pub fn new(provider: Arc<dyn Provider>, cfg: &Sandbox, clock: Arc<dyn Clock>) -> Self {
+        let open_for = Duration::from_millis(cfg.breaker_open_ms);
         let policy = BreakerPolicy {
             failures_max: cfg.breaker_failures_max,
-            open_for: Duration::from_millis(cfg.breaker_open_ms),
+            open_for,
             probes_max: PROBES_MAX,
         };
         let shield = Shield {
             breaker: Breaker::new(policy),
             budget: RetryBudget::new(RETRIES_PER_CALL_MILLI, RETRIES_HELD_MAX),
             bulkhead: Bulkhead::new(cfg.in_flight_max),
+            unpaid_from: Duration::ZERO,
         };
         let timeout = Duration::from_millis(cfg.timeout_ms);
-        Self { provider, clock, timeout, shield: Mutex::new(shield) }
+        Self { provider, clock, timeout, unpaid_every: open_for, shield: Mutex::new(shield) }
     }
 
     /// The provider itself, for what is asked apart from any order's steps.
@@ -81,11 +88,18 @@ impl Desk {
         if shield.bulkhead.free() == 0 {
             return Err(NotNow::Full);
         }
+        let unpaid = !first && shield.budget.is_spent();
+        if unpaid && now < shield.unpaid_from {
+            return Err(NotNow::Wait(shield.unpaid_from - now));
+        }
+        // Last of what may refuse: it takes a probe.
         shield.breaker.admit(now, first).map_err(NotNow::Wait)?;
         if first {
             shield.budget.earn();
-        } else if !shield.budget.spend() {
-            return Err(NotNow::Wait(Duration::from_secs(1)));
+        } else if unpaid {
+            shield.unpaid_from = now + self.unpaid_every;
+        } else {
+            shield.budget.spend();
         }
         shield.bulkhead.enter();
         Ok(Place { desk: self.clone() })
@@ -180,6 +194,39 @@ mod tests {
         let Ok(place) = desk.admit(true) else { panic!("a fresh charge may probe too") };
         assert!(place.ask(authorize("tok_ok")).await.is_ok());
         assert!(desk.admit(false).is_ok() && desk.admit(false).is_ok(), "closed");
+    }
+
+    /// Each round's only repeat was taken by one that was then refused for want of budget.
+    #[tokio::test]
+    async fn repeats_alone_find_a_provider_that_is_back_though_the_budget_is_spent() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::starting_at(WallTime(0)));
+        let cfg = Sandbox::default();
+        let desk = desk(folder.path(), &cfg, clock.clone());
+        let wait = Duration::from_millis(cfg.breaker_open_ms);
+        for _ in 0..RETRIES_HELD_MAX {
+            drop(desk.admit(false).ok().unwrap());
+        }
+        for _ in 0..cfg.breaker_failures_max {
+            let Ok(place) = desk.admit(false) else { panic!("one in each round is free") };
+            assert!(place.ask(authorize("tok_unreachable")).await.is_err());
+            assert_eq!(desk.admit(false).err(), Some(NotNow::Wait(wait)), "spent");
+            clock.advance(wait);
+        }
+        let Ok(place) = desk.admit(false) else { panic!("it probes") };
+        assert!(place.ask(authorize("tok_unreachable")).await.is_err());
+        for _ in 1..PROBES_MAX {
+            assert_eq!(desk.admit(false).err(), Some(NotNow::Wait(wait)));
+        }
+        for _ in 1..PROBES_MAX {
+            assert!(desk.admit(true).is_ok(), "those refused have taken no probe");
+        }
+        clock.advance(wait);
+        let Ok(place) = desk.admit(false) else { panic!("it probes again") };
+        assert!(place.ask(authorize("tok_ok")).await.is_ok());
+        assert!(desk.shield.lock().breaker.is_closed());
+        clock.advance(wait);
+        assert!(desk.admit(false).is_ok(), "the others follow, one after the other");
     }
 
     #[tokio::test]
