@@ -33,8 +33,8 @@ pub struct Changed {
 /// one whose answer was lost is asked for again.
 ///
 /// # Errors
-/// `MEMBERSHIP_REFUSED` with the directory's reason; `REQUEST_ID_REUSED`; `NOT_LEADER`, `UNAVAILABLE` or
-/// `DEADLINE_EXCEEDED` when no leader answered in time.
+/// `MEMBERSHIP_REFUSED` with the directory's reason; `REQUEST_ID_REUSED`; `NOT_LEADER`,
+/// `UNAVAILABLE` or `DEADLINE_EXCEEDED` when no leader answered in time.
 pub async fn change<U: Upstreams>(
     upstreams: &U,
     keepers: &[NodeId],
