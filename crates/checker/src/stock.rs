@@ -47,7 +47,7 @@ use crate::life::Life;
 use crate::seen::{StockKey, StockSeen};
 use crate::trace::Labelled;
 use crate::verdict::{Reason, Verdict};
-use crate::wgl::{Measures, Model};
+use crate::wgl::{Measures, Model, NO_FLOOR};
 
 /// # Units
 /// Pieces.
@@ -132,7 +132,7 @@ impl Stock {
             Step::Uncommit(n) => {
                 self.committed -= n;
                 self.free += n;
-                true
+                self.committed >= 0
             }
             Step::Ship(n) => {
                 self.committed -= n;
@@ -209,8 +209,8 @@ impl Model for OneKey {
         }
     }
 
-    fn settled(&self, state: &Stock, least: &Measures) -> bool {
-        state.free + least[0] >= 0 && state.committed + least[2] >= 0
+    fn room(&self, state: &Stock) -> Option<Measures> {
+        Some([state.free, NO_FLOOR, state.committed, NO_FLOOR, NO_FLOOR])
     }
 }
 

@@ -66,15 +66,19 @@ pub trait Model {
         true
     }
 
-    /// Whether ops that do not observe are all allowed, in any order, while the measures fall by at
-    /// most `least` (a sum of negative numbers).
-    fn settled(&self, _state: &Self::State, _least: &Measures) -> bool {
-        false
+    /// How far each measure may fall before an op is refused that lowers it and does not observe,
+    /// [`NO_FLOOR`] where none is; such ops are refused for nothing else. `None`: the model does not
+    /// say.
+    fn room(&self, _state: &Self::State) -> Option<Measures> {
+        None
     }
 }
 
 /// Numbers of a state that ops add to; what a model does not use stays 0.
 pub type Measures = [i64; 5];
+
+/// The room of a measure that may fall as far as it likes.
+pub const NO_FLOOR: i64 = i64::MAX;
 
 /// One thing that took effect, or may have.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -105,8 +105,8 @@ fn lived(entries: &mut Entries, life: &Life<'_>, key: &StockKey) -> Result<(), S
             let hold = push(entries, life, "holds", hold);
             let commit = due(Entry::open(Step::Commit(units), life.from), by, Need::Always);
             let commit = push(entries, life, "commits", twin(commit.after(hold), 1));
-            given_back(entries, life, units, commit, ended);
-            moved(entries, life, key, commit)
+            let back = given_back(entries, life, units, commit, ended);
+            moved(entries, life, key, commit, back)
         }
         (None, Some(by)) => {
             undone(entries, life, units, held, by);
@@ -120,14 +120,20 @@ fn lived(entries: &mut Entries, life: &Life<'_>, key: &StockKey) -> Result<(), S
 }
 
 /// A confirmed order that is cancelled.
-fn given_back(entries: &mut Entries, life: &Life<'_>, n: i64, commit: usize, ended: Option<u64>) {
-    let Some(asked) = life.cancels.iter().filter_map(Request::from).min() else { return };
+fn given_back(
+    entries: &mut Entries,
+    life: &Life<'_>,
+    n: i64,
+    commit: usize,
+    ended: Option<u64>,
+) -> Option<usize> {
+    let asked = life.cancels.iter().filter_map(Request::from).min()?;
     let uncommit = Entry::open(Step::Uncommit(n), asked).after(commit);
     let uncommit = match ended {
         Some(by) => due(uncommit, by, Need::Always),
         None => uncommit,
     };
-    push(entries, life, "uncommits", uncommit);
+    Some(push(entries, life, "uncommits", uncommit))
 }
 
 /// An order that was undone before anyone saw it confirmed.
@@ -197,12 +203,14 @@ fn unsettled(entries: &mut Entries, life: &Life<'_>, units: i64, held: Option<u6
     push(entries, life, "may release", twin(release, 3));
 }
 
-/// Shipments and returns.
+/// Shipments and returns; an order that has any is not cancelled any more (`NOT_CANCELLABLE`), and
+/// a cancelled one has none.
 fn moved(
     entries: &mut Entries,
     life: &Life<'_>,
     key: &StockKey,
     commit: usize,
+    back: Option<usize>,
 ) -> Result<(), String> {
     let all: Vec<Units> = (1..)
         .zip(life.place.map_or(&[][..], |place| &place.lines))
@@ -222,7 +230,7 @@ fn moved(
             let units: i64 = here.iter().map(|units| i64::from(units.quantity)).sum();
             let Some(from) = request.from().filter(|_| units > 0) else { continue };
             let step = if shipped { Step::Ship(units) } else { Step::Return(units) };
-            let entry = Entry::open(step, from).after(commit);
+            let entry = Entry { not_with: back, ..Entry::open(step, from).after(commit) };
             let entry = match shown_by(life, requests, &here, from, shipped) {
                 Some(by) => due(entry, by, Need::Always),
                 None => entry,

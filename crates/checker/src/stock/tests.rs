@@ -36,8 +36,8 @@ impl Model for From {
         OneKey.observes(step)
     }
 
-    fn settled(&self, state: &Stock, least: &Measures) -> bool {
-        OneKey.settled(state, least)
+    fn room(&self, state: &Stock) -> Option<Measures> {
+        OneKey.room(state)
     }
 }
 
@@ -118,5 +118,51 @@ proptest! {
             agree(&entries, 0)?;
             agree(&rich(&entries), PLENTY)?;
         }
+    }
+}
+
+/// A group that has no quorum for a while: many orders of which nobody hears again, some that ended
+/// before, one that is confirmed in the end, and a read; `pieces` are free, fewer than asked for.
+fn outage(pieces: i64, lost: i64) -> Vec<Entry<Step>> {
+    let mut entries = vec![Entry::done(Step::Receive(pieces), 0, 1)];
+    for n in 0..24_u64 {
+        let units = 1 + n as i64 % 4;
+        let twin = |entry: Entry<Step>, phase| {
+            entry.twin(wgl::class(&(units, "unsettled", phase)), u64::MAX)
+        };
+        let (from, hold) = (10 + n, entries.len());
+        entries.push(twin(Entry::open(Step::Hold(units), from), 0));
+        entries.push(twin(Entry::open(Step::Commit(units), from).after(hold), 1));
+        entries.push(twin(Entry::open(Step::Uncommit(units), from).after(hold + 1), 2));
+        let release = Entry::open(Step::Release(units), from).after(hold).not_with(hold + 1);
+        entries.push(twin(release, 3));
+    }
+    // An unknown receipt, and a confirmed order.
+    entries.push(Entry::open(Step::Receive(5), 20));
+    let hold = entries.len();
+    entries.push(Entry::done(Step::Hold(3), 50, 60));
+    entries.push(Entry::done(Step::Commit(3), 50, 60).after(hold));
+    let (reserved, committed) = (7, 3 + 6);
+    let sellable = pieces - reserved - committed - lost;
+    let seen = StockSeen { sellable, reserved, committed, ..StockSeen::default() };
+    entries.push(Entry::done(Step::Read(seen), 70, 71));
+    entries
+}
+
+#[test]
+fn many_unknown_outcomes_at_a_key_that_could_run_out_cost_little() {
+    for pieces in [20, 1_000] {
+        let Found::Explained { steps } = wgl::check(&OneKey, &outage(pieces, 0), BUDGET) else {
+            panic!("{pieces} pieces: not explained")
+        };
+        assert!(steps < 10_000, "{pieces} pieces: {steps} steps");
+    }
+}
+
+#[test]
+fn a_piece_lost_among_many_unknown_outcomes_is_found() {
+    for pieces in [20, 1_000] {
+        let found = wgl::check(&OneKey, &outage(pieces, 1), BUDGET);
+        assert!(matches!(found, Found::Refuted(_)), "{pieces} pieces: {found:?}");
     }
 }

@@ -1,11 +1,14 @@
 //! The walk through time.
 
+mod kinds;
 mod ways;
 
 use std::collections::{HashMap, HashSet};
 
 use super::mask::{Mask, SLOTS};
-use super::{Entry, Found, Measures, Model, Need, Refuted};
+use super::{Entry, Found, Measures, Model, NO_FLOOR, Need, Refuted};
+use kinds::{Kind, kinds};
+use ways::Risk;
 
 /// States named in a refutation.
 const STATES_NAMED: usize = 8;
@@ -35,6 +38,10 @@ pub(super) struct Search<'a, M: Model> {
     adds: Vec<Measures>,
     /// Which entries observe.
     observes: Vec<bool>,
+    /// The measures that must not fall too far.
+    floors: Vec<usize>,
+    /// For each of these, the kind of each entry.
+    kinds: Vec<Vec<Kind>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -61,6 +68,11 @@ impl<'a, M: Model> Search<'a, M> {
         for (entry, excluded) in entries.iter().zip(&excludes) {
             entry.rests_on().chain(excluded.iter().copied()).for_each(|n| watchers[n] += 1);
         }
+        let adds: Vec<Measures> = entries.iter().map(|entry| model.adds(&entry.op)).collect();
+        let observes: Vec<bool> = entries.iter().map(|entry| model.observes(&entry.op)).collect();
+        let room = model.room(&model.initial()).unwrap_or([NO_FLOOR; 5]);
+        let floors: Vec<usize> = (0..room.len()).filter(|m| room[*m] != NO_FLOOR).collect();
+        let kinds = floors.iter().map(|m| kinds(entries, &adds, &observes, *m)).collect();
         Self {
             model,
             entries,
@@ -74,8 +86,10 @@ impl<'a, M: Model> Search<'a, M> {
             watchers,
             excludes,
             before: vec![Mask::default(); SLOTS],
-            adds: entries.iter().map(|entry| model.adds(&entry.op)).collect(),
-            observes: entries.iter().map(|entry| model.observes(&entry.op)).collect(),
+            adds,
+            observes,
+            floors,
+            kinds,
             configs: vec![Config { done: Mask::default(), state: model.initial() }],
         }
     }
@@ -169,7 +183,7 @@ impl<'a, M: Model> Search<'a, M> {
             let needless = same.iter().any(|less| {
                 less.within(&config.done)
                     && config.done.minus(less).within(&anytime)
-                    && self.settled(&Config { done: *less, state: config.state.clone() })
+                    && self.risk(&Config { done: *less, state: config.state.clone() }) == Risk::None
             });
             if !needless {
                 same.push(config.done);

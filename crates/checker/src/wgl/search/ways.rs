@@ -4,22 +4,62 @@ use std::collections::HashSet;
 
 use super::super::mask::{Mask, SLOTS};
 use super::super::{Measures, Model};
+use super::kinds::Kind;
 use super::{Config, Search};
 
 /// One way on.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Way<State> {
     config: Config<State>,
-    /// Nothing pending can be refused: what does not observe commutes.
-    free: bool,
+    risk: Risk,
     /// What happens between two observations happens in the order of turns: the next one.
     turn: usize,
     /// Something happened that is of use only if an observation follows.
     idle: bool,
 }
 
-/// A turn for each slot, so that what decides about a slot comes before it.
+/// Which measures could fall so far that something is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Risk {
+    /// None: what does not observe commutes.
+    None,
+    /// This floor.
+    One(usize),
+    /// More than one, or the model does not say.
+    Any,
+}
+
+/// A turn for each slot, so that what decides about a slot comes before it. There are three rounds
+/// of turns ([`super::kinds`]): what raises, what has no order, what lowers.
 struct Turns([usize; SLOTS]);
+
+impl Turns {
+    const UNORDERED: usize = SLOTS;
+    const LAST: usize = 2 * SLOTS;
+
+    /// The turn after this entry's, if it may still be had.
+    fn next(&self, slot: usize, when: When, turn: usize) -> Option<usize> {
+        let (first, last) = (self.0[slot], Self::LAST + self.0[slot]);
+        let mine = match when {
+            When::First => first,
+            When::Unordered if turn <= Self::UNORDERED => return Some(Self::UNORDERED),
+            When::Unordered => return None,
+            When::Last => last,
+            When::Either if first >= turn => first,
+            When::Either => last,
+        };
+        (mine >= turn).then_some(mine + 1)
+    }
+}
+
+/// The round of an entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    First,
+    Unordered,
+    Last,
+    Either,
+}
 
 impl<M: Model> Search<'_, M> {
     /// Adds every configuration to `kept` in which the entry in `slot` has just happened.
@@ -31,15 +71,15 @@ impl<M: Model> Search<'_, M> {
     ) -> Result<(), String> {
         let turns = self.turns();
         let first = |config: Config<M::State>| {
-            let free = turns.is_some() && self.settled(&config);
-            Way { config, free, turn: 0, idle: false }
+            let risk = if turns.is_some() { self.risk(&config) } else { Risk::Any };
+            Way { config, risk, turn: 0, idle: false }
         };
         let mut work: Vec<Way<M::State>> = begun.into_iter().map(first).collect();
         let mut seen: HashSet<Way<M::State>> = work.iter().cloned().collect();
         let (mut on, mut next) = (Vec::new(), Vec::new());
         while let Some(way) = work.pop() {
             match &turns {
-                Some(turns) if way.free => self.settled_ways(slot, &way, turns, &mut on),
+                Some(turns) if way.risk != Risk::Any => self.few_ways(slot, &way, turns, &mut on),
                 _ => self.every_way(slot, &way, &mut on),
             }
             for (other, turn, idle) in on.drain(..) {
@@ -48,7 +88,7 @@ impl<M: Model> Search<'_, M> {
                 self.model.step(&way.config.state, op, &mut next);
                 for state in next.drain(..) {
                     let config = Config { done: way.config.done.with(other), state };
-                    let way = Way { config, free: way.free, turn, idle };
+                    let way = Way { config, turn, idle, ..way };
                     if seen.insert(way.clone()) {
                         if other == slot { kept.push(way.config) } else { work.push(way) }
                     }
@@ -59,12 +99,6 @@ impl<M: Model> Search<'_, M> {
             }
         }
         Ok(())
-    }
-
-    /// Whether nothing that is pending can be refused, but for what observes.
-    pub(super) fn settled(&self, config: &Config<M::State>) -> bool {
-        let (least, _) = self.span(self.pending.minus(&config.done).slots());
-        self.model.settled(&config.state, &least)
     }
 
     /// Anything may be next.
@@ -81,7 +115,7 @@ impl<M: Model> Search<'_, M> {
 
     /// What leads to the entry itself; or, as long as an observation may follow, that one or what
     /// it needs.
-    fn settled_ways(
+    fn few_ways(
         &self,
         slot: usize,
         way: &Way<M::State>,
@@ -99,20 +133,135 @@ impl<M: Model> Search<'_, M> {
         }
         let ready = self.ready(done);
         if !observes(slot) && !way.idle {
+            let helps = self.helps(slot, way, &ready);
             on.extend(self.toward(slot, done, &ready).map(|other| (other, 0, false)));
+            on.extend(helps.slots().map(|other| (other, 0, false)));
         }
-        let soon = self.span(left.slots().filter(|other| turns.0[*other] >= way.turn));
+        let next = |other: usize| turns.next(other, self.when(other, way.risk), way.turn);
+        let soon = self.span(left.slots().filter(|other| next(*other).is_some()));
         if !left.slots().any(|other| observes(other) && may(other, &soon)) {
             return;
         }
         for other in ready.slots().filter(|other| !self.before[*other].meets(&ready)) {
-            let turn = turns.0[other];
             match observes(other) {
                 true => on.push((other, 0, false)),
-                false if other != slot && turn >= way.turn => on.push((other, turn + 1, true)),
+                false if other != slot => on.extend(next(other).map(|turn| (other, turn, true))),
                 false => {}
             }
         }
+    }
+
+    /// What may have to happen before the entry in the slot, so that it is not refused: what
+    /// raises the measure at risk, and what leads to it. What only lowers it can wait.
+    fn helps(&self, slot: usize, way: &Way<M::State>, ready: &Mask) -> Mask {
+        let (mut helps, done) = (Mask::default(), &way.config.done);
+        let Risk::One(m) = way.risk else { return helps };
+        let left = self.pending.minus(done);
+        let raises = |other: &usize| self.adds[self.at[*other]][m] > 0;
+        let lowered = |other| self.undone(other, done).any(|entry| self.adds[entry][m] < 0);
+        let unordered = |other| self.when(other, way.risk) == When::Unordered && lowered(other);
+        if self.granted(slot, &way.config) && !left.slots().filter(raises).any(unordered) {
+            return helps;
+        }
+        for other in left.slots().filter(raises) {
+            if self.kind(self.at[other], m) == Kind::Traceless && lowered(other) {
+                continue;
+            }
+            self.toward(other, done, ready).into_iter().for_each(|next| helps.add(next));
+        }
+        helps
+    }
+
+    /// Whether the entry and all that must happen before it can happen at once.
+    fn granted(&self, slot: usize, config: &Config<M::State>) -> bool {
+        let Some(room) = self.model.room(&config.state) else { return false };
+        let mut path: Vec<usize> = self.undone(slot, &config.done).collect();
+        path.insert(0, self.at[slot]);
+        let mut sum = Measures::default();
+        path.iter().rev().all(|entry| {
+            sum.iter_mut().zip(&self.adds[*entry]).for_each(|(sum, adds)| *sum += adds);
+            !self.observes[*entry] && sum.iter().zip(&room).all(|(sum, room)| *sum >= -*room)
+        })
+    }
+
+    /// What must happen before the entry in the slot and has not, the last first.
+    fn undone(&self, slot: usize, done: &Mask) -> impl Iterator<Item = usize> {
+        let above =
+            |entry: usize| self.entries[entry].after.filter(|after| !self.is_done(*after, done));
+        std::iter::successors(above(self.at[slot]), move |entry| above(*entry))
+    }
+
+    /// The round in which the entry may happen between two observations.
+    fn when(&self, slot: usize, risk: Risk) -> When {
+        let entry = self.at[slot];
+        let (m, unordered) = match (risk, self.floors.first()) {
+            (Risk::One(m), _) => (m, When::Unordered),
+            (Risk::None, Some(m)) => (*m, When::Either),
+            (Risk::Any, _) | (_, None) => return When::Either,
+        };
+        let ordered = match self.kind(entry, m) {
+            Kind::Clean | Kind::Traceless => true,
+            Kind::Passing => risk == Risk::None,
+            Kind::Mixed => false,
+        };
+        match self.adds[entry][m] {
+            _ if !ordered => unordered,
+            1.. => When::First,
+            0 => When::Either,
+            _ => When::Last,
+        }
+    }
+
+    fn kind(&self, entry: usize, m: usize) -> Kind {
+        let of = self.floors.iter().position(|floor| *floor == m);
+        of.map_or(Kind::Mixed, |of| self.kinds[of][entry])
+    }
+
+    /// Which floors what is pending could come to.
+    pub(super) fn risk(&self, config: &Config<M::State>) -> Risk {
+        let Some(room) = self.model.room(&config.state) else { return Risk::Any };
+        let least = self.least_left(&config.done);
+        let mut at_risk = self.floors.iter().filter(|m| room[**m] + least[**m] < 0);
+        match (at_risk.next(), at_risk.next()) {
+            (None, _) => Risk::None,
+            (Some(m), None) => Risk::One(*m),
+            _ => Risk::Any,
+        }
+    }
+
+    /// By how much the measures may fall at most: nothing happens before what it must follow, nor
+    /// beside what it excludes.
+    fn least_left(&self, done: &Mask) -> Measures {
+        let (mut whole, mut below) = (Measures::default(), vec![Measures::default(); SLOTS]);
+        // What others of the same parent add that this one excludes.
+        let mut rivals = vec![Measures::default(); SLOTS];
+        let mut left: Vec<usize> = self.pending.minus(done).slots().collect();
+        // What follows is later in the list.
+        left.sort_unstable_by_key(|slot| std::cmp::Reverse(self.at[*slot]));
+        for slot in left {
+            let entry = self.at[slot];
+            if self.excludes[entry].iter().any(|other| self.is_done(*other, done)) {
+                continue;
+            }
+            let after = self.entries[entry].after.filter(|after| !self.is_done(*after, done));
+            let more: Measures = std::array::from_fn(|m| {
+                let mine = (self.adds[entry][m] + below[slot][m]).min(0);
+                (mine - rivals[slot][m]).min(0)
+            });
+            let sum = match after.map(|after| self.slot[after]) {
+                None => &mut whole,
+                Some(Some(after)) if self.pending.has(after) => &mut below[after],
+                // Never.
+                Some(_) => continue,
+            };
+            sum.iter_mut().zip(&more).for_each(|(sum, more)| *sum += more);
+            let sibling = |other: &usize| self.entries[*other].after == self.entries[entry].after;
+            let rival = self.entries[entry].not_with.filter(sibling);
+            if let Some(rival) = rival.and_then(|rival| self.slot[rival]) {
+                rivals[rival].iter_mut().zip(&more).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        whole
     }
 
     /// The entry in the slot if it is ready, or what must happen before it.
