@@ -121,6 +121,88 @@ proptest! {
     }
 }
 
+/// Orders of one or two pieces at a key that holds few, and reads near what they may have left.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Unsettled,
+    Confirmed,
+    /// Confirmed and cancelled; both were seen.
+    Cancelled,
+    /// Confirmed; a shipment and a cancel are unknown.
+    Either,
+    Adjusted,
+    Received,
+}
+
+fn scarce(
+    fates: &[(Fate, i64, u64, u64)],
+    reads: &[(i64, i64, i64, u64, u64)],
+) -> Vec<Entry<Step>> {
+    let mut entries = vec![Entry::done(Step::Receive(3), 0, 1)];
+    for (fate, n, from, long) in fates.iter().copied() {
+        let (from, by, at) = (2 + from, 2 + from + long, entries.len());
+        let done = |step| Entry::done(step, from, by);
+        let open = |step| Entry::open(step, from);
+        let twin = |entry: Entry<Step>, phase| entry.twin(wgl::class(&(n, phase)), u64::MAX);
+        match fate {
+            Fate::Unsettled => entries.extend([
+                twin(open(Step::Hold(n)), 0),
+                twin(open(Step::Commit(n)).after(at), 1),
+                twin(open(Step::Uncommit(n)).after(at + 1), 2),
+                twin(open(Step::Release(n)).after(at).not_with(at + 1), 3),
+            ]),
+            Fate::Confirmed => {
+                entries.extend([done(Step::Hold(n)), done(Step::Commit(n)).after(at)]);
+            }
+            Fate::Cancelled => entries.extend([
+                done(Step::Hold(n)),
+                done(Step::Commit(n)).after(at),
+                done(Step::Uncommit(n)).after(at + 1),
+            ]),
+            Fate::Either => entries.extend([
+                done(Step::Hold(n)),
+                done(Step::Commit(n)).after(at),
+                open(Step::Uncommit(n)).after(at + 1),
+                open(Step::Ship(n)).after(at + 1).not_with(at + 2),
+            ]),
+            Fate::Adjusted => entries.push(done(Step::Adjust { delta: -n, expected: None })),
+            Fate::Received => entries.push(open(Step::Receive(n))),
+        }
+    }
+    entries.extend(reads.iter().copied().map(|(sellable, reserved, committed, from, long)| {
+        let seen = StockSeen { sellable, reserved, committed, ..StockSeen::default() };
+        let step = match sellable == 0 && reserved == 1 {
+            true => Step::TooFew { asked: committed + 1, free: None },
+            false => Step::Read(seen),
+        };
+        Entry::done(step, 2 + from, 2 + from + long)
+    }));
+    entries
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_key_that_could_run_out_is_judged_as_by_the_plain_search(
+        fates in proptest::collection::vec((fates(), 1_i64..3, 0_u64..9, 0_u64..9), 1..5),
+        reads in proptest::collection::vec((0_i64..4, 0_i64..3, 0_i64..4, 0_u64..12, 0_u64..6), 0..3),
+    ) {
+        agree(&scarce(&fates, &reads), 0)?;
+    }
+}
+
+fn fates() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        3 => Just(Fate::Unsettled),
+        1 => Just(Fate::Confirmed),
+        1 => Just(Fate::Cancelled),
+        1 => Just(Fate::Either),
+        1 => Just(Fate::Adjusted),
+        1 => Just(Fate::Received),
+    ]
+}
+
 /// A group that has no quorum for a while: many orders of which nobody hears again, some that ended
 /// before, one that is confirmed in the end, and a read; `pieces` are free, fewer than asked for.
 fn outage(pieces: i64, lost: i64) -> Vec<Entry<Step>> {
