@@ -15,9 +15,14 @@
 //! Where no pending entry can be refused, and only some of them observe the state
 //! ([`Model::observes`]), the others commute, and the search leaves out what cannot matter: an
 //! entry that observes nothing happens at its deadline or just before an observation; what happens
-//! between two observations is a set, not a sequence; and of two configurations with one state
-//! the one that
-//! has used up less is enough, for it can do the rest at any moment and lose nothing.
+//! between two observations is a set, not a sequence; and of two configurations with one state the
+//! one that has used up less is enough, for it can do the rest at any moment and lose nothing.
+//!
+//! Where one measure could fall so far that something is refused ([`Model::room`]), most of this
+//! still holds: what only lowers it can always wait; what raises it may come first (`search/kinds`
+//! says of which entries that is true); and what comes to nothing between two observations (held
+//! and released again) may be left out. So an outage that leaves dozens of outcomes unknown costs
+//! their counts, not their subsets. Two such measures at once are searched the long way.
 //!
 //! # Source
 //! Wing & Gong, "Testing and Verifying Concurrent Objects" (1993); Lowe, "Testing for
