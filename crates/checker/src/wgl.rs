@@ -72,8 +72,8 @@ pub trait Model {
     }
 
     /// How far each measure may fall before an op is refused that lowers it and does not observe,
-    /// [`NO_FLOOR`] where none is; such ops are refused for nothing else. `None`: the model does not
-    /// say.
+    /// [`NO_FLOOR`] where none is; such ops are refused for nothing else. `None`: the model does
+    /// not say.
     fn room(&self, _state: &Self::State) -> Option<Measures> {
         None
     }

@@ -186,7 +186,8 @@ proptest! {
     #[test]
     fn a_key_that_could_run_out_is_judged_as_by_the_plain_search(
         fates in proptest::collection::vec((fates(), 1_i64..3, 0_u64..9, 0_u64..9), 1..5),
-        reads in proptest::collection::vec((0_i64..4, 0_i64..3, 0_i64..4, 0_u64..12, 0_u64..6), 0..3),
+        reads in
+            proptest::collection::vec((0_i64..4, 0_i64..3, 0_i64..4, 0_u64..12, 0_u64..6), 0..3),
     ) {
         agree(&scarce(&fates, &reads), 0)?;
     }
