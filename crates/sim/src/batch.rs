@@ -49,14 +49,15 @@ impl Took {
     /// What `work` takes, and what comes of it. Its CPU time is this thread's, which runs all of a
     /// simulation; 0 where the system does not say.
     pub fn by<T>(work: impl FnOnce() -> T) -> (T, Self) {
-        let (began, cpu) = (Instant::now(), cpu());
+        let (began, cpu) = (Instant::now(), cpu("thread-self"));
         let done = work();
-        (done, Self { wall: began.elapsed(), cpu: self::cpu().saturating_sub(cpu) })
+        (done, Self { wall: began.elapsed(), cpu: self::cpu("thread-self").saturating_sub(cpu) })
     }
 }
 
-fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+/// CPU time of a process's first thread, or of `thread-self`.
+fn cpu(of: &str) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{of}/schedstat")).unwrap_or_default();
     let ran = text.split(' ').next().and_then(|ns| ns.parse().ok());
     Duration::from_nanos(ran.unwrap_or_default())
 }

@@ -4,15 +4,19 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hansa_types::seeded::Bug;
 
-use super::Report;
+use super::{Report, cpu};
 
-/// A seed takes seconds; one that takes this long hangs.
-const SEED_MAX: Duration = Duration::from_secs(180);
+/// A seed takes seconds of its process's own time, however busy the machine; one that takes this
+/// much hangs.
+const CPU_MAX: Duration = Duration::from_secs(180);
+/// What waits for something that never comes uses no time of its own.
+const WALL_MAX: Duration = Duration::from_secs(1_200);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A seed, and the mistake that is made in its run.
 pub type Task = (u64, Option<Bug>);
@@ -106,15 +110,22 @@ impl Worker {
         let bug = bug.map_or("", Bug::name);
         writeln!(self.seeds, "{seed} {bug}").context("its process has ended")?;
         self.seeds.flush()?;
-        match self.lines.recv_timeout(SEED_MAX) {
-            Ok(line) => Ok(serde_json::from_str(&line)?),
-            Err(RecvTimeoutError::Timeout) => {
-                drop(self.child.kill());
-                anyhow::bail!("no end after {SEED_MAX:?}")
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                let status = self.child.wait();
-                anyhow::bail!("its process died: {status:?}")
+        let process = self.child.id().to_string();
+        let (began, before) = (Instant::now(), cpu(&process));
+        loop {
+            match self.lines.recv_timeout(LOOK_EVERY) {
+                Ok(line) => return Ok(serde_json::from_str(&line)?),
+                Err(RecvTimeoutError::Timeout) => {
+                    let (wall, cpu) = (began.elapsed(), cpu(&process).saturating_sub(before));
+                    if wall > WALL_MAX || cpu > CPU_MAX {
+                        drop(self.child.kill());
+                        anyhow::bail!("no end after {wall:?}, {cpu:?} of them its own")
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait();
+                    anyhow::bail!("its process died: {status:?}")
+                }
             }
         }
     }
