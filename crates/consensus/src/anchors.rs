@@ -53,7 +53,8 @@ impl Anchors {
     /// that this node serves rests on it.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path) -> io::Result<Self> {
         let path = dir.join(FILE);
-        let heads = match read(fs.as_ref(), &path)?.map(|bytes| decode(&bytes)) {
+        let heads = match fs::read_start(fs.as_ref(), &path, u64::MAX)?.map(|bytes| decode(&bytes))
+        {
             None => BTreeMap::new(),
             Some(Ok(heads)) => heads,
             // Not damaged: another release wrote it, and is to read it again.
@@ -143,13 +144,6 @@ impl Host {
     /// The heads that this node keeps of `region`: group, epoch and head.
     pub fn kept_anchors(&self, region: &str) -> Vec<(u32, u64, Mark)> {
         self.anchors().of(region)
-    }
-}
-
-fn read(fs: &dyn Fs, path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs.read(path, u64::MAX) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => read.map(Some),
     }
 }
 

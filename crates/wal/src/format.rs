@@ -9,7 +9,7 @@ use crate::segment::VERSION;
 /// Its name in the log's folder.
 pub const NAME: &str = "FORMAT";
 /// Longer than any version's file.
-const BYTES_MAX: usize = 4096;
+const BYTES_MAX: u64 = 4096;
 
 /// What is wrong with the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,15 +45,7 @@ pub fn parse(bytes: &[u8]) -> Result<u64, Bad> {
 
 /// Reads the file; `None` when there is none.
 pub fn read(fs: &dyn Fs, dir: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match fs.open(&dir.join(NAME)) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let mut bytes = vec![0; BYTES_MAX];
-    let n = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(n);
-    Ok(Some(bytes))
+    crate::fs::read_start(fs, &dir.join(NAME), BYTES_MAX)
 }
 
 /// Writes the file, durable on return.

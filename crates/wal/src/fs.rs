@@ -53,6 +53,21 @@ pub fn not_synced(error: io::Error) -> io::Error {
     if is_full(&error) { io::Error::other(format!("sync: {error}")) } else { error }
 }
 
+/// A small file's first `max` bytes; `None` when there is no such file.
+///
+/// # Errors
+/// Any other failure to open or read it.
+pub fn read_start(fs: &dyn Fs, path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match fs.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let length = usize::try_from(file.len()?.min(max)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(Some(bytes))
+}
+
 /// Puts `bytes` in place of the small file `name` in `dir`, whole or not at all; durable on return.
 pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let aside = dir.join(format!("{name}.tmp"));

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use hansa_wal::fs::Fs;
+use hansa_wal::fs::{self, Fs};
 
 /// Its name in the group's folder. Only a node that is rebuilt from its peers is without it again.
 const FILE: &str = "STOPPED";
@@ -12,15 +12,9 @@ const BYTES_MAX: usize = 4096;
 
 /// Why the group in `dir` was stopped for good, when it was.
 pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> io::Result<Option<String>> {
-    let file = match fs.open(&dir.join(FILE)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let mut bytes = vec![0; BYTES_MAX];
-    let read = file.read_at(&mut bytes, 0)?;
-    bytes.truncate(read);
+    let noted = fs::read_start(fs, &dir.join(FILE), BYTES_MAX as u64)?;
     // Whatever became of the words: that the file is there is what counts.
-    Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned()))
+    Ok(noted.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned()))
 }
 
 /// Notes it; durable on return. What was noted first stays.
@@ -29,5 +23,5 @@ pub(super) fn write(fs: &dyn Fs, dir: &Path, why: &str) -> io::Result<()> {
         return fs.sync_dir(dir);
     }
     let bytes = why.as_bytes();
-    hansa_wal::fs::replace(fs, dir, FILE, &bytes[..bytes.len().min(BYTES_MAX)])
+    fs::replace(fs, dir, FILE, &bytes[..bytes.len().min(BYTES_MAX)])
 }
