@@ -110,13 +110,20 @@ pub struct Log {
     pub profile: Profile,
     /// Size of a segment file, allocated in full before it is used.
     pub segment_mib: u32,
+    /// Above this size the log is made smaller (docs/disk.md); at least four segments.
+    pub disk_mib: u32,
     /// A checkpoint is due after this many entries.
     pub checkpoint_entries: u64,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { profile: Profile::Standard, segment_mib: 64, checkpoint_entries: 200_000 }
+        Self {
+            profile: Profile::Standard,
+            segment_mib: 64,
+            disk_mib: 1_024,
+            checkpoint_entries: 200_000,
+        }
     }
 }
 
@@ -231,6 +238,8 @@ impl Checked for Config {
             problems.range(key, count, 1..=GROUPS_MAX);
         }
         problems.range("log.segment_mib", self.log.segment_mib, 8..=256);
+        let four_segments = self.log.segment_mib.saturating_mul(4);
+        problems.range("log.disk_mib", self.log.disk_mib, four_segments..=1 << 20);
         problems.range("log.checkpoint_entries", self.log.checkpoint_entries, 100..=100_000_000);
         let identity = SpiffeId::node(&self.trust_domain, &self.region, &self.name);
         problems.must(

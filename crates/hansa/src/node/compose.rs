@@ -168,6 +168,7 @@ fn host(config: &Config, world: &World, peers: Peers, joins: bool) -> anyhow::Re
     settings.timing = timing;
     settings.joins = joins;
     settings.wal.segment_bytes = config.log.segment_mib << 20;
+    settings.wal.disk_bytes_max = u64::from(config.log.disk_mib) << 20;
     let host = Host::open(settings, world.fs.clone(), world.env.clone(), peers);
     let host = host.with_context(|| {
         let dir = config.data_dir.display();

@@ -207,6 +207,7 @@ impl Restorer {
         let peers = Peers::new(me, net, peers::Timing::default(), tasks);
         let mut settings = HostConfig::new(me, config.data_dir.clone());
         settings.wal.segment_bytes = config.log.segment_mib << 20;
+        settings.wal.disk_bytes_max = u64::from(config.log.disk_mib) << 20;
         let host = Host::open(settings, world.fs.clone(), world.env.clone(), peers)?;
         let files: Files = Arc::new(self.staging.clone());
         for (group, restored) in &plan.groups {
