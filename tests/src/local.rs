@@ -35,7 +35,7 @@ pub fn league(name: &'static str) -> &'static Local {
 fn run(data: PathBuf, ready: &mpsc::SyncSender<Profile>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let layout = Layout::anywhere().expect("free ports");
+        let layout = Layout::anywhere().expect("free ports").first(3);
         let league = League::start(&data, &layout).await.expect("nine nodes start");
         league.ready(2 * PATIENCE).await.expect("nine nodes serve");
         ready.send(league.profile().clone()).expect("the test waits");

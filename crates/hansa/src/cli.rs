@@ -62,7 +62,7 @@ pub struct Cli {
 pub enum Command {
     /// Runs one node, with the roles that its config gives it.
     Serve(serve::Args),
-    /// Keeps a whole league up in this process: 3 regions of 3 nodes each.
+    /// Keeps a whole league up in this process: 4 regions of 3 nodes each.
     Dev(dev::Args),
     /// Starts a league, replays real orders, prints a table and checks the invariants.
     Demo(demo::Args),

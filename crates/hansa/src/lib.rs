@@ -1,7 +1,7 @@
 //! The binary's parts, as a library so that tests can run a node or a league in process.
 //!
 //! - [`node`]: one node, composed: identity first, listeners early, drain last.
-//! - [`league`]: nine nodes in one process, each with its folder, ports and certificate.
+//! - [`league`]: twelve nodes in one process, each with its folder, ports and certificate.
 //! - [`replay`]: real orders, mapped honestly and driven into any running league.
 //! - [`cli`]: `serve`, `dev`, `demo`, `replay`, and their exit codes.
 //!

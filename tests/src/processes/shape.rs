@@ -29,7 +29,7 @@ impl Shape {
     /// Three regions of three nodes on free ports, in a fresh folder named after the test.
     pub fn league(name: &str) -> Self {
         let data = crate::folder::fresh(name);
-        let layout = Layout::anywhere().expect("free ports");
+        let layout = Layout::anywhere().expect("free ports").first(3);
         let (mut configs, profile) = prepare(&data, &layout).expect("a league on disk");
         for config in &mut configs {
             // openraft tells of each vote at length: for whoever asks for it by `HANSA_LOG`.

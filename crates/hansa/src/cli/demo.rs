@@ -62,7 +62,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     };
     let asked = shutdown::on_signals(&Tasks::new("demo"))?;
     let begun = Instant::now();
-    eprintln!("starting 3 regions of 3 nodes in {}", data.display());
+    eprintln!("starting 4 regions of 3 nodes in {}", data.display());
     let league = League::start(&data, &layout).await?;
     let done = tokio::select! {
         biased;

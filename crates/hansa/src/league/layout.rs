@@ -14,8 +14,10 @@ use hansa_types::region::RegionName;
 use crate::config::{self, Config, Groups, Listen, Log, Tls};
 use crate::profile::{self, Profile};
 
-/// Name and number; the shipped residency policy names the same three.
-const REGIONS: [(&str, u16); 3] = [("eu-west", 1), ("us-east", 2), ("ap-south", 3)];
+/// Name and number; the shipped residency policy names the same four. New ones come last: a test
+/// takes as many as it needs, in this order.
+const REGIONS: [(&str, u16); 4] =
+    [("eu-west", 1), ("us-east", 2), ("ap-south", 3), ("eu-central", 4)];
 const NODES: usize = 3;
 
 /// Clients of the shipped authorization policy: one for each role.
@@ -40,7 +42,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Ports from `base` on: public `base + 11…33` (region, then node), internal 100 and metrics
+    /// Ports from `base` on: public `base + 11…43` (region, then node), internal 100 and metrics
     /// 200 above.
     ///
     /// # Errors
@@ -48,7 +50,7 @@ impl Layout {
     pub fn at(base: u16) -> anyhow::Result<Self> {
         let port = |offset: usize| {
             let port = usize::from(base) + offset;
-            u16::try_from(port).context("--base-port is too high: 234 ports follow it")
+            u16::try_from(port).context("--base-port is too high: 244 ports follow it")
         };
         let mut ports = Vec::new();
         for region in 1..=REGIONS.len() {
@@ -81,6 +83,13 @@ impl Layout {
             metrics: three[2],
         });
         Ok(Self::with(ports.collect()))
+    }
+
+    /// The same league with its first regions only.
+    #[must_use]
+    pub fn first(mut self, regions: usize) -> Self {
+        self.ports.truncate(regions * NODES);
+        self
     }
 
     fn with(ports: Vec<Ports>) -> Self {
@@ -136,7 +145,7 @@ impl Layout {
                     residency_file: data.join("policy/residency.toml"),
                     join: false,
                     groups: self.groups,
-                    // Nine logs on one disk: small segments, each allocated in full.
+                    // Twelve logs on one disk: small segments, each allocated in full.
                     log: Log { profile: self.timing, segment_mib: 16, ..Log::default() },
                     telemetry: self.telemetry.clone(),
                     orders,
@@ -200,7 +209,7 @@ mod tests {
     fn every_config_of_the_league_is_a_good_one() {
         let layout = Layout::at(7_400).expect("ports");
         let configs = layout.configs(Path::new("/data"), "hansa").expect("configs");
-        assert_eq!(configs.len(), 9);
+        assert_eq!(configs.len(), 12);
         for config in configs {
             let text = strict::print(&config).expect("prints");
             let again: Config = strict::parse(Path::new("x"), &text).expect("strict");
@@ -219,6 +228,16 @@ mod tests {
             }
             assert!(seen.insert(config.data_dir.display().to_string()));
         }
+    }
+
+    #[test]
+    fn a_smaller_league_is_the_beginning_of_the_whole_one() {
+        let two = Layout::at(7_400).expect("ports").first(2);
+        let configs = two.configs(Path::new("/data"), "hansa").expect("configs");
+        assert_eq!(configs.len(), 6);
+        assert!(configs.iter().all(|config| config.league.len() == 2));
+        let clients = BTreeMap::new();
+        assert_eq!(two.profile(PathBuf::new(), clients).expect("a profile").regions.len(), 2);
     }
 
     #[test]
