@@ -15,5 +15,8 @@ pub mod probe;
 pub mod processes;
 pub mod request;
 pub mod scale;
+pub mod slow;
 pub mod small;
+pub mod steady;
 pub mod suite;
+pub mod usage;

@@ -232,7 +232,7 @@ impl Processes {
         self.data.join(format!("{name}.log"))
     }
 
-    fn pid(&mut self, name: &str) -> u32 {
+    pub fn pid(&mut self, name: &str) -> u32 {
         self.node(name).running.as_ref().expect("it runs").id()
     }
 

@@ -11,8 +11,13 @@ pub fn full() -> bool {
 /// Cycles of a fault: a handful in CI, many in a full run.
 #[must_use]
 pub fn cycles(ci: usize, all: usize) -> usize {
-    let given = std::env::var("HANSA_CYCLES").ok().and_then(|text| text.parse().ok());
-    given.unwrap_or(if full() { all } else { ci })
+    given("HANSA_CYCLES").unwrap_or(if full() { all } else { ci })
+}
+
+/// A number from the environment.
+#[must_use]
+pub fn given<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 /// A time that is short in CI.

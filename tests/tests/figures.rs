@@ -2,6 +2,7 @@
 //! `cargo test -p hansa-tests --release --test figures -- --ignored --nocapture --test-threads 1`
 
 mod figures {
+    mod steady;
     mod suite;
 }
 

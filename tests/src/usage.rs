@@ -1,0 +1,126 @@
+//! What a node uses up: its disk by part, its memory, its time on a core.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// A block of [`std::os::unix::fs::MetadataExt::blocks`].
+const BLOCK: u64 = 512;
+/// What the kernel counts a process's time in, on every Linux that Rust runs on.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Bytes on a node's disk, as allocated, and how many checkpoints lie there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    pub wal: u64,
+    pub checkpoints: u64,
+    pub archive: u64,
+    pub views: u64,
+    /// By group: those that are kept, and one that is being written.
+    pub checkpoint_files: BTreeMap<String, usize>,
+}
+
+impl Disk {
+    /// What lies in a node's data folder now; files that go meanwhile count nothing.
+    #[must_use]
+    pub fn of(data_dir: &Path) -> Self {
+        let mut disk = Self {
+            wal: below(&data_dir.join("wal")),
+            views: below(&data_dir.join("views")),
+            ..Self::default()
+        };
+        for (group, _) in entries(&data_dir.join("groups")) {
+            let (mut files, folder) = (0, data_dir.join("groups").join(&group));
+            for (name, bytes) in entries(&folder) {
+                let is = |suffix| Path::new(&name).extension().is_some_and(|is| is == suffix);
+                if is("ckpt") || is("tmp") {
+                    disk.checkpoints += bytes;
+                    files += 1;
+                } else {
+                    disk.archive += bytes;
+                }
+            }
+            disk.checkpoint_files.insert(group, files);
+        }
+        disk
+    }
+
+    /// All but what the archive keeps for ever.
+    #[must_use]
+    pub fn bounded(&self) -> u64 {
+        self.wal + self.checkpoints + self.views
+    }
+}
+
+/// Bytes of everything below a folder.
+#[must_use]
+pub fn below(folder: &Path) -> u64 {
+    let each = entries(folder).into_iter().map(|(name, bytes)| {
+        let path = folder.join(name);
+        if path.is_dir() { below(&path) } else { bytes }
+    });
+    each.sum()
+}
+
+/// The names in a folder with their allocated bytes.
+fn entries(folder: &Path) -> Vec<(String, u64)> {
+    let listed = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        listed => listed.expect("a readable folder"),
+    };
+    let seen = listed.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let bytes = entry.metadata().ok()?.blocks() * BLOCK;
+        Some((entry.file_name().to_string_lossy().into_owned(), bytes))
+    });
+    seen.collect()
+}
+
+/// A process's memory in bytes, and its time on cores since it began.
+#[must_use]
+pub fn process(pid: u32) -> (u64, Duration) {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+    let status = read("status").unwrap_or_default();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = kilobytes.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    // The name, the second field, may hold anything; the fields after it are numbers.
+    let stat = read("stat").unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u64 =
+        after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    let busy = Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND);
+    (kilobytes.unwrap_or_default() * 1_024, busy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_memory_and_time() {
+        let busy = |from: std::time::Instant| while from.elapsed() < Duration::from_millis(50) {};
+        busy(std::time::Instant::now());
+        let (memory, time) = process(std::process::id());
+        assert!(memory > 1 << 20, "{memory}");
+        assert!(time > Duration::ZERO);
+    }
+
+    #[test]
+    fn a_disk_is_told_by_its_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = dir.path().join("groups/orders-0");
+        std::fs::create_dir_all(&group).unwrap();
+        std::fs::create_dir_all(dir.path().join("wal")).unwrap();
+        for name in ["1.ckpt", "2.ckpt", "writing.tmp", "archive.redb"] {
+            std::fs::write(group.join(name), vec![1; 8_192]).unwrap();
+        }
+        std::fs::write(dir.path().join("wal/1.seg"), vec![1; 4_096]).unwrap();
+        let disk = Disk::of(dir.path());
+        assert_eq!(disk.checkpoint_files["orders-0"], 3);
+        // As the file system allocates: no less than was written.
+        assert!(disk.wal >= 4_096 && disk.checkpoints >= 3 * 8_192 && disk.archive >= 8_192);
+        assert_eq!(disk.views, 0);
+    }
+}
