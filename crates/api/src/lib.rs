@@ -6,6 +6,7 @@ pub mod classes;
 pub mod client;
 pub mod codec;
 pub mod convert;
+pub mod facts;
 pub mod first_sent;
 pub mod methods;
 pub mod pb;

@@ -14,8 +14,9 @@ pub struct Method {
 pub static METHODS: &[Method] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 
 /// Packages on the public port; all others are for nodes only.
-pub const PUBLIC_PACKAGES: [&str; 5] = [
+pub const PUBLIC_PACKAGES: [&str; 6] = [
     "hansa.admin.v1",
+    "hansa.customer.v1",
     "hansa.inventory.v1",
     "hansa.order.v1",
     "hansa.payment.v1",
@@ -46,6 +47,6 @@ mod tests {
         let raft = Method::at("/hansa.raft.v1.RaftPeerService/Exchange").unwrap();
         assert!(!raft.is_public() && raft.streaming);
         assert_eq!(Method::at("/hansa.order.v1.OrderService/DropAll"), None);
-        assert_eq!(METHODS.iter().filter(|method| method.is_public()).count(), 38);
+        assert_eq!(METHODS.iter().filter(|method| method.is_public()).count(), 51);
     }
 }

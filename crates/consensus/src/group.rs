@@ -14,7 +14,7 @@ use crate::outcome::{GroupStatus, Leadership, ReadError, SubmitError};
 use crate::queue::{Commands, Item, Queue, Reply};
 use crate::raise::RaiseError;
 use crate::reads::Reads;
-use crate::replica::{Cell, Replica as _};
+use crate::replica::{Cell, ReadAt, Replica as _};
 use crate::running::Running;
 
 /// One group on this node. Clones share everything.
@@ -90,6 +90,16 @@ impl<M: Machine> Group<M> {
             Ok(Ok(_)) if self.running.stopped().is_some() => Err(ReadError::Stopped),
             Ok(Ok(_)) => Ok(self.cell.peek(look)),
         }
+    }
+
+    /// The same, and as of where: what is looked at and the place are of one moment.
+    pub async fn read_at<R>(
+        &self,
+        deadline: Instant,
+        look: impl FnOnce(&M, ReadAt) -> R,
+    ) -> Result<R, ReadError> {
+        self.read(deadline, |_| ()).await?;
+        Ok(self.cell.peek_at(look))
     }
 
     /// Looks at this replica's applied state: never for an answer that must be linearizable.

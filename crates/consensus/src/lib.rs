@@ -70,6 +70,7 @@ pub use machine::{Frozen, Machine, Record, Records, ThawError};
 pub use membership::{ChangeError, Membership, Progress, Wanted};
 pub use outcome::{GroupStatus, Leadership, ReadError, Role, SubmitError};
 pub use raise::RaiseError;
+pub use replica::ReadAt;
 pub use room::Disk;
 pub use timing::{Profile, Timing};
 pub use version::{GENESIS as GENESIS_VERSION, Unsupported, Versions};

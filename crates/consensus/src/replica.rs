@@ -77,6 +77,15 @@ pub(crate) trait Replica: Send + Sync + 'static {
     fn applied_sum(&self) -> (u64, u64);
 }
 
+/// As of where a state was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAt {
+    /// The last entry that was applied.
+    pub index: u64,
+    pub time: LogTime,
+    pub state_hash: StateHash,
+}
+
 /// A frozen machine and its position.
 pub(crate) struct FrozenReplica {
     pub position: Position,
@@ -158,6 +167,14 @@ impl<M: Machine> Cell<M> {
 
     pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> R {
         look(&self.state.read().machine)
+    }
+
+    pub fn peek_at<R>(&self, look: impl FnOnce(&M, ReadAt) -> R) -> R {
+        let state = self.state.read();
+        let position = &state.position;
+        let index = position.applied.map_or(0, |id| id.index());
+        let state_hash = state.machine.digest();
+        look(&state.machine, ReadAt { index, time: position.time, state_hash })
     }
 
     /// Changes the machine behind the log's back, as broken memory would.

@@ -5,6 +5,7 @@
 //! - [`Ledger`]: the `inventory` and `payments` roles of a node; [`config`] starts them.
 //! - `service`: the gRPC verbs, one file each.
 //! - `entries`: the read view of account entries, fed from the archive.
+//! - [`facts`]: what the books say of orders, for reconciliation.
 //! - `metrics`: what is counted.
 //!
 //! What is absent: the ledger dials nobody. It answers its gRPC services and nothing else.
@@ -12,6 +13,7 @@
 pub mod config;
 pub mod core;
 mod entries;
+pub mod facts;
 pub mod machine;
 mod metrics;
 mod role;

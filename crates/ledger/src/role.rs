@@ -97,6 +97,10 @@ impl Ledger {
         builder.routes()
     }
 
+    pub(crate) fn shell(&self) -> &Shell {
+        &self.shell
+    }
+
     /// Adds the services to those of other roles of the node.
     ///
     /// `InventoryService/RecordShipment` is the orders role's: where both roles share a process,

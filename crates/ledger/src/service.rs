@@ -3,7 +3,7 @@
 mod adjust_stock;
 mod get_payment_accounts;
 mod get_stock;
-mod groups;
+pub(crate) mod groups;
 mod list_entries;
 mod list_holds;
 mod list_stock;

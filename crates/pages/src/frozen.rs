@@ -38,6 +38,17 @@ impl<K: Key, V: Record> Frozen<K, V> {
         self.pages.iter().flat_map(|page| page.iter()).flatten().map(|(k, v)| (k, v))
     }
 
+    /// Places for records, filled or not; see [`Self::at`].
+    pub fn slots(&self) -> usize {
+        self.pages.len() * PAGE_RECORDS
+    }
+
+    /// The record in a slot, for whoever visits them in an order of his own.
+    pub fn at(&self, slot: usize) -> Option<(&K, &V)> {
+        let page = self.pages.get(slot / PAGE_RECORDS)?;
+        page.get(slot % PAGE_RECORDS)?.as_ref().map(|(key, value)| (key, value))
+    }
+
     /// The digest computed from every record, as [`crate::Table::recompute_digest`] does.
     pub fn recompute_digest(&self) -> StateHash {
         let mut sum = StateHash::default();

@@ -14,6 +14,8 @@ use crate::pb::admin::admin_service_client::AdminServiceClient;
 use crate::pb::admin::audit_service_client::AuditServiceClient;
 use crate::pb::admin::backup_service_client::BackupServiceClient;
 use crate::pb::admin::membership_service_client::MembershipServiceClient;
+use crate::pb::admin::reconcile_service_client::ReconcileServiceClient;
+use crate::pb::admin::residency_service_client::ResidencyServiceClient;
 use crate::pb::admin::version_service_client::VersionServiceClient;
 use crate::pb::inventory::inventory_service_client::InventoryServiceClient;
 use crate::pb::order::order_service_client::OrderServiceClient;
@@ -173,8 +175,10 @@ pub struct Services {
     pub admin: AdminServiceClient<Channel>,
     pub audit: AuditServiceClient<Channel>,
     pub membership: MembershipServiceClient<Channel>,
+    pub residency: ResidencyServiceClient<Channel>,
     pub versions: VersionServiceClient<Channel>,
     pub backups: BackupServiceClient<Channel>,
+    pub reconcile: ReconcileServiceClient<Channel>,
 }
 
 impl Services {
@@ -190,7 +194,9 @@ impl Services {
             admin: AdminServiceClient::new(channel.clone()).max_decoding_message_size(max),
             membership: MembershipServiceClient::new(channel.clone())
                 .max_decoding_message_size(max),
+            residency: ResidencyServiceClient::new(channel.clone()).max_decoding_message_size(max),
             versions: VersionServiceClient::new(channel.clone()).max_decoding_message_size(max),
+            reconcile: ReconcileServiceClient::new(channel.clone()).max_decoding_message_size(max),
             backups: BackupServiceClient::new(channel).max_decoding_message_size(max),
         }
     }

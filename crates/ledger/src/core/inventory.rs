@@ -7,8 +7,10 @@
 mod adjust;
 mod buckets;
 mod command;
+mod facts;
 mod frozen;
 mod names;
+mod rebook;
 mod receive;
 mod reserve;
 mod resolve;
@@ -17,8 +19,9 @@ mod stock;
 
 pub use buckets::{Bucket, Movement, SkuNo, WarehouseNo};
 pub use command::{
-    Adjust, Command, CommandId, Receive, RequestKey, Reserve, Return, SetFloor, Ship, StockLine,
+    Adjust, Command, CommandId, Rebook, Receive, RequestKey, Reserve, Return, SetFloor, Ship, StockLine,
 };
+pub use facts::{SkuTotals, StockFrozen};
 pub use frozen::Frozen;
 pub use stock::{Held, HeldLine, Stock};
 
@@ -263,6 +266,7 @@ impl Inventory {
             Command::Receive(receive) => self.receive(at, id, receive),
             Command::Adjust(adjust) => self.adjust(at, id, adjust),
             Command::SetFloor(floor) => self.set_floor(floor),
+            Command::Rebook(rebook) => self.rebook(at, id, rebook),
         };
         result.unwrap_or_else(|refusal| refusal)
     }
@@ -389,6 +393,11 @@ fn refused_by_itself(command: &Command<'_>) -> Option<Outcome> {
         {
             Some(OutcomeCode::AmountInvalid.into())
         }
+        Command::Rebook(Rebook { delta, .. })
+            if !(1..=QUANTITY_MAX).contains(&delta.unsigned_abs()) =>
+        {
+            Some(OutcomeCode::AmountInvalid.into())
+        }
         Command::Extend { ttl_ms: 0, .. } => Some(OutcomeCode::AmountInvalid.into()),
         Command::Extend { .. }
         | Command::Commit { .. }
@@ -396,7 +405,8 @@ fn refused_by_itself(command: &Command<'_>) -> Option<Outcome> {
         | Command::Release { .. }
         | Command::Receive(_)
         | Command::Adjust(_)
-        | Command::SetFloor(_) => None,
+        | Command::SetFloor(_)
+        | Command::Rebook(_) => None,
     }
 }
 

@@ -7,10 +7,12 @@
 
 mod chart;
 mod command;
+mod facts;
 mod frozen;
 
 pub use chart::{House, Movement, PaymentKey, currency_of, unit_of};
 pub use command::{Authorize, Capture, Command, Refund, Void};
+pub use facts::MoneyFrozen;
 pub use frozen::Frozen;
 
 use hansa_pages::Table;

@@ -85,6 +85,14 @@ fn stock_command(verb: &Verb) -> Result<inventory::Command<'_>, Malformed> {
             reason: &it.reason,
             document: &it.document,
         }),
+        Verb::Rebook(it) => Command::Rebook(inventory::Rebook {
+            id: id(&it.id)?,
+            sku: &it.sku,
+            delta: it.delta,
+            expected_shipped: it.expected_shipped,
+            reason: &it.reason,
+            document: &it.document,
+        }),
         Verb::Authorize(_) | Verb::Capture(_) | Verb::Void(_) | Verb::Refund(_) => {
             return Err(Malformed);
         }
@@ -129,7 +137,8 @@ fn money_command(verb: &Verb) -> Result<payments::Command, Malformed> {
         | Verb::Ship(_)
         | Verb::ReturnStock(_)
         | Verb::Receive(_)
-        | Verb::Adjust(_) => return Err(Malformed),
+        | Verb::Adjust(_)
+        | Verb::Rebook(_) => return Err(Malformed),
     })
 }
 

@@ -62,7 +62,7 @@ impl State {
             Verb::Capture(c) => &c.id,
             Verb::Void(c) => &c.id,
             Verb::Refund(c) => &c.id,
-            Verb::Receive(_) | Verb::Adjust(_) => return code(Code::Malformed),
+            Verb::Receive(_) | Verb::Adjust(_) | Verb::Rebook(_) => return code(Code::Malformed),
         };
         if let Some(answer) = self.answers.get(id) {
             let applied = answer.code() == Code::Applied;
@@ -105,7 +105,7 @@ impl State {
                 *self.paid_back.entry(c.payment.clone()).or_default() += c.amount_minor;
                 code(Code::Applied)
             }
-            Verb::Receive(_) | Verb::Adjust(_) => code(Code::Malformed),
+            Verb::Receive(_) | Verb::Adjust(_) | Verb::Rebook(_) => code(Code::Malformed),
         }
     }
 

@@ -118,10 +118,11 @@ pub enum Movement {
     Uncommit,
     Ship,
     Return,
+    Rebook,
 }
 
 impl Movement {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Receive,
         Self::Adjust,
         Self::Reserve,
@@ -129,6 +130,7 @@ impl Movement {
         Self::Uncommit,
         Self::Ship,
         Self::Return,
+        Self::Rebook,
     ];
 
     pub fn code(self) -> Code {
@@ -140,6 +142,7 @@ impl Movement {
             Self::Uncommit => 105,
             Self::Ship => 106,
             Self::Return => 107,
+            Self::Rebook => 108,
         })
     }
 

@@ -37,6 +37,8 @@ pub enum Command<'a> {
     Adjust(Adjust<'a>),
     #[serde(borrow)]
     SetFloor(SetFloor<'a>),
+    #[serde(borrow)]
+    Rebook(Rebook<'a>),
 }
 
 /// A quantity of one SKU for one line of an order.
@@ -102,6 +104,20 @@ pub struct Adjust<'a> {
     pub document: &'a str,
 }
 
+/// Moves units between what customers have and what is available: an approved correction, under a
+/// document.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rebook<'a> {
+    pub id: TransferId,
+    pub sku: &'a str,
+    /// Positive: back to available.
+    pub delta: i64,
+    /// What customers had by the books when it was decided; another figure refuses the command.
+    pub expected_shipped: i64,
+    pub reason: &'a str,
+    pub document: &'a str,
+}
+
 /// Sets how much of a SKU is kept back or sold ahead in a warehouse.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SetFloor<'a> {
@@ -140,6 +156,7 @@ impl Command<'_> {
             Self::Receive(_) => 8,
             Self::Adjust(_) => 9,
             Self::SetFloor(_) => 10,
+            Self::Rebook(_) => 11,
         }
     }
 
@@ -151,7 +168,8 @@ impl Command<'_> {
             | Self::Uncommit { id, .. }
             | Self::Release { id, .. }
             | Self::Ship(Ship { id, .. })
-            | Self::Return(Return { id, .. }) => CommandId::Given(*id),
+            | Self::Return(Return { id, .. })
+            | Self::Rebook(Rebook { id, .. }) => CommandId::Given(*id),
             Self::Receive(Receive { id, .. })
             | Self::Adjust(Adjust { id, .. })
             | Self::SetFloor(SetFloor { id, .. }) => *id,

@@ -274,6 +274,14 @@ impl Books {
         sum
     }
 
+    pub fn freeze_accounts(&self) -> FrozenTable<AccountId, Account> {
+        self.accounts.freeze()
+    }
+
+    pub fn freeze_holds(&self) -> FrozenTable<TransferId, Hold> {
+        self.holds.freeze()
+    }
+
     pub fn freeze(&self) -> FrozenBooks {
         assert!(!self.in_chain, "a chain is whole before anyone looks");
         FrozenBooks { accounts: self.accounts.freeze(), holds: self.holds.freeze() }

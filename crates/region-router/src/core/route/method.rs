@@ -13,6 +13,8 @@ pub enum Rule {
     Customers,
     /// The order's name, or a region.
     OrderOrRegion,
+    /// As `Customers`, or the order of a guest; with a region that is not its home, there.
+    Subject,
     /// A region and a SKU in it.
     Sku,
     /// A region.
@@ -56,6 +58,8 @@ pub const METHODS: &[Method] = &[
     Method { streams: true, ..by_gateway("hansa.admin.v1.BackupService/ReadBackup", Rule::Region) },
     by_gateway("hansa.admin.v1.BackupService/SettleRestore", Rule::Region),
     by_gateway("hansa.admin.v1.BackupService/StartBackup", Rule::Region),
+    served("hansa.admin.v1.KeyService/ListKeys", Orders, Rule::Region),
+    served("hansa.admin.v1.KeyService/RotateKey", Orders, Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/AddMember", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/DrainNode", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/ListMembers", Rule::Region),
@@ -65,8 +69,22 @@ pub const METHODS: &[Method] = &[
     by_gateway("hansa.admin.v1.MembershipService/ReseedNode", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/RetireNode", Rule::Region),
     by_gateway("hansa.admin.v1.MembershipService/TransferLeader", Rule::Region),
+    by_gateway("hansa.admin.v1.ReconcileService/ApplyRepair", Rule::Region),
+    by_gateway("hansa.admin.v1.ReconcileService/ApprovePlan", Rule::Region),
+    by_gateway("hansa.admin.v1.ReconcileService/ListRepairs", Rule::Region),
+    by_gateway("hansa.admin.v1.ReconcileService/ProposePlan", Rule::Region),
+    Method { streams: true, ..by_gateway("hansa.admin.v1.ReconcileService/ReadFacts", Rule::Region) },
+    by_gateway("hansa.admin.v1.ResidencyService/CheckPolicy", Rule::Region),
+    by_gateway("hansa.admin.v1.ResidencyService/ExplainPolicy", Rule::Region),
+    by_gateway("hansa.admin.v1.ResidencyService/GetPolicy", Rule::Region),
+    by_gateway("hansa.admin.v1.ResidencyService/LoadPolicy", Rule::Region),
     by_gateway("hansa.admin.v1.VersionService/ListVersions", Rule::Region),
     by_gateway("hansa.admin.v1.VersionService/RaiseVersion", Rule::Region),
+    served("hansa.customer.v1.CustomerService/EraseCustomer", Orders, Rule::Subject),
+    Method {
+        streams: true,
+        ..served("hansa.customer.v1.CustomerService/ExportCustomer", Orders, Rule::Subject)
+    },
     served("hansa.inventory.v1.InventoryService/AdjustStock", Inventory, Rule::Sku),
     served("hansa.inventory.v1.InventoryService/GetStock", Inventory, Rule::Sku),
     served("hansa.inventory.v1.InventoryService/ListStock", Inventory, Rule::Region),
