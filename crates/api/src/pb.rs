@@ -21,6 +21,7 @@ pub mod google {
 
 pub mod hansa {
     package!(admin, "hansa.admin.v1");
+    package!(customer, "hansa.customer.v1");
     package!(directory, "hansa.directory.v1");
     package!(inventory, "hansa.inventory.v1");
     package!(ledger, "hansa.ledger.v1");
@@ -35,6 +36,7 @@ pub mod hansa {
 
 pub use google::r#type::Money;
 pub use hansa::admin::v1 as admin;
+pub use hansa::customer::v1 as customer;
 pub use hansa::directory::v1 as directory;
 pub use hansa::inventory::v1 as inventory;
 pub use hansa::ledger::v1 as ledger;

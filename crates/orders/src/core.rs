@@ -7,11 +7,13 @@ pub mod invariants;
 pub mod keys;
 pub mod order;
 pub mod remote;
+pub mod repair;
 pub mod restored;
 pub mod saga;
 pub mod settings;
 pub mod state;
 pub mod status;
+pub mod subjects;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_consensus::Group;
-use hansa_types::id::{CustomerId, OrderId};
+use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 use hansa_views::{Batch, Entry, Error, Range, View};
 use tokio::sync::watch;
@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::state::State;
+use crate::core::subjects::SubjectId;
 use crate::core::status::OrderStatus;
 use crate::machine::OrdersMachine;
 
-/// The version of keys and values below.
-pub const SCHEMA: u32 = 1;
+/// The version of keys and values below; 1 had customers by their names.
+pub const SCHEMA: u32 = 2;
 /// Orders put in one batch: apply waits while they are collected.
 const FEED_MAX: usize = 512;
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,8 +36,8 @@ pub struct Listing {
 }
 
 /// Whose orders.
-pub enum Of<'a> {
-    Customer(&'a CustomerId),
+pub enum Of {
+    Customer(SubjectId),
     Everybody,
 }
 
@@ -55,13 +56,13 @@ impl Listing {
     /// Orders newest first, after `after` if it is given: key, id and status.
     pub fn page(
         &self,
-        of: &Of<'_>,
+        of: &Of,
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Listed>, Error> {
         let prefix = match of {
             Of::Everybody => vec![BY_TIME],
-            Of::Customer(customer) => customer_prefix(customer),
+            Of::Customer(customer) => customer_prefix(*customer),
         };
         let mut range = Range::prefix(&prefix).descending();
         if let Some(after) = after {
@@ -132,13 +133,15 @@ fn batch_after(state: &State, after: u64) -> (Batch, u64) {
         let mut key = vec![BY_TIME];
         key.extend(&tail);
         batch.put(key, value.clone());
-        if let Some(customer) = &contents.customer {
-            let mut key = customer_prefix(customer);
+        if !contents.guest {
+            let mut key = customer_prefix(contents.sealed_with.subject);
             key.extend(&tail);
             batch.put(key, value);
         }
     }
-    (batch, upto)
+    // An event that is no order's has nothing to list.
+    let rest = state.changed_after(upto).next().is_none();
+    (batch, if rest { state.meta.seq } else { upto })
 }
 
 pub struct Listed {
@@ -148,11 +151,10 @@ pub struct Listed {
     pub state: u8,
 }
 
-fn customer_prefix(customer: &CustomerId) -> Vec<u8> {
+/// A pseudonym: a view on disk tells no more of customers than the log does.
+fn customer_prefix(customer: SubjectId) -> Vec<u8> {
     let mut key = vec![BY_CUSTOMER];
-    key.extend(customer.as_str().as_bytes());
-    // No id holds a zero byte, so no customer's range runs into another's.
-    key.push(0);
+    key.extend(customer.hash.to_be_bytes());
     key
 }
 

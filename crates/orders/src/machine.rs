@@ -14,14 +14,17 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Contents;
 use crate::core::keys::{KeyRow, Keys, Scope};
 use crate::core::order::Order;
-use crate::core::remote::{Copy, Cursor, Origin, Remote};
+use crate::core::remote::{Copy, Cursor, Origin, ParkedEvent, Remote, Views};
+use crate::core::repair::{EntryId, PlanId, PlanRow, RepairRow, Repairs};
 use crate::core::restored::Restored;
 use crate::core::settings::Settings;
 use crate::core::state::{Meta, State, restored_digest};
+use crate::core::subjects::{SubjectId, SubjectRow};
 
-/// Format of a checkpoint; with what a restore left to settle, if there was one.
-const FORMAT: u32 = 1;
-const FORMAT_RESTORED: u32 = 2;
+/// Format of a checkpoint; with what a restore left to settle, if there was one. 1 and 2 had customers
+/// by their names and one key for all of them.
+const FORMAT: u32 = 3;
+const FORMAT_RESTORED: u32 = 4;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;
@@ -57,6 +60,11 @@ pub struct FrozenOrders {
     keys: FrozenTable<Scope, KeyRow>,
     cursors: FrozenTable<Origin, Cursor>,
     copies: FrozenTable<OrderId, Copy>,
+    subjects: FrozenTable<SubjectId, SubjectRow>,
+    views: FrozenTable<Origin, Views>,
+    parked: FrozenTable<OrderId, Vec<ParkedEvent>>,
+    plans: FrozenTable<PlanId, PlanRow>,
+    repairs: FrozenTable<EntryId, RepairRow>,
 }
 
 impl Frozen for FrozenOrders {
@@ -71,7 +79,12 @@ impl Frozen for FrozenOrders {
         self.orders.write(to)?;
         self.keys.write(to)?;
         self.cursors.write(to)?;
-        self.copies.write(to)
+        self.copies.write(to)?;
+        self.subjects.write(to)?;
+        self.views.write(to)?;
+        self.parked.write(to)?;
+        self.plans.write(to)?;
+        self.repairs.write(to)
     }
 
     fn digest_full(&self) -> StateHash {
@@ -81,6 +94,11 @@ impl Frozen for FrozenOrders {
         sum.add(self.keys.recompute_digest());
         sum.add(self.cursors.recompute_digest());
         sum.add(self.copies.recompute_digest());
+        sum.add(self.subjects.recompute_digest());
+        sum.add(self.views.recompute_digest());
+        sum.add(self.parked.recompute_digest());
+        sum.add(self.plans.recompute_digest());
+        sum.add(self.repairs.recompute_digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -117,7 +135,8 @@ impl Machine for OrdersMachine {
     }
 
     fn freeze(&self) -> FrozenOrders {
-        let State { meta, contents, orders, keys, remote, restored, .. } = &self.state;
+        let State { meta, contents, orders, keys, remote, subjects, repairs, restored, .. } =
+            &self.state;
         FrozenOrders {
             meta: meta.clone(),
             restored: restored.clone(),
@@ -126,6 +145,11 @@ impl Machine for OrdersMachine {
             keys: keys.table.freeze(),
             cursors: remote.cursors.freeze(),
             copies: remote.copies.freeze(),
+            subjects: subjects.table.freeze(),
+            views: remote.views.freeze(),
+            parked: remote.parked.freeze(),
+            plans: repairs.plans.freeze(),
+            repairs: repairs.rows.freeze(),
         }
     }
 
@@ -145,9 +169,14 @@ impl Machine for OrdersMachine {
         let keys = Keys::rebuild(Table::read("keys", from).map_err(damaged)?);
         let cursors = Table::read("cursors", from).map_err(damaged)?;
         let copies = Table::read("copies", from).map_err(damaged)?;
-        let remote = Remote::rebuild(cursors, copies);
-        let mut state = State::rebuild(meta, contents, orders, keys, remote);
+        let subjects = Table::read("subjects", from).map_err(damaged)?;
+        let views = Table::read("views", from).map_err(damaged)?;
+        let parked = Table::read("parked", from).map_err(damaged)?;
+        let remote = Remote::rebuild(cursors, copies, views, parked);
+        let mut state = State::rebuild(meta, contents, orders, keys, remote, subjects);
         state.restored = restored;
+        let plans = Table::read("plans", from).map_err(damaged)?;
+        state.repairs = Repairs::rebuild(plans, Table::read("repairs", from).map_err(damaged)?);
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {
             true => Ok(Self::of(state)),

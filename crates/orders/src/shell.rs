@@ -2,6 +2,7 @@
 
 pub mod keys;
 pub mod ledger;
+pub mod personal;
 pub mod waiters;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::replicate::Freshness;
 use crate::saga::Hold;
-use crate::vault::Vault;
+use crate::vault::{Keyring, Vault};
 use waiters::{Waiters, Want};
 
 /// A call without a deadline is given this.
@@ -44,6 +45,7 @@ pub struct Shell {
     pub peers: Peers,
     pub map: Map,
     pub vault: Arc<dyn Vault>,
+    pub keyring: Keyring,
     pub region: RegionName,
     pub number: RegionNumber,
     pub epoch: u64,
@@ -164,7 +166,7 @@ impl Hosted {
             Outcome::Replayed(target) => Ok((target, true)),
             Outcome::Refused(Refused::InDoubt) => Err(self.doubt()),
             Outcome::Refused(why) => Err(refusal(why)),
-            Outcome::Received(_) | Outcome::Noted => Err(Failure::of(Reason::Internal)),
+            Outcome::Received(_) | Outcome::Repair(_) | Outcome::Noted | Outcome::Erased(..) => Err(Failure::of(Reason::Internal)),
         }
     }
 
@@ -316,6 +318,11 @@ pub fn refusal(why: Refused) -> Failure {
         | Refused::NotRestoring
         | Refused::EpochNotNewer => Reason::Internal,
         Refused::TooMany => Reason::LineCountInvalid,
+        // The shell looks again before a caller hears of this.
+        Refused::KeyChanged => Reason::Unavailable,
+        Refused::Erased => Reason::CustomerErased,
+        Refused::OrderOpen(_) => Reason::CustomerHasOpenOrders,
+        Refused::SubjectNotFound => Reason::CustomerNotFound,
     };
     Failure::of(reason)
 }

@@ -45,7 +45,7 @@ use crate::saga::{Desk, Hold, Reconciler, Runner};
 use crate::service::Service;
 use crate::shell::waiters::Waiters;
 use crate::shell::{Hosted, Shell};
-use crate::vault::{FileVault, Vault, VaultError};
+use crate::vault::{FileVault, Keyring, Vault, VaultError};
 pub use copies::RestoreStatus;
 use custody::{Custody, First};
 
@@ -100,7 +100,7 @@ impl Around {
     /// # Errors
     /// A key that cannot be used.
     pub fn vault(env: &Env, cfg: &Config, fs: Arc<dyn Fs>) -> Result<Arc<dyn Vault>, StartError> {
-        match FileVault::open(fs, &cfg.vault, env.entropy.clone()) {
+        match FileVault::open(fs, &cfg.vault, env.entropy.clone(), env.clock.clone()) {
             Ok(vault) => Ok(Arc::new(vault)),
             Err(source) => {
                 let path = cfg.vault.display().to_string();
@@ -149,6 +149,7 @@ impl Orders {
             epoch: epoch(&now),
             number: now.here,
             map: Map::new(book.clone()),
+            keyring: Keyring::new(vault.clone(), env.entropy.clone()),
             vault,
             region,
             groups,

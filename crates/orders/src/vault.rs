@@ -1,49 +1,111 @@
-//! Keys that never leave the shell: personal blocks are sealed, request bodies fingerprinted.
+//! Keys that never leave the shell: a region key wraps each customer's data key, and a data key
+//! seals his personal blocks and fingerprints his requests.
 
+mod data_key;
 mod file;
+mod keyring;
+mod ring;
 
-use hansa_types::id::OrderId;
+use hansa_types::id::GroupId;
 use thiserror::Error;
 
+pub use self::data_key::DataKey;
 pub use self::file::FileVault;
-use crate::core::contents::Sealed;
+pub use self::keyring::{KeyShare, Keyring};
+use crate::core::subjects::{KeyOf, RegionKey, Wrapped};
 
-/// Seals, opens and fingerprints. Which key is used is the vault's business: the sealed form names
-/// it, so keys may become one per customer without a change of the log's format.
+/// Where a region's keys are: a file, or a service that never shows them.
+///
+/// Wrapping and unwrapping may be calls over a network, so they are async; what a request needs
+/// each time (pseudonyms) is not. A vault has one id through all rotations of its region keys.
+#[tonic::async_trait]
 pub trait Vault: Send + Sync + 'static {
-    /// Seals `plain` for the order; nobody can move the result to another order unnoticed.
+    /// Names the vault: two with one id make the same pseudonyms and open each other's keys.
+    /// `None` while it has none.
     ///
     /// # Errors
-    /// The key cannot be used; nothing was stored.
-    fn seal(&self, order: OrderId, plain: &[u8]) -> Result<Sealed, VaultError>;
-
-    /// # Errors
-    /// Another key, another order, or damage: they cannot be told apart.
-    fn open(&self, order: OrderId, sealed: &Sealed) -> Result<Vec<u8>, VaultError>;
-
-    /// A keyed fingerprint: equal for equal bytes, telling nothing about them.
-    ///
-    /// # Errors
-    /// There is no key yet.
-    fn fingerprint(&self, purpose: &str, bytes: &[u8]) -> Result<u128, VaultError>;
-
-    /// Names the vault: two with one id open each other's blocks. `None` while it has no key.
-    ///
-    /// It is the vault's, not a key's: a vault with a key per customer has one id as well.
-    ///
-    /// # Errors
-    /// There is a key and it cannot be used.
+    /// There is a secret and it cannot be used.
     fn id(&self) -> Result<Option<u64>, VaultError>;
 
-    /// The vault's id, with a new key if there is none. Only for who knows that the region has
+    /// The vault's id, with a new secret if there is none. Only for who knows that the region has
     /// none.
     ///
     /// # Errors
-    /// The key cannot be made, or not be used.
+    /// The secret cannot be made, or not be used.
     fn make(&self) -> Result<u64, VaultError>;
 
-    /// Where the key lies, in words for an operator.
+    /// Where the keys lie, in words for an operator.
     fn place(&self) -> String;
+
+    /// A keyed fingerprint under the vault's own secret: equal for equal bytes, telling nothing
+    /// about them, and the same after every rotation.
+    ///
+    /// # Errors
+    /// There is no secret yet.
+    fn fingerprint(&self, purpose: &str, bytes: &[u8]) -> Result<u128, VaultError>;
+
+    /// Puts a data key under the newest region key.
+    ///
+    /// # Errors
+    /// There is none, or the vault does not answer.
+    async fn wrap(&self, of: KeyOf, key: &DataKey) -> Result<Wrapped, VaultError>;
+
+    /// # Errors
+    /// Another subject's, damage, a key that this vault never had, or one that is destroyed.
+    async fn unwrap(&self, of: KeyOf, wrapped: &Wrapped) -> Result<DataKey, VaultError>;
+
+    /// The region keys as they stand now, oldest first; looks again where another node may have
+    /// changed them.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    async fn keys(&self) -> Result<Vec<KeyInfo>, VaultError>;
+
+    /// Puts a new region key in the place of `former`: once, whoever else asks. The former one may
+    /// be destroyed `window_ms` after `now_ms`.
+    ///
+    /// # Errors
+    /// The key cannot be made. `VaultError::NotNewest` when `former` never was in use.
+    async fn rotate(
+        &self,
+        former: RegionKey,
+        now_ms: u64,
+        window_ms: u64,
+    ) -> Result<KeyInfo, VaultError>;
+
+    /// Notes that nothing living of a group is under a key older than `key`.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    async fn release(&self, group: GroupId, key: RegionKey) -> Result<(), VaultError>;
+
+    /// Destroys retired keys whose window is over and that every one of `groups` has released.
+    ///
+    /// # Errors
+    /// They cannot be destroyed now.
+    async fn destroy_due(
+        &self,
+        groups: &[GroupId],
+        now_ms: u64,
+    ) -> Result<Vec<RegionKey>, VaultError>;
+}
+
+/// One region key, without its secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyInfo {
+    pub key: RegionKey,
+    /// Wall clock ms, as all here.
+    pub made_ms: u64,
+    pub state: KeyLife,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyLife {
+    /// Wraps what is new.
+    Active,
+    /// Opens what is old.
+    Retired { at_ms: u64, destroy_after_ms: u64 },
+    Destroyed { at_ms: u64 },
 }
 
 #[derive(Debug, Error)]
@@ -52,10 +114,27 @@ pub enum VaultError {
     Io(#[from] std::io::Error),
     #[error("the key file is not one of ours")]
     BadFile,
+    #[error(
+        "the key file is in format {0}, which this build does not read: its keys cannot open what \
+         this build writes; start the region anew"
+    )]
+    OldFile(&'static str),
+    #[error("another node changes the key file")]
+    Busy,
     #[error("there is no key yet")]
     NoKey,
+    #[error("region key {0} is not in this vault; copy the vault file of a node that has it")]
+    UnknownKey(RegionKey),
+    #[error("region key {0} was destroyed")]
+    Destroyed(RegionKey),
+    #[error("region key {0} is not the newest")]
+    NotNewest(RegionKey),
+    #[error("the vault holds as many keys as it can")]
+    Full,
     #[error("sealing failed")]
     Seal,
-    #[error("the block does not open with this key for this order")]
+    #[error("it does not open with this key for this order or customer")]
     Open,
+    #[error("the vault does not answer: {0}")]
+    Silent(String),
 }

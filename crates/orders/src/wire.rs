@@ -15,7 +15,7 @@ use crate::core::order::{Change, Goal, Order, ParkedWhy, Provider, Reject, Why, 
 use crate::core::status::{FulfillmentStatus, OrderStatus, PaymentStatus};
 use crate::shell::Shell;
 
-/// The order as it stands. Holds no personal block: that is opened by the verb that may show it.
+/// The order as it stands. Says nothing of who ordered: the verb that may show it opens the block.
 pub fn order(shell: &Shell, id: OrderId, order: &Order, contents: &Contents) -> wire::Order {
     match order.history.last() {
         Some(last) => order_at(shell, id, order, contents, last),
@@ -44,7 +44,7 @@ pub fn order_at(
         rejection: (face.order == OrderStatus::Rejected).then(|| rejection(order)).flatten(),
         parked_reason: parked.map_or_else(String::new, |parked| parked_word(parked.why).to_owned()),
         parked_detail: parked.map_or_else(String::new, |parked| parked.detail.clone()),
-        customer_id: contents.customer.as_ref().map_or_else(String::new, ToString::to_string),
+        customer_id: String::new(),
         customer_pseudonym: String::new(),
         residence_country: contents.residence.to_string(),
         client_reference: contents.reference.clone(),
@@ -61,6 +61,7 @@ pub fn order_at(
             true => order.cancel_reason.clone(),
             false => String::new(),
         },
+        personal_state: wire::PersonalState::Unspecified.into(),
     }
 }
 

@@ -81,6 +81,8 @@ reasons! {
     RequestIdReused "REQUEST_ID_REUSED" InvalidArgument
         "this request_id was used for another request";
     PanRefused "PAN_REFUSED" InvalidArgument "a field holds what looks like a payment card number";
+    PolicyRefused "POLICY_REFUSED" InvalidArgument
+        "the residency policy cannot be satisfied; each problem names its rule";
     OrderNameInvalid "ORDER_NAME_INVALID" InvalidArgument
         "an order is named regions/<region>/orders/<uuid>";
     PageTokenInvalid "PAGE_TOKEN_INVALID" InvalidArgument
@@ -96,6 +98,8 @@ reasons! {
     OrderNotFound "ORDER_NOT_FOUND" NotFound
         "there is no such order, or this copy does not have it yet";
     PaymentNotFound "PAYMENT_NOT_FOUND" NotFound "the order has no payment";
+    CustomerNotFound "CUSTOMER_NOT_FOUND" NotFound
+        "this region has no order of the customer, or of nobody by that name";
     AccountNotFound "ACCOUNT_NOT_FOUND" NotFound "there is no such account";
     UnknownSku "UNKNOWN_SKU" NotFound "the region has never had stock of this SKU";
     UnknownRegion "UNKNOWN_REGION" NotFound "there is no such region";
@@ -118,8 +122,17 @@ reasons! {
         "another region is the home; ask it at the endpoint given";
     MembershipRefused "MEMBERSHIP_REFUSED" FailedPrecondition
         "the nodes of the region or the members of a group cannot be changed so now";
+    PolicyNotNewer "POLICY_NOT_NEWER" FailedPrecondition
+        "a residency policy of this version or a newer one is loaded; a change takes a greater one";
     VersionNotSupported "VERSION_NOT_SUPPORTED" FailedPrecondition
         "a member of the group does not apply this version; upgrade every node first";
+    CustomerErased "CUSTOMER_ERASED" FailedPrecondition
+        "the order was erased since this request was first made, so a repeat cannot be compared; \
+         look at the order, then send what is new under a new request_id";
+    CustomerHasOpenOrders "CUSTOMER_HAS_OPEN_ORDERS" FailedPrecondition
+        "an order of the customer is under way; erase after it is completed, cancelled or rejected";
+    VaultUnavailable "VAULT_UNAVAILABLE" Unavailable
+        "the region's vault does not answer, or lacks the key in use; nothing was changed";
     RequestInProgress "REQUEST_IN_PROGRESS" Aborted "the same request is still running; ask again";
     HomeMoving "HOME_MOVING" Aborted "the customer's home is being moved; ask again";
     Cancelled "CANCELLED" Cancelled "the caller went away";

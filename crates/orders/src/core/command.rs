@@ -7,11 +7,13 @@ use super::contents::Contents;
 use super::effect::Report;
 use super::keys::Key;
 use super::order::Note;
-use super::remote::{Batch, Received};
+use super::remote::{Batch, Received, RemoteStep, Retried};
+use super::repair::{Answer, RepairStep};
 use super::restored::Step;
+use super::subjects::{Erase, Erased, KeyStep, Wrapped};
 
-/// The version byte in front of every encoded command.
-const VERSION: u8 = 1;
+/// The version byte in front of every encoded command. 1 knew no keys of customers.
+const VERSION: u8 = 2;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
@@ -62,6 +64,14 @@ pub enum Command {
         first_sent_ms: u64,
         command: Box<Command>,
     },
+    /// Of data keys and what wraps them.
+    Keys(KeyStep),
+    /// Forgets a customer.
+    Erase(Erase),
+    /// Of copies, beside their batches.
+    Remote(RemoteStep),
+    /// Of repairs that two people agreed on.
+    Repair(RepairStep),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -70,6 +80,8 @@ pub struct Accept {
     pub key: Key,
     pub epoch: u64,
     pub contents: Contents,
+    /// The subject's next data key, if the shell knew of none.
+    pub mint: Option<Wrapped>,
 }
 
 impl Command {
@@ -99,6 +111,13 @@ pub enum Outcome {
     Received(Received),
     /// Results were taken in.
     Noted,
+    /// A customer is forgotten; `true` if he was before this request.
+    Erased(Box<Erased>, bool),
+    /// Parked events were judged anew.
+    Retried(Retried),
+    /// A parked copy goes on at this version.
+    Resolved(u64),
+    Repair(Box<Answer>),
 }
 
 /// What a keyed command made: its order and, for one that made several things, which.
@@ -145,4 +164,14 @@ pub enum Refused {
     NotRestoring,
     /// An epoch that was there already.
     EpochNotNewer,
+    /// Not the subject's living key, or not under the region key in use: the shell looks again.
+    KeyChanged,
+    /// The request's order was erased, and with it what its repeat could be compared with.
+    Erased,
+    /// Cannot be forgotten while this order of his is under way.
+    OrderOpen(OrderId),
+    /// No order of his was ever here.
+    SubjectNotFound,
+    /// What was chosen is not kept here: its home has to ship it again.
+    NotKept,
 }

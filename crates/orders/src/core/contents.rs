@@ -4,9 +4,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use hansa_types::country::Country;
-use hansa_types::id::{CustomerId, RequestId, Sku};
+use hansa_types::id::{RequestId, Sku};
 use hansa_types::money::Currency;
 use serde::{Deserialize, Serialize};
+
+use super::subjects::KeyOf;
 
 /// The immutable part of an order, apart from the moving one so that a step of the saga does not
 /// copy or hash it.
@@ -14,8 +16,11 @@ use serde::{Deserialize, Serialize};
 pub struct Contents {
     /// The client that placed it, by the last part of its SPIFFE path.
     pub caller: String,
-    /// `None` for a guest.
-    pub customer: Option<CustomerId>,
+    /// Whose order it is, as a pseudonym, and which of his keys seals it. Who he is stands in the
+    /// personal block.
+    pub sealed_with: KeyOf,
+    /// A guest is nobody's customer: his order is a subject of its own.
+    pub guest: bool,
     pub residence: Country,
     pub request: RequestId,
     pub currency: Currency,
@@ -23,7 +28,8 @@ pub struct Contents {
     /// Minor units; the sum of quantity times price.
     pub total_minor: i64,
     pub token: Token,
-    /// The personal block, sealed by the shell before submit.
+    /// The personal block with the customer id, sealed by the shell before submit; `None` for a
+    /// guest who said nothing of himself.
     pub personal: Option<Sealed>,
     /// Index of the payments group that keeps this order's books.
     pub payment_group: u16,
@@ -85,17 +91,16 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Authenticated ciphertext of a personal block. The log, apply and digests see nothing else.
+/// Authenticated ciphertext of a personal block, under the data key that [`Contents::sealed_with`]
+/// names. The log, apply and digests see nothing else.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sealed {
-    /// Which key opens it: one per region today, one per customer later, with no change here.
-    pub key_id: u64,
     pub nonce: [u8; 12],
     pub ciphertext: Bytes,
 }
 
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealed {{ key_id: {}, [redacted] }}", self.key_id)
+        f.write_str("Sealed { [redacted] }")
     }
 }

@@ -1,6 +1,7 @@
 //! The state of one orders group: tables, counters, and the indexes rebuilt from them.
 
 mod calls;
+mod copies;
 mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +18,11 @@ use super::effect::Report;
 use super::keys::Keys;
 use super::order::{Change, Done, Order};
 use super::remote::Remote;
+use super::repair::Repairs;
 use super::restored::Restored;
 use super::saga::{self, Now};
 use super::settings::Settings;
+use super::subjects::{RegionKey, SubjectId, SubjectRow, Subjects};
 
 /// Timers looked at in one step, so that an entry after a long silence stays short.
 const TIMERS_MAX: usize = 4_096;
@@ -34,6 +37,10 @@ pub struct Meta {
     pub seq: u64,
     /// The vault that this group's blocks and fingerprints are made with; never another once set.
     pub vault: Option<u64>,
+    /// The region key that new and re-wrapped data keys are under.
+    pub wraps: Option<RegionKey>,
+    /// Events that are no order's: each says that a customer was forgotten.
+    pub erasures: u64,
 }
 
 pub struct State {
@@ -42,6 +49,8 @@ pub struct State {
     pub orders: Table<OrderId, Order>,
     pub keys: Keys,
     pub remote: Remote,
+    pub subjects: Subjects,
+    pub repairs: Repairs,
     /// There once the group came back from a backup.
     pub restored: Option<Restored>,
     /// Outstanding steps in the order they were decided.
@@ -54,13 +63,16 @@ pub struct State {
 
 impl State {
     pub fn new(settings: Settings) -> Self {
-        let meta = Meta { settings, now: LogTime::ZERO, next_work: 0, seq: 0, vault: None };
+        let now = LogTime::ZERO;
+        let (vault, wraps) = (None, None);
+        let meta = Meta { settings, now, next_work: 0, seq: 0, vault, wraps, erasures: 0 };
         Self::rebuild(
             meta,
             Table::new("contents"),
             Table::new("orders"),
             Keys::new(),
             Remote::new(),
+            Table::new("subjects"),
         )
     }
 
@@ -71,6 +83,7 @@ impl State {
         orders: Table<OrderId, Order>,
         keys: Keys,
         remote: Remote,
+        subjects: Table<SubjectId, SubjectRow>,
     ) -> Self {
         let (mut work, mut timers) = (BTreeMap::new(), BTreeSet::new());
         let (mut by_seq, mut parked) = (BTreeMap::new(), BTreeSet::new());
@@ -80,8 +93,23 @@ impl State {
             by_seq.insert(order.last_seq, *id);
             parked.extend(order.parked.as_ref().map(|_| *id));
         }
+        let whose = contents.iter().map(|(id, contents)| (contents.sealed_with.subject, *id));
+        let subjects = Subjects::rebuild(subjects, whose);
         let restored = None;
-        Self { meta, contents, orders, keys, remote, restored, work, timers, by_seq, parked }
+        Self {
+            meta,
+            contents,
+            orders,
+            keys,
+            remote,
+            subjects,
+            repairs: Repairs::new(),
+            restored,
+            work,
+            timers,
+            by_seq,
+            parked,
+        }
     }
 
     /// What time alone brings; once per entry, before its commands.
@@ -125,17 +153,18 @@ impl State {
                 self.refund(at, order, key, amount_minor, note)
             }
             Command::Resume { order } => self.resume(at, order),
+            Command::Keys(step) => self.key_step(at, step),
+            Command::Erase(erase) => self.erase(at, erase),
             Command::ApplyRemote(batch) => Outcome::Received(self.remote.apply(at, &batch)),
             Command::BindVault { vault } => match *self.meta.vault.get_or_insert(vault) == vault {
                 true => Outcome::Noted,
                 false => Outcome::Refused(Refused::OtherVault),
             },
             Command::ResolveRemote { order, keep_mine } => {
-                match self.remote.resolve(at, order, keep_mine) {
-                    true => Outcome::Noted,
-                    false => Outcome::Refused(Refused::NotParked),
-                }
+                self.resolve_remote(at, order, keep_mine)
             }
+            Command::Remote(step) => self.remote_step(at, step),
+            Command::Repair(step) => self.repair_step(at, step),
         }
     }
 
@@ -198,6 +227,7 @@ impl State {
         self.work.extend(order.work.iter().map(|work| (work.no, id)));
         self.timers.extend(order.wake.map(|at| (at, id)));
         self.by_seq.insert(order.last_seq, id);
+        self.subjects.own(contents.sealed_with.subject, id);
         self.contents.insert(id, contents);
         self.orders.insert(id, order);
     }
@@ -231,6 +261,10 @@ impl State {
         }
         sum.add(self.remote.cursors.digest());
         sum.add(self.remote.copies.digest());
+        sum.add(self.remote.views.digest());
+        sum.add(self.remote.parked.digest());
+        sum.add(self.subjects.table.digest());
+        sum.add(self.repairs.digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -242,6 +276,10 @@ impl State {
         sum.add(self.keys.table.recompute_digest());
         sum.add(self.remote.cursors.recompute_digest());
         sum.add(self.remote.copies.recompute_digest());
+        sum.add(self.remote.views.recompute_digest());
+        sum.add(self.remote.parked.recompute_digest());
+        sum.add(self.subjects.table.recompute_digest());
+        sum.add(self.repairs.digest_full());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -262,6 +300,8 @@ impl State {
             && timers == self.timers.len()
             && self.by_seq.len() == self.orders.len()
             && self.keys.consistent()
+            && self.remote.consistent()
+            && self.subjects.consistent(self.orders.len())
     }
 }
 

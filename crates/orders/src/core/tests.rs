@@ -21,6 +21,7 @@ use super::keys::{Key, Scope};
 use super::order::Note;
 use super::settings::Settings;
 use super::state::State;
+use super::subjects::{KeyOf, RegionKey, SubjectId, Wrapped};
 use super::{invariants, status::OrderStatus};
 
 const START: LogTime = LogTime(1_700_000_000_000);
@@ -67,7 +68,8 @@ fn with_lines(lines: Vec<Line>) -> Contents {
     let worth = |line: &Line| line.price_minor * i64::from(line.quantity);
     Contents {
         caller: "storefront".into(),
-        customer: Some("c-1".parse().unwrap()),
+        sealed_with: key_of(1),
+        guest: false,
         residence: "GB".parse().unwrap(),
         request: "r-1".parse().unwrap(),
         currency: "GBP".parse().unwrap(),
@@ -81,9 +83,24 @@ fn with_lines(lines: Vec<Line>) -> Contents {
     }
 }
 
-fn accept(n: u64, contents: Contents) -> Command {
+/// The first key of customer `n`.
+fn key_of(n: u128) -> KeyOf {
+    let home = RegionNumber::try_from(1).unwrap();
+    KeyOf { subject: SubjectId { home, hash: n }, generation: 1 }
+}
+
+fn wrapped(by: RegionKey, fill: u8) -> Wrapped {
+    Wrapped { by, nonce: [fill; 12], ciphertext: vec![fill; 80].into() }
+}
+
+const FIRST: RegionKey = RegionKey(1 << 48);
+
+/// Order `n` of customer `n`, whose first it is.
+fn accept(n: u64, mut contents: Contents) -> Command {
     let key = key(u128::from(n));
-    Command::Accept(Box::new(Accept { order: order_id(n), key, epoch: 1, contents }))
+    contents.sealed_with = key_of(u128::from(n));
+    let mint = Some(wrapped(FIRST, 1));
+    Command::Accept(Box::new(Accept { order: order_id(n), key, epoch: 1, contents, mint }))
 }
 
 fn placed(contents: Contents) -> (State, OrderId) {

@@ -5,25 +5,22 @@ use hansa_api::convert::order::GetOrder;
 use hansa_api::convert::time::from_ms;
 use hansa_api::pb::order as wire;
 use hansa_api::pb::replication::OrderView;
-use hansa_api::principal::{Principal, Role};
+use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::OrderId;
 use prost::Message;
 use tonic::Request;
 
 use crate::core::contents::Contents;
-use crate::shell::{Shell, deadline};
+use crate::shell::{Shell, deadline, personal};
 use crate::wire as show;
-
-/// Who may see the personal block: whoever sells, ships or is asked about the order.
-const SEES_PERSONAL: [Role; 3] = [Role::Storefront, Role::Warehouse, Role::Operator];
 
 pub async fn run(
     shell: &Shell,
     request: Request<wire::GetOrderRequest>,
 ) -> Result<wire::GetOrderResponse, Failure> {
     let due = deadline(&request);
-    let personal = Principal::of(&request)?.require(&SEES_PERSONAL).is_ok();
+    let details = personal::sees_details(Principal::of(&request)?);
     let get = GetOrder::try_from(request.into_inner())?;
     let id = shell.map.check_name(&get.order)?;
     if get.local_copy && id.region() != shell.number {
@@ -31,17 +28,10 @@ pub async fn run(
     }
     let hosted = shell.home_of(id)?;
     let look = |order: &crate::core::order::Order, contents: &Contents| {
-        let sealed = contents.personal.clone().filter(|_| personal);
-        (show::order(shell, id, order, contents), sealed)
+        show::order(shell, id, order, contents)
     };
-    let (mut order, sealed) = hosted.read(id, due, look).await?;
-    if let Some(sealed) = sealed {
-        let opened = shell.vault.open(id, &sealed).map_err(|error| {
-            tracing::error!(%error, order = %id, "personal block not opened");
-            Failure::of(Reason::Internal)
-        })?;
-        order.personal = wire::PersonalDetails::decode(opened.as_slice()).ok();
-    }
+    let mut order = hosted.read(id, due, look).await?;
+    personal::reveal(shell, hosted, id, &mut order, details).await?;
     Ok(wire::GetOrderResponse { order: Some(order), staleness: None })
 }
 

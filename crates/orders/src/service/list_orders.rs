@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tonic::Request;
 
 use crate::listing::{Listed, Of};
-use crate::shell::{Hosted, Shell, answer_by, deadline, not_read};
+use crate::shell::{Hosted, Shell, answer_by, deadline, not_read, personal};
 use crate::wire as show;
 
 /// Entries looked at for one page: a filter that nothing passes must not scan for ever.
@@ -40,12 +40,15 @@ pub async fn run(
     for hosted in &groups {
         catch_up(hosted, groups.len() > 1, answer_by(due)).await?;
     }
-    let of = list.customer_id.as_ref().map_or(Of::Everybody, Of::Customer);
+    let of = match &list.customer_id {
+        Some(customer) => Of::Customer(personal::customer(shell, customer)?),
+        None => Of::Everybody,
+    };
     let mut columns = Vec::new();
     for hosted in &groups {
         columns.push(column(hosted, &of, &list)?);
     }
-    merge(shell, columns, &list)
+    merge(shell, columns, &list).await
 }
 
 fn groups(shell: &Shell, list: &ListOrders) -> Result<Vec<Arc<Hosted>>, Failure> {
@@ -109,7 +112,7 @@ struct Column {
     more: bool,
 }
 
-fn column(hosted: &Arc<Hosted>, of: &Of<'_>, list: &ListOrders) -> Result<Column, Failure> {
+fn column(hosted: &Arc<Hosted>, of: &Of, list: &ListOrders) -> Result<Column, Failure> {
     let group = hosted.group.id();
     let wanted = list.state.map(|state| state as i32);
     let mut last = list.page.after(group).map(<[u8]>::to_vec);
@@ -135,7 +138,7 @@ fn column(hosted: &Arc<Hosted>, of: &Of<'_>, list: &ListOrders) -> Result<Column
     Ok(Column { group, hosted: hosted.clone(), rows, last, more })
 }
 
-fn merge(
+async fn merge(
     shell: &Shell,
     columns: Vec<Column>,
     list: &ListOrders,
@@ -152,13 +155,18 @@ fn merge(
         let hosted = &columns[*n].hosted;
         let order =
             hosted.look(row.id, |order, contents| show::order(shell, row.id, order, contents));
-        bytes += order.as_ref().map_or(0, prost::Message::encoded_len);
+        let Ok(mut order) = order else {
+            shown += 1;
+            continue;
+        };
+        personal::reveal(shell, hosted, row.id, &mut order, false).await?;
+        bytes += prost::Message::encoded_len(&order);
         if bytes > PAGE_BYTES_MAX && shown > 0 {
             full = true;
             break;
         }
         shown += 1;
-        orders.extend(order.ok());
+        orders.push(order);
     }
     rows.truncate(shown);
     let mut positions = Vec::new();

@@ -1,27 +1,35 @@
-//! PlaceOrder: check, seal, accept, wait until decided.
+//! PlaceOrder: check, seal under the customer's key, accept, wait until decided.
+
+use std::sync::Arc;
 
 use hansa_api::convert::order::{self as checked, PlaceOrder};
 use hansa_api::pb::order as wire;
 use hansa_api::principal::Principal;
-use hansa_api::status::{Failure, Reason};
+use hansa_api::status::Failure;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_types::id::OrderId;
 use hansa_types::region::Slot;
 use hansa_types::time::LogTime;
 use prost::Message;
+use tokio::time::Instant;
 use tonic::Request;
 
-use crate::core::command::{Accept, Command, Outcome, Refused};
-use crate::core::contents::{Contents, Line, LineKind, Sealed, Token};
-use crate::core::keys::Key;
+use crate::core::command::{Accept, Command, Outcome, Refused, Target};
+use crate::core::contents::{Contents, Line, LineKind, Token};
+use crate::core::keys::{Key, Scope};
+use crate::core::subjects::{KeyOf, Next, SubjectId, Wrapped};
 use crate::map::stock_group;
-use crate::shell::keys::{ScopeOf, Whose};
+use crate::shell::keys::{ScopeOf, Whose, vault_failed};
+use crate::shell::personal;
 use crate::shell::waiters::Want;
-use crate::shell::{Sent, Shell, answer_by, caller, deadline};
+use crate::shell::{Hosted, Sent, Shell, answer_by, caller, deadline, not_read};
+use crate::vault::DataKey;
 use crate::{metrics, wire as show};
 
 /// Draws of an order id: 50 random bits within a millisecond and slot collide about never.
 const DRAWS: u32 = 3;
+/// Looks at the customer's key: another request may have made it, or an erasure dropped it.
+const LOOKS: u32 = 4;
 
 pub async fn run(
     shell: &Shell,
@@ -37,81 +45,143 @@ pub async fn run(
         None => Slot::of(place.request_id.as_str().as_bytes()),
     };
     let hosted = shell.hosted(shell.map.orders_group(slot)?)?;
-    let now = shell.map.now()?;
+    let subject =
+        personal::subject(shell, place.customer_id.as_ref(), (&caller, &place.request_id))?;
     let scope = ScopeOf {
         caller: &caller,
         method: "PlaceOrder",
         home: shell.number,
         slot,
-        whose: Whose::Customer(place.customer_id.as_ref()),
+        whose: Whose::Subject(subject),
         request: &place.request_id,
     };
-    let key = scope.key(shell.vault.as_ref(), &body)?;
-    let accepted = async {
-        let mut draws = DRAWS;
-        loop {
-            let id = mint(shell, slot);
-            let command = accept(shell, &now, id, key, &caller, &place)?;
-            draws -= 1;
-            match hosted.submit(&hosted.dated(command, sent), due).await? {
-                Outcome::Refused(Refused::OrderIdTaken) if draws > 0 => {}
-                outcome => return hosted.answered(outcome),
-            }
-        }
-    };
-    let (target, replayed) = accepted.await?;
+    let scope = scope.scope();
+    let asked = Asked { shell, hosted, slot, caller: &caller, place: &place, body: &body };
+    let (target, replayed) = asked.accept(subject, scope, sent, due).await?;
     metrics::placed(replayed);
     let decided = |order: &crate::core::order::Order, contents: &Contents| {
         order.order_status(contents).decided()
     };
-    let answer = hosted
+    let mut answer = hosted
         .when(target.order, Want::Decision, answer_by(due), decided, |order, contents| {
             show::order(shell, target.order, order, contents)
         })
         .await?;
+    // He has just said who he is; whether that was erased since is for who reads the order.
+    answer.customer_id = place.customer_id.as_ref().map_or_else(String::new, ToString::to_string);
     Ok(wire::PlaceOrderResponse { order: Some(answer), replayed })
+}
+
+/// A request that was checked.
+struct Asked<'a> {
+    shell: &'a Shell,
+    hosted: &'a Hosted,
+    slot: Slot,
+    caller: &'a str,
+    place: &'a PlaceOrder,
+    body: &'a [u8],
+}
+
+/// What an order is sealed and fingerprinted with.
+struct SealedWith {
+    of: KeyOf,
+    key: Arc<DataKey>,
+    mint: Option<Wrapped>,
+}
+
+impl Asked<'_> {
+    async fn accept(
+        &self,
+        subject: SubjectId,
+        scope: Scope,
+        sent: Sent,
+        due: Instant,
+    ) -> Result<(Target, bool), Failure> {
+        let (mut draws, mut looks) = (DRAWS, LOOKS);
+        loop {
+            let with = self.key(subject, looks == LOOKS, due).await?;
+            let id = mint(self.shell, self.slot);
+            let body = with.key.fingerprint("PlaceOrder", self.body);
+            let command = self.command(id, Key { scope, body }, &with)?;
+            match self.hosted.submit(&self.hosted.dated(command, sent), due).await? {
+                Outcome::Refused(Refused::OrderIdTaken) if draws > 1 => draws -= 1,
+                Outcome::Refused(Refused::KeyChanged) if looks > 1 => looks -= 1,
+                outcome => {
+                    if let (Outcome::Done(_), Some(wrapped)) = (&outcome, with.mint) {
+                        self.shell.keyring.keep(with.of, wrapped, with.key);
+                    }
+                    return self.hosted.answered(outcome);
+                }
+            }
+        }
+    }
+
+    /// The subject's living key, or a new one if he has none. `glance`: as this replica knows it;
+    /// one that lags is told so by the log, and looks again.
+    async fn key(
+        &self,
+        subject: SubjectId,
+        glance: bool,
+        due: Instant,
+    ) -> Result<SealedWith, Failure> {
+        let group = &self.hosted.group;
+        let next = match glance {
+            true => group.peek(|machine| machine.state.subjects.next(subject)),
+            false => {
+                let read = group.read(due, |machine| machine.state.subjects.next(subject)).await;
+                read.map_err(not_read)?
+            }
+        };
+        let keyring = &self.shell.keyring;
+        let made = match next {
+            Next::Use(generation, wrapped) => {
+                let of = KeyOf { subject, generation };
+                let key = keyring.unwrap(of, &wrapped).await;
+                key.map(|key| SealedWith { of, key, mint: None })
+            }
+            Next::Mint(generation) => {
+                let of = KeyOf { subject, generation };
+                let minted = keyring.mint(of).await;
+                minted.map(|(key, wrapped)| SealedWith { of, key, mint: Some(wrapped) })
+            }
+        };
+        made.map_err(|error| vault_failed(&error))
+    }
+
+    fn command(&self, id: OrderId, key: Key, with: &SealedWith) -> Result<Command, Failure> {
+        let (shell, place) = (self.shell, self.place);
+        let now = shell.map.now()?;
+        let details = place.personal.as_ref().map(|personal| personal.expose());
+        let personal = match personal::block(place.customer_id.as_ref(), details) {
+            Some(plain) => {
+                let sealed = with.key.seal(with.of, id, &plain, shell.env.entropy.as_ref());
+                Some(sealed.map_err(|error| vault_failed(&error))?)
+            }
+            None => None,
+        };
+        let contents = Contents {
+            caller: self.caller.to_owned(),
+            sealed_with: with.of,
+            guest: place.customer_id.is_none(),
+            residence: place.residence_country,
+            request: place.request_id.clone(),
+            currency: place.total.currency,
+            lines: place.lines.iter().map(|line| line_of(&now, line)).collect(),
+            total_minor: place.total.minor,
+            token: Token(place.payment_token.expose().clone()),
+            personal,
+            payment_group: shell.map.payments_group(id.slot())?,
+            reference: place.client_reference.clone(),
+            placed_ms: place.placed.map(|at| at.ms()),
+        };
+        let (epoch, mint) = (shell.epoch, with.mint.clone());
+        Ok(Command::Accept(Box::new(Accept { order: id, key, epoch, contents, mint })))
+    }
 }
 
 fn mint(shell: &Shell, slot: Slot) -> OrderId {
     let born = LogTime(shell.env.clock.wall().ms());
     OrderId::new(born, shell.number, slot, shell.env.entropy.number())
-}
-
-fn accept(
-    shell: &Shell,
-    now: &Snapshot,
-    id: OrderId,
-    key: Key,
-    caller: &str,
-    place: &PlaceOrder,
-) -> Result<Command, Failure> {
-    let personal = match &place.personal {
-        Some(personal) => Some(seal(shell, id, &personal.expose().encode_to_vec())?),
-        None => None,
-    };
-    let contents = Contents {
-        caller: caller.to_owned(),
-        customer: place.customer_id.clone(),
-        residence: place.residence_country,
-        request: place.request_id.clone(),
-        currency: place.total.currency,
-        lines: place.lines.iter().map(|line| line_of(now, line)).collect(),
-        total_minor: place.total.minor,
-        token: Token(place.payment_token.expose().clone()),
-        personal,
-        payment_group: shell.map.payments_group(id.slot())?,
-        reference: place.client_reference.clone(),
-        placed_ms: place.placed.map(|at| at.ms()),
-    };
-    let accept = Accept { order: id, key, epoch: shell.epoch, contents };
-    Ok(Command::Accept(Box::new(accept)))
-}
-
-fn seal(shell: &Shell, id: OrderId, plain: &[u8]) -> Result<Sealed, Failure> {
-    shell.vault.seal(id, plain).map_err(|error| {
-        tracing::error!(%error, "personal block not sealed");
-        Failure::of(Reason::Internal)
-    })
 }
 
 fn line_of(now: &Snapshot, line: &checked::Line) -> Line {

@@ -22,7 +22,8 @@ pub async fn run(
     let OfOrder { due, id, hosted, key, sent, asked } =
         of_order(shell, "RecordShipment", request, |asked: &RecordShipment| {
             (&asked.order, &asked.request_id)
-        })?;
+        })
+        .await?;
     hosted.read(id, due, |_, contents| check_skus(&asked, contents)).await??;
     let place = |line: u32| u16::try_from(line.saturating_sub(1)).unwrap_or(u16::MAX);
     let lines = asked.lines.iter().map(|line| (place(line.line), line.quantity)).collect();

@@ -20,7 +20,8 @@ pub async fn run(
     let OfOrder { due, id, hosted, key, sent, asked } =
         of_order(shell, "RefundPayment", request, |asked: &RefundPayment| {
             (&asked.order, &asked.request_id)
-        })?;
+        })
+        .await?;
     let look = |_: &Order, contents: &Contents| (contents.currency, contents.total_minor > 0);
     let (currency, pays) = hosted.read(id, due, look).await?;
     if !pays {

@@ -10,7 +10,7 @@ use crate::core::contents::Contents;
 use crate::core::order::{Done, Note, Order, RefundCause};
 use crate::shell::keys::{OfOrder, of_order};
 use crate::shell::waiters::Want;
-use crate::shell::{Shell, answer_by};
+use crate::shell::{Shell, answer_by, personal};
 use crate::wire as show;
 
 pub async fn run(
@@ -20,7 +20,8 @@ pub async fn run(
     let OfOrder { due, id, hosted, key, sent, asked } =
         of_order(shell, "ReturnItems", request, |asked: &ReturnItems| {
             (&asked.order, &asked.request_id)
-        })?;
+        })
+        .await?;
     let place = |line: u32| u16::try_from(line.saturating_sub(1)).unwrap_or(u16::MAX);
     let lines = asked.lines.iter().map(|line| (place(line.line), line.quantity)).collect();
     let command = Command::Return { order: id, key, lines, note: Note::of_reason(asked.reason) };
@@ -35,7 +36,11 @@ pub async fn run(
         refund: show::money(worth(order, target), contents.currency),
         replayed,
     };
-    hosted.when(id, Want::Change, answer_by(due), over, show).await
+    let mut answer = hosted.when(id, Want::Change, answer_by(due), over, show).await?;
+    if let Some(order) = &mut answer.order {
+        personal::reveal(shell, hosted, id, order, false).await?;
+    }
+    Ok(answer)
 }
 
 /// Whether the goods are booked and the refund made.

@@ -21,6 +21,7 @@ use tonic::{Request, Status};
 use crate::core::contents::Contents;
 use crate::core::order::Order;
 use crate::shell::waiters::{Waiting, Want};
+use crate::shell::personal::{self, Shown};
 use crate::shell::{Hosted, Shell, deadline};
 use crate::wire as show;
 
@@ -78,7 +79,7 @@ impl Watcher {
                 return Some(Ok(item));
             }
             let woken = self.waiting.changed();
-            match self.look() {
+            match self.look().await {
                 Err(failure) => {
                     self.ended = true;
                     return Some(Err(failure.into()));
@@ -111,18 +112,35 @@ impl Watcher {
     }
 
     /// Takes what came after `sent`.
-    fn look(&mut self) -> Result<(), Failure> {
+    async fn look(&mut self) -> Result<(), Failure> {
         let (shell, id, sent) = (&self.shell, self.id, self.sent);
         let items = self
             .hosted
             .look(id, |order, contents| items_after(shell, id, order, contents, sent))?;
+        if items.is_empty() {
+            return Ok(());
+        }
+        let shown = personal::shown(shell, &self.hosted, id).await?;
         for (sequence, item) in items {
             self.sent = sequence;
-            let item = Some(item);
+            let item = Some(named(item, &shown));
             self.ready.push_back(wire::WatchOrderResponse { cursor: cursor(sequence), item });
         }
         Ok(())
     }
+}
+
+/// The item with its order's customer.
+fn named(mut item: Item, shown: &Shown) -> Item {
+    let order = match &mut item {
+        Item::Event(event) => event.order.as_mut(),
+        Item::Compacted(compacted) => compacted.order.as_mut(),
+        Item::Bookmark(_) => None,
+    };
+    if let Some(order) = order {
+        shown.put(order, false);
+    }
+    item
 }
 
 /// This node stops: the watch goes on from its cursor wherever the caller is sent next.

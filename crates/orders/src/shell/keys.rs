@@ -1,18 +1,28 @@
-//! The key of a request: its scope, and the fingerprint of its body.
+//! The key of a request: its scope, and the fingerprint of its body under its customer's data key.
+//!
+//! The key that counts is the one in the group's state, so the same body is the same request on
+//! every leader and after every restart. Where a customer was erased, what is still asked about
+//! his orders is fingerprinted with the vault's own key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
-use hansa_types::id::{CustomerId, OrderId, OrderName, RequestId};
+use hansa_types::id::{OrderId, OrderName, RequestId};
 use hansa_types::region::{RegionNumber, Slot};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::Request;
 
-use super::{Hosted, Sent, Shell, caller, deadline};
+use super::{Hosted, Sent, Shell, caller, deadline, not_read};
+use crate::core::state::State;
 use crate::core::keys::{Key, Scope};
-use crate::vault::Vault;
+use crate::core::subjects::{KeyOf, KeyState, SubjectId};
+use crate::vault::VaultError;
+
+/// When to ask again after the vault failed.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What tells one request id from the same id elsewhere.
 pub struct ScopeOf<'a> {
@@ -20,13 +30,13 @@ pub struct ScopeOf<'a> {
     pub method: &'static str,
     pub home: RegionNumber,
     pub slot: Slot,
-    pub whose: Whose<'a>,
+    pub whose: Whose,
     pub request: &'a RequestId,
 }
 
 /// Another customer, or another order, is another key.
-pub enum Whose<'a> {
-    Customer(Option<&'a CustomerId>),
+pub enum Whose {
+    Subject(SubjectId),
     Order(OrderId),
 }
 
@@ -43,10 +53,10 @@ impl ScopeOf<'_> {
         part(&self.home.get().to_le_bytes());
         part(&self.slot.get().to_le_bytes());
         match self.whose {
-            Whose::Customer(None) => part(b"guest"),
-            Whose::Customer(Some(customer)) => {
-                part(b"customer");
-                part(customer.as_str().as_bytes());
+            Whose::Subject(subject) => {
+                part(b"subject");
+                part(&subject.home.get().to_le_bytes());
+                part(&subject.hash.to_le_bytes());
             }
             Whose::Order(order) => {
                 part(b"order");
@@ -58,21 +68,40 @@ impl ScopeOf<'_> {
         first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Scope(u128::from_be_bytes(first))
     }
-
-    /// The key of a request with this body.
-    ///
-    /// # Errors
-    /// The vault has no key yet: nobody can tell a repeat from a new request.
-    pub fn key(&self, vault: &dyn Vault, body: &[u8]) -> Result<Key, Failure> {
-        Ok(Key { scope: self.scope(), body: fingerprint(vault, self.method, body)? })
-    }
 }
 
-fn fingerprint(vault: &dyn Vault, method: &str, body: &[u8]) -> Result<u128, Failure> {
-    vault.fingerprint(method, body).map_err(|error| {
-        tracing::error!(%error, method, "request not fingerprinted");
-        Failure::of(Reason::Unavailable)
-    })
+/// A vault that failed, as a caller hears of it; the operator reads why.
+pub fn vault_failed(error: &VaultError) -> Failure {
+    tracing::error!(%error, "vault");
+    Failure::of(Reason::VaultUnavailable).retry_after(RETRY)
+}
+
+/// Under the data key of the order's customer; under the vault's own once he is erased.
+async fn fingerprint(
+    shell: &Shell,
+    hosted: &Hosted,
+    id: OrderId,
+    due: Instant,
+    (method, body): (&'static str, &[u8]),
+) -> Result<u128, Failure> {
+    let look = |state: &State| {
+        let of = state.contents.get(&id)?.sealed_with;
+        Some((of, state.subjects.key(of)))
+    };
+    let known: Option<(KeyOf, KeyState)> = match hosted.group.peek(|m| look(&m.state)) {
+        Some(known) => Some(known),
+        // A leader that is new may not have applied what its predecessor answered.
+        None => hosted.group.read(due, |m| look(&m.state)).await.map_err(not_read)?,
+    };
+    let (of, key) = known.ok_or_else(|| Failure::of(Reason::OrderNotFound))?;
+    let print = match key {
+        KeyState::Living(wrapped) => {
+            let key = shell.keyring.unwrap(of, &wrapped).await;
+            key.map(|key| key.fingerprint(method, body))
+        }
+        KeyState::Erased | KeyState::Unknown => shell.vault.fingerprint(method, body),
+    };
+    print.map_err(|error| vault_failed(&error))
 }
 
 /// A keyed request about one order: checked, with the order's group and the request's key.
@@ -90,7 +119,7 @@ pub struct OfOrder<'a, C> {
 ///
 /// # Errors
 /// No principal, a bad field, or a group that another node leads.
-pub fn of_order<'a, P, C>(
+pub async fn of_order<'a, P, C>(
     shell: &'a Shell,
     method: &'static str,
     request: Request<P>,
@@ -108,8 +137,9 @@ where
     let (order, request) = names(&asked);
     let (id, hosted) = shell.find(order)?;
     let (home, slot, whose) = (shell.number, id.slot(), Whose::Order(id));
-    let scope = ScopeOf { caller: &caller, method, home, slot, whose, request };
-    let key = scope.key(shell.vault.as_ref(), &body)?;
+    let scope = ScopeOf { caller: &caller, method, home, slot, whose, request }.scope();
+    let body = fingerprint(shell, hosted, id, due, (method, &body)).await?;
+    let key = Key { scope, body };
     Ok(OfOrder { due, id, hosted, key, sent, asked })
 }
 
@@ -120,18 +150,17 @@ mod tests {
     #[test]
     fn every_part_of_the_scope_makes_another_key() {
         let region = RegionNumber::try_from(1).unwrap();
-        let (a, b): (CustomerId, CustomerId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let (a, b) = (SubjectId { home: region, hash: 1 }, SubjectId { home: region, hash: 2 });
         let request: RequestId = "r".parse().unwrap();
         let scope = |caller, method, customer| {
-            let (whose, slot) = (Whose::Customer(customer), Slot::of(b"s"));
+            let (whose, slot) = (Whose::Subject(customer), Slot::of(b"s"));
             ScopeOf { caller, method, home: region, slot, whose, request: &request }.scope()
         };
         let all = [
-            scope("shop", "PlaceOrder", Some(&a)),
-            scope("shop", "PlaceOrder", Some(&b)),
-            scope("shop", "PlaceOrder", None),
-            scope("shop", "CancelOrder", Some(&a)),
-            scope("desk", "PlaceOrder", Some(&a)),
+            scope("shop", "PlaceOrder", a),
+            scope("shop", "PlaceOrder", b),
+            scope("shop", "CancelOrder", a),
+            scope("desk", "PlaceOrder", a),
         ];
         for (n, scope) in all.iter().enumerate() {
             assert!(!all[..n].contains(scope));

@@ -57,7 +57,7 @@ pub enum Refusal {
 pub enum Why {
     #[error("it was forwarded once already")]
     Forwarded,
-    #[error("the customer's jurisdiction forbids transit through this region")]
+    #[error("the customer's jurisdiction forbids transit through the region that was asked")]
     Transit,
 }
 
@@ -107,6 +107,34 @@ pub fn route(
     })
 }
 
+/// Whether a call that another region passed on to here should never have gone through it.
+///
+/// The entry may go by an older policy than this one, and law is the home's: what entered in a place
+/// that the home's policy closes is refused, so that the client asks here by itself. Nothing can
+/// undo that it passed; what it wrote, it did not write.
+///
+/// # Errors
+/// `WrongRegion` that names this region.
+pub fn check_entry(
+    method: &Method,
+    fields: &Routing,
+    entered: &RegionName,
+    directory: &Snapshot,
+) -> Result<(), Refusal> {
+    let place = match method.rule {
+        Rule::Gateway => return Ok(()),
+        rule => place(rule, fields, directory)?,
+    };
+    let Some(here) = directory.own_region().filter(|_| place.region == directory.here) else {
+        return Ok(());
+    };
+    if !closed(&place, entered, directory) {
+        return Ok(());
+    }
+    let (region, endpoints) = (here.name.clone(), here.public.clone());
+    Err(Refusal::WrongRegion { region, endpoints, why: Why::Transit })
+}
+
 /// Where a call belongs, whoever brought it.
 ///
 /// # Errors
@@ -119,11 +147,17 @@ pub fn place(rule: Rule, fields: &Routing, directory: &Snapshot) -> Result<Place
             Ok(Place { region: directory.here, ..place })
         }
         Rule::Order => agree(fields, by_order(order(fields)?, directory)?, directory),
-        Rule::Customers if fields.residence_country.is_some() => {
+        Rule::Subject if fields.order.is_some() => {
+            let place = by_order(order(fields)?, directory)?;
+            let named = fields.region.is_some();
+            let region = if named { by_region(fields, directory)? } else { place.region };
+            Ok(Place { region, ..place })
+        }
+        Rule::Customers | Rule::Subject if fields.residence_country.is_some() => {
             let place = by_residence(fields, directory)?;
             agree(fields, place, directory)
         }
-        Rule::Customers => {
+        Rule::Customers | Rule::Subject => {
             let slot = fields.customer_id.as_ref().map(|id| Slot::of(id.as_str().as_bytes()));
             Ok(Place { region: by_region(fields, directory)?, slot, subject: Subject::Somebody })
         }
@@ -202,19 +236,24 @@ fn pass_on(place: &Place, entry: Entry, directory: &Snapshot) -> Result<Decision
 /// Whether the law of whoever the call is about forbids that it passes through this region.
 ///
 /// A call that names only an order does not say whose law it falls under, so every jurisdiction
-/// whose residents may live in that region is asked: one that forbids transit is enough.
+/// whose residents may live in that region, or be taken over by it, is asked: one that forbids
+/// transit is enough.
 pub fn transit_forbidden(place: &Place, directory: &Snapshot) -> bool {
+    directory.own_region().is_none_or(|here| closed(place, &here.name, directory))
+}
+
+/// The same for any region that a call may have entered.
+fn closed(place: &Place, entry: &RegionName, directory: &Snapshot) -> bool {
     let policy = &directory.policy;
-    let (Some(here), Some(there)) = (directory.own_region(), directory.region(place.region)) else {
-        return true;
-    };
+    let Some(there) = directory.region(place.region) else { return true };
     let forbids = |law: &Jurisdiction| {
-        DataClass::ALL.into_iter().any(|class| !policy.may_pass(law, class, &here.name))
+        DataClass::ALL.into_iter().any(|class| !policy.may_pass(law, class, entry))
     };
     match &place.subject {
         Subject::Resident(home) => policy.jurisdiction(&home.jurisdiction).is_none_or(forbids),
         Subject::Somebody => {
-            policy.jurisdictions().filter(|law| law.homes().contains(&there.name)).any(forbids)
+            let live = |law: &&Jurisdiction| policy.may_live_in(law, &there.name);
+            policy.jurisdictions().filter(live).any(forbids)
         }
         Subject::Nobody => false,
     }

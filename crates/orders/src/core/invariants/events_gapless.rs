@@ -6,8 +6,10 @@ use crate::core::state::State;
 
 pub fn check(state: &State) -> Result<(), String> {
     let versions: u64 = state.orders.iter().map(|(_, order)| order.version).sum();
-    if versions != state.meta.seq {
-        return Err(format!("{versions} changes of orders, {} events", state.meta.seq));
+    if versions + state.meta.erasures != state.meta.seq {
+        let erasures = state.meta.erasures;
+        let events = state.meta.seq;
+        return Err(format!("{versions} changes of orders, {erasures} erasures, {events} events"));
     }
     let mut seen = BTreeSet::new();
     for (id, order) in state.orders.iter() {

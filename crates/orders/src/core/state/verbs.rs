@@ -26,7 +26,7 @@ type Verdict = Result<Target, Refused>;
 
 impl State {
     pub(super) fn accept(&mut self, at: LogTime, accept: Accept) -> Outcome {
-        let Accept { order: id, key, epoch, contents } = accept;
+        let Accept { order: id, key, epoch, contents, mint } = accept;
         if contents.lines.len() > ORDER_LINES_MAX {
             return Outcome::Refused(Refused::Malformed);
         }
@@ -36,10 +36,19 @@ impl State {
         if !owner {
             return Outcome::Refused(Refused::NotOwner);
         }
-        match self.keys.seen(key) {
-            Seen::Same(target) => return Outcome::Replayed(target),
-            Seen::Other => return Outcome::Refused(Refused::RequestIdReused),
-            Seen::Never => {}
+        let seen = self.keys.seen(key);
+        if let Seen::Same(target) = seen {
+            return Outcome::Replayed(target);
+        }
+        if self.erased_since(key) {
+            return Outcome::Refused(Refused::Erased);
+        }
+        // Before another body is called that: a fingerprint under a key that lost says nothing.
+        if let Err(why) = self.key_fits(&contents, mint.as_ref()) {
+            return Outcome::Refused(why);
+        }
+        if matches!(seen, Seen::Other) {
+            return Outcome::Refused(Refused::RequestIdReused);
         }
         if self.orders.contains(&id) {
             return Outcome::Refused(Refused::OrderIdTaken);
@@ -51,6 +60,10 @@ impl State {
         let settings = self.meta.settings.clone();
         let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
         let order = open(&contents, &mut now);
+        if let Some(wrapped) = mint {
+            self.meta.wraps.get_or_insert(wrapped.by);
+            self.subjects.put(contents.sealed_with, wrapped);
+        }
         self.insert(at, id, contents, order);
         let target = Target { order: id, first: 0, count: 0 };
         self.keys.remember(key, at, target);
@@ -215,6 +228,8 @@ impl State {
     ) -> Outcome {
         match self.keys.seen(key) {
             Seen::Same(target) => return Outcome::Replayed(target),
+            // What was fingerprinted with the customer's key cannot be compared without it.
+            Seen::Other if self.is_erased(id) => return Outcome::Refused(Refused::Erased),
             Seen::Other => return Outcome::Refused(Refused::RequestIdReused),
             Seen::Never => {}
         }

@@ -86,18 +86,20 @@ impl Story {
             }
         }
         self.cursor = 0;
-        let State { meta, contents, orders, keys, remote, .. } =
+        let State { meta, contents, orders, keys, remote, subjects, .. } =
             std::mem::replace(&mut self.state, State::new(settings()));
-        let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut a, mut b, mut c, mut d) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         contents.freeze().write(&mut a).unwrap();
         orders.freeze().write(&mut b).unwrap();
         keys.table.freeze().write(&mut c).unwrap();
+        subjects.table.freeze().write(&mut d).unwrap();
         self.state = State::rebuild(
             meta,
             Table::read("contents", &mut a.as_slice()).unwrap(),
             Table::read("orders", &mut b.as_slice()).unwrap(),
             Keys::rebuild(Table::read("keys", &mut c.as_slice()).unwrap()),
             remote,
+            Table::read("subjects", &mut d.as_slice()).unwrap(),
         );
     }
 

@@ -1,0 +1,159 @@
+//! Whose data it is: one data key per customer, wrapped by a key of the region's vault.
+//!
+//! State holds no plain key and no name: a customer is a keyed pseudonym here. Keys come wrapped
+//! from the shell; apply only decides which one counts, so replicas agree and nothing is drawn.
+
+mod apply;
+mod hold;
+
+use std::fmt;
+
+use bytes::Bytes;
+use hansa_types::region::RegionNumber;
+use hansa_types::time::LogTime;
+use serde::{Deserialize, Serialize};
+
+use super::keys::Scope;
+
+pub use self::hold::Subjects;
+
+/// A customer, or a guest's one request, as a pseudonym that only its home's vault can make.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct SubjectId {
+    /// Whose vault made the pseudonym.
+    pub home: RegionNumber,
+    pub hash: u128,
+}
+
+/// A subject's key of one generation: erased ones are followed by new ones, never brought back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct KeyOf {
+    pub subject: SubjectId,
+    pub generation: u32,
+}
+
+impl KeyOf {
+    /// What a wrapped key and a sealed block are bound to.
+    pub fn to_bytes(self) -> [u8; 22] {
+        let mut bytes = [0; 22];
+        bytes[..2].copy_from_slice(&self.subject.home.get().to_be_bytes());
+        bytes[2..18].copy_from_slice(&self.subject.hash.to_be_bytes());
+        bytes[18..].copy_from_slice(&self.generation.to_be_bytes());
+        bytes
+    }
+}
+
+/// A key of the region's vault. A later one is greater.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct RegionKey(pub u64);
+
+impl RegionKey {
+    /// The `number`th key of a vault, told from another vault's by 48 bits of its own.
+    pub fn new(number: u16, print: u64) -> Self {
+        Self(u64::from(number) << 48 | print & 0xffff_ffff_ffff)
+    }
+
+    pub fn number(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
+impl fmt::Display for RegionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A data key under a region key; useless without the vault.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wrapped {
+    pub by: RegionKey,
+    pub nonce: [u8; 12],
+    pub ciphertext: Bytes,
+}
+
+impl fmt::Debug for Wrapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wrapped {{ by: {}, [redacted] }}", self.by)
+    }
+}
+
+/// Longer than any wrapped key: a vault's service may add a header of its own.
+pub const WRAPPED_BYTES_MAX: usize = 512;
+/// Keys in one command that re-wraps, takes or forgets: what apply costs stays small.
+pub const KEYS_MAX: usize = 256;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SubjectRow {
+    /// The generation of `key`, or of the last one if there is none.
+    pub generation: u32,
+    /// `None` once erased, until the customer orders again.
+    pub key: Option<Wrapped>,
+    /// What was erased, oldest first: the tombstones.
+    pub erased: Vec<Erased>,
+}
+
+/// That a key was dropped, and what the receipt of it says.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Erased {
+    pub generation: u32,
+    /// The request that asked for it; another region's for a copy.
+    pub request: Scope,
+    pub at: LogTime,
+    /// The group's event that says so; 0 where none does.
+    pub seq: u64,
+    /// The region key that wrapped it, in every log and backup until that is destroyed.
+    pub under: RegionKey,
+    /// Wall clock ms.
+    pub asked_ms: u64,
+    pub destroy_after_ms: u64,
+    /// Orders that are kept without personal data.
+    pub orders: u32,
+}
+
+/// What happens to keys; commands of the shell.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum KeyStep {
+    /// New and re-wrapped keys are under this region key from now on.
+    Use { key: RegionKey },
+    /// The same data keys under the region key in use.
+    Rewrap(Vec<KeyEntry>),
+    /// Data keys of another home's customers, who may be served from here one day.
+    Take(Vec<KeyEntry>),
+    /// Another home erased these, up to the generation named.
+    Forget { keys: Vec<KeyOf>, request: Scope, asked_ms: u64, destroy_after_ms: u64 },
+    /// The vault has destroyed the region key: what a backup brought back under it is erased.
+    Lost { key: RegionKey, asked_ms: u64 },
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyEntry {
+    pub of: KeyOf,
+    pub wrapped: Wrapped,
+}
+
+/// A customer's wish to be forgotten, as the shell commits it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Erase {
+    pub subject: SubjectId,
+    pub request: Scope,
+    pub asked_ms: u64,
+    pub destroy_after_ms: u64,
+}
+
+/// Whether a block can be opened, and with what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyState {
+    Living(Wrapped),
+    Erased,
+    /// Never heard of.
+    Unknown,
+}
+
+/// Which key a new order of a subject is sealed with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    Use(u32, Wrapped),
+    Mint(u32),
+}
+

@@ -1,0 +1,204 @@
+//! What commands do to keys.
+
+use hansa_types::id::OrderId;
+use hansa_types::time::LogTime;
+
+use super::{
+    Erase, Erased, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey, SubjectId,
+    WRAPPED_BYTES_MAX, Wrapped,
+};
+use crate::core::command::{Outcome, Refused};
+use crate::core::contents::Contents;
+use crate::core::keys::{Key, Scope};
+use crate::core::order::Order;
+use crate::core::state::State;
+use crate::core::status::OrderStatus;
+
+impl State {
+    /// Whether a new order is sealed with the subject's living key, or brings the next one.
+    pub(in crate::core) fn key_fits(
+        &self,
+        contents: &Contents,
+        mint: Option<&Wrapped>,
+    ) -> Result<(), Refused> {
+        let of = contents.sealed_with;
+        if of.subject.home != self.meta.settings.region {
+            return Err(Refused::Malformed);
+        }
+        let fits = match (self.subjects.next(of.subject), mint) {
+            (super::Next::Use(generation, _), None) => generation == of.generation,
+            (super::Next::Mint(generation), Some(wrapped)) => {
+                generation == of.generation && self.wraps_now(wrapped)
+            }
+            // Another request made the key first, or it was erased meanwhile.
+            (super::Next::Use(..), Some(_)) | (super::Next::Mint(_), None) => false,
+        };
+        fits.then_some(()).ok_or(Refused::KeyChanged)
+    }
+
+    /// A repeat of a request whose order was erased: nobody can tell its body from another.
+    pub(in crate::core) fn erased_since(&self, key: Key) -> bool {
+        let target = self.keys.table.get(&key.scope).map(|row| row.target.order);
+        target.is_some_and(|order| self.is_erased(order))
+    }
+
+    /// Whether the order's personal block can never be opened again.
+    pub fn is_erased(&self, order: OrderId) -> bool {
+        let contents = self.contents.get(&order);
+        contents.is_some_and(|c| self.subjects.key(c.sealed_with) == KeyState::Erased)
+    }
+
+    fn wraps_now(&self, wrapped: &Wrapped) -> bool {
+        let short = wrapped.ciphertext.len() <= WRAPPED_BYTES_MAX;
+        short && self.meta.wraps.is_none_or(|now| now == wrapped.by)
+    }
+
+    pub(in crate::core) fn key_step(&mut self, at: LogTime, step: KeyStep) -> Outcome {
+        match step {
+            KeyStep::Use { key } => match self.meta.wraps {
+                // A node with an old copy of the vault must not take the group back.
+                Some(now) if key < now => return Outcome::Refused(Refused::KeyChanged),
+                _ => self.meta.wraps = Some(key),
+            },
+            KeyStep::Rewrap(keys) => self.rewrap(keys),
+            KeyStep::Take(keys) => self.take_keys(keys),
+            KeyStep::Forget { keys, request, asked_ms, destroy_after_ms } => {
+                for of in keys.into_iter().take(KEYS_MAX) {
+                    self.forget(at, of, request, (asked_ms, destroy_after_ms));
+                }
+            }
+            KeyStep::Lost { key, asked_ms } => self.lost(at, key, asked_ms),
+        }
+        Outcome::Noted
+    }
+
+    /// Late and repeated ones fall through: each names the generation that it wraps.
+    fn rewrap(&mut self, keys: Vec<KeyEntry>) {
+        for KeyEntry { of, wrapped } in keys.into_iter().take(KEYS_MAX) {
+            let living = matches!(self.subjects.key(of), KeyState::Living(_));
+            if living && self.wraps_now(&wrapped) {
+                self.subjects.put(of, wrapped);
+            }
+        }
+    }
+
+    fn take_keys(&mut self, keys: Vec<KeyEntry>) {
+        for KeyEntry { of, wrapped } in keys.into_iter().take(KEYS_MAX) {
+            let foreign = of.subject.home != self.meta.settings.region;
+            // What was erased here is older than what its home has erased: it stays so.
+            let unknown = self.subjects.key(of) == KeyState::Unknown;
+            if foreign && unknown && self.wraps_now(&wrapped) {
+                self.subjects.put(of, wrapped);
+            }
+        }
+    }
+
+    fn forget(&mut self, at: LogTime, of: KeyOf, request: Scope, (asked, destroy): (u64, u64)) {
+        let foreign = of.subject.home != self.meta.settings.region;
+        let newer = self.subjects.table.get(&of.subject).map(|row| row.generation);
+        let done = self.subjects.key(of) == KeyState::Erased;
+        if foreign && !done && newer.is_none_or(|newer| newer <= of.generation) {
+            let under = self.under_of(of.subject);
+            let erased = Erased {
+                generation: of.generation,
+                request,
+                at,
+                seq: 0,
+                under,
+                asked_ms: asked,
+                destroy_after_ms: destroy,
+                orders: 0,
+            };
+            self.subjects.drop_key(of.subject, erased);
+        }
+    }
+
+    /// Only for a key that the group does not use: a vault cannot have destroyed that.
+    fn lost(&mut self, at: LogTime, key: RegionKey, asked_ms: u64) {
+        if self.meta.wraps.is_none_or(|now| key >= now) {
+            return;
+        }
+        for subject in self.subjects.under(key, KEYS_MAX) {
+            self.drop_subject(at, subject, Scope(0), (asked_ms, asked_ms));
+        }
+    }
+
+    pub(in crate::core) fn erase(&mut self, at: LogTime, erase: Erase) -> Outcome {
+        let Erase { subject, request, asked_ms, destroy_after_ms } = erase;
+        // A repeat must not take the key that a later order began.
+        if let Some(erased) = self.subjects.erased_by(subject, request) {
+            return Outcome::Erased(Box::new(erased.clone()), true);
+        }
+        if let Some(open) = self.subjects.orders_of(subject).find(|id| self.is_open(*id)) {
+            return Outcome::Refused(Refused::OrderOpen(open));
+        }
+        let Some(row) = self.subjects.table.get(&subject) else {
+            return Outcome::Refused(Refused::SubjectNotFound);
+        };
+        if row.key.is_none() {
+            // Another request has erased it: that one's receipt holds.
+            return match row.erased.last() {
+                Some(erased) => Outcome::Erased(Box::new(erased.clone()), true),
+                None => Outcome::Refused(Refused::SubjectNotFound),
+            };
+        }
+        self.drop_subject(at, subject, request, (asked_ms, destroy_after_ms));
+        match self.subjects.table.get(&subject).and_then(|row| row.erased.last()) {
+            Some(erased) => Outcome::Erased(Box::new(erased.clone()), false),
+            None => Outcome::Refused(Refused::SubjectNotFound),
+        }
+    }
+
+    fn drop_subject(
+        &mut self,
+        at: LogTime,
+        subject: SubjectId,
+        request: Scope,
+        (asked_ms, destroy_after_ms): (u64, u64),
+    ) {
+        let Some(row) = self.subjects.table.get(&subject) else { return };
+        let generation = row.generation;
+        let own = subject.home == self.meta.settings.region;
+        if own {
+            self.meta.seq += 1;
+            self.meta.erasures += 1;
+        }
+        let sealed = |id: &OrderId| {
+            self.contents.get(id).is_some_and(|c| c.sealed_with.generation == generation)
+        };
+        let orders = self.subjects.orders_of(subject).filter(sealed).count();
+        let erased = Erased {
+            generation,
+            request,
+            at,
+            seq: if own { self.meta.seq } else { 0 },
+            under: self.under_of(subject),
+            asked_ms,
+            destroy_after_ms,
+            orders: u32::try_from(orders).unwrap_or(u32::MAX),
+        };
+        self.subjects.drop_key(subject, erased);
+    }
+
+    fn under_of(&self, subject: SubjectId) -> RegionKey {
+        let key = self.subjects.table.get(&subject).and_then(|row| row.key.as_ref());
+        key.map_or(RegionKey(0), |key| key.by)
+    }
+
+    /// Whether somebody may still need to know who ordered: to ship, to ask, to give back.
+    pub fn is_open(&self, id: OrderId) -> bool {
+        let (Some(order), Some(contents)) = (self.orders.get(&id), self.contents.get(&id)) else {
+            return false;
+        };
+        !order.closed() || under_way(order, contents)
+    }
+}
+
+fn under_way(order: &Order, contents: &Contents) -> bool {
+    match order.order_status(contents) {
+        OrderStatus::Pending | OrderStatus::Parked => true,
+        // Without goods to ship, confirmed is as far as an order goes.
+        OrderStatus::Confirmed => contents.stock_units() > 0,
+        OrderStatus::Completed | OrderStatus::Rejected | OrderStatus::Cancelled => false,
+    }
+}

@@ -1,0 +1,137 @@
+//! Data keys at hand: unwrapped once, kept for a while, wiped when they go.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+use hansa_node::env::Entropy;
+use parking_lot::Mutex;
+
+use super::{DataKey, Vault, VaultError};
+use crate::core::subjects::{KeyEntry, KeyOf, SubjectId, Wrapped};
+
+/// Keys kept in memory: those of customers that order now.
+const KEPT_MAX: usize = 4_096;
+
+/// Mints, wraps and unwraps data keys with the node's vault.
+#[derive(Clone)]
+pub struct Keyring {
+    vault: Arc<dyn Vault>,
+    entropy: Arc<dyn Entropy>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// With what it came from: a key that lost a race is never taken for the one that won.
+    keys: BTreeMap<KeyOf, (Wrapped, Arc<DataKey>)>,
+    /// Oldest first; may name what is gone.
+    order: VecDeque<KeyOf>,
+}
+
+/// A customer's data key on its way to a region of the failover set, inside mTLS only.
+#[derive(Clone)]
+pub struct KeyShare {
+    pub of: KeyOf,
+    pub key: Arc<DataKey>,
+}
+
+impl fmt::Debug for KeyShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyShare {{ of: {:?}, [redacted] }}", self.of)
+    }
+}
+
+impl KeyShare {
+    /// From the bytes of a [`Self::bytes`]; `None` for what is no key.
+    pub fn of_bytes(of: KeyOf, bytes: &[u8]) -> Option<Self> {
+        Some(Self { of, key: Arc::new(DataKey::of_bytes(bytes)?) })
+    }
+
+    /// The plain key: PERSONAL, for one message to one peer.
+    pub fn bytes(&self) -> &[u8] {
+        self.key.bytes()
+    }
+}
+
+impl Keyring {
+    pub fn new(vault: Arc<dyn Vault>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { vault, entropy, kept: Arc::default() }
+    }
+
+    /// A new data key, and the same wrapped for the log.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn mint(&self, of: KeyOf) -> Result<(Arc<DataKey>, Wrapped), VaultError> {
+        let key = DataKey::draw(self.entropy.as_ref());
+        let wrapped = self.vault.wrap(of, &key).await?;
+        Ok((Arc::new(key), wrapped))
+    }
+
+    /// The key that state holds wrapped.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn unwrap(&self, of: KeyOf, wrapped: &Wrapped) -> Result<Arc<DataKey>, VaultError> {
+        if let Some((from, key)) = self.kept.lock().keys.get(&of)
+            && from == wrapped
+        {
+            return Ok(key.clone());
+        }
+        let key = Arc::new(self.vault.unwrap(of, wrapped).await?);
+        self.keep(of, wrapped.clone(), key.clone());
+        Ok(key)
+    }
+
+    /// Remembers a key that was minted here and that the log has taken.
+    pub fn keep(&self, of: KeyOf, wrapped: Wrapped, key: Arc<DataKey>) {
+        let mut kept = self.kept.lock();
+        if kept.keys.insert(of, (wrapped, key)).is_none() {
+            kept.order.push_back(of);
+        }
+        while kept.order.len() > KEPT_MAX {
+            if let Some(oldest) = kept.order.pop_front() {
+                kept.keys.remove(&oldest);
+            }
+        }
+    }
+
+    /// Wipes what is in memory of an erased subject.
+    pub fn forget(&self, subject: SubjectId) {
+        let all = |generation| KeyOf { subject, generation };
+        let mut kept = self.kept.lock();
+        let found: Vec<KeyOf> = kept.keys.range(all(0)..=all(u32::MAX)).map(|(k, _)| *k).collect();
+        for of in found {
+            kept.keys.remove(&of);
+        }
+        kept.order.retain(|of| of.subject != subject);
+    }
+
+    /// The same key under the newest region key.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn rewrap(&self, of: KeyOf, wrapped: &Wrapped) -> Result<Wrapped, VaultError> {
+        // Not through the memory: a rotation would turn all of it over.
+        let key = self.vault.unwrap(of, wrapped).await?;
+        self.vault.wrap(of, &key).await
+    }
+
+    /// Takes a subject's key out of our wrapping, for a peer that may hold it.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn share(&self, of: KeyOf, wrapped: &Wrapped) -> Result<KeyShare, VaultError> {
+        Ok(KeyShare { of, key: self.unwrap(of, wrapped).await? })
+    }
+
+    /// Puts a peer's share under our own region key: what `KeyStep::Take` carries.
+    ///
+    /// # Errors
+    /// The vault's.
+    pub async fn take(&self, share: &KeyShare) -> Result<KeyEntry, VaultError> {
+        let wrapped = self.vault.wrap(share.of, &share.key).await?;
+        Ok(KeyEntry { of: share.of, wrapped })
+    }
+}
