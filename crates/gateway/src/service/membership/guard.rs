@@ -1,6 +1,6 @@
 //! What must be alive before a node is taken out of a group. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hansa_api::pb::node::Membership;
 use hansa_api::status::{Failure, Reason};
@@ -19,11 +19,19 @@ pub enum Goes {
     Lost,
 }
 
-/// Refuses when fewer than a majority would answer.
+/// Refuses when fewer than a majority would answer, of the voters that a group has or of those that
+/// it is to have: what was asked before may still be under way.
 ///
 /// # Errors
-/// The first group in which it would be so, or that no leader speaks for.
-pub fn check(told: &Told, groups: &[GroupId], node: NodeId, goes: Goes) -> Result<(), Failure> {
+/// The first group in which it would be so, that would be left with one voter, or that no leader
+/// speaks for.
+pub fn check(
+    told: &Told,
+    wanted: &BTreeMap<GroupId, Vec<NodeId>>,
+    groups: &[GroupId],
+    node: NodeId,
+    goes: Goes,
+) -> Result<(), Failure> {
     for group in groups {
         let refused = |why: String| {
             let text = format!(
@@ -34,21 +42,34 @@ pub fn check(told: &Told, groups: &[GroupId], node: NodeId, goes: Goes) -> Resul
         };
         let (leader, held) =
             led(told, *group).ok_or_else(|| refused("no leader answered".to_owned()))?;
-        let (alive, of) = left(leader, held, node, goes);
-        if alive <= of / 2 {
-            return Err(refused(format!("only {alive} of {of} voters would answer")));
+        let has: BTreeSet<u64> = held.voters.iter().copied().collect();
+        let wanted = wanted.get(group).map_or(&[][..], Vec::as_slice);
+        let wants: BTreeSet<u64> = wanted.iter().map(|voter| voter.0).collect();
+        for voters in [&has, &wants] {
+            let (alive, of) = left(leader, held, voters, node, goes);
+            if alive <= of / 2 {
+                return Err(refused(format!("only {alive} of {of} voters would answer")));
+            }
+            if goes == Goes::Away && of == 1 && voters.len() > 1 {
+                return Err(refused("one voter would remain, and none could fail".to_owned()));
+            }
         }
     }
     Ok(())
 }
 
-/// How many answer of how many voters, without `node`.
-fn left(leader: NodeId, held: &Membership, node: NodeId, goes: Goes) -> (usize, usize) {
+/// How many answer of how many of these voters, without `node`.
+fn left(
+    leader: NodeId,
+    held: &Membership,
+    voters: &BTreeSet<u64>,
+    node: NodeId,
+    goes: Goes,
+) -> (usize, usize) {
     let alive = |voter: &&u64| {
         let heard = held.progress.iter().any(|of| of.node == **voter && of.alive);
         heard || **voter == leader.0
     };
-    let voters: BTreeSet<u64> = held.voters.iter().copied().collect();
     let others: BTreeSet<u64> = voters.iter().copied().filter(|voter| *voter != node.0).collect();
     let alive = others.iter().filter(alive).count();
     match goes {
@@ -86,7 +107,13 @@ mod tests {
     }
 
     fn allowed(alive: &[u64], node: u64, goes: Goes) -> bool {
-        check(&told(alive), &[group()], NodeId(node), goes).is_ok()
+        allowed_of(&[1, 2, 3], alive, node, goes)
+    }
+
+    fn allowed_of(wanted: &[u64], alive: &[u64], node: u64, goes: Goes) -> bool {
+        let wanted = wanted.iter().copied().map(NodeId).collect();
+        let wanted = BTreeMap::from([(group(), wanted)]);
+        check(&told(alive), &wanted, &[group()], NodeId(node), goes).is_ok()
     }
 
     #[test]
@@ -100,7 +127,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_still_under_way_counts_as_done() {
+        assert!(!allowed_of(&[1, 2], &[2, 3], 2, Goes::Away), "3 goes already: 1 would be alone");
+        assert!(!allowed_of(&[1, 2, 3, 4, 5], &[2, 3], 2, Goes::Away), "4 and 5 are not there");
+        assert!(allowed_of(&[1, 2], &[2, 3], 2, Goes::Replaced));
+    }
+
+    #[test]
     fn nothing_is_done_without_a_leaders_word() {
-        assert!(check(&Told::new(), &[group()], NodeId(1), Goes::Away).is_err());
+        assert!(check(&Told::new(), &BTreeMap::new(), &[group()], NodeId(1), Goes::Away).is_err());
     }
 }

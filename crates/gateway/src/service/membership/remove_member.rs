@@ -16,7 +16,8 @@ impl<U: Upstreams> Desk<'_, U> {
         let groups = self.groups(&request.groups, |group| self.is_in(node, group))?;
         if !force {
             let votes: Vec<_> = groups.iter().copied().filter(|g| self.votes(node, *g)).collect();
-            guard::check(&self.ask_members().await, &votes, node, Goes::Away)?;
+            let told = self.ask_members().await;
+            guard::check(&told, &self.now.groups, &votes, node, Goes::Away)?;
         }
         let change = MemberChange::Remove { node, force };
         let (version, changed_groups) = self.change_members(&groups, |_| change).await?;

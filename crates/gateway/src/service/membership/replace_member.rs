@@ -25,7 +25,8 @@ impl<U: Upstreams> Desk<'_, U> {
             self.groups(&request.groups, |group| self.votes(old, group) || leaving(group))?;
         self.check_roles(new, &groups)?;
         if !force {
-            guard::check(&self.ask_members().await, &groups, old, Goes::Replaced)?;
+            let told = self.ask_members().await;
+            guard::check(&told, &self.now.groups, &groups, old, Goes::Replaced)?;
         }
         let change = MemberChange::Replace { old, new: new.id, force };
         let (version, changed_groups) = self.change_members(&groups, |_| change).await?;

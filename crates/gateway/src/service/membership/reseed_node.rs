@@ -30,7 +30,7 @@ impl<U: Upstreams> Desk<'_, U> {
             return Ok(self.goes_on(old.id));
         }
         if !request.force {
-            guard::check(&told, &groups, old.id, Goes::Lost)?;
+            guard::check(&told, &self.now.groups, &groups, old.id, Goes::Lost)?;
         }
         let replace = Command::ReplaceNode { node: old.id, request: id.as_str().to_owned() };
         let changed = self.change(&replace).await?;
