@@ -7,7 +7,7 @@ use hansa_tests::figures::publish;
 use hansa_tests::load::{Figures, Load, Record, Shape, Tally};
 use hansa_tests::network::{self, Network};
 use hansa_tests::processes::{HOME, Processes, Shape as House};
-use hansa_tests::scale;
+use hansa_tests::{scale, slow};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -21,54 +21,78 @@ const FAULT: Duration = Duration::from_secs(6);
 /// Between two calls of a customer: what is measured is the house under faults, not two cores that
 /// nine nodes and their customers share, at their limit.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Orders that took longer are told attempt by attempt, so many of them.
+const SLOW: Duration = Duration::from_secs(2);
+const SLOWEST: usize = 12;
 const REGIONS: [(&str, u8, &str); 3] =
     [("eu-west", 1, "DE"), ("us-east", 2, "US"), ("ap-south", 3, "IN")];
 
-/// Every fault hits one node of the home region, or its links: a majority is left.
-async fn faults(league: &mut Processes, network: &Network) -> Vec<&'static str> {
-    let mut done = Vec::new();
-    let kinds = [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments];
-    for cycle in 0..scale::cycles(3, 12) {
-        let kind = kinds[cycle % kinds.len()];
-        let leader = league.leader(HOME, kind).await;
-        league.kill(&leader);
-        tokio::time::sleep(FAULT).await;
-        league.run(&leader);
-        league.ready().await;
-        done.push("leader killed");
-        tokio::time::sleep(CALM).await;
+/// Says when what was broken, on the clock of the calls.
+struct Storm<'a> {
+    league: &'a mut Processes,
+    network: &'a Network,
+    record: Record,
+    done: Vec<String>,
+}
 
-        let leader = league.leader(HOME, kind).await;
-        league.pause(&leader);
-        tokio::time::sleep(FAULT).await;
-        league.resume(&leader);
-        done.push("leader paused");
-        tokio::time::sleep(CALM).await;
+impl Storm<'_> {
+    /// Every fault hits one node of the home region, or its links: a majority is left.
+    async fn rage(mut self) -> Vec<String> {
+        let kinds = [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments];
+        for cycle in 0..scale::cycles(3, 12) {
+            let kind = kinds[cycle % kinds.len()];
+            let leader = self.begin("killed", kind).await;
+            self.league.kill(&leader);
+            tokio::time::sleep(FAULT).await;
+            self.league.run(&leader);
+            self.league.ready().await;
+            self.over().await;
 
-        let leader = league.leader(HOME, kind).await;
-        network.isolate(&leader);
-        tokio::time::sleep(FAULT).await;
-        network.heal();
-        done.push("leader cut off from all nodes");
-        tokio::time::sleep(CALM).await;
+            let leader = self.begin("paused", kind).await;
+            self.league.pause(&leader);
+            tokio::time::sleep(FAULT).await;
+            self.league.resume(&leader);
+            self.over().await;
 
-        let leader = league.leader(HOME, kind).await;
-        let others: Vec<_> = league.names_in(HOME).into_iter().filter(|n| *n != leader).collect();
-        others.iter().for_each(|other| network.cut_one_way(other, &leader));
-        tokio::time::sleep(FAULT).await;
-        network.heal();
-        done.push("leader does not hear its followers");
-        tokio::time::sleep(CALM).await;
+            let leader = self.begin("cut off from all nodes", kind).await;
+            self.network.isolate(&leader);
+            tokio::time::sleep(FAULT).await;
+            self.network.heal();
+            self.over().await;
 
-        for name in league.names_in(HOME) {
-            league.stop(&name).await;
-            league.run(&name);
-            league.ready().await;
+            let leader = self.begin("does not hear its followers", kind).await;
+            let others = self.league.names_in(HOME).into_iter().filter(|name| *name != leader);
+            others.for_each(|other| self.network.cut_one_way(&other, &leader));
+            tokio::time::sleep(FAULT).await;
+            self.network.heal();
+            self.over().await;
+
+            self.note("rolling restart");
+            for name in self.league.names_in(HOME) {
+                self.league.stop(&name).await;
+                self.league.run(&name);
+                self.league.ready().await;
+            }
+            self.over().await;
         }
-        done.push("rolling restart");
+        self.done
+    }
+
+    /// The leader of a group of this kind, to which something happens now.
+    async fn begin(&mut self, what: &str, kind: GroupKind) -> String {
+        let leader = self.league.leader(HOME, kind).await;
+        self.note(&format!("{leader}, leader of {}: {what}", kind.as_str_name()));
+        leader
+    }
+
+    async fn over(&mut self) {
+        self.note("over");
         tokio::time::sleep(CALM).await;
     }
-    done
+
+    fn note(&mut self, what: &str) {
+        self.done.push(format!("{:.2} s {what}", slow::seconds(self.record.now())));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,9 +118,12 @@ async fn availability_over_the_suite_with_80_ms_between_regions() {
     let mut league = house.start().await;
     // Most customers enter at home, some by another region: a trip of 80 ms more.
     let (at_home, by_another, all) = (Tally::default(), Tally::default(), Tally::default());
-    let loads = customers(&league, &at_home, &by_another).await;
+    let record = Record::default();
+    let loads = customers(&league, &record, &at_home, &by_another).await;
     let began = Instant::now();
-    let done = faults(&mut league, &network).await;
+    let (clock, done) = (record.clone(), Vec::new());
+    let storm = Storm { league: &mut league, network: &network, record: clock, done };
+    let done = storm.rage().await;
     let seconds = began.elapsed().as_secs_f64();
     for load in loads {
         drop(load.stop().await);
@@ -113,13 +140,18 @@ async fn availability_over_the_suite_with_80_ms_between_regions() {
         "place_order": json(&seen),
         "place_order_by_the_home_region": json(&at_home.of("PlaceOrder")),
         "place_order_by_another_region": json(&by_another.of("PlaceOrder")),
+        "slowest": slow::orders(&record.history(), SLOW, SLOWEST),
     });
     publish("availability_over_the_suite", figures);
 }
 
 /// Five at home in each region; of those abroad, one more enters by the region that is broken.
-async fn customers(league: &Processes, at_home: &Tally, by_another: &Tally) -> Vec<Load> {
-    let record = Record::default();
+async fn customers(
+    league: &Processes,
+    record: &Record,
+    at_home: &Tally,
+    by_another: &Tally,
+) -> Vec<Load> {
     let mut loads = Vec::new();
     for (region, number, country) in REGIONS {
         let abroad = (region != HOME).then_some((HOME, 1, by_another));
