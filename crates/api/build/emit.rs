@@ -10,15 +10,37 @@ use crate::classes::{Class, Field, Message, Shape};
 /// The contents of `lawful.rs`.
 pub fn lawful(messages: &[Message]) -> String {
     let mut out = String::new();
+    let rows = rows(messages);
     for message in messages {
-        emit_retain(&mut out, message);
+        emit_retain(&mut out, message, &rows);
         emit_texts(&mut out, message);
         if message.has_secrets() {
             emit_debug(&mut out, message);
         }
     }
-    emit_table(&mut out, messages);
+    emit_table(&mut out, &rows);
     out
+}
+
+/// Each field's row in the table and its class: by message, then field, for the table is searched
+/// by bisection.
+type Rows<'a> = BTreeMap<(&'a str, &'a str), (usize, Class)>;
+
+fn rows(messages: &[Message]) -> Rows<'_> {
+    let mut rows = Rows::new();
+    for message in messages {
+        for field in &message.fields {
+            rows.insert((&message.full_name, &field.name), (0, field.class));
+        }
+    }
+    rows.values_mut().enumerate().for_each(|(row, (at, _))| *at = row);
+    rows
+}
+
+/// Whether a field is kept.
+fn keeps(message: &Message, field: &Field, rows: &Rows<'_>) -> String {
+    let (row, class) = rows[&(message.full_name.as_str(), field.name.as_str())];
+    format!("allowed.keeps({row}, {})", class_path(class))
 }
 
 /// The contents of `methods.rs`: every method of every service of ours.
@@ -40,43 +62,49 @@ pub fn methods(pool: &DescriptorPool) -> String {
 
 // Writing to a String cannot fail, so its results are dropped.
 
-fn emit_retain(out: &mut String, message: &Message) {
+fn emit_retain(out: &mut String, message: &Message, rows: &Rows<'_>) {
     let _ = writeln!(out, "impl Lawful for {} {{", rust_path(message));
-    let _ = writeln!(out, "    fn retain(&mut self, allowed: ClassSet) {{");
+    let _ = writeln!(out, "    fn retain_by(&mut self, allowed: &Allowed) {{");
     if message.fields.is_empty() {
         let _ = writeln!(out, "        let _ = allowed;");
     }
     for field in message.fields.iter().filter(|f| f.oneof.is_none()) {
         let name = &field.name;
-        let class = class_path(field.class);
-        let _ = writeln!(out, "        if allowed.has({class}) {{");
+        let kept = keeps(message, field, rows);
+        let _ = writeln!(out, "        if {kept} {{");
         match field.shape {
             Shape::Plain | Shape::Text | Shape::Texts => {}
             Shape::Message | Shape::Repeated => {
                 let _ = writeln!(
                     out,
-                    "            self.{name}.iter_mut().for_each(|m| m.retain(allowed));"
+                    "            self.{name}.iter_mut().for_each(|m| m.retain_by(allowed));"
                 );
             }
         }
         let _ = writeln!(out, "        }} else {{ self.{name} = Default::default(); }}");
     }
     for (oneof, fields) in oneofs(message) {
-        emit_oneof(out, message, oneof, &fields);
+        emit_oneof(out, message, oneof, &fields, rows);
     }
     let _ = writeln!(out, "    }}\n}}");
 }
 
-fn emit_oneof(out: &mut String, message: &Message, oneof: &str, fields: &[&Field]) {
+fn emit_oneof(
+    out: &mut String,
+    message: &Message,
+    oneof: &str,
+    fields: &[&Field],
+    rows: &Rows<'_>,
+) {
     let path = format!("{}::{}::{}", package_path(message), snake(&message.name), camel(oneof));
     let _ = writeln!(out, "        let keep = match &mut self.{oneof} {{ None => true,");
     for field in fields {
-        let class = class_path(field.class);
+        let kept = keeps(message, field, rows);
         let variant = camel(&field.name);
         let arm = match field.shape {
-            Shape::Message => format!("(m) => {{ m.retain(allowed); allowed.has({class}) }}"),
+            Shape::Message => format!("(m) => {{ m.retain_by(allowed); {kept} }}"),
             Shape::Plain | Shape::Text | Shape::Texts | Shape::Repeated => {
-                format!("(_) => allowed.has({class}),")
+                format!("(_) => {kept},")
             }
         };
         let _ = writeln!(out, "            Some({path}::{variant}{arm}", arm = close(&arm));
@@ -142,17 +170,13 @@ fn emit_debug(out: &mut String, message: &Message) {
     let _ = writeln!(out, "            .finish()\n    }}\n}}");
 }
 
-fn emit_table(out: &mut String, messages: &[Message]) {
+fn emit_table(out: &mut String, rows: &Rows<'_>) {
     let _ = writeln!(out, "pub(super) static TABLE: &[(&str, &str, DataClass)] = &[");
-    let mut rows = Vec::new();
-    for message in messages {
-        for field in &message.fields {
-            let class = class_path(field.class);
-            rows.push(format!("    (\"{}\", \"{}\", {class}),", message.full_name, field.name));
-        }
+    for ((message, field), (_, class)) in rows {
+        let class = class_path(*class);
+        let _ = writeln!(out, "    (\"{message}\", \"{field}\", {class}),");
     }
-    rows.sort(); // By message, then field: the table is searched by bisection.
-    let _ = writeln!(out, "{}\n];", rows.join("\n"));
+    let _ = writeln!(out, "];");
 }
 
 fn oneofs(message: &Message) -> BTreeMap<&str, Vec<&Field>> {

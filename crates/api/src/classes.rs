@@ -3,7 +3,11 @@
 //! The impls are generated from the `hansa.options.v1.data_class` option of each field; a field
 //! without the option fails the build, so nothing is let through by having been forgotten.
 
+mod allowed;
+
 use std::fmt;
+
+pub use self::allowed::{Allowed, NotRaised, Raised};
 
 /// What kind of facts a field carries (domain.md §5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,10 +62,19 @@ impl FromIterator<DataClass> for ClassSet {
 
 /// A message that can be reduced to the classes that someone may store.
 pub trait Lawful {
-    /// Clears every field whose class is not in `allowed`, in this message and all within it.
+    /// Clears every field whose class is not in `allowed`, in this message and all within it. A
+    /// field that a policy raises counts as the class that it is raised to.
     ///
     /// A field is kept only if its own class and those of all fields around it are allowed.
-    fn retain(&mut self, allowed: ClassSet);
+    fn retain_by(&mut self, allowed: &Allowed);
+
+    /// The same, with a set of classes or what a policy made of them.
+    fn retain(&mut self, allowed: impl Into<Allowed>)
+    where
+        Self: Sized,
+    {
+        self.retain_by(&allowed.into());
+    }
 }
 
 /// Whether the text of the field with this name is bad.
@@ -76,8 +89,12 @@ pub trait Texts {
 
 /// The class of a field, by the message's full name; `None` if there is no such field.
 pub fn class_of(message: &str, field: &str) -> Option<DataClass> {
-    let row = TABLE.binary_search_by(|(m, f, _)| (*m, *f).cmp(&(message, field))).ok()?;
-    Some(TABLE[row].2)
+    Some(TABLE[row_of(message, field)?].2)
+}
+
+/// Where a field stands in the table; generated code knows the row of each of its fields.
+fn row_of(message: &str, field: &str) -> Option<usize> {
+    TABLE.binary_search_by(|(m, f, _)| (*m, *f).cmp(&(message, field))).ok()
 }
 
 /// Every field of every hansa message with its class, in order of names.
@@ -146,7 +163,7 @@ fn find_in_each<M: Texts>(name: &str, inner: &[M], bad: &TextTest) -> Result<(),
 
 mod generated {
     #![allow(clippy::all)]
-    use super::{ClassSet, DataClass, Lawful, Redacted, TextTest, Texts};
+    use super::{Allowed, DataClass, Lawful, Redacted, TextTest, Texts};
     use super::{find_in, find_in_each, find_in_one, find_text, find_texts};
 
     include!(concat!(env!("OUT_DIR"), "/lawful.rs"));

@@ -4,6 +4,8 @@
 //! once and names each field. Card numbers are looked for first, in every string of the message,
 //! and what was found is not echoed.
 
+pub mod class;
+pub mod customer;
 pub mod id;
 pub mod inventory;
 pub mod money;

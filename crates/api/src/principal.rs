@@ -22,6 +22,8 @@ pub const ROLES: HeaderName = HeaderName::from_static("hansa-roles");
 pub const ENTRY: HeaderName = HeaderName::from_static("hansa-entry");
 /// Set by the entry gateway on a call to another region; such a call is never forwarded again.
 pub const FORWARDED: HeaderName = HeaderName::from_static("hansa-forwarded");
+/// The version of the residency policy by which the entry gateway passed such a call on.
+pub const POLICY: HeaderName = HeaderName::from_static("hansa-policy");
 
 /// What a client may be. Which calls a role allows is the policy file's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -27,6 +27,7 @@ use hansa_region_router::core::route::{self, Decision, Entry, Method};
 use hansa_region_router::forward::{Call, Forward, To, Upstreams};
 use hansa_types::identity::{Role, SpiffeId};
 use hansa_types::limits::CALL_DEADLINE_MS_MAX;
+use hansa_types::region::RegionName;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -42,6 +43,9 @@ use crate::metrics;
 
 /// For a call that came through no deadline layer.
 const OTHERWISE: Duration = Duration::from_millis(CALL_DEADLINE_MS_MAX);
+
+/// A policy reaches every region in seconds when an operator loads it everywhere.
+const MOVING_RETRY: Duration = Duration::from_secs(1);
 
 /// Services that every authenticated caller may use; they tell nothing about orders.
 const OPEN: [&str; 3] = [
@@ -106,8 +110,15 @@ impl<U: Upstreams> Service<Request<Body>> for Door<U> {
 /// Who calls, and from where.
 struct Caller {
     id: SpiffeId,
-    /// The region where the call entered; `None` for a call that enters here.
-    entered: Option<hansa_types::region::RegionName>,
+    /// Where the call entered; `None` for a call that enters here.
+    entered: Option<Entered>,
+}
+
+/// The region that passed a call on.
+struct Entered {
+    region: RegionName,
+    /// The policy by which it did; 0 when it does not say.
+    policy: u64,
 }
 
 impl Caller {
@@ -156,8 +167,10 @@ impl<U: Upstreams> House<U> {
         if node_of != by || principal.region != by || !known {
             return Err(refused());
         }
+        let policy = head.headers.get(principal::POLICY).and_then(|value| value.to_str().ok());
+        let policy = policy.and_then(|version| version.parse().ok()).unwrap_or_default();
         principal::strip(&mut head.headers);
-        Ok(Caller { id: principal.id, entered: Some(by) })
+        Ok(Caller { id: principal.id, entered: Some(Entered { region: by, policy }) })
     }
 
     async fn serve(
@@ -188,10 +201,17 @@ impl<U: Upstreams> House<U> {
         let frame = body::gather(body, self.message_bytes_max).await?;
         let routing = Routing::decode(&frame[HEAD_BYTES..], Extra::of_path(path))?;
         let directory = self.directory()?;
-        let decision = route::route(method, &routing, entry, &directory)?;
+        let decision = route::route(method, &routing, entry, &directory);
+        let decision = match (&caller.entered, decision) {
+            (Some(by), Err(refusal)) => return Err(elsewhere(refusal, by, &directory)),
+            (_, decision) => decision?,
+        };
+        if let Some(by) = &caller.entered {
+            route::check_entry(method, &routing, &by.region, &directory)?;
+        }
         let roles = self.roles(&authz, client, method, decision, &directory)?;
         let entered = match caller.entered {
-            Some(region) => region,
+            Some(by) => by.region,
             None => directory.own_region().ok_or_else(starting)?.name.clone(),
         };
         let principal = Principal { id: caller.id, roles, region: entered };
@@ -262,6 +282,16 @@ impl<U: Upstreams> House<U> {
     fn directory(&self) -> Result<Arc<Snapshot>, Failure> {
         self.book.now().ok_or_else(starting)
     }
+}
+
+/// Why a call that was passed on to here is not served. An entry that goes by a newer policy may be
+/// right: the policy is on its way to here as well, so the call is to come again.
+fn elsewhere(refusal: route::Refusal, by: &Entered, directory: &Snapshot) -> Failure {
+    let wrong = matches!(refusal, route::Refusal::WrongRegion { .. });
+    if wrong && by.policy > directory.policy.version() {
+        return Failure::of(Reason::HomeMoving).retry_after(MOVING_RETRY);
+    }
+    refusal.into()
 }
 
 fn starting() -> Failure {

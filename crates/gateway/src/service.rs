@@ -7,6 +7,7 @@ mod explain_route;
 mod list_groups;
 mod list_regions;
 mod membership;
+mod residency;
 #[cfg(test)]
 mod tests;
 mod version;

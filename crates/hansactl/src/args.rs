@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    audit, backup, group, invariants, member, node, order, payment, region, stock, version,
+    audit, backup, group, invariants, member, node, order, payment, region, residency, stock,
+    version,
 };
 
 const ABOUT_LONG: &str = "\
@@ -28,6 +29,7 @@ Exit codes:
 
 Examples:
   hansactl region list
+  hansactl residency explain --country DE --class PERSONAL
   hansactl group list --region us-east
   hansactl member replace eu-west-2 eu-west-4
   hansactl node reseed eu-west-2
@@ -92,6 +94,9 @@ pub enum Command {
     /// Regions of the league and the routes to them.
     #[command(subcommand)]
     Region(region::Verb),
+    /// The residency policy: where the law lets data lie.
+    #[command(subcommand)]
+    Residency(residency::Verb),
     /// Raft groups of a region.
     #[command(subcommand)]
     Group(group::Verb),

@@ -103,6 +103,14 @@ impl Session {
         }
     }
 
+    /// Every region of the profile; without a profile the one that is asked.
+    pub fn regions(&self) -> Vec<String> {
+        match &self.source {
+            Source::Flags { .. } => vec![self.region()],
+            Source::Profile { profile, .. } => profile.regions.keys().cloned().collect(),
+        }
+    }
+
     /// The same session at another region of the profile.
     pub fn in_region(&self, region: &str) -> Self {
         Self { region: Some(region.to_owned()), ..self.clone() }

@@ -75,6 +75,10 @@ fn advice(failure: &Failure) -> (u8, &'static str) {
             "`version list` shows what each node runs; upgrade those named, then repeat",
         );
     }
+    if matches!(failure.reason(), Reason::PolicyRefused | Reason::PolicyNotNewer) {
+        let next = "`residency check FILE` shows every problem, `residency show` what is loaded";
+        return (REFUSED, next);
+    }
     match failure.kind() {
         Kind::InvalidArgument => (REFUSED, "correct the fields named above; see --help"),
         Kind::NotFound => {

@@ -14,6 +14,7 @@ mod output;
 mod payment;
 mod profile;
 mod region;
+mod residency;
 mod show;
 mod stock;
 mod values;
@@ -55,6 +56,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
     let session = connect::Session::new(&cli.global)?;
     match cli.command {
         Command::Region(verb) => region::run(&session, verb).await?,
+        Command::Residency(verb) => return residency::run(&session, verb).await,
         Command::Group(verb) => group::run(&session, verb).await?,
         Command::Member(verb) => member::run(&session, verb).await?,
         Command::Node(verb) => node::run(&session, verb).await?,

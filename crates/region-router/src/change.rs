@@ -18,7 +18,13 @@ use crate::forward::Upstreams;
 const TRY_MAX: Duration = Duration::from_secs(2);
 
 /// What the leader refused, so nobody else is asked.
-const FINAL: [Reason; 2] = [Reason::MembershipRefused, Reason::RequestIdReused];
+const FINAL: [Reason; 5] = [
+    Reason::MembershipRefused,
+    Reason::RequestIdReused,
+    Reason::PolicyRefused,
+    Reason::PolicyNotNewer,
+    Reason::MessageMalformed,
+];
 
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +39,8 @@ pub struct Changed {
 /// one whose answer was lost is asked for again.
 ///
 /// # Errors
-/// `MEMBERSHIP_REFUSED` with the directory's reason; `REQUEST_ID_REUSED`; `NOT_LEADER`,
+/// `MEMBERSHIP_REFUSED`, `POLICY_REFUSED` or `POLICY_NOT_NEWER` in the directory's words;
+/// `REQUEST_ID_REUSED`; `NOT_LEADER`,
 /// `UNAVAILABLE` or `DEADLINE_EXCEEDED` when no leader answered in time.
 pub async fn change<U: Upstreams>(
     upstreams: &U,
@@ -77,5 +84,7 @@ async fn ask<U: Upstreams>(
     if answer.refusal.is_empty() {
         return Ok(Changed { version: answer.version, changed: answer.changed });
     }
-    Err(Failure::new(Reason::MembershipRefused, answer.refusal))
+    // A keeper of an older release names no reason: it knows of none but this one.
+    let reason = answer.refusal_reason.parse().unwrap_or(Reason::MembershipRefused);
+    Err(Failure::new(reason, answer.refusal))
 }

@@ -11,7 +11,10 @@ use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 
 use crate::book::Book;
-use crate::core::directory::{Command, Genesis, Outcome, Region, Snapshot, State, follow_config};
+use crate::core::directory::{
+    Command, Genesis, Outcome, POLICY_BYTES_MAX, Region, Snapshot, State, follow_config,
+};
+use crate::core::policy::Policy;
 
 /// Time for one command of our own.
 const SUBMIT_MAX: Duration = Duration::from_secs(5);
@@ -25,7 +28,9 @@ pub struct Config {
     pub members: Vec<NodeId>,
     /// The first state; later starts take only new endpoints and a newer policy from it.
     pub genesis: Genesis,
-    /// Read again every `reload_every`; a newer version is loaded by whichever node leads.
+    /// Read again every `reload_every`. The greatest version wins, whoever brings it: the leader
+    /// proposes a file that is newer than what is loaded, and leaves one that is older alone. An
+    /// operator who loads a policy need not write it to every node's disk.
     pub policy_file: Option<Text>,
     pub reload_every: Duration,
 }
@@ -115,7 +120,7 @@ impl Directory {
         }
     }
 
-    /// `refused`: the policy that was refused last, so that it is not offered again and again.
+    /// `refused`: the policy that was refused last, so that it is neither read nor offered again.
     async fn align(
         &self,
         genesis: &Genesis,
@@ -132,10 +137,14 @@ impl Directory {
             }
         }
         let text = &genesis.policy;
-        if *known.policy_text != **text && refused.as_ref() != Some(text) {
-            let taken = self.offer(&Command::LoadPolicy { text: text.clone() }).await?;
-            *refused = (!taken).then(|| text.clone());
+        if *known.policy_text == **text || refused.as_ref() == Some(text) {
+            return Ok(());
         }
+        let taken = match news(text, known.policy.version()) {
+            true => self.offer(&Command::LoadPolicy { text: text.clone() }).await?,
+            false => false,
+        };
+        *refused = (!taken).then(|| text.clone());
         Ok(())
     }
 
@@ -148,6 +157,26 @@ impl Directory {
             Outcome::Refused(refusal) => tracing::warn!(%refusal, "directory keeps its own"),
         }
         Ok(!matches!(outcome, Outcome::Refused(_)))
+    }
+}
+
+/// Whether the policy file on disk is one to propose to a directory that goes by version `have`.
+fn news(text: &str, have: u64) -> bool {
+    if text.len() > POLICY_BYTES_MAX {
+        tracing::warn!(bytes = text.len(), "policy file not taken: it is too large");
+        return false;
+    }
+    match Policy::parse(text) {
+        Ok(policy) if policy.version() > have => true,
+        // The usual end of a load by hand: the disk lags behind, and must not win.
+        Ok(policy) => {
+            tracing::info!(file = policy.version(), have, "policy file is older; not taken");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "policy file not taken");
+            false
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hansa_api::principal::{self, FORWARDED, Principal};
+use hansa_api::principal::{self, FORWARDED, POLICY, Principal};
 use hansa_api::status::{Failure, Reason};
 use hansa_node::env::Entropy;
 use hansa_node::layers::{Deadline, trace};
@@ -167,7 +167,8 @@ impl<U: Upstreams> Forward<U> {
         let region = directory.region(to).ok_or(Reason::UnknownRegion)?;
         let entry = directory.own_region().ok_or_else(starting)?;
         let gateway = self.upstreams.gateway(&region.name);
-        match self.send(gateway, call, Some(&entry.name)).await {
+        let policy = directory.policy.version();
+        match self.send(gateway, call, Some((&entry.name, policy))).await {
             Ok(answer) => {
                 self.note(to, true);
                 metrics::forwarded("region", Outcome::Answered);
@@ -194,17 +195,18 @@ impl<U: Upstreams> Forward<U> {
         &self,
         mut peer: U::Peer,
         call: &Call,
-        forwarded_by: Option<&RegionName>,
+        forwarded_by: Option<(&RegionName, u64)>,
     ) -> Result<Response<Body>, Failure> {
         let mut headers = call.headers.clone();
         // Whoever made the call, only we say on whose behalf it goes on.
         principal::strip(&mut headers);
         headers.remove(CONTENT_LENGTH);
         call.principal.write(&mut headers);
-        if let Some(region) = forwarded_by {
+        if let Some((region, policy)) = forwarded_by {
             // A region's name is a header value by its grammar.
             let name = HeaderValue::try_from(region.as_str()).map_err(|_| Reason::Internal)?;
             headers.insert(FORWARDED, name);
+            headers.insert(POLICY, HeaderValue::from(policy));
         }
         if !call.streams {
             call.deadline.put(&mut headers)?;

@@ -8,8 +8,9 @@ use hansa_types::time::LogTime;
 
 use crate::core::directory::{Frozen, Outcome, State};
 
-/// Format of a checkpoint's state. Format 1, never released, did not know which request gave an id.
-const FORMAT: u32 = 2;
+/// Format of a checkpoint's state. Formats 1 and 2, never released, did not know which request gave
+/// an id, and which policies were in force before.
+const FORMAT: u32 = 3;
 
 impl Machine for State {
     type Outcome = Outcome;
@@ -17,8 +18,8 @@ impl Machine for State {
 
     fn advance(&mut self, _at: LogTime, _out: &mut Records) {}
 
-    fn apply(&mut self, _at: LogTime, command: &[u8], _out: &mut Records) -> Outcome {
-        Self::apply(self, command)
+    fn apply(&mut self, at: LogTime, command: &[u8], _out: &mut Records) -> Outcome {
+        self.apply_at(at, command)
     }
 
     fn next_due(&self) -> Option<LogTime> {
@@ -73,7 +74,7 @@ mod tests {
         hansa_consensus::Frozen::write(&Machine::freeze(&state), &mut bytes).unwrap();
         let thawed = <State as Machine>::thaw(&mut &bytes[..]).unwrap();
         assert_eq!(thawed.digest_full(), state.digest());
-        for other in [1, 3_u32] {
+        for other in [1, 2, 4_u32] {
             bytes[..4].copy_from_slice(&other.to_le_bytes());
             let refused = <State as Machine>::thaw(&mut &bytes[..]);
             assert!(matches!(refused, Err(ThawError::Version(of)) if of == other));

@@ -89,18 +89,43 @@ pub fn request_id_reused(refusal: &Refusal) -> Failure {
 }
 
 fn answer(outcome: Outcome, known: u64) -> pb::ChangeDirectoryResponse {
+    let done = pb::ChangeDirectoryResponse::default();
     match outcome {
         Outcome::Changed { version } => {
-            pb::ChangeDirectoryResponse { version, changed: true, refusal: String::new() }
+            pb::ChangeDirectoryResponse { version, changed: true, ..done }
         }
-        Outcome::Unchanged { version } => {
-            pb::ChangeDirectoryResponse { version, changed: false, refusal: String::new() }
-        }
+        Outcome::Unchanged { version } => pb::ChangeDirectoryResponse { version, ..done },
         Outcome::Refused(refusal) => pb::ChangeDirectoryResponse {
             version: known,
             changed: false,
             refusal: refusal.to_string(),
+            refusal_reason: reason(&refusal).as_str().to_owned(),
         },
+    }
+}
+
+/// Under which reason callers hear of a refusal.
+fn reason(refusal: &Refusal) -> Reason {
+    match refusal {
+        Refusal::Policy(_) => Reason::PolicyRefused,
+        Refusal::PolicyNotNewer { .. } => Reason::PolicyNotNewer,
+        Refusal::RequestIdReused => Reason::RequestIdReused,
+        Refusal::Malformed => Reason::MessageMalformed,
+        Refusal::NotBootstrapped => Reason::Unavailable,
+        Refusal::TooMany(_)
+        | Refusal::UnknownRegion(_)
+        | Refusal::NumberTaken { .. }
+        | Refusal::NameTaken { .. }
+        | Refusal::EpochNotNewer { .. }
+        | Refusal::BadRun
+        | Refusal::UnknownGroup(_)
+        | Refusal::BadMembers
+        | Refusal::UnknownNode(_)
+        | Refusal::RequestSuperseded(_)
+        | Refusal::NodeNameTaken { .. }
+        | Refusal::NodeIdUsed(_)
+        | Refusal::StillMember { .. }
+        | Refusal::NotMember { .. } => Reason::MembershipRefused,
     }
 }
 

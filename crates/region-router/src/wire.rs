@@ -5,9 +5,11 @@ use std::sync::Arc;
 use hansa_api::pb::directory as pb;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::{RegionName, RegionNumber, Slot};
+use hansa_types::time::LogTime;
 
 use crate::core::directory::{
-    BadSnapshot, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, SlotRun, Snapshot,
+    BadSnapshot, Former, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, SlotRun,
+    Snapshot,
 };
 use crate::core::policy::Policy;
 
@@ -21,6 +23,12 @@ pub fn to_pb(snapshot: &Snapshot) -> pb::Directory {
         region: name(snapshot.here),
         policy: snapshot.policy_text.as_bytes().to_vec().into(),
         policy_version: snapshot.policy.version(),
+        former_policies: (snapshot.former.iter())
+            .map(|former| pb::FormerPolicy {
+                policy: former.text.as_bytes().to_vec().into(),
+                until_ms: former.until.0,
+            })
+            .collect(),
         regions: snapshot
             .regions
             .iter()
@@ -105,6 +113,7 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
         here: number(1)?,
         policy: Arc::new(policy),
         policy_text: text.into(),
+        former: former_of(&sent.former_policies)?,
         regions: Default::default(),
         owners: Default::default(),
         moved: Default::default(),
@@ -151,6 +160,16 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
     }
     slots_of(&sent.slots, &mut snapshot)?;
     snapshot.check()
+}
+
+fn former_of(sent: &[pb::FormerPolicy]) -> Result<Vec<Former>, BadSnapshot> {
+    let former = |sent: &pb::FormerPolicy| {
+        let text = std::str::from_utf8(&sent.policy).map_err(|_| BadSnapshot("former policy"))?;
+        let policy = Policy::parse(text).map_err(|_| BadSnapshot("former policy"))?;
+        let until = LogTime(sent.until_ms);
+        Ok(Former { policy: Arc::new(policy), text: text.into(), until })
+    };
+    sent.iter().map(former).collect()
 }
 
 fn region_of(sent: &pb::DirectoryRegion) -> Result<Region, BadSnapshot> {

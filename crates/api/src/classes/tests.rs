@@ -32,7 +32,7 @@ fn order() -> pb::order::Order {
 }
 
 fn view(order: pb::order::Order) -> pb::replication::OrderView {
-    pb::replication::OrderView { order: Some(order), event_sequence: 3 }
+    pb::replication::OrderView { order: Some(order), event_sequence: 3, ..Default::default() }
 }
 
 fn holds(view: &pb::replication::OrderView, text: &str) -> bool {

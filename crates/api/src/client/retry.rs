@@ -22,6 +22,7 @@ pub const SERVICE_CONFIG: &str = r#"{
              { "service": "hansa.region.v1.RegionService" },
              { "service": "hansa.admin.v1.AdminService" },
              { "service": "hansa.admin.v1.MembershipService" },
+             { "service": "hansa.admin.v1.ResidencyService" },
              { "service": "hansa.admin.v1.VersionService" }],
     "retryPolicy": {
       "maxAttempts": 5,
@@ -157,6 +158,6 @@ mod tests {
         let retry = &config["methodConfig"][0]["retryPolicy"];
         assert_eq!(retry["maxAttempts"], Policy::default().attempts_max);
         assert_eq!(config["retryThrottling"]["maxTokens"], Policy::default().budget_max);
-        assert_eq!(config["methodConfig"][0]["name"].as_array().unwrap().len(), 7);
+        assert_eq!(config["methodConfig"][0]["name"].as_array().unwrap().len(), 8);
     }
 }

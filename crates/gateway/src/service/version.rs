@@ -21,10 +21,10 @@ use tonic::{Request, Response, Status};
 use super::{Own, due, nodes};
 
 /// What each node that answered runs.
-type Told = BTreeMap<NodeId, GetReleaseResponse>;
+pub(super) type Told = BTreeMap<NodeId, GetReleaseResponse>;
 
 /// Asks every node; one that does not answer in time is left out.
-async fn ask<U: Upstreams>(upstreams: &U, now: &Snapshot, due: Deadline) -> Told {
+pub(super) async fn ask<U: Upstreams>(upstreams: &U, now: &Snapshot, due: Deadline) -> Told {
     let nodes = nodes(now);
     let answers = join_all(nodes.iter().map(|node| release(upstreams, node.id, due))).await;
     let told = nodes.iter().zip(answers);

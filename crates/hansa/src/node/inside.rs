@@ -70,6 +70,11 @@ impl Inside {
         self.orders.get().and_then(Option::as_ref)
     }
 
+    /// The residency policy by which this node goes; 0 until it knows one.
+    pub fn policy_version(&self) -> u64 {
+        self.book.now().map_or(0, |now| now.policy.version())
+    }
+
     pub fn host(&self) -> &Host {
         &self.host
     }

@@ -48,6 +48,7 @@ impl NodeVersionService for Serve {
             release: RELEASE.to_owned(),
             groups,
             foreign_peers: foreign.collect(),
+            policy_version: self.inside.policy_version(),
         }))
     }
 

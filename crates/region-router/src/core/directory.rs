@@ -6,6 +6,7 @@
 
 mod apply;
 mod command;
+mod load_policy;
 mod registry;
 mod restore;
 mod snapshot;
@@ -23,6 +24,7 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use serde::{Deserialize, Serialize};
 
 pub use self::command::{Command, Genesis, MemberChange, Outcome, Refusal, Restored};
+pub use self::load_policy::{FORMER_LIFE_MS, FORMERS_MAX, Former};
 pub use self::registry::{IDS_MAX, Plan, Registered, follow_config, given_by};
 pub use self::snapshot::{BadSnapshot, Snapshot};
 use super::policy::Policy;
@@ -134,6 +136,8 @@ pub struct State {
     slots: Table<GroupKind, SlotMap>,
     registry: Table<NodeId, Registered>,
     plans: Table<GroupId, Plan>,
+    /// Policies by version under which somebody lived elsewhere, not long ago.
+    former: Table<u64, load_policy::Replaced>,
     /// The policy text of `meta`, parsed.
     policy: Option<Arc<Policy>>,
 }
@@ -149,6 +153,7 @@ impl Default for State {
             slots: Table::new("directory.slots"),
             registry: Table::new("directory.registry"),
             plans: Table::new("directory.plans"),
+            former: Table::new("directory.former"),
             policy: None,
         }
     }
@@ -164,6 +169,7 @@ pub struct Frozen {
     slots: FrozenTable<GroupKind, SlotMap>,
     registry: FrozenTable<NodeId, Registered>,
     plans: FrozenTable<GroupId, Plan>,
+    former: FrozenTable<u64, load_policy::Replaced>,
 }
 
 /// Why a stored directory could not be read back.
@@ -192,6 +198,7 @@ impl State {
             slots: self.slots.freeze(),
             registry: self.registry.freeze(),
             plans: self.plans.freeze(),
+            former: self.former.freeze(),
         }
     }
 
@@ -207,6 +214,7 @@ impl State {
             slots: Table::read("directory.slots", from)?,
             registry: Table::read("directory.registry", from)?,
             plans: Table::read("directory.plans", from)?,
+            former: Table::read("directory.former", from)?,
             policy: None,
         };
         if let Some(meta) = state.meta.get(&0) {
@@ -225,6 +233,7 @@ impl State {
             self.slots.digest(),
             self.registry.digest(),
             self.plans.digest(),
+            self.former.digest(),
         ])
     }
 
@@ -238,6 +247,7 @@ impl State {
             self.slots.recompute_digest(),
             self.registry.recompute_digest(),
             self.plans.recompute_digest(),
+            self.former.recompute_digest(),
         ])
     }
 
@@ -258,7 +268,8 @@ impl Frozen {
         self.groups.write(to)?;
         self.slots.write(to)?;
         self.registry.write(to)?;
-        self.plans.write(to)
+        self.plans.write(to)?;
+        self.former.write(to)
     }
 
     pub fn digest_full(&self) -> StateHash {
@@ -271,6 +282,7 @@ impl Frozen {
             self.slots.recompute_digest(),
             self.registry.recompute_digest(),
             self.plans.recompute_digest(),
+            self.former.recompute_digest(),
         ])
     }
 }

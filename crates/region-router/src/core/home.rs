@@ -3,9 +3,10 @@
 use hansa_api::classes::DataClass;
 use hansa_types::country::Country;
 use hansa_types::region::{RegionName, RegionNumber, Slot};
+use hansa_types::time::LogTime;
 use thiserror::Error;
 
-use super::directory::Snapshot;
+use super::directory::{FORMER_LIFE_MS, Snapshot};
 use super::policy::{JurisdictionName, Policy, Service};
 
 /// The home of a customer.
@@ -70,4 +71,28 @@ pub fn home(
     }
     let (region, epoch) = (ownership.owner, ownership.epoch);
     Ok(Home { jurisdiction, region, birth, slot, epoch, policy_version })
+}
+
+/// Other regions in which whoever lives in `residence` lived under a policy that was in force not
+/// long ago, each with the end of the last one: they may have carried out what is asked for again.
+pub fn former_homes(
+    residence: Country,
+    slot: Slot,
+    directory: &Snapshot,
+    now: LogTime,
+) -> Vec<(RegionNumber, LogTime)> {
+    let mut homes: Vec<(RegionNumber, LogTime)> = Vec::new();
+    let lately = |until: LogTime| until.0.saturating_add(FORMER_LIFE_MS) >= now.0;
+    let present = home(residence, slot, &directory.policy, directory).map(|home| home.region);
+    for former in directory.former.iter().filter(|former| lately(former.until)) {
+        let Ok(then) = home(residence, slot, &former.policy, directory) else { continue };
+        if present.as_ref() == Ok(&then.region) {
+            continue;
+        }
+        match homes.iter_mut().find(|(region, _)| *region == then.region) {
+            Some((_, until)) => *until = former.until,
+            None => homes.push((then.region, former.until)),
+        }
+    }
+    homes
 }

@@ -3,6 +3,7 @@
 //! A policy is one versioned TOML file. It is strict: what it does not say is not allowed, a
 //! country it does not place is refused, and a file that cannot be satisfied does not load.
 
+mod change;
 mod check;
 mod explain;
 mod file;
@@ -12,12 +13,14 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use hansa_api::classes::{ClassSet, DataClass};
+use hansa_api::classes::{Allowed, ClassSet, DataClass, Raised};
 use hansa_types::country::Country;
 use hansa_types::region::RegionName;
 use serde::{Deserialize, Serialize};
 
+pub use self::change::{Change, changes, homes_moved};
 pub use self::check::{Problem, Why};
 pub use self::explain::{Explanation, explain};
 
@@ -80,6 +83,11 @@ pub fn class_name(class: DataClass) -> &'static str {
     }
 }
 
+/// The class of that name.
+pub fn class_named(name: &str) -> Option<DataClass> {
+    DataClass::ALL.into_iter().find(|class| class_name(*class) == name)
+}
+
 /// What a jurisdiction says about one class of its residents' data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
@@ -117,6 +125,8 @@ pub struct Jurisdiction {
     /// Regions that lie in it.
     pub regions: Vec<RegionName>,
     pub service: Service,
+    /// Fields that count as a stricter class here than elsewhere.
+    pub raised: Arc<Raised>,
 }
 
 /// Whether its residents can be served lawfully.
@@ -185,6 +195,11 @@ impl Policy {
         self.version
     }
 
+    /// The jurisdiction that takes every country that no other lists.
+    pub fn rest(&self) -> Option<&JurisdictionName> {
+        self.rest.as_ref()
+    }
+
     pub fn jurisdictions(&self) -> impl Iterator<Item = &Jurisdiction> {
         self.jurisdictions.values()
     }
@@ -238,5 +253,48 @@ impl Policy {
                 class == DataClass::Operational || origin.rule(class).is_some_and(kept)
             })
             .collect()
+    }
+
+    /// The same with the fields that `origin` counts as a stricter class: what the one typed door
+    /// goes by.
+    pub fn allowed(&self, origin: &Jurisdiction, peer: &RegionName) -> Allowed {
+        Allowed::new(self.allowed_classes(&origin.name, peer), &origin.raised)
+    }
+
+    /// Whether `region` may come to hold more than what everybody may of the residents' data: as
+    /// one of their homes, or to take over from it.
+    pub fn may_live_in(&self, origin: &Jurisdiction, region: &RegionName) -> bool {
+        let kept = |class| origin.rule(class).is_some_and(|rule| rule.failover.contains(region));
+        origin.homes().contains(region) || DataClass::ALL.into_iter().any(kept)
+    }
+
+    /// Regions that this policy names, `before` does not, and nobody `knows`: a typing error, or a
+    /// region that the directory must be told of first.
+    pub fn strangers(
+        &self,
+        before: Option<&Self>,
+        knows: impl Fn(&RegionName) -> bool,
+    ) -> Vec<Problem> {
+        let named = before.map(Self::named).unwrap_or_default();
+        let named: BTreeSet<&RegionName> = named.iter().map(|(_, region)| *region).collect();
+        let strange =
+            |(_, region): &(String, &RegionName)| !named.contains(region) && !knows(region);
+        let found = self.named().into_iter().filter(strange);
+        found.map(|(rule, region)| Problem::new(rule, Why::UnknownRegion(region.clone()))).collect()
+    }
+
+    /// Every mention of a region, with its rule.
+    fn named(&self) -> Vec<(String, &RegionName)> {
+        let mut all = Vec::new();
+        for j in self.jurisdictions() {
+            all.extend(j.regions.iter().map(|r| (format!("jurisdiction.{}.regions", j.name), r)));
+            let homes = j.homes().iter().filter(|home| !j.regions.contains(home));
+            all.extend(homes.map(|r| (format!("jurisdiction.{}.home", j.name), r)));
+            for class in DataClass::ALL {
+                let copies = j.rule(class).map_or(&[][..], |rule| &rule.failover);
+                all.extend(copies.iter().map(|r| (check::path(j, class, "failover"), r)));
+            }
+        }
+        all
     }
 }

@@ -63,6 +63,10 @@ fn the_shipped_matrix() {
         ("DrainNode", "-- -- -- yes -- --"),
         ("ReseedNode", "-- -- -- yes -- --"),
         ("RetireNode", "-- -- -- yes -- --"),
+        ("GetPolicy", "-- -- -- yes yes --"),
+        ("ExplainPolicy", "-- -- -- yes yes --"),
+        ("CheckPolicy", "-- -- -- yes yes --"),
+        ("LoadPolicy", "-- -- -- yes -- --"),
         ("ListVersions", "-- -- -- yes yes --"),
         ("RaiseVersion", "-- -- -- yes -- --"),
     ];

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::{RegionNumber, Slot};
+use hansa_types::time::LogTime;
 
 use super::command::{Command, Genesis, Outcome, Refusal};
 use super::{
-    Meta, NODES_MAX, Ownership, POLICY_BYTES_MAX, REGIONS_MAX, Region, SlotMap, SlotRun, State,
+    Meta, NODES_MAX, Ownership, REGIONS_MAX, Region, SlotMap, SlotRun, State, load_policy::parse,
 };
-use crate::core::policy::Policy;
 
 /// Members of a group at most.
 pub(super) const MEMBERS_MAX: usize = 7;
@@ -24,10 +24,15 @@ impl State {
     /// # Outcomes
     /// [`Refusal`]s are checked in the order of that enum; a refused command changes nothing.
     pub fn apply(&mut self, command: &[u8]) -> Outcome {
+        self.apply_at(LogTime(0), command)
+    }
+
+    /// The same at a time of the log, which says how long ago something was otherwise.
+    pub fn apply_at(&mut self, at: LogTime, command: &[u8]) -> Outcome {
         let change = match Command::decode(command) {
             Ok(Command::Bootstrap(genesis)) => self.bootstrap(*genesis),
             Ok(_) if self.meta.is_empty() => Err(Refusal::NotBootstrapped),
-            Ok(Command::LoadPolicy { text }) => self.load_policy(&text),
+            Ok(Command::LoadPolicy { text }) => self.load_policy(at, &text),
             Ok(Command::PutRegion { number, region }) => self.put_region(number, region),
             Ok(Command::Own { birth, slot, owner, epoch }) => {
                 self.own(birth, slot, Ownership { owner, epoch })
@@ -85,20 +90,6 @@ impl State {
             fresh.slots.insert(kind, SlotMap::spread(count));
         }
         *self = fresh;
-        Ok(true)
-    }
-
-    fn load_policy(&mut self, text: &str) -> Change {
-        let policy = parse(text)?;
-        let have = self.policy.as_ref().map_or(0, |policy| policy.version());
-        if self.meta.get(&0).is_some_and(|meta| *meta.policy == *text) {
-            return Ok(false);
-        }
-        if policy.version() <= have {
-            return Err(Refusal::PolicyNotNewer { have });
-        }
-        self.meta.update(&0, |meta| meta.policy = text.into());
-        self.policy = Some(Arc::new(policy));
         Ok(true)
     }
 
@@ -213,11 +204,4 @@ impl MaxEpoch for Option<Ownership> {
     fn max_epoch(self, other: Self) -> Self {
         if self.map_or(0, |o| o.epoch) >= other.map_or(0, |o| o.epoch) { self } else { other }
     }
-}
-
-fn parse(text: &str) -> Result<Policy, Refusal> {
-    if text.len() > POLICY_BYTES_MAX {
-        return Err(Refusal::TooMany("the policy"));
-    }
-    Policy::parse(text).map_err(|e| Refusal::Policy(e.to_string()))
 }

@@ -7,7 +7,7 @@ use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::{RegionName, RegionNumber, Slot};
 use thiserror::Error;
 
-use super::{Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, State};
+use super::{Former, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, State};
 use crate::core::policy::Policy;
 
 /// One version of the directory.
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// The policy file, to hand on.
     pub policy_text: Arc<str>,
+    /// Policies under which somebody lived elsewhere, not long ago; oldest first.
+    pub former: Vec<Former>,
     pub regions: BTreeMap<RegionNumber, Region>,
     pub owners: BTreeMap<RegionNumber, Ownership>,
     /// Slots whose owner is not that of their birth region.
@@ -48,6 +50,7 @@ impl State {
             here: meta.here,
             policy: self.policy.clone()?,
             policy_text: meta.policy.clone(),
+            former: self.formers(),
             regions: self.regions.iter().map(|(k, v)| (*k, v.clone())).collect(),
             owners: self.owners.iter().map(|(k, v)| (*k, *v)).collect(),
             moved: self.moved.iter().map(|(k, v)| (*k, *v)).collect(),

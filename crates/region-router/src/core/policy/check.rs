@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use hansa_api::classes::DataClass;
+use hansa_api::classes::{DataClass, NotRaised};
 use hansa_types::country::Country;
 use hansa_types::region::RegionName;
 use thiserror::Error;
@@ -48,6 +48,18 @@ pub enum Why {
     Nobody,
     #[error("names {0} twice")]
     RegionTwice(RegionName),
+    #[error("names {0} twice")]
+    StoreTwice(String),
+    #[error("says anywhere, and more: one of both is not meant")]
+    AnywhereAndMore,
+    #[error("no law: say it in words, with its source")]
+    NoLaw,
+    #[error("there is no such class: PERSONAL or FINANCIAL")]
+    NoSuchClass,
+    #[error("{field}: {why}")]
+    NotRaised { field: String, why: NotRaised },
+    #[error("the directory knows no region {0}; add it to the league first")]
+    UnknownRegion(RegionName),
     #[error("no home: name a region or say unserved")]
     NoHome,
     #[error("the region {0} lies in no jurisdiction")]
@@ -56,6 +68,12 @@ pub enum Why {
     UnlawfulHome { region: RegionName, class: DataClass, ground: String },
     #[error("failover outside the jurisdiction: {region} lies in {ground}, which may not store it")]
     UnlawfulFailover { region: RegionName, ground: String },
+    #[error("the home {0} cannot take over from itself: take it out of one of both")]
+    HomeInFailover(RegionName),
+    #[error(
+        "{region} would get {one:?} and not {other:?} data: half an order cannot be taken over"
+    )]
+    HalfFailover { region: RegionName, one: DataClass, other: DataClass },
     #[error("{region} lies also in {other}, which {class:?} data may not enter")]
     Contradiction { region: RegionName, class: DataClass, other: JurisdictionName },
 }
@@ -74,6 +92,9 @@ pub fn problems(policy: &Policy) -> Vec<Problem> {
 }
 
 fn people(policy: &Policy, j: &Jurisdiction, found: &mut Vec<Problem>) {
+    if j.law.trim().is_empty() {
+        found.push(Problem::new(format!("jurisdiction.{}.law", j.name), Why::NoLaw));
+    }
     let nobody = j.countries.is_empty() && policy.rest.as_ref() != Some(&j.name);
     // Ground without people is lawful (a region abroad); neither is a mistake.
     if nobody && j.regions.is_empty() {
@@ -129,6 +150,42 @@ fn failovers(policy: &Policy, j: &Jurisdiction, found: &mut Vec<Problem>) {
                 found.push(Problem::new(path, Why::UnlawfulFailover { region, ground }));
             }
         }
+        takeover(policy, j, class, &rule.failover, found);
+    }
+}
+
+/// Whether a region that keeps a copy could take over with it.
+fn takeover(
+    policy: &Policy,
+    j: &Jurisdiction,
+    class: DataClass,
+    copies: &[RegionName],
+    found: &mut Vec<Problem>,
+) {
+    let mut seen = BTreeSet::new();
+    for region in copies {
+        let path = || path(j, class, "failover");
+        if !seen.insert(region) {
+            found.push(Problem::new(path(), Why::RegionTwice(region.clone())));
+        }
+        if j.homes().contains(region) {
+            found.push(Problem::new(path(), Why::HomeInFailover(region.clone())));
+        }
+        // Whoever takes an order over needs its names and its money; all of it rests on the
+        // operational facts. Those go wherever they may, so their set may be left out.
+        let needs = DataClass::ALL.into_iter().filter(|&other| other != class);
+        for other in needs {
+            let kept = match other {
+                DataClass::Operational => policy.may_store(j, other, region),
+                DataClass::Personal | DataClass::Financial => {
+                    j.rule(other).is_some_and(|rule| rule.failover.contains(region))
+                }
+            };
+            if !kept {
+                let (region, one) = (region.clone(), class);
+                found.push(Problem::new(path(), Why::HalfFailover { region, one, other }));
+            }
+        }
     }
 }
 
@@ -146,7 +203,7 @@ fn contradictions(policy: &Policy, j: &Jurisdiction, found: &mut Vec<Problem>) {
     }
 }
 
-fn path(j: &Jurisdiction, class: DataClass, field: &str) -> String {
+pub(super) fn path(j: &Jurisdiction, class: DataClass, field: &str) -> String {
     format!("jurisdiction.{}.{}.{field}", j.name, class_name(class))
 }
 

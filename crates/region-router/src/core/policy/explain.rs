@@ -5,7 +5,7 @@ use hansa_types::country::Country;
 use hansa_types::region::RegionName;
 
 use super::check::ground;
-use super::{JurisdictionName, Policy, Service, Store, class_name};
+use super::{Jurisdiction, JurisdictionName, Policy, Rule, Service, Store, class_name};
 
 /// What the policy says for a country and a class of data, with reasons.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,8 @@ pub struct Explanation {
     /// Regions that keep a copy to take over with.
     pub failover: Vec<RegionName>,
     pub transit: bool,
+    /// Fields that count as this class here and not elsewhere.
+    pub raised: Vec<String>,
     /// One sentence for each step of the decision.
     pub reasons: Vec<String>,
 }
@@ -48,13 +50,25 @@ pub fn explain(policy: &Policy, country: Country, class: DataClass) -> Option<Ex
             ),
         });
     }
+    let raised: Vec<String> = origin.raised.fields(class).collect();
+    if !raised.is_empty() {
+        let (class, raised) = (class_name(class), raised.join(", "));
+        reasons.push(format!("{} counts as {class}: {raised}", origin.name));
+    }
     let (yes, no): (Vec<_>, Vec<_>) =
         policy.regions().into_iter().partition(|r| policy.may_store(origin, class, r));
     for region in &yes {
-        reasons.push(format!("{region} may: it lies in {}", ground(policy, region)));
+        let why = role(origin, rule, region);
+        reasons.push(format!("{region} may: it lies in {}{why}", ground(policy, region)));
     }
     for region in no.iter().filter(|_| rule.is_some()) {
         reasons.push(format!("{region} may not: it lies in {}", ground(policy, region)));
+    }
+    if let Some(rule) = rule {
+        reasons.push(match rule.transit {
+            true => "a call that carries it may pass through a region that may not store it".into(),
+            false => "a call that carries it must enter where it may be stored".into(),
+        });
     }
     Some(Explanation {
         jurisdiction: origin.name.clone(),
@@ -62,6 +76,19 @@ pub fn explain(policy: &Policy, country: Country, class: DataClass) -> Option<Ex
         may_store: yes.into_iter().cloned().collect(),
         failover: rule.map(|rule| rule.failover.clone()).unwrap_or_default(),
         transit: rule.is_some_and(|rule| rule.transit),
+        raised,
         reasons,
     })
+}
+
+/// What a lawful region is to these residents.
+fn role(origin: &Jurisdiction, rule: Option<&Rule>, region: &RegionName) -> &'static str {
+    let at = origin.homes().iter().position(|home| home == region);
+    let copy = rule.is_some_and(|rule| rule.failover.contains(region));
+    match (at, copy) {
+        (Some(0), _) => "; it is their home",
+        (Some(_), _) => "; it is a home if those before it are not in the league",
+        (None, true) => "; it keeps a copy to take over with",
+        (None, false) => "; it has no part in serving them, so PERSONAL and FINANCIAL stay away",
+    }
 }

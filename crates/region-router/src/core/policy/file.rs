@@ -1,13 +1,17 @@
 //! The text form of a policy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use hansa_api::classes::Raised;
 use hansa_types::country::Country;
 use hansa_types::region::RegionName;
 use serde::Deserialize;
 
 use super::check::{Problem, Why};
-use super::{FORMAT, Jurisdiction, JurisdictionName, Policy, Refused, Rule, Service, Store};
+use super::{
+    FORMAT, Jurisdiction, JurisdictionName, Policy, Refused, Rule, Service, Store, class_named,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +40,9 @@ struct Entry {
     financial: Option<RuleText>,
     #[serde(rename = "OPERATIONAL")]
     operational: Option<RuleText>,
+    /// Fields by full name that count as the class that is their key.
+    #[serde(default)]
+    raise: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +56,7 @@ struct RuleText {
 
 /// Reads the text; what one jurisdiction says is checked here, how they fit together is not.
 pub fn read(text: &str) -> Result<Policy, Refused> {
-    let file: File = toml::from_str(text).map_err(|e| Refused::Syntax(e.to_string()))?;
+    let file: File = toml::from_str(text).map_err(|e| Refused::Syntax(short(&e.to_string())))?;
     let mut problems = Vec::new();
     if file.format != FORMAT {
         problems.push(Problem { rule: "format".into(), why: Why::Format(file.format) });
@@ -72,6 +79,15 @@ pub fn read(text: &str) -> Result<Policy, Refused> {
     if problems.is_empty() { Ok(policy) } else { Err(Refused::Unsatisfiable(problems)) }
 }
 
+/// A message that quotes a line of the file, and not all of a line that never ends.
+fn short(message: &str) -> String {
+    const CHARS_MAX: usize = 400;
+    match message.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.trim_end().to_owned(),
+    }
+}
+
 /// Enters the countries of one jurisdiction; a country lives under one law.
 fn place(policy: &mut Policy, name: &JurisdictionName, entry: &Entry, problems: &mut Vec<Problem>) {
     for &country in &entry.countries {
@@ -92,8 +108,11 @@ fn jurisdiction(
     entry: Entry,
     problems: &mut Vec<Problem>,
 ) -> Option<Jurisdiction> {
+    let raised = raised(name, &entry.raise, problems);
     let service = match (entry.unserved, entry.personal, entry.financial, entry.operational) {
-        (Some(reason), None, None, None) if entry.home.is_none() => Service::Unserved { reason },
+        (Some(reason), None, None, None) if entry.home.is_none() && entry.raise.is_empty() => {
+            Service::Unserved { reason }
+        }
         (None, Some(personal), Some(financial), Some(operational)) => Service::Served {
             home: entry.home.unwrap_or_else(|| entry.regions.clone()),
             personal: rule(name, "PERSONAL", personal, problems)?,
@@ -112,7 +131,30 @@ fn jurisdiction(
         countries,
         regions: entry.regions,
         service,
+        raised: Arc::new(raised),
     })
+}
+
+fn raised(
+    name: &JurisdictionName,
+    text: &BTreeMap<String, Vec<String>>,
+    problems: &mut Vec<Problem>,
+) -> Raised {
+    let mut raised = Raised::default();
+    for (class, fields) in text {
+        let rule = || format!("jurisdiction.{name}.raise.{class}");
+        let Some(to) = class_named(class) else {
+            problems.push(Problem::new(rule(), Why::NoSuchClass));
+            continue;
+        };
+        for field in fields {
+            if let Err(why) = raised.raise(field, to) {
+                let field = field.clone();
+                problems.push(Problem::new(rule(), Why::NotRaised { field, why }));
+            }
+        }
+    }
+    raised
 }
 
 fn rule(
@@ -122,13 +164,21 @@ fn rule(
     problems: &mut Vec<Problem>,
 ) -> Option<Rule> {
     let mut names = BTreeSet::new();
+    let path = |field: &str| format!("jurisdiction.{name}.{class}.{field}");
     let anywhere = text.store.iter().any(|s| s == "*");
+    if anywhere && text.store.len() > 1 {
+        problems.push(Problem::new(path("store"), Why::AnywhereAndMore));
+    }
     for store in text.store.iter().filter(|s| *s != "*") {
         match store.parse() {
-            Ok(parsed) => _ = names.insert(parsed),
+            Ok(parsed) => {
+                if !names.insert(parsed) {
+                    problems.push(Problem::new(path("store"), Why::StoreTwice(store.clone())));
+                }
+            }
             Err(_) => {
                 let why = Why::NoSuchJurisdiction(store.clone());
-                problems.push(Problem::new(format!("jurisdiction.{name}.{class}.store"), why));
+                problems.push(Problem::new(path("store"), why));
                 return None;
             }
         }
