@@ -16,6 +16,19 @@ pub struct Config {
     pub saga: Saga,
     pub provider: Sandbox,
     pub replicate: Replicate,
+    pub keys: Keys,
+}
+
+/// The keys of the region's vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// For how long a key that was replaced still opens older logs and backups.
+    pub window_ms: u64,
+    /// Erasures within this time of a key's making share its replacement.
+    pub erase_gap_ms: u64,
+    /// How often it is looked at what is to be done.
+    pub check_ms: u64,
 }
 
 /// The rules that a group decides by. They become part of a group's state when it is made.
@@ -64,6 +77,8 @@ pub struct Replicate {
     /// Batches sent and not acknowledged.
     pub window: usize,
     pub bookmark_ms: u64,
+    /// Between two comparisons of all that a peer has with all that it should have.
+    pub compare_ms: u64,
 }
 
 impl Default for Config {
@@ -74,6 +89,7 @@ impl Default for Config {
             saga: Saga::default(),
             provider: Sandbox::default(),
             replicate: Replicate::default(),
+            keys: Keys::default(),
         }
     }
 }
@@ -111,7 +127,13 @@ impl Default for Sandbox {
 
 impl Default for Replicate {
     fn default() -> Self {
-        Self { batch_max: 256, window: 4, bookmark_ms: 1_000 }
+        Self { batch_max: 256, window: 4, bookmark_ms: 1_000, compare_ms: 5_000 }
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { window_ms: 7 * 24 * 3_600_000, erase_gap_ms: 3_600_000, check_ms: 5_000 }
     }
 }
 
@@ -145,7 +167,14 @@ impl Config {
             ("replicate.batch_max", self.replicate.batch_max as u64, 1, 4_096),
             ("replicate.window", self.replicate.window as u64, 1, 64),
             ("replicate.bookmark_ms", self.replicate.bookmark_ms, 50, 60_000),
+            ("replicate.compare_ms", self.replicate.compare_ms, 50, 3_600_000),
         ];
+        let keys = &self.keys;
+        let rows = rows.into_iter().chain([
+            ("keys.window_ms", keys.window_ms, 0, 366 * 86_400_000),
+            ("keys.erase_gap_ms", keys.erase_gap_ms, 0, 30 * 86_400_000),
+            ("keys.check_ms", keys.check_ms, 10, 60_000),
+        ]);
         for (key, value, min, max) in rows {
             if !(min..=max).contains(&value) {
                 let range = format!("{min} to {max}");

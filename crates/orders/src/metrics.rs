@@ -3,6 +3,8 @@
 //! | name | unit | labels | says |
 //! |---|---|---|---|
 //! | `hansa_orders_placed_total` | orders | replayed | PlaceOrder calls accepted |
+//! | `hansa_orders_erased_total` | customers | replayed | EraseCustomer calls answered |
+//! | `hansa_orders_rewrapped_total` | keys | | data keys put under a newer region key |
 //! | `hansa_orders_step_seconds` | s | step | a saga step from pull to result |
 //! | `hansa_orders_reports_total` | results | | results submitted |
 //! | `hansa_orders_ledger_batch_commands` | commands | kind | commands in one batch |
@@ -13,6 +15,10 @@
 //! | `hansa_orders_invariant_violations` | | group | what the online check found last |
 //! | `hansa_orders_replication_lag_events` | events | peer, group | not acknowledged by a peer |
 //! | `hansa_orders_replication_lag_seconds` | s | peer, group | age of the oldest of these |
+//! | `hansa_orders_replication_differences` | orders | peer, group | not at the peer as at home |
+//! | `hansa_orders_replication_parked_total` | events | | of other regions, not applied |
+//! | `hansa_orders_replication_to_purge` | orders | group | copies that hold more than they may |
+//! | `hansa_orders_replication_keys_unshared_total` | keys | | not sent: the vault did not open |
 
 use std::time::Duration;
 
@@ -25,6 +31,15 @@ use crate::core::effect::{StockVerb, Todo};
 pub fn placed(replayed: bool) {
     let replayed = if replayed { "true" } else { "false" };
     counter!("hansa_orders_placed_total", "replayed" => replayed).increment(1);
+}
+
+pub fn rewrapped(keys: usize) {
+    counter!("hansa_orders_rewrapped_total").increment(keys as u64);
+}
+
+pub fn erased(replayed: bool) {
+    let replayed = if replayed { "true" } else { "false" };
+    counter!("hansa_orders_erased_total", "replayed" => replayed).increment(1);
 }
 
 pub fn step(todo: &Todo, took: Duration) {
@@ -82,4 +97,21 @@ pub fn lag(peer: &RegionName, group: GroupId, events: u64, age: Duration) {
     let labels = || [("peer", peer.to_string()), ("group", group.to_string())];
     gauge!("hansa_orders_replication_lag_events", &labels()).set(events as f64);
     gauge!("hansa_orders_replication_lag_seconds", &labels()).set(age.as_secs_f64());
+}
+
+pub fn differences(peer: &RegionName, group: GroupId, orders: u64) {
+    let labels = [("peer", peer.to_string()), ("group", group.to_string())];
+    gauge!("hansa_orders_replication_differences", &labels).set(orders as f64);
+}
+
+pub fn parked_events(events: u32) {
+    counter!("hansa_orders_replication_parked_total").increment(u64::from(events));
+}
+
+pub fn to_purge(group: GroupId, orders: u64) {
+    gauge!("hansa_orders_replication_to_purge", "group" => group.to_string()).set(orders as f64);
+}
+
+pub fn key_not_shared() {
+    counter!("hansa_orders_replication_keys_unshared_total").increment(1);
 }

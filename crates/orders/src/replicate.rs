@@ -5,51 +5,32 @@
 //! is an order as it is, under its last event; events that a later one has overtaken are skipped,
 //! so a peer that was away for long is caught up by as many envelopes as there are orders, not
 //! events.
+//!
+//! What a peer may know is a version of the policy. A wider one ships orders again, a narrower one
+//! has the peer purge; both sides compare what they have all the time (docs/replication.md).
 
+mod check;
+mod heard;
+mod law;
+mod lags;
+pub mod purge;
 mod receive;
 mod send;
+pub mod status;
 mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hansa_types::region::RegionName;
 use parking_lot::Mutex;
 
 use crate::core::remote::Origin;
+pub use heard::Heard;
+pub use lags::{Lag, Lags, Stream};
 pub use receive::Receiver;
-pub use send::Sender;
-
-/// How far a peer lags behind one of our groups.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Lag {
-    pub events: u64,
-    /// Age of the oldest event that the peer has not acknowledged.
-    pub ms: u64,
-    pub connected: bool,
-    pub acknowledged: u64,
-}
-
-/// Lag per peer and group index, of the groups that this node leads.
-#[derive(Clone, Default)]
-pub struct Lags {
-    inner: Arc<Mutex<BTreeMap<(RegionName, u16), Lag>>>,
-}
-
-impl Lags {
-    pub fn all(&self) -> Vec<(RegionName, u16, Lag)> {
-        let inner = self.inner.lock();
-        inner.iter().map(|((peer, group), lag)| (peer.clone(), *group, *lag)).collect()
-    }
-
-    fn set(&self, peer: &RegionName, group: u16, lag: Lag) {
-        self.inner.lock().insert((peer.clone(), group), lag);
-    }
-
-    fn forget(&self, peer: &RegionName, group: u16) {
-        self.inner.lock().remove(&(peer.clone(), group));
-    }
-}
+pub use send::{Found, Sender};
+#[cfg(test)]
+pub(crate) use law::Law;
 
 /// Until when we know to have all of an origin's events, as heard on its stream. Not in the log:
 /// a bookmark should not cost a write, and what is forgotten only makes the answer more modest.

@@ -29,7 +29,7 @@ use crate::core::state::State;
 use crate::listing::Listing;
 use crate::machine::OrdersMachine;
 use crate::map::Map;
-use crate::replicate::Freshness;
+use crate::replicate::{Freshness, Heard};
 use crate::saga::Hold;
 use crate::vault::{Keyring, Vault};
 use waiters::{Waiters, Want};
@@ -46,12 +46,15 @@ pub struct Shell {
     pub map: Map,
     pub vault: Arc<dyn Vault>,
     pub keyring: Keyring,
+    /// Wakes who looks after keys, when there is something to do.
+    pub keys_changed: Arc<tokio::sync::Notify>,
     pub region: RegionName,
     pub number: RegionNumber,
     pub epoch: u64,
     /// The orders groups that this node hosts, by index.
     pub groups: BTreeMap<u16, Arc<Hosted>>,
     pub freshness: Freshness,
+    pub heard: Heard,
     /// What keeps this node's groups, and the heads of other regions' chains.
     pub host: Host,
     /// Cancelled when this node is about to stop: streams end here and go on elsewhere.
@@ -68,6 +71,11 @@ pub struct Hosted {
     /// Pauses between steps, for cuts of the region.
     pub hold: Hold,
 }
+
+/// When a call whose outcome is not known here is to be repeated: another node knows.
+const SOON: Duration = Duration::from_millis(100);
+/// An election takes no longer, as a rule.
+const LEADERLESS_MAX: Duration = Duration::from_millis(1_000);
 
 /// When a call is due.
 pub fn deadline<T>(request: &tonic::Request<T>) -> Instant {
@@ -166,7 +174,8 @@ impl Hosted {
             Outcome::Replayed(target) => Ok((target, true)),
             Outcome::Refused(Refused::InDoubt) => Err(self.doubt()),
             Outcome::Refused(why) => Err(refusal(why)),
-            Outcome::Received(_) | Outcome::Repair(_) | Outcome::Noted | Outcome::Erased(..) => Err(Failure::of(Reason::Internal)),
+            Outcome::Received(_) | Outcome::Repair(_) | Outcome::Noted | Outcome::Erased(..)
+            | Outcome::Retried(_) | Outcome::Resolved(_) => Err(Failure::of(Reason::Internal)),
         }
     }
 
@@ -209,11 +218,32 @@ impl Hosted {
             if self.group.peek(|machine| known(&machine.state)) == Some(true) {
                 break;
             }
-            if tokio::time::timeout_at(until, woken).await.is_err() {
-                break;
+            tokio::select! {
+                biased;
+                () = woken => {}
+                () = tokio::time::sleep_until(until) => break,
+                () = self.leaderless() => {
+                    return Err(Failure::of(Reason::Unavailable).retry_after(SOON));
+                }
             }
         }
         self.look(id, show)
+    }
+
+    /// Returns once this node has known of no leader for a while: it may be cut off from those who
+    /// go on, and what is waited for is not seen here before the cut is over.
+    async fn leaderless(&self) {
+        let mut leadership = self.group.leadership();
+        loop {
+            // A group that stops ends its calls by itself.
+            if leadership.wait_for(|now| now.leader.is_none()).await.is_err() {
+                return std::future::pending().await;
+            }
+            let led = leadership.wait_for(|now| now.leader.is_some());
+            if tokio::time::timeout(LEADERLESS_MAX, led).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// What `show` makes of the order as this replica knows it.
@@ -267,9 +297,7 @@ fn not_submitted(error: SubmitError, deadline: Instant) -> Failure {
         }
         SubmitError::Unknown if Instant::now() >= deadline => Failure::of(Reason::DeadlineExceeded),
         // The leader changed meanwhile: the same request_id finds out what became of it.
-        SubmitError::Unknown => {
-            Failure::of(Reason::Unavailable).retry_after(Duration::from_millis(100))
-        }
+        SubmitError::Unknown => Failure::of(Reason::Unavailable).retry_after(SOON),
         SubmitError::TooLarge => Failure::of(Reason::MessageTooLarge),
         SubmitError::Stopped => Failure::of(Reason::GroupStopped),
     }
@@ -313,8 +341,14 @@ pub fn refusal(why: Refused) -> Failure {
         Refused::Restoring => {
             return Failure::of(Reason::Restoring).retry_after(Duration::from_secs(1));
         }
-        Refused::NotParked
-        | Refused::OtherVault
+        Refused::NotParked => {
+            return Failure::new(Reason::NotFound, "no event of this order is parked");
+        }
+        Refused::NotKept => {
+            let why = "its content is not kept here: retry asks its home for it";
+            return Failure::new(Reason::NotFound, why);
+        }
+        Refused::OtherVault
         | Refused::NotRestoring
         | Refused::EpochNotNewer => Reason::Internal,
         Refused::TooMany => Reason::LineCountInvalid,

@@ -2,15 +2,19 @@
 
 mod copies;
 mod custody;
+mod keeper;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use hansa_api::pb::admin::key_service_server::KeyServiceServer;
+use hansa_api::pb::customer::customer_service_server::CustomerServiceServer;
 use hansa_api::pb::inventory::inventory_service_server::InventoryServiceServer;
 use hansa_api::pb::order::order_service_server::OrderServiceServer;
 use hansa_api::pb::payment::payment_service_server::PaymentServiceServer;
+use hansa_api::pb::node::node_replication_service_server::NodeReplicationServiceServer;
 use hansa_api::pb::replication::replication_service_server::ReplicationServiceServer;
 use hansa_api::status::Failure;
 use hansa_consensus::{GroupSpec, Host, Mark};
@@ -40,14 +44,17 @@ use crate::listing::{self, Listing};
 use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::provider::{Provider, SandboxProvider};
-use crate::replicate::{Freshness, Lag, Lags, Receiver};
-use crate::saga::{Desk, Hold, Reconciler, Runner};
+use crate::replicate::status::NodeReplication;
+use crate::replicate::{Freshness, Heard, Lag, Lags, Receiver, purge};
+use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
 use crate::shell::waiters::Waiters;
 use crate::shell::{Hosted, Shell};
 use crate::vault::{FileVault, Keyring, Vault, VaultError};
 pub use copies::RestoreStatus;
 use custody::{Custody, First};
+use keeper::Keeper;
+pub(crate) use keeper::destroy_after_ms;
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -154,7 +161,9 @@ impl Orders {
             region,
             groups,
             freshness: Freshness::default(),
+            heard: Heard::default(),
             host: host.clone(),
+            keys_changed: Arc::default(),
             closing: env.tasks.stop_token().child_token(),
             cfg,
             env,
@@ -180,10 +189,21 @@ impl Orders {
             let (shell, provider) = (self.shell.clone(), desk.provider());
             let reconciler = Reconciler { shell, hosted: hosted.clone(), provider };
             env.tasks.spawn(format!("{id}-restored"), OnError::StopNode, reconciler.run());
+            let (shell, provider) = (self.shell.clone(), desk.provider());
+            let repairer = Repairer { shell, hosted: hosted.clone(), provider };
+            env.tasks.spawn(format!("{id}-repairs"), OnError::StopNode, repairer.run());
             let auditor = watch::audit(hosted.clone(), stop.clone());
             env.tasks.spawn(format!("{id}-auditor"), OnError::Log, auditor);
             let feed = hosted.listing.clone().feed(hosted.group.clone(), stop.clone());
             env.loops.start(format!("{id}-listing"), Box::pin(feed));
+            purge::start(&env.tasks, self.shell.clone(), hosted.clone(), book.clone());
+        }
+        let first = self.shell.map.first_orders_group().ok();
+        for hosted in self.shell.groups.values() {
+            let id = hosted.group.id();
+            let (shell, hosted) = (self.shell.clone(), hosted.clone());
+            let keeper = Keeper { shell, hosted, first: first == Some(id) };
+            env.tasks.spawn(format!("{id}-keys"), OnError::StopNode, keeper.run());
         }
         let shipping = watch::ship(self.shell.clone(), self.lags.clone(), book, stop);
         env.tasks.spawn("orders-shipping", OnError::StopNode, shipping);
@@ -196,10 +216,15 @@ impl Orders {
             OrderServiceServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let payments =
             PaymentServiceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let customers = CustomerServiceServer::new(self.service())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let keys = KeyServiceServer::new(self.service());
+        let routes = routes.add_service(customers).add_service(keys);
         let receiver = Receiver { shell: self.shell.clone() };
+        let status = NodeReplicationServiceServer::new(self.replication());
         let replication = ReplicationServiceServer::new(receiver)
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
-        routes.add_service(orders).add_service(payments).add_service(replication)
+        routes.add_service(orders).add_service(payments).add_service(replication).add_service(status)
     }
 
     /// InventoryService with `RecordShipment` alone: the one verb of it that is about an order.
@@ -211,7 +236,6 @@ impl Orders {
 
     pub const SHIPMENT_PATH: &str = "/hansa.inventory.v1.InventoryService/RecordShipment";
 
-    #[cfg(test)]
     pub(crate) fn shell(&self) -> Arc<Shell> {
         self.shell.clone()
     }
@@ -226,6 +250,10 @@ impl Orders {
             head: bytes::Bytes::copy_from_slice(&mark.head),
         };
         kept.into_iter().map(anchor).collect()
+    }
+
+    fn replication(&self) -> NodeReplication {
+        NodeReplication { shell: self.shell.clone(), lags: self.lags.clone() }
     }
 
     fn service(&self) -> Service {

@@ -1,18 +1,26 @@
 //! Copies of other regions' orders, as lawful views: exactly-once effect of what comes at least
 //! once.
 
-use std::cmp::Ordering;
+mod apply;
+mod differences;
+mod parked;
+mod purge;
+pub mod tree;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use hansa_pages::Table;
+use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
-/// Events held back behind a parked one, per order.
-const HELD_MAX: usize = 64;
+pub use self::differences::{Difference, DifferenceKind};
+pub use self::parked::{Resolved, Retried};
+pub use self::purge::Reduced;
+use self::tree::Tree;
 
 /// Whose events: sequences are gapless within it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -21,6 +29,15 @@ pub struct Origin {
     pub group: u16,
     pub epoch: u64,
 }
+
+impl Origin {
+    /// Where its orders lived, in whichever epoch.
+    pub fn place(&self) -> Place {
+        (self.region, self.group)
+    }
+}
+
+pub type Place = (RegionNumber, u16);
 
 /// Events after `after`, in sequence. A sequence that no event here has was superseded by a later
 /// one of the same order, so `upto` is reached without a gap.
@@ -39,8 +56,58 @@ pub struct RemoteEvent {
     pub sequence: u64,
     pub order: OrderId,
     pub version: u64,
-    /// The view as its origin shipped it.
+    /// The view as its origin shipped it; empty where it may not be kept.
     pub view: Bytes,
+    pub shown: Shown,
+    /// What the shell found wrong with it before it was committed.
+    pub fault: Option<Fault>,
+}
+
+/// What a view shows, and under which terms it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Shown {
+    /// Whose law binds it: the customer's residence.
+    pub residence: Option<Country>,
+    /// The classes that its terms allowed.
+    pub classes: u8,
+    /// The raised fields that it was made or reduced by, as a hash.
+    pub raised: u32,
+    /// The version of the terms.
+    pub terms: u64,
+}
+
+/// Why an event cannot be applied, whatever is here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Fault {
+    Undecodable,
+    /// The view is of another order or version than the envelope says.
+    WrongOrder,
+    /// Data that this region may not hold.
+    ForbiddenClass,
+    /// Fields that this release does not know, and so not their class either.
+    UnknownField,
+}
+
+/// Why an event waits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum ParkedWhy {
+    /// One version with two contents.
+    Conflict,
+    /// Of an epoch that another has replaced: its writer was no longer the one.
+    OldEpoch,
+    /// A newer epoch knows less: the home came back from a backup.
+    VersionBack,
+    Fault(Fault),
+    /// Comes after one that waits.
+    Follows,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct ParkedEvent {
+    pub origin: Origin,
+    pub why: ParkedWhy,
+    pub at: LogTime,
+    pub event: RemoteEvent,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -55,178 +122,202 @@ pub struct Copy {
     pub sequence: u64,
     pub version: u64,
     pub view: Bytes,
+    pub shown: Shown,
     pub received: LogTime,
-    /// Events that wait for an operator: the first one conflicts, the others only follow it.
-    pub parked: Vec<(Origin, RemoteEvent)>,
+}
+
+/// Which classes a region may hold of whose data, by residence.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Terms {
+    /// The policy's version.
+    pub version: u64,
+    /// Ascending; a country that is not here may not be held at all.
+    pub of: Vec<(Country, Held)>,
+}
+
+/// What may be held of the data of one country's residents.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// 1 OPERATIONAL, 2 PERSONAL, 4 FINANCIAL, summed.
+    pub classes: u8,
+    /// Fields that count as a stricter class, as a hash; 0 for none.
+    pub raised: u32,
+}
+
+impl Terms {
+    pub fn of(&self, residence: Option<Country>) -> Held {
+        let Some(residence) = residence else { return Held::default() };
+        let found = self.of.binary_search_by_key(&residence, |(country, _)| *country);
+        found.map_or_else(|_| Held::default(), |at| self.of[at].1)
+    }
+
+    /// Countries of whom these terms may show more than `held` did.
+    pub fn wider_than(&self, held: &Self) -> BTreeSet<Country> {
+        let wider = |(country, now): &&(Country, Held)| {
+            let was = held.of(Some(*country));
+            now.classes & !was.classes != 0 || (now.raised != was.raised && now.classes != 0)
+        };
+        self.of.iter().filter(wider).map(|(country, _)| *country).collect()
+    }
+}
+
+/// Under which terms an origin's copies were made.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Views {
+    /// Every copy shows all that these allow.
+    pub held: Terms,
+    /// Until when that is not so yet for later ones.
+    pub sweep: Option<Sweep>,
+}
+
+/// Copies are being replaced by wider ones, in the order of their last events.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Sweep {
+    /// Into the terms of this version.
+    pub terms: u64,
+    pub swept: u64,
+    /// What came later came in these terms.
+    pub end: u64,
+}
+
+/// A part of a sweep, or what was asked for again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refill {
+    pub origin: Origin,
+    /// How far the sweep is with this; `None` for what was asked for.
+    pub sweep: Option<Sweep>,
+    /// With the last part: what everything is as wide as from now on.
+    pub held: Option<Terms>,
+    pub events: Vec<RemoteEvent>,
+}
+
+/// What happens to copies beside batches; commands of the shell.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RemoteStep {
+    Refill(Box<Refill>),
+    /// Everything of this origin is as these terms allow.
+    Held { origin: Origin, terms: Terms },
+    /// Copies become less, or go.
+    Purge(Vec<Reduced>),
+    /// The parked events as the shell finds them now.
+    Retry { order: OrderId, events: Vec<RemoteEvent> },
+    /// An operator chooses; who and why stand in the log for the audit chain.
+    Resolve { order: OrderId, keep_mine: bool, by: String, reason: String },
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Received {
     /// How far this origin is now applied.
     pub applied: u64,
     /// The batch began after a gap: the sender must go back to `applied`.
     pub gap: bool,
     pub parked: u32,
-}
-
-/// How a copy differs from its home.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Difference {
-    pub kind: DifferenceKind,
-    pub copy_version: u64,
-    pub copy_epoch: u64,
-    /// 0 when the home does not know the order.
-    pub home_version: u64,
-    pub home_epoch: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DifferenceKind {
-    /// One version with two contents, or a writer that was replaced.
-    Conflict,
-    /// The copy knows a newer version than its home.
-    Ahead,
-    OnlyHere,
+    /// Too much is parked for one more: nothing of the batch was applied.
+    pub full: bool,
 }
 
 pub struct Remote {
     pub cursors: Table<Origin, Cursor>,
     pub copies: Table<OrderId, Copy>,
-    /// Orders with parked events.
-    pub parked: BTreeSet<OrderId>,
+    pub views: Table<Origin, Views>,
+    /// Events that wait for an operator, by order: the first one is why.
+    pub parked: Table<OrderId, Vec<ParkedEvent>>,
+    /// What the copies of each origin add up to.
+    trees: BTreeMap<Place, Tree>,
+    /// How many contents are kept of whom, showing what.
+    kinds: BTreeMap<Kind, u64>,
 }
 
 impl Remote {
     pub fn new() -> Self {
-        Self {
-            cursors: Table::new("cursors"),
-            copies: Table::new("copies"),
-            parked: BTreeSet::new(),
+        Self::rebuild(
+            Table::new("cursors"),
+            Table::new("copies"),
+            Table::new("views"),
+            Table::new("parked"),
+        )
+    }
+
+    pub fn rebuild(
+        cursors: Table<Origin, Cursor>,
+        copies: Table<OrderId, Copy>,
+        views: Table<Origin, Views>,
+        parked: Table<OrderId, Vec<ParkedEvent>>,
+    ) -> Self {
+        let (mut trees, mut kinds) = (BTreeMap::new(), BTreeMap::new());
+        for (order, copy) in copies.iter() {
+            let tree: &mut Tree = trees.entry(copy.origin.place()).or_default();
+            tree.put(*order, tree::Leaf::of(*order, copy.version, &copy.view));
+            *kinds.entry(kind(copy.origin, copy.shown)).or_default() += 1;
+        }
+        let waiting = parked.iter().flat_map(|(_, events)| events);
+        for parked in waiting.filter(|parked| !parked.event.view.is_empty()) {
+            *kinds.entry(kind(parked.origin, parked.event.shown)).or_default() += 1;
+        }
+        Self { cursors, copies, views, parked, trees, kinds }
+    }
+
+    /// What an origin's copies add up to.
+    pub fn tree(&self, place: Place) -> Option<&Tree> {
+        self.trees.get(&place)
+    }
+
+    pub fn copies_of(&self, place: Place) -> u64 {
+        self.trees.get(&place).map_or(0, |tree| tree.root().orders)
+    }
+
+    /// Whether the indexes say what the tables say; for tests and after a checkpoint is read.
+    pub fn consistent(&self) -> bool {
+        let kept: u64 = self.kinds.values().sum();
+        let waiting = self.parked.iter().flat_map(|(_, events)| events);
+        let contents = waiting.filter(|parked| !parked.event.view.is_empty()).count();
+        let orders: u64 = self.trees.values().map(|tree| tree.root().orders).sum();
+        kept == (self.copies.len() + contents) as u64 && orders == self.copies.len() as u64
+    }
+
+    /// Puts a copy in its place, and keeps the indexes in step.
+    fn put(&mut self, order: OrderId, copy: Copy) {
+        let leaf = tree::Leaf::of(order, copy.version, &copy.view);
+        let (place, new) = (copy.origin.place(), kind(copy.origin, copy.shown));
+        let old = self.copies.insert(order, copy);
+        *self.kinds.entry(new).or_default() += 1;
+        if let Some(old) = old {
+            self.uncount(old.origin, old.shown);
+            if old.origin.place() != place
+                && let Some(tree) = self.trees.get_mut(&old.origin.place())
+            {
+                tree.take(order);
+            }
+        }
+        self.trees.entry(place).or_default().put(order, leaf);
+    }
+
+    fn drop_copy(&mut self, order: OrderId) {
+        let Some(old) = self.copies.remove(&order) else { return };
+        self.uncount(old.origin, old.shown);
+        if let Some(tree) = self.trees.get_mut(&old.origin.place()) {
+            tree.take(order);
         }
     }
 
-    pub fn rebuild(cursors: Table<Origin, Cursor>, copies: Table<OrderId, Copy>) -> Self {
-        let waiting = copies.iter().filter(|(_, copy)| !copy.parked.is_empty());
-        let parked = waiting.map(|(order, _)| *order).collect();
-        Self { cursors, copies, parked }
-    }
-
-    pub fn apply(&mut self, at: LogTime, batch: &Batch) -> Received {
-        let mut cursor = self.cursors.get(&batch.origin).copied().unwrap_or_default();
-        if batch.after > cursor.applied {
-            return Received { applied: cursor.applied, gap: true, parked: 0 };
-        }
-        let mut parked = 0;
-        for event in &batch.events {
-            let fresh = event.sequence > cursor.applied && event.sequence <= batch.upto;
-            if fresh && !self.take(at, batch.origin, event) {
-                parked += 1;
-            }
-        }
-        cursor.applied = cursor.applied.max(batch.upto);
-        if let Some(ms) = batch.current_as_of_ms.filter(|_| cursor.applied == batch.upto) {
-            cursor.current_as_of_ms = cursor.current_as_of_ms.max(ms);
-        }
-        self.cursors.insert(batch.origin, cursor);
-        Received { applied: cursor.applied, gap: false, parked }
-    }
-
-    /// Applies one event, or parks it: `false`.
-    fn take(&mut self, at: LogTime, origin: Origin, event: &RemoteEvent) -> bool {
-        let fresh = Copy {
-            origin,
-            sequence: event.sequence,
-            version: event.version,
-            view: event.view.clone(),
-            received: at,
-            parked: Vec::new(),
-        };
-        let Some(copy) = self.copies.get(&event.order) else {
-            self.copies.insert(event.order, fresh);
-            return true;
-        };
-        // One writer per order and epoch: versions grow with sequences. The same version with two
-        // contents is a conflict for an operator, and holds back this order only.
-        // So is news from an epoch that another has replaced: its writer was no longer the one.
-        let stale = origin.epoch < copy.origin.epoch;
-        // And an older version in a newer epoch: a home that came back from a backup has lost what
-        // this copy still knows.
-        let lost = origin.epoch > copy.origin.epoch;
-        let conflict = match event.version.cmp(&copy.version) {
-            Ordering::Less => lost,
-            Ordering::Equal => event.view != copy.view,
-            Ordering::Greater => stale,
-        };
-        if copy.parked.is_empty() && !conflict {
-            if event.version > copy.version || origin.epoch > copy.origin.epoch {
-                self.copies.insert(event.order, fresh);
-            }
-            return true;
-        }
-        self.parked.insert(event.order);
-        self.copies.update(&event.order, |copy| {
-            if copy.parked.len() == HELD_MAX {
-                // The conflict itself stays first; of its followers the newest matter.
-                copy.parked.remove(1);
-            }
-            copy.parked.push((origin, event.clone()));
+    fn uncount(&mut self, origin: Origin, shown: Shown) {
+        let of = kind(origin, shown);
+        let left = self.kinds.get_mut(&of).map(|count| {
+            *count = count.saturating_sub(1);
+            *count
         });
-        false
-    }
-
-    /// Copies that are not what their home says after it came back in a newer epoch, at most `max`.
-    ///
-    /// An order that only this copy knows shows once the newer epoch's events were all here.
-    pub fn differences(&self, of: Option<RegionNumber>, max: usize) -> Vec<(OrderId, Difference)> {
-        let wanted = |origin: &Origin| of.is_none_or(|of| of == origin.region);
-        let mut newest: BTreeMap<(RegionNumber, u16), (u64, Cursor)> = BTreeMap::new();
-        for (origin, cursor) in self.cursors.iter().filter(|(origin, _)| wanted(origin)) {
-            let held = newest.entry((origin.region, origin.group)).or_default();
-            if origin.epoch >= held.0 {
-                *held = (origin.epoch, *cursor);
-            }
+        if left == Some(0) {
+            self.kinds.remove(&of);
         }
-        let differs = |(order, copy): (&OrderId, &Copy)| {
-            let Origin { region, group, epoch: copy_epoch } = copy.origin;
-            let (epoch, cursor) = newest.get(&(region, group)).copied().unwrap_or_default();
-            let (home_version, home_epoch) = match copy.parked.last() {
-                Some((origin, last)) => (last.version, origin.epoch),
-                None if copy_epoch < epoch && cursor.current_as_of_ms > 0 => (0, epoch),
-                None => return None,
-            };
-            let first = copy.parked.first().map_or(0, |(_, event)| event.version);
-            let kind = match first.cmp(&copy.version) {
-                _ if first == 0 => DifferenceKind::OnlyHere,
-                Ordering::Less => DifferenceKind::Ahead,
-                Ordering::Equal | Ordering::Greater => DifferenceKind::Conflict,
-            };
-            let copy_version = copy.version;
-            Some((*order, Difference { kind, copy_version, copy_epoch, home_version, home_epoch }))
-        };
-        let copies = self.copies.iter().filter(|(_, copy)| wanted(&copy.origin));
-        copies.filter_map(differs).take(max).collect()
     }
+}
 
-    /// Goes on with a parked order: `false` when nothing was parked.
-    pub fn resolve(&mut self, at: LogTime, order: OrderId, keep_mine: bool) -> bool {
-        if !self.parked.remove(&order) {
-            return false;
-        }
-        self.copies.update(&order, |copy| {
-            let mut waiting = std::mem::take(&mut copy.parked);
-            let first = waiting.first().map_or(0, |(_, event)| event.version);
-            waiting.retain(|(_, event)| !keep_mine || event.version > first);
-            if let Some((origin, last)) = waiting.pop() {
-                copy.origin = origin;
-                copy.sequence = last.sequence;
-                copy.version = last.version;
-                copy.view = last.view;
-                copy.received = at;
-            }
-        });
-        true
-    }
+/// Whose content, from where, showing what.
+type Kind = (Place, Option<Country>, u8, u32);
+
+fn kind(origin: Origin, shown: Shown) -> Kind {
+    (origin.place(), shown.residence, shown.classes, shown.raised)
 }
 
 impl Default for Remote {

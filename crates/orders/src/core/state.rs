@@ -22,7 +22,7 @@ use super::repair::Repairs;
 use super::restored::Restored;
 use super::saga::{self, Now};
 use super::settings::Settings;
-use super::subjects::{RegionKey, SubjectId, SubjectRow, Subjects};
+use super::subjects::{Next, RegionKey, SubjectId, SubjectRow, Subjects};
 
 /// Timers looked at in one step, so that an entry after a long silence stays short.
 const TIMERS_MAX: usize = 4_096;
@@ -230,6 +230,11 @@ impl State {
         self.subjects.own(contents.sealed_with.subject, id);
         self.contents.insert(id, contents);
         self.orders.insert(id, order);
+    }
+
+    /// What the next order of a subject is sealed with.
+    pub fn next_key(&self, subject: SubjectId) -> Next {
+        self.subjects.next(subject, self.meta.wraps)
     }
 
     pub fn outstanding(&self, no: u64) -> bool {

@@ -1,11 +1,14 @@
 //! The receiver: takes another region's events into the matching group here.
 
+mod keys;
+mod probe;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use hansa_api::convert::id::order_from_bytes;
+use hansa_api::convert::id::order_to_bytes;
 use hansa_api::convert::time::to_ms;
 use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::replication_service_client::ReplicationServiceClient;
@@ -19,8 +22,13 @@ use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::check;
+use super::law::{Law, terms_from_wire, terms_to_wire};
 use crate::core::command::{Command, Outcome};
-use crate::core::remote::{Batch, Origin, RemoteEvent};
+use crate::core::remote::{
+    Batch, Origin, Received, Refill, Remote, RemoteEvent, RemoteStep, Sweep,
+    Terms,
+};
 use crate::shell::{Hosted, Shell};
 
 /// Marks a stream that a node of this region passed on to its leader: it is not passed on again.
@@ -30,6 +38,8 @@ const HEADS_MAX: usize = 1_024;
 const APPLY_MAX: Duration = Duration::from_secs(10);
 /// The first message says what the stream is about; it must come at once.
 const FIRST_MAX: Duration = Duration::from_secs(5);
+/// Orders asked for again in one answer.
+const WANTS_MAX: usize = 64;
 
 /// The internal ReplicationService.
 #[derive(Clone)]
@@ -130,6 +140,12 @@ struct Inbound {
     reached: u64,
     /// Waits for the sender to come back to where we are.
     rewinding: bool,
+    /// What the origin says that this region may know.
+    told: Arc<Terms>,
+    /// The same by our own policy; looked up again when that changes.
+    own: Arc<Law>,
+    /// What was last said of the terms that copies are held under.
+    said: Option<wire::ViewState>,
 }
 
 impl Inbound {
@@ -148,7 +164,10 @@ impl Inbound {
         let reached = hosted.group.peek(|machine| {
             machine.state.remote.cursors.get(&origin).map_or(0, |cursor| cursor.applied)
         });
-        Ok(Self { shell, hosted, origin, first: Some(first), rest, reached, rewinding: false })
+        let own = Law::of(&*shell.map.now()?, &shell.region);
+        let (told, said, rewinding) = (Arc::default(), None, false);
+        let first = Some(first);
+        Ok(Self { shell, hosted, origin, first, rest, reached, rewinding, told, own, said })
     }
 
     fn answers(self) -> Answers {
@@ -173,20 +192,45 @@ impl Inbound {
             },
         };
         self.keep_anchors(&message).await;
+        self.law(&message).await?;
+        // Before what they open, and before a cursor says that they were taken.
+        self.take_keys(&message).await?;
         let mut rewind = false;
-        if !message.envelopes.is_empty() {
+        if !message.envelopes.is_empty() || message.upto_sequence > self.reached {
             rewind = self.apply(&message).await?;
+        }
+        if let Some(refill) = message.refill.as_ref().filter(|_| !rewind) {
+            self.refill(refill).await?;
         }
         if let Some(at) = message.origin_time.as_ref().and_then(to_ms) {
             self.shell.freshness.note(self.origin, message.origin_last_sequence, at);
         }
+        let probe = message.probe.as_ref().map(|asked| {
+            let at = if rewind { u64::MAX } else { message.upto_sequence };
+            probe::answer(&self.hosted, self.origin, &self.told, &self.own, at, asked)
+        });
+        let view = self.view_state();
+        let place = self.origin.place();
+        let parked = self.hosted.group.peek(|machine| {
+            let remote = &machine.state.remote;
+            let ours = |events: &[crate::core::remote::ParkedEvent]| {
+                events.iter().any(|parked| parked.origin.place() == place)
+            };
+            remote.parked.iter().filter(|(_, events)| ours(events)).count() as u64
+        });
+        let wants = self.shell.heard.take_wants(place, WANTS_MAX);
         Ok(Some(wire::ReplicateResponse {
             origin_region: message.origin_region,
             group: message.group,
             epoch: message.epoch,
             applied_sequence: self.reached,
             rewind,
-        }))
+            view: (self.said.as_ref() != Some(&view)).then(|| view.clone()),
+            wants: wants.into_iter().map(order_to_bytes).collect(),
+            probe,
+            parked,
+        })
+        .inspect(|_| self.said = Some(view)))
     }
 
     /// Keeps the heads that the origin sent: a history of its that is rewritten later shows.
@@ -206,16 +250,82 @@ impl Inbound {
         }
     }
 
+    /// Takes in what this region may know from here on, by the origin and by its own policy.
+    async fn law(&mut self, message: &wire::ReplicateRequest) -> Result<(), Failure> {
+        let now = self.shell.map.now()?;
+        if now.policy.version() != self.own.terms.version {
+            self.own = Law::of(&now, &self.shell.region);
+        }
+        if let Some(terms) = &message.terms {
+            let terms = terms_from_wire(terms).ok_or(Reason::MessageMalformed)?;
+            self.told = Arc::new(terms);
+            let held = self.hosted.group.peek(|machine| {
+                let views = machine.state.remote.views.get(&self.origin);
+                views.map_or(0, |views| views.held.version)
+            });
+            // A leader that was replaced, or a directory that is behind: what it would send was
+            // made by a law that this origin has left.
+            let known = self.shell.heard.note(self.origin, &self.told);
+            if !known || held > self.told.version {
+                let why = "the origin's policy is older than the one it said before";
+                return Err(Failure::new(Reason::Unavailable, why));
+            }
+        }
+        if message.view_version != self.told.version {
+            // Views of unknown terms: the sender says them first.
+            return Err(Reason::MessageMalformed.into());
+        }
+        self.settle().await
+    }
+
+    /// Notes that everything is held as the origin's terms say, where nothing has to be done for
+    /// it: at the beginning, and where they became no wider.
+    async fn settle(&self) -> Result<(), Failure> {
+        let (origin, told) = (self.origin, &self.told);
+        let done = self.hosted.group.peek(|machine| {
+            let remote = &machine.state.remote;
+            match remote.views.get(&origin) {
+                None => remote.cursors.get(&origin).is_none(),
+                Some(views) => {
+                    views.held.version < told.version
+                        && told.wider_than(&views.held).is_empty()
+                        && self.excess(remote) == 0
+                }
+            }
+        });
+        if done {
+            let terms = Terms::clone(told);
+            self.commit(Command::Remote(RemoteStep::Held { origin, terms })).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies of the origin that hold more than they may.
+    fn excess(&self, remote: &Remote) -> u64 {
+        let allowed = |residence| self.own.terms.of(residence).within(&self.told, residence);
+        remote.excess(self.origin.place(), allowed)
+    }
+
+    async fn commit(&self, command: Command) -> Result<Outcome, Failure> {
+        self.hosted.submit(&command, Instant::now() + APPLY_MAX).await
+    }
+
+    fn events(&self, envelopes: &[wire::Envelope]) -> Result<Vec<RemoteEvent>, Failure> {
+        let event = |envelope| check::event(envelope, &self.told, &self.own);
+        let events = envelopes.iter().map(event).collect::<Option<Vec<_>>>();
+        events.ok_or_else(|| Failure::of(Reason::MessageMalformed))
+    }
+
     /// Commits a batch; `true` when the sender must go back.
     async fn apply(&mut self, message: &wire::ReplicateRequest) -> Result<bool, Failure> {
-        let events = message.envelopes.iter().map(event).collect::<Option<Vec<_>>>();
-        let events = events.ok_or_else(|| Failure::of(Reason::MessageMalformed))?;
+        let events = self.events(&message.envelopes)?;
         let ascending = events.windows(2).all(|pair| pair[0].sequence < pair[1].sequence);
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(false) };
-        if !ascending || (!self.rewinding && first.sequence <= self.reached) {
+        let last = events.last().map_or(0, |event| event.sequence);
+        let upto = last.max(message.upto_sequence);
+        let first = events.first().map_or(upto, |event| event.sequence);
+        if !ascending || (!self.rewinding && first <= self.reached) {
             return Err(Failure::of(Reason::MessageMalformed));
         }
-        let upto = last.sequence;
         // Complete as of its time only if the origin had nothing more.
         let all = message.origin_last_sequence <= upto;
         let as_of = message.origin_time.as_ref().and_then(to_ms).filter(|_| all);
@@ -226,32 +336,60 @@ impl Inbound {
             current_as_of_ms: as_of,
             events,
         };
-        let command = Command::ApplyRemote(Box::new(batch));
-        let due = Instant::now() + APPLY_MAX;
-        match self.hosted.submit(&command, due).await? {
+        let received = self.submit(Command::ApplyRemote(Box::new(batch))).await?;
+        self.reached = received.applied;
+        self.rewinding = received.gap;
+        Ok(received.gap)
+    }
+
+    async fn refill(&self, refill: &wire::Refill) -> Result<(), Failure> {
+        let events = self.events(&refill.envelopes)?;
+        let swept = Sweep { terms: refill.version, swept: refill.upto, end: refill.end };
+        let of_now = refill.version == self.told.version;
+        let done = refill.last && of_now;
+        let refill = Refill {
+            origin: self.origin,
+            sweep: of_now.then_some(swept),
+            held: done.then(|| Terms::clone(&self.told)),
+            events,
+        };
+        self.submit(Command::Remote(RemoteStep::Refill(Box::new(refill)))).await?;
+        Ok(())
+    }
+
+    async fn submit(&self, command: Command) -> Result<Received, Failure> {
+        match self.commit(command).await? {
+            Outcome::Received(received) if received.full => {
+                let why = "too many events of other regions are parked here";
+                Err(Failure::new(Reason::Overloaded, why))
+            }
             Outcome::Received(received) => {
                 if received.parked > 0 {
                     let (origin, parked) = (self.origin, received.parked);
-                    tracing::warn!(
-                        ?origin,
-                        parked,
-                        "replicated events parked: conflicting contents"
-                    );
+                    tracing::warn!(?origin, parked, "replicated events parked");
+                    crate::metrics::parked_events(parked);
                 }
-                self.reached = received.applied;
-                self.rewinding = received.gap;
-                Ok(received.gap)
+                Ok(received)
             }
             _ => Err(Failure::of(Reason::Internal)),
         }
     }
-}
 
-fn event(envelope: &wire::Envelope) -> Option<RemoteEvent> {
-    Some(RemoteEvent {
-        sequence: envelope.sequence,
-        order: order_from_bytes(&envelope.order_id).ok()?,
-        version: envelope.version,
-        view: envelope.view.clone(),
-    })
+    /// Under which terms the origin's copies are held here.
+    fn view_state(&self) -> wire::ViewState {
+        let origin = self.origin;
+        let (views, excess) = self.hosted.group.peek(|machine| {
+            let remote = &machine.state.remote;
+            let excess = self.excess(remote);
+            (remote.views.get(&origin).cloned().unwrap_or_default(), excess)
+        });
+        let sweep = views.sweep.unwrap_or(Sweep { terms: 0, swept: 0, end: 0 });
+        wire::ViewState {
+            purged_version: if excess == 0 { self.told.version } else { 0 },
+            held: Some(terms_to_wire(&views.held)),
+            sweep_version: sweep.terms,
+            swept_sequence: sweep.swept,
+            sweep_end_sequence: sweep.end,
+        }
+    }
 }

@@ -1,31 +1,31 @@
 //! The sender: one stream per led group and peer, resumed at what the peer says it has.
 
+mod batch;
+mod compare;
+mod refill;
+mod session;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_api::convert::time::from_log;
 use hansa_api::pb::replication as wire;
-use hansa_api::pb::replication::replication_service_client::ReplicationServiceClient;
 use hansa_consensus::Mark;
 use hansa_types::id::GroupId;
-use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use hansa_types::region::RegionName;
-use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 use parking_lot::Mutex;
-use prost::Message;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 
-use super::view::envelope;
+pub use self::compare::Found;
+use self::compare::Compare;
+use self::session::{Broken, Kind, Session};
+use super::law::{Law, terms_to_wire};
 use super::{Lag, Lags};
 use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
 
-const OPEN_MAX: Duration = Duration::from_secs(5);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Silence of a peer that owes us an acknowledgement.
@@ -34,9 +34,11 @@ const ACK_MAX: Duration = Duration::from_secs(10);
 const CONFIRM_MAX: Duration = Duration::from_millis(500);
 /// Between two messages that carry the heads of all groups.
 const HEADS_EVERY: Duration = Duration::from_secs(5);
-/// Bytes of one batch, unless one order alone is larger.
-const BATCH_BYTES_MAX: usize = 1 << 20;
-const _: () = assert!(BATCH_BYTES_MAX < hansa_types::limits::COMMAND_BYTES_MAX);
+/// Of live batches in a row while orders wait to be shipped again: live events come first, and
+/// still leave a fifth of the messages to them.
+const LIVE_RUN_MAX: u32 = 4;
+/// Between two parts of building the digest, so that orders go on.
+const WALK_EVERY: Duration = Duration::from_millis(5);
 
 /// Ships one group's events to one peer for as long as this node leads the group.
 pub struct Sender {
@@ -45,34 +47,17 @@ pub struct Sender {
     pub peer: RegionName,
     pub lags: Lags,
     /// When the heads of all groups were last sent.
-    pub told: Mutex<Option<Instant>>,
-}
-
-/// One stream's life.
-struct Session {
-    tx: mpsc::Sender<wire::ReplicateRequest>,
-    inbound: Streaming<wire::ReplicateResponse>,
-    /// The last sequence sent, and acknowledged.
-    sent: u64,
-    acked: u64,
-    /// Last sequences of the batches that are not acknowledged.
-    open: std::collections::VecDeque<u64>,
-    heard: Instant,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error("not opened in time")]
-    Slow,
-    #[error("the peer does not acknowledge")]
-    Silent,
-    #[error("the peer closed the stream")]
-    Closed,
-    #[error("the peer refused: {0}")]
-    Refused(#[from] tonic::Status),
+    told: Mutex<Option<Instant>>,
+    /// What the peer should have, and where it differs; kept from one stream to the next.
+    compare: Mutex<Compare>,
 }
 
 impl Sender {
+    pub fn new(shell: Arc<Shell>, hosted: Arc<Hosted>, peer: RegionName, lags: Lags) -> Self {
+        let (told, compare) = (Mutex::default(), Mutex::default());
+        Self { shell, hosted, peer, lags, told, compare }
+    }
+
     pub async fn run(self) {
         let stop = self.shell.env.tasks.stop_token();
         let mut leadership = self.hosted.group.leadership();
@@ -80,6 +65,8 @@ impl Sender {
         loop {
             if !leadership.borrow_and_update().mine {
                 self.lags.forget(&self.peer, self.hosted.group.id().index());
+                // What another leader ships is not in it.
+                *self.compare.lock() = Compare::default();
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
@@ -104,6 +91,7 @@ impl Sender {
             let (peer, group) = (&self.peer, self.hosted.group.id());
             if let Err(why) = ended {
                 tracing::debug!(%peer, %group, %why, "replication stream ended");
+                self.lags.failed(&self.peer, group.index(), &why.to_string());
             }
             self.level(0, false);
             let wait = backoff + self.shell.env.entropy.jitter(backoff);
@@ -118,6 +106,7 @@ impl Sender {
 
     async fn session(&self) -> Result<(), Broken> {
         let mut session = self.open().await?;
+        self.compare.lock().begin(&session.law.terms);
         let mut applied = self.hosted.group.applied();
         let cfg = self.shell.cfg.replicate;
         let bookmark_every = Duration::from_millis(cfg.bookmark_ms);
@@ -125,23 +114,30 @@ impl Sender {
         loop {
             applied.borrow_and_update();
             while session.open.len() < cfg.window {
-                let Some(batch) = self.batch(session.sent, cfg.batch_max) else { break };
-                session.send(batch).await?;
+                let Some((message, kind)) = self.next(&mut session).await else { break };
+                session.send(message, kind).await?;
                 bookmark = Instant::now() + bookmark_every;
             }
             self.level(session.acked, true);
+            self.tell(&session);
             let patience = session.heard + ACK_MAX;
+            let walks = self.walks(&session);
+            let compares = self.compare.lock().due();
+            let probes = session.open.len() < cfg.window && self.level_with(&session);
             tokio::select! {
                 biased;
-                answer = session.inbound.message() => session.heard(answer?)?,
+                answer = session.inbound.message() => self.answered(&mut session, answer?)?,
                 () = tokio::time::sleep_until(patience) => return Err(Broken::Silent),
                 () = tokio::time::sleep_until(bookmark) => {
                     // Every batch and bookmark is acknowledged, so silence is told from idleness.
                     if session.open.len() < cfg.window {
-                        session.send(self.bookmark().await).await?;
+                        let message = self.bookmark(&session).await;
+                        session.send(message, Kind::Other).await?;
                     }
                     bookmark = Instant::now() + bookmark_every;
                 }
+                () = sleep(WALK_EVERY), if walks => self.walk(&session),
+                () = tokio::time::sleep_until(compares), if probes => {}
                 // Last: under load it is always ready.
                 changed = applied.changed(), if session.open.len() < cfg.window => {
                     if changed.is_err() { return Ok(()) }
@@ -150,75 +146,80 @@ impl Sender {
         }
     }
 
-    /// Opens a stream and asks how far the peer is.
-    async fn open(&self) -> Result<Session, Broken> {
-        let (tx, rx) = mpsc::channel(self.shell.cfg.replicate.window + 1);
-        let mut client = ReplicationServiceClient::new(self.shell.peers.gateway(&self.peer))
-            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
-        // The question travels first: some servers answer with headers only once they heard one.
-        let seq = self.hosted.group.peek(|machine| machine.state.meta.seq);
-        tx.send(self.frame(Vec::new(), seq, None)).await.map_err(|_| Broken::Closed)?;
-        let opening = async {
-            let mut inbound = client.replicate(ReceiverStream::new(rx)).await?.into_inner();
-            let first = inbound.message().await?.ok_or(Broken::Closed)?;
-            Ok::<_, Broken>((inbound, first.applied_sequence))
-        };
-        let opened = tokio::time::timeout(OPEN_MAX, opening).await;
-        let (inbound, applied) = opened.map_err(|_| Broken::Slow)??;
-        let open = std::collections::VecDeque::new();
-        let heard = Instant::now();
-        Ok(Session { tx, inbound, sent: applied, acked: applied, open, heard })
+    /// What is to be sent next, if there is anything: a new law, live events, then orders that are
+    /// shipped again and steps of a comparison.
+    async fn next(&self, session: &mut Session) -> Option<(wire::ReplicateRequest, Kind)> {
+        if let Some(message) = self.new_law(session) {
+            return Some((message, Kind::Other));
+        }
+        let refills = session.refills_due();
+        if !refills || session.live_run < LIVE_RUN_MAX {
+            if let Some((mut message, upto)) = self.batch(session, self.shell.cfg.replicate.batch_max)
+            {
+                session.live_run += 1;
+                self.add_keys(session, &mut message).await;
+                return Some((message, Kind::Live(upto)));
+            }
+        }
+        session.live_run = 0;
+        if refills && let Some(mut message) = self.refill(session) {
+            self.add_keys(session, &mut message).await;
+            return Some((message, Kind::Refill));
+        }
+        let probe = self.probe(session)?;
+        Some((probe, Kind::Probe))
     }
 
-    /// The next events after `sent`, `None` when there are none.
-    pub(crate) fn batch(&self, sent: u64, max: usize) -> Option<wire::ReplicateRequest> {
-        let (envelopes, seq, now) = self.hosted.group.peek(|machine| {
-            let state = &machine.state;
-            let mut bytes = 0;
-            let mut envelopes = Vec::new();
-            for (_, id) in state.changed_after(sent).take(max) {
-                let (Some(order), Some(contents)) =
-                    (state.orders.get(&id), state.contents.get(&id))
-                else {
-                    continue;
-                };
-                let shown = envelope(&self.shell, &self.peer, id, order, contents);
-                // No key, no event: a group with events has a vault, and its sender waits for it.
-                let Ok(envelope) = shown else { break };
-                bytes += envelope.encoded_len();
-                // One order may be large; the batch must fit the receiver's command all the same.
-                if bytes > BATCH_BYTES_MAX && !envelopes.is_empty() {
-                    break;
-                }
-                envelopes.push(envelope);
-            }
-            if seeded::on(Bug::ReorderedOutbox) && envelopes.len() > 1 {
-                // It leaves after the others, when the peer has passed it already.
-                envelopes.remove(0);
-            }
-            (envelopes, state.meta.seq, state.meta.now)
-        });
-        (!envelopes.is_empty()).then(|| self.frame(envelopes, seq, Some(now)))
+    /// The terms of a policy that is newer than the stream's: everything after is made by them.
+    fn new_law(&self, session: &mut Session) -> Option<wire::ReplicateRequest> {
+        let now = self.shell.map.now().ok()?;
+        if now.policy.version() <= session.law.terms.version {
+            return None;
+        }
+        session.renew(Law::of(&now, &self.peer));
+        self.compare.lock().begin(&session.law.terms);
+        let seq = self.hosted.group.peek(|machine| machine.state.meta.seq);
+        let mut message = self.frame(session.law.terms.version, Vec::new(), seq, None);
+        message.terms = Some(terms_to_wire(&session.law.terms));
+        Some(message)
+    }
+
+    fn answered(
+        &self,
+        session: &mut Session,
+        answer: Option<wire::ReplicateResponse>,
+    ) -> Result<(), Broken> {
+        let answer = answer.ok_or(Broken::Closed)?;
+        let bytes = prost::Message::encoded_len(&answer);
+        let probe = session.heard(answer)?;
+        if let Some(answer) = probe {
+            let wall = self.shell.env.clock.wall().ms();
+            let next = Duration::from_millis(self.shell.cfg.replicate.compare_ms);
+            let jitter = self.shell.env.entropy.jitter(next / 4);
+            let mut compare = self.compare.lock();
+            compare.take(&answer, bytes, wall, Instant::now() + next + jitter);
+        }
+        Ok(())
     }
 
     /// Says up to when the peer has all there is. An idle group's LogTime stands still, so a quorum
     /// confirms that nobody else has led it on: a leader that was cut off does not know of its
     /// successor, and its own clock would call an old copy fresh.
-    async fn bookmark(&self) -> wire::ReplicateRequest {
+    async fn bookmark(&self, session: &Session) -> wire::ReplicateRequest {
         // Taken before the round, which then covers all that was acknowledged until here.
         let wall = LogTime(self.shell.env.clock.wall().ms());
         let look = |machine: &OrdersMachine| (machine.state.meta.seq, machine.state.meta.now);
-        let group = &self.hosted.group;
+        let (group, version) = (&self.hosted.group, session.law.terms.version);
         match group.read(Instant::now() + CONFIRM_MAX, look).await {
-            Ok((seq, now)) => self.frame(Vec::new(), seq, Some(now.max(wall))),
-            Err(_) => self.frame(Vec::new(), group.peek(look).0, None),
+            Ok((seq, now)) => self.frame(version, Vec::new(), seq, Some(now.max(wall))),
+            Err(_) => self.frame(version, Vec::new(), group.peek(look).0, None),
         }
     }
 
     /// `as_of`: when there was nothing beyond `seq`, if that is known.
     fn frame(
         &self,
+        view_version: u64,
         envelopes: Vec<wire::Envelope>,
         seq: u64,
         as_of: Option<LogTime>,
@@ -228,13 +229,14 @@ impl Sender {
             origin_region: self.shell.region.to_string(),
             group: self.hosted.group.id().number(),
             epoch: self.shell.epoch,
-            view_version: self.shell.map.now().map_or(0, |now| now.policy.version()),
+            view_version,
             envelopes,
             origin_last_sequence: seq,
             origin_time: as_of.map(from_log),
             chain_head: bytes::Bytes::copy_from_slice(&status.chain_head),
             chain_index: status.applied,
             heads: self.heads(),
+            ..Default::default()
         }
     }
 
@@ -263,9 +265,7 @@ impl Sender {
         });
         if !connected {
             // What it acknowledged is not known any more; what was known stays on show.
-            let known = self.lags.inner.lock().get(&(self.peer.clone(), group.index())).copied();
-            let lag = Lag { connected: false, ..known.unwrap_or_default() };
-            self.lags.set(&self.peer, group.index(), lag);
+            self.lags.disconnected(&self.peer, group.index());
             return;
         }
         let now = self.shell.env.clock.wall().ms();
@@ -274,29 +274,19 @@ impl Sender {
         metrics::lag(&self.peer, group, lag.events, Duration::from_millis(ms));
         self.lags.set(&self.peer, group.index(), lag);
     }
-}
 
-impl Session {
-    async fn send(&mut self, batch: wire::ReplicateRequest) -> Result<(), Broken> {
-        let upto = batch.envelopes.last().map_or(self.sent, |envelope| envelope.sequence);
-        if self.open.is_empty() {
-            self.heard = Instant::now();
-        }
-        self.open.push_back(upto);
-        self.sent = upto;
-        self.tx.send(batch).await.map_err(|_| Broken::Closed)
-    }
-
-    fn heard(&mut self, answer: Option<wire::ReplicateResponse>) -> Result<(), Broken> {
-        let answer = answer.ok_or(Broken::Closed)?;
-        self.heard = Instant::now();
-        // One answer per message, in order.
-        self.open.pop_front();
-        self.acked = self.acked.max(answer.applied_sequence);
-        if answer.rewind {
-            self.sent = answer.applied_sequence;
-            self.acked = answer.applied_sequence;
-        }
-        Ok(())
+    /// Shows operators what is known of the peer.
+    fn tell(&self, session: &Session) {
+        let group = self.hosted.group.id();
+        let compare = self.compare.lock();
+        metrics::differences(&self.peer, group, compare.differences());
+        self.lags.tell(&self.peer, group.index(), |stream| {
+            stream.epoch = self.shell.epoch;
+            stream.view_version = session.law.terms.version;
+            stream.purge_pending = session.view.purged_version < session.law.terms.version;
+            stream.sweep = session.sweep.as_ref().map(|sweep| (sweep.swept, sweep.end));
+            stream.parked = session.parked;
+            compare.show(stream);
+        });
     }
 }

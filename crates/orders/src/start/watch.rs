@@ -95,8 +95,7 @@ pub async fn ship(shell: Arc<Shell>, lags: Lags, book: Book, stop: CancellationT
             for hosted in shell.groups.values() {
                 let name = format!("{}-to-{peer}", hosted.group.id());
                 let (shell, hosted) = (shell.clone(), hosted.clone());
-                let (peer_name, lags, told) = (peer.clone(), lags.clone(), Default::default());
-                let sender = Sender { shell, hosted, peer: peer_name, lags, told };
+                let sender = Sender::new(shell, hosted, peer.clone(), lags.clone());
                 let tasks = sender.shell.env.tasks.clone();
                 let stop = stop.clone();
                 tasks.spawn(name, OnError::StopNode, async move {

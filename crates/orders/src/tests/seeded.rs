@@ -10,7 +10,7 @@ use hansa_consensus::testing::eventually;
 use hansa_types::seeded::{Bug, plant};
 
 use super::rig::{Rig, call_as, order};
-use crate::replicate::{Lags, Sender};
+use crate::replicate::{Lags, Law, Sender};
 
 /// Units of A left after an order of two was cancelled, its leader lost in the middle.
 async fn left_after_a_cancel(bug: Option<Bug>) -> i64 {
@@ -51,9 +51,11 @@ async fn reordered_outbox_ships_a_later_event_first() {
     rig.at_rest().await;
     let shell = rig.leader().await.orders.shell();
     let hosted = shell.groups[&0].clone();
-    let (peer, lags) = ("us-east".parse().unwrap(), Lags::default());
-    let sender = Sender { shell, hosted, peer, lags, told: Default::default() };
-    let first = || sender.batch(0, 10).unwrap().envelopes[0].sequence;
+    let peer: hansa_types::region::RegionName = "us-east".parse().unwrap();
+    let lags = Lags::default();
+    let law = Law::of(&shell.map.now().unwrap(), &peer);
+    let sender = Sender::new(shell, hosted, peer, lags);
+    let first = || sender.built(0, &law, 10).unwrap().0.envelopes[0].sequence;
     let honest = first();
     let _bug = plant(Bug::ReorderedOutbox);
     assert!(first() > honest);

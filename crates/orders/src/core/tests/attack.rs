@@ -325,13 +325,14 @@ fn restock_verbs_name_the_reservation() {
 }
 
 mod copies {
-    use crate::core::remote::{Batch, Origin, Remote, RemoteEvent};
+    use crate::core::remote::{Batch, Origin, Remote, RemoteEvent, Resolved, Shown};
 
     use super::*;
 
     fn batch(epoch: u64, sequence: u64, version: u64, view: &'static [u8]) -> Batch {
         let region = RegionNumber::try_from(2).unwrap();
-        let event = RemoteEvent { sequence, order: order_id(1), version, view: view.into() };
+        let (order, shown, fault) = (order_id(1), Shown::default(), None);
+        let event = RemoteEvent { sequence, order, version, view: view.into(), shown, fault };
         Batch {
             origin: Origin { region, group: 0, epoch },
             after: sequence - 1,
@@ -357,7 +358,7 @@ mod copies {
         let mut remote = Remote::new();
         remote.apply(START, &batch(1, 1, 5, b"five"));
         remote.apply(START, &batch(2, 1, 5, b"another five"));
-        assert!(remote.resolve(START, order_id(1), false));
+        assert_eq!(remote.resolve(START, order_id(1), false), Resolved::Done(5));
         assert_eq!(remote.copies.get(&order_id(1)).unwrap().origin.epoch, 2);
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::core::command::{Command, Outcome, Refused};
-use crate::core::remote::{Batch, Origin, Received, RemoteEvent};
+use crate::core::remote::{Batch, Origin, Received, RemoteEvent, Shown};
 
 use super::*;
 
@@ -17,6 +17,8 @@ fn event(sequence: u64, order: u64, version: u64, view: &'static str) -> RemoteE
         order: order_id(order),
         version,
         view: Bytes::from_static(view.as_bytes()),
+        shown: Shown::default(),
+        fault: None,
     }
 }
 
@@ -50,7 +52,7 @@ fn a_repeated_or_overlapping_batch_has_one_effect() {
     let overlap = batch(1, 3, vec![event(2, 2, 1, "b1"), event(3, 1, 2, "a2")]);
     assert_eq!(received(&mut state, overlap).applied, 3);
     let digest = state.digest();
-    assert_eq!(received(&mut state, first), Received { applied: 3, gap: false, parked: 0 });
+    assert_eq!(received(&mut state, first), Received { applied: 3, ..Received::default() });
     assert_eq!(view(&state, 1), "a2");
     assert_eq!(state.digest(), digest);
 }
@@ -60,7 +62,7 @@ fn a_gap_is_refused_and_says_where_to_go_on() {
     let mut state = State::new(settings());
     received(&mut state, batch(0, 1, vec![event(1, 1, 1, "a1")]));
     let gap = received(&mut state, batch(2, 3, vec![event(3, 1, 3, "a3")]));
-    assert_eq!(gap, Received { applied: 1, gap: true, parked: 0 });
+    assert_eq!(gap, Received { applied: 1, gap: true, ..Received::default() });
     assert_eq!(view(&state, 1), "a1");
 }
 
@@ -70,10 +72,10 @@ fn a_conflict_holds_back_later_events_of_that_order_only() {
     received(&mut state, batch(0, 2, vec![event(1, 1, 1, "a1"), event(2, 2, 1, "b1")]));
     let events = vec![event(3, 1, 1, "other"), event(4, 1, 2, "a2"), event(5, 2, 2, "b2")];
     let got = received(&mut state, batch(2, 5, events));
-    assert_eq!(got, Received { applied: 5, gap: false, parked: 2 });
+    assert_eq!(got, Received { applied: 5, parked: 2, ..Received::default() });
     assert_eq!((view(&state, 1), view(&state, 2)), ("a1", "b2"));
     let resolve = Command::ResolveRemote { order: order_id(1), keep_mine: true };
-    assert_eq!(state.apply(START, resolve.clone()), Outcome::Noted);
+    assert_eq!(state.apply(START, resolve.clone()), Outcome::Resolved(2));
     assert_eq!(view(&state, 1), "a2");
     assert_eq!(state.apply(START, resolve), Outcome::Refused(Refused::NotParked));
 }

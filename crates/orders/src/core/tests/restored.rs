@@ -5,7 +5,7 @@ use hansa_consensus::{Frozen as _, Machine as _};
 
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::effect::{Reference, Todo};
-use crate::core::remote::{Batch, DifferenceKind, Origin, RemoteEvent};
+use crate::core::remote::{Batch, DifferenceKind, Origin, RemoteEvent, Shown};
 use crate::core::restored::{Found, Restore, Step, StrayState};
 use crate::machine::OrdersMachine;
 
@@ -164,6 +164,8 @@ fn a_peers_copies_show_what_a_restored_home_lost() {
             order: order_id(order),
             version,
             view: Bytes::from_static(view.as_bytes()),
+            shown: Shown::default(),
+            fault: None,
         };
         let origin = Origin { region, group: 0, epoch };
         let events = events.into_iter().map(event).collect();

@@ -1,0 +1,135 @@
+//! Batches and refills into copies.
+
+use std::cmp::Ordering;
+
+use hansa_types::time::LogTime;
+
+use super::{Batch, Copy, Origin, ParkedWhy, Received, Refill, Remote, RemoteEvent, Sweep, Terms};
+
+/// What is to become of an event.
+enum Verdict {
+    Take,
+    /// Known, or overtaken.
+    Leave,
+    Park(ParkedWhy),
+}
+
+impl Remote {
+    pub fn apply(&mut self, at: LogTime, batch: &Batch) -> Received {
+        let mut cursor = self.cursors.get(&batch.origin).copied().unwrap_or_default();
+        if batch.after > cursor.applied {
+            return Received { applied: cursor.applied, gap: true, ..Received::default() };
+        }
+        if self.full() {
+            return Received { applied: cursor.applied, full: true, ..Received::default() };
+        }
+        let mut parked = 0;
+        for event in &batch.events {
+            let fresh = event.sequence > cursor.applied && event.sequence <= batch.upto;
+            if fresh && !self.take(at, batch.origin, event) {
+                parked += 1;
+            }
+        }
+        cursor.applied = cursor.applied.max(batch.upto);
+        if let Some(ms) = batch.current_as_of_ms.filter(|_| cursor.applied == batch.upto) {
+            cursor.current_as_of_ms = cursor.current_as_of_ms.max(ms);
+        }
+        self.cursors.insert(batch.origin, cursor);
+        Received { applied: cursor.applied, parked, ..Received::default() }
+    }
+
+    /// Takes what was shipped again, by version and view: the cursor stays.
+    pub fn refill(&mut self, at: LogTime, refill: Refill) -> Received {
+        let Refill { origin, sweep, held, events } = refill;
+        let applied = self.cursors.get(&origin).map_or(0, |cursor| cursor.applied);
+        if self.full() {
+            return Received { applied, full: true, ..Received::default() };
+        }
+        let parked = events.iter().filter(|event| !self.take(at, origin, event)).count();
+        if let Some(held) = held {
+            self.hold(origin, held);
+        } else if let Some(sweep) = sweep {
+            self.swept(origin, sweep);
+        }
+        Received { applied, parked: parked as u32, ..Received::default() }
+    }
+
+    /// A sweep that an earlier leader sent must not take a later one back.
+    fn swept(&mut self, origin: Origin, sweep: Sweep) {
+        let mut views = self.views.get(&origin).cloned().unwrap_or_default();
+        let ahead = views.sweep.is_some_and(|now| {
+            now.terms > sweep.terms || (now.terms == sweep.terms && now.swept > sweep.swept)
+        });
+        if !ahead && views.held.version < sweep.terms {
+            views.sweep = Some(sweep);
+            self.views.insert(origin, views);
+        }
+    }
+
+    /// Everything of the origin is as wide as `terms` allow.
+    pub fn hold(&mut self, origin: Origin, terms: Terms) {
+        let mut views = self.views.get(&origin).cloned().unwrap_or_default();
+        if terms.version >= views.held.version {
+            views.sweep = views.sweep.filter(|sweep| sweep.terms > terms.version);
+            views.held = terms;
+            self.views.insert(origin, views);
+        }
+    }
+
+    /// Applies one event, or parks it: `false`.
+    pub(super) fn take(&mut self, at: LogTime, origin: Origin, event: &RemoteEvent) -> bool {
+        let verdict = self.judge(origin, event);
+        let waits = self.parked.contains(&event.order);
+        match verdict {
+            Verdict::Leave => true,
+            Verdict::Take if !waits => {
+                let RemoteEvent { sequence, order, version, view, shown, .. } = event.clone();
+                self.put(order, Copy { origin, sequence, version, view, shown, received: at });
+                true
+            }
+            Verdict::Take => {
+                self.park(at, origin, event, ParkedWhy::Follows);
+                false
+            }
+            Verdict::Park(why) => {
+                self.park(at, origin, event, why);
+                false
+            }
+        }
+    }
+
+    /// One writer per order and epoch: versions grow with sequences, and one version has one
+    /// content under the same terms.
+    fn judge(&self, origin: Origin, event: &RemoteEvent) -> Verdict {
+        let copy = self.copies.get(&event.order);
+        if let Some(copy) = copy.filter(|copy| event.version < copy.version) {
+            // A home that came back from a backup has lost what this copy still knows.
+            return match origin.epoch > copy.origin.epoch {
+                true => Verdict::Park(ParkedWhy::VersionBack),
+                false => Verdict::Leave,
+            };
+        }
+        if let Some(fault) = event.fault {
+            return Verdict::Park(ParkedWhy::Fault(fault));
+        }
+        let Some(copy) = copy else { return Verdict::Take };
+        let (old, new) = (origin.epoch < copy.origin.epoch, origin.epoch > copy.origin.epoch);
+        let same = event.view == copy.view;
+        match event.version.cmp(&copy.version) {
+            Ordering::Less => Verdict::Leave,
+            Ordering::Greater if old => Verdict::Park(ParkedWhy::OldEpoch),
+            Ordering::Greater => Verdict::Take,
+            Ordering::Equal if same => match new || event.shown.terms > copy.shown.terms {
+                true => Verdict::Take,
+                false => Verdict::Leave,
+            },
+            Ordering::Equal if old => Verdict::Park(ParkedWhy::Conflict),
+            // The same version in other terms: the later terms are the law.
+            Ordering::Equal => match event.shown.terms.cmp(&copy.shown.terms) {
+                Ordering::Greater => Verdict::Take,
+                Ordering::Less => Verdict::Leave,
+                Ordering::Equal => Verdict::Park(ParkedWhy::Conflict),
+            },
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Commands about copies of other regions' orders.
+
+use hansa_types::id::OrderId;
+use hansa_types::time::LogTime;
+
+use super::State;
+use crate::core::command::{Outcome, Refused};
+use crate::core::remote::{RemoteStep, Resolved};
+
+impl State {
+    pub(super) fn remote_step(&mut self, at: LogTime, step: RemoteStep) -> Outcome {
+        match step {
+            RemoteStep::Refill(refill) => Outcome::Received(self.remote.refill(at, *refill)),
+            RemoteStep::Held { origin, terms } => {
+                self.remote.hold(origin, terms);
+                Outcome::Noted
+            }
+            RemoteStep::Purge(reduced) => {
+                self.remote.purge(reduced);
+                Outcome::Noted
+            }
+            RemoteStep::Retry { order, events } => match self.remote.retry(order, &events) {
+                Some(retried) => Outcome::Retried(retried),
+                None => Outcome::Refused(Refused::NotParked),
+            },
+            // Who and why are for whoever reads the log.
+            RemoteStep::Resolve { order, keep_mine, by: _, reason: _ } => {
+                self.resolve_remote(at, order, keep_mine)
+            }
+        }
+    }
+
+    pub(super) fn resolve_remote(
+        &mut self,
+        at: LogTime,
+        order: OrderId,
+        keep_mine: bool,
+    ) -> Outcome {
+        match self.remote.resolve(at, order, keep_mine) {
+            Resolved::NotParked => Outcome::Refused(Refused::NotParked),
+            Resolved::Done(version) => Outcome::Resolved(version),
+            Resolved::AskHome => Outcome::Refused(Refused::NotKept),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How far peers are behind the groups that this node leads, and what else is known of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hansa_types::id::OrderId;
+use hansa_types::region::RegionName;
+use parking_lot::Mutex;
+
+use super::Found;
+
+/// How far a peer lags behind one of our groups.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lag {
+    pub events: u64,
+    /// Age of the oldest event that the peer has not acknowledged.
+    pub ms: u64,
+    pub connected: bool,
+    pub acknowledged: u64,
+}
+
+/// What an operator may want to know of one stream.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stream {
+    pub epoch: u64,
+    pub view_version: u64,
+    pub purge_pending: bool,
+    /// Orders that are shipped again: how far, and until where.
+    pub sweep: Option<(u64, u64)>,
+    /// Our events that wait for an operator at the peer.
+    pub parked: u64,
+    /// Why the last stream ended.
+    pub last_error: String,
+    /// When all was compared, and what differed; wall clock ms.
+    pub compared_ms: u64,
+    pub differences: u64,
+    pub truncated: bool,
+    pub compared_bytes: u64,
+    pub compared_took_ms: u64,
+    pub found: BTreeMap<OrderId, Found>,
+    pub(super) found_as_of_ms: u64,
+}
+
+type Key = (RegionName, u16);
+
+/// Per peer and group index, of the groups that this node leads.
+#[derive(Clone, Default)]
+pub struct Lags {
+    inner: Arc<Mutex<BTreeMap<Key, (Lag, Stream)>>>,
+}
+
+impl Lags {
+    pub fn all(&self) -> Vec<(RegionName, u16, Lag)> {
+        let inner = self.inner.lock();
+        inner.iter().map(|((peer, group), (lag, _))| (peer.clone(), *group, *lag)).collect()
+    }
+
+    pub fn streams(&self) -> Vec<(RegionName, u16, Lag, Stream)> {
+        let all = self.inner.lock();
+        let told = |((peer, group), (lag, stream)): (&Key, &(Lag, Stream))| {
+            (peer.clone(), *group, *lag, stream.clone())
+        };
+        all.iter().map(told).collect()
+    }
+
+    pub(super) fn set(&self, peer: &RegionName, group: u16, lag: Lag) {
+        self.inner.lock().entry((peer.clone(), group)).or_default().0 = lag;
+    }
+
+    pub(super) fn disconnected(&self, peer: &RegionName, group: u16) {
+        self.inner.lock().entry((peer.clone(), group)).or_default().0.connected = false;
+    }
+
+    pub(super) fn tell(&self, peer: &RegionName, group: u16, how: impl FnOnce(&mut Stream)) {
+        how(&mut self.inner.lock().entry((peer.clone(), group)).or_default().1);
+    }
+
+    pub(super) fn failed(&self, peer: &RegionName, group: u16, why: &str) {
+        self.tell(peer, group, |stream| why.clone_into(&mut stream.last_error));
+    }
+
+    pub(super) fn forget(&self, peer: &RegionName, group: u16) {
+        self.inner.lock().remove(&(peer.clone(), group));
+    }
+}

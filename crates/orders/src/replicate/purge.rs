@@ -1,0 +1,182 @@
+//! The purger: takes from copies what the law no longer lets this region hold.
+//!
+//! Level-triggered: it looks at what there is, whoever's policy changed and whatever was missed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::classes::{DataClass, Lawful as _};
+use hansa_api::pb::replication::OrderView;
+use hansa_node::tasks::Tasks;
+use hansa_region_router::book::Book;
+use hansa_types::id::OrderId;
+use prost::Message;
+use tokio::time::Instant;
+
+use super::check;
+use super::law::Law;
+use crate::core::command::Command;
+use crate::core::remote::{Copy, Held, ParkedEvent, Place, Reduced, Remote, RemoteStep, Terms};
+use crate::metrics;
+use crate::shell::{Hosted, Shell};
+
+/// Copies reduced by one command, and their bytes.
+const REDUCED_MAX: usize = 256;
+const REDUCED_BYTES_MAX: usize = 1 << 20;
+const SUBMIT_MAX: Duration = Duration::from_secs(10);
+/// Looks again even if nothing was heard: a purge may have failed.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Between two commands, so that orders are not held up behind a purge.
+const BREATH: Duration = Duration::from_millis(10);
+
+/// Purges one group's copies whenever this node leads it.
+pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
+    let stop = shell.env.tasks.stop_token();
+    let (mut changes, mut heard) = (book.changes(), shell.heard.changes());
+    let mut leadership = hosted.group.leadership();
+    loop {
+        changes.borrow_and_update();
+        heard.borrow_and_update();
+        if leadership.borrow_and_update().mine {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = purge(&shell, &hosted) => {}
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+            changed = leadership.changed() => if changed.is_err() { return },
+            changed = heard.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// What may be held of each origin's orders.
+struct Limits {
+    own: Arc<Law>,
+    told: BTreeMap<Place, Arc<Terms>>,
+}
+
+impl Limits {
+    fn held(&self, place: Place, copy: Option<hansa_types::country::Country>) -> Held {
+        let own = self.own.terms.of(copy);
+        self.told.get(&place).map_or(own, |told| own.within(told, copy))
+    }
+}
+
+async fn purge(shell: &Shell, hosted: &Hosted) {
+    let Ok(now) = shell.map.now() else { return };
+    let own = Law::of(&now, &shell.region);
+    let places = hosted.group.peek(|machine| machine.state.remote.places());
+    let told = places.iter().filter_map(|place| Some((*place, shell.heard.terms(*place)?)));
+    let limits = Limits { own, told: told.collect() };
+    loop {
+        let excess = hosted.group.peek(|machine| excess(&machine.state.remote, &limits));
+        metrics::to_purge(hosted.group.id(), excess);
+        if excess == 0 {
+            return;
+        }
+        // A view that later writes do not change: the scan holds nobody up.
+        let (copies, parked) = hosted.group.peek(|machine| {
+            (machine.state.remote.copies.freeze(), machine.state.remote.parked.freeze())
+        });
+        let over = copies.iter().filter(|(_, copy)| {
+            limits.held(copy.origin.place(), copy.shown.residence).exceeded_by(copy.shown)
+        });
+        let waiting = parked.iter().filter(|(_, events)| {
+            let over = |p: &ParkedEvent| {
+                let held = limits.held(p.origin.place(), p.event.shown.residence);
+                !p.event.view.is_empty() && held.exceeded_by(p.event.shown)
+            };
+            events.iter().any(over)
+        });
+        let waiting = waiting.filter_map(|(order, events)| strip(*order, events, &limits));
+        let mut part = Part::default();
+        for reduced in over.filter_map(|(order, copy)| reduce(*order, copy, &limits)).chain(waiting)
+        {
+            if part.full(&reduced) && !part.submit(hosted).await {
+                return;
+            }
+            part.add(reduced);
+        }
+        if !part.submit(hosted).await {
+            return;
+        }
+    }
+}
+
+fn excess(remote: &Remote, limits: &Limits) -> u64 {
+    let over = |place| remote.excess(place, |residence| limits.held(place, residence));
+    remote.places().into_iter().map(over).sum()
+}
+
+/// The copy with what may stay.
+fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Option<Reduced> {
+    let place = copy.origin.place();
+    let held = limits.held(place, copy.shown.residence);
+    let all = Terms::default();
+    let allowed = copy.shown.residence.map(|residence| {
+        let told = limits.told.get(&place);
+        // Nothing was told since this node took office: our own policy counts.
+        let own = || limits.own.allowed(residence).cloned().unwrap_or_default();
+        told.map_or_else(own, |told| check::allowed(residence, told, &limits.own))
+    });
+    let allowed = allowed.filter(|allowed| allowed.has(DataClass::Operational));
+    let view = allowed.and_then(|allowed| {
+        let mut view = OrderView::decode(copy.view.clone()).ok()?;
+        view.retain_by(&allowed);
+        Some(view.encode_to_vec().into())
+    });
+    let terms = limits.told.get(&place).map_or(all.version, |told| told.version);
+    Some(Reduced { order, version: copy.version, terms, allowed: held, view })
+}
+
+/// Only the waiting events lose their content.
+fn strip(order: OrderId, events: &[ParkedEvent], limits: &Limits) -> Option<Reduced> {
+    let first = events.first()?;
+    let allowed = limits.held(first.origin.place(), first.event.shown.residence);
+    // No copy has this version: it stays as it is.
+    Some(Reduced { order, version: 0, terms: 0, allowed, view: None })
+}
+
+#[derive(Default)]
+struct Part {
+    reduced: Vec<Reduced>,
+    bytes: usize,
+}
+
+impl Part {
+    fn full(&self, next: &Reduced) -> bool {
+        let more = next.view.as_ref().map_or(0, bytes::Bytes::len);
+        let full = self.bytes + more > REDUCED_BYTES_MAX || self.reduced.len() == REDUCED_MAX;
+        full && !self.reduced.is_empty()
+    }
+
+    fn add(&mut self, next: Reduced) {
+        self.bytes += next.view.as_ref().map_or(0, bytes::Bytes::len);
+        self.reduced.push(next);
+    }
+
+    /// `false` when this is not the place to go on.
+    async fn submit(&mut self, hosted: &Hosted) -> bool {
+        let part = std::mem::take(self);
+        if part.reduced.is_empty() {
+            return true;
+        }
+        let command = Command::Remote(RemoteStep::Purge(part.reduced));
+        let done = hosted.submit(&command, Instant::now() + SUBMIT_MAX).await;
+        tokio::time::sleep(BREATH).await;
+        done.is_ok()
+    }
+}
+
+/// Starts the purger of a group.
+pub fn start(tasks: &Tasks, shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
+    let name = format!("{}-purger", hosted.group.id());
+    tasks.spawn(name, hansa_node::tasks::OnError::StopNode, run(shell, hosted, book));
+}
