@@ -156,9 +156,15 @@ impl<M: Machine> Proposer<M> {
         let leader = crate::raft::committed_leader(office.term);
         let sent = self.raft.write(batch).with_leader(leader).responder(responder).await;
         let since = Instant::now();
+        let cut_off = cut_off(self.leadership.clone(), office.term);
         flights.push(Box::pin(async move {
             // A core that has stopped took nothing, but then neither does it answer: unknown.
-            let result = if sent.is_ok() { rx.await.ok() } else { None };
+            let answer = async { if sent.is_ok() { rx.await.ok() } else { None } };
+            let result = tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = cut_off => None,
+            };
             Flight { items, commands: count, since, result }
         }));
     }
@@ -249,6 +255,17 @@ fn hand_out<O>(items: Vec<Item<O>>, outcomes: Vec<O>) {
                 let _ = tx.send(Ok(outcomes.by_ref().take(count).collect()));
             }
         }
+    }
+}
+
+/// Returns once the leader of `term` hears no quorum.
+///
+/// It hears nothing of its own successor either, so what is on its way has no outcome here before
+/// the cut is over: who waits is to ask another node, with the same request id.
+async fn cut_off(mut leadership: watch::Receiver<Leadership>, term: u64) {
+    let alone = |now: &Leadership| now.term == term && now.leader.is_none() && !now.mine;
+    if leadership.wait_for(alone).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -34,6 +34,8 @@ use crate::core::hunt::{Hunt, Miss};
 use crate::metrics::{self, Outcome};
 use crate::refusal::HOME_RETRY;
 
+/// When a call whose connection broke is to be repeated.
+const LOST_RETRY: Duration = Duration::from_millis(100);
 /// What `grpc-status` says for UNAVAILABLE; only such answers are looked into.
 const UNAVAILABLE: &[u8] = b"14";
 
@@ -185,7 +187,9 @@ impl<U: Upstreams> Forward<U> {
                 let what =
                     if never_left { "cannot be reached" } else { "was lost during the call" };
                 let message = format!("the home region {} {what}", region.name);
-                Err(Failure::new(Reason::HomeUnreachable, message).retry_after(HOME_RETRY))
+                // One gateway of the region is gone: the others may serve.
+                let wait = if never_left { HOME_RETRY } else { LOST_RETRY };
+                Err(Failure::new(Reason::HomeUnreachable, message).retry_after(wait))
             }
         }
     }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::outcome::ReadError;
+use crate::outcome::{ReadError, SubmitError};
 use crate::testing::counter::Counters;
 use crate::testing::{Cluster, eventually, soon};
 use crate::timing::Timing;
+
+/// Far beyond an election, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn cluster() -> Cluster<Counters> {
     Cluster::start(Counters::default).await
@@ -66,6 +69,28 @@ async fn a_leader_that_stood_still_serves_no_stale_read_when_it_wakes() {
         assert_eq!(late, 111);
         cluster.settled().await;
     }
+}
+
+/// Found by the suite of faults: a call hung at such a leader until the cut was over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_at_a_leader_that_is_cut_off_is_told_that_it_is_not_known() {
+    let cluster = cluster().await;
+    cluster.submit("add a 1").await;
+    let old = cluster.leader().await;
+    for other in cluster.up().into_iter().filter(|node| *node != old) {
+        cluster.board.cut(old, other);
+        cluster.board.cut(other, old);
+    }
+    let far = Instant::now() + Duration::from_secs(3_600);
+    let group = cluster.group(old);
+    let told = tokio::time::timeout(PATIENCE, group.submit("add a 10".into(), far)).await;
+    // Not the leader, where it was told so before the command came.
+    let told = told.expect("it does not wait for the cut's end");
+    assert!(matches!(told, Err(SubmitError::Unknown | SubmitError::NotLeader { .. })), "{told:?}");
+    cluster.board.heal();
+    let after = cluster.submit("add a 100").await;
+    assert!([101, 111].contains(&after), "{after}");
+    cluster.settled().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
