@@ -7,6 +7,7 @@
 //! - `saga`: the leader's runner; [`provider`]: what it dials.
 //! - `replicate`: events to and from other regions.
 //! - `listing`: the view behind ListOrders.
+//! - `reconcile`: facts for reconciliation, and repairs.
 //! - [`crosscheck`]: invariants that lie between orders and the ledger.
 //! - [`vault`]: seals what is personal before it reaches the log.
 
@@ -20,6 +21,7 @@ mod metrics;
 #[cfg(feature = "version-2-test")]
 mod next_version;
 pub mod provider;
+mod reconcile;
 mod replicate;
 mod saga;
 mod service;

@@ -8,9 +8,11 @@ mod hold;
 mod lane;
 mod provide;
 mod reconcile;
+mod repair;
 mod runner;
 
 pub use hold::Hold;
 pub use provide::Desk;
 pub use reconcile::Reconciler;
+pub use repair::Repairer;
 pub use runner::Runner;

@@ -1,0 +1,270 @@
+//! What a group's leader does for repairs that were committed: each entry's intent is in the state,
+//! and every step of it has an id that follows from it, so a repeat and another leader do the same
+//! thing once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
+use hansa_api::pb::ledger as wire;
+use hansa_api::pb::ledger::OutcomeCode as Code;
+use hansa_api::pb::ledger::command::Command as Verb;
+use hansa_api::pb::ledger::submit_response::Result as Answered;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::{GroupId, GroupKind, NodeId, OrderId, TransferId};
+use tokio::time::{Instant, timeout};
+use tonic::{Request, Response, Status};
+
+use crate::core::command::Command;
+use crate::core::order::provider_key;
+use crate::core::repair::{Action, End, EntryId, RepairRow, RepairStep};
+use crate::provider::{Answer, Provider};
+use crate::shell::{Hosted, Shell, ledger};
+
+/// Between two looks while something is open, and after what could not be done now.
+const PAUSE: Duration = Duration::from_millis(200);
+const CALL_MAX: Duration = Duration::from_secs(10);
+const SUBMIT_MAX: Duration = Duration::from_secs(5);
+/// Entries looked at in one round.
+const ROUND_MAX: usize = 64;
+
+pub struct Repairer {
+    pub shell: Arc<Shell>,
+    pub hosted: Arc<Hosted>,
+    pub provider: Arc<dyn Provider>,
+}
+
+impl Repairer {
+    /// Runs until the node stops.
+    pub async fn run(self) {
+        let stop = self.shell.env.tasks.stop_token();
+        let mut leadership = self.hosted.group.leadership();
+        let mut applied = self.hosted.group.applied();
+        loop {
+            let mine = leadership.borrow_and_update().mine;
+            applied.borrow_and_update();
+            if mine {
+                self.round().await;
+            }
+            // Only what a plan brings is done here: that may wait a moment, and entries are many.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = leadership.changed() => if changed.is_err() { return },
+                changed = applied.changed(), if mine => if changed.is_err() { return },
+                () = tokio::time::sleep(PAUSE), if mine && self.any() => {}
+            }
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.hosted.group.peek(|machine| machine.state.repairs.open().next().is_some())
+    }
+
+    async fn round(&self) {
+        let open: Vec<(EntryId, RepairRow)> = self.hosted.group.peek(|machine| {
+            let open = machine.state.repairs.open().take(ROUND_MAX);
+            open.map(|(id, row)| (id, row.clone())).collect()
+        });
+        for (entry, row) in open {
+            let Some(end) = self.carry_out(entry, &row).await else { continue };
+            let due = Instant::now() + SUBMIT_MAX;
+            let step = RepairStep::Ended { entry, end };
+            // Not committed: it is done again, and finds that it was done.
+            if self.hosted.submit(&Command::Repair(step), due).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// `None` when it cannot be said yet: the same goes out again.
+    async fn carry_out(&self, entry: EntryId, row: &RepairRow) -> Option<End> {
+        let id = |step: &str| step_id(entry, row, step);
+        let order = row.order.map(order_to_bytes).unwrap_or_default();
+        match &row.action {
+            Action::ReleaseStock { group, hold, committed } => {
+                let (id, hold) = (id("stock"), transfer_to_bytes(*hold));
+                let verb = match committed {
+                    true => Verb::Uncommit(wire::Uncommit { id, hold, order }),
+                    false => Verb::Release(wire::Release { id, hold, order }),
+                };
+                self.book(GroupId::new(GroupKind::Inventory, *group), verb).await
+            }
+            Action::VoidMoney { books, hold } => {
+                match self.give_back(row.order?, "").await? {
+                    End::Done => {}
+                    end => return Some(end),
+                }
+                let (id, hold) = (id("void"), transfer_to_bytes(*hold));
+                let payment = transfer_to_bytes(books.payment);
+                let verb = Verb::Void(wire::Void { id, hold, payment });
+                self.book(GroupId::new(GroupKind::Payments, books.group), verb).await
+            }
+            Action::RefundCapture { books, amount_minor, .. } => {
+                match self.give_back(row.order?, "").await? {
+                    End::Done => {}
+                    end => return Some(end),
+                }
+                let (id, amount_minor) = (id("refund"), *amount_minor);
+                let payment = transfer_to_bytes(books.payment);
+                let verb = Verb::Refund(wire::Refund { id, payment, amount_minor });
+                self.book(GroupId::new(GroupKind::Payments, books.group), verb).await
+            }
+            Action::CancelCharge { reference, .. } => match self.stands(row.order?) {
+                true => Some(End::Stale("the order stands for this charge".to_owned())),
+                false => self.give_back(row.order?, &reference.0).await,
+            },
+            Action::Rebook { group, sku, delta, expected_shipped } => {
+                let rebook = wire::Rebook {
+                    id: id("rebook"),
+                    sku: sku.to_string(),
+                    delta: *delta,
+                    expected_shipped: *expected_shipped,
+                    reason: row.why.clone(),
+                    document: self.ticket(entry),
+                };
+                let group = GroupId::new(GroupKind::Inventory, *group);
+                self.book(group, Verb::Rebook(rebook)).await
+            }
+            // Done by the machine itself, or by who applies the plan.
+            Action::Resume | Action::Reship { .. } => Some(End::Done),
+        }
+    }
+
+    fn ticket(&self, (plan, _): EntryId) -> String {
+        let ticket = self.hosted.group.peek(|machine| {
+            let approved = machine.state.repairs.plans.get(&plan)?.approved.as_ref();
+            approved.map(|approved| approved.ticket.clone())
+        });
+        ticket.unwrap_or_default()
+    }
+
+    /// Whether the order's own saga may yet have to do with its charge.
+    fn stands(&self, order: OrderId) -> bool {
+        let order = |machine: &crate::machine::OrdersMachine| {
+            machine.state.orders.get(&order).is_some_and(|order| !order.provider.clear())
+        };
+        self.hosted.group.peek(order)
+    }
+
+    /// Gives back at the provider whatever it has for an order that does not stand for it. What an
+    /// order's own saga has asked for is not touched.
+    async fn give_back(&self, order: OrderId, reference: &str) -> Option<End> {
+        if self.stands(order) {
+            return Some(End::Done);
+        }
+        let settle_ms = self.hosted.group.peek(|m| m.state.meta.settings.settle_ms);
+        let now = self.hosted.group.peek(|m| m.state.meta.now);
+        let key = provider_key(order);
+        let mut reference = reference.to_owned();
+        if reference.is_empty() {
+            match timeout(CALL_MAX, self.provider.lookup(&key)).await {
+                Ok(Ok(Answer::Authorized { reference: known })) => reference = known,
+                // "Not found" proves nothing before the settle time.
+                Ok(Ok(Answer::NotFound)) if order.born().plus_ms(settle_ms) > now => return None,
+                Ok(Ok(Answer::NotFound | Answer::Done | Answer::Declined { .. })) => {
+                    return Some(End::Done);
+                }
+                Ok(Ok(Answer::Refused { why })) => return Some(End::Refused(why)),
+                Ok(Err(_)) | Err(_) => return None,
+            }
+        }
+        match timeout(CALL_MAX, self.provider.cancel(&key, &reference)).await {
+            Ok(Ok(Answer::Done | Answer::NotFound | Answer::Declined { .. })) => Some(End::Done),
+            Ok(Ok(Answer::Refused { why })) => Some(End::Refused(why)),
+            Ok(Ok(Answer::Authorized { .. })) => {
+                Some(End::Refused("the provider will not cancel".to_owned()))
+            }
+            // In doubt: the same key goes out again.
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+
+    /// One ledger command; `None` while it is not known what became of it.
+    async fn book(&self, group: GroupId, verb: Verb) -> Option<End> {
+        let request = wire::SubmitRequest {
+            seq: 1,
+            group: group.number(),
+            commands: vec![wire::Command { command: Some(verb) }],
+            timeout_ms: SUBMIT_MAX.as_millis() as u32,
+        };
+        let due = Instant::now() + SUBMIT_MAX;
+        match ledger::ask(&self.shell, group, request, due, once).await {
+            Ok(outcome) => Some(end(outcome.code())),
+            Err(failure) => {
+                tracing::debug!(%group, reason = %failure.reason(), "repair not booked yet");
+                None
+            }
+        }
+    }
+}
+
+/// The id of one step of an entry: the same however often and wherever it is done.
+fn step_id((plan, number): EntryId, row: &RepairRow, step: &str) -> bytes::Bytes {
+    let parts: [&[u8]; 4] = [b"repair", &plan.0, &number.to_le_bytes(), step.as_bytes()];
+    transfer_to_bytes(TransferId::derive(row.begun, &parts))
+}
+
+/// One batch on a stream of its own: repairs are few.
+async fn once(
+    mut client: ledger::Client,
+    request: Request<wire::SubmitRequest>,
+) -> Result<Response<wire::Outcome>, Status> {
+    let (metadata, extensions, batch) = request.into_parts();
+    let batches = tokio_stream::once(batch);
+    let request = Request::from_parts(metadata, extensions, batches);
+    let mut answers = client.submit(request).await?.into_inner();
+    let answer = answers.message().await?.and_then(|answer| answer.result);
+    match answer {
+        Some(Answered::Outcomes(mut told)) if told.outcomes.len() == 1 => {
+            Ok(Response::new(told.outcomes.remove(0)))
+        }
+        Some(Answered::Refused(refused)) => {
+            let leader = (refused.leader_node > 0).then_some(NodeId(refused.leader_node));
+            match refused.reason() {
+                wire::RefusedReason::NotLeader => Err(Failure::not_leader(leader).into()),
+                _ => Err(Reason::Unavailable.into()),
+            }
+        }
+        _ => Err(Reason::Unavailable.into()),
+    }
+}
+
+/// Every code is listed: a new one must be thought about.
+fn end(code: Code) -> End {
+    let word = || code.as_str_name().to_owned();
+    match code {
+        Code::Applied | Code::Exists => End::Done,
+        Code::HoldNotFound
+        | Code::AlreadyVoided
+        | Code::AlreadyPosted
+        | Code::Expired
+        | Code::CountDiffers
+        | Code::ExceedsCaptured
+        | Code::ExceedsCommitted
+        | Code::PaymentNotFound => End::Stale(word()),
+        Code::Unspecified
+        | Code::ExistsWithDifferent
+        | Code::IdTooOld
+        | Code::IdTooNew
+        | Code::LinkedFailed
+        | Code::AmountInvalid
+        | Code::AccountsSame
+        | Code::UnitMismatch
+        | Code::AccountNotFound
+        | Code::UnknownSku
+        | Code::NotAHold
+        | Code::ExceedsHold
+        | Code::ExceedsAvailable
+        | Code::Overflow
+        | Code::BelowHeld
+        | Code::ExtendCapReached
+        | Code::ExceedsShipped
+        | Code::Malformed => End::Refused(word()),
+    }
+}

@@ -1,0 +1,18 @@
+//! Reconciliation: what a difference is, how the sides are compared, and what a plan is.
+//!
+//! - [`judge`]: one order's facts on every side, and what differs.
+//! - [`drift`]: units in the books and units by movements, per SKU.
+//! - [`statement`]: a provider's file, read strictly, sorted outside of memory.
+//! - [`repairs`]: which differences have a safe repair, and which.
+//! - [`tree`]: a plan's hash, and the proof that an entry is part of it.
+//!
+//! Absent: nodes, clocks, sockets. It reads facts that others fetched, and a file.
+
+pub mod drift;
+pub mod judge;
+pub mod repairs;
+pub mod statement;
+pub mod tree;
+
+#[cfg(test)]
+mod tests;
