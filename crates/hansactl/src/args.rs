@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    audit, backup, group, invariants, member, node, order, payment, region, residency, stock,
-    version,
+    audit, backup, customer, group, invariants, key, member, node, order, payment, region,
+    residency, stock, version,
 };
 
 const ABOUT_LONG: &str = "\
@@ -37,6 +37,9 @@ Examples:
   hansactl stock receive 85123A 100
   hansactl order place --country DE --customer 12583 --line 85123A:2:2.55 --currency EUR
   hansactl order watch regions/eu-west/orders/0193...
+  hansactl customer erase --country DE 12583
+  hansactl customer export --country DE 12583 > 12583.jsonl
+  hansactl key rotate --region eu-west
   hansactl -o json invariants check";
 
 #[derive(Debug, Parser)]
@@ -109,6 +112,12 @@ pub enum Command {
     /// Versions of behaviour: the second half of an upgrade.
     #[command(subcommand)]
     Version(version::Verb),
+    /// What the law grants a customer: his data, and that it is forgotten.
+    #[command(subcommand)]
+    Customer(customer::Verb),
+    /// Keys of a region's vault.
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Orders.
     #[command(subcommand)]
     Order(order::Verb),

@@ -68,6 +68,11 @@ impl Session {
         })
     }
 
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The region that was asked for; empty means the one that answers.
     pub fn region(&self) -> String {
         self.region.clone().unwrap_or_default()

@@ -41,6 +41,11 @@ impl Problem {
         Self { code: NO_ANSWER, what: what.into(), next: next.into() }
     }
 
+    /// What was asked for is not there.
+    pub fn not_found(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { code: NOT_FOUND, what: what.into(), next: next.into() }
+    }
+
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

@@ -4,9 +4,11 @@ mod args;
 mod audit;
 mod backup;
 mod connect;
+mod customer;
 mod error;
 mod group;
 mod invariants;
+mod key;
 mod member;
 mod node;
 mod order;
@@ -62,6 +64,8 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Node(verb) => node::run(&session, verb).await?,
         Command::Version(verb) => version::run(&session, verb).await?,
         Command::Order(verb) => return order::run(&session, verb).await,
+        Command::Customer(verb) => customer::run(&session, verb).await?,
+        Command::Key(verb) => key::run(&session, verb).await?,
         Command::Stock(verb) => stock::run(&session, verb).await?,
         Command::Payment(verb) => payment::run(&session, verb).await?,
         Command::Audit(verb) => return audit::run(&session, verb).await,

@@ -31,6 +31,13 @@ impl Map {
         Ok(self.now()?.group(GroupKind::Orders, slot))
     }
 
+    /// The one whose leader acts for the region.
+    pub fn first_orders_group(&self) -> Result<GroupId, Failure> {
+        let now = self.now()?;
+        let first = now.groups.keys().find(|group| group.kind() == GroupKind::Orders);
+        first.copied().ok_or_else(|| Failure::of(Reason::Unavailable))
+    }
+
     pub fn payments_group(&self, slot: Slot) -> Result<u16, Failure> {
         Ok(self.now()?.group(GroupKind::Payments, slot).index())
     }

@@ -317,7 +317,8 @@ pub fn not_read(error: ReadError) -> Failure {
 pub fn refusal(why: Refused) -> Failure {
     let reason = match why {
         Refused::Malformed => Reason::Internal,
-        Refused::NotOwner => Reason::HomeMoving,
+        // The directory is on its way to who lags behind.
+        Refused::NotOwner => return Failure::of(Reason::HomeMoving).retry_after(SOON),
         Refused::RequestIdReused => {
             let why = "used before for another request";
             return Failure::field(Reason::RequestIdReused, "request_id", why);

@@ -15,6 +15,7 @@ use hansa_api::pb::inventory::inventory_service_server::InventoryServiceServer;
 use hansa_api::pb::order::order_service_server::OrderServiceServer;
 use hansa_api::pb::payment::payment_service_server::PaymentServiceServer;
 use hansa_api::pb::node::node_replication_service_server::NodeReplicationServiceServer;
+use hansa_api::pb::replication::home_service_server::HomeServiceServer;
 use hansa_api::pb::replication::replication_service_server::ReplicationServiceServer;
 use hansa_api::status::Failure;
 use hansa_consensus::{GroupSpec, Host, Mark};
@@ -219,7 +220,9 @@ impl Orders {
         let customers = CustomerServiceServer::new(self.service())
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
         let keys = KeyServiceServer::new(self.service());
-        let routes = routes.add_service(customers).add_service(keys);
+        let homes =
+            HomeServiceServer::new(self.service()).max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
+        let routes = routes.add_service(customers).add_service(keys).add_service(homes);
         let receiver = Receiver { shell: self.shell.clone() };
         let status = NodeReplicationServiceServer::new(self.replication());
         let replication = ReplicationServiceServer::new(receiver)

@@ -44,11 +44,16 @@ pub trait Vault: Send + Sync + 'static {
     /// There is no secret yet.
     fn fingerprint(&self, purpose: &str, bytes: &[u8]) -> Result<u128, VaultError>;
 
-    /// Puts a data key under the newest region key.
+    /// Puts a data key under a region key; under the newest if none is named.
     ///
     /// # Errors
-    /// There is none, or the vault does not answer.
-    async fn wrap(&self, of: KeyOf, key: &DataKey) -> Result<Wrapped, VaultError>;
+    /// There is no such key, or the vault does not answer.
+    async fn wrap(
+        &self,
+        of: KeyOf,
+        key: &DataKey,
+        by: Option<RegionKey>,
+    ) -> Result<Wrapped, VaultError>;
 
     /// # Errors
     /// Another subject's, damage, a key that this vault never had, or one that is destroyed.

@@ -16,7 +16,9 @@ use crate::pb::admin::backup_service_client::BackupServiceClient;
 use crate::pb::admin::membership_service_client::MembershipServiceClient;
 use crate::pb::admin::reconcile_service_client::ReconcileServiceClient;
 use crate::pb::admin::residency_service_client::ResidencyServiceClient;
+use crate::pb::admin::key_service_client::KeyServiceClient;
 use crate::pb::admin::version_service_client::VersionServiceClient;
+use crate::pb::customer::customer_service_client::CustomerServiceClient;
 use crate::pb::inventory::inventory_service_client::InventoryServiceClient;
 use crate::pb::order::order_service_client::OrderServiceClient;
 use crate::pb::payment::payment_service_client::PaymentServiceClient;
@@ -177,6 +179,8 @@ pub struct Services {
     pub membership: MembershipServiceClient<Channel>,
     pub residency: ResidencyServiceClient<Channel>,
     pub versions: VersionServiceClient<Channel>,
+    pub keys: KeyServiceClient<Channel>,
+    pub customers: CustomerServiceClient<Channel>,
     pub backups: BackupServiceClient<Channel>,
     pub reconcile: ReconcileServiceClient<Channel>,
 }
@@ -196,6 +200,8 @@ impl Services {
                 .max_decoding_message_size(max),
             residency: ResidencyServiceClient::new(channel.clone()).max_decoding_message_size(max),
             versions: VersionServiceClient::new(channel.clone()).max_decoding_message_size(max),
+            keys: KeyServiceClient::new(channel.clone()).max_decoding_message_size(max),
+            customers: CustomerServiceClient::new(channel.clone()).max_decoding_message_size(max),
             reconcile: ReconcileServiceClient::new(channel.clone()).max_decoding_message_size(max),
             backups: BackupServiceClient::new(channel).max_decoding_message_size(max),
         }

@@ -1,6 +1,6 @@
 //! An order as a table: its facts, then its lines.
 
-use hansa_api::pb::order::{Order, OrderLine};
+use hansa_api::pb::order::{Order, OrderLine, PersonalState};
 
 use crate::output::Rows;
 use crate::values::{amount, dash, short, time};
@@ -23,6 +23,9 @@ pub fn facts(order: Option<&Order>) -> Rows {
         add("detail", dash(&order.parked_detail));
     }
     add("customer", dash(&order.customer_id));
+    if order.personal_state() == PersonalState::Erased {
+        add("personal", "ERASED".to_owned());
+    }
     add("country", order.residence_country.clone());
     add("home", order.home_region.clone());
     add("version", order.version.to_string());

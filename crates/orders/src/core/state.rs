@@ -2,6 +2,7 @@
 
 mod calls;
 mod copies;
+mod policy;
 mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,8 @@ pub struct Meta {
     pub wraps: Option<RegionKey>,
     /// Events that are no order's: each says that a customer was forgotten.
     pub erasures: u64,
+    /// The newest residency policy by which something was placed here.
+    pub policy: u64,
 }
 
 pub struct State {
@@ -65,7 +68,7 @@ impl State {
     pub fn new(settings: Settings) -> Self {
         let now = LogTime::ZERO;
         let (vault, wraps) = (None, None);
-        let meta = Meta { settings, now, next_work: 0, seq: 0, vault, wraps, erasures: 0 };
+        let meta = Meta { settings, now, next_work: 0, seq: 0, vault, wraps, erasures: 0, policy: 0 };
         Self::rebuild(
             meta,
             Table::new("contents"),
@@ -127,6 +130,10 @@ impl State {
     }
 
     pub fn apply(&mut self, at: LogTime, command: Command) -> Outcome {
+        let command = match self.under_policy(command) {
+            Ok(command) => command,
+            Err(outcome) => return outcome,
+        };
         let (first_sent_ms, command) = match command {
             Command::Dated { first_sent_ms, command } => (Some(first_sent_ms), *command),
             plain => (None, plain),
@@ -140,7 +147,9 @@ impl State {
     fn act(&mut self, at: LogTime, command: Command) -> Outcome {
         match command {
             // Once is enough: a date says nothing twice.
-            Command::Dated { .. } => Outcome::Refused(Refused::Malformed),
+            Command::Dated { .. } | Command::UnderPolicy { .. } => {
+                Outcome::Refused(Refused::Malformed)
+            }
             Command::Restore(step) => self.restore_step(at, step),
             Command::Accept(accept) => self.accept(at, *accept),
             Command::Report(reports) => self.report(at, reports),

@@ -154,6 +154,7 @@ pub enum KeyState {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Next {
     Use(u32, Wrapped),
-    Mint(u32),
+    /// Of this generation, under this region key if the group has one in use.
+    Mint(u32, Option<RegionKey>),
 }
 

@@ -1,5 +1,7 @@
 //! PlaceOrder: check, seal under the customer's key, accept, wait until decided.
 
+mod moved;
+
 use std::sync::Arc;
 
 use hansa_api::convert::order::{self as checked, PlaceOrder};
@@ -7,7 +9,7 @@ use hansa_api::pb::order as wire;
 use hansa_api::principal::Principal;
 use hansa_api::status::Failure;
 use hansa_region_router::core::directory::Snapshot;
-use hansa_types::id::OrderId;
+use hansa_types::id::{GroupKind, OrderId};
 use hansa_types::region::Slot;
 use hansa_types::time::LogTime;
 use prost::Message;
@@ -25,6 +27,8 @@ use crate::shell::waiters::Want;
 use crate::shell::{Hosted, Sent, Shell, answer_by, caller, deadline, not_read};
 use crate::vault::DataKey;
 use crate::{metrics, wire as show};
+
+pub use self::moved::moving;
 
 /// Draws of an order id: 50 random bits within a millisecond and slot collide about never.
 const DRAWS: u32 = 3;
@@ -44,7 +48,9 @@ pub async fn run(
         Some(customer) => Slot::of(customer.as_str().as_bytes()),
         None => Slot::of(place.request_id.as_str().as_bytes()),
     };
-    let hosted = shell.hosted(shell.map.orders_group(slot)?)?;
+    let now = shell.map.now()?;
+    moved::at_home(&now, place.residence_country, slot)?;
+    let hosted = shell.hosted(now.group(GroupKind::Orders, slot))?;
     let subject =
         personal::subject(shell, place.customer_id.as_ref(), (&caller, &place.request_id))?;
     let scope = ScopeOf {
@@ -56,7 +62,12 @@ pub async fn run(
         request: &place.request_id,
     };
     let scope = scope.scope();
-    let asked = Asked { shell, hosted, slot, caller: &caller, place: &place, body: &body };
+    let asked = Asked { shell, hosted, slot, caller: &caller, place: &place, body: &body, now };
+    let says = place.customer_id.as_ref().map_or_else(String::new, ToString::to_string);
+    if let Some(order) = asked.known_elsewhere(scope, sent, due).await? {
+        let order = Some(wire::Order { customer_id: says, ..order });
+        return Ok(wire::PlaceOrderResponse { order, replayed: true });
+    }
     let (target, replayed) = asked.accept(subject, scope, sent, due).await?;
     metrics::placed(replayed);
     let decided = |order: &crate::core::order::Order, contents: &Contents| {
@@ -68,7 +79,7 @@ pub async fn run(
         })
         .await?;
     // He has just said who he is; whether that was erased since is for who reads the order.
-    answer.customer_id = place.customer_id.as_ref().map_or_else(String::new, ToString::to_string);
+    answer.customer_id = says;
     Ok(wire::PlaceOrderResponse { order: Some(answer), replayed })
 }
 
@@ -80,6 +91,8 @@ struct Asked<'a> {
     caller: &'a str,
     place: &'a PlaceOrder,
     body: &'a [u8],
+    /// The directory by which this is the home.
+    now: Arc<Snapshot>,
 }
 
 /// What an order is sealed and fingerprinted with.
@@ -103,7 +116,10 @@ impl Asked<'_> {
             let id = mint(self.shell, self.slot);
             let body = with.key.fingerprint("PlaceOrder", self.body);
             let command = self.command(id, Key { scope, body }, &with)?;
-            match self.hosted.submit(&self.hosted.dated(command, sent), due).await? {
+            let command = Some(Box::new(self.hosted.dated(command, sent)));
+            let version = self.now.policy.version();
+            let command = Command::UnderPolicy { version, command };
+            match self.hosted.submit(&command, due).await? {
                 Outcome::Refused(Refused::OrderIdTaken) if draws > 1 => draws -= 1,
                 Outcome::Refused(Refused::KeyChanged) if looks > 1 => looks -= 1,
                 outcome => {
@@ -126,9 +142,9 @@ impl Asked<'_> {
     ) -> Result<SealedWith, Failure> {
         let group = &self.hosted.group;
         let next = match glance {
-            true => group.peek(|machine| machine.state.subjects.next(subject)),
+            true => group.peek(|machine| machine.state.next_key(subject)),
             false => {
-                let read = group.read(due, |machine| machine.state.subjects.next(subject)).await;
+                let read = group.read(due, |machine| machine.state.next_key(subject)).await;
                 read.map_err(not_read)?
             }
         };
@@ -139,9 +155,9 @@ impl Asked<'_> {
                 let key = keyring.unwrap(of, &wrapped).await;
                 key.map(|key| SealedWith { of, key, mint: None })
             }
-            Next::Mint(generation) => {
+            Next::Mint(generation, by) => {
                 let of = KeyOf { subject, generation };
-                let minted = keyring.mint(of).await;
+                let minted = keyring.mint(of, by).await;
                 minted.map(|(key, wrapped)| SealedWith { of, key, mint: Some(wrapped) })
             }
         };

@@ -79,6 +79,15 @@ impl FileVault {
         Ok(loaded)
     }
 
+    /// The keys, read again if `key` is not among those in memory: another node may have made it.
+    fn with(&self, key: Option<RegionKey>) -> Result<Arc<Loaded>, VaultError> {
+        let loaded = self.load()?;
+        match key.map(|key| loaded.ring.secret_of(key)) {
+            Some(Err(VaultError::UnknownKey(_))) => self.reload(),
+            _ => Ok(loaded),
+        }
+    }
+
     /// Changes the file under its lock, if `change` says that there is something to change.
     fn change<R>(
         &self,
@@ -127,19 +136,23 @@ impl Vault for FileVault {
         Ok(fingerprint(&self.load()?.named.print, purpose, bytes))
     }
 
-    async fn wrap(&self, of: KeyOf, key: &DataKey) -> Result<Wrapped, VaultError> {
-        let loaded = self.load()?;
-        let (by, secret) = loaded.ring.newest()?;
+    async fn wrap(
+        &self,
+        of: KeyOf,
+        key: &DataKey,
+        by: Option<RegionKey>,
+    ) -> Result<Wrapped, VaultError> {
+        let loaded = self.with(by)?;
+        let (by, secret) = match by {
+            Some(by) => (by, loaded.ring.secret_of(by)?),
+            None => loaded.ring.newest()?,
+        };
         let (nonce, block) = seal(&secret[..], &aad(of, by), key.bytes(), self.entropy.as_ref())?;
         Ok(Wrapped { by, nonce, ciphertext: Bytes::from(block) })
     }
 
     async fn unwrap(&self, of: KeyOf, wrapped: &Wrapped) -> Result<DataKey, VaultError> {
-        let mut loaded = self.load()?;
-        if let Err(VaultError::UnknownKey(_)) = loaded.ring.secret_of(wrapped.by) {
-            // Another node may have made it since.
-            loaded = self.reload()?;
-        }
+        let loaded = self.with(Some(wrapped.by))?;
         let secret = loaded.ring.secret_of(wrapped.by)?;
         let plain = open(&secret[..], &aad(of, wrapped.by), wrapped.nonce, &wrapped.ciphertext)?;
         DataKey::of_bytes(&plain).ok_or(VaultError::Open)

@@ -8,7 +8,7 @@ use hansa_node::env::Entropy;
 use parking_lot::Mutex;
 
 use super::{DataKey, Vault, VaultError};
-use crate::core::subjects::{KeyEntry, KeyOf, SubjectId, Wrapped};
+use crate::core::subjects::{KeyEntry, KeyOf, RegionKey, SubjectId, Wrapped};
 
 /// Keys kept in memory: those of customers that order now.
 const KEPT_MAX: usize = 4_096;
@@ -59,13 +59,17 @@ impl Keyring {
         Self { vault, entropy, kept: Arc::default() }
     }
 
-    /// A new data key, and the same wrapped for the log.
+    /// A new data key, and the same wrapped for the log. `by`: what the group wraps with.
     ///
     /// # Errors
     /// The vault's.
-    pub async fn mint(&self, of: KeyOf) -> Result<(Arc<DataKey>, Wrapped), VaultError> {
+    pub async fn mint(
+        &self,
+        of: KeyOf,
+        by: Option<RegionKey>,
+    ) -> Result<(Arc<DataKey>, Wrapped), VaultError> {
         let key = DataKey::draw(self.entropy.as_ref());
-        let wrapped = self.vault.wrap(of, &key).await?;
+        let wrapped = self.vault.wrap(of, &key, by).await?;
         Ok((Arc::new(key), wrapped))
     }
 
@@ -108,14 +112,19 @@ impl Keyring {
         kept.order.retain(|of| of.subject != subject);
     }
 
-    /// The same key under the newest region key.
+    /// The same key under the region key `by`.
     ///
     /// # Errors
     /// The vault's.
-    pub async fn rewrap(&self, of: KeyOf, wrapped: &Wrapped) -> Result<Wrapped, VaultError> {
+    pub async fn rewrap(
+        &self,
+        of: KeyOf,
+        wrapped: &Wrapped,
+        by: RegionKey,
+    ) -> Result<Wrapped, VaultError> {
         // Not through the memory: a rotation would turn all of it over.
         let key = self.vault.unwrap(of, wrapped).await?;
-        self.vault.wrap(of, &key).await
+        self.vault.wrap(of, &key, Some(by)).await
     }
 
     /// Takes a subject's key out of our wrapping, for a peer that may hold it.
@@ -126,12 +135,17 @@ impl Keyring {
         Ok(KeyShare { of, key: self.unwrap(of, wrapped).await? })
     }
 
-    /// Puts a peer's share under our own region key: what `KeyStep::Take` carries.
+    /// Puts a peer's share under our own region key: what `KeyStep::Take` carries. `by`: what the
+    /// group that takes it wraps with.
     ///
     /// # Errors
     /// The vault's.
-    pub async fn take(&self, share: &KeyShare) -> Result<KeyEntry, VaultError> {
-        let wrapped = self.vault.wrap(share.of, &share.key).await?;
+    pub async fn take(
+        &self,
+        share: &KeyShare,
+        by: Option<RegionKey>,
+    ) -> Result<KeyEntry, VaultError> {
+        let wrapped = self.vault.wrap(share.of, &share.key, by).await?;
         Ok(KeyEntry { of: share.of, wrapped })
     }
 }

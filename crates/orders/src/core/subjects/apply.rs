@@ -25,13 +25,13 @@ impl State {
         if of.subject.home != self.meta.settings.region {
             return Err(Refused::Malformed);
         }
-        let fits = match (self.subjects.next(of.subject), mint) {
+        let fits = match (self.subjects.next(of.subject, None), mint) {
             (super::Next::Use(generation, _), None) => generation == of.generation,
-            (super::Next::Mint(generation), Some(wrapped)) => {
+            (super::Next::Mint(generation, _), Some(wrapped)) => {
                 generation == of.generation && self.wraps_now(wrapped)
             }
             // Another request made the key first, or it was erased meanwhile.
-            (super::Next::Use(..), Some(_)) | (super::Next::Mint(_), None) => false,
+            (super::Next::Use(..), Some(_)) | (super::Next::Mint(..), None) => false,
         };
         fits.then_some(()).ok_or(Refused::KeyChanged)
     }

@@ -16,6 +16,8 @@ pub struct Subjects {
     under: BTreeMap<RegionKey, BTreeSet<SubjectId>>,
     /// Erasures by the event that says so.
     by_seq: BTreeMap<u64, SubjectId>,
+    /// The newest region key that wraps something erased, in logs and backups.
+    erased_under: Option<RegionKey>,
     /// Each subject's orders, oldest first.
     orders: BTreeSet<(SubjectId, [u8; 16])>,
 }
@@ -31,8 +33,9 @@ impl Subjects {
         orders: impl Iterator<Item = (SubjectId, OrderId)>,
     ) -> Self {
         let mut under: BTreeMap<RegionKey, BTreeSet<SubjectId>> = BTreeMap::new();
-        let mut by_seq = BTreeMap::new();
+        let (mut by_seq, mut erased_under) = (BTreeMap::new(), None);
         for (id, row) in table.iter() {
+            erased_under = row.erased.iter().map(|erased| erased.under).max().max(erased_under);
             if let Some(key) = &row.key {
                 under.entry(key.by).or_default().insert(*id);
             }
@@ -40,7 +43,7 @@ impl Subjects {
             by_seq.extend(told.map(|erased| (erased.seq, *id)));
         }
         let orders = orders.map(|(subject, order)| (subject, order.to_bytes())).collect();
-        Self { table, under, by_seq, orders }
+        Self { table, under, by_seq, erased_under, orders }
     }
 
     /// What there is to open a block with.
@@ -54,14 +57,14 @@ impl Subjects {
     }
 
     /// What the subject's next order is sealed with.
-    pub fn next(&self, subject: SubjectId) -> Next {
+    pub fn next(&self, subject: SubjectId, wraps: Option<RegionKey>) -> Next {
         match self.table.get(&subject) {
-            None => Next::Mint(1),
+            None => Next::Mint(1, wraps),
             Some(SubjectRow { generation, key: Some(key), .. }) => {
                 Next::Use(*generation, key.clone())
             }
             Some(SubjectRow { generation, key: None, .. }) => {
-                Next::Mint(generation.saturating_add(1))
+                Next::Mint(generation.saturating_add(1), wraps)
             }
         }
     }
@@ -85,6 +88,11 @@ impl Subjects {
             Some((KeyOf { subject: *subject, generation: row.generation }, row.key.clone()?))
         };
         older.filter_map(living).take(max).collect()
+    }
+
+    /// The newest region key that wraps something erased: its place is to be taken by another.
+    pub fn erased_under(&self) -> Option<RegionKey> {
+        self.erased_under
     }
 
     /// How many living keys each region key wraps.
@@ -114,6 +122,7 @@ impl Subjects {
         self.take_off(subject);
         let empty = SubjectRow { generation: 0, key: None, erased: Vec::new() };
         let mut row = self.table.get(&subject).cloned().unwrap_or(empty);
+        self.erased_under = self.erased_under.max(Some(erased.under));
         row.key = None;
         row.generation = row.generation.max(erased.generation);
         if erased.seq > 0 {

@@ -1,0 +1,138 @@
+//! EraseCustomer: drops the key that opens what is personal; what was sold stays sold.
+
+use hansa_api::convert::customer::{CopyKey, EraseCustomer};
+use hansa_api::convert::time::{from_log, from_ms};
+use hansa_api::pb::customer as wire;
+use hansa_api::principal::Principal;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::OrderId;
+use hansa_types::region::Slot;
+use tokio::time::Instant;
+use tonic::Request;
+
+use crate::core::command::{Command, Outcome, Refused};
+use crate::core::keys::Scope;
+use crate::core::subjects::{Erase, Erased, KeyOf, KeyState, KeyStep, SubjectId};
+use crate::metrics;
+use crate::service::customer::{self, Found};
+use crate::shell::keys::{ScopeOf, Whose, vault_failed};
+use crate::shell::{Hosted, Shell, caller, deadline, refusal};
+use crate::start::destroy_after_ms;
+
+/// Open orders named in a refusal.
+const OPEN_MAX: usize = 10;
+const KEPT: &str = "order name, lines, amounts, currency, country, times and payment facts, for tax \
+                    and commercial law; no personal data";
+
+pub async fn run(
+    shell: &Shell,
+    request: Request<wire::EraseCustomerRequest>,
+) -> Result<wire::EraseCustomerResponse, Failure> {
+    let due = deadline(&request);
+    let caller = caller(Principal::of(&request)?);
+    let asked = EraseCustomer::try_from(request.into_inner())?;
+    let found = customer::find(shell, &asked.person, due).await?;
+    let scope = |slot: Slot, subject: SubjectId| {
+        let (home, whose) = (shell.number, Whose::Subject(subject));
+        let request = &asked.request_id;
+        ScopeOf { caller: &caller, method: "EraseCustomer", home, slot, whose, request }.scope()
+    };
+    let Found { hosted, slot, subject } = found;
+    let keys = shell.vault.keys().await.map_err(|error| vault_failed(&error))?;
+    let asked_ms = shell.env.clock.wall().ms();
+    let after = |newest| destroy_after_ms(newest, &shell.cfg.keys, asked_ms);
+    let times = (asked_ms, keys.last().map_or(asked_ms, after));
+    let copies = forget(shell, hosted, &asked.copies, scope, slot, times, due).await?;
+    let mut receipt = wire::ErasureReceipt {
+        region: shell.region.to_string(),
+        kept: KEPT.to_owned(),
+        copy_count: copies,
+        ..Default::default()
+    };
+    let mut replayed = false;
+    if let Some(subject) = subject {
+        let residences = customer::residences(hosted, subject, asked.residence);
+        receipt.lawful_regions = customer::lawful(shell, residences)?;
+        let (asked_ms, destroy_after_ms) = times;
+        let request = scope(slot, subject);
+        let erase = Command::Erase(Erase { subject, request, asked_ms, destroy_after_ms });
+        match hosted.submit(&erase, due).await? {
+            Outcome::Erased(erased, before) => {
+                replayed = before;
+                shell.keyring.forget(subject);
+                shell.keys_changed.notify_waiters();
+                metrics::erased(before);
+                tell(&mut receipt, shell, subject, &erased);
+            }
+            Outcome::Refused(Refused::OrderOpen(first)) => {
+                return Err(open(shell, hosted, subject, first));
+            }
+            // A caller who asks every lawful region in turn expects some to know nothing.
+            Outcome::Refused(Refused::SubjectNotFound) => {}
+            Outcome::Refused(why) => return Err(refusal(why)),
+            _ => return Err(Failure::of(Reason::Internal)),
+        }
+    }
+    Ok(wire::EraseCustomerResponse { receipt: Some(receipt), replayed })
+}
+
+fn tell(receipt: &mut wire::ErasureReceipt, shell: &Shell, subject: SubjectId, erased: &Erased) {
+    receipt.key = Some(wire::ErasedKey {
+        home_region: shell.region.to_string(),
+        subject: format!("{:032x}", subject.hash),
+        generation: erased.generation,
+    });
+    receipt.erase_time = Some(from_log(erased.at));
+    receipt.destroy_time = Some(from_ms(erased.destroy_after_ms));
+    receipt.region_key = erased.under.to_string();
+    receipt.order_count = erased.orders;
+}
+
+/// Drops keys of copies that another home has erased; how many are gone here.
+async fn forget(
+    shell: &Shell,
+    hosted: &Hosted,
+    copies: &[CopyKey],
+    scope: impl Fn(Slot, SubjectId) -> Scope,
+    slot: Slot,
+    (asked_ms, destroy_after_ms): (u64, u64),
+    due: Instant,
+) -> Result<u32, Failure> {
+    let mut gone = 0;
+    for copy in copies {
+        let home = shell.map.region_number(&copy.home);
+        let home = home.ok_or_else(|| Failure::of(Reason::UnknownRegion))?;
+        if home == shell.number {
+            continue;
+        }
+        let subject = SubjectId { home, hash: copy.subject };
+        let of = KeyOf { subject, generation: copy.generation };
+        let request = scope(slot, subject);
+        let keys = vec![of];
+        let step = KeyStep::Forget { keys, request, asked_ms, destroy_after_ms };
+        match hosted.submit(&Command::Keys(step), due).await? {
+            Outcome::Noted => {}
+            Outcome::Refused(why) => return Err(refusal(why)),
+            _ => return Err(Failure::of(Reason::Internal)),
+        }
+        shell.keyring.forget(subject);
+        let dead = hosted.group.peek(|machine| machine.state.subjects.key(of));
+        gone += u32::from(dead == KeyState::Erased);
+    }
+    Ok(gone)
+}
+
+/// Names what is in the way.
+fn open(shell: &Shell, hosted: &Hosted, subject: SubjectId, first: OrderId) -> Failure {
+    let mut open: Vec<OrderId> = hosted.group.peek(|machine| {
+        let state = &machine.state;
+        let open = state.subjects.orders_of(subject).filter(|id| state.is_open(*id));
+        open.take(OPEN_MAX).collect()
+    });
+    if open.is_empty() {
+        open.push(first);
+    }
+    let names: Vec<String> = open.into_iter().map(|id| shell.map.name_of(id)).collect();
+    let failure = refusal(Refused::OrderOpen(first)).with("orders", names.join(","));
+    failure.precondition("customer", "has an order that is under way")
+}
