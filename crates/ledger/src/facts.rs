@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
 use hansa_api::facts::{BREATH, Gone, Telling};
 use hansa_api::pb::admin as pb;
