@@ -7,6 +7,8 @@ mod explain_route;
 mod list_groups;
 mod list_regions;
 mod membership;
+mod reconcile;
+mod replication;
 mod residency;
 #[cfg(test)]
 mod tests;

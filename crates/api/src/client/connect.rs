@@ -15,6 +15,7 @@ use crate::pb::admin::audit_service_client::AuditServiceClient;
 use crate::pb::admin::backup_service_client::BackupServiceClient;
 use crate::pb::admin::membership_service_client::MembershipServiceClient;
 use crate::pb::admin::reconcile_service_client::ReconcileServiceClient;
+use crate::pb::admin::replication_service_client::ReplicationServiceClient;
 use crate::pb::admin::residency_service_client::ResidencyServiceClient;
 use crate::pb::admin::key_service_client::KeyServiceClient;
 use crate::pb::admin::version_service_client::VersionServiceClient;
@@ -183,6 +184,7 @@ pub struct Services {
     pub customers: CustomerServiceClient<Channel>,
     pub backups: BackupServiceClient<Channel>,
     pub reconcile: ReconcileServiceClient<Channel>,
+    pub replication: ReplicationServiceClient<Channel>,
 }
 
 impl Services {
@@ -203,6 +205,8 @@ impl Services {
             keys: KeyServiceClient::new(channel.clone()).max_decoding_message_size(max),
             customers: CustomerServiceClient::new(channel.clone()).max_decoding_message_size(max),
             reconcile: ReconcileServiceClient::new(channel.clone()).max_decoding_message_size(max),
+            replication: ReplicationServiceClient::new(channel.clone())
+                .max_decoding_message_size(max),
             backups: BackupServiceClient::new(channel).max_decoding_message_size(max),
         }
     }

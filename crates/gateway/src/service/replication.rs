@@ -1,0 +1,114 @@
+//! How orders travel between regions, put together from this region's nodes. One verb per file.
+
+mod differences;
+mod parked;
+mod status;
+
+use futures::future::join_all;
+use hansa_api::pb::admin as pb;
+use hansa_api::pb::admin::replication_service_server::ReplicationService;
+use hansa_api::pb::node::node_replication_service_client::NodeReplicationServiceClient;
+use hansa_api::status::{Failure, Reason};
+use hansa_node::layers::Deadline;
+use hansa_node::layers::deadline::outgoing;
+use hansa_region_router::core::directory::{Node, Snapshot};
+use hansa_region_router::forward::Upstreams;
+use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
+use tokio::time::timeout_at;
+use tonic::{Request, Response, Status};
+
+use super::{Own, due, nodes};
+
+/// Rows of one list.
+const LISTED_MAX: u32 = 10_000;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Part<U> = NodeReplicationServiceClient<<U as Upstreams>::Peer>;
+
+/// What each node said, and the names of those that said nothing.
+struct Told<T> {
+    answers: Vec<(Node, T)>,
+    silent: Vec<String>,
+}
+
+/// Asks every node; one that has no orders is not missed.
+async fn ask<U, T, F, Fut>(upstreams: &U, directory: &Snapshot, due: Deadline, how: F) -> Told<T>
+where
+    U: Upstreams,
+    F: Fn(Part<U>) -> Fut,
+    Fut: Future<Output = Result<Response<T>, Status>>,
+{
+    let nodes = nodes(directory);
+    let asked = nodes.iter().map(|node| async {
+        let client = NodeReplicationServiceClient::new(upstreams.node(node.id))
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
+        let answer = timeout_at(due.0, how(client)).await;
+        let answer = answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?;
+        answer.map(Response::into_inner).map_err(Failure::from)
+    });
+    let answers = join_all(asked).await;
+    let mut told = Told { answers: Vec::new(), silent: Vec::new() };
+    for (node, answer) in nodes.into_iter().zip(answers) {
+        match answer {
+            Ok(answer) => told.answers.push((node, answer)),
+            Err(failure) if failure.reason() == Reason::Unimplemented => {}
+            Err(_) => told.silent.push(node.name.clone()),
+        }
+    }
+    told
+}
+
+fn sent<T>(message: T, due: Deadline) -> Result<Request<T>, Status> {
+    outgoing(message, due)
+}
+
+#[tonic::async_trait]
+impl<U: Upstreams> ReplicationService for Own<U>
+where
+    U::Peer: Sync,
+{
+    async fn get_replication_status(
+        &self,
+        request: Request<pb::GetReplicationStatusRequest>,
+    ) -> Answer<pb::GetReplicationStatusResponse> {
+        let (due, directory) = (due(&request), self.directory()?);
+        Ok(Response::new(status::run(self, &directory, due).await))
+    }
+
+    async fn list_parked_events(
+        &self,
+        request: Request<pb::ListParkedEventsRequest>,
+    ) -> Answer<pb::ListParkedEventsResponse> {
+        let (due, directory) = (due(&request), self.directory()?);
+        let asked = request.into_inner();
+        Ok(Response::new(parked::list(self, &directory, &asked.origin, due).await))
+    }
+
+    async fn retry_parked_events(
+        &self,
+        request: Request<pb::RetryParkedEventsRequest>,
+    ) -> Answer<pb::RetryParkedEventsResponse> {
+        let (due, directory) = (due(&request), self.directory()?);
+        let asked = request.into_inner();
+        Ok(Response::new(parked::retry(self, &directory, &asked.order, due).await?))
+    }
+
+    async fn resolve_parked_events(
+        &self,
+        request: Request<pb::ResolveParkedEventsRequest>,
+    ) -> Answer<pb::ResolveParkedEventsResponse> {
+        let (due, directory) = (due(&request), self.directory()?);
+        let by = hansa_api::principal::Principal::of(&request)?.id.to_string();
+        let asked = request.into_inner();
+        Ok(Response::new(parked::resolve(self, &directory, &asked, by, due).await?))
+    }
+
+    async fn list_replica_differences(
+        &self,
+        request: Request<pb::ListReplicaDifferencesRequest>,
+    ) -> Answer<pb::ListReplicaDifferencesResponse> {
+        let (due, directory) = (due(&request), self.directory()?);
+        let asked = request.into_inner();
+        Ok(Response::new(differences::run(self, &directory, &asked.peer, due).await))
+    }
+}
