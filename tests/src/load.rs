@@ -195,7 +195,7 @@ pub async fn client(
     endpoints.rotate_left(number % count);
     let second = Duration::from_secs(1);
     let timing = Timing { keepalive: second, keepalive_timeout: second, ..Timing::default() };
-    connect(league, name, region, endpoints, Options { timing, policy }).await
+    connect(league, name, region, endpoints, Options { timing, policy, ..Options::default() }).await
 }
 
 /// A client of one gateway, which it waits for however long it stands still.
@@ -209,7 +209,7 @@ pub async fn client_of_one(
     let endpoints = vec![endpoints(league, region).remove(number)];
     let minutes = Duration::from_secs(600);
     let timing = Timing { keepalive: minutes, keepalive_timeout: minutes, ..Timing::default() };
-    connect(league, name, region, endpoints, Options { timing, policy }).await
+    connect(league, name, region, endpoints, Options { timing, policy, ..Options::default() }).await
 }
 
 fn endpoints(league: &Processes, region: &str) -> Vec<String> {

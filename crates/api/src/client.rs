@@ -7,7 +7,7 @@ pub mod retry;
 pub mod tls;
 
 pub use connect::{ConnectError, Services, Timing, connect, connect_lazy};
-pub use league::{Call, League, Options};
+pub use league::{About, Call, League, Options};
 pub use reach::Reach;
 pub use retry::{Budget, Policy, SERVICE_CONFIG};
 pub use tls::{Expect, Files, Identity, IdentityError};

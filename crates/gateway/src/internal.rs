@@ -2,15 +2,17 @@
 //!
 //! A node of this region may reach every internal service. A node of another region may do two
 //! things: pass on a client's call, and replicate. A client may do nothing here, whatever headers
-//! it sends.
+//! it sends: its handshake ends with its name, as does that of a node whose region nobody knows.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hansa_api::principal::{self, Principal};
 use hansa_api::status::{Failure, Reason};
+use hansa_node::listen::Admits;
 use hansa_node::tls::PeerIdentity;
 use hansa_region_router::forward::Upstreams;
 use hansa_types::identity::{Role, SpiffeId};
@@ -24,8 +26,28 @@ use tower::{Service, ServiceExt as _};
 use crate::door::Door;
 use crate::metrics;
 
-/// What other regions' nodes may call beside forwarding.
-const ABROAD: [&str; 2] = ["/hansa.replication.v1.", "/grpc.health.v1.Health/"];
+/// Services that other regions' nodes may call beside forwarding. Whatever is not named is closed
+/// to them: Raft, ledgers, the directory, a node's own services, and each one that comes later.
+const ABROAD: [&str; 3] = [
+    "/hansa.replication.v1.ReplicationService/",
+    "/hansa.replication.v1.HomeService/",
+    "/grpc.health.v1.Health/",
+];
+
+/// Who has business at the internal port of a node of `region`: nodes of our trust domain, of this
+/// region or of one that is `known`.
+pub fn admits(
+    own: SpiffeId,
+    region: RegionName,
+    known: impl Fn(&RegionName) -> bool + Send + Sync + 'static,
+) -> Admits {
+    Arc::new(move |peer| match peer.role() {
+        Some(Role::Node { region: of, .. }) => {
+            peer.trust_domain() == own.trust_domain() && (of == region || known(&of))
+        }
+        Some(Role::Client { .. }) | None => false,
+    })
+}
 
 /// The internal port's service: sorts calls by who brings them.
 pub struct Internal<U> {

@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hansa_types::identity::SpiffeId;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -65,11 +66,15 @@ impl Default for Limits {
     }
 }
 
+/// Whether somebody who has proven that name has any business at a listener.
+pub type Admits = Arc<dyn Fn(&SpiffeId) -> bool + Send + Sync>;
+
 /// A bound socket that does not accept yet.
 pub struct Listener {
     name: &'static str,
     socket: Box<dyn net::Accept>,
     limits: Limits,
+    admits: Admits,
 }
 
 /// Why a socket never became a connection.
@@ -79,6 +84,8 @@ enum Refused {
     Slow(Duration),
     #[error("handshake: {0}")]
     Handshake(#[from] net::Error),
+    #[error("{0} has no business here")]
+    Stranger(SpiffeId),
 }
 
 impl Listener {
@@ -90,7 +97,13 @@ impl Listener {
         limits: Limits,
     ) -> io::Result<Self> {
         let socket = net.bind(addr).await?;
-        Ok(Self { name, socket, limits })
+        Ok(Self { name, socket, limits, admits: Arc::new(|_| true) })
+    }
+
+    /// Ends the handshake of everybody else: nothing that they send is read.
+    #[must_use]
+    pub fn admitting(self, admits: Admits) -> Self {
+        Self { admits, ..self }
     }
 
     /// The bound address, for a port chosen by the system.
@@ -114,6 +127,7 @@ impl Listener {
             free: Arc::new(Semaphore::new(self.limits.connections_max)),
             handshakes: Arc::new(Semaphore::new(self.limits.handshakes_max)),
             limits: self.limits,
+            admits: self.admits,
             tasks: tasks.clone(),
             stop,
             connections: connections.clone(),
@@ -156,6 +170,7 @@ struct Accept {
     name: &'static str,
     http: http2::Builder<Executor>,
     limits: Limits,
+    admits: Admits,
     free: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     tasks: Tasks,
@@ -235,7 +250,11 @@ impl Accept {
     async fn handshake(&self, knock: Knock) -> Result<Connection, Refused> {
         // The semaphore is never closed; the permit bounds the CPU that strangers can spend here.
         let _permit = self.handshakes.acquire().await;
-        Ok(knock.await?)
+        let shaken = knock.await?;
+        match (self.admits)(&shaken.peer) {
+            true => Ok(shaken),
+            false => Err(Refused::Stranger(shaken.peer)),
+        }
     }
 }
 

@@ -174,7 +174,7 @@ async fn door_at(plan: &Plan, doors: Vec<String>, name: &str, number: u32, polic
         keepalive: Duration::from_secs(2),
         keepalive_timeout: Duration::from_secs(1),
     };
-    let options = Options { timing, policy };
+    let options = Options { timing, policy, ..Options::default() };
     loop {
         // The name is one of the shipped policy's: it makes an id.
         if let Ok(id) = SpiffeId::client(TRUST_DOMAIN, name) {

@@ -1,5 +1,7 @@
 //! A client of the whole league: any of its endpoints, retries, and the way to the right region.
 
+mod homes;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,12 +14,26 @@ use super::reach::{Reach, Tls};
 use super::retry::{Budget, Policy};
 use super::tls::{Expect, Identity};
 use crate::first_sent;
-use crate::status::{Failure, Kind, Reason, key};
+use crate::pb::region::ExplainRouteRequest;
+use crate::status::{Failure, Kind, Reason};
+use homes::{Home, Homes};
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     pub timing: Timing,
     pub policy: Policy,
+    /// For residents whose law forbids that a call passes through another region: asks where they
+    /// live before anything about them is sent, and sends it there only.
+    pub strict: bool,
+}
+
+/// Whom or what a call is about, as far as it says where to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About<'a> {
+    /// A resident of this country, ISO 3166-1 alpha-2.
+    Resident(&'a str),
+    /// The order of this name.
+    Order(&'a str),
 }
 
 /// Calls go to the first endpoint; one that is unavailable hands over to the next.
@@ -38,8 +54,14 @@ struct Inner {
 struct State {
     /// Index of the endpoint that answered last.
     current: usize,
-    /// One channel per endpoint and region that was ever called; endpoints are few.
-    services: BTreeMap<String, Services>,
+    /// One channel per endpoint and whom we expect there; endpoints are few.
+    services: BTreeMap<(String, String), Services>,
+    homes: Homes,
+}
+
+/// A channel that was made for one expectation says nothing about another.
+fn key_of(endpoint: &str, expect: &Expect) -> (String, String) {
+    (endpoint.to_owned(), format!("{expect:?}"))
 }
 
 /// Endpoints that redirects may add; more would be a server that leads us astray.
@@ -106,8 +128,10 @@ impl League {
         for (current, endpoint) in endpoints.iter().enumerate() {
             match connect_over(&reach, endpoint, &expect, options.timing).await {
                 Ok(channel) => {
-                    let services = BTreeMap::from([(endpoint.clone(), Services::new(channel))]);
-                    let state = Mutex::new(State { current, services });
+                    let key = key_of(endpoint, &expect);
+                    let services = BTreeMap::from([(key, Services::new(channel))]);
+                    let homes = Homes::default();
+                    let state = Mutex::new(State { current, services, homes });
                     let budget = Budget::new(&options.policy);
                     return Ok(Self(Arc::new(Inner {
                         reach,
@@ -149,14 +173,55 @@ impl League {
     ///
     /// # Errors
     /// The last failure; `DEADLINE_EXCEEDED` when `timeout` has passed.
-    pub async fn call<T, F, Fut>(&self, timeout: Duration, mut make: F) -> Result<T, Failure>
+    pub async fn call<T, F, Fut>(&self, timeout: Duration, make: F) -> Result<T, Failure>
+    where
+        F: FnMut(Services, Call) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.make(Instant::now() + timeout, None, None, make).await
+    }
+
+    /// The same for a call about somebody or something, which goes to where they live once that is
+    /// known: a redirect is followed once and remembered. A strict client asks before the first
+    /// call, and sends nothing of it anywhere else.
+    ///
+    /// # Errors
+    /// As [`League::call`]; those of `ExplainRoute` from a strict client.
+    pub async fn call_about<T, F, Fut>(
+        &self,
+        about: About<'_>,
+        timeout: Duration,
+        make: F,
+    ) -> Result<T, Failure>
     where
         F: FnMut(Services, Call) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = Instant::now() + timeout;
+        let home = match self.home(about)? {
+            None if self.0.options.strict => Some(self.explain(about, deadline).await?),
+            known => known,
+        };
+        self.make(deadline, Some(about), home, make).await
+    }
+
+    async fn make<T, F, Fut>(
+        &self,
+        deadline: Instant,
+        about: Option<About<'_>>,
+        home: Option<Services>,
+        mut make: F,
+    ) -> Result<T, Failure>
+    where
+        F: FnMut(Services, Call) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
         self.0.budget.earn();
-        let (mut index, mut services) = self.current()?;
+        let mut at_home = home.is_some();
+        let (mut index, mut services) = match home {
+            Some(services) => (usize::MAX, services),
+            None => self.current()?,
+        };
         let first_sent_ms = self.0.reach.wall_ms();
         let mut redirected = false;
         for attempt in 1.. {
@@ -167,10 +232,13 @@ impl League {
                 Ok(Err(status)) => Failure::from(status),
                 Err(_) => Reason::DeadlineExceeded.into(),
             };
+            if let Some(about) = about.filter(|_| at_home && turns_away(&failure)) {
+                self.lock().homes.turned_away(about);
+            }
             let stay = redirected || !turns_away(&failure);
             if failure.reason() == Reason::DeadlineExceeded {
                 // No time is left for this call; the next one goes elsewhere.
-                if !stay {
+                if !stay && !at_home {
                     self.leave(index);
                 }
                 return Err(failure);
@@ -179,6 +247,10 @@ impl League {
                 // Once: two regions that send us to each other are a fault to be seen.
                 redirected = true;
                 services = other?;
+                if let Some((about, home)) = about.zip(Home::named_by(&failure)) {
+                    self.lock().homes.remember(about, home);
+                    at_home = true;
+                }
                 continue;
             }
             let wait = self.0.options.policy.wait(&failure, attempt, self.0.reach.chance());
@@ -189,7 +261,11 @@ impl League {
                 return Err(failure);
             }
             tokio::time::sleep(wait).await;
-            if !stay {
+            if at_home {
+                // Another gateway of the same region, or the same one again: never another region.
+                let again = about.map_or(Ok(None), |about| self.home(about))?;
+                services = again.unwrap_or(services);
+            } else if !stay {
                 self.leave(index);
                 (index, services) = self.current()?;
             }
@@ -199,17 +275,46 @@ impl League {
 
     /// The services of the region that a `WRONG_REGION` names, `None` for other failures.
     fn redirect(&self, failure: &Failure) -> Option<Result<Services, Failure>> {
-        if failure.reason() != Reason::WrongRegion {
-            return None;
-        }
-        let region = failure.metadata(key::REGION)?.parse().ok()?;
-        let endpoint = failure.metadata(key::ENDPOINT)?;
-        Some(self.at(endpoint, &Expect::NodeOf(region)))
+        let home = Home::named_by(failure)?;
+        Some(self.at(home.endpoint()?, &home.expect()))
+    }
+
+    /// The services of the region where somebody is known to live.
+    fn home(&self, about: About<'_>) -> Result<Option<Services>, Failure> {
+        let home = self.lock().homes.of(about);
+        let Some((endpoint, expect)) =
+            home.as_ref().and_then(|home| Some((home.endpoint()?, home.expect())))
+        else {
+            return Ok(None);
+        };
+        self.at(endpoint, &expect).map(Some)
+    }
+
+    /// Asks where somebody lives, and remembers it. The question names a country or an order, and
+    /// nobody.
+    async fn explain(&self, about: About<'_>, deadline: Instant) -> Result<Services, Failure> {
+        let (residence_country, order) = match about {
+            About::Resident(country) => (country.to_owned(), String::new()),
+            About::Order(order) => (String::new(), order.to_owned()),
+        };
+        let question =
+            ExplainRouteRequest { residence_country, order, ..ExplainRouteRequest::default() };
+        let asked = self.make(deadline, None, None, |mut services, call| {
+            let request = call.request(question.clone());
+            async move { services.regions.explain_route(request).await }
+        });
+        let told = Box::pin(asked).await?;
+        let home = Home::of(&told.home_region, told.endpoints);
+        let home =
+            home.ok_or_else(|| Failure::new(Reason::Unavailable, "the home has no endpoint"))?;
+        let services = self.at(home.endpoint().unwrap_or_default(), &home.expect())?;
+        self.lock().homes.remember(about, home);
+        Ok(services)
     }
 
     fn at(&self, endpoint: &str, expect: &Expect) -> Result<Services, Failure> {
         let mut state = self.lock();
-        if let Some(services) = state.services.get(endpoint) {
+        if let Some(services) = state.services.get(&key_of(endpoint, expect)) {
             return Ok(services.clone());
         }
         if state.services.len() >= CHANNELS_MAX {
@@ -219,7 +324,7 @@ impl League {
         let channel = connect_lazy_over(&self.0.reach, endpoint, expect, timing)
             .map_err(|error| Failure::new(Reason::Unavailable, error.to_string()))?;
         let services = Services::new(channel);
-        state.services.insert(endpoint.to_owned(), services.clone());
+        state.services.insert(key_of(endpoint, expect), services.clone());
         Ok(services)
     }
 

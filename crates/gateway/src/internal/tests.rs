@@ -1,5 +1,7 @@
 use bytes::Bytes;
 
+mod over_tls;
+
 use super::*;
 use crate::nodes;
 use crate::testing::*;

@@ -82,6 +82,9 @@ pub fn former_homes(
     now: LogTime,
 ) -> Vec<(RegionNumber, LogTime)> {
     let mut homes: Vec<(RegionNumber, LogTime)> = Vec::new();
+    if directory.former.is_empty() {
+        return homes;
+    }
     let lately = |until: LogTime| until.0.saturating_add(FORMER_LIFE_MS) >= now.0;
     let present = home(residence, slot, &directory.policy, directory).map(|home| home.region);
     for former in directory.former.iter().filter(|former| lately(former.until)) {

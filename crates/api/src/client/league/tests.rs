@@ -12,16 +12,24 @@ use crate::pb::region::{
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Answers `ListRegions` with what the script says for the n-th call, and counts them.
+/// Answers `ListRegions` with what the script says for the n-th call, and counts them; `ExplainRoute`
+/// with the home that was set.
 #[derive(Clone)]
 struct Scripted {
     calls: Arc<AtomicU32>,
+    home: Arc<Mutex<Option<ExplainRouteResponse>>>,
     script: Arc<dyn Fn(u32) -> Result<u64, Failure> + Send + Sync>,
 }
 
 impl Scripted {
     fn new(script: impl Fn(u32) -> Result<u64, Failure> + Send + Sync + 'static) -> Self {
-        Self { calls: Arc::default(), script: Arc::new(script) }
+        Self { calls: Arc::default(), home: Arc::default(), script: Arc::new(script) }
+    }
+
+    fn set_home(&self, region: &str, endpoint: &str) {
+        let (home_region, endpoints) = (region.to_owned(), vec![endpoint.to_owned()]);
+        let home = ExplainRouteResponse { home_region, endpoints, ..Default::default() };
+        *self.home.lock().unwrap() = Some(home);
     }
 
     fn calls(&self) -> u32 {
@@ -43,9 +51,14 @@ impl RegionService for Scripted {
 
     async fn explain_route(
         &self,
-        _request: Request<ExplainRouteRequest>,
+        request: Request<ExplainRouteRequest>,
     ) -> Result<Response<ExplainRouteResponse>, Status> {
-        std::future::pending().await
+        assert_eq!(request.get_ref().customer_id, "", "it names nobody");
+        let home = self.home.lock().unwrap().clone();
+        match home {
+            Some(home) => Ok(Response::new(home)),
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -165,4 +178,74 @@ async fn a_call_ends_with_its_deadline() {
         assert_eq!(call.await.unwrap_err().reason(), Reason::DeadlineExceeded);
     };
     tokio::select! { _ = gateway.server => panic!("the server ended"), () = client => {} }
+}
+
+async fn ask_about(league: &League, about: About<'_>) -> Result<u64, Failure> {
+    let call = league.call_about(about, TIMEOUT, |mut services, call| {
+        let request = call.request(ListRegionsRequest {});
+        async move { services.regions.list_regions(request).await }
+    });
+    call.await.map(|response| response.policy_version)
+}
+
+#[tokio::test]
+async fn a_redirect_is_remembered_for_whom_it_was_about() {
+    let ca = TestCa::new();
+    let home = gateway(&ca, "ru-central", |n| match n {
+        4 => Err(Reason::Unavailable.into()),
+        _ => Ok(3),
+    });
+    let home = home.await;
+    let (region, other) = ("ru-central".parse().unwrap(), home.endpoint.clone());
+    let entry = gateway(&ca, "us-east", move |n| match n {
+        1 | 3 => Err(Failure::wrong_region(&region, &other)),
+        _ => Ok(9),
+    });
+    let entry = entry.await;
+    let client = async {
+        let league = connect_to(&ca, vec![entry.endpoint.clone()]).await;
+        let russian = About::Resident("RU");
+        assert_eq!(ask_about(&league, russian).await, Ok(3));
+        assert_eq!(ask_about(&league, russian).await, Ok(3));
+        assert_eq!((entry.service.calls(), home.service.calls()), (1, 2), "straight home");
+        assert_eq!(ask_about(&league, About::Resident("US")).await, Ok(9), "somebody else");
+        // An order says nothing of a country: it is redirected and remembered by itself.
+        let order = About::Order("regions/ru-central/orders/1");
+        assert_eq!(ask_about(&league, order).await, Ok(3));
+        // The home's only gateway turns us away once; it is asked again, and nobody else is.
+        assert_eq!(ask_about(&league, order).await, Ok(3));
+        assert_eq!((entry.service.calls(), home.service.calls()), (3, 5));
+    };
+    tokio::select! {
+        _ = entry.server => panic!("the server ended"),
+        _ = home.server => panic!("the server ended"),
+        () = client => {}
+    }
+}
+
+#[tokio::test]
+async fn a_strict_client_asks_first_and_sends_nothing_to_another_region() {
+    let ca = TestCa::new();
+    let home = gateway(&ca, "ru-central", |_| Ok(3)).await;
+    let entry = gateway(&ca, "us-east", |_| panic!("it was sent abroad")).await;
+    entry.service.set_home("ru-central", &home.endpoint);
+    let client = async {
+        let options = Options { strict: true, ..Options::default() };
+        let endpoints = vec![entry.endpoint.clone()];
+        let league = League::connect(ca.client(), endpoints, Expect::AnyNode, options);
+        let league = league.await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(ask_about(&league, About::Resident("RU")).await, Ok(3));
+        }
+        // An entry that names a home whose certificate is another region's is not believed.
+        entry.service.set_home("kz-central", &home.endpoint);
+        let lied = ask_about(&league, About::Resident("KZ")).await.unwrap_err();
+        assert_eq!(lied.reason(), Reason::Unavailable);
+        assert_eq!((entry.service.calls(), home.service.calls()), (0, 2));
+    };
+    tokio::select! {
+        _ = entry.server => panic!("the server ended"),
+        _ = home.server => panic!("the server ended"),
+        () = client => {}
+    }
 }
