@@ -29,7 +29,7 @@ pub use heard::Heard;
 pub use lags::{Lag, Lags, Stream};
 pub use receive::Receiver;
 pub use send::{Found, Sender};
-#[cfg(test)]
+#[cfg(all(test, feature = "seeded-bugs"))]
 pub(crate) use law::Law;
 
 /// Until when we know to have all of an origin's events, as heard on its stream. Not in the log:

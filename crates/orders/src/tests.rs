@@ -1,6 +1,7 @@
 //! The whole role on a real cluster of one or three nodes, with a ledger that is not real.
 
 mod books;
+mod compare;
 mod edges;
 mod flow;
 mod leaders;
@@ -10,3 +11,4 @@ mod rig;
 mod seeded;
 mod validation;
 mod vaults;
+mod views;

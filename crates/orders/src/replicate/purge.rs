@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_api::classes::{DataClass, Lawful as _};
-use hansa_api::pb::replication::OrderView;
+use hansa_api::pb::replication::{OrderView, SealedBlock};
 use hansa_node::tasks::Tasks;
 use hansa_region_router::book::Book;
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use prost::Message;
 use tokio::time::Instant;
 
 use super::check;
 use super::law::Law;
 use crate::core::command::Command;
+use crate::core::subjects::{KeyOf, KeyStep, SubjectId};
 use crate::core::remote::{Copy, Held, ParkedEvent, Place, Reduced, Remote, RemoteStep, Terms};
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
@@ -97,12 +99,12 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
         });
         let waiting = waiting.filter_map(|(order, events)| strip(*order, events, &limits));
         let mut part = Part::default();
-        for reduced in over.filter_map(|(order, copy)| reduce(*order, copy, &limits)).chain(waiting)
-        {
+        let over = over.filter_map(|(order, copy)| reduce(*order, copy, &limits));
+        for (reduced, key) in over.chain(waiting.map(|reduced| (reduced, None))) {
             if part.full(&reduced) && !part.submit(hosted).await {
                 return;
             }
-            part.add(reduced);
+            part.add(reduced, key);
         }
         if !part.submit(hosted).await {
             return;
@@ -116,7 +118,7 @@ fn excess(remote: &Remote, limits: &Limits) -> u64 {
 }
 
 /// The copy with what may stay.
-fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Option<Reduced> {
+fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Option<(Reduced, Option<KeyOf>)> {
     let place = copy.origin.place();
     let held = limits.held(place, copy.shown.residence);
     let all = Terms::default();
@@ -126,14 +128,23 @@ fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Option<Reduced> {
         let own = || limits.own.allowed(residence).cloned().unwrap_or_default();
         told.map_or_else(own, |told| check::allowed(residence, told, &limits.own))
     });
-    let allowed = allowed.filter(|allowed| allowed.has(DataClass::Operational));
-    let view = allowed.and_then(|allowed| {
-        let mut view = OrderView::decode(copy.view.clone()).ok()?;
+    let allowed = allowed.unwrap_or_default();
+    let old = OrderView::decode(copy.view.clone()).ok();
+    // A customer lives under one law: what his other orders are sealed with goes as well.
+    let block = old.as_ref().and_then(|view| view.sealed.as_ref());
+    let key = block.filter(|_| !allowed.has(DataClass::Personal)).and_then(key_of);
+    let view = old.filter(|_| allowed.has(DataClass::Operational)).map(|mut view| {
         view.retain_by(&allowed);
-        Some(view.encode_to_vec().into())
+        view.encode_to_vec().into()
     });
     let terms = limits.told.get(&place).map_or(all.version, |told| told.version);
-    Some(Reduced { order, version: copy.version, terms, allowed: held, view })
+    Some((Reduced { order, version: copy.version, terms, allowed: held, view }, key))
+}
+
+fn key_of(block: &SealedBlock) -> Option<KeyOf> {
+    let home = RegionNumber::try_from(u16::try_from(block.home).ok()?).ok()?;
+    let hash = u128::from_be_bytes(block.subject.as_ref().try_into().ok()?);
+    Some(KeyOf { subject: SubjectId { home, hash }, generation: block.generation })
 }
 
 /// Only the waiting events lose their content.
@@ -147,6 +158,8 @@ fn strip(order: OrderId, events: &[ParkedEvent], limits: &Limits) -> Option<Redu
 #[derive(Default)]
 struct Part {
     reduced: Vec<Reduced>,
+    /// Keys of blocks that go.
+    keys: Vec<KeyOf>,
     bytes: usize,
 }
 
@@ -157,7 +170,8 @@ impl Part {
         full && !self.reduced.is_empty()
     }
 
-    fn add(&mut self, next: Reduced) {
+    fn add(&mut self, next: Reduced, key: Option<KeyOf>) {
+        self.keys.extend(key);
         self.bytes += next.view.as_ref().map_or(0, bytes::Bytes::len);
         self.reduced.push(next);
     }
@@ -168,10 +182,16 @@ impl Part {
         if part.reduced.is_empty() {
             return true;
         }
-        let command = Command::Remote(RemoteStep::Purge(part.reduced));
-        let done = hosted.submit(&command, Instant::now() + SUBMIT_MAX).await;
+        // Keys first: a crash between the two leaves blocks that nobody opens, never the reverse.
+        let keys = (!part.keys.is_empty()).then(|| Command::Keys(KeyStep::GiveBack(part.keys)));
+        let purge = Command::Remote(RemoteStep::Purge(part.reduced));
+        for command in keys.into_iter().chain([purge]) {
+            if hosted.submit(&command, Instant::now() + SUBMIT_MAX).await.is_err() {
+                return false;
+            }
+        }
         tokio::time::sleep(BREATH).await;
-        done.is_ok()
+        true
     }
 }
 

@@ -16,7 +16,7 @@ use tonic::service::Routes;
 use super::rig::{Node, Rig, ca, call, order};
 
 /// Serves a node on a real mTLS port, as its region's gateways are.
-async fn serve(rig: &Rig, id: NodeId) -> Address {
+pub async fn serve(rig: &Rig, id: NodeId) -> Address {
     let node = &rig.nodes[&id];
     let name = format!("{}-{id}", rig.name());
     let files = rig.ca.node(&rig.name().parse().unwrap(), &name).unwrap();
@@ -38,7 +38,7 @@ async fn serve(rig: &Rig, id: NodeId) -> Address {
     Address { id: spiffe, addr }
 }
 
-fn copies(node: &Node) -> usize {
+pub fn copies(node: &Node) -> usize {
     let shell = node.orders.shell();
     shell.groups[&0].group.peek(|machine| machine.state.remote.copies.len())
 }

@@ -19,6 +19,7 @@ use hansa_node::peers::Peers;
 use hansa_node::tls::Identity;
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory as dir;
+use hansa_region_router::core::policy::Policy;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::RegionNumber;
 use hansa_wal::fs::RealFs;
@@ -35,12 +36,13 @@ use crate::shell::Hosted;
 use crate::start::{Around, Orders, StartError};
 
 pub const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
-const POLICY: &str = include_str!("../../../../deploy/policy/residency.toml");
+pub const POLICY: &str = include_str!("../../../../deploy/policy/residency.toml");
 
 pub struct Node {
     pub orders: Orders,
     pub peers: Peers,
     pub service: Service,
+    pub book: Book,
 }
 
 /// One region of orders nodes that share a ledger.
@@ -137,10 +139,11 @@ impl Rig {
         cfg.provider.late_ms = 300;
         cfg.provider.settle_ms = 1_000;
         cfg.replicate.bookmark_ms = 100;
+        cfg.replicate.compare_ms = 100;
         let book = Book::of(self.directory());
         let around = Around::of_config(&node.env, &cfg, Arc::new(RealFs))?;
         let (host, env) = (&node.host, node.env.clone());
-        let orders = Orders::start(host, env, peers.clone(), cfg, book, around).await?;
+        let orders = Orders::start(host, env, peers.clone(), cfg, book.clone(), around).await?;
         let routes = Routes::new(LedgerCommandServiceServer::new(self.books.clone()));
         let routes = orders.routes(routes);
         let settings = layers::Settings {
@@ -151,8 +154,19 @@ impl Rig {
         };
         peers.set_local(layers::stack(&settings, routes));
         let service = Service { shell: orders.shell() };
-        self.nodes.insert(id, Node { orders, peers, service });
+        self.nodes.insert(id, Node { orders, peers, service, book });
         Ok(())
+    }
+
+    /// Every node of the region learns of another policy.
+    pub fn legislate(&self, policy: &str) {
+        for node in self.nodes.values() {
+            let mut now = (*node.book.now().unwrap()).clone();
+            now.policy = Arc::new(Policy::parse(policy).unwrap());
+            now.policy_text = policy.into();
+            now.version += 1;
+            node.book.publish(now);
+        }
     }
 
     fn directory(&self) -> dir::Snapshot {

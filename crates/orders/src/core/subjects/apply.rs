@@ -68,6 +68,12 @@ impl State {
                 }
             }
             KeyStep::Lost { key, asked_ms } => self.lost(at, key, asked_ms),
+            KeyStep::GiveBack(keys) => {
+                let here = self.meta.settings.region;
+                for of in keys.into_iter().take(KEYS_MAX).filter(|of| of.subject.home != here) {
+                    self.subjects.give_back(of);
+                }
+            }
         }
         Outcome::Noted
     }

@@ -136,6 +136,21 @@ impl Subjects {
         self.table.insert(subject, row);
     }
 
+    /// Drops a key without a tombstone; its region key counts as one that an erased key was under.
+    pub(super) fn give_back(&mut self, of: KeyOf) {
+        let Some(row) = self.table.get(&of.subject).cloned() else { return };
+        let Some(key) = row.key.as_ref().filter(|_| row.generation == of.generation) else {
+            return;
+        };
+        self.erased_under = self.erased_under.max(Some(key.by));
+        self.take_off(of.subject);
+        if row.erased.is_empty() {
+            self.table.remove(&of.subject);
+        } else {
+            self.table.insert(of.subject, SubjectRow { key: None, ..row });
+        }
+    }
+
     pub(in crate::core) fn own(&mut self, subject: SubjectId, order: OrderId) {
         self.orders.insert((subject, order.to_bytes()));
     }

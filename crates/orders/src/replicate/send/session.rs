@@ -176,6 +176,8 @@ impl Session {
     /// From now on the peer is told, and shown, another law.
     pub fn renew(&mut self, law: Arc<Law>) {
         self.law = law;
+        // A peer that had to give keys back may get them again.
+        self.shared.clear();
         self.sweep = None;
         self.view.purged_version = 0;
         self.plan_sweep();

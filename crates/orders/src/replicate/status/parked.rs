@@ -87,7 +87,7 @@ impl NodeReplication {
         Ok((id, self.led().into_iter().find(holds)))
     }
 
-    pub(super) async fn retry(
+    pub(crate) async fn retry(
         &self,
         order: &str,
         due: Instant,
