@@ -69,7 +69,7 @@ impl Book {
     }
 
     /// Takes a snapshot unless a newer one is known.
-    pub(crate) fn publish(&self, snapshot: Snapshot) {
+    pub fn publish(&self, snapshot: Snapshot) {
         let version = snapshot.version;
         // Our own replica and a keeper that is followed may both write: look and store in one step.
         self.version.send_if_modified(|known| {
