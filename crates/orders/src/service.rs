@@ -1,20 +1,30 @@
 //! The public verbs, one file each. Wire types stop here.
 
 mod cancel_order;
+mod customer;
+mod erase_customer;
+mod export_customer;
+mod find_request;
 mod get_order;
 mod get_payment;
 mod list_account_entries;
+mod list_keys;
 mod list_orders;
 mod place_order;
 mod record_shipment;
 mod refund_payment;
 mod return_items;
+mod rotate_key;
 mod watch_order;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
+use hansa_api::pb::admin;
+use hansa_api::pb::admin::key_service_server::KeyService;
+use hansa_api::pb::customer as people;
+use hansa_api::pb::customer::customer_service_server::CustomerService;
 use hansa_api::pb::inventory as stock;
 use hansa_api::pb::inventory::inventory_service_server::InventoryService;
 use hansa_api::pb::order as wire;
@@ -33,6 +43,8 @@ pub struct Service {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+type Exported =
+    Pin<Box<dyn Stream<Item = Result<people::ExportCustomerResponse, Status>> + Send>>;
 type Events = Pin<Box<dyn Stream<Item = Result<wire::WatchOrderResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -77,6 +89,43 @@ impl OrderService for Service {
     async fn watch_order(&self, request: Request<wire::WatchOrderRequest>) -> Answer<Events> {
         let events = watch_order::run(self.shell.clone(), request).await?;
         Ok(Response::new(Box::pin(events)))
+    }
+}
+
+#[tonic::async_trait]
+impl CustomerService for Service {
+    async fn erase_customer(
+        &self,
+        request: Request<people::EraseCustomerRequest>,
+    ) -> Answer<people::EraseCustomerResponse> {
+        Ok(Response::new(erase_customer::run(&self.shell, request).await?))
+    }
+
+    type ExportCustomerStream = Exported;
+
+    async fn export_customer(
+        &self,
+        request: Request<people::ExportCustomerRequest>,
+    ) -> Answer<Exported> {
+        let items = export_customer::run(self.shell.clone(), request).await?;
+        Ok(Response::new(Box::pin(items)))
+    }
+}
+
+#[tonic::async_trait]
+impl KeyService for Service {
+    async fn list_keys(
+        &self,
+        request: Request<admin::ListKeysRequest>,
+    ) -> Answer<admin::ListKeysResponse> {
+        Ok(Response::new(list_keys::run(&self.shell, request).await?))
+    }
+
+    async fn rotate_key(
+        &self,
+        request: Request<admin::RotateKeyRequest>,
+    ) -> Answer<admin::RotateKeyResponse> {
+        Ok(Response::new(rotate_key::run(&self.shell, request).await?))
     }
 }
 

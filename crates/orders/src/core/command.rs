@@ -72,6 +72,12 @@ pub enum Command {
     Remote(RemoteStep),
     /// Of repairs that two people agreed on.
     Repair(RepairStep),
+    /// A command whose place was found by this version of the residency policy; without one, only
+    /// says that no older version counts any more.
+    UnderPolicy {
+        version: u64,
+        command: Option<Box<Command>>,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -133,7 +139,7 @@ pub struct Target {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Refused {
     Malformed,
-    /// Another epoch, or a slot that another group owns.
+    /// Another epoch, a slot that another group owns, or a home found by an older policy.
     NotOwner,
     /// The key was used with another body.
     RequestIdReused,

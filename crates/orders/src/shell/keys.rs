@@ -77,7 +77,7 @@ pub fn vault_failed(error: &VaultError) -> Failure {
 }
 
 /// Under the data key of the order's customer; under the vault's own once he is erased.
-async fn fingerprint(
+pub async fn fingerprint(
     shell: &Shell,
     hosted: &Hosted,
     id: OrderId,

@@ -1,0 +1,56 @@
+//! By which residency policy the group places orders: an older one counts no more.
+
+use crate::core::command::{Command, Outcome, Refused};
+
+use super::State;
+
+impl State {
+    /// The command inside, once the policy by which it came here is known not to be an old one.
+    ///
+    /// # Outcomes
+    /// `NotOwner` for a policy that is older than the newest that was gone by: whoever made the
+    /// command lags behind, and the home may be elsewhere by now.
+    pub(super) fn under_policy(&mut self, command: Command) -> Result<Command, Outcome> {
+        let Command::UnderPolicy { version, command } = command else { return Ok(command) };
+        if version < self.meta.policy {
+            return Err(Outcome::Refused(Refused::NotOwner));
+        }
+        self.meta.policy = version;
+        command.map(|command| *command).ok_or(Outcome::Noted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_types::id::OrderId;
+    use hansa_types::region::Slot;
+    use hansa_types::time::LogTime;
+
+    use super::*;
+
+    /// A command that says whether it was looked at: there is no such order.
+    fn resume(version: u64) -> Command {
+        let order = OrderId::new(LogTime(1), 1_u16.try_into().unwrap(), Slot::of(b"x"), 5);
+        let command = Some(Box::new(Command::Resume { order }));
+        Command::UnderPolicy { version, command }
+    }
+
+    #[test]
+    fn what_was_placed_by_an_older_policy_is_refused_once_a_newer_one_was_gone_by() {
+        let mut state = State::new(crate::core::tests::settings());
+        let mut apply = |command: Command| {
+            let command = Command::decode(&command.encode()).unwrap();
+            state.apply(LogTime(5), command)
+        };
+        let looked_at = Outcome::Refused(Refused::OrderNotFound);
+        assert_eq!(apply(resume(3)), looked_at);
+        assert_eq!(apply(resume(3)), looked_at);
+        assert_eq!(apply(resume(2)), Outcome::Refused(Refused::NotOwner));
+        let only = |version| Command::UnderPolicy { version, command: None };
+        assert_eq!(apply(only(7)), Outcome::Noted);
+        assert_eq!(apply(only(6)), Outcome::Refused(Refused::NotOwner));
+        assert_eq!(apply(resume(6)), Outcome::Refused(Refused::NotOwner));
+        let nested = Command::UnderPolicy { version: 8, command: Some(Box::new(only(9))) };
+        assert_eq!(apply(nested), Outcome::Refused(Refused::Malformed));
+    }
+}
