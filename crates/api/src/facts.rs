@@ -1,7 +1,9 @@
 //! Facts on their way to whoever reconciles: pages of bounded size, to a reader that may be slow.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use hansa_types::id::OrderId;
 use tokio::sync::mpsc::Sender;
 use tokio::time::timeout;
 
@@ -13,11 +15,26 @@ use crate::pb::admin::{
 /// Records of one page.
 const PAGE_RECORDS: usize = 500;
 /// A reader that takes no page for so long has gone: what is frozen for it is let go.
-const SEND_MAX: Duration = Duration::from_secs(30);
+const SEND_MAX: Duration = Duration::from_secs(60);
 /// Orders that one question may name.
 pub const ONLY_MAX: usize = 10_000;
 /// Records looked at between two breaths.
 pub const BREATH: usize = 4_096;
+
+/// What is asked of one group, and where the answer goes.
+pub struct Asked {
+    /// Only these orders; all when there are none.
+    pub only: BTreeSet<OrderId>,
+    /// No records, only the totals of the end.
+    pub totals_only: bool,
+    pub to: Sender<ReadFactsResponse>,
+}
+
+impl Asked {
+    pub fn wants(&self, order: OrderId) -> bool {
+        self.only.is_empty() || self.only.contains(&order)
+    }
+}
 
 /// The reader has gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,11 +45,13 @@ pub struct Telling {
     to: Sender<ReadFactsResponse>,
     page: FactsPage,
     records: u64,
+    totals_only: bool,
 }
 
 impl Telling {
-    pub fn new(to: Sender<ReadFactsResponse>) -> Self {
-        Self { to, page: FactsPage::default(), records: 0 }
+    pub fn new(asked: &Asked) -> Self {
+        let (to, totals_only) = (asked.to.clone(), asked.totals_only);
+        Self { to, page: FactsPage::default(), records: 0, totals_only }
     }
 
     /// # Errors
@@ -44,6 +63,9 @@ impl Telling {
     /// # Errors
     /// As [`Self::head`].
     pub async fn order(&mut self, facts: OrderFacts) -> Result<(), Gone> {
+        if self.totals_only {
+            return Ok(());
+        }
         self.page.orders.push(facts);
         self.told(self.page.orders.len()).await
     }
@@ -51,6 +73,9 @@ impl Telling {
     /// # Errors
     /// As [`Self::head`].
     pub async fn stock(&mut self, facts: StockFacts) -> Result<(), Gone> {
+        if self.totals_only {
+            return Ok(());
+        }
         self.page.stock.push(facts);
         self.told(self.page.stock.len()).await
     }
@@ -58,6 +83,9 @@ impl Telling {
     /// # Errors
     /// As [`Self::head`].
     pub async fn money(&mut self, facts: MoneyFacts) -> Result<(), Gone> {
+        if self.totals_only {
+            return Ok(());
+        }
         self.page.money.push(facts);
         self.told(self.page.money.len()).await
     }

@@ -12,6 +12,7 @@ mod members;
 mod membership_service;
 mod port;
 mod ready;
+mod reconcile_service;
 mod restore;
 mod version_service;
 mod whoami;

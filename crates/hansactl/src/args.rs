@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    audit, backup, customer, group, invariants, key, member, node, order, payment, region,
-    residency, stock, version,
+    audit, backup, customer, group, invariants, key, member, node, order, payment, reconcile,
+    region, replication, residency, stock, version,
 };
 
 const ABOUT_LONG: &str = "\
@@ -90,6 +90,8 @@ pub enum Format {
     Table,
     /// The API's messages as proto3 JSON, one object a line.
     Json,
+    /// The table's rows as CSV, for a spreadsheet.
+    Csv,
 }
 
 #[derive(Debug, Subcommand)]
@@ -130,12 +132,18 @@ pub enum Command {
     /// Copies of a region, and the way back.
     #[command(subcommand)]
     Backup(backup::Verb),
+    /// How orders travel to other regions, and what got stuck.
+    #[command(subcommand)]
+    Replication(replication::Verb),
     /// Histories, walked from their beginning.
     #[command(subcommand)]
     Audit(audit::Verb),
     /// What must always hold.
     #[command(subcommand)]
     Invariants(invariants::Verb),
+    /// Orders, stock, money and the provider side by side, and repairs by two people.
+    #[command(subcommand)]
+    Reconcile(reconcile::Verb),
     /// Prints a completion script: `source <(hansactl completion bash)`.
     Completion { shell: clap_complete::Shell },
 }

@@ -19,6 +19,7 @@ pub enum Role {
     Warehouse,
     Finance,
     Operator,
+    Approver,
 }
 
 impl Role {
@@ -28,6 +29,7 @@ impl Role {
             Self::Warehouse => "warehouse",
             Self::Finance => "finance",
             Self::Operator => "operator",
+            Self::Approver => "approver",
         }
     }
 }
@@ -96,6 +98,26 @@ impl Session {
     /// The typed clients at a gateway that answers, for streams.
     pub async fn services(&self, role: Role) -> Result<Services, Problem> {
         Ok(self.league(role).await?.services()?)
+    }
+
+    /// The same session with its region named: the profile's first choice when none was given.
+    pub fn here(&self) -> Result<Self, Problem> {
+        match (&self.region, &self.source) {
+            (Some(_), _) => Ok(self.clone()),
+            (None, Source::Profile { profile, .. }) => Ok(self.in_region(&profile.region)),
+            (None, Source::Flags { .. }) => {
+                Err(Problem::usage("no region is named", "give --region, such as eu-west"))
+            }
+        }
+    }
+
+    /// Who we are when we call as this role, by certificate.
+    pub fn who(&self, role: Role) -> Result<String, Problem> {
+        let Target { ca, cert, key, .. } = self.target(role)?;
+        let identity = Identity::read(&Files { cert, key, ca }).map_err(|error| {
+            Problem::usage(error.to_string(), "check --cert, --key and --ca, or the profile")
+        })?;
+        Ok(identity.id().to_string())
     }
 
     /// The regions of the profile but `region`; none when there is no profile.

@@ -15,7 +15,9 @@ mod order;
 mod output;
 mod payment;
 mod profile;
+mod reconcile;
 mod region;
+mod replication;
 mod residency;
 mod show;
 mod stock;
@@ -69,7 +71,9 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
         Command::Stock(verb) => stock::run(&session, verb).await?,
         Command::Payment(verb) => payment::run(&session, verb).await?,
         Command::Audit(verb) => return audit::run(&session, verb).await,
+        Command::Replication(verb) => return replication::run(&session, verb).await,
         Command::Backup(verb) => return backup::run(&session, verb).await,
+        Command::Reconcile(verb) => return reconcile::run(&session, verb).await,
         Command::Invariants(verb) => return invariants::run(&session, verb).await,
         Command::Completion { .. } => {}
     }

@@ -13,6 +13,7 @@ use crate::error::Problem;
 #[derive(Debug)]
 pub struct Rows {
     table: Table,
+    cells: Vec<Vec<String>>,
     empty: &'static str,
 }
 
@@ -25,12 +26,16 @@ impl Rows {
         if !header.is_empty() {
             table.set_header(header.iter().map(|title| title.to_uppercase()));
         }
-        Self { table, empty }
+        let head = header.iter().map(|title| (*title).to_owned()).collect::<Vec<_>>();
+        let cells = if head.is_empty() { Vec::new() } else { vec![head] };
+        Self { table, cells, empty }
     }
 
     /// A row; every row has as many cells as the header.
     pub fn add(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.table.add_row(cells.into_iter().map(|cell| plain(&cell)));
+        let cells: Vec<String> = cells.into_iter().map(|cell| plain(&cell)).collect();
+        self.cells.push(cells.clone());
+        self.table.add_row(cells);
     }
 
     fn text(&self) -> String {
@@ -38,6 +43,15 @@ impl Rows {
         let lines = self.table.trim_fmt();
         let lines = lines.lines().map(|line| line.strip_prefix(' ').unwrap_or(line));
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The same rows with commas between, as RFC 4180 has them.
+    fn csv(&self) -> String {
+        let lines = self.cells.iter().map(|cells| {
+            let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
+            cells.join(",")
+        });
+        lines.collect::<Vec<_>>().join("\r\n")
     }
 
     fn print(&self) {
@@ -48,6 +62,16 @@ impl Rows {
         } else {
             println!("{}", self.text());
         }
+    }
+}
+
+/// Quoted where it must be. A spreadsheet takes what begins like a formula for one: not with us.
+fn quoted(cell: &str) -> String {
+    let formula = cell.starts_with(['=', '+', '-', '@']) && cell.parse::<f64>().is_err();
+    let cell = if formula && cell != "-" { format!("'{cell}") } else { cell.to_owned() };
+    match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell,
     }
 }
 
@@ -66,18 +90,33 @@ pub fn print<M: Message>(
     match format {
         Format::Table => rows(message).print(),
         Format::Json => println!("{}", json(name, message)?),
+        Format::Csv => println!("{}", rows(message).csv()),
     }
     Ok(())
 }
 
-/// Canonical proto3 JSON on one line, with lower-camel names as every other tool prints them.
-fn json<M: Message>(name: &str, message: &M) -> Result<String, Problem> {
+fn pool() -> Option<&'static DescriptorPool> {
     static POOL: OnceLock<Option<DescriptorPool>> = OnceLock::new();
+    POOL.get_or_init(|| DescriptorPool::decode(hansa_api::FILE_DESCRIPTOR_SET).ok()).as_ref()
+}
+
+/// A message from its proto3 JSON; a field that it does not have is an error.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn parse<M: Message + Default>(name: &str, text: &str) -> Result<M, String> {
+    let descriptor = pool().and_then(|pool| pool.get_message_by_name(name));
+    let descriptor = descriptor.ok_or_else(|| format!("this tool does not know {name}"))?;
+    let mut from = serde_json::Deserializer::from_str(text);
+    let read = DynamicMessage::deserialize(descriptor, &mut from).map_err(|e| e.to_string())?;
+    from.end().map_err(|e| e.to_string())?;
+    M::decode(read.encode_to_vec().as_slice()).map_err(|e| e.to_string())
+}
+
+/// Canonical proto3 JSON on one line, with lower-camel names as every other tool prints them.
+pub fn json<M: Message>(name: &str, message: &M) -> Result<String, Problem> {
     let broken = || Problem::failed(format!("cannot print {name} as JSON"), "use -o table");
-    let pool = POOL
-        .get_or_init(|| DescriptorPool::decode(hansa_api::FILE_DESCRIPTOR_SET).ok())
-        .as_ref()
-        .ok_or_else(broken)?;
+    let pool = pool().ok_or_else(broken)?;
     let descriptor = pool.get_message_by_name(name).ok_or_else(broken)?;
     let bytes = message.encode_to_vec();
     let dynamic = DynamicMessage::decode(descriptor, bytes.as_slice()).map_err(|_| broken())?;

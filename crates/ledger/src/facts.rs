@@ -1,18 +1,17 @@
 //! What a group's books say of orders, for reconciliation: frozen at one index, told in order of
 //! order id. Nothing is read under the group's lock but the pointers of pages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
-use hansa_api::facts::{BREATH, Gone, Telling};
+use hansa_api::facts::{Asked, BREATH, Gone, Telling};
 use hansa_api::pb::admin as pb;
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::{Group, ReadAt};
-use hansa_types::id::{GroupId, GroupKind, OrderId};
-use tokio::sync::mpsc::Sender;
+use hansa_types::id::{GroupId, GroupKind};
 use tokio::time::Instant;
 
 use crate::core::inventory::{Inventory, SkuTotals, StockFrozen};
@@ -20,12 +19,6 @@ use crate::core::payments::{MoneyFrozen, Payments, currency_of};
 use crate::role::Ledger;
 use crate::service::groups::not_read;
 use crate::service::wire::minor;
-
-/// Where the answers of one question go, and about which orders it is: all when there are none.
-pub struct Asked {
-    pub only: BTreeSet<OrderId>,
-    pub to: Sender<pb::ReadFactsResponse>,
-}
 
 impl Ledger {
     /// Freezes a group that this node leads, and tells its facts as far as the reader takes them.
@@ -72,17 +65,13 @@ fn head<M: hansa_consensus::Machine>(group: &Group<M>, at: ReadAt) -> pb::FactsH
     }
 }
 
-fn wanted(only: &BTreeSet<OrderId>, order: OrderId) -> bool {
-    only.is_empty() || only.contains(&order)
-}
-
 async fn stock(frozen: StockFrozen, head: pb::FactsHead, asked: Asked) -> Result<(), Gone> {
-    let mut telling = Telling::new(asked.to);
+    let mut telling = Telling::new(&asked);
     telling.head(head).await?;
     let mut places = Vec::new();
     for slot in 0..frozen.reservations.slots() {
         if let Some((_, reservation)) = frozen.reservations.at(slot)
-            && wanted(&asked.only, reservation.order)
+            && asked.wants(reservation.order)
         {
             places.push((reservation.order, slot));
         }
@@ -145,12 +134,12 @@ async fn skus(frozen: &StockFrozen, by_holds: &BTreeMap<u32, [i64; 2]>) -> Vec<p
 }
 
 async fn money(frozen: MoneyFrozen, head: pb::FactsHead, asked: Asked) -> Result<(), Gone> {
-    let mut telling = Telling::new(asked.to);
+    let mut telling = Telling::new(&asked);
     telling.head(head).await?;
     let (mut places, mut accounts, mut holds) = (Vec::new(), Vec::new(), BTreeMap::new());
     for slot in 0..frozen.payments.slots() {
         if let Some((_, payment)) = frozen.payments.at(slot)
-            && wanted(&asked.only, payment.order)
+            && asked.wants(payment.order)
         {
             places.push((payment.order, slot));
         }

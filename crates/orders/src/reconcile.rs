@@ -3,15 +3,12 @@
 mod facts;
 mod verbs;
 
-use std::collections::BTreeSet;
-
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use hansa_api::facts::Telling;
+use hansa_api::facts::{Asked, Telling};
 use hansa_api::pb::admin as pb;
 use hansa_api::status::Failure;
-use hansa_types::id::{GroupId, OrderId};
-use tokio::sync::mpsc::Sender;
+use hansa_types::id::GroupId;
 use tokio::time::Instant;
 
 use crate::machine::OrdersMachine;
@@ -27,12 +24,11 @@ impl Orders {
     pub async fn tell_facts(
         &self,
         group: GroupId,
-        only: BTreeSet<OrderId>,
-        to: Sender<pb::ReadFactsResponse>,
+        asked: Asked,
         due: Instant,
     ) -> Result<BoxFuture<'static, ()>, Failure> {
         let hosted = self.shell().hosted(group)?.clone();
-        let look = |machine: &OrdersMachine, at| (facts::Frozen::of(&machine.state, &only), at);
+        let look = |machine: &OrdersMachine, at| (facts::Frozen::of(&machine.state, &asked.only), at);
         let (frozen, at) = hosted.group.read_at(due, look).await.map_err(not_read)?;
         let head = pb::FactsHead {
             group: group.number(),
@@ -41,6 +37,6 @@ impl Orders {
             log_time_ms: at.time.ms(),
             state_hash: at.state_hash.to_string(),
         };
-        Ok(Box::pin(facts::tell(frozen, head, Telling::new(to)).map(|_gone| ())))
+        Ok(Box::pin(facts::tell(frozen, head, Telling::new(&asked)).map(|_gone| ())))
     }
 }

@@ -40,8 +40,8 @@ where
         let asked = request.into_inner();
         let known = GroupId::from_number(asked.group).filter(|g| directory.groups.contains_key(g));
         let group = known.ok_or_else(|| Failure::new(Reason::NotFound, "no such group here"))?;
-        let question =
-            node::ReadGroupFactsRequest { group: asked.group, orders: asked.orders.clone() };
+        let pb::ReadFactsRequest { group: number, orders, totals_only, .. } = asked;
+        let question = node::ReadGroupFactsRequest { group: number, orders, totals_only };
         let facts = self
             .leader(&directory, group, due, |mut client| {
                 let question = question.clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use hansa_consensus::{Host, HostConfig, Timing};
 use hansa_gateway::Gateway;
-use hansa_gateway::internal::Internal;
+use hansa_gateway::internal::{self, Internal};
 use hansa_ledger::Ledger;
 use hansa_node::config::Text;
 use hansa_node::env::Env;
@@ -31,7 +31,9 @@ use super::inside::Inside;
 use super::members::Members;
 use super::port::Port;
 use super::world::{Pages, World};
-use super::{Node, bounds, groups, membership_service, ready, version_service, whoami};
+use super::{
+    Node, bounds, groups, membership_service, ready, reconcile_service, version_service, whoami,
+};
 use crate::config::{self, Config};
 
 /// How often the residency file is looked at.
@@ -76,8 +78,9 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     };
     // The internal port serves before orders start: those wait for a directory, and that for a
     // leader.
-    let early = early_routes(&host, &ledger, keeps, &inside);
+    let early = early_routes(&host, &ledger, keeps, &inside, &env);
     let port = Port::new(early.clone());
+    let internal = internal.admitting(admits(&config, &world, &book));
     let internal = serve_internal(&config, &world, internal, &gateway, &port, &peers);
     // Orders, on top of all that.
     let orders = match config.has(NodeRole::Orders) {
@@ -281,6 +284,7 @@ fn early_routes(
     ledger: &Ledger,
     directory: Option<Directory>,
     inside: &Arc<Inside>,
+    env: &Env,
 ) -> Routes {
     let mut routes = Routes::builder();
     routes.add_service(host.service());
@@ -291,6 +295,7 @@ fn early_routes(
     routes.add_service(hansa_gateway::chains::service(Arc::new(chains)));
     routes.add_service(membership_service::service(inside.clone()));
     routes.add_service(version_service::service(inside.clone()));
+    routes.add_service(reconcile_service::service(inside.clone(), env.tasks.clone()));
     if let Some(directory) = directory {
         let host = host.clone();
         let met = Arc::new(move |node| host.has_met(node));
@@ -307,6 +312,17 @@ fn with_orders(early: Routes, orders: Option<&Orders>) -> Routes {
     let router = orders.routes(early).into_axum_router();
     let router = router.route_service(Orders::SHIPMENT_PATH, orders.shipments());
     Routes::from(router).prepare()
+}
+
+/// Whose handshake the internal port completes: nodes of the regions that the directory knows, and
+/// until it is known those of the config.
+fn admits(config: &Config, world: &World, book: &Book) -> hansa_node::listen::Admits {
+    let told: Vec<_> = config.league.iter().map(|region| region.name.clone()).collect();
+    let book = book.clone();
+    let known = move |region: &_| {
+        told.contains(region) || book.now().is_some_and(|now| now.number(region).is_some())
+    };
+    internal::admits(world.net.id().clone(), config.region.clone(), known)
 }
 
 fn serve_internal(

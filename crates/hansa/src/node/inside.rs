@@ -65,6 +65,10 @@ impl Inside {
         orders.as_ref().map_or(Ok(()), Orders::ready)
     }
 
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// The orders role, once it has started on a node that has it.
     pub fn orders(&self) -> Option<&Orders> {
         self.orders.get().and_then(Option::as_ref)

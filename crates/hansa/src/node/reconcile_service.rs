@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt as _};
 use hansa_api::convert::id::order_from_bytes;
-use hansa_api::facts::ONLY_MAX;
+use hansa_api::facts::{Asked, ONLY_MAX};
 use hansa_api::pb::node as pb;
 use hansa_api::pb::node::node_reconcile_service_server::{
     NodeReconcileService, NodeReconcileServiceServer,
 };
 use hansa_api::pb::node::submit_repair_request::What;
 use hansa_api::status::{Failure, Reason};
-use hansa_ledger::facts::Asked;
 use hansa_node::layers::Deadline;
 use hansa_node::tasks::{OnError, Tasks};
 use hansa_orders::Orders;
@@ -85,9 +84,10 @@ impl NodeReconcileService for Serve {
         let full = || Failure::of(Reason::Overloaded).retry_after(Duration::from_secs(1));
         let permit = permit.map_err(|_| full())?;
         let (to, pages) = mpsc::channel(PAGES_MAX);
+        let asked = Asked { only, totals_only: asked.totals_only, to };
         let telling = match group.kind() {
-            GroupKind::Orders => self.orders()?.tell_facts(group, only, to, due).await?,
-            _ => self.inside.ledger().tell_facts(group, Asked { only, to }, due).await?,
+            GroupKind::Orders => self.orders()?.tell_facts(group, asked, due).await?,
+            _ => self.inside.ledger().tell_facts(group, asked, due).await?,
         };
         // A reader that has gone drops the pages, and with them this task ends.
         self.tasks.spawn(format!("facts {group}"), OnError::Log, async move {

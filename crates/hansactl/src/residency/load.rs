@@ -72,8 +72,8 @@ fn print(session: &Session, loaded: &[LoadPolicyResponse]) -> Result<(), Problem
             let name = "hansa.admin.v1.LoadPolicyResponse";
             output::print(session.format, name, response, |_| rows(&[]))
         }),
-        Format::Table if loaded.is_empty() => Ok(()),
-        Format::Table => {
+        Format::Table | Format::Csv if loaded.is_empty() => Ok(()),
+        Format::Table | Format::Csv => {
             let first = loaded.first().cloned().unwrap_or_default();
             output::print(session.format, "", &first, |_| rows(loaded))
         }

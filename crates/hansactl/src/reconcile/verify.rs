@@ -1,0 +1,34 @@
+//! `hansactl reconcile verify`
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+
+use hansa_api::pb::admin::FoundDifference;
+
+use super::{Look, file, scan, show};
+use crate::connect::Session;
+use crate::error::Problem;
+
+pub async fn run(session: &Session, path: &Path, look: &Look) -> Result<ExitCode, Problem> {
+    let plan = file::read(path)?;
+    let session = session.in_region(&plan.region());
+    let outcome = scan::run(&session, look).await?;
+    let code = show::outcome(&session, &outcome)?;
+    let now: BTreeSet<_> = outcome.entries.iter().map(|entry| key(&entry.difference)).collect();
+    let planned = plan.plan.entries.iter().filter_map(|entry| entry.difference.as_ref());
+    let left: Vec<&FoundDifference> = planned.filter(|found| now.contains(&key(found))).collect();
+    for found in &left {
+        eprintln!("still there: {} {}", show::class(found), found.subject);
+    }
+    let total = plan.plan.entries.len();
+    match outcome.complete() {
+        true => eprintln!("{} of {total} of the plan's differences are gone", total - left.len()),
+        false => eprintln!("nothing is proven: not everything could be read"),
+    }
+    Ok(code)
+}
+
+fn key(found: &FoundDifference) -> (i32, Vec<u8>, String) {
+    (found.class, found.order_id.to_vec(), found.subject.clone())
+}
