@@ -1,4 +1,5 @@
 mod bodies;
+mod policies;
 
 use hansa_api::pb::order::{GetOrderRequest, PlaceOrderRequest, WatchOrderRequest};
 use hansa_api::pb::region::{ListRegionsRequest, ListRegionsResponse};

@@ -218,7 +218,7 @@ impl State {
             policy: None,
         };
         if let Some(meta) = state.meta.get(&0) {
-            state.policy = Some(Arc::new(Policy::parse(&meta.policy)?));
+            state.policy = Some(Arc::new(Policy::trusted(&meta.policy)?));
         }
         Ok(state)
     }

@@ -109,9 +109,9 @@ pub fn route(
 
 /// Whether a call that another region passed on to here should never have gone through it.
 ///
-/// The entry may go by an older policy than this one, and law is the home's: what entered in a place
-/// that the home's policy closes is refused, so that the client asks here by itself. Nothing can
-/// undo that it passed; what it wrote, it did not write.
+/// The entry may go by an older policy than this one, and law is the home's: what entered where the
+/// home's policy forbids it is refused, so that the client asks here by itself. Nothing can undo
+/// that it passed; it is not carried out.
 ///
 /// # Errors
 /// `WrongRegion` that names this region.

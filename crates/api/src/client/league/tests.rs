@@ -12,8 +12,8 @@ use crate::pb::region::{
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Answers `ListRegions` with what the script says for the n-th call, and counts them; `ExplainRoute`
-/// with the home that was set.
+/// Answers `ListRegions` with what the script says for the n-th call, and counts them;
+/// `ExplainRoute` with the home that was set.
 #[derive(Clone)]
 struct Scripted {
     calls: Arc<AtomicU32>,

@@ -10,6 +10,9 @@ use hansa_types::region::RegionName;
 
 use super::here;
 
+/// More than anyone mends at once, and less than a message holds.
+const PROBLEMS_MAX: usize = 500;
+
 /// Never fails: a file that cannot be taken is an answer with problems.
 pub(super) fn check(text: &str, now: &Snapshot) -> CheckPolicyResponse {
     let loaded_version = now.policy.version();
@@ -34,7 +37,9 @@ pub(super) fn read(text: &str) -> Result<Policy, Vec<PolicyProblem>> {
     }
     Policy::parse(text).map_err(|refused| match refused {
         Refused::Syntax(why) => vec![problem_of("syntax", &why)],
-        Refused::Unsatisfiable(problems) => problems.iter().map(problem).collect(),
+        Refused::Unsatisfiable(problems) => {
+            problems.iter().take(PROBLEMS_MAX).map(problem).collect()
+        }
     })
 }
 

@@ -42,13 +42,15 @@ fn the_loaded_file_itself_is_fine_and_changes_nothing() {
 
 #[test]
 fn a_check_says_who_gains_and_loses_what() {
+    let eu = |store: &str, transit: bool| {
+        let copies = "failover = [\"eu-central\"]";
+        format!("FINANCIAL = {{ store = [{store}], transit = {transit}, {copies} }}")
+    };
+    let (was, is) = (eu(r#""EU", "GB", "CH""#, true), eu(r#""EU""#, false));
     let text = second(&[
         (r#"countries = ["US", "CA"]"#, r#"countries = ["US"]"#),
         (r#"countries = ["IN"]"#, r#"countries = ["IN", "CA"]"#),
-        (
-            r#"FINANCIAL = { store = ["EU", "GB", "CH"], transit = true, failover = ["eu-central"] }"#,
-            r#"FINANCIAL = { store = ["EU"], transit = false, failover = ["eu-central"] }"#,
-        ),
+        (was.as_str(), is.as_str()),
         (
             "[jurisdiction.APAC]",
             "raise = { FINANCIAL = [\"hansa.order.v1.Order.total\"] }\n\n[jurisdiction.APAC]",

@@ -14,7 +14,8 @@ use crate::core::policy::{Policy, Refused, homes_moved};
 /// so that a new home knows whom to ask whether a request was carried out before.
 pub const FORMER_LIFE_MS: u64 = 7 * 24 * 3_600 * 1_000;
 
-/// So many are remembered; one that moves homes beyond that is refused until the oldest is forgotten.
+/// So many are remembered; one that moves homes beyond that is refused until the oldest is
+/// forgotten.
 pub const FORMERS_MAX: usize = 8;
 
 /// A policy that was in force, as the state keeps it.
@@ -37,7 +38,8 @@ pub struct Former {
 impl State {
     /// # Outcomes
     /// The very text that is loaded changes nothing. Refused: what does not parse or cannot be
-    /// satisfied, what is not newer, a region that neither the directory nor the loaded policy knows.
+    /// satisfied, what is not newer, a region that neither the directory nor the loaded policy
+    /// knows.
     pub(super) fn load_policy(&mut self, at: LogTime, text: &str) -> Change {
         let policy = parse(text)?;
         if self.meta.get(&0).is_some_and(|meta| *meta.policy == *text) {
@@ -84,7 +86,7 @@ impl State {
     /// The remembered policies, oldest first. Each was checked when it was loaded.
     pub(super) fn formers(&self) -> Vec<Former> {
         let parsed = |replaced: &Replaced| {
-            let policy = Arc::new(Policy::parse(&replaced.text).ok()?);
+            let policy = Arc::new(Policy::trusted(&replaced.text).ok()?);
             Some(Former { policy, text: replaced.text.clone(), until: replaced.until })
         };
         self.former.iter().filter_map(|(_, replaced)| parsed(replaced)).collect()

@@ -34,6 +34,8 @@ impl fmt::Display for Problem {
 pub enum Why {
     #[error("this program reads format {FORMAT}, not {0}")]
     Format(u32),
+    #[error("more than {max} {what}")]
+    TooMany { what: &'static str, max: usize },
     #[error("versions start at 1")]
     Version,
     #[error("{country} is already in {other}")]
@@ -78,10 +80,17 @@ pub enum Why {
     Contradiction { region: RegionName, class: DataClass, other: JurisdictionName },
 }
 
-/// Every problem, in the order of the file's names; empty when the policy can be satisfied.
+/// Laws are no longer looked at once so much is found: a file made to be wrong costs no memory.
+const PROBLEMS_MAX: usize = 1_000;
+
+/// Every problem, in the order of the file's names, or the first thousand; empty when the policy
+/// can be satisfied.
 pub fn problems(policy: &Policy) -> Vec<Problem> {
     let mut found = Vec::new();
     for jurisdiction in policy.jurisdictions() {
+        if found.len() >= PROBLEMS_MAX {
+            break;
+        }
         people(policy, jurisdiction, &mut found);
         stores(policy, jurisdiction, &mut found);
         homes(policy, jurisdiction, &mut found);

@@ -12,6 +12,12 @@ use super::check::{Problem, Why};
 use super::{
     FORMAT, Jurisdiction, JurisdictionName, Policy, Refused, Rule, Service, Store, class_named,
 };
+use crate::core::directory::REGIONS_MAX;
+
+/// Laws that one file may have: there are fewer countries.
+const JURISDICTIONS_MAX: usize = 256;
+/// Regions that one list may name, so that a check stays short whatever is sent.
+const LIST_MAX: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,12 +75,24 @@ pub fn read(text: &str) -> Result<Policy, Refused> {
         jurisdictions: BTreeMap::new(),
         by_country: BTreeMap::new(),
         rest: None,
+        ground: BTreeMap::new(),
     };
+    if file.jurisdiction.len() > JURISDICTIONS_MAX {
+        let why = Why::TooMany { what: "jurisdictions", max: JURISDICTIONS_MAX };
+        return Err(Refused::Unsatisfiable(vec![Problem::new("jurisdiction".into(), why)]));
+    }
     for (name, entry) in file.jurisdiction {
         place(&mut policy, &name, &entry, &mut problems);
         if let Some(jurisdiction) = jurisdiction(&name, entry, &mut problems) {
+            for region in jurisdiction.regions.iter().collect::<BTreeSet<_>>() {
+                policy.ground.entry(region.clone()).or_default().push(name.clone());
+            }
             policy.jurisdictions.insert(name, jurisdiction);
         }
+    }
+    if policy.ground.len() > REGIONS_MAX {
+        let why = Why::TooMany { what: "regions", max: REGIONS_MAX };
+        problems.push(Problem::new("jurisdiction".into(), why));
     }
     if problems.is_empty() { Ok(policy) } else { Err(Refused::Unsatisfiable(problems)) }
 }
@@ -108,6 +126,14 @@ fn jurisdiction(
     entry: Entry,
     problems: &mut Vec<Problem>,
 ) -> Option<Jurisdiction> {
+    let lists = [entry.regions.len(), entry.home.as_ref().map_or(0, Vec::len)];
+    let rules = [&entry.personal, &entry.financial, &entry.operational];
+    let copies = rules.map(|rule| rule.as_ref().map_or(0, |rule| rule.failover.len()));
+    if lists.iter().chain(&copies).any(|len| *len > LIST_MAX) {
+        let why = Why::TooMany { what: "regions in a list", max: LIST_MAX };
+        problems.push(Problem::new(format!("jurisdiction.{name}"), why));
+        return None;
+    }
     let raised = raised(name, &entry.raise, problems);
     let service = match (entry.unserved, entry.personal, entry.financial, entry.operational) {
         (Some(reason), None, None, None) if entry.home.is_none() && entry.raise.is_empty() => {

@@ -210,6 +210,8 @@ fn the_format_is_strict() {
         file(&[eu(ANY)]).replace("\"DE\"", "\"de\""),
         file(&[eu(ANY)]).replace("eu-west", "EU West"),
         "jurisdiction = 3".into(),
+        format!("x = {}", "[".repeat(100_000)),
+        "a.".repeat(50_000),
         String::new(),
     ] {
         let refusal = Policy::parse(&bad).unwrap_err();

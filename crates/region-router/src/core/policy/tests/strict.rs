@@ -152,3 +152,29 @@ fn a_region_that_nobody_knows_is_named_once_for_each_rule_and_a_known_one_is_not
     assert_eq!(all(&["eu-west", "us-east"], None), frankfurt);
     assert_eq!(all(&["eu-west"], Some(&policy)), [""; 0], "the loaded policy names them already");
 }
+
+#[test]
+fn a_file_made_to_be_slow_is_refused_at_once() {
+    let region = |n: usize| format!("\"r-{n}\"");
+    let regions =
+        |from: usize, count: usize| (from..from + count).map(region).collect::<Vec<_>>().join(",");
+    let law = |n: usize, regions: &str| {
+        let rule = r#"{ store = ["*"], transit = true }"#;
+        format!(
+            "[jurisdiction.J{n}]\nlaw=\"x\"\nregions=[{regions}]\n\
+             PERSONAL={rule}\nFINANCIAL={rule}\nOPERATIONAL={rule}\n"
+        )
+    };
+    let file = |laws: Vec<String>| format!("format = 1\nversion = 1\n{}", laws.concat());
+    let many = file((0..300).map(|n| law(n, "\"r-1\"")).collect());
+    refused(&many, "jurisdiction", "more than 256 jurisdictions");
+    refused(&file(vec![law(1, &regions(0, 1_000))]), "jurisdiction.J1", "more than 64 regions");
+    let wide = (0..10).map(|n| law(n, &regions(n * 60, 60))).collect();
+    refused(&file(wide), "jurisdiction", "more than 256 regions");
+    // The most that is let in: every region on every ground.
+    let dense = file((0..240).map(|n| law(n, &regions(0, 64))).collect());
+    Policy::parse(&dense).unwrap();
+    let wrong = dense.replace("[\"*\"]", "[\"J1\"]");
+    let message = Policy::parse(&wrong).unwrap_err().to_string();
+    assert!(message.len() < 10_000 && message.contains("more"), "{}", message.len());
+}
