@@ -3,6 +3,7 @@
 mod books;
 mod compare;
 mod edges;
+mod erase;
 mod flow;
 mod leaders;
 mod regions;

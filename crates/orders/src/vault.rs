@@ -143,3 +143,6 @@ pub enum VaultError {
     #[error("the vault does not answer: {0}")]
     Silent(String),
 }
+
+#[cfg(test)]
+mod tests;

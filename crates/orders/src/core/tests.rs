@@ -4,10 +4,12 @@ mod attack;
 mod drive;
 mod keys;
 mod remote;
+mod repair;
 mod restored;
 mod saga;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
+mod subjects;
 mod world;
 
 use hansa_types::id::{OrderId, TransferId};
@@ -26,7 +28,7 @@ use super::{invariants, status::OrderStatus};
 
 const START: LogTime = LogTime(1_700_000_000_000);
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         region: RegionNumber::try_from(1).unwrap(),
         index: 0,

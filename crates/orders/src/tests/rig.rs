@@ -28,7 +28,7 @@ use tonic::Request;
 use tonic::service::Routes;
 
 use super::books::Books;
-use crate::config::Config;
+use crate::config::{Config, Keys};
 use crate::crosscheck::Verdict;
 use crate::machine::OrdersMachine;
 use crate::service::Service;
@@ -139,6 +139,7 @@ impl Rig {
         cfg.provider.late_ms = 300;
         cfg.provider.settle_ms = 1_000;
         cfg.replicate.bookmark_ms = 100;
+        cfg.keys = Keys { window_ms: 200, erase_gap_ms: 0, check_ms: 50 };
         cfg.replicate.compare_ms = 100;
         let book = Book::of(self.directory());
         let around = Around::of_config(&node.env, &cfg, Arc::new(RealFs))?;

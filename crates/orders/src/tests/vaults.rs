@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hansa_api::pb::order as wire;
 use hansa_api::pb::order::order_service_server::OrderService as _;
 use hansa_consensus::testing::eventually;
 use hansa_types::id::NodeId;
+use hansa_wal::fs::RealFs;
 
 use super::rig::{Rig, call, order};
+use crate::vault::{FileVault, Vault as _};
 
 fn file(rig: &Rig, id: NodeId) -> PathBuf {
     rig.dir.path().join(rig.name()).join(format!("vault-{id}.key"))
@@ -45,7 +48,10 @@ async fn nodes_without_the_regions_key_say_what_to_do_and_serve_with_a_copy_of_i
     }
     let made = file(&rig, with[0]);
     // Another key is no better than none.
-    fs::write(file(&rig, without[0]), format!("hansa-vault-1 {}\n", "5a".repeat(32))).unwrap();
+    let env = rig.cluster.node(without[0]).env.clone();
+    let other = file(&rig, without[0]);
+    let other = FileVault::open(Arc::new(RealFs), &other, env.entropy, env.clock).unwrap();
+    other.make().unwrap();
     for (n, id) in without.iter().enumerate() {
         rig.kill(*id).await;
         rig.cluster.boot(*id).await;

@@ -1,0 +1,228 @@
+//! Data keys: who wins a race, what stays erased, what a rotation may and may not do.
+
+use hansa_types::region::RegionNumber;
+
+use super::*;
+use crate::core::command::Refused;
+use crate::core::effect::SettleResult;
+use crate::core::subjects::{Erase, KeyEntry, KeyState, KeyStep, Next};
+
+const SECOND: RegionKey = RegionKey(2 << 48);
+
+/// An order without goods or price, which is over as soon as it is settled.
+fn gift() -> Contents {
+    with_lines(vec![line("CARD", 1, 0, None)])
+}
+
+fn of(state: &State, n: u64) -> KeyOf {
+    state.contents.get(&order_id(n)).unwrap().sealed_with
+}
+
+/// Order `n` of the subject, by whatever key the state names.
+fn order_of(state: &mut State, n: u64, subject: SubjectId) -> Outcome {
+    let (generation, mint) = match state.next_key(subject) {
+        Next::Use(generation, _) => (generation, None),
+        Next::Mint(generation, by) => {
+            (generation, Some(wrapped(by.unwrap_or(FIRST), generation as u8)))
+        }
+    };
+    accept_with(state, n, KeyOf { subject, generation }, mint)
+}
+
+fn accept_with(state: &mut State, n: u64, of: KeyOf, mint: Option<Wrapped>) -> Outcome {
+    let Command::Accept(mut made) = accept(n, gift()) else { panic!() };
+    made.contents.sealed_with = of;
+    made.mint = mint;
+    let outcome = state.apply(START, Command::Accept(made));
+    for call in state.due(0, 10) {
+        let nothing =
+            SettleResult { committed: 0, captured: false, booked: false, refusal: None };
+        answer(state, START, &call, StepResult::Settled(nothing));
+    }
+    outcome
+}
+
+fn fresh() -> (State, SubjectId) {
+    let mut state = State::new(settings());
+    state.advance(START);
+    let subject = key_of(7).subject;
+    assert!(matches!(order_of(&mut state, 1, subject), Outcome::Done(_)));
+    (state, subject)
+}
+
+fn erase(state: &mut State, subject: SubjectId, request: u128) -> Outcome {
+    let request = Scope(request);
+    let erase = Erase { subject, request, asked_ms: 5, destroy_after_ms: 9 };
+    state.apply(START, Command::Erase(erase))
+}
+
+fn keys(state: &mut State, step: KeyStep) -> Outcome {
+    state.apply(START, Command::Keys(step))
+}
+
+#[test]
+fn of_two_leaders_that_mint_a_key_the_first_one_counts_and_the_other_looks_again() {
+    let (mut state, subject) = fresh();
+    let KeyState::Living(first) = state.subjects.key(of(&state, 1)) else { panic!() };
+    let mine = KeyOf { subject, generation: 1 };
+    let outcome = accept_with(&mut state, 2, mine, Some(wrapped(FIRST, 99)));
+    assert_eq!(outcome, Outcome::Refused(Refused::KeyChanged));
+    assert_eq!(state.subjects.key(mine), KeyState::Living(first));
+    assert!(matches!(order_of(&mut state, 2, subject), Outcome::Done(_)));
+    holds(&state);
+}
+
+#[test]
+fn a_repeat_under_a_key_that_lost_is_told_to_look_again_and_never_that_its_body_differs() {
+    let (mut state, subject) = fresh();
+    let Command::Accept(mut again) = accept(1, gift()) else { panic!() };
+    again.contents.sealed_with = KeyOf { subject, generation: 1 };
+    again.key.body = 99;
+    let outcome = state.apply(START, Command::Accept(again.clone()));
+    assert_eq!(outcome, Outcome::Refused(Refused::KeyChanged));
+    again.mint = None;
+    let outcome = state.apply(START, Command::Accept(again));
+    assert_eq!(outcome, Outcome::Refused(Refused::RequestIdReused));
+}
+
+#[test]
+fn a_customer_with_an_order_under_way_is_not_erased_and_the_order_is_named() {
+    let (mut state, id) = placed(contents());
+    let subject = of(&state, 1).subject;
+    assert_eq!(erase(&mut state, subject, 1), Outcome::Refused(Refused::OrderOpen(id)));
+    assert!(matches!(state.subjects.key(of(&state, 1)), KeyState::Living(_)));
+}
+
+#[test]
+fn an_erased_key_is_gone_its_orders_stay_and_the_event_is_in_sequence() {
+    let (mut state, subject) = fresh();
+    let seq = state.meta.seq;
+    let Outcome::Erased(receipt, false) = erase(&mut state, subject, 1) else { panic!() };
+    assert_eq!((receipt.orders, receipt.under, receipt.seq), (1, FIRST, seq + 1));
+    assert_eq!(state.subjects.key(of(&state, 1)), KeyState::Erased);
+    assert!(state.is_erased(order_id(1)) && state.orders.contains(&order_id(1)));
+    let events: Vec<_> = state.subjects.erased_after(seq).collect();
+    assert_eq!(events, [(seq + 1, subject)]);
+    assert_eq!(state.subjects.erased_under(), Some(FIRST));
+    holds(&state);
+}
+
+#[test]
+fn nothing_late_brings_an_erased_key_back() {
+    let (mut state, subject) = fresh();
+    let dead = of(&state, 1);
+    let KeyState::Living(old) = state.subjects.key(dead) else { panic!() };
+    erase(&mut state, subject, 1);
+    let entry = KeyEntry { of: dead, wrapped: old.clone() };
+    keys(&mut state, KeyStep::Rewrap(vec![entry.clone()]));
+    keys(&mut state, KeyStep::Take(vec![entry]));
+    assert_eq!(state.subjects.key(dead), KeyState::Erased);
+    for mint in [None, Some(old)] {
+        let outcome = accept_with(&mut state, 2, dead, mint);
+        assert_eq!(outcome, Outcome::Refused(Refused::KeyChanged));
+    }
+    assert_eq!(state.subjects.key(dead), KeyState::Erased);
+    holds(&state);
+}
+
+#[test]
+fn a_later_order_begins_a_new_key_that_a_repeat_of_the_erasure_leaves_alone() {
+    let (mut state, subject) = fresh();
+    erase(&mut state, subject, 1);
+    assert!(matches!(order_of(&mut state, 2, subject), Outcome::Done(_)));
+    assert_eq!(of(&state, 2).generation, 2);
+    let Outcome::Erased(receipt, true) = erase(&mut state, subject, 1) else { panic!() };
+    assert_eq!(receipt.generation, 1);
+    assert!(matches!(state.subjects.key(of(&state, 2)), KeyState::Living(_)));
+    assert!(state.is_erased(order_id(1)) && !state.is_erased(order_id(2)));
+    let Outcome::Erased(second, false) = erase(&mut state, subject, 2) else { panic!() };
+    assert_eq!((second.generation, second.orders), (2, 1));
+    holds(&state);
+}
+
+#[test]
+fn a_repeat_of_an_erased_order_neither_orders_again_nor_begins_a_key() {
+    let (mut state, subject) = fresh();
+    erase(&mut state, subject, 1);
+    let Command::Accept(mut again) = accept(1, gift()) else { panic!() };
+    again.key.body = 99;
+    again.contents.sealed_with = KeyOf { subject, generation: 2 };
+    assert_eq!(state.apply(START, Command::Accept(again)), Outcome::Refused(Refused::Erased));
+    assert_eq!((state.orders.len(), state.next_key(subject)), (1, Next::Mint(2, Some(FIRST))));
+}
+
+#[test]
+fn living_keys_move_to_the_new_region_key_and_no_further_ones_are_under_the_old() {
+    let (mut state, subject) = fresh();
+    let at = of(&state, 1);
+    keys(&mut state, KeyStep::Use { key: SECOND });
+    assert_eq!(state.subjects.under_older(SECOND, 10).len(), 1);
+    // A new key under the old region key, a re-wrap under a foreign one.
+    let other = KeyOf { subject: key_of(8).subject, generation: 1 };
+    let outcome = accept_with(&mut state, 2, other, Some(wrapped(FIRST, 2)));
+    assert_eq!(outcome, Outcome::Refused(Refused::KeyChanged));
+    let wrong = KeyEntry { of: at, wrapped: wrapped(RegionKey(3 << 48), 3) };
+    keys(&mut state, KeyStep::Rewrap(vec![wrong]));
+    assert_eq!(state.subjects.counts(), [(FIRST, 1)]);
+    let right = KeyEntry { of: at, wrapped: wrapped(SECOND, 4) };
+    // Sent twice, by two leaders.
+    keys(&mut state, KeyStep::Rewrap(vec![right.clone()]));
+    keys(&mut state, KeyStep::Rewrap(vec![right]));
+    assert_eq!(state.subjects.counts(), [(SECOND, 1)]);
+    assert!(state.subjects.under_older(SECOND, 10).is_empty());
+    assert!(matches!(order_of(&mut state, 3, subject), Outcome::Done(_)));
+    let back = keys(&mut state, KeyStep::Use { key: FIRST });
+    assert_eq!(back, Outcome::Refused(Refused::KeyChanged));
+    holds(&state);
+}
+
+#[test]
+fn what_a_backup_brought_back_under_a_destroyed_key_is_erased_in_bounded_steps() {
+    let (mut state, subject) = fresh();
+    // Of the key in use a vault cannot say that.
+    keys(&mut state, KeyStep::Lost { key: FIRST, asked_ms: 1 });
+    assert!(matches!(state.next_key(subject), Next::Use(..)));
+    keys(&mut state, KeyStep::Use { key: SECOND });
+    keys(&mut state, KeyStep::Lost { key: FIRST, asked_ms: 1 });
+    assert_eq!(state.next_key(subject), Next::Mint(2, Some(SECOND)));
+    holds(&state);
+}
+
+#[test]
+fn another_homes_key_is_taken_once_and_forgotten_for_good() {
+    let (mut state, own) = fresh();
+    let home = RegionNumber::try_from(2).unwrap();
+    let foreign = KeyOf { subject: SubjectId { home, hash: 7 }, generation: 3 };
+    let take = |of, fill| KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(FIRST, fill) }]);
+    keys(&mut state, take(foreign, 1));
+    keys(&mut state, take(foreign, 2));
+    assert_eq!(state.subjects.key(foreign), KeyState::Living(wrapped(FIRST, 1)));
+    let seq = state.meta.seq;
+    let forget = |of| KeyStep::Forget {
+        keys: vec![of],
+        request: Scope(1),
+        asked_ms: 1,
+        destroy_after_ms: 2,
+    };
+    keys(&mut state, forget(foreign));
+    keys(&mut state, take(foreign, 3));
+    assert_eq!((state.subjects.key(foreign), state.meta.seq), (KeyState::Erased, seq));
+    // The next generation is another matter, and an erasure that comes first holds too.
+    let next = KeyOf { generation: 4, ..foreign };
+    keys(&mut state, forget(next));
+    keys(&mut state, take(next, 4));
+    assert_eq!(state.subjects.key(next), KeyState::Erased);
+    // Nobody but this home forgets its own.
+    keys(&mut state, forget(KeyOf { subject: own, generation: 9 }));
+    assert!(matches!(state.next_key(own), Next::Use(1, _)));
+    holds(&state);
+}
+
+#[test]
+fn an_order_names_a_subject_of_its_own_home_or_is_refused() {
+    let (mut state, _) = fresh();
+    let home = RegionNumber::try_from(2).unwrap();
+    let of = KeyOf { subject: SubjectId { home, hash: 7 }, generation: 1 };
+    let outcome = accept_with(&mut state, 2, of, Some(wrapped(FIRST, 1)));
+    assert_eq!(outcome, Outcome::Refused(Refused::Malformed));
+}

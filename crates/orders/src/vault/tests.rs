@@ -1,0 +1,238 @@
+//! Attacks on wraps and blocks, and a vault file that two nodes change.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hansa_node::env::{SystemClock, SystemEntropy};
+use hansa_types::id::{GroupId, GroupKind, OrderId};
+use hansa_types::region::{RegionNumber, Slot};
+use hansa_types::time::LogTime;
+use hansa_wal::fs::RealFs;
+
+use super::*;
+use crate::core::subjects::{RegionKey, SubjectId};
+
+fn order(n: u64) -> OrderId {
+    OrderId::new(LogTime(1), RegionNumber::try_from(1).unwrap(), Slot::of(b"x"), n)
+}
+
+fn of(hash: u128, generation: u32) -> KeyOf {
+    let home = RegionNumber::try_from(1).unwrap();
+    KeyOf { subject: SubjectId { home, hash }, generation }
+}
+
+fn unmade(path: &Path) -> FileVault {
+    let (entropy, clock) = (Arc::new(SystemEntropy::new()), Arc::new(SystemClock::new()));
+    FileVault::open(Arc::new(RealFs), path, entropy, clock).unwrap()
+}
+
+fn vault(path: &Path) -> FileVault {
+    let vault = unmade(path);
+    vault.make().unwrap();
+    vault
+}
+
+fn draw() -> DataKey {
+    DataKey::draw(&SystemEntropy::new())
+}
+
+async fn newest(vault: &FileVault) -> RegionKey {
+    vault.keys().await.unwrap().last().unwrap().key
+}
+
+fn orders() -> [GroupId; 2] {
+    [GroupId::new(GroupKind::Orders, 0), GroupId::new(GroupKind::Orders, 1)]
+}
+
+#[tokio::test]
+async fn opening_makes_no_key_and_finds_the_one_that_is_put_there_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    let (late, made) = (unmade(&here), vault(&there));
+    assert_eq!(late.id().unwrap(), None);
+    assert!(matches!(late.fingerprint("x", b"x"), Err(VaultError::NoKey)));
+    assert!(matches!(late.wrap(of(1, 1), &draw(), None).await, Err(VaultError::NoKey)));
+    assert!(!here.exists());
+    fs::copy(&there, &here).unwrap();
+    assert_eq!(late.id().unwrap(), made.id().unwrap());
+    assert_eq!(late.make().unwrap(), made.make().unwrap());
+    let wrapped = made.wrap(of(1, 1), &draw(), None).await.unwrap();
+    assert!(late.unwrap(of(1, 1), &wrapped).await.is_ok());
+}
+
+#[tokio::test]
+async fn only_its_owner_reads_the_file_and_nothing_is_left_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault/region.key");
+    vault(&path);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_wrap_that_was_tampered_with_or_is_another_subjects_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault(&folder.path().join("key"));
+    let wrapped = vault.wrap(of(1, 1), &draw(), None).await.unwrap();
+    assert!(vault.unwrap(of(1, 1), &wrapped).await.is_ok());
+    for other in [of(2, 1), of(1, 2)] {
+        assert!(matches!(vault.unwrap(other, &wrapped).await, Err(VaultError::Open)));
+    }
+    for at in [0, 63, wrapped.ciphertext.len() - 1] {
+        let mut bytes = wrapped.ciphertext.to_vec();
+        bytes[at] ^= 1;
+        let broken = Wrapped { ciphertext: Bytes::from(bytes), ..wrapped.clone() };
+        assert!(matches!(vault.unwrap(of(1, 1), &broken).await, Err(VaultError::Open)));
+    }
+    let stranger = Wrapped { by: RegionKey(wrapped.by.0 + 1), ..wrapped.clone() };
+    assert!(matches!(vault.unwrap(of(1, 1), &stranger).await, Err(VaultError::UnknownKey(_))));
+    assert!(!format!("{wrapped:?}").contains("ciphertext"));
+}
+
+#[test]
+fn a_block_opens_for_its_own_order_customer_and_key_only() {
+    let (key, entropy) = (draw(), SystemEntropy::new());
+    let sealed = key.seal(of(1, 1), order(1), b"Ada Lovelace", &entropy).unwrap();
+    assert_eq!(&key.open(of(1, 1), order(1), &sealed).unwrap()[..], b"Ada Lovelace");
+    assert!(key.open(of(1, 1), order(2), &sealed).is_err());
+    assert!(key.open(of(2, 1), order(1), &sealed).is_err());
+    assert!(key.open(of(1, 2), order(1), &sealed).is_err());
+    assert!(draw().open(of(1, 1), order(1), &sealed).is_err());
+    assert!(!sealed.ciphertext.windows(3).any(|w| w == b"Ada"));
+    assert_ne!(key.seal(of(1, 1), order(1), b"Ada", &entropy).unwrap().nonce, sealed.nonce);
+    assert_eq!(format!("{sealed:?}").matches("redacted").count(), 1);
+}
+
+#[test]
+fn fingerprints_depend_on_key_purpose_and_bytes() {
+    let (a, b) = (draw(), draw());
+    let first = a.fingerprint("body", b"x");
+    assert_eq!(first, a.fingerprint("body", b"x"));
+    for other in [a.fingerprint("body", b"y"), a.fingerprint("other", b"x")] {
+        assert_ne!(first, other);
+    }
+    assert_ne!(first, b.fingerprint("body", b"x"));
+}
+
+#[tokio::test]
+async fn a_rotation_keeps_the_vaults_id_and_pseudonyms_and_opens_what_is_old() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let (a, b) = (vault(&path), vault(&path));
+    let (id, name) = (a.id().unwrap(), a.fingerprint("customer", b"c-1").unwrap());
+    let former = newest(&a).await;
+    let old = a.wrap(of(1, 1), &draw(), None).await.unwrap();
+    let made = a.rotate(former, 100, 50).await.unwrap();
+    // Another node, another leader, the same wish.
+    assert_eq!(b.rotate(former, 200, 50).await.unwrap(), made);
+    assert_eq!(newest(&b).await, made.key);
+    assert!(made.key > former);
+    assert_eq!((b.id().unwrap(), b.fingerprint("customer", b"c-1").unwrap()), (id, name));
+    assert!(b.unwrap(of(1, 1), &old).await.is_ok());
+    let new = b.wrap(of(1, 1), &draw(), None).await.unwrap();
+    assert_eq!(new.by, made.key);
+    let nobodys = b.rotate(RegionKey(5), 0, 0).await;
+    assert!(matches!(nobodys, Err(VaultError::NotNewest(_))));
+}
+
+#[tokio::test]
+async fn a_node_that_has_read_the_old_file_finds_a_key_that_another_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let (a, b) = (vault(&path), vault(&path));
+    let made = a.rotate(newest(&a).await, 1, 1).await.unwrap();
+    let wrapped = a.wrap(of(1, 1), &draw(), Some(made.key)).await.unwrap();
+    assert!(b.unwrap(of(1, 1), &wrapped).await.is_ok());
+    assert!(unmade(&path).wrap(of(1, 1), &draw(), Some(made.key)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_is_destroyed_once_its_window_is_over_and_every_group_has_let_go_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let vault = vault(&path);
+    let former = newest(&vault).await;
+    let old = vault.wrap(of(1, 1), &draw(), None).await.unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let secret = text.lines().find(|l| l.starts_with("active")).unwrap();
+    let secret = secret.rsplit(' ').next().unwrap().to_owned();
+    let made = vault.rotate(former, 100, 50).await.unwrap();
+    assert!(vault.destroy_due(&orders(), 1_000).await.unwrap().is_empty());
+    vault.release(orders()[0], made.key).await.unwrap();
+    assert!(vault.destroy_due(&orders(), 1_000).await.unwrap().is_empty());
+    vault.release(orders()[1], made.key).await.unwrap();
+    assert!(vault.destroy_due(&orders(), 149).await.unwrap().is_empty());
+    assert_eq!(vault.destroy_due(&orders(), 150).await.unwrap(), [former]);
+    assert!(vault.destroy_due(&orders(), 150).await.unwrap().is_empty());
+    assert!(matches!(vault.unwrap(of(1, 1), &old).await, Err(VaultError::Destroyed(_))));
+    assert!(matches!(unmade(&path).unwrap(of(1, 1), &old).await, Err(VaultError::Destroyed(_))));
+    let states: Vec<_> = vault.keys().await.unwrap().iter().map(|info| info.state).collect();
+    assert_eq!(states, [KeyLife::Destroyed { at_ms: 150 }, KeyLife::Active]);
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let bytes = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!bytes.contains(&secret));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_vault_is_refused_not_replaced_and_an_old_one_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let open = || {
+        let (entropy, clock) = (Arc::new(SystemEntropy::new()), Arc::new(SystemClock::new()));
+        FileVault::open(Arc::new(RealFs), &path, entropy, clock).map(drop)
+    };
+    fs::write(&path, "something else").unwrap();
+    assert!(matches!(open(), Err(VaultError::BadFile)));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "something else");
+    fs::write(&path, format!("hansa-vault-1 {}\n", "5a".repeat(32))).unwrap();
+    assert!(matches!(open(), Err(VaultError::OldFile("hansa-vault-1"))));
+    fs::remove_file(&path).unwrap();
+    let whole = {
+        vault(&path);
+        fs::read(&path).unwrap()
+    };
+    for cut in [0, 20, whole.len() / 2, whole.len() - 2] {
+        fs::write(&path, &whole[..cut]).unwrap();
+        assert!(matches!(open(), Err(VaultError::BadFile)), "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_key_is_the_one_that_the_log_has_and_goes_when_its_subject_is_erased() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault: Arc<dyn Vault> = Arc::new(vault(&folder.path().join("key")));
+    let ring = Keyring::new(vault, Arc::new(SystemEntropy::new()));
+    let (lost, lost_wrap) = ring.mint(of(1, 1), None).await.unwrap();
+    let (won, won_wrap) = ring.mint(of(1, 1), None).await.unwrap();
+    ring.keep(of(1, 1), lost_wrap, lost.clone());
+    let found = ring.unwrap(of(1, 1), &won_wrap).await.unwrap();
+    assert_eq!(found.fingerprint("x", b"x"), won.fingerprint("x", b"x"));
+    assert_ne!(found.fingerprint("x", b"x"), lost.fingerprint("x", b"x"));
+    let again = ring.unwrap(of(1, 1), &won_wrap).await.unwrap();
+    assert!(Arc::ptr_eq(&found, &again));
+    ring.forget(of(1, 1).subject);
+    let read = ring.unwrap(of(1, 1), &won_wrap).await.unwrap();
+    assert!(!Arc::ptr_eq(&found, &read));
+}
+
+#[tokio::test]
+async fn a_share_is_wrapped_anew_by_the_receivers_own_vault() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = |name: &str| {
+        let vault: Arc<dyn Vault> = Arc::new(vault(&folder.path().join(name)));
+        Keyring::new(vault, Arc::new(SystemEntropy::new()))
+    };
+    let (home, peer) = (ring("home"), ring("peer"));
+    let (key, wrapped) = home.mint(of(1, 1), None).await.unwrap();
+    let share = home.share(of(1, 1), &wrapped).await.unwrap();
+    assert!(!format!("{share:?}").contains("key:"));
+    let carried = KeyShare::of_bytes(of(1, 1), share.bytes()).unwrap();
+    let taken = peer.take(&carried, None).await.unwrap();
+    assert!(peer.unwrap(of(1, 1), &wrapped).await.is_err());
+    let theirs = peer.unwrap(of(1, 1), &taken.wrapped).await.unwrap();
+    assert_eq!(theirs.fingerprint("x", b"x"), key.fingerprint("x", b"x"));
+}
