@@ -34,6 +34,8 @@ use crate::core::hunt::{Hunt, Miss};
 use crate::metrics::{self, Outcome};
 use crate::refusal::HOME_RETRY;
 
+/// When a call is to be repeated that found nobody here: another gateway may be less alone.
+const AWAY_RETRY: Duration = Duration::from_millis(200);
 /// When a call whose connection broke is to be repeated.
 const LOST_RETRY: Duration = Duration::from_millis(100);
 /// What `grpc-status` says for UNAVAILABLE; only such answers are looked into.
@@ -306,5 +308,5 @@ fn leaderless() -> Failure {
 
 fn away() -> Failure {
     Failure::new(Reason::Unavailable, "no node of the group can be reached")
-        .retry_after(Duration::from_secs(1))
+        .retry_after(AWAY_RETRY)
 }

@@ -34,6 +34,8 @@ pub struct Hunt<'a> {
     /// Members that answered since the last whole round, and tries since then.
     answered: BTreeSet<NodeId>,
     asked: usize,
+    /// Members that could not be reached since the last pause.
+    away: BTreeSet<NodeId>,
     /// Pauses since a majority answered in one round.
     lonely: Duration,
 }
@@ -50,6 +52,7 @@ impl<'a> Hunt<'a> {
             pause: PAUSE_FIRST,
             answered: BTreeSet::new(),
             asked: 0,
+            away: BTreeSet::new(),
             lonely: Duration::ZERO,
         };
         (!members.is_empty()).then_some(fresh)
@@ -78,14 +81,17 @@ impl<'a> Hunt<'a> {
             Miss::NotLeader(hint) => hint,
             Miss::Unreachable => None,
         };
-        // A hint outside the members comes from another membership: it is no use here.
-        let hinted = hint.and_then(|hint| self.members.iter().position(|node| *node == hint));
+        // A hint outside the members comes from another membership: it is no use here. Nor is one
+        // at a node that is gone: its followers name it until they elect another.
+        let hint_here = hint.filter(|hint| !self.away.contains(hint));
+        let hinted = hint_here.and_then(|hint| self.members.iter().position(|node| *node == hint));
         let next = (self.at + 1) % self.members.len();
         let led = hinted.filter(|&at| at != self.at);
         self.at = led.unwrap_or(next);
         let nobody_knows = miss == Miss::NotLeader(None) || (hint.is_some() && led.is_none());
         if nobody_knows || self.straight >= self.members.len() {
             self.straight = 1;
+            self.away.clear();
             let pause = self.pause;
             self.pause = (self.pause * 2).min(PAUSE_MAX);
             self.lonely += pause;
@@ -97,9 +103,10 @@ impl<'a> Hunt<'a> {
 
     /// Counts who answers, round by round of the members.
     fn note(&mut self, miss: Miss) {
-        if miss != Miss::Unreachable {
-            self.answered.insert(self.node());
-        }
+        match miss {
+            Miss::Unreachable => self.away.insert(self.node()),
+            Miss::NotLeader(_) => self.answered.insert(self.node()),
+        };
         self.asked += 1;
         if self.asked < self.members.len() {
             return;
@@ -186,6 +193,25 @@ mod tests {
             waited += pause;
         }
         assert!(waited > Duration::from_secs(4), "{waited:?}");
+    }
+
+    /// Found by the suite of faults: it went to and fro between the dead leader and one of its
+    /// followers, never asked the other, and took this node for one that is cut off.
+    #[test]
+    fn a_dead_leader_that_its_followers_still_name_is_outwaited() {
+        let mut hunt = hunt();
+        let (mut waited, mut asked) = (Duration::ZERO, BTreeSet::new());
+        let answer = |node| match node {
+            NodeId(2) => Miss::Unreachable,
+            _ => Miss::NotLeader(Some(NodeId(2))),
+        };
+        while let Some(pause) = hunt.missed(answer(hunt.node())) {
+            waited += pause;
+            asked.insert(hunt.node());
+        }
+        // Longer than an election takes.
+        assert!(waited > Duration::from_secs(2), "{waited:?}");
+        assert_eq!(asked.len(), THREE.len());
     }
 
     #[test]
