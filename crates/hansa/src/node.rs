@@ -46,6 +46,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// The books of this node, for tests that plant what no order knows of.
+    #[doc(hidden)]
+    pub fn ledger(&self) -> &hansa_ledger::Ledger {
+        self.inside.ledger()
+    }
+
     /// Starts everything that the config gives this node. Serves when it returns; whether its
     /// groups have leaders already is for [`Node::ready`] to say.
     ///

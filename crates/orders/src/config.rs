@@ -64,6 +64,8 @@ pub struct Sandbox {
     /// Whether plain charges go into the journal too, so that it can list them after a restore, as
     /// providers do. Costs a line for each order.
     pub remember_all: bool,
+    /// The settlement file, if one is to be written: a line for each thing it did.
+    pub settlement: Option<PathBuf>,
     pub in_flight_max: usize,
     pub breaker_failures_max: u32,
     pub breaker_open_ms: u64,
@@ -118,6 +120,7 @@ impl Default for Sandbox {
             timeout_ms: 2_000,
             late_ms: 4_000,
             remember_all: false,
+            settlement: None,
             in_flight_max: 256,
             breaker_failures_max: 20,
             breaker_open_ms: 1_000,

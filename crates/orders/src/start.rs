@@ -95,11 +95,15 @@ impl Around {
     /// A key or a journal that cannot be used.
     pub fn of_config(env: &Env, cfg: &Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
         let vault = Self::vault(env, cfg, fs)?;
-        let Sandbox { journal, late_ms, remember_all, .. } = &cfg.provider;
+        let Sandbox { journal, late_ms, remember_all, settlement, .. } = &cfg.provider;
         let provider = SandboxProvider::open(journal, *late_ms, env.clock.clone());
         let path = || journal.display().to_string();
         let provider = provider.map_err(|source| StartError::Journal { path: path(), source })?;
-        let provider = Arc::new(provider.remembering(*remember_all));
+        let provider = provider.remembering(*remember_all).settling(settlement.as_deref());
+        let provider = Arc::new(provider.map_err(|source| {
+            let path = settlement.as_ref().map(|path| path.display().to_string());
+            StartError::Journal { path: path.unwrap_or_default(), source }
+        })?);
         Ok(Self { vault, provider, views: Views::Folder })
     }
 

@@ -41,7 +41,10 @@ impl Moved {
 }
 
 /// What differs, SKU by SKU; `books`: the stock groups' totals, each with its head.
-pub fn compare(moved: &Moved, books: &[(pb::FactsHead, Vec<pb::SkuFacts>)]) -> Vec<FoundDifference> {
+pub fn compare(
+    moved: &Moved,
+    books: &[(pb::FactsHead, Vec<pb::SkuFacts>)],
+) -> Vec<FoundDifference> {
     let mut differences = Vec::new();
     let mut kept = std::collections::BTreeSet::new();
     for (head, skus) in books {
@@ -87,8 +90,11 @@ fn drift(
         state_hash: head.state_hash.clone(),
         says: format!("{bucket} {units}"),
     };
-    let movements =
-        FactSide { source: "movements".to_owned(), says: format!("{word} {moved}"), ..books.clone() };
+    let movements = FactSide {
+        source: "movements".to_owned(),
+        says: format!("{word} {moved}"),
+        ..books.clone()
+    };
     FoundDifference {
         class: Class::StockDrift.into(),
         subject: sku.to_owned(),

@@ -62,7 +62,9 @@ pub fn propose(found: &FoundDifference, beside: &Beside<'_>) -> (Option<Repair>,
         Class::StateDiffers if beside.order.is_some_and(|order| order.parked) => {
             repair(Action::ResumeOrder(pb::ResumeOrder {}), "the parked order tries again")
         }
-        Class::StateDiffers => person("the order does not wait for anything: its history must be read"),
+        Class::StateDiffers => {
+            person("the order does not wait for anything: its history must be read")
+        }
         Class::MissingHold => person("an order relies on it: reserve again or cancel the order"),
         Class::AmountDiffers => person("which side is right does not follow from the facts"),
         Class::StockDrift => drift(found, beside),
@@ -101,9 +103,9 @@ fn drift(found: &FoundDifference, beside: &Beside<'_>) -> (Option<Repair>, Strin
 /// A charge that no order stands for is given up; any other is a person's matter.
 fn charge(found: &FoundDifference, beside: &Beside<'_>) -> (Option<Repair>, String) {
     let stands = beside.order.is_some_and(|order| !order.provider_clear);
-    let taken_here = beside.money.is_some_and(|books| {
-        books.captured_minor != books.refunded_minor || books.held_minor > 0
-    });
+    let taken_here = beside
+        .money
+        .is_some_and(|books| books.captured_minor != books.refunded_minor || books.held_minor > 0);
     if stands || taken_here {
         return (None, "an order or the books stand for this charge".to_owned());
     }

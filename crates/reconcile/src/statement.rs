@@ -109,11 +109,7 @@ pub struct Statement {
 ///
 /// # Errors
 /// The first line that is not one.
-pub fn read(
-    path: &Path,
-    mapping: &Mapping,
-    progress: impl FnMut(u64),
-) -> Result<Statement, Error> {
+pub fn read(path: &Path, mapping: &Mapping, progress: impl FnMut(u64)) -> Result<Statement, Error> {
     let mut file = File::open(path)?;
     if mapping.final_newline && file.metadata()?.len() > 0 {
         let mut last = [0];

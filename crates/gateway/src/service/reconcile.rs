@@ -5,7 +5,7 @@ use futures::stream::{BoxStream, StreamExt as _};
 use hansa_api::convert::id::order_from_bytes;
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::reconcile_service_server::ReconcileService;
-use hansa_api::pb::node as node;
+use hansa_api::pb::node;
 use hansa_api::pb::node::node_reconcile_service_client::NodeReconcileServiceClient;
 use hansa_api::pb::node::submit_repair_request::What;
 use hansa_api::principal::Principal;

@@ -73,10 +73,7 @@ type Facts = BoxStream<'static, Result<pb::ReadGroupFactsResponse, Status>>;
 impl NodeReconcileService for Serve {
     type ReadGroupFactsStream = Facts;
 
-    async fn read_group_facts(
-        &self,
-        request: Request<pb::ReadGroupFactsRequest>,
-    ) -> Answer<Facts> {
+    async fn read_group_facts(&self, request: Request<pb::ReadGroupFactsRequest>) -> Answer<Facts> {
         let due = due(&request).0;
         let asked = request.into_inner();
         let (group, only) = (group_of(asked.group)?, orders_of(&asked.orders)?);

@@ -200,11 +200,8 @@ impl Scan<'_> {
         let walked = merge::walk(facts, along, |id, case| match (id, judge.judge(id, &case)) {
             (_, Judged::Agrees) => {}
             (Some(id), judged) => {
-                let charge = Case {
-                    charge: case.charge.clone(),
-                    covered: case.covered,
-                    ..Case::default()
-                };
+                let charge =
+                    Case { charge: case.charge.clone(), covered: case.covered, ..Case::default() };
                 charges.insert(id, charge);
                 match judged {
                     Judged::Differs(found) => {

@@ -29,10 +29,14 @@ pub fn rows(report: &pb::ReconcileReport) -> Rows {
     let mut rows = Rows::new(&header, "");
     for found in &report.differences {
         let side = |side: &Option<pb::FactSide>| {
-            side.as_ref().map_or_else(|| "-".to_owned(), |side| {
-                let at = if side.index > 0 { format!("@{}", side.index) } else { String::new() };
-                format!("{}{at}: {}", side.source, side.says)
-            })
+            side.as_ref().map_or_else(
+                || "-".to_owned(),
+                |side| {
+                    let at =
+                        if side.index > 0 { format!("@{}", side.index) } else { String::new() };
+                    format!("{}{at}: {}", side.source, side.says)
+                },
+            )
         };
         rows.add([
             class(found),

@@ -26,9 +26,8 @@ pub fn open(look: &Look, progress: &Progress) -> Result<Result<Option<Along>, St
     progress.stage("reading the statement");
     let read = statement::read(path, &mapping, |bytes| progress.bytes(bytes));
     let along = read.map_err(|error| error.to_string()).and_then(|read| {
-        let given = |time: &Option<prost_types::Timestamp>, otherwise| {
-            time.as_ref().map_or(otherwise, ms)
-        };
+        let given =
+            |time: &Option<prost_types::Timestamp>, otherwise| time.as_ref().map_or(otherwise, ms);
         let coverage = Coverage {
             from_ms: given(&look.statement_from, read.from_ms),
             until_ms: given(&look.statement_until, read.until_ms),

@@ -179,6 +179,13 @@ impl Rig {
         }
     }
 
+    /// The nodes of the home region.
+    #[allow(dead_code, reason = "the reconciliation's test alone reaches into nodes")]
+    pub fn home_nodes(&self) -> impl Iterator<Item = &Node> {
+        let home = |name: &str| self.home().iter().any(|config| config.name == name);
+        self.nodes.iter().filter(move |(name, _)| home(name)).map(|(_, node)| node)
+    }
+
     /// Orders that were acknowledged within a time.
     pub async fn load(&self, length: Duration) -> Vec<Placed> {
         let (end, league) = (Instant::now() + length, Arc::new(self.league().await));

@@ -19,7 +19,8 @@ mod stock;
 
 pub use buckets::{Bucket, Movement, SkuNo, WarehouseNo};
 pub use command::{
-    Adjust, Command, CommandId, Rebook, Receive, RequestKey, Reserve, Return, SetFloor, Ship, StockLine,
+    Adjust, Command, CommandId, Rebook, Receive, RequestKey, Reserve, Return, SetFloor, Ship,
+    StockLine,
 };
 pub use facts::{SkuTotals, StockFrozen};
 pub use frozen::Frozen;

@@ -32,11 +32,23 @@ pub type EntryId = (PlanId, u32);
 /// What happens to plans; commands of the shell, each on behalf of a person.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RepairStep {
-    Propose { plan: PlanId, by: String, reason: String, entries: u32 },
-    Approve { plan: PlanId, by: String, ticket: String },
+    Propose {
+        plan: PlanId,
+        by: String,
+        reason: String,
+        entries: u32,
+    },
+    Approve {
+        plan: PlanId,
+        by: String,
+        ticket: String,
+    },
     Begin(Box<Begin>),
     /// What the leader's repairer came to.
-    Ended { entry: EntryId, end: End },
+    Ended {
+        entry: EntryId,
+        end: End,
+    },
 }
 
 /// The intent to carry out one entry.

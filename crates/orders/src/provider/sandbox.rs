@@ -15,6 +15,7 @@
 //! nothing.
 
 mod journal;
+mod settlement;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use hansa_node::env::Clock;
 
 use super::{Answer, Charge, Fault, Listing, Provider, Reply};
 use journal::{Journal, Known};
+use settlement::{Said, Settlement};
 
 /// The sandbox; what it remembers outlives the nodes that call it.
 pub struct SandboxProvider {
@@ -32,13 +34,15 @@ pub struct SandboxProvider {
     journal: Journal,
     late_ms: u64,
     remember_all: bool,
+    settlement: Option<Settlement>,
 }
 
 impl SandboxProvider {
     /// # Errors
     /// The journal cannot be opened.
     pub fn open(journal: &Path, late_ms: u64, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        Ok(Self { clock, journal: Journal::open(journal)?, late_ms, remember_all: false })
+        let journal = Journal::open(journal)?;
+        Ok(Self { clock, journal, late_ms, remember_all: false, settlement: None })
     }
 
     /// Plain charges are remembered too, and listed.
@@ -47,12 +51,47 @@ impl SandboxProvider {
         Self { remember_all: all, ..self }
     }
 
+    /// What it does is also said in a settlement file.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn settling(self, path: Option<&Path>) -> std::io::Result<Self> {
+        let settlement = path.map(Settlement::open).transpose()?;
+        Ok(Self { settlement, ..self })
+    }
+
+    /// Says what was done; what was not done needs no word.
+    fn said(
+        &self,
+        done: Result<Answer, Fault>,
+        kind: &'static str,
+        charge: &Charge,
+        reference: &str,
+    ) -> Result<Answer, Fault> {
+        let Some(settlement) = &self.settlement else { return done };
+        let reference = match &done {
+            Ok(Answer::Authorized { reference }) => reference,
+            Ok(Answer::Done) => reference,
+            _ => return done,
+        };
+        let said = Said {
+            key: &charge.key,
+            kind,
+            amount_minor: charge.amount_minor,
+            currency: charge.currency.as_str(),
+            reference,
+        };
+        settlement.say(&said, self.now())?;
+        done
+    }
+
     /// A sandbox apart from the nodes, which all call this one: it remembers for as long as it
     /// lives.
     ///
     /// As a third party it has its own clock.
     pub fn apart(late_ms: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, journal: Journal::apart(), late_ms, remember_all: false }
+        let journal = Journal::apart();
+        Self { clock, journal, late_ms, remember_all: false, settlement: None }
     }
 
     /// What it remembers, as its journal has it.
@@ -138,15 +177,31 @@ impl SandboxProvider {
 
 impl Provider for SandboxProvider {
     fn authorize<'a>(&'a self, charge: &'a Charge, token: &'a str) -> Reply<'a> {
-        Box::pin(std::future::ready(self.authorize_now(charge, token)))
+        let done = self.authorize_now(charge, token);
+        Box::pin(std::future::ready(self.said(done, "auth", charge, "")))
     }
 
     fn capture<'a>(&'a self, charge: &'a Charge, reference: &'a str) -> Reply<'a> {
-        Box::pin(std::future::ready(self.capture_now(charge, reference)))
+        let done = self.capture_now(charge, reference);
+        Box::pin(std::future::ready(self.said(done, "capture", charge, reference)))
     }
 
     fn cancel<'a>(&'a self, key: &'a str, reference: &'a str) -> Reply<'a> {
-        Box::pin(std::future::ready(self.cancel_now(key, reference)))
+        let done = self.cancel_now(key, reference);
+        // By its key alone, when the caller never heard of a reference.
+        let known = match self.journal.known(key) {
+            Ok(Some(known)) if reference.is_empty() => known.reference,
+            _ => reference.to_owned(),
+        };
+        let done = match authorized(&known) {
+            Some((amount_minor, currency)) => {
+                let charge = Charge { key: key.to_owned(), amount_minor, currency };
+                self.said(done, "void", &charge, &known)
+            }
+            // Nothing was proven to have been held.
+            None => done,
+        };
+        Box::pin(std::future::ready(done))
     }
 
     fn lookup<'a>(&'a self, key: &'a str) -> Reply<'a> {
@@ -158,14 +213,21 @@ impl Provider for SandboxProvider {
         Box::pin(std::future::ready(charges.map(Some)))
     }
 
-    fn refund<'a>(&'a self, charge: &'a Charge, proof: &'a str, _refund: &'a str) -> Reply<'a> {
+    fn refund<'a>(&'a self, charge: &'a Charge, proof: &'a str, refund: &'a str) -> Reply<'a> {
         // The amount refunded may be less than the charge; the reference proves the key alone.
         let answer = match proves(proof, &charge.key) {
             true => Answer::Done,
             false => Answer::Refused { why: "not_captured".to_owned() },
         };
-        Box::pin(std::future::ready(Ok(answer)))
+        Box::pin(std::future::ready(self.said(Ok(answer), "refund", charge, refund)))
     }
+}
+
+/// The amount that a reference was given for.
+fn authorized(reference: &str) -> Option<(i64, hansa_types::money::Currency)> {
+    let mut parts = reference.strip_prefix("sbx-")?.split('-');
+    let (_, amount, currency) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((amount.parse().ok()?, currency.parse().ok()?))
 }
 
 /// A reference that proves by itself which key and amount were authorized.

@@ -26,18 +26,12 @@ impl Frozen {
             let (orders, contents) = (state.orders.freeze(), state.contents.freeze());
             return Self::All { orders, contents };
         }
-        let known = |id: &OrderId| {
-            Some(facts(*id, state.orders.get(id)?, state.contents.get(id)?))
-        };
+        let known = |id: &OrderId| Some(facts(*id, state.orders.get(id)?, state.contents.get(id)?));
         Self::Some(only.iter().filter_map(known).collect())
     }
 }
 
-pub async fn tell(
-    frozen: Frozen,
-    head: pb::FactsHead,
-    mut telling: Telling,
-) -> Result<(), Gone> {
+pub async fn tell(frozen: Frozen, head: pb::FactsHead, mut telling: Telling) -> Result<(), Gone> {
     telling.head(head).await?;
     let (orders, contents) = match frozen {
         Frozen::All { orders, contents } => (orders, contents),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hansa_api::convert::id::{order_from_bytes, order_to_bytes, transfer_from_bytes};
 use hansa_api::convert::id::transfer_to_bytes;
+use hansa_api::convert::id::{order_from_bytes, order_to_bytes, transfer_from_bytes};
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::repair::Action as Wire;
 use hansa_api::pb::ledger as books;
@@ -38,8 +38,8 @@ impl Orders {
     ) -> Result<pb::PlanRecord, Failure> {
         let plan = plan_of(&asked.plan)?;
         let header = asked.header.as_ref().ok_or_else(|| Failure::of(Reason::FieldEmpty))?;
-        let proven = header.format == tree::FORMAT
-            && tree::proves_header(&asked.plan, header, &asked.proof);
+        let proven =
+            header.format == tree::FORMAT && tree::proves_header(&asked.plan, header, &asked.proof);
         if !proven {
             return Err(Failure::field(Reason::FieldInvalid, "proof", "of the plan's header"));
         }
@@ -186,16 +186,17 @@ impl Orders {
         entry: &pb::PlanEntry,
         due: Instant,
     ) -> Result<Option<String>, Failure> {
-        let Some(Wire::RefundCapture(refund)) = entry.repair.as_ref().and_then(|r| r.action.as_ref())
+        let Some(Wire::RefundCapture(refund)) =
+            entry.repair.as_ref().and_then(|r| r.action.as_ref())
         else {
             return Ok(None);
         };
-        let group = GroupId::from_number(refund.group).ok_or_else(|| Failure::of(Reason::NotFound))?;
+        let group =
+            GroupId::from_number(refund.group).ok_or_else(|| Failure::of(Reason::NotFound))?;
         let payments = vec![refund.payment.clone()];
         let question = books::GetPaymentAccountsRequest { group: refund.group, payments };
-        let get = |mut client: ledger::Client, ask| async move {
-            client.get_payment_accounts(ask).await
-        };
+        let get =
+            |mut client: ledger::Client, ask| async move { client.get_payment_accounts(ask).await };
         let answer: books::GetPaymentAccountsResponse =
             ledger::ask(&self.shell(), group, question, due, get).await?;
         let now = answer.accounts.first().map(|a| (a.captured_minor, a.refunded_minor));

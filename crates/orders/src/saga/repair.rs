@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt as _};
 use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
 use hansa_api::pb::ledger as wire;
 use hansa_api::pb::ledger::OutcomeCode as Code;
@@ -25,8 +26,9 @@ use crate::shell::{Hosted, Shell, ledger};
 const PAUSE: Duration = Duration::from_millis(200);
 const CALL_MAX: Duration = Duration::from_secs(10);
 const SUBMIT_MAX: Duration = Duration::from_secs(5);
-/// Entries looked at in one round.
-const ROUND_MAX: usize = 64;
+/// Entries looked at in one round, and at once: one that waits for a provider keeps no other.
+const ROUND_MAX: usize = 1_024;
+const AT_ONCE: usize = 32;
 
 pub struct Repairer {
     pub shell: Arc<Shell>,
@@ -43,8 +45,8 @@ impl Repairer {
         loop {
             let mine = leadership.borrow_and_update().mine;
             applied.borrow_and_update();
-            if mine {
-                self.round().await;
+            if mine && stop.run_until_cancelled(self.round()).await.is_none() {
+                return;
             }
             // Only what a plan brings is done here: that may wait a moment, and entries are many.
             tokio::select! {
@@ -71,14 +73,17 @@ impl Repairer {
             let open = machine.state.repairs.open().take(ROUND_MAX);
             open.map(|(id, row)| (id, row.clone())).collect()
         });
-        for (entry, row) in open {
-            let Some(end) = self.carry_out(entry, &row).await else { continue };
-            let due = Instant::now() + SUBMIT_MAX;
-            let step = RepairStep::Ended { entry, end };
-            // Not committed: it is done again, and finds that it was done.
-            if self.hosted.submit(&Command::Repair(step), due).await.is_err() {
-                return;
-            }
+        let done = open.into_iter().map(|(entry, row)| self.one(entry, row));
+        stream::iter(done).buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    async fn one(&self, entry: EntryId, row: RepairRow) {
+        let Some(end) = self.carry_out(entry, &row).await else { return };
+        let due = Instant::now() + SUBMIT_MAX;
+        let step = RepairStep::Ended { entry, end };
+        // Not committed: it is done again, and finds that it was done.
+        if let Err(failure) = self.hosted.submit(&Command::Repair(step), due).await {
+            tracing::debug!(reason = %failure.reason(), "a repair's end not committed yet");
         }
     }
 

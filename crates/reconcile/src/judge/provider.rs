@@ -20,6 +20,14 @@ pub fn compare(found: &Found<'_>, differences: &mut Vec<FoundDifference>) {
         return;
     }
     let books = books(found);
+    // A provider may serve several regions from one account.
+    let elsewhere = |number| found.id.is_some_and(|id| id.region().get() != number);
+    if found.order().is_none()
+        && books.source.is_none()
+        && found.judge.number.is_some_and(elsewhere)
+    {
+        return;
+    }
     let Some((class, amount)) = class(found, &books, found.case.charge.as_ref()) else { return };
     let says = match books.source {
         Some(_) => format!("held {}, net {}", books.held, books.net),

@@ -108,7 +108,9 @@ fn time(text: &str, times: Times) -> Result<u64, String> {
             u64::try_from(ms + i64::from(time.nanos) / 1_000_000).map_err(|_| wrong())?
         }
         Times::UnixMs => text.parse().map_err(|_| wrong())?,
-        Times::UnixS => text.parse::<u64>().ok().and_then(|s| s.checked_mul(1_000)).ok_or_else(wrong)?,
+        Times::UnixS => {
+            text.parse::<u64>().ok().and_then(|s| s.checked_mul(1_000)).ok_or_else(wrong)?
+        }
     };
     // Before 2000 or after 9999 it is a column of something else.
     match (946_684_800_000..253_402_300_800_000).contains(&ms) {
