@@ -28,8 +28,8 @@ fn main() {
     let began = Instant::now();
     let found = league.found();
     println!(
-        "{orders} orders: facts {bytes} B and statement {size} B put aside and sorted in {built:?}; \
-         compared in {:?}; peak memory {}",
+        "{orders} orders: facts {bytes} B and statement {size} B put aside and sorted in \
+         {built:?}; compared in {:?}; peak memory {}",
         began.elapsed(),
         peak_kib()
     );

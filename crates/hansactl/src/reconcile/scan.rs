@@ -225,8 +225,8 @@ impl Scan<'_> {
         Ok((suspects, moving, charges))
     }
 
-    /// Reads the suspects' orders once more: what has the same hash is a difference, what has not is
-    /// looked at again.
+    /// Reads the suspects' orders once more: what has the same hash is a difference, what has not
+    /// is looked at again.
     async fn confirm(
         &mut self,
         suspects: Suspects,

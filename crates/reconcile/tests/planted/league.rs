@@ -119,96 +119,130 @@ pub fn build(orders: u64, planted: u64, statement: &Path) -> League {
     League { facts, expected, bytes, along }
 }
 
+/// One order on every side; `class`: what is wrong with it.
+struct One {
+    n: u64,
+    id: OrderId,
+    class: Option<Class>,
+}
+
+const PRICE: i64 = 700;
+
 fn one(n: u64, class: Option<Class>, told: &mut [Teller; 3], lines: &mut impl Write) {
-    let is = |of: Class| class == Some(of);
-    let (id, key) = (id(n), format!("pay-{}", id(n)));
-    let order = Bytes::copy_from_slice(&id.to_bytes());
-    let (hold, payment) = (bytes16(1, n), bytes16(2, n));
-    let open = vec![pb::FactLine { line: 1, sku: "A".into(), quantity: 2 }];
-    let known = !is(Class::ProviderMissingHere);
-    // Half of them are shipped: nothing is held for those any more.
-    let ships = n % 2 == 1 && class.is_none();
-    let captured = 700;
-    if known {
+    let one = One { n, id: id(n), class };
+    if !one.is(Class::ProviderMissingHere) {
+        told[0].tell(|page| page.orders.push(one.order()));
+    }
+    one.stock(&mut told[1]);
+    one.money(&mut told[2]);
+    one.statement(lines);
+}
+
+impl One {
+    fn is(&self, of: Class) -> bool {
+        self.class == Some(of)
+    }
+
+    fn id_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.id.to_bytes())
+    }
+
+    /// Half of those that are sound are shipped: nothing is held for them any more.
+    fn open(&self) -> Vec<pb::FactLine> {
+        match self.n % 2 == 1 && self.class.is_none() {
+            true => Vec::new(),
+            false => vec![pb::FactLine { line: 1, sku: "A".into(), quantity: 2 }],
+        }
+    }
+
+    fn order(&self) -> pb::OrderFacts {
         let part = pb::PartFacts {
             group: 0,
-            hold: hold.clone(),
+            hold: bytes16(1, self.n),
             phase: pb::PartPhase::Committed.into(),
-            lines: if ships { Vec::new() } else { open.clone() },
+            lines: self.open(),
         };
-        let facts = pb::OrderFacts {
-            order: order.clone(),
+        pb::OrderFacts {
+            order: self.id_bytes(),
             version: 3,
-            hash: format!("{n:032x}"),
+            hash: format!("{:032x}", self.n),
             phase: pb::OrderPhase::Confirmed.into(),
             idle: true,
-            updated_ms: BEGAN + n,
+            updated_ms: BEGAN + self.n,
             parts: vec![part],
-            payment: payment.clone(),
+            payment: bytes16(2, self.n),
             funds: pb::FundsPhase::Captured.into(),
             currency: "EUR".into(),
-            authorized_minor: captured,
-            captured_minor: captured,
-            total_minor: captured,
+            authorized_minor: PRICE,
+            captured_minor: PRICE,
+            total_minor: PRICE,
             ..Default::default()
-        };
-        told[0].tell(|page| page.orders.push(facts));
-    }
-    let mut held = |hold: Bytes, committed: bool| {
-        let (order, lines) = (order.clone(), open.clone());
-        let facts = pb::StockFacts { order, hold, committed, expires_ms: 0, lines };
-        told[1].tell(|page| page.stock.push(facts));
-    };
-    if known && !ships && !is(Class::MissingHold) {
-        held(hold, !is(Class::StateDiffers));
-    }
-    if is(Class::OrphanHoldStock) {
-        held(bytes16(9, n), true);
-    }
-    let mut books = |payment: Bytes, captured_minor: i64, held_minor: i64| {
-        let holds = match held_minor {
-            0 => Vec::new(),
-            amount_minor => vec![pb::MoneyHold { hold: bytes16(3, n), amount_minor }],
-        };
-        let (order, currency) = (order.clone(), "EUR".to_owned());
-        let facts = pb::MoneyFacts {
-            order,
-            payment,
-            currency,
-            held_minor,
-            captured_minor,
-            refunded_minor: 0,
-            holds,
-        };
-        told[2].tell(|page| page.money.push(facts));
-    };
-    let in_books = if is(Class::AmountDiffers) { 600 } else { captured };
-    if known {
-        books(payment, in_books, 0);
-    }
-    if is(Class::OrphanHoldMoney) {
-        books(bytes16(8, n), 0, 100);
-    }
-    if is(Class::OrphanCapture) {
-        books(bytes16(8, n), 50, 0);
-    }
-    let mut line = |kind: &str, amount: i64, reference: &str| {
-        writeln!(lines, "{key},{kind},{amount},EUR,{},{reference}", BEGAN + n).unwrap();
-    };
-    if !is(Class::ProviderMissingThere) {
-        line("auth", captured, "ref-a");
-    }
-    match class {
-        Some(Class::ProviderMissingThere | Class::ProviderStateDiffers) => {}
-        Some(Class::ProviderAmountDiffers) => line("capture", 699, "ref-c"),
-        Some(Class::OrphanCapture) => {
-            line("capture", captured, "ref-c");
-            line("capture", 50, "ref-d");
         }
-        _ => {
-            line("capture", in_books, "ref-c");
-            // A call that was repeated is said twice, and counts once.
-            line("capture", in_books, "ref-c");
+    }
+
+    fn stock(&self, to: &mut Teller) {
+        let mut held = |hold: Bytes, committed: bool| {
+            let (order, lines) = (self.id_bytes(), self.open());
+            let facts = pb::StockFacts { order, hold, committed, expires_ms: 0, lines };
+            to.tell(|page| page.stock.push(facts));
+        };
+        let holds = !self.open().is_empty() && !self.is(Class::ProviderMissingHere);
+        if holds && !self.is(Class::MissingHold) {
+            held(bytes16(1, self.n), !self.is(Class::StateDiffers));
+        }
+        if self.is(Class::OrphanHoldStock) {
+            held(bytes16(9, self.n), true);
+        }
+    }
+
+    fn captured(&self) -> i64 {
+        if self.is(Class::AmountDiffers) { 600 } else { PRICE }
+    }
+
+    fn money(&self, to: &mut Teller) {
+        let mut books = |payment: Bytes, captured_minor: i64, held_minor: i64| {
+            let hold = pb::MoneyHold { hold: bytes16(3, self.n), amount_minor: held_minor };
+            let facts = pb::MoneyFacts {
+                order: self.id_bytes(),
+                payment,
+                currency: "EUR".into(),
+                held_minor,
+                captured_minor,
+                refunded_minor: 0,
+                holds: if held_minor > 0 { vec![hold] } else { Vec::new() },
+            };
+            to.tell(|page| page.money.push(facts));
+        };
+        if !self.is(Class::ProviderMissingHere) {
+            books(bytes16(2, self.n), self.captured(), 0);
+        }
+        match self.class {
+            Some(Class::OrphanHoldMoney) => books(bytes16(8, self.n), 0, 100),
+            Some(Class::OrphanCapture) => books(bytes16(8, self.n), 50, 0),
+            _ => {}
+        }
+    }
+
+    fn statement(&self, lines: &mut impl Write) {
+        let (key, ms) = (format!("pay-{}", self.id), BEGAN + self.n);
+        let mut line = |kind: &str, amount: i64, reference: &str| {
+            writeln!(lines, "{key},{kind},{amount},EUR,{ms},{reference}").unwrap();
+        };
+        if !self.is(Class::ProviderMissingThere) {
+            line("auth", PRICE, "ref-a");
+        }
+        match self.class {
+            Some(Class::ProviderMissingThere | Class::ProviderStateDiffers) => {}
+            Some(Class::ProviderAmountDiffers) => line("capture", 699, "ref-c"),
+            Some(Class::OrphanCapture) => {
+                line("capture", PRICE, "ref-c");
+                line("capture", 50, "ref-d");
+            }
+            _ => {
+                line("capture", self.captured(), "ref-c");
+                // A call that was repeated is said twice, and counts once.
+                line("capture", self.captured(), "ref-c");
+            }
         }
     }
 }

@@ -73,7 +73,10 @@ pub const METHODS: &[Method] = &[
     by_gateway("hansa.admin.v1.ReconcileService/ApprovePlan", Rule::Region),
     by_gateway("hansa.admin.v1.ReconcileService/ListRepairs", Rule::Region),
     by_gateway("hansa.admin.v1.ReconcileService/ProposePlan", Rule::Region),
-    Method { streams: true, ..by_gateway("hansa.admin.v1.ReconcileService/ReadFacts", Rule::Region) },
+    Method {
+        streams: true,
+        ..by_gateway("hansa.admin.v1.ReconcileService/ReadFacts", Rule::Region)
+    },
     by_gateway("hansa.admin.v1.ReplicationService/GetReplicationStatus", Rule::Region),
     by_gateway("hansa.admin.v1.ReplicationService/ListParkedEvents", Rule::Region),
     by_gateway("hansa.admin.v1.ReplicationService/ListReplicaDifferences", Rule::Region),
