@@ -69,6 +69,20 @@ fn the_shipped_matrix() {
         ("LoadPolicy", "-- -- -- yes -- --"),
         ("ListVersions", "-- -- -- yes yes --"),
         ("RaiseVersion", "-- -- -- yes -- --"),
+        ("ListKeys", "-- -- -- yes yes --"),
+        ("RotateKey", "-- -- -- yes -- --"),
+        ("ApplyRepair", "-- -- -- yes -- --"),
+        ("ApprovePlan", "-- -- -- -- -- yes"),
+        ("ListRepairs", "-- -- -- yes yes yes"),
+        ("ProposePlan", "-- -- -- yes -- --"),
+        ("ReadFacts", "-- -- -- yes yes yes"),
+        ("GetReplicationStatus", "-- -- -- yes yes --"),
+        ("ListParkedEvents", "-- -- -- yes yes --"),
+        ("ListReplicaDifferences", "-- -- -- yes yes --"),
+        ("ResolveParkedEvents", "-- -- -- yes -- --"),
+        ("RetryParkedEvents", "-- -- -- yes -- --"),
+        ("EraseCustomer", "-- -- -- yes -- --"),
+        ("ExportCustomer", "-- -- -- yes -- --"),
     ];
     assert_eq!(matrix.len(), METHODS.len(), "a method is missing in this table");
     for (method, row) in matrix {

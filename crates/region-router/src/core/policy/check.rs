@@ -218,5 +218,9 @@ pub(super) fn path(j: &Jurisdiction, class: DataClass, field: &str) -> String {
 
 /// The jurisdictions in which a region lies, for a message.
 pub(super) fn ground(policy: &Policy, region: &RegionName) -> String {
-    policy.ground(region).map(|j| j.name.as_str()).collect::<Vec<_>>().join(" and ")
+    const SHOWN: usize = 4;
+    let names: Vec<_> = policy.ground(region).map(|j| j.name.as_str()).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names[..names.len() - more].join(" and ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
