@@ -113,7 +113,7 @@ fn check_extra(method: &MethodDescriptor) {
 /// Calls that change something carry a request_id.
 #[test]
 fn every_mutating_request_has_a_request_id() {
-    let reads = ["Get", "List", "Watch", "Explain", "Check", "Verify", "Read"];
+    let reads = ["Get", "Export", "List", "Watch", "Explain", "Check", "Verify", "Read"];
     for method in public_methods() {
         let reads = reads.iter().any(|verb| method.name().starts_with(verb));
         let has = method.input().get_field_by_name("request_id").is_some();

@@ -13,7 +13,11 @@ pub async fn run(session: &Session) -> Result<(), Problem> {
     let active = active.ok_or_else(|| {
         Problem::refused("the region has no key yet", "it is made when the region first serves")
     })?;
-    let request = RotateKeyRequest { region: session.region(), former_key: active.key };
+    let request = RotateKeyRequest {
+        request_id: crate::values::request_id(None),
+        region: session.region(),
+        former_key: active.key,
+    };
     let answer = session
         .call(Role::Operator, request, |mut services, request| async move {
             services.keys.rotate_key(request).await

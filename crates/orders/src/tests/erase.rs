@@ -171,7 +171,7 @@ async fn a_rotation_is_finished_by_the_next_leader_and_made_once() {
     }
     let listed = ask!(rig, list_keys, keys::ListKeysRequest::default()).unwrap();
     let former = listed.keys.last().unwrap().key.clone();
-    let rotate = keys::RotateKeyRequest { region: String::new(), former_key: former.clone() };
+    let rotate = keys::RotateKeyRequest { former_key: former.clone(), ..Default::default() };
     let made = ask!(rig, rotate_key, rotate).unwrap();
     let leader = rig.leader_now().unwrap();
     rig.kill(leader).await;
