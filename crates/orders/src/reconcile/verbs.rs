@@ -94,8 +94,12 @@ impl Orders {
         let hosted = self.shell().hosted(group)?.clone();
         let id: EntryId = (plan, entry.number);
         let known = hosted.group.read(due, |m| m.state.repairs.rows.contains(&id)).await;
-        let rests_on = self.rests_on(group, entry)?;
         let action = action(entry)?;
+        let rests_on = match action {
+            // Shipping what the home says now rests on nothing.
+            Action::Reship { .. } => None,
+            _ => self.rests_on(group, entry)?,
+        };
         let of_none = matches!(
             action,
             Action::ReleaseStock { .. } | Action::Rebook { .. } | Action::Reship { .. }

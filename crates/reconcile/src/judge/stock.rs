@@ -39,7 +39,7 @@ fn held(
     let (class, says) = match part {
         None => (Class::OrphanHoldStock, "knows of no such hold".to_owned()),
         Some(part) if !relies(part) => {
-            (Class::OrphanHoldStock, "has given this hold back".to_owned())
+            (class(found, Class::OrphanHoldStock), "has given this hold back".to_owned())
         }
         Some(part) if (part.phase() == PartPhase::Committed) != hold.committed => {
             (class(found, Class::StateDiffers), word(part).to_owned())
