@@ -84,6 +84,19 @@ pub trait Vault: Send + Sync + 'static {
     /// It cannot be noted.
     async fn release(&self, group: GroupId, key: RegionKey) -> Result<(), VaultError>;
 
+    /// Remembers what was erased and which region key opens it still, until that is destroyed: a
+    /// backup knows nothing of it.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    async fn note_erased(&self, erased: &[(KeyOf, RegionKey)]) -> Result<(), VaultError>;
+
+    /// What was noted so.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    async fn erased(&self) -> Result<Vec<KeyOf>, VaultError>;
+
     /// Destroys retired keys whose window is over and that every one of `groups` has released.
     ///
     /// # Errors

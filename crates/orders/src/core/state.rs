@@ -40,6 +40,8 @@ pub struct Meta {
     pub vault: Option<u64>,
     /// The region key that new and re-wrapped data keys are under.
     pub wraps: Option<RegionKey>,
+    /// The newest region key that wrapped what is erased or given back.
+    pub erased_under: Option<RegionKey>,
     /// Events that are no order's: each says that a customer was forgotten.
     pub erasures: u64,
     /// The newest residency policy by which something was placed here.
@@ -66,9 +68,17 @@ pub struct State {
 
 impl State {
     pub fn new(settings: Settings) -> Self {
-        let now = LogTime::ZERO;
-        let (vault, wraps) = (None, None);
-        let meta = Meta { settings, now, next_work: 0, seq: 0, vault, wraps, erasures: 0, policy: 0 };
+        let meta = Meta {
+            settings,
+            now: LogTime::ZERO,
+            next_work: 0,
+            seq: 0,
+            vault: None,
+            wraps: None,
+            erased_under: None,
+            erasures: 0,
+            policy: 0,
+        };
         Self::rebuild(
             meta,
             Table::new("contents"),

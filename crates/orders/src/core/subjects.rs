@@ -124,6 +124,9 @@ pub enum KeyStep {
     Forget { keys: Vec<KeyOf>, request: Scope, asked_ms: u64, destroy_after_ms: u64 },
     /// The vault has destroyed the region key: what a backup brought back under it is erased.
     Lost { key: RegionKey, asked_ms: u64 },
+    /// Own customers who were erased after the backup that this group came back from: the vault
+    /// remembers.
+    Again { keys: Vec<KeyOf>, asked_ms: u64, destroy_after_ms: u64 },
     /// The law no longer lets this region hold these keys of another home's customers. Not
     /// erased: a later law may bring them back.
     GiveBack(Vec<KeyOf>),

@@ -11,7 +11,7 @@ use hansa_types::id::{GroupId, GroupKind};
 use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
-use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyStep, RegionKey};
+use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey};
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
 use crate::vault::{KeyInfo, KeyLife, VaultError};
@@ -45,10 +45,10 @@ impl Keeper {
             return;
         }
         let every = Duration::from_millis(self.shell.cfg.keys.check_ms);
-        let mut told = 0;
+        let (mut told, mut noted) = (0, 0);
         loop {
             told = self.forget_erased(told);
-            match self.round().await {
+            match self.round(&mut noted).await {
                 Ok(()) => {}
                 // Another node is at it, or the vault is away: what there is to do stays so.
                 Err(Stuck::Vault(VaultError::Busy)) => {}
@@ -75,12 +75,14 @@ impl Keeper {
         seq
     }
 
-    async fn round(&self) -> Result<(), Stuck> {
+    async fn round(&self, noted: &mut u64) -> Result<(), Stuck> {
         let keys = self.shell.vault.keys().await?;
         let Some(newest) = keys.last().copied() else { return Ok(()) };
         if !self.serves(newest.key) || !self.hosted.group.leadership().borrow().mine {
             return Ok(());
         }
+        self.note_erased(noted).await?;
+        self.erase_again(&newest).await?;
         let newest = self.rotate_for_erased(newest).await?;
         let wraps = self.hosted.group.peek(|machine| machine.state.meta.wraps);
         if wraps != Some(newest.key) {
@@ -113,9 +115,57 @@ impl Keeper {
         !behind
     }
 
+    /// Tells the vault what was erased after event `noted`, for the day that a backup comes back.
+    async fn note_erased(&self, noted: &mut u64) -> Result<(), Stuck> {
+        let (seq, erased) = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let after = (*noted).min(state.meta.seq);
+            let rows = state.subjects.erased_after(after);
+            let rows = rows.filter_map(|(_, id)| Some((id, state.subjects.table.get(&id)?)));
+            let mut found = Vec::new();
+            for (subject, row) in rows {
+                found.extend(row.erased.iter().map(|erased| {
+                    (KeyOf { subject, generation: erased.generation }, erased.under)
+                }));
+            }
+            (state.meta.seq, found)
+        });
+        if !erased.is_empty() {
+            match self.shell.vault.note_erased(&erased).await {
+                // More than a vault remembers: the rotation that ends it must go on all the same.
+                Err(VaultError::Full) => {
+                    let group = self.hosted.group.id();
+                    tracing::error!(%group, "the vault remembers no more erasures; see docs/keys.md");
+                }
+                noted => noted?,
+            }
+        }
+        *noted = seq;
+        Ok(())
+    }
+
+    /// Erases anew what a backup brought back to life.
+    async fn erase_again(&self, newest: &KeyInfo) -> Result<(), Stuck> {
+        let erased = self.shell.vault.erased().await?;
+        let keys: Vec<KeyOf> = self.hosted.group.peek(|machine| {
+            let living = |of: &KeyOf| {
+                matches!(machine.state.subjects.key(*of), KeyState::Living(_))
+            };
+            erased.into_iter().filter(living).take(KEYS_MAX).collect()
+        });
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let asked_ms = self.shell.env.clock.wall().ms();
+        let destroy_after_ms = destroy_after_ms(newest, &self.shell.cfg.keys, asked_ms);
+        let (group, count) = (self.hosted.group.id(), keys.len());
+        tracing::warn!(%group, count, "customers who were erased after the backup are erased again");
+        self.commit(KeyStep::Again { keys, asked_ms, destroy_after_ms }).await
+    }
+
     /// A key under which something was erased gives way to a new one: the old one opens it still.
     async fn rotate_for_erased(&self, newest: KeyInfo) -> Result<KeyInfo, Stuck> {
-        let erased = self.hosted.group.peek(|machine| machine.state.subjects.erased_under());
+        let erased = self.hosted.group.peek(|machine| machine.state.meta.erased_under);
         let cfg = &self.shell.cfg.keys;
         let now = self.shell.env.clock.wall().ms();
         let due = now >= newest.made_ms.saturating_add(cfg.erase_gap_ms);

@@ -187,6 +187,18 @@ impl Vault for FileVault {
         })
     }
 
+    async fn note_erased(&self, erased: &[(KeyOf, RegionKey)]) -> Result<(), VaultError> {
+        let known = self.reload()?;
+        if erased.iter().all(|(of, _)| known.ring.erased.contains_key(of)) {
+            return Ok(());
+        }
+        self.change(|ring| Ok((ring.note_erased(erased)?, ())))
+    }
+
+    async fn erased(&self) -> Result<Vec<KeyOf>, VaultError> {
+        Ok(self.load()?.ring.erased.keys().copied().collect())
+    }
+
     async fn destroy_due(
         &self,
         groups: &[GroupId],

@@ -5,17 +5,21 @@ use std::fmt::Write as _;
 
 use hansa_node::env::Entropy;
 use hansa_types::id::GroupId;
+use hansa_types::region::RegionNumber;
 use ring::{hkdf, hmac};
 use zeroize::Zeroizing;
 
 use super::{KeyInfo, KeyLife, VaultError};
-use crate::core::subjects::RegionKey;
+use crate::core::subjects::{KeyOf, RegionKey, SubjectId};
 
 pub(super) const MAGIC: &str = "hansa-vault-2";
 const OLD_MAGIC: &str = "hansa-vault-1";
 const KEY_BYTES: usize = 32;
 /// Keys and tombstones of keys that a file may list: decades of rotations.
 const KEYS_MAX: usize = 1_024;
+
+/// Erasures of one window; some 80 bytes each.
+const ERASED_MAX: usize = 8_192;
 
 pub(super) type Secret = Zeroizing<[u8; KEY_BYTES]>;
 
@@ -28,14 +32,21 @@ pub(super) struct Ring {
     pub keys: Vec<(KeyInfo, Option<Secret>)>,
     /// The oldest region key that each group still needs.
     pub released: BTreeMap<GroupId, RegionKey>,
+    /// Data keys that were erased, and the region key that opens them in older backups.
+    pub erased: BTreeMap<KeyOf, RegionKey>,
 }
 
 impl Ring {
     pub fn draw(entropy: &dyn Entropy, now_ms: u64) -> Self {
         let secret = draw(entropy);
-        let mut ring = Self { secret, keys: Vec::new(), released: BTreeMap::new() };
+        let mut ring = Self::empty(secret);
         ring.add(entropy, now_ms);
         ring
+    }
+
+    fn empty(secret: Secret) -> Self {
+        let (released, erased) = (BTreeMap::new(), BTreeMap::new());
+        Self { secret, keys: Vec::new(), released, erased }
     }
 
     fn add(&mut self, entropy: &dyn Entropy, made_ms: u64) -> KeyInfo {
@@ -100,6 +111,24 @@ impl Ring {
             info.state = KeyLife::Destroyed { at_ms: now_ms };
             *secret = None;
         }
+        self.erased.retain(|_, under| !keys.contains(under));
+    }
+
+    /// Notes what a living region key still opens; whether that is news.
+    ///
+    /// # Errors
+    /// The file is full: erasures of one window do not fit.
+    pub fn note_erased(&mut self, erased: &[(KeyOf, RegionKey)]) -> Result<bool, VaultError> {
+        let before = self.erased.len();
+        for (of, under) in erased {
+            if self.secret_of(*under).is_ok() {
+                self.erased.insert(*of, *under);
+            }
+        }
+        match self.erased.len() {
+            len if len > ERASED_MAX => Err(VaultError::Full),
+            len => Ok(len > before),
+        }
     }
 
     pub fn write(&self) -> Zeroizing<String> {
@@ -119,6 +148,10 @@ impl Ring {
         }
         for (group, key) in &self.released {
             let _ = writeln!(text, "released {} {key}", group.number());
+        }
+        for (of, under) in &self.erased {
+            let KeyOf { subject: SubjectId { home, hash }, generation } = of;
+            let _ = writeln!(text, "erased {home} {hash:032x} {generation} {under}");
         }
         let sum = sum(&text);
         let _ = writeln!(text, "sum {sum}");
@@ -144,7 +177,7 @@ impl Ring {
         }
         let secret = lines.next().and_then(|line| line.strip_prefix("secret "));
         let secret = secret.and_then(unhex).ok_or_else(bad)?;
-        let mut ring = Self { secret, keys: Vec::new(), released: BTreeMap::new() };
+        let mut ring = Self::empty(secret);
         for line in lines {
             ring.line(line).ok_or_else(bad)?;
         }
@@ -163,6 +196,14 @@ impl Ring {
             ["released", group, of] => {
                 let group = GroupId::from_number(group.parse().ok()?)?;
                 self.released.insert(group, key(of)?);
+                return Some(());
+            }
+            ["erased", home, hash, generation, under] => {
+                let home = RegionNumber::try_from(home.parse::<u16>().ok()?).ok()?;
+                let hash = u128::from_str_radix(hash, 16).ok()?;
+                let subject = SubjectId { home, hash };
+                let of = KeyOf { subject, generation: generation.parse().ok()? };
+                self.erased.insert(of, key(under)?);
                 return Some(());
             }
             ["active", id, made, secret] => (

@@ -43,7 +43,7 @@ async fn newest(vault: &FileVault) -> RegionKey {
     vault.keys().await.unwrap().last().unwrap().key
 }
 
-fn orders() -> [GroupId; 2] {
+fn groups() -> [GroupId; 2] {
     [GroupId::new(GroupKind::Orders, 0), GroupId::new(GroupKind::Orders, 1)]
 }
 
@@ -160,13 +160,13 @@ async fn a_key_is_destroyed_once_its_window_is_over_and_every_group_has_let_go_o
     let secret = text.lines().find(|l| l.starts_with("active")).unwrap();
     let secret = secret.rsplit(' ').next().unwrap().to_owned();
     let made = vault.rotate(former, 100, 50).await.unwrap();
-    assert!(vault.destroy_due(&orders(), 1_000).await.unwrap().is_empty());
-    vault.release(orders()[0], made.key).await.unwrap();
-    assert!(vault.destroy_due(&orders(), 1_000).await.unwrap().is_empty());
-    vault.release(orders()[1], made.key).await.unwrap();
-    assert!(vault.destroy_due(&orders(), 149).await.unwrap().is_empty());
-    assert_eq!(vault.destroy_due(&orders(), 150).await.unwrap(), [former]);
-    assert!(vault.destroy_due(&orders(), 150).await.unwrap().is_empty());
+    assert!(vault.destroy_due(&groups(), 1_000).await.unwrap().is_empty());
+    vault.release(groups()[0], made.key).await.unwrap();
+    assert!(vault.destroy_due(&groups(), 1_000).await.unwrap().is_empty());
+    vault.release(groups()[1], made.key).await.unwrap();
+    assert!(vault.destroy_due(&groups(), 149).await.unwrap().is_empty());
+    assert_eq!(vault.destroy_due(&groups(), 150).await.unwrap(), [former]);
+    assert!(vault.destroy_due(&groups(), 150).await.unwrap().is_empty());
     assert!(matches!(vault.unwrap(of(1, 1), &old).await, Err(VaultError::Destroyed(_))));
     assert!(matches!(unmade(&path).unwrap(of(1, 1), &old).await, Err(VaultError::Destroyed(_))));
     let states: Vec<_> = vault.keys().await.unwrap().iter().map(|info| info.state).collect();
@@ -175,6 +175,22 @@ async fn a_key_is_destroyed_once_its_window_is_over_and_every_group_has_let_go_o
         let bytes = fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(!bytes.contains(&secret));
     }
+}
+
+#[tokio::test]
+async fn an_erasure_is_remembered_as_long_as_its_region_key_opens_a_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let vault = vault(&path);
+    let former = newest(&vault).await;
+    let stranger = RegionKey(5);
+    vault.note_erased(&[(of(1, 1), former), (of(2, 1), stranger)]).await.unwrap();
+    vault.note_erased(&[(of(1, 1), former)]).await.unwrap();
+    assert_eq!(unmade(&path).erased().await.unwrap(), [of(1, 1)]);
+    let made = vault.rotate(former, 100, 50).await.unwrap();
+    vault.release(groups()[0], made.key).await.unwrap();
+    assert_eq!(vault.destroy_due(&groups()[..1], 150).await.unwrap(), [former]);
+    assert!(unmade(&path).erased().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -235,4 +251,45 @@ async fn a_share_is_wrapped_anew_by_the_receivers_own_vault() {
     assert!(peer.unwrap(of(1, 1), &wrapped).await.is_err());
     let theirs = peer.unwrap(of(1, 1), &taken.wrapped).await.unwrap();
     assert_eq!(theirs.fingerprint("x", b"x"), key.fingerprint("x", b"x"));
+}
+
+/// Not a claim: what keys add to an order, in time of one processor. Run with `--ignored`.
+#[tokio::test]
+#[ignore = "measures"]
+async fn what_keys_add_to_an_order_is_microseconds() {
+    const ROUNDS: u32 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let file = Arc::new(vault(&folder.path().join("key")));
+    let ring = Keyring::new(file.clone(), Arc::new(SystemEntropy::new()));
+    let (entropy, body, block) = (SystemEntropy::new(), [7; 400], [7; 200]);
+    let (key, wrapped) = ring.mint(of(1, 1), None).await.unwrap();
+    ring.keep(of(1, 1), wrapped.clone(), key);
+    let timed = |what: &str, from: std::time::Instant| {
+        println!("{what}: {:.2} us", from.elapsed().as_secs_f64() * 1e6 / f64::from(ROUNDS));
+    };
+    let from = std::time::Instant::now();
+    for n in 0..ROUNDS {
+        let name = file.fingerprint("customer", &n.to_le_bytes()).unwrap();
+        std::hint::black_box(name);
+    }
+    timed("pseudonym", from);
+    let from = std::time::Instant::now();
+    for n in 0..ROUNDS {
+        let key = ring.unwrap(of(1, 1), &wrapped).await.unwrap();
+        std::hint::black_box(key.fingerprint("PlaceOrder", &body));
+        std::hint::black_box(key.seal(of(1, 1), order(n.into()), &block, &entropy).unwrap());
+    }
+    timed("known customer: key at hand, fingerprint, seal", from);
+    let from = std::time::Instant::now();
+    for n in 0..ROUNDS {
+        std::hint::black_box(ring.mint(of(n.into(), 1), None).await.unwrap());
+    }
+    timed("first order: draw and wrap", from);
+    let from = std::time::Instant::now();
+    for n in 0..ROUNDS {
+        let of = of(u128::from(n) % 2, 1);
+        ring.forget(of.subject);
+        let _ = std::hint::black_box(ring.unwrap(of, &wrapped).await);
+    }
+    timed("key not at hand: unwrap", from);
 }

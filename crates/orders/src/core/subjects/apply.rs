@@ -68,6 +68,14 @@ impl State {
                 }
             }
             KeyStep::Lost { key, asked_ms } => self.lost(at, key, asked_ms),
+            KeyStep::Again { keys, asked_ms, destroy_after_ms } => {
+                for of in keys.into_iter().take(KEYS_MAX) {
+                    if matches!(self.subjects.key(of), KeyState::Living(_)) {
+                        let times = (asked_ms, destroy_after_ms);
+                        self.drop_subject(at, of.subject, Scope(0), times);
+                    }
+                }
+            }
             KeyStep::GiveBack(keys) => {
                 let here = self.meta.settings.region;
                 for of in keys.into_iter().take(KEYS_MAX).filter(|of| of.subject.home != here) {
@@ -75,7 +83,13 @@ impl State {
                 }
             }
         }
+        self.note_dropped();
         Outcome::Noted
+    }
+
+    /// What was dropped stays known when its row is gone.
+    fn note_dropped(&mut self) {
+        self.meta.erased_under = self.meta.erased_under.max(self.subjects.erased_under());
     }
 
     /// Late and repeated ones fall through: each names the generation that it wraps.
@@ -184,6 +198,7 @@ impl State {
             orders: u32::try_from(orders).unwrap_or(u32::MAX),
         };
         self.subjects.drop_key(subject, erased);
+        self.note_dropped();
     }
 
     fn under_of(&self, subject: SubjectId) -> RegionKey {

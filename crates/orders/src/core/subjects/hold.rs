@@ -144,11 +144,13 @@ impl Subjects {
         };
         self.erased_under = self.erased_under.max(Some(key.by));
         self.take_off(of.subject);
-        if row.erased.is_empty() {
-            self.table.remove(&of.subject);
-        } else {
-            self.table.insert(of.subject, SubjectRow { key: None, ..row });
-        }
+        // As if it had never come: only what was erased stays so.
+        match row.erased.iter().map(|erased| erased.generation).max() {
+            None => self.table.remove(&of.subject),
+            Some(generation) => {
+                self.table.insert(of.subject, SubjectRow { generation, key: None, ..row })
+            }
+        };
     }
 
     pub(in crate::core) fn own(&mut self, subject: SubjectId, order: OrderId) {

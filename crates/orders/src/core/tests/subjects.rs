@@ -103,7 +103,7 @@ fn an_erased_key_is_gone_its_orders_stay_and_the_event_is_in_sequence() {
     assert!(state.is_erased(order_id(1)) && state.orders.contains(&order_id(1)));
     let events: Vec<_> = state.subjects.erased_after(seq).collect();
     assert_eq!(events, [(seq + 1, subject)]);
-    assert_eq!(state.subjects.erased_under(), Some(FIRST));
+    assert_eq!(state.meta.erased_under, Some(FIRST));
     holds(&state);
 }
 
@@ -189,6 +189,19 @@ fn what_a_backup_brought_back_under_a_destroyed_key_is_erased_in_bounded_steps()
 }
 
 #[test]
+fn who_was_erased_after_the_backup_is_erased_again_and_his_next_key_is_left_alone() {
+    let (mut state, subject) = fresh();
+    let dead = of(&state, 1);
+    let again = || KeyStep::Again { keys: vec![dead], asked_ms: 1, destroy_after_ms: 2 };
+    keys(&mut state, again());
+    assert_eq!(state.subjects.key(dead), KeyState::Erased);
+    assert!(matches!(order_of(&mut state, 2, subject), Outcome::Done(_)));
+    keys(&mut state, again());
+    assert!(matches!(state.next_key(subject), Next::Use(2, _)));
+    holds(&state);
+}
+
+#[test]
 fn another_homes_key_is_taken_once_and_forgotten_for_good() {
     let (mut state, own) = fresh();
     let home = RegionNumber::try_from(2).unwrap();
@@ -215,6 +228,27 @@ fn another_homes_key_is_taken_once_and_forgotten_for_good() {
     // Nobody but this home forgets its own.
     keys(&mut state, forget(KeyOf { subject: own, generation: 9 }));
     assert!(matches!(state.next_key(own), Next::Use(1, _)));
+    holds(&state);
+}
+
+#[test]
+fn a_key_that_was_given_back_may_come_again_and_what_was_erased_before_may_not() {
+    let (mut state, _) = fresh();
+    let home = RegionNumber::try_from(2).unwrap();
+    let first = KeyOf { subject: SubjectId { home, hash: 7 }, generation: 1 };
+    let second = KeyOf { generation: 2, ..first };
+    let take = |of| KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(FIRST, 1) }]);
+    let request = Scope(1);
+    let step = KeyStep::Forget { keys: vec![first], request, asked_ms: 1, destroy_after_ms: 2 };
+    keys(&mut state, step);
+    keys(&mut state, take(second));
+    keys(&mut state, KeyStep::GiveBack(vec![second]));
+    assert_eq!(state.subjects.key(second), KeyState::Unknown);
+    assert_eq!(state.meta.erased_under, Some(FIRST), "its region key gives way");
+    keys(&mut state, take(first));
+    keys(&mut state, take(second));
+    assert_eq!(state.subjects.key(first), KeyState::Erased);
+    assert!(matches!(state.subjects.key(second), KeyState::Living(_)));
     holds(&state);
 }
 
