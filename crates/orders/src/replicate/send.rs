@@ -114,7 +114,7 @@ impl Sender {
         loop {
             applied.borrow_and_update();
             while session.open.len() < cfg.window {
-                let Some((message, kind)) = self.next(&mut session).await else { break };
+                let Some((message, kind)) = self.next(&mut session).await? else { break };
                 session.send(message, kind).await?;
                 bookmark = Instant::now() + bookmark_every;
             }
@@ -148,26 +148,28 @@ impl Sender {
 
     /// What is to be sent next, if there is anything: a new law, live events, then orders that are
     /// shipped again and steps of a comparison.
-    async fn next(&self, session: &mut Session) -> Option<(wire::ReplicateRequest, Kind)> {
+    async fn next(
+        &self,
+        session: &mut Session,
+    ) -> Result<Option<(wire::ReplicateRequest, Kind)>, Broken> {
         if let Some(message) = self.new_law(session) {
-            return Some((message, Kind::Other));
+            return Ok(Some((message, Kind::Other)));
         }
         let refills = session.refills_due();
         if !refills || session.live_run < LIVE_RUN_MAX {
-            if let Some((mut message, upto)) = self.batch(session, self.shell.cfg.replicate.batch_max)
-            {
+            let max = self.shell.cfg.replicate.batch_max;
+            if let Some((mut message, upto)) = self.batch(session, max) {
                 session.live_run += 1;
-                self.add_keys(session, &mut message).await;
-                return Some((message, Kind::Live(upto)));
+                self.add_keys(session, &mut message).await?;
+                return Ok(Some((message, Kind::Live(upto))));
             }
         }
         session.live_run = 0;
         if refills && let Some(mut message) = self.refill(session) {
-            self.add_keys(session, &mut message).await;
-            return Some((message, Kind::Refill));
+            self.add_keys(session, &mut message).await?;
+            return Ok(Some((message, Kind::Refill)));
         }
-        let probe = self.probe(session)?;
-        Some((probe, Kind::Probe))
+        Ok(self.probe(session).map(|probe| (probe, Kind::Probe)))
     }
 
     /// The terms of a policy that is newer than the stream's: everything after is made by them.

@@ -9,13 +9,14 @@ use hansa_types::seeded::{self, Bug};
 use prost::Message;
 
 use super::Sender;
-use super::session::Session;
+use super::session::{Broken, Session};
 use crate::core::remote::tree::Leaf;
 use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, SubjectId, Wrapped};
 use crate::replicate::law::Law;
 use crate::replicate::view;
 use crate::shell::Shell;
+use crate::vault::VaultError;
 
 /// Bytes of one batch, unless one order alone is larger.
 pub(super) const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -114,7 +115,14 @@ impl Sender {
     }
 
     /// The data keys that open what the message carries, where the peer may have them.
-    pub(super) async fn add_keys(&self, session: &mut Session, message: &mut wire::ReplicateRequest) {
+    ///
+    /// # Errors
+    /// The vault does not answer: what is sealed waits for its keys.
+    pub(super) async fn add_keys(
+        &self,
+        session: &mut Session,
+        message: &mut wire::ReplicateRequest,
+    ) -> Result<(), Broken> {
         let refilled = message.refill.as_ref().map_or(&[][..], |refill| &refill.envelopes);
         let orders = message.envelopes.iter().chain(refilled);
         let orders: Vec<OrderId> =
@@ -144,13 +152,15 @@ impl Sender {
                     generation: of.generation,
                     key: Bytes::copy_from_slice(share.bytes()),
                 }),
-                // The block arrives without its key; the next stream tries again.
-                Err(error) => {
+                // Gone for good, as the block is here.
+                Err(error @ (VaultError::Destroyed(_) | VaultError::Open)) => {
                     tracing::warn!(%error, peer = %self.peer, "a data key was not shared");
                     crate::metrics::key_not_shared();
                 }
+                Err(error) => return Err(Broken::Vault(error)),
             }
         }
+        Ok(())
     }
 }
 

@@ -107,10 +107,6 @@ impl Compare {
         self.found.len() as u64
     }
 
-    pub fn found(&self) -> &BTreeMap<OrderId, Found> {
-        &self.found
-    }
-
     pub fn show(&self, stream: &mut Stream) {
         stream.compared_ms = self.compared_ms;
         stream.differences = self.differences();

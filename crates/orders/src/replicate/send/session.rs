@@ -18,6 +18,7 @@ use tonic::Streaming;
 use super::Sender;
 use crate::core::remote::Terms;
 use crate::core::subjects::KeyOf;
+use crate::vault::VaultError;
 use crate::replicate::law::{Law, terms_from_wire, terms_to_wire};
 
 const OPEN_MAX: Duration = Duration::from_secs(5);
@@ -77,6 +78,8 @@ pub(super) enum Broken {
     Closed,
     #[error("the directory is not known")]
     NoDirectory,
+    #[error("a data key cannot be shared: {0}")]
+    Vault(VaultError),
     #[error("the peer refused: {0}")]
     Refused(#[from] tonic::Status),
 }
