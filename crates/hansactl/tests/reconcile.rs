@@ -50,7 +50,7 @@ fn classes(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn planted_differences_are_found_repaired_by_two_people_and_gone() {
-    let mut rig = Rig::start_with("reconcile", |config| {
+    let rig = Rig::start_with("reconcile", |config| {
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("reconcile");
         config.orders.provider.settlement = Some(folder.join("settlement.csv"));
     })

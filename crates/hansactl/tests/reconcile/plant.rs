@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hansa_api::pb::order::Order;
-use hansa_consensus::{Group, Machine, SubmitError};
+use hansa_consensus::{Group, Machine};
 use hansa_ledger::core::inventory::{Command, Inventory, Reserve, Ship, StockLine};
 use hansa_ledger::core::payments::{self, Authorize, Capture, PaymentKey, Payments};
 use hansa_ledger::machine::{Batch, Outcomes};
@@ -39,8 +39,7 @@ async fn submit<M: Machine<Outcome = Outcomes>>(
                     assert!(told.outcomes.iter().all(|it| it.is_success()), "{told:?}");
                     return;
                 }
-                Err(SubmitError::NotLeader { .. }) => {}
-                // Not known: the same id finds out.
+                // Not the leader, or not known: the same id finds out.
                 Err(_) => {}
             }
         }

@@ -42,7 +42,8 @@ pub fn parse(
             return Err(format!("field {}: a control character", n + 1));
         }
         // Ids of ours have a grammar of their own, and long numbers in them mean nothing.
-        let ours = (n == columns.key && super::order_of(field).is_some())
+        let key = field.strip_prefix(mapping.key_prefix.as_str()).unwrap_or(field);
+        let ours = (n == columns.key && super::order_of(key).is_some())
             || (n == columns.reference && mapping.ours(field));
         if !ours && looks_like_card(field) {
             return Err(format!("field {}: could be a card number", n + 1));
