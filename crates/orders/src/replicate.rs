@@ -11,8 +11,8 @@
 
 mod check;
 mod heard;
-mod law;
 mod lags;
+mod law;
 pub mod purge;
 mod receive;
 mod send;
@@ -27,10 +27,10 @@ use parking_lot::Mutex;
 use crate::core::remote::Origin;
 pub use heard::Heard;
 pub use lags::{Lag, Lags, Stream};
-pub use receive::Receiver;
-pub use send::{Found, Sender};
 #[cfg(all(test, feature = "seeded-bugs"))]
 pub(crate) use law::Law;
+pub use receive::Receiver;
+pub use send::{Found, Sender};
 
 /// Until when we know to have all of an origin's events, as heard on its stream. Not in the log:
 /// a bookmark should not cost a write, and what is forgotten only makes the answer more modest.

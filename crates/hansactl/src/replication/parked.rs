@@ -29,9 +29,8 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
 }
 
 fn rows(response: &ListParkedEventsResponse) -> Rows {
-    let header = [
-        "order", "reason", "origin", "epoch", "sequence", "version", "here", "since", "content",
-    ];
+    let header =
+        ["order", "reason", "origin", "epoch", "sequence", "version", "here", "since", "content"];
     let mut rows = Rows::new(&header, "nothing is parked");
     response.events.iter().for_each(|event| rows.add(row(event)));
     rows

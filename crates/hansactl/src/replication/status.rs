@@ -32,8 +32,8 @@ fn wrong(response: &GetReplicationStatusResponse) -> bool {
 
 fn rows(response: &GetReplicationStatusResponse) -> Rows {
     let header = [
-        "stream", "group", "epoch", "last", "acked", "events", "lag s", "view", "parked",
-        "differ", "compared", "notes",
+        "stream", "group", "epoch", "last", "acked", "events", "lag s", "view", "parked", "differ",
+        "compared", "notes",
     ];
     let mut rows = Rows::new(&header, "nothing is replicated");
     response.outgoing.iter().for_each(|stream| rows.add(outgoing(stream)));

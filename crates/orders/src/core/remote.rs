@@ -196,13 +196,24 @@ pub struct Refill {
 pub enum RemoteStep {
     Refill(Box<Refill>),
     /// Everything of this origin is as these terms allow.
-    Held { origin: Origin, terms: Terms },
+    Held {
+        origin: Origin,
+        terms: Terms,
+    },
     /// Copies become less, or go.
     Purge(Vec<Reduced>),
     /// The parked events as the shell finds them now.
-    Retry { order: OrderId, events: Vec<RemoteEvent> },
+    Retry {
+        order: OrderId,
+        events: Vec<RemoteEvent>,
+    },
     /// An operator chooses; who and why stand in the log for the audit chain.
-    Resolve { order: OrderId, keep_mine: bool, by: String, reason: String },
+    Resolve {
+        order: OrderId,
+        keep_mine: bool,
+        by: String,
+        reason: String,
+    },
 }
 
 /// What became of a batch.

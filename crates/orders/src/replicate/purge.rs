@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::check;
 use super::law::Law;
 use crate::core::command::Command;
-use crate::core::subjects::{KeyOf, KeyStep, SubjectId};
 use crate::core::remote::{Copy, Held, ParkedEvent, Place, Reduced, Remote, RemoteStep, Terms};
+use crate::core::subjects::{KeyOf, KeyStep, SubjectId};
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
 

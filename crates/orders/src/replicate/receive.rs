@@ -26,8 +26,7 @@ use super::check;
 use super::law::{Law, terms_from_wire, terms_to_wire};
 use crate::core::command::{Command, Outcome};
 use crate::core::remote::{
-    Batch, Origin, Received, Refill, Remote, RemoteEvent, RemoteStep, Sweep,
-    Terms,
+    Batch, Origin, Received, Refill, Remote, RemoteEvent, RemoteStep, Sweep, Terms,
 };
 use crate::shell::{Hosted, Shell};
 

@@ -17,8 +17,8 @@ use hansa_types::time::LogTime;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-pub use self::compare::Found;
 use self::compare::Compare;
+pub use self::compare::Found;
 use self::session::{Broken, Kind, Session};
 use super::law::{Law, terms_to_wire};
 use super::{Lag, Lags};

@@ -65,9 +65,9 @@ impl Pair {
 
     pub fn views(&self) -> Vec<bytes::Bytes> {
         let shell = self.away().orders.shell();
-        shell.groups[&0].group.peek(|m| {
-            m.state.remote.copies.iter().map(|(_, copy)| copy.view.clone()).collect()
-        })
+        shell.groups[&0]
+            .group
+            .peek(|m| m.state.remote.copies.iter().map(|(_, copy)| copy.view.clone()).collect())
     }
 
     pub fn legislate(&self, policy: &str) {
@@ -182,9 +182,9 @@ async fn a_receiver_purges_by_its_own_law_before_home_says_so() {
     pair.home.legislate(&policy(3, false));
     eventually("home obeys", || pair.stream().view_version == 3).await;
     let parked_orders = || {
-        shell.groups[&0].group.peek(|m| {
-            m.state.remote.parked.iter().map(|(order, _)| *order).collect::<Vec<_>>()
-        })
+        shell.groups[&0]
+            .group
+            .peek(|m| m.state.remote.parked.iter().map(|(order, _)| *order).collect::<Vec<_>>())
     };
     for order in parked_orders() {
         pair.away().orders.retry_parked(order).await;

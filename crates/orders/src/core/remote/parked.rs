@@ -34,7 +34,13 @@ impl Remote {
         self.parked.len() >= ORDERS_MAX
     }
 
-    pub(super) fn park(&mut self, at: LogTime, origin: Origin, event: &RemoteEvent, why: ParkedWhy) {
+    pub(super) fn park(
+        &mut self,
+        at: LogTime,
+        origin: Origin,
+        event: &RemoteEvent,
+        why: ParkedWhy,
+    ) {
         let mut event = event.clone();
         if matches!(why, ParkedWhy::Fault(_)) {
             // Its classes are not known, or not allowed: nothing of it is kept.

@@ -198,7 +198,8 @@ fn a_purge_leaves_no_content_beyond_the_law_parked_ones_included() {
         allowed: Held { classes: 1, raised: 0 },
         view: view.map(|view| Bytes::from_static(view.as_bytes())),
     };
-    let purge = || Command::Remote(RemoteStep::Purge(vec![reduced(1, Some("less")), reduced(2, None)]));
+    let purge =
+        || Command::Remote(RemoteStep::Purge(vec![reduced(1, Some("less")), reduced(2, None)]));
     assert_eq!(state.apply(START, purge()), Outcome::Noted);
     assert_eq!(state.remote.excess(place, limit), 0);
     assert_eq!(view(&state, 1), "less");

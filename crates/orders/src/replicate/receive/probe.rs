@@ -44,9 +44,10 @@ pub fn answer(
 /// Whether the copies are those of this place in the stream, made under these terms.
 fn comparable(remote: &Remote, origin: Origin, told: &Terms, own: &Law, at: u64) -> bool {
     let here = remote.cursors.get(&origin).map_or(0, |cursor| cursor.applied) == at;
-    let held = remote.views.get(&origin).is_some_and(|views| {
-        views.held.version == told.version && views.sweep.is_none()
-    });
+    let held = remote
+        .views
+        .get(&origin)
+        .is_some_and(|views| views.held.version == told.version && views.sweep.is_none());
     let allowed = |residence| own.terms.of(residence).within(told, residence);
     here && held && remote.excess(origin.place(), allowed) == 0
 }

@@ -27,7 +27,12 @@ const ERASURES_MAX: usize = 256;
 const LOOKED_MAX: usize = 4_096;
 
 /// An order as the peer may see it; `None` where it may not know of it at all.
-pub(super) fn shown(shell: &Shell, state: &State, law: &Law, id: OrderId) -> Option<wire::Envelope> {
+pub(super) fn shown(
+    shell: &Shell,
+    state: &State,
+    law: &Law,
+    id: OrderId,
+) -> Option<wire::Envelope> {
     let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
     let allowed = law.allowed(contents.residence).filter(|a| a.has(DataClass::Operational))?;
     Some(view::envelope(shell, id, order, contents, allowed))
@@ -42,13 +47,7 @@ pub(super) struct Step {
 }
 
 /// The events after `after`, at most `max` orders and a batch's bytes.
-pub(super) fn step(
-    shell: &Shell,
-    state: &State,
-    law: &Law,
-    after: u64,
-    max: usize,
-) -> Step {
+pub(super) fn step(shell: &Shell, state: &State, law: &Law, after: u64, max: usize) -> Step {
     let mut step = Step { envelopes: Vec::new(), leaves: Vec::new(), upto: after };
     let (mut bytes, mut looked) = (0, 0);
     // An erasure is an event of its own, and of no order.
@@ -163,7 +162,6 @@ impl Sender {
         Ok(())
     }
 }
-
 
 /// Keys that were dropped by events in (after, upto].
 fn erasures(state: &State, after: u64, upto: u64) -> Vec<wire::KeyErasure> {

@@ -18,8 +18,8 @@ use tonic::Streaming;
 use super::Sender;
 use crate::core::remote::Terms;
 use crate::core::subjects::KeyOf;
-use crate::vault::VaultError;
 use crate::replicate::law::{Law, terms_from_wire, terms_to_wire};
+use crate::vault::VaultError;
 
 const OPEN_MAX: Duration = Duration::from_secs(5);
 /// Keys that a stream remembers to have sent; it sends some twice beyond that.
@@ -216,7 +216,9 @@ impl Session {
     pub fn compares(&self) -> bool {
         let version = self.law.terms.version;
         let held = self.view.held.as_ref().map_or(0, |held| held.version);
-        self.view_known && self.sweep.is_none() && held == version
+        self.view_known
+            && self.sweep.is_none()
+            && held == version
             && self.view.purged_version == version
             && !self.open.contains(&Kind::Probe)
     }

@@ -96,9 +96,9 @@ impl NodeReplication {
             return Ok(pb::RetryNodeParkedResponse::default());
         };
         let own = Law::of(&*self.shell.map.now()?, &self.shell.region);
-        let parked = hosted.group.peek(|machine| {
-            machine.state.remote.parked.get(&order).cloned().unwrap_or_default()
-        });
+        let parked = hosted
+            .group
+            .peek(|machine| machine.state.remote.parked.get(&order).cloned().unwrap_or_default());
         let Some(place) = parked.first().map(|parked| parked.origin.place()) else {
             return Ok(pb::RetryNodeParkedResponse::default());
         };

@@ -60,8 +60,10 @@ fn answer(peer: &Tree, asked: &wire::Probe) -> wire::ProbeAnswer {
             }
         }
         differ.extend(theirs.into_keys().map(|bucket| (bucket, 0)));
-        answer.buckets.extend(differ.into_iter().map(|(bucket, orders)| {
-            wire::DifferentBucket { range: n as u32, bucket, orders }
+        answer.buckets.extend(differ.into_iter().map(|(bucket, orders)| wire::DifferentBucket {
+            range: n as u32,
+            bucket,
+            orders,
         }));
     }
     answer
@@ -154,7 +156,10 @@ fn one_difference_in_a_million_costs_this() {
             asked += 1;
         }
         let found = round.found().0.len();
-        println!("{planted} planted: {found} found, {asked} probes, {bytes} bytes, {:?}", started.elapsed());
+        println!(
+            "{planted} planted: {found} found, {asked} probes, {bytes} bytes, {:?}",
+            started.elapsed()
+        );
         assert_eq!(found as u64, planted);
         assert!(planted > 1 || bytes < 100_000);
     }
