@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::state::State;
-use crate::core::subjects::SubjectId;
 use crate::core::status::OrderStatus;
+use crate::core::subjects::SubjectId;
 use crate::machine::OrdersMachine;
 
 /// The version of keys and values below; 1 had customers by their names.
@@ -54,12 +54,7 @@ impl Listing {
     }
 
     /// Orders newest first, after `after` if it is given: key, id and status.
-    pub fn page(
-        &self,
-        of: &Of,
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Listed>, Error> {
+    pub fn page(&self, of: &Of, after: Option<&[u8]>, limit: usize) -> Result<Vec<Listed>, Error> {
         let prefix = match of {
             Of::Everybody => vec![BY_TIME],
             Of::Customer(customer) => customer_prefix(*customer),

@@ -43,8 +43,7 @@ pub struct Service {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
-type Exported =
-    Pin<Box<dyn Stream<Item = Result<people::ExportCustomerResponse, Status>> + Send>>;
+type Exported = Pin<Box<dyn Stream<Item = Result<people::ExportCustomerResponse, Status>> + Send>>;
 type Events = Pin<Box<dyn Stream<Item = Result<wire::WatchOrderResponse, Status>> + Send>>;
 
 #[tonic::async_trait]

@@ -122,8 +122,13 @@ pub enum KeyLife {
     /// Wraps what is new.
     Active,
     /// Opens what is old.
-    Retired { at_ms: u64, destroy_after_ms: u64 },
-    Destroyed { at_ms: u64 },
+    Retired {
+        at_ms: u64,
+        destroy_after_ms: u64,
+    },
+    Destroyed {
+        at_ms: u64,
+    },
 }
 
 #[derive(Debug, Error)]

@@ -50,7 +50,8 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         }
     }
     if !silent.is_empty() {
-        let what = format!("not every lawful region has erased the customer; {}", silent.join("; "));
+        let what =
+            format!("not every lawful region has erased the customer; {}", silent.join("; "));
         return Err(Problem::unreachable(what, format!("repeat with --request-id {id}")));
     }
     match known {

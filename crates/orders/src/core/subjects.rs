@@ -163,4 +163,3 @@ pub enum Next {
     /// Of this generation, under this region key if the group has one in use.
     Mint(u32, Option<RegionKey>),
 }
-

@@ -20,8 +20,8 @@ use tonic::{Request, Status};
 
 use crate::core::contents::Contents;
 use crate::core::order::Order;
-use crate::shell::waiters::{Waiting, Want};
 use crate::shell::personal::{self, Shown};
+use crate::shell::waiters::{Waiting, Want};
 use crate::shell::{Hosted, Shell, deadline};
 use crate::wire as show;
 

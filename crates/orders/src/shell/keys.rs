@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use tonic::Request;
 
 use super::{Hosted, Sent, Shell, caller, deadline, not_read};
-use crate::core::state::State;
 use crate::core::keys::{Key, Scope};
+use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, SubjectId};
 use crate::vault::VaultError;
 

@@ -148,9 +148,8 @@ impl Keeper {
     async fn erase_again(&self, newest: &KeyInfo) -> Result<(), Stuck> {
         let erased = self.shell.vault.erased().await?;
         let keys: Vec<KeyOf> = self.hosted.group.peek(|machine| {
-            let living = |of: &KeyOf| {
-                matches!(machine.state.subjects.key(*of), KeyState::Living(_))
-            };
+            let living =
+                |of: &KeyOf| matches!(machine.state.subjects.key(*of), KeyState::Living(_));
             erased.into_iter().filter(living).take(KEYS_MAX).collect()
         });
         if keys.is_empty() {

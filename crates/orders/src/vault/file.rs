@@ -242,12 +242,7 @@ fn aside(
     Ok(aside)
 }
 
-fn create(
-    fs: &dyn Fs,
-    path: &Path,
-    ring: &Ring,
-    entropy: &dyn Entropy,
-) -> Result<(), VaultError> {
+fn create(fs: &dyn Fs, path: &Path, ring: &Ring, entropy: &dyn Entropy) -> Result<(), VaultError> {
     let folder = folder(path);
     fs.create_dir_all(folder)?;
     let aside = aside(fs, path, ring, entropy)?;
@@ -264,12 +259,7 @@ fn create(
     }
 }
 
-fn replace(
-    fs: &dyn Fs,
-    path: &Path,
-    ring: &Ring,
-    entropy: &dyn Entropy,
-) -> Result<(), VaultError> {
+fn replace(fs: &dyn Fs, path: &Path, ring: &Ring, entropy: &dyn Entropy) -> Result<(), VaultError> {
     let old = fs.open(path)?;
     let aside = aside(fs, path, ring, entropy)?;
     fs.rename(&aside, path)?;

@@ -35,8 +35,7 @@ fn accept_with(state: &mut State, n: u64, of: KeyOf, mint: Option<Wrapped>) -> O
     made.mint = mint;
     let outcome = state.apply(START, Command::Accept(made));
     for call in state.due(0, 10) {
-        let nothing =
-            SettleResult { committed: 0, captured: false, booked: false, refusal: None };
+        let nothing = SettleResult { committed: 0, captured: false, booked: false, refusal: None };
         answer(state, START, &call, StepResult::Settled(nothing));
     }
     outcome
