@@ -21,8 +21,8 @@ use crate::core::settings::Settings;
 use crate::core::state::{Meta, State, restored_digest};
 use crate::core::subjects::{SubjectId, SubjectRow};
 
-/// Format of a checkpoint; with what a restore left to settle, if there was one. 1 and 2 had customers
-/// by their names and one key for all of them.
+/// Format of a checkpoint; with what a restore left to settle, if there was one. 1 and 2 had
+/// customers by their names and one key for all of them.
 const FORMAT: u32 = 3;
 const FORMAT_RESTORED: u32 = 4;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.

@@ -21,8 +21,8 @@ use crate::start::destroy_after_ms;
 
 /// Open orders named in a refusal.
 const OPEN_MAX: usize = 10;
-const KEPT: &str = "order name, lines, amounts, currency, country, times and payment facts, for tax \
-                    and commercial law; no personal data";
+const KEPT: &str = "order name, lines, amounts, currency, country, times and payment facts, for \
+                    tax and commercial law; no personal data";
 
 pub async fn run(
     shell: &Shell,

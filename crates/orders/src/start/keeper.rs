@@ -135,7 +135,7 @@ impl Keeper {
                 // More than a vault remembers: the rotation that ends it must go on all the same.
                 Err(VaultError::Full) => {
                     let group = self.hosted.group.id();
-                    tracing::error!(%group, "the vault remembers no more erasures; see docs/keys.md");
+                    tracing::error!(%group, "the vault remembers no more erasures");
                 }
                 noted => noted?,
             }
@@ -158,7 +158,7 @@ impl Keeper {
         let asked_ms = self.shell.env.clock.wall().ms();
         let destroy_after_ms = destroy_after_ms(newest, &self.shell.cfg.keys, asked_ms);
         let (group, count) = (self.hosted.group.id(), keys.len());
-        tracing::warn!(%group, count, "customers who were erased after the backup are erased again");
+        tracing::warn!(%group, count, "erased after the backup, and erased again");
         self.commit(KeyStep::Again { keys, asked_ms, destroy_after_ms }).await
     }
 
