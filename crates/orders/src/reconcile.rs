@@ -28,7 +28,8 @@ impl Orders {
         due: Instant,
     ) -> Result<BoxFuture<'static, ()>, Failure> {
         let hosted = self.shell().hosted(group)?.clone();
-        let look = |machine: &OrdersMachine, at| (facts::Frozen::of(&machine.state, &asked.only), at);
+        let only = &asked.only;
+        let look = |machine: &OrdersMachine, at| (facts::Frozen::of(&machine.state, only), at);
         let (frozen, at) = hosted.group.read_at(due, look).await.map_err(not_read)?;
         let head = pb::FactsHead {
             group: group.number(),

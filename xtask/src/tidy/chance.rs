@@ -68,6 +68,7 @@ const RULES: &[Rule] = &[
             "crates/node/src/config.rs",
             "crates/node/src/devca.rs",
             "crates/orders/src/provider/sandbox/journal.rs",
+            "crates/orders/src/provider/sandbox/settlement.rs",
             "crates/views/src/sled_view.rs",
         ],
     },

@@ -76,8 +76,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
         Some(_) => Some(gateway(&config, &world, book.clone(), peers.clone())?),
         None => None,
     };
-    // The internal port serves before orders start: those wait for a directory, and that for a
-    // leader.
+    // The internal port before orders start: those wait for a directory, and that for a leader.
     let early = early_routes(&host, &ledger, keeps, &inside, &env);
     let port = Port::new(early.clone());
     let internal = internal.admitting(admits(&config, &world, &book));
