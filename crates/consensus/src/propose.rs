@@ -156,7 +156,8 @@ impl<M: Machine> Proposer<M> {
         let leader = crate::raft::committed_leader(office.term);
         let sent = self.raft.write(batch).with_leader(leader).responder(responder).await;
         let since = Instant::now();
-        let cut_off = cut_off(self.leadership.clone(), office.term);
+        let patience = self.running.timing.election_max();
+        let cut_off = cut_off(self.leadership.clone(), office.term, patience);
         flights.push(Box::pin(async move {
             // A core that has stopped took nothing, but then neither does it answer: unknown.
             let answer = async { if sent.is_ok() { rx.await.ok() } else { None } };
@@ -258,14 +259,20 @@ fn hand_out<O>(items: Vec<Item<O>>, outcomes: Vec<O>) {
     }
 }
 
-/// Returns once the leader of `term` hears no quorum.
+/// Returns once the leader of `term` has heard no quorum, and so not led, for `patience`.
 ///
 /// It hears nothing of its own successor either, so what is on its way has no outcome here before
 /// the cut is over: who waits is to ask another node, with the same request id.
-async fn cut_off(mut leadership: watch::Receiver<Leadership>, term: u64) {
+async fn cut_off(mut leadership: watch::Receiver<Leadership>, term: u64, patience: Duration) {
     let alone = |now: &Leadership| now.term == term && now.leader.is_none() && !now.mine;
-    if leadership.wait_for(alone).await.is_err() {
-        std::future::pending().await
+    loop {
+        if leadership.wait_for(alone).await.is_err() {
+            return std::future::pending().await;
+        }
+        let back = leadership.wait_for(|now| !alone(now));
+        if tokio::time::timeout(patience, back).await.is_err() {
+            return;
+        }
     }
 }
 
