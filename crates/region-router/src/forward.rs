@@ -307,6 +307,5 @@ fn leaderless() -> Failure {
 }
 
 fn away() -> Failure {
-    Failure::new(Reason::Unavailable, "no node of the group can be reached")
-        .retry_after(AWAY_RETRY)
+    Failure::new(Reason::Unavailable, "no node of the group can be reached").retry_after(AWAY_RETRY)
 }
