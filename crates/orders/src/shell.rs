@@ -174,8 +174,12 @@ impl Hosted {
             Outcome::Replayed(target) => Ok((target, true)),
             Outcome::Refused(Refused::InDoubt) => Err(self.doubt()),
             Outcome::Refused(why) => Err(refusal(why)),
-            Outcome::Received(_) | Outcome::Repair(_) | Outcome::Noted | Outcome::Erased(..)
-            | Outcome::Retried(_) | Outcome::Resolved(_) => Err(Failure::of(Reason::Internal)),
+            Outcome::Received(_)
+            | Outcome::Repair(_)
+            | Outcome::Noted
+            | Outcome::Erased(..)
+            | Outcome::Retried(_)
+            | Outcome::Resolved(_) => Err(Failure::of(Reason::Internal)),
         }
     }
 
@@ -349,9 +353,7 @@ pub fn refusal(why: Refused) -> Failure {
             let why = "its content is not kept here: retry asks its home for it";
             return Failure::new(Reason::NotFound, why);
         }
-        Refused::OtherVault
-        | Refused::NotRestoring
-        | Refused::EpochNotNewer => Reason::Internal,
+        Refused::OtherVault | Refused::NotRestoring | Refused::EpochNotNewer => Reason::Internal,
         Refused::TooMany => Reason::LineCountInvalid,
         // The shell looks again before a caller hears of this.
         Refused::KeyChanged => Reason::Unavailable,

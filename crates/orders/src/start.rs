@@ -12,9 +12,9 @@ use std::sync::Arc;
 use hansa_api::pb::admin::key_service_server::KeyServiceServer;
 use hansa_api::pb::customer::customer_service_server::CustomerServiceServer;
 use hansa_api::pb::inventory::inventory_service_server::InventoryServiceServer;
+use hansa_api::pb::node::node_replication_service_server::NodeReplicationServiceServer;
 use hansa_api::pb::order::order_service_server::OrderServiceServer;
 use hansa_api::pb::payment::payment_service_server::PaymentServiceServer;
-use hansa_api::pb::node::node_replication_service_server::NodeReplicationServiceServer;
 use hansa_api::pb::replication::home_service_server::HomeServiceServer;
 use hansa_api::pb::replication::replication_service_server::ReplicationServiceServer;
 use hansa_api::status::Failure;
@@ -221,17 +221,18 @@ impl Orders {
             OrderServiceServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let payments =
             PaymentServiceServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let customers = CustomerServiceServer::new(self.service())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let customers =
+            CustomerServiceServer::new(self.service()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let keys = KeyServiceServer::new(self.service());
-        let homes =
-            HomeServiceServer::new(self.service()).max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
+        let homes = HomeServiceServer::new(self.service());
+        let homes = homes.max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
         let routes = routes.add_service(customers).add_service(keys).add_service(homes);
         let receiver = Receiver { shell: self.shell.clone() };
         let status = NodeReplicationServiceServer::new(self.replication());
         let replication = ReplicationServiceServer::new(receiver)
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
-        routes.add_service(orders).add_service(payments).add_service(replication).add_service(status)
+        let routes = routes.add_service(orders).add_service(payments);
+        routes.add_service(replication).add_service(status)
     }
 
     /// InventoryService with `RecordShipment` alone: the one verb of it that is about an order.

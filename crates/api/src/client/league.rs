@@ -178,7 +178,8 @@ impl League {
         F: FnMut(Services, Call) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        self.make(Instant::now() + timeout, None, None, make).await
+        // Boxed: the clients of all services lie in it, several times.
+        Box::pin(self.make(Instant::now() + timeout, None, None, make)).await
     }
 
     /// The same for a call about somebody or something, which goes to where they live once that is
@@ -202,7 +203,7 @@ impl League {
             None if self.0.options.strict => Some(self.explain(about, deadline).await?),
             known => known,
         };
-        self.make(deadline, Some(about), home, make).await
+        Box::pin(self.make(deadline, Some(about), home, make)).await
     }
 
     async fn make<T, F, Fut>(

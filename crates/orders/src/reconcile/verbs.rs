@@ -157,7 +157,7 @@ impl Orders {
         plans.sort_by_key(|plan| plan.planned_ms);
         let rows = rows.iter().filter(|((plan, _), _)| wanted(plan));
         let mut rows: Vec<_> = rows.map(|(id, row)| record(group, *id, row)).collect();
-        rows.sort_by(|a, b| (a.begun_ms, a.number).cmp(&(b.begun_ms, b.number)));
+        rows.sort_by_key(|row| (row.begun_ms, row.number));
         Ok((plans, rows))
     }
 

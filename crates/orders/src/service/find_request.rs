@@ -54,7 +54,7 @@ impl HomeService for Service {
         if !leadership.mine {
             let leader = leadership.leader.filter(|_| !relayed);
             let leader = leader.ok_or_else(|| Failure::not_leader(leadership.leader))?;
-            return Ok(relay(&self.shell, leader, question, Deadline(due)).await?);
+            return relay(&self.shell, leader, question, Deadline(due)).await;
         }
         moved_to(&now, &asker, &place, slot)?;
         let caller = question.caller.as_str();

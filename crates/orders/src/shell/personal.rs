@@ -1,4 +1,5 @@
-//! Who an order's customer is, for whoever may see it: read from the sealed block, never from state.
+//! Who an order's customer is, for whoever may see it: read from the sealed block, never from
+//! state.
 
 use hansa_api::pb::customer::PersonalBlock;
 use hansa_api::pb::order as wire;
