@@ -13,7 +13,15 @@ pub struct Shelf {
     pub adjusted: i64,
     pub shipped: i64,
     pub returned: i64,
+    /// From customers back to available.
+    pub rebooked: i64,
     pub floor: i64,
+}
+
+impl Shelf {
+    fn with_customers(&self) -> i64 {
+        self.shipped - self.returned - self.rebooked
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +72,7 @@ impl Model {
 
     pub fn available(&self, sku: &str) -> i64 {
         let shelf = self.shelves.get(sku).cloned().unwrap_or_default();
-        shelf.received + shelf.adjusted - shelf.shipped - self.committed(sku)
+        shelf.received + shelf.adjusted + shelf.rebooked - shelf.shipped - self.committed(sku)
     }
 
     pub fn sellable(&self, sku: &str) -> i64 {
@@ -140,6 +148,7 @@ impl Model {
                 shelf.received += receive.quantity as i64;
             }
             Command::Adjust(adjust) => self.adjust(adjust)?,
+            Command::Rebook(rebook) => self.rebook(rebook)?,
             Command::SetFloor(set) => {
                 let floor = i64::from(set.backorder_limit) - i64::from(set.safety_stock);
                 let free = self.available(set.sku) - self.reserved(set.sku);
@@ -220,7 +229,7 @@ impl Model {
         for line in &returned.lines {
             let shelf = after.get_mut(line.sku).ok_or(C::UnknownSku)?;
             shelf.returned += i64::from(line.quantity);
-            if shelf.returned > shelf.shipped {
+            if shelf.with_customers() < 0 {
                 return Err(C::ExceedsShipped);
             }
         }
@@ -228,10 +237,23 @@ impl Model {
         Ok(())
     }
 
+    fn rebook(&mut self, rebook: &Rebook<'_>) -> Result<(), C> {
+        let free = self.sellable(rebook.sku);
+        let shelf = self.shelves.get_mut(rebook.sku).ok_or(C::UnknownSku)?;
+        if shelf.with_customers() != rebook.expected_shipped {
+            return Err(C::CountDiffers);
+        }
+        if rebook.delta > shelf.with_customers() || free + rebook.delta < 0 && rebook.delta < 0 {
+            return Err(C::ExceedsAvailable);
+        }
+        shelf.rebooked += rebook.delta;
+        Ok(())
+    }
+
     fn adjust(&mut self, adjust: &Adjust<'_>) -> Result<(), C> {
         let sku = adjust.sku;
         let shelf = self.shelves.get(sku).ok_or(C::UnknownSku)?;
-        let on_hand = shelf.received + shelf.adjusted - shelf.shipped + shelf.returned;
+        let on_hand = shelf.received + shelf.adjusted - shelf.with_customers();
         if adjust.expected_on_hand.is_some_and(|expected| expected != on_hand) {
             return Err(C::CountDiffers);
         }
@@ -274,7 +296,8 @@ fn malformed(command: &Command<'_>) -> Option<C> {
         }
         Command::Ship(Ship { lines, .. }) => lines,
         Command::Receive(Receive { quantity: 0, .. })
-        | Command::Adjust(Adjust { delta: 0, .. }) => {
+        | Command::Adjust(Adjust { delta: 0, .. })
+        | Command::Rebook(Rebook { delta: 0, .. }) => {
             return Some(C::AmountInvalid);
         }
         _ => return None,

@@ -246,7 +246,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let quantity = prop_oneof![10 => 1u32..8, 1 => Just(0)];
     let lines = prop::collection::vec((0usize..3, quantity), 0..4);
-    let kind = prop_oneof![5 => Just(0u8), 10 => 1u8..10, 3 => Just(7)];
+    let kind = prop_oneof![5 => Just(0u8), 10 => 1u8..11, 3 => Just(7)];
     prop_oneof![
         3 => (0u64..900).prop_map(Step::Pass),
         14 => (kind, 0usize..6, lines, -12i64..20, any::<bool>(), 0usize..3).prop_map(
@@ -295,6 +295,11 @@ fn draft(
                 reason,
                 document,
             })
+        }
+        10 => {
+            let expected_shipped = if *flag { 0 } else { lines.len() as i64 };
+            let (delta, reason, document) = (*amount, "", "");
+            Command::Rebook(Rebook { id, sku, delta, expected_shipped, reason, document })
         }
         _ if *flag => Command::Return(Return { id, order: order(1), lines }),
         _ => {
