@@ -12,6 +12,10 @@ fn a_repeat_answers_with_the_same_order_and_another_body_is_refused() {
     assert_eq!(state.apply(START, accept(1, contents())), Outcome::Replayed(target));
     let Command::Accept(mut other) = accept(1, contents()) else { panic!() };
     other.key.body = 99;
+    // Fingerprinted under a key that was made too late: it says nothing about the body yet.
+    let outcome = state.apply(START, Command::Accept(other.clone()));
+    assert_eq!(outcome, Outcome::Refused(Refused::KeyChanged));
+    other.mint = None;
     let outcome = state.apply(START, Command::Accept(other));
     assert_eq!(outcome, Outcome::Refused(Refused::RequestIdReused));
     assert_eq!((state.orders.len(), state.meta.seq), (1, seq));
