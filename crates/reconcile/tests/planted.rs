@@ -16,6 +16,7 @@ fn every_class_is_found_and_nothing_else() {
     for (orders, planted) in [(1_000, 0), (1_000, 100), (2_503, 500)] {
         let league = league::build(orders, planted, &folder.path().join("statement.csv"));
         let expected = league.expected.clone();
+        assert!(league.bytes > 100 * orders, "facts of {orders} orders were put aside");
         assert_eq!(expected.values().sum::<u64>(), planted + 2);
         assert_eq!(league.found(), expected, "{orders} orders, {planted} planted");
     }
