@@ -62,6 +62,7 @@ where
     ) -> Answer<pb::ProposePlanResponse> {
         let by = Principal::of(&request)?.id.to_string();
         let (due, directory) = (due(&request), self.directory()?);
+        only_here(&request, &directory)?;
         let what = What::Propose(request.into_inner());
         self.everywhere(&directory, &by, &what, due).await?;
         Ok(Response::new(pb::ProposePlanResponse { planned_by: by }))
@@ -73,6 +74,7 @@ where
     ) -> Answer<pb::ApprovePlanResponse> {
         let by = Principal::of(&request)?.id.to_string();
         let (due, directory) = (due(&request), self.directory()?);
+        only_here(&request, &directory)?;
         let what = What::Approve(request.into_inner());
         let answers = self.everywhere(&directory, &by, &what, due).await?;
         let plan = answers.into_iter().find_map(|answer| answer.plan);
@@ -85,6 +87,7 @@ where
     ) -> Answer<pb::ApplyRepairResponse> {
         let by = Principal::of(&request)?.id.to_string();
         let (due, directory) = (due(&request), self.directory()?);
+        only_here(&request, &directory)?;
         let asked = request.into_inner();
         let found = asked.entry.as_ref().and_then(|entry| entry.difference.as_ref());
         // What is about no order is any group's matter: the first one's.
@@ -101,6 +104,7 @@ where
         request: Request<pb::ListRepairsRequest>,
     ) -> Answer<pb::ListRepairsResponse> {
         let (due, directory) = (due(&request), self.directory()?);
+        only_here(&request, &directory)?;
         let plan = request.into_inner().plan;
         let groups = orders_groups(&directory);
         let asked = groups.iter().map(|group| {
@@ -136,7 +140,8 @@ fn only_here<T>(request: &Request<T>, directory: &Snapshot) -> Result<(), Failur
     if Principal::of(request)?.region == here.name {
         return Ok(());
     }
-    let failure = Failure::new(Reason::WrongRegion, "facts are read at their own region");
+    let failure =
+        Failure::new(Reason::WrongRegion, "a region's books are read and repaired at that region");
     let endpoint = here.public.first().cloned().unwrap_or_default();
     Err(failure.with(key::REGION, here.name.to_string()).with(key::ENDPOINT, endpoint))
 }

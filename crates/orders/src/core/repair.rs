@@ -246,7 +246,10 @@ impl Repairs {
             row.order
         });
         self.open.remove(&id);
-        if let Some(Some(order)) = row {
+        // Said twice, it comes when another entry may be at work on the order.
+        if let Some(Some(order)) = row
+            && self.busy.get(&order) == Some(&id)
+        {
             self.busy.remove(&order);
         }
     }

@@ -148,10 +148,22 @@ impl State {
             Command::Dated { first_sent_ms, command } => (Some(first_sent_ms), *command),
             plain => (None, plain),
         };
-        match self.unanswerable(&command, first_sent_ms) {
+        let minted = match &command {
+            Command::Accept(accept) => accept.mint.clone(),
+            _ => None,
+        };
+        let outcome = match self.unanswerable(&command, first_sent_ms) {
             Some(why) => Outcome::Refused(why),
             None => self.act(at, command),
+        };
+        // A person who got no order, and whom no erasure will find: the log has the block and its
+        // key. One that only lost a race comes again under the customer's own key.
+        if let (Outcome::Refused(why), Some(minted)) = (&outcome, minted)
+            && *why != Refused::KeyChanged
+        {
+            self.logged(&minted);
         }
+        outcome
     }
 
     fn act(&mut self, at: LogTime, command: Command) -> Outcome {

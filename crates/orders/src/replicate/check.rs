@@ -24,6 +24,10 @@ pub fn event(envelope: &wire::Envelope, told: &Terms, own: &Law) -> Option<Remot
         fault: None,
     };
     look(&mut event, told, own);
+    if event.fault.is_some() {
+        // Not even in the log: what may not be held is not written down first.
+        event.view = Bytes::new();
+    }
     Some(event)
 }
 

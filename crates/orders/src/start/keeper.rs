@@ -88,10 +88,12 @@ impl Keeper {
         if wraps != Some(newest.key) {
             self.commit(KeyStep::Use { key: newest.key }).await?;
         }
-        if self.rewrap(newest.key).await? {
+        let rewrapped = self.rewrap(newest.key).await?;
+        if rewrapped {
             self.shell.vault.release(self.hosted.group.id(), newest.key).await?;
         }
-        match self.first {
+        // A group that came back from a backup needs again what it had let go of.
+        match self.first && rewrapped {
             true => self.destroy().await,
             false => Ok(()),
         }
@@ -186,17 +188,26 @@ impl Keeper {
                 let wraps = group.peek(|machine| machine.state.meta.wraps);
                 return Ok(wraps == Some(newest));
             }
-            let mut entries = Vec::with_capacity(older.len());
+            let (mut entries, mut lost) = (Vec::with_capacity(older.len()), false);
             for (of, wrapped) in older {
                 match self.shell.keyring.rewrap(of, &wrapped, newest).await {
                     Ok(wrapped) => entries.push(KeyEntry { of, wrapped }),
                     Err(VaultError::Destroyed(key)) => {
                         let asked_ms = self.shell.env.clock.wall().ms();
                         self.commit(KeyStep::Lost { key, asked_ms }).await?;
+                        lost = true;
                         break;
+                    }
+                    // One that is damaged must not keep all others under the old key.
+                    Err(error @ VaultError::Open) => {
+                        let group = self.hosted.group.id();
+                        tracing::error!(%group, key = ?of, %error, "a data key does not open");
                     }
                     Err(error) => return Err(error.into()),
                 }
+            }
+            if entries.is_empty() && !lost {
+                return Ok(false);
             }
             if !entries.is_empty() {
                 metrics::rewrapped(entries.len());

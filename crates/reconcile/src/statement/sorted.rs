@@ -137,7 +137,10 @@ impl Charges {
                 break;
             }
             // The same movement said again: a call that was repeated, or a file put together twice.
-            let same = line.kind == before.kind && line.reference == before.reference;
+            let what = |line: &Line| (line.kind, line.amount_minor);
+            let same = what(&line) == what(&before)
+                && line.reference == before.reference
+                && line.currency == before.currency;
             if same && !line.reference.is_empty() {
                 self.repeated += 1;
                 continue;

@@ -92,12 +92,19 @@ impl State {
         self.meta.erased_under = self.meta.erased_under.max(self.subjects.erased_under());
     }
 
+    /// An erased key, or one that nothing here uses, lies in the log under this region key now, which
+    /// therefore gives way as if it had wrapped the key when that was erased.
+    pub(in crate::core) fn logged(&mut self, wrapped: &Wrapped) {
+        self.meta.erased_under = self.meta.erased_under.max(Some(wrapped.by));
+    }
+
     /// Late and repeated ones fall through: each names the generation that it wraps.
     fn rewrap(&mut self, keys: Vec<KeyEntry>) {
         for KeyEntry { of, wrapped } in keys.into_iter().take(KEYS_MAX) {
-            let living = matches!(self.subjects.key(of), KeyState::Living(_));
-            if living && self.wraps_now(&wrapped) {
-                self.subjects.put(of, wrapped);
+            match self.subjects.key(of) {
+                KeyState::Living(_) if self.wraps_now(&wrapped) => self.subjects.put(of, wrapped),
+                KeyState::Erased => self.logged(&wrapped),
+                KeyState::Living(_) | KeyState::Unknown => {}
             }
         }
     }
@@ -106,9 +113,12 @@ impl State {
         for KeyEntry { of, wrapped } in keys.into_iter().take(KEYS_MAX) {
             let foreign = of.subject.home != self.meta.settings.region;
             // What was erased here is older than what its home has erased: it stays so.
-            let unknown = self.subjects.key(of) == KeyState::Unknown;
-            if foreign && unknown && self.wraps_now(&wrapped) {
-                self.subjects.put(of, wrapped);
+            match self.subjects.key(of) {
+                KeyState::Unknown if foreign && self.wraps_now(&wrapped) => {
+                    self.subjects.put(of, wrapped);
+                }
+                KeyState::Erased => self.logged(&wrapped),
+                KeyState::Living(_) | KeyState::Unknown => {}
             }
         }
     }

@@ -21,6 +21,19 @@ impl Inbound {
         if shares.len() > SHARES_MAX || erasures.len() > SHARES_MAX {
             return Err(malformed());
         }
+        // First: the customer's next key would take the row of the one that is to go.
+        for erased in erasures {
+            let of = self.key_of(erased.home, &erased.subject, erased.generation)?;
+            let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
+            let step = KeyStep::Forget {
+                keys: vec![of],
+                request: Scope(u128::from_be_bytes(request)),
+                asked_ms: erased.asked_ms,
+                destroy_after_ms: erased.destroy_after_ms,
+            };
+            self.commit(Command::Keys(step)).await?;
+            self.shell.keyring.forget(of.subject);
+        }
         let mut taken = Vec::new();
         for share in shares {
             let of = self.key_of(share.home, &share.subject, share.generation)?;
@@ -40,18 +53,6 @@ impl Inbound {
         }
         for part in taken.chunks(KEYS_MAX) {
             self.commit(Command::Keys(KeyStep::Take(part.to_vec()))).await?;
-        }
-        for erased in erasures {
-            let of = self.key_of(erased.home, &erased.subject, erased.generation)?;
-            let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
-            let step = KeyStep::Forget {
-                keys: vec![of],
-                request: Scope(u128::from_be_bytes(request)),
-                asked_ms: erased.asked_ms,
-                destroy_after_ms: erased.destroy_after_ms,
-            };
-            self.commit(Command::Keys(step)).await?;
-            self.shell.keyring.forget(of.subject);
         }
         Ok(())
     }
