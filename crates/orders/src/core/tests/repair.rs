@@ -87,6 +87,23 @@ fn an_approval_is_of_one_plan() {
 }
 
 #[test]
+fn an_end_that_is_said_twice_does_not_end_another_entry() {
+    let (mut state, _) = approved();
+    let (first, second, third) = ((PLAN, 1), (PLAN, 2), (PLAN, 3));
+    let unknown = order_id(9);
+    let end = |state: &mut State, entry| {
+        let said = Command::Repair(RepairStep::Ended { entry, end: End::Done });
+        assert_eq!(state.apply(START, said), Outcome::Noted);
+    };
+    step(&mut state, begin(first, unknown, None, release()));
+    end(&mut state, first);
+    step(&mut state, begin(second, unknown, None, release()));
+    end(&mut state, first);
+    let third = step(&mut state, begin(third, unknown, None, release()));
+    assert_eq!(third, Answer::Refused(Why::Busy));
+}
+
+#[test]
 fn an_entry_has_one_intent_and_one_end() {
     let (mut state, _) = approved();
     let entry = (PLAN, 1);

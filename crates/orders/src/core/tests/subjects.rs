@@ -125,6 +125,26 @@ fn nothing_late_brings_an_erased_key_back() {
 }
 
 #[test]
+fn what_lies_in_the_log_only_makes_its_region_key_give_way_too() {
+    let (mut state, subject) = fresh();
+    let dead = of(&state, 1);
+    erase(&mut state, subject, 1);
+    assert_eq!(state.meta.erased_under, Some(FIRST));
+    // Proposed before the erasure, committed after it, under the next region key.
+    let entry = KeyEntry { of: dead, wrapped: wrapped(SECOND, 1) };
+    keys(&mut state, KeyStep::Rewrap(vec![entry]));
+    assert_eq!(state.meta.erased_under, Some(SECOND));
+    // A person whose first order is refused has no key that an erasure could find.
+    let (mut state, _) = fresh();
+    let Command::Accept(mut late) = accept(1, gift()) else { panic!() };
+    (late.epoch, late.order) = (9, order_id(2));
+    let outcome = state.apply(START, Command::Accept(late));
+    assert_eq!(outcome, Outcome::Refused(Refused::NotOwner));
+    assert_eq!(state.meta.erased_under, Some(FIRST));
+    holds(&state);
+}
+
+#[test]
 fn a_later_order_begins_a_new_key_that_a_repeat_of_the_erasure_leaves_alone() {
     let (mut state, subject) = fresh();
     erase(&mut state, subject, 1);
