@@ -92,8 +92,8 @@ impl State {
         self.meta.erased_under = self.meta.erased_under.max(self.subjects.erased_under());
     }
 
-    /// An erased key, or one that nothing here uses, lies in the log under this region key now, which
-    /// therefore gives way as if it had wrapped the key when that was erased.
+    /// An erased key, or one that nothing here uses, lies in the log under this region key now: it
+    /// gives way as if it had wrapped the key when that was erased.
     pub(in crate::core) fn logged(&mut self, wrapped: &Wrapped) {
         self.meta.erased_under = self.meta.erased_under.max(Some(wrapped.by));
     }
