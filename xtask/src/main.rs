@@ -4,10 +4,8 @@
 use anyhow::{Result, bail};
 use xtask::sim::Profile;
 
-/// Builds the simulator for thousands of seeds; this option and the next are ours, all others its.
+/// Builds the simulator for thousands of seeds; the only option of it that is ours.
 const CAMPAIGN: &str = "--campaign";
-/// Builds the simulator and does not run it.
-const BUILD: &str = "--build";
 
 fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
@@ -26,18 +24,9 @@ fn main() -> Result<()> {
 }
 
 fn sim(args: impl Iterator<Item = String>) -> Result<()> {
-    let mut args: Vec<String> = args.collect();
-    let mut take = |ours: &str| {
-        let before = args.len();
-        args.retain(|arg| arg != ours);
-        args.len() < before
-    };
-    let profile = if take(CAMPAIGN) { Profile::Campaign } else { Profile::Sim };
-    let only_built = take(BUILD);
+    let (campaign, args): (Vec<String>, Vec<String>) = args.partition(|arg| arg == CAMPAIGN);
+    let profile = if campaign.is_empty() { Profile::Sim } else { Profile::Campaign };
     let built = xtask::sim::build(profile)?;
-    if only_built {
-        return Ok(());
-    }
     let status = std::process::Command::new(&built).args(args).status()?;
     match status.code() {
         Some(0) => Ok(()),
