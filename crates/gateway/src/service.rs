@@ -21,16 +21,22 @@ use hansa_api::pb::admin::admin_service_server::AdminService;
 use hansa_api::pb::admin::{self};
 use hansa_api::pb::region::region_service_server::RegionService;
 use hansa_api::pb::region::{self};
-use hansa_api::status::{Failure, Reason};
+use hansa_api::principal::Principal;
+use hansa_api::status::{Failure, Reason, key};
 use hansa_node::env::{Clock, Entropy};
 use hansa_node::layers::Deadline;
 use hansa_region_router::book::Book;
-use hansa_region_router::core::directory::{Node, Snapshot};
+use hansa_region_router::change::{Changed, change};
+use hansa_region_router::core::directory::{Command, Node, Snapshot};
 use hansa_region_router::forward::{Forward, Upstreams};
+use hansa_types::id::{GroupId, GroupKind};
+use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
 /// For an answer that waits for other nodes: less than any sensible client's patience.
 const NODE_MAX: Duration = Duration::from_secs(5);
+/// How long a change may take to reach this gateway's own copy of the directory.
+const SEEN_MAX: Duration = Duration::from_secs(2);
 
 /// `RegionService` and `AdminService` of this gateway.
 #[derive(Clone)]
@@ -49,6 +55,21 @@ impl<U: Upstreams> Own<U> {
     }
 }
 
+/// Has the directory commit a change; whoever asks this gateway next sees what it has just been
+/// told.
+async fn change_directory<U: Upstreams>(
+    upstreams: &U,
+    book: &Book,
+    now: &Snapshot,
+    command: &Command,
+    due: Deadline,
+) -> Result<Changed, Failure> {
+    let keepers = now.members(GroupId::new(GroupKind::Directory, 0));
+    let changed = change(upstreams, keepers, command, due).await?;
+    book.reached(changed.version, SEEN_MAX).await;
+    Ok(changed)
+}
+
 /// The nodes of this region, in order of id.
 fn nodes(directory: &Snapshot) -> Vec<Node> {
     let mut nodes = directory.own_region().map(|region| region.nodes.clone()).unwrap_or_default();
@@ -64,6 +85,36 @@ fn due<T>(request: &Request<T>) -> Deadline {
         Some(left) => Deadline::after(left * 9 / 10).min(most),
         None => most,
     }
+}
+
+/// The name of the region that answers; empty before it is known.
+fn here(directory: &Snapshot) -> String {
+    directory.own_region().map(|region| region.name.to_string()).unwrap_or_default()
+}
+
+/// Refuses a call that came in elsewhere: `what` passes through no other region on its way.
+fn only_here<T>(
+    request: &Request<T>,
+    directory: &Snapshot,
+    what: &'static str,
+) -> Result<(), Failure> {
+    let here = directory.own_region().ok_or(Reason::Internal)?;
+    if Principal::of(request)?.region == here.name {
+        return Ok(());
+    }
+    let failure = Failure::new(Reason::WrongRegion, what).with(key::REGION, here.name.to_string());
+    let endpoint = here.public.first().cloned().unwrap_or_default();
+    Err(failure.with(key::ENDPOINT, endpoint))
+}
+
+/// Waits for an answer no longer than until `due`.
+async fn within<T>(
+    due: Deadline,
+    asked: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Failure> {
+    let answer = timeout_at(due.0, asked).await;
+    let answer = answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?;
+    Ok(answer.map_err(Failure::from)?.into_inner())
 }
 
 #[tonic::async_trait]

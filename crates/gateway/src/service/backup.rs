@@ -9,18 +9,16 @@ use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::backup_service_server::BackupService;
 use hansa_api::pb::node::node_backup_service_client::NodeBackupServiceClient;
 use hansa_api::pb::node::{DropExportRequest, ReadExportRequest};
-use hansa_api::principal::Principal;
-use hansa_api::status::{Failure, Reason, key};
+use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 use hansa_types::id::NodeId;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
-use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
-use super::{Own, due, nodes};
+use super::{Own, due, nodes, only_here, within};
 
 /// A node's part, to be called.
 fn part<U: Upstreams>(upstreams: &U, node: NodeId) -> NodeBackupServiceClient<U::Peer> {
@@ -28,31 +26,8 @@ fn part<U: Upstreams>(upstreams: &U, node: NodeId) -> NodeBackupServiceClient<U:
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
 }
 
-/// Waits for an answer no longer than until `due`.
-async fn within<T>(
-    due: Deadline,
-    asked: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, Failure> {
-    let answer = timeout_at(due.0, asked).await;
-    let answer = answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?;
-    Ok(answer.map_err(Failure::from)?.into_inner())
-}
-
-fn sent<T>(message: T, due: Deadline) -> Result<Request<T>, Failure> {
-    outgoing(message, due).map_err(Failure::from)
-}
-
-/// A region's data passes through no other region on its way to whoever keeps backups.
-fn only_here<T>(request: &Request<T>, directory: &Snapshot) -> Result<(), Failure> {
-    let here = directory.own_region().ok_or(Reason::Internal)?;
-    if Principal::of(request)?.region == here.name {
-        return Ok(());
-    }
-    let failure = Failure::new(Reason::WrongRegion, "a backup is read at its own region");
-    let failure = failure.with(key::REGION, here.name.to_string());
-    let endpoint = here.public.first().cloned().unwrap_or_default();
-    Err(failure.with(key::ENDPOINT, endpoint))
-}
+/// Said to who comes through another region.
+const HERE_ONLY: &str = "a backup is read at its own region";
 
 type Chunks = BoxStream<'static, Result<pb::ReadBackupResponse, Status>>;
 type Answer<T> = Result<Response<T>, Status>;
@@ -67,7 +42,7 @@ where
         request: Request<pb::StartBackupRequest>,
     ) -> Answer<pb::StartBackupResponse> {
         let (due, directory) = (due(&request), self.directory()?);
-        only_here(&request, &directory)?;
+        only_here(&request, &directory, HERE_ONLY)?;
         Ok(Response::new(cut::start(self, &directory, due).await?))
     }
 
@@ -75,7 +50,7 @@ where
 
     async fn read_backup(&self, request: Request<pb::ReadBackupRequest>) -> Answer<Chunks> {
         let directory = self.directory()?;
-        only_here(&request, &directory)?;
+        only_here(&request, &directory, HERE_ONLY)?;
         let pb::ReadBackupRequest { backup, group, node, from, .. } = request.into_inner();
         let known = nodes(&directory).iter().any(|of| of.id.0 == node);
         if !known {
@@ -144,7 +119,7 @@ impl<U: Upstreams> Own<U> {
         let nodes = nodes(directory);
         let drops = nodes.iter().map(|node| async {
             let mut client = part(&self.upstreams, node.id);
-            let request = sent(DropExportRequest { backup: backup.to_owned() }, due)?;
+            let request = outgoing(DropExportRequest { backup: backup.to_owned() }, due)?;
             within(due, client.drop_export(request)).await
         });
         let missed = join_all(drops).await.into_iter().filter(Result::is_err).count();

@@ -7,16 +7,14 @@ use futures::future::join_all;
 use hansa_api::pb::admin::{Group, InvariantReport, Verdict};
 use hansa_api::pb::node::CheckNodeInvariantsRequest;
 use hansa_api::pb::node::node_service_client::NodeServiceClient;
-use hansa_api::status::{Failure, Reason};
+use hansa_api::status::Failure;
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::{Node, Snapshot};
 use hansa_region_router::forward::Upstreams;
 use hansa_types::id::GroupId;
-use tokio::time::timeout_at;
-use tonic::Status;
 
-use super::{list_groups, nodes};
+use super::{list_groups, nodes, within};
 use crate::core::replicas;
 
 /// Looks at busy replicas until two are seen at one index.
@@ -48,11 +46,8 @@ async fn check<U: Upstreams>(
     due: Deadline,
 ) -> Result<Vec<InvariantReport>, Failure> {
     let mut client = NodeServiceClient::new(upstreams.node(node.id));
-    let request =
-        outgoing(CheckNodeInvariantsRequest {}, due).map_err(|s: Status| Failure::from(s))?;
-    let answer = timeout_at(due.0, client.check_node_invariants(request)).await;
-    let answer = answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?;
-    Ok(answer.map_err(Failure::from)?.into_inner().reports)
+    let request = outgoing(CheckNodeInvariantsRequest {}, due)?;
+    Ok(within(due, client.check_node_invariants(request)).await?.reports)
 }
 
 async fn compared<U: Upstreams>(

@@ -13,23 +13,19 @@ mod retire_node;
 mod transfer_leader;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::membership_service_server::MembershipService;
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_region_router::book::Book;
-use hansa_region_router::change::{Changed, change};
+use hansa_region_router::change::Changed;
 use hansa_region_router::core::directory::{Command, MemberChange, Node, NodeRole, Snapshot};
 use hansa_region_router::forward::Upstreams;
-use hansa_types::id::{GroupId, GroupKind};
+use hansa_types::id::GroupId;
 use tonic::{Request, Response, Status};
 
-use super::{Own, due};
-
-/// How long a change may take to reach this gateway's own copy of the directory.
-const SEEN_MAX: Duration = Duration::from_secs(2);
+use super::{Own, change_directory, due};
 
 /// One call's way to the directory and the nodes.
 struct Desk<'a, U> {
@@ -69,11 +65,7 @@ impl<U: Upstreams> Desk<'_, U> {
     }
 
     async fn change(&self, command: &Command) -> Result<Changed, Failure> {
-        let keepers = self.now.members(GroupId::new(GroupKind::Directory, 0));
-        let changed = change(self.upstreams, keepers, command, self.due).await?;
-        // Whoever asks this gateway next sees what it has just been told.
-        self.book.reached(changed.version, SEEN_MAX).await;
-        Ok(changed)
+        change_directory(self.upstreams, self.book, &self.now, command, self.due).await
     }
 
     /// The same change in each of these groups; the directory's version then, and where it changed

@@ -9,20 +9,24 @@ use hansa_api::pb::node;
 use hansa_api::pb::node::node_reconcile_service_client::NodeReconcileServiceClient;
 use hansa_api::pb::node::submit_repair_request::What;
 use hansa_api::principal::Principal;
-use hansa_api::status::{Failure, Reason, key};
+use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
-use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
-use super::{Own, due};
+use super::{Own, due, only_here, within};
 
 /// Nodes tried for one answer: each member, and leaders that some of them named.
 const TRIES_MAX: usize = 8;
+/// What a node says that is not the one, or not now.
+const LOOK_ON: [Reason; 3] = [Reason::NotLeader, Reason::Unavailable, Reason::GroupStopped];
+
+/// Said to who comes through another region: amounts and references pass through none.
+const HERE_ONLY: &str = "a region's books are read and repaired at that region";
 
 type Answer<T> = Result<Response<T>, Status>;
 type Facts = BoxStream<'static, Result<pb::ReadFactsResponse, Status>>;
@@ -36,7 +40,7 @@ where
 
     async fn read_facts(&self, request: Request<pb::ReadFactsRequest>) -> Answer<Facts> {
         let (due, directory) = (due(&request), self.directory()?);
-        only_here(&request, &directory)?;
+        only_here(&request, &directory, HERE_ONLY)?;
         let asked = request.into_inner();
         let known = GroupId::from_number(asked.group).filter(|g| directory.groups.contains_key(g));
         let group = known.ok_or_else(|| Failure::new(Reason::NotFound, "no such group here"))?;
@@ -62,7 +66,7 @@ where
     ) -> Answer<pb::ProposePlanResponse> {
         let by = Principal::of(&request)?.id.to_string();
         let (due, directory) = (due(&request), self.directory()?);
-        only_here(&request, &directory)?;
+        only_here(&request, &directory, HERE_ONLY)?;
         let what = What::Propose(request.into_inner());
         self.everywhere(&directory, &by, &what, due).await?;
         Ok(Response::new(pb::ProposePlanResponse { planned_by: by }))
@@ -74,7 +78,7 @@ where
     ) -> Answer<pb::ApprovePlanResponse> {
         let by = Principal::of(&request)?.id.to_string();
         let (due, directory) = (due(&request), self.directory()?);
-        only_here(&request, &directory)?;
+        only_here(&request, &directory, HERE_ONLY)?;
         let what = What::Approve(request.into_inner());
         let answers = self.everywhere(&directory, &by, &what, due).await?;
         let plan = answers.into_iter().find_map(|answer| answer.plan);
@@ -87,7 +91,7 @@ where
     ) -> Answer<pb::ApplyRepairResponse> {
         let by = Principal::of(&request)?.id.to_string();
         let (due, directory) = (due(&request), self.directory()?);
-        only_here(&request, &directory)?;
+        only_here(&request, &directory, HERE_ONLY)?;
         let asked = request.into_inner();
         let found = asked.entry.as_ref().and_then(|entry| entry.difference.as_ref());
         // What is about no order is any group's matter: the first one's.
@@ -104,7 +108,7 @@ where
         request: Request<pb::ListRepairsRequest>,
     ) -> Answer<pb::ListRepairsResponse> {
         let (due, directory) = (due(&request), self.directory()?);
-        only_here(&request, &directory)?;
+        only_here(&request, &directory, HERE_ONLY)?;
         let plan = request.into_inner().plan;
         let groups = orders_groups(&directory);
         let asked = groups.iter().map(|group| {
@@ -134,18 +138,6 @@ fn orders_groups(directory: &Snapshot) -> Vec<GroupId> {
     groups.filter(|group| group.kind() == GroupKind::Orders).collect()
 }
 
-/// Amounts and references pass through no other region on their way to whoever compares them.
-fn only_here<T>(request: &Request<T>, directory: &Snapshot) -> Result<(), Failure> {
-    let here = directory.own_region().ok_or(Reason::Internal)?;
-    if Principal::of(request)?.region == here.name {
-        return Ok(());
-    }
-    let failure =
-        Failure::new(Reason::WrongRegion, "a region's books are read and repaired at that region");
-    let endpoint = here.public.first().cloned().unwrap_or_default();
-    Err(failure.with(key::REGION, here.name.to_string()).with(key::ENDPOINT, endpoint))
-}
-
 impl<U: Upstreams> Own<U>
 where
     U::Peer: Sync,
@@ -168,17 +160,12 @@ where
             let Some(node) = nodes.pop() else { break };
             let client = NodeReconcileServiceClient::new(self.upstreams.node(node))
                 .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
-            let answer = timeout_at(due.0, ask(client)).await;
-            let failure = match answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))? {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => Failure::from(status),
-            };
-            match failure.reason() {
-                Reason::NotLeader | Reason::Unavailable | Reason::GroupStopped => {
+            match within(due, ask(client)).await {
+                Err(failure) if LOOK_ON.contains(&failure.reason()) => {
                     nodes.extend(failure.leader());
                     last = failure;
                 }
-                _ => return Err(failure),
+                answer => return answer,
             }
         }
         // Of a group behind us: nobody looks for another leader of ours.

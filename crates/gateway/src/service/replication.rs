@@ -8,16 +8,14 @@ use futures::future::join_all;
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::replication_service_server::ReplicationService;
 use hansa_api::pb::node::node_replication_service_client::NodeReplicationServiceClient;
-use hansa_api::status::{Failure, Reason};
+use hansa_api::status::Reason;
 use hansa_node::layers::Deadline;
-use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::{Node, Snapshot};
 use hansa_region_router::forward::Upstreams;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
-use tokio::time::timeout_at;
 use tonic::{Request, Response, Status};
 
-use super::{Own, due, nodes};
+use super::{Own, due, here, nodes, within};
 
 /// Rows of one list.
 const LISTED_MAX: u32 = 10_000;
@@ -42,9 +40,7 @@ where
     let asked = nodes.iter().map(|node| async {
         let client = NodeReplicationServiceClient::new(upstreams.node(node.id))
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
-        let answer = timeout_at(due.0, how(client)).await;
-        let answer = answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?;
-        answer.map(Response::into_inner).map_err(Failure::from)
+        within(due, how(client)).await
     });
     let answers = join_all(asked).await;
     let mut told = Told { answers: Vec::new(), silent: Vec::new() };
@@ -56,10 +52,6 @@ where
         }
     }
     told
-}
-
-fn sent<T>(message: T, due: Deadline) -> Result<Request<T>, Status> {
-    outgoing(message, due)
 }
 
 #[tonic::async_trait]

@@ -14,12 +14,7 @@ use hansa_region_router::forward::Upstreams;
 use tonic::{Request, Response, Status};
 
 use super::version::Told;
-use super::{Own, due, nodes};
-
-/// The name of the region that answers.
-fn here(now: &Snapshot) -> String {
-    now.own_region().map(|region| region.name.to_string()).unwrap_or_default()
-}
+use super::{Own, due, here, nodes};
 
 /// By which policy each node of the region goes, as it says itself.
 fn of_nodes(now: &Snapshot, told: &Told) -> Vec<pb::NodePolicy> {

@@ -21,12 +21,13 @@ use hansa_api::pb::node::{
 };
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
+use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use tokio::time::Instant;
 
-use super::{Own, part, sent, within};
+use super::{Own, part, within};
 use crate::service::list_groups;
 
 /// Nobody waits longer for a cut that hangs.
@@ -151,7 +152,7 @@ async fn hold<U: Upstreams>(
 ) -> Result<(GroupId, u64, u64), Failure> {
     let mut client = part(&own.upstreams, seats.leader);
     let hold_ms = u64::try_from(HOLD_MAX.as_millis()).unwrap_or(u64::MAX);
-    let request = sent(HoldStepsRequest { group: group.number(), hold_ms }, due)?;
+    let request = outgoing(HoldStepsRequest { group: group.number(), hold_ms }, due)?;
     let held = within(due, client.hold_steps(request)).await?;
     Ok((group, held.hold, held.index))
 }
@@ -165,7 +166,7 @@ async fn release<U: Upstreams>(
 ) -> Result<bool, Failure> {
     let leader = leader.ok_or(Reason::Internal)?;
     let mut client = part(&own.upstreams, leader);
-    let request = sent(ReleaseStepsRequest { group: group.number(), hold }, due)?;
+    let request = outgoing(ReleaseStepsRequest { group: group.number(), hold }, due)?;
     Ok(within(due, client.release_steps(request)).await?.held)
 }
 
@@ -176,7 +177,7 @@ async fn read_index<U: Upstreams>(
     due: Deadline,
 ) -> Result<u64, Failure> {
     let mut client = part(&own.upstreams, seats.leader);
-    let request = sent(ReadIndexRequest { group: group.number() }, due)?;
+    let request = outgoing(ReadIndexRequest { group: group.number() }, due)?;
     Ok(within(due, client.read_index(request)).await?.index)
 }
 
@@ -190,7 +191,7 @@ async fn freeze<U: Upstreams>(
 ) -> Result<pb::GroupCut, Failure> {
     let mut client = part(&own.upstreams, seats.keeper);
     let (backup, group) = (backup.to_owned(), group.number());
-    let request = sent(FreezeGroupRequest { backup, group, min_index }, due)?;
+    let request = outgoing(FreezeGroupRequest { backup, group, min_index }, due)?;
     let frozen = within(due, client.freeze_group(request)).await?;
     frozen.cut.ok_or_else(|| Failure::of(Reason::Internal))
 }

@@ -10,11 +10,12 @@ use hansa_api::pb::node::{
 };
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
+use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 use hansa_types::id::GroupKind;
 
-use super::{Own, nodes, part, sent, within};
+use super::{Own, nodes, part, within};
 
 const DIFFERENCES_DEFAULT: u32 = 100;
 const DIFFERENCES_MAX: u32 = 1_000;
@@ -32,7 +33,7 @@ pub async fn status<U: Upstreams>(
     let nodes = nodes(directory);
     let asked = nodes.iter().map(|node| async {
         let mut client = part(&own.upstreams, node.id);
-        let request = sent(GetNodeRestoreRequest {}, due)?;
+        let request = outgoing(GetNodeRestoreRequest {}, due)?;
         within(due, client.get_node_restore(request)).await
     });
     let mut unknown = orders_groups(directory);
@@ -57,7 +58,7 @@ pub async fn decide<U: Upstreams>(
     for node in nodes(directory) {
         let mut client = part(&own.upstreams, node.id);
         let message = SettleNodeRestoreRequest { decision: asked.decision, key: asked.key.clone() };
-        decided += within(due, client.settle_node_restore(sent(message, due)?)).await?.decided;
+        decided += within(due, client.settle_node_restore(outgoing(message, due)?)).await?.decided;
     }
     Ok(decided)
 }
@@ -72,7 +73,7 @@ pub async fn origins<U: Upstreams>(
     let mut origins = Vec::new();
     for node in nodes(directory) {
         let mut client = part(&own.upstreams, node.id);
-        let request = sent(ListNodeOriginsRequest {}, due)?;
+        let request = outgoing(ListNodeOriginsRequest {}, due)?;
         match within(due, client.list_node_origins(request)).await {
             Ok(told) => origins.extend(told.origins),
             // Its groups have other leaders by now, or will.
@@ -102,7 +103,7 @@ pub async fn differences<U: Upstreams>(
     for node in nodes(directory) {
         let mut client = part(&own.upstreams, node.id);
         let message = ListNodeDifferencesRequest { origin: asked.origin.clone(), max };
-        let request = sent(message, due)?;
+        let request = outgoing(message, due)?;
         found.extend(within(due, client.list_node_differences(request)).await?.differences);
     }
     Ok(found)

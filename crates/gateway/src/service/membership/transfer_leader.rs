@@ -4,8 +4,8 @@ use hansa_api::pb::node::node_membership_service_client::NodeMembershipServiceCl
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::forward::Upstreams;
-use tokio::time::timeout_at;
 
+use super::super::within;
 use super::Desk;
 use super::list_members::led;
 
@@ -24,9 +24,7 @@ impl<U: Upstreams> Desk<'_, U> {
             let mut client = NodeMembershipServiceClient::new(self.upstreams.node(from));
             let ask = TransferLeadershipRequest { group: request.group, to_node: to.0 };
             let ask = outgoing(ask, self.due)?;
-            let answer = timeout_at(self.due.0, client.transfer_leadership(ask)).await;
-            let answer = answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?;
-            let refusal = answer.map_err(|s| Failure::from(&s))?.into_inner().refusal;
+            let refusal = within(self.due, client.transfer_leadership(ask)).await?.refusal;
             if !refusal.is_empty() {
                 return Err(Failure::new(Reason::MembershipRefused, refusal));
             }

@@ -3,10 +3,11 @@
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::node::ListNodeReplicaDifferencesRequest;
 use hansa_node::layers::Deadline;
+use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 
-use super::{LISTED_MAX, Own, ask, sent};
+use super::{LISTED_MAX, Own, ask};
 
 pub async fn run<U: Upstreams>(
     own: &Own<U>,
@@ -16,7 +17,7 @@ pub async fn run<U: Upstreams>(
 ) -> pb::ListReplicaDifferencesResponse {
     let told = ask(&own.upstreams, directory, due, |mut node| async move {
         let message = ListNodeReplicaDifferencesRequest { peer: peer.to_owned(), max: LISTED_MAX };
-        node.list_node_replica_differences(sent(message, due)?).await
+        node.list_node_replica_differences(outgoing(message, due)?).await
     });
     let told = told.await;
     let silent_nodes = told.silent;

@@ -6,10 +6,11 @@ use hansa_api::pb::node::{
 };
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
+use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 
-use super::{LISTED_MAX, Own, ask, sent};
+use super::{LISTED_MAX, Own, ask};
 
 /// Bytes of an operator's reason: it goes into the log.
 const REASON_BYTES_MAX: usize = 512;
@@ -22,7 +23,7 @@ pub async fn list<U: Upstreams>(
 ) -> pb::ListParkedEventsResponse {
     let told = ask(&own.upstreams, directory, due, |mut node| async move {
         let message = ListNodeParkedRequest { origin: origin.to_owned(), max: LISTED_MAX };
-        node.list_node_parked(sent(message, due)?).await
+        node.list_node_parked(outgoing(message, due)?).await
     });
     let told = told.await;
     let mut answer =
@@ -43,7 +44,7 @@ pub async fn retry<U: Upstreams>(
 ) -> Result<pb::RetryParkedEventsResponse, Failure> {
     let told = ask(&own.upstreams, directory, due, |mut node| async move {
         let message = RetryNodeParkedRequest { order: order.to_owned() };
-        node.retry_node_parked(sent(message, due)?).await
+        node.retry_node_parked(outgoing(message, due)?).await
     });
     let told = told.await;
     let found = told.answers.iter().find(|(_, of)| of.known);
@@ -79,7 +80,7 @@ pub async fn resolve<U: Upstreams>(
     };
     let told = ask(&own.upstreams, directory, due, |mut node| {
         let message = message.clone();
-        async move { node.resolve_node_parked(sent(message, due)?).await }
+        async move { node.resolve_node_parked(outgoing(message, due)?).await }
     });
     let told = told.await;
     let found = told.answers.iter().find(|(_, of)| of.known);

@@ -3,10 +3,11 @@
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::node::GetNodeReplicationRequest;
 use hansa_node::layers::Deadline;
+use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 
-use super::{Own, ask, sent};
+use super::{Own, ask, here};
 
 pub async fn run<U: Upstreams>(
     own: &Own<U>,
@@ -14,10 +15,10 @@ pub async fn run<U: Upstreams>(
     due: Deadline,
 ) -> pb::GetReplicationStatusResponse {
     let told = ask(&own.upstreams, directory, due, |mut node| async move {
-        node.get_node_replication(sent(GetNodeReplicationRequest {}, due)?).await
+        node.get_node_replication(outgoing(GetNodeReplicationRequest {}, due)?).await
     });
     let told = told.await;
-    let region = directory.own_region().map_or_else(String::new, |region| region.name.to_string());
+    let region = here(directory);
     let mut answer = pb::GetReplicationStatusResponse { region, ..Default::default() };
     for (node, mut of) in told.answers {
         of.outgoing.iter_mut().for_each(|stream| stream.node_name.clone_from(&node.name));

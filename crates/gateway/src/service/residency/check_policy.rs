@@ -44,16 +44,20 @@ pub(super) fn read(text: &str) -> Result<Policy, Vec<PolicyProblem>> {
 }
 
 /// What stands in its way here, though it is sound in itself.
-pub(super) fn against(policy: &Policy, text: &str, now: &Snapshot) -> Vec<PolicyProblem> {
-    let knows = |region: &RegionName| now.number(region).is_some();
-    let strangers = policy.strangers(Some(&now.policy), knows);
-    let mut found: Vec<_> = strangers.iter().map(problem).collect();
+fn against(policy: &Policy, text: &str, now: &Snapshot) -> Vec<PolicyProblem> {
+    let mut found = strangers(policy, now);
     let have = now.policy.version();
     if policy.version() <= have && *now.policy_text != *text {
         let why = format!("version {have} is loaded; a change takes a greater one");
         found.push(problem_of("version", &why));
     }
     found
+}
+
+/// What it names and the directory does not know.
+pub(super) fn strangers(policy: &Policy, now: &Snapshot) -> Vec<PolicyProblem> {
+    let knows = |region: &RegionName| now.number(region).is_some();
+    policy.strangers(Some(&now.policy), knows).iter().map(problem).collect()
 }
 
 fn problem(problem: &Problem) -> PolicyProblem {

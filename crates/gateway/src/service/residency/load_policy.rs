@@ -5,17 +5,13 @@ use std::time::Duration;
 use hansa_api::pb::admin::{LoadPolicyRequest, LoadPolicyResponse, NodePolicy, PolicyProblem};
 use hansa_api::status::{Failure, Reason, Violation};
 use hansa_node::layers::Deadline;
-use hansa_region_router::change::change;
 use hansa_region_router::core::directory::{Command, Snapshot};
 use hansa_region_router::forward::Upstreams;
-use hansa_types::id::{GroupId, GroupKind};
 
-use super::super::Own;
 use super::super::version::ask;
+use super::super::{Own, change_directory};
 use super::{check_policy, here, of_nodes};
 
-/// How long a change may take to reach this gateway's own copy of the directory.
-const SEEN_MAX: Duration = Duration::from_secs(2);
 /// Nodes follow within a moment; who does not is named instead of waited for.
 const FOLLOW_MAX: Duration = Duration::from_secs(2);
 const BETWEEN: Duration = Duration::from_millis(50);
@@ -33,17 +29,12 @@ pub(super) async fn run<U: Upstreams>(
     let former_version = now.policy.version();
     // Checked here so that every problem is named by its field; the directory has the last word.
     let policy = check_policy::read(text).map_err(refused)?;
-    let strangers: Vec<_> = check_policy::against(&policy, text, &now)
-        .into_iter()
-        .filter(|problem| problem.rule != "version")
-        .collect();
+    let strangers = check_policy::strangers(&policy, &now);
     if !strangers.is_empty() {
         return Err(refused(strangers));
     }
-    let keepers = now.members(GroupId::new(GroupKind::Directory, 0));
     let command = Command::LoadPolicy { text: text.clone() };
-    let changed = change(&own.upstreams, keepers, &command, due).await?;
-    own.book.reached(changed.version, SEEN_MAX).await;
+    let changed = change_directory(&own.upstreams, &own.book, &now, &command, due).await?;
     let now = own.directory()?;
     Ok(LoadPolicyResponse {
         region: here(&now),

@@ -11,8 +11,8 @@ use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
-use tokio::time::timeout_at;
 
+use super::super::within;
 use super::{Told, ask, hosted, led, members};
 
 pub(super) async fn run<U: Upstreams>(
@@ -104,7 +104,5 @@ async fn raise<U: Upstreams>(
 ) -> Result<u32, Failure> {
     let mut client = NodeVersionServiceClient::new(upstreams.node(leader));
     let ask = outgoing(RaiseGroupRequest { group: group.number(), version }, due)?;
-    let answer = timeout_at(due.0, client.raise_group(ask)).await;
-    let answer = answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?;
-    Ok(answer.map_err(|status| Failure::from(&status))?.into_inner().version)
+    Ok(within(due, client.raise_group(ask)).await?.version)
 }
