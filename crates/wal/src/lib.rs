@@ -17,6 +17,7 @@ mod error;
 mod format;
 pub mod fs;
 mod index;
+pub mod inspect;
 mod log_loop;
 mod metrics;
 mod prepare;

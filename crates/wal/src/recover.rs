@@ -8,7 +8,7 @@ mod files;
 mod mend;
 mod replay;
 mod scan;
-mod zeros;
+pub(crate) mod zeros;
 
 use std::collections::BTreeMap;
 use std::path::Path;
