@@ -8,9 +8,9 @@ use hansa_types::time::LogTime;
 
 use crate::core::directory::{Frozen, Outcome, State};
 
-/// Format of a checkpoint's state. Formats 1 and 2, never released, did not know which request gave
-/// an id, and which policies were in force before.
-const FORMAT: u32 = 3;
+/// Format of a checkpoint's state. Formats 1 to 3, never released, did not know which request gave
+/// an id, which policies were in force before, and who took over from whom.
+const FORMAT: u32 = 4;
 
 impl Machine for State {
     type Outcome = Outcome;
@@ -74,7 +74,7 @@ mod tests {
         hansa_consensus::Frozen::write(&Machine::freeze(&state), &mut bytes).unwrap();
         let thawed = <State as Machine>::thaw(&mut &bytes[..]).unwrap();
         assert_eq!(thawed.digest_full(), state.digest());
-        for other in [1, 2, 4_u32] {
+        for other in [1, 3, 5_u32] {
             bytes[..4].copy_from_slice(&other.to_le_bytes());
             let refused = <State as Machine>::thaw(&mut &bytes[..]);
             assert!(matches!(refused, Err(ThawError::Version(of)) if of == other));

@@ -133,7 +133,16 @@ fn reason(refusal: &Refusal) -> Reason {
         | Refusal::NodeNameTaken { .. }
         | Refusal::NodeIdUsed(_)
         | Refusal::StillMember { .. }
-        | Refusal::NotMember { .. } => Reason::MembershipRefused,
+        | Refusal::NotMember { .. }
+        | Refusal::BadRecord(_)
+        | Refusal::NotOwner { .. }
+        | Refusal::Draining { .. }
+        | Refusal::NotDraining
+        | Refusal::Fenced { .. }
+        | Refusal::NotConfirmed { .. }
+        | Refusal::NotFenced
+        | Refusal::FenceYoung { .. }
+        | Refusal::NoLawfulRegion { .. } => Reason::MembershipRefused,
     }
 }
 

@@ -1,5 +1,7 @@
 //! A snapshot on the wire and back, for processes that run without the directory role.
 
+pub mod loss;
+
 use std::sync::Arc;
 
 use hansa_api::pb::directory as pb;
@@ -8,7 +10,7 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use hansa_types::time::LogTime;
 
 use crate::core::directory::{
-    BadSnapshot, Former, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, SlotRun,
+    BadSnapshot, Former, Isolation, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, SlotRun,
     Snapshot,
 };
 use crate::core::policy::Policy;
@@ -54,6 +56,11 @@ pub fn to_pb(snapshot: &Snapshot) -> pb::Directory {
                 epoch: ownership.epoch,
             })
             .collect(),
+        records: (snapshot.records.values())
+            .map(|record| loss::record_pb(record, snapshot))
+            .collect(),
+        drains: loss::drains_pb(snapshot),
+        fences: loss::fences_pb(snapshot),
     }
 }
 
@@ -88,6 +95,7 @@ fn region_pb(snapshot: &Snapshot, number: RegionNumber, region: &Region) -> pb::
             })
             .collect(),
         owner_region: owner.map(|r| r.name.to_string()).unwrap_or_default(),
+        lease_ms: snapshot.isolation(number).lease_ms().unwrap_or(0),
     }
 }
 
@@ -123,6 +131,10 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
         plans: Default::default(),
         registry: Default::default(),
         found_at: Default::default(),
+        records: Default::default(),
+        draining: Default::default(),
+        fences: Default::default(),
+        isolation: Default::default(),
     };
     for region in &sent.regions {
         let known = number(region.number)?;
@@ -137,7 +149,12 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
         let owner = owner_of(&snapshot, &region.owner_region)?;
         let ownership = Ownership { owner, epoch: region.epoch };
         snapshot.owners.insert(number(region.number)?, ownership);
+        if region.lease_ms > 0 {
+            let lease = Isolation::Lease { ms: region.lease_ms };
+            snapshot.isolation.insert(number(region.number)?, lease);
+        }
     }
+    loss::take(&sent, &mut snapshot)?;
     for moved in &sent.forwardings {
         let owner = owner_of(&snapshot, &moved.owner_region)?;
         let place = (number(moved.birth_region)?, slot(moved.birth_slot)?);

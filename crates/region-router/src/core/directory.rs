@@ -7,6 +7,8 @@
 mod apply;
 mod command;
 mod load_policy;
+mod loss;
+mod ownership;
 mod registry;
 mod restore;
 mod snapshot;
@@ -25,6 +27,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::command::{Command, Genesis, MemberChange, Outcome, Refusal, Restored};
 pub use self::load_policy::{FORMER_LIFE_MS, FORMERS_MAX, Former};
+pub use self::ownership::{
+    Drain, Fence, Isolation, Kind, LEASE_MS, LEASE_MS_MAX, OwnershipRecord, Proof, SUBMIT_MS_MAX,
+};
 pub use self::registry::{IDS_MAX, Plan, Registered, follow_config, given_by};
 pub use self::snapshot::{BadSnapshot, Snapshot};
 use super::policy::Policy;
@@ -138,6 +143,11 @@ pub struct State {
     plans: Table<GroupId, Plan>,
     /// Policies by version under which somebody lived elsewhere, not long ago.
     former: Table<u64, load_policy::Replaced>,
+    /// The newest record of each region's births; none before the first change of owner.
+    records: Table<RegionNumber, OwnershipRecord>,
+    draining: Table<RegionNumber, Drain>,
+    fences: Table<RegionNumber, Fence>,
+    isolation: Table<RegionNumber, Isolation>,
     /// The policy text of `meta`, parsed.
     policy: Option<Arc<Policy>>,
 }
@@ -154,6 +164,10 @@ impl Default for State {
             registry: Table::new("directory.registry"),
             plans: Table::new("directory.plans"),
             former: Table::new("directory.former"),
+            records: Table::new("directory.records"),
+            draining: Table::new("directory.draining"),
+            fences: Table::new("directory.fences"),
+            isolation: Table::new("directory.isolation"),
             policy: None,
         }
     }
@@ -170,6 +184,10 @@ pub struct Frozen {
     registry: FrozenTable<NodeId, Registered>,
     plans: FrozenTable<GroupId, Plan>,
     former: FrozenTable<u64, load_policy::Replaced>,
+    records: FrozenTable<RegionNumber, OwnershipRecord>,
+    draining: FrozenTable<RegionNumber, Drain>,
+    fences: FrozenTable<RegionNumber, Fence>,
+    isolation: FrozenTable<RegionNumber, Isolation>,
 }
 
 /// Why a stored directory could not be read back.
@@ -199,6 +217,10 @@ impl State {
             registry: self.registry.freeze(),
             plans: self.plans.freeze(),
             former: self.former.freeze(),
+            records: self.records.freeze(),
+            draining: self.draining.freeze(),
+            fences: self.fences.freeze(),
+            isolation: self.isolation.freeze(),
         }
     }
 
@@ -215,6 +237,10 @@ impl State {
             registry: Table::read("directory.registry", from)?,
             plans: Table::read("directory.plans", from)?,
             former: Table::read("directory.former", from)?,
+            records: Table::read("directory.records", from)?,
+            draining: Table::read("directory.draining", from)?,
+            fences: Table::read("directory.fences", from)?,
+            isolation: Table::read("directory.isolation", from)?,
             policy: None,
         };
         if let Some(meta) = state.meta.get(&0) {
@@ -234,6 +260,10 @@ impl State {
             self.registry.digest(),
             self.plans.digest(),
             self.former.digest(),
+            self.records.digest(),
+            self.draining.digest(),
+            self.fences.digest(),
+            self.isolation.digest(),
         ])
     }
 
@@ -248,6 +278,10 @@ impl State {
             self.registry.recompute_digest(),
             self.plans.recompute_digest(),
             self.former.recompute_digest(),
+            self.records.recompute_digest(),
+            self.draining.recompute_digest(),
+            self.fences.recompute_digest(),
+            self.isolation.recompute_digest(),
         ])
     }
 
@@ -269,7 +303,11 @@ impl Frozen {
         self.slots.write(to)?;
         self.registry.write(to)?;
         self.plans.write(to)?;
-        self.former.write(to)
+        self.former.write(to)?;
+        self.records.write(to)?;
+        self.draining.write(to)?;
+        self.fences.write(to)?;
+        self.isolation.write(to)
     }
 
     pub fn digest_full(&self) -> StateHash {
@@ -283,6 +321,10 @@ impl Frozen {
             self.registry.recompute_digest(),
             self.plans.recompute_digest(),
             self.former.recompute_digest(),
+            self.records.recompute_digest(),
+            self.draining.recompute_digest(),
+            self.fences.recompute_digest(),
+            self.isolation.recompute_digest(),
         ])
     }
 }

@@ -45,6 +45,13 @@ impl State {
             Ok(Command::ChangeMembers { group, change }) => self.change_members(group, change),
             Ok(Command::Left { group, node }) => self.left(group, node),
             Ok(Command::Restore(restored)) => self.restore(*restored),
+            Ok(Command::MakeRecord { record, drained }) => self.make_record(at, *record, drained),
+            Ok(Command::TakeRecord(record)) => self.take_record(*record),
+            Ok(Command::HeardEpoch { birth, ownership }) => self.heard_epoch(birth, ownership),
+            Ok(Command::Drain { birth, to, epoch }) => self.drain(birth, to, epoch),
+            Ok(Command::Undrain { birth, epoch }) => self.undrain(birth, epoch),
+            Ok(Command::Fence { birth, fence }) => self.fence(at, birth, fence),
+            Ok(Command::SetIsolation { region, isolation }) => self.set_isolation(region, isolation),
             Err(_) => Err(Refusal::Malformed),
         };
         match change {
@@ -150,7 +157,7 @@ impl State {
         Ok(true)
     }
 
-    fn own_all(&mut self, birth: RegionNumber, new: Ownership) {
+    pub(super) fn own_all(&mut self, birth: RegionNumber, new: Ownership) {
         let keys: Vec<_> = self.moved.iter().map(|(key, _)| *key).collect();
         for key in keys.into_iter().filter(|(region, _)| *region == birth) {
             self.moved.remove(&key);

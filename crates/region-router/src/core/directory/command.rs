@@ -5,7 +5,7 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Node, Region, SlotRun};
+use super::{Fence, Isolation, Node, OwnershipRecord, Ownership, Region, SlotRun};
 
 /// A change of the directory.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +36,21 @@ pub enum Command {
     Left { group: GroupId, node: NodeId },
     /// The region came back from a backup: on new nodes, in a new epoch.
     Restore(Box<Restored>),
+    /// A change of owner that is made here. `drained`: since when the drain runs that was seen to
+    /// have ended.
+    MakeRecord { record: Box<OwnershipRecord>, drained: Option<u64> },
+    /// A change of owner that was made elsewhere; its signature has been checked.
+    TakeRecord(Box<OwnershipRecord>),
+    /// A region says that it owns in a newer epoch: it came back from a backup.
+    HeardEpoch { birth: RegionNumber, ownership: Ownership },
+    /// This region hands over what was born there, in the epoch in which it owns it.
+    Drain { birth: RegionNumber, to: RegionNumber, epoch: u64 },
+    /// A drain is given up.
+    Undrain { birth: RegionNumber, epoch: u64 },
+    /// No older epoch is renewed here from now on. `since` is the log's.
+    Fence { birth: RegionNumber, fence: Fence },
+    /// What a region does while it is cut off.
+    SetIsolation { region: RegionNumber, isolation: Isolation },
 }
 
 /// What a region is after it came back from a backup.
@@ -152,4 +167,22 @@ pub enum Refusal {
     StillMember { node: NodeId, group: GroupId },
     #[error("node {node} is no such member of {group}")]
     NotMember { node: NodeId, group: GroupId },
+    #[error("no such record: {0}")]
+    BadRecord(&'static str),
+    #[error("region {owner} owns it, in epoch {epoch}")]
+    NotOwner { owner: RegionNumber, epoch: u64 },
+    #[error("it is being handed over to region {to} already")]
+    Draining { to: RegionNumber },
+    #[error("it is not drained for this record, or no longer")]
+    NotDraining,
+    #[error("epoch {epoch} is fenced for region {to}; only a newer one can be")]
+    Fenced { epoch: u64, to: RegionNumber },
+    #[error("region {owner} serves while it is cut off: say that its machines are off")]
+    NotConfirmed { owner: RegionNumber },
+    #[error("this epoch is not fenced here")]
+    NotFenced,
+    #[error("a lease may still be held for {left_ms} ms")]
+    FenceYoung { left_ms: u64 },
+    #[error("the law admits no such owner for the residents of {}", laws.join(", "))]
+    NoLawfulRegion { laws: Vec<String> },
 }

@@ -289,7 +289,7 @@ impl State {
         self.registry.update(&node, |record| record.retired = true);
     }
 
-    fn here(&self) -> Option<RegionNumber> {
+    pub(super) fn here(&self) -> Option<RegionNumber> {
         self.meta.get(&0).map(|meta| meta.here)
     }
 

@@ -7,7 +7,10 @@ use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::{RegionName, RegionNumber, Slot};
 use thiserror::Error;
 
-use super::{Former, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, State};
+use super::{
+    Drain, Fence, Former, Isolation, Node, NodeRole, Ownership, OwnershipRecord, Plan, Region,
+    Registered, SlotMap, State,
+};
 use crate::core::policy::Policy;
 
 /// One version of the directory.
@@ -24,6 +27,14 @@ pub struct Snapshot {
     pub owners: BTreeMap<RegionNumber, Ownership>,
     /// Slots whose owner is not that of their birth region.
     pub moved: BTreeMap<(RegionNumber, Slot), Ownership>,
+    /// The newest change of owner of each region's births, if there was any.
+    pub records: BTreeMap<RegionNumber, OwnershipRecord>,
+    /// What this region is handing over; its orders groups take no new order of these births.
+    pub draining: BTreeMap<RegionNumber, Drain>,
+    /// Epochs that this region has promised to renew no longer.
+    pub fences: BTreeMap<RegionNumber, Fence>,
+    /// Regions that do something else than serve while they are cut off.
+    pub isolation: BTreeMap<RegionNumber, Isolation>,
     /// The voters that each group is to have.
     pub groups: BTreeMap<GroupId, Vec<NodeId>>,
     /// What is wanted of a group beside them; a group without an entry wants nothing more.
@@ -54,6 +65,10 @@ impl State {
             regions: self.regions.iter().map(|(k, v)| (*k, v.clone())).collect(),
             owners: self.owners.iter().map(|(k, v)| (*k, *v)).collect(),
             moved: self.moved.iter().map(|(k, v)| (*k, *v)).collect(),
+            records: self.records.iter().map(|(k, v)| (*k, v.clone())).collect(),
+            draining: self.draining.iter().map(|(k, v)| (*k, *v)).collect(),
+            fences: self.fences.iter().map(|(k, v)| (*k, *v)).collect(),
+            isolation: self.isolation.iter().map(|(k, v)| (*k, *v)).collect(),
             groups: self.groups.iter().map(|(k, v)| (*k, v.clone())).collect(),
             slots: self.slots.iter().map(|(k, v)| (*k, v.clone())).collect(),
             by_name: self.regions.iter().map(|(k, v)| (v.name.clone(), *k)).collect(),
@@ -82,6 +97,10 @@ impl Snapshot {
         let owners = self.owners.values().chain(self.moved.values());
         if owners.into_iter().any(|o| !self.regions.contains_key(&o.owner)) {
             return Err(BadSnapshot("an owner is missing"));
+        }
+        let births = self.records.keys().chain(self.draining.keys()).chain(self.fences.keys());
+        if births.into_iter().any(|birth| !self.regions.contains_key(birth)) {
+            return Err(BadSnapshot("the region of a record is missing"));
         }
         if self.regions.keys().any(|number| !self.owners.contains_key(number)) {
             return Err(BadSnapshot("a region without an owner"));
@@ -120,6 +139,18 @@ impl Snapshot {
     /// Who serves what was born in `(birth, slot)`.
     pub fn owner(&self, birth: RegionNumber, slot: Slot) -> Option<Ownership> {
         self.moved.get(&(birth, slot)).or_else(|| self.owners.get(&birth)).copied()
+    }
+
+    /// What a region does while it is cut off.
+    pub fn isolation(&self, region: RegionNumber) -> Isolation {
+        self.isolation.get(&region).copied().unwrap_or_default()
+    }
+
+    /// The births of which this region owns all, each with its epoch.
+    pub fn owned(&self) -> impl Iterator<Item = (RegionNumber, u64)> + '_ {
+        let mine = |of: &&Ownership| of.owner == self.here;
+        let owners = self.owners.iter().map(|(birth, of)| (*birth, of));
+        owners.filter(move |(_, of)| mine(of)).map(|(birth, of)| (birth, of.epoch))
     }
 
     /// The group of this region in which a slot lies.
