@@ -147,6 +147,15 @@ impl Host {
     }
 }
 
+/// The regions of whose chains heads are kept in these bytes.
+pub(crate) fn regions_in(bytes: &[u8]) -> Result<Vec<String>, BadBytes> {
+    let heads = decode(bytes)?;
+    match encode(&heads) == bytes {
+        true => Ok(heads.into_keys().map(|(region, ..)| region).collect()),
+        false => Err(BadBytes::Unknown("order")),
+    }
+}
+
 fn encode(heads: &BTreeMap<Origin, VecDeque<Mark>>) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_slice(MAGIC);

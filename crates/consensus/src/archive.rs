@@ -6,9 +6,12 @@
 
 mod backend;
 mod chunk;
+mod pages;
 mod read;
 mod store;
+mod strays;
 
+pub(crate) use pages::PageReader;
 pub(crate) use chunk::{pack_entries, pack_records, unpack_entries, unpack_records};
 
 use std::path::{Path, PathBuf};
@@ -165,6 +168,16 @@ impl Archive {
         let store = Store::reader(&self.fs, &self.file)?;
         let (fs, file) = (self.fs.clone(), self.file.clone());
         Ok(Self { fs, file, store, changing: Mutex::default(), end: Mutex::new(self.end()) })
+    }
+
+    /// The archive at `file`, read without whoever has it open for writing.
+    pub fn reader(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
+        let store = Store::reader(fs, file)?;
+        let (fs, file) = (fs.clone(), file.to_owned());
+        let (changing, end) = Default::default();
+        let archive = Self { fs, file, store, changing, end };
+        archive.prepare()?;
+        Ok(archive)
     }
 
     /// Remembers damage that was found in it.

@@ -11,6 +11,7 @@ pub(crate) mod stopped;
 
 pub(crate) use aside::thaw_copy;
 pub use file::FileError;
+pub(crate) use file::{StateReader, open as open_file};
 
 use std::io;
 use std::path::{Path, PathBuf};

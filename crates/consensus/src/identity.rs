@@ -158,6 +158,13 @@ fn unreadable(file: &Path, bad: BadBytes) -> IdentityError {
     }
 }
 
+/// How many bytes stand behind what an identity says.
+pub(crate) fn trailing(bytes: &[u8]) -> Result<usize, BadBytes> {
+    let (_, _, known) = decode(bytes)?;
+    let said = MAGIC.len() + 4 + 8 + 16 + 4 + known.len() * 24 + 4;
+    Ok(bytes.len().saturating_sub(said))
+}
+
 type Decoded = (NodeId, Incarnation, BTreeMap<NodeId, Incarnation>);
 
 fn decode(bytes: &[u8]) -> Result<Decoded, BadBytes> {

@@ -29,6 +29,7 @@ mod host;
 mod identity;
 mod inbound;
 mod incoming;
+pub mod inspect;
 mod keeper;
 mod link;
 mod machine;

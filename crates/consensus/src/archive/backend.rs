@@ -26,8 +26,8 @@ const SECTOR: usize = 512;
 /// Bytes of the sector before redb's header.
 const LEAD: usize = 16;
 const HEADER: usize = SECTOR - LEAD;
-const PAGE: usize = 4096;
-const PITCH: usize = PAGE + 8;
+pub(super) const PAGE: usize = 4096;
+pub(super) const PITCH: usize = PAGE + 8;
 /// redb's own magic number: without it nothing was ever finished here.
 const REDB_MAGIC: usize = 9;
 
@@ -100,7 +100,7 @@ fn whole_pages(length: u64) -> u64 {
     pages.unwrap_or(0) * PAGE as u64
 }
 
-fn read_header(file: &dyn File, length: u64) -> io::Result<[u8; HEADER]> {
+pub(super) fn read_header(file: &dyn File, length: u64) -> io::Result<[u8; HEADER]> {
     let mut sector = [0; SECTOR];
     if length < SECTOR as u64 {
         return Err(damaged(length, "the file ends within its header"));
@@ -140,11 +140,11 @@ fn sector_of_version(version: u32, header: &[u8; HEADER]) -> [u8; SECTOR] {
 }
 
 /// Where page `number` lies in the file.
-fn place(number: u64) -> u64 {
+pub(super) fn place(number: u64) -> u64 {
     SECTOR as u64 + (number - 1) * PITCH as u64
 }
 
-fn seal(number: u64, page: &[u8]) -> [u8; PITCH - PAGE] {
+pub(super) fn seal(number: u64, page: &[u8]) -> [u8; PITCH - PAGE] {
     let sum = crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), page);
     let mut seal = [0; PITCH - PAGE];
     seal[..4].copy_from_slice(&sum.to_le_bytes());

@@ -124,6 +124,23 @@ impl Archive {
         found.ok_or_else(|| self.found_damaged("records", format!("record {number} is missing")))
     }
 
+    /// How many chunks of entries and of records there are.
+    pub fn chunks(&self) -> (u64, u64) {
+        let end = self.end();
+        (end.next_index.div_ceil(ENTRIES_PER_CHUNK), end.records.div_ceil(RECORDS_PER_CHUNK))
+    }
+
+    /// A chunk of entries as it is stored.
+    pub fn entry_bytes(&self, number: u64) -> Result<Option<Bytes>, ArchiveError> {
+        self.chunk_bytes(ENTRIES, number)
+    }
+
+    /// A chunk of records as it is stored, and the number of its first.
+    pub fn record_bytes(&self, number: u64) -> Result<Option<(Bytes, u64)>, ArchiveError> {
+        let bytes = self.chunk_bytes(RECORDS, number)?;
+        Ok(bytes.map(|bytes| (bytes, number * RECORDS_PER_CHUNK)))
+    }
+
     pub(super) fn entry_chunk(&self, number: u64) -> Result<Vec<ArchivedEntry>, ArchiveError> {
         let bytes = self.chunk_bytes(ENTRIES, number)?;
         bytes.map_or(Ok(Vec::new()), |bytes| {

@@ -88,7 +88,7 @@ fn decode_header(format: u32, mut from: &[u8]) -> Result<(u32, Position), BadByt
 }
 
 /// Reads and checks a header; the reader then yields the state.
-pub(super) fn open(
+pub(crate) fn open(
     file: Arc<dyn File>,
     path: &Path,
     group: GroupId,
@@ -190,7 +190,7 @@ impl Write for Blocks {
 }
 
 /// Reads a state back, block by checked block.
-pub(super) struct StateReader {
+pub(crate) struct StateReader {
     path: PathBuf,
     file: Arc<dyn File>,
     next: u64,
@@ -246,6 +246,12 @@ impl StateReader {
             read += self.block.len();
         }
         Ok(self.ended)
+    }
+
+    /// Where in the file the next block begins; where the state ends once all of it was read.
+    pub fn position(&self) -> u64 {
+        // The closing block's own bytes are cleared as they are checked.
+        if self.ended { self.next + 8 } else { self.next }
     }
 
     /// Checks that the state was read to its end: the closing block says that nothing is missing.
