@@ -236,6 +236,10 @@ impl League {
             if let Some(about) = about.filter(|_| at_home && turns_away(&failure)) {
                 self.lock().homes.turned_away(about);
             }
+            if let Some(about) = about.filter(|_| failure.reason() == Reason::WrongRegion) {
+                // Also where it names nobody, or the second one in a row.
+                self.lock().homes.forget(about);
+            }
             let stay = redirected || !turns_away(&failure);
             if failure.reason() == Reason::DeadlineExceeded {
                 // No time is left for this call; the next one goes elsewhere.

@@ -1,8 +1,10 @@
 //! Where somebody lives, as far as this client was told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hansa_types::region::RegionName;
+use tokio::time::Instant;
 
 use super::About;
 use crate::client::tls::Expect;
@@ -43,28 +45,54 @@ impl Home {
 
 /// Homes that are remembered at most: countries, and the regions that orders were born in.
 const HOMES_MAX: usize = 512;
+/// A home is asked for anew after this long: laws change, and a home that has moved away need not
+/// be there any more to say so.
+const HOME_TTL: Duration = Duration::from_secs(600);
 
-/// What is known of homes; forgotten when they turn us away once from each of their gateways.
+/// What is known of homes; forgotten in time, when they say that they are none, and when they turn
+/// us away once from each of their gateways.
 #[derive(Debug, Default)]
-pub(super) struct Homes(BTreeMap<String, (Home, usize)>);
+pub(super) struct Homes(BTreeMap<String, Known>);
+
+#[derive(Debug)]
+struct Known {
+    home: Home,
+    turned: usize,
+    until: Instant,
+}
 
 impl Homes {
-    pub fn of(&self, about: About<'_>) -> Option<Home> {
-        self.0.get(key_of(about)).map(|(home, _)| home.clone())
+    pub fn of(&mut self, about: About<'_>) -> Option<Home> {
+        let (key, now) = (key_of(about), Instant::now());
+        if self.0.get(key).is_some_and(|known| known.until <= now) {
+            self.0.remove(key);
+        }
+        self.0.get(key).map(|known| known.home.clone())
     }
 
     pub fn remember(&mut self, about: About<'_>, home: Home) {
         let key = key_of(about);
-        if self.0.len() < HOMES_MAX || self.0.contains_key(key) {
-            self.0.insert(key.to_owned(), (home, 0));
+        if self.0.len() >= HOMES_MAX && !self.0.contains_key(key) {
+            // The one that would go first in time.
+            let oldest = self.0.iter().min_by_key(|(_, known)| known.until);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                self.0.remove(&oldest);
+            }
         }
+        let until = Instant::now() + HOME_TTL;
+        self.0.insert(key.to_owned(), Known { home, turned: 0, until });
+    }
+
+    /// What was taken for the home says that it is not.
+    pub fn forget(&mut self, about: About<'_>) {
+        self.0.remove(key_of(about));
     }
 
     /// A gateway of the home does not serve: the next one is asked, and after all of them whoever
     /// knows where the home is by now.
     pub fn turned_away(&mut self, about: About<'_>) {
         let key = key_of(about);
-        let Some((home, turned)) = self.0.get_mut(key) else { return };
+        let Some(Known { home, turned, .. }) = self.0.get_mut(key) else { return };
         home.endpoints.rotate_left(1);
         *turned += 1;
         if *turned >= home.endpoints.len() {
@@ -111,13 +139,29 @@ mod tests {
         assert!(homes.of(About::Resident("RU")).is_none());
     }
 
-    #[test]
-    fn what_is_remembered_is_bounded() {
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_is_bounded_and_the_newest_is_kept() {
         let mut homes = Homes::default();
         for n in 0..2 * HOMES_MAX {
+            tokio::time::advance(Duration::from_millis(1)).await;
             homes.remember(About::Order(&format!("x{n}")), home(&["a:1"]));
         }
         assert_eq!(homes.0.len(), HOMES_MAX);
+        assert!(homes.of(About::Order(&format!("x{}", 2 * HOMES_MAX - 1))).is_some());
+        assert!(homes.of(About::Order("x0")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_home_is_asked_for_anew_after_a_while_and_when_it_says_that_it_is_none() {
+        let (mut homes, russian) = (Homes::default(), About::Resident("RU"));
+        homes.remember(russian, home(&["a:1"]));
+        tokio::time::advance(HOME_TTL - Duration::from_millis(1)).await;
+        assert!(homes.of(russian).is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(homes.of(russian), None);
+        homes.remember(russian, home(&["a:1"]));
+        homes.forget(russian);
+        assert_eq!(homes.of(russian), None);
     }
 
     #[test]
