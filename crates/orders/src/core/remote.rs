@@ -74,6 +74,19 @@ pub struct Shown {
     pub raised: u32,
     /// The version of the terms.
     pub terms: u64,
+    /// Made less here, not by its origin: it is not the bytes that these terms make at home.
+    pub reduced: bool,
+    /// In which its sender owned the order's births; 0 for the stream's own.
+    pub epoch: u64,
+    /// The version from which its sender went on when it took the order over; 0 if it did not.
+    pub adopted: u64,
+}
+
+impl Shown {
+    /// Whether terms like these make the same bytes of one version.
+    pub fn alike(self, other: Self) -> bool {
+        (self.classes, self.raised) == (other.classes, other.raised)
+    }
 }
 
 /// Why an event cannot be applied, whatever is here.
@@ -108,6 +121,17 @@ pub struct ParkedEvent {
     pub why: ParkedWhy,
     pub at: LogTime,
     pub event: RemoteEvent,
+    pub asked: Asked,
+}
+
+/// Whether an operator let a waiting event go whose content its home must ship again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Asked {
+    No,
+    /// It is judged as any other when it comes.
+    Again,
+    /// Whatever its home says then is what counts.
+    Theirs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
@@ -126,6 +150,20 @@ pub struct Copy {
     pub received: LogTime,
 }
 
+impl Copy {
+    /// The epoch of its births in which it was written.
+    pub fn epoch(&self) -> u64 {
+        if self.shown.epoch == 0 { self.origin.epoch } else { self.shown.epoch }
+    }
+}
+
+impl RemoteEvent {
+    /// The epoch of its births in which its sender owned them.
+    pub fn epoch(&self, origin: Origin) -> u64 {
+        if self.shown.epoch == 0 { origin.epoch } else { self.shown.epoch }
+    }
+}
+
 /// Which classes a region may hold of whose data, by residence.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Terms {
@@ -136,7 +174,7 @@ pub struct Terms {
 }
 
 /// What may be held of the data of one country's residents.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Held {
     /// 1 OPERATIONAL, 2 PERSONAL, 4 FINANCIAL, summed.
     pub classes: u8,
@@ -168,6 +206,9 @@ pub struct Views {
     pub held: Terms,
     /// Until when that is not so yet for later ones.
     pub sweep: Option<Sweep>,
+    /// How often copies were made less here. What was planned before the last time does not know
+    /// what is missing.
+    pub lowered: u64,
 }
 
 /// Copies are being replaced by wider ones, in the order of their last events.
@@ -186,6 +227,8 @@ pub struct Refill {
     pub origin: Origin,
     /// How far the sweep is with this; `None` for what was asked for.
     pub sweep: Option<Sweep>,
+    /// [`Views::lowered`] as it was when the sweep was planned.
+    pub lowered: u64,
     /// With the last part: what everything is as wide as from now on.
     pub held: Option<Terms>,
     pub events: Vec<RemoteEvent>,
@@ -199,6 +242,8 @@ pub enum RemoteStep {
     Held {
         origin: Origin,
         terms: Terms,
+        /// [`Views::lowered`] as it was when that was found.
+        lowered: u64,
     },
     /// Copies become less, or go.
     Purge(Vec<Reduced>),
@@ -214,6 +259,9 @@ pub enum RemoteStep {
         by: String,
         reason: String,
     },
+    /// A copy that is not what anybody shipped, so that a test has something to find.
+    #[cfg(test)]
+    Plant(OrderId, Option<Box<Copy>>),
 }
 
 /// What became of a batch.
@@ -238,6 +286,8 @@ pub struct Remote {
     trees: BTreeMap<Place, Tree>,
     /// How many contents are kept of whom, showing what.
     kinds: BTreeMap<Kind, u64>,
+    /// Orders with waiting events, by where the first one came from.
+    waits: BTreeMap<Place, u64>,
 }
 
 impl Remote {
@@ -257,16 +307,20 @@ impl Remote {
         parked: Table<OrderId, Vec<ParkedEvent>>,
     ) -> Self {
         let (mut trees, mut kinds) = (BTreeMap::new(), BTreeMap::new());
+        let mut waits: BTreeMap<Place, u64> = BTreeMap::new();
         for (order, copy) in copies.iter() {
             let tree: &mut Tree = trees.entry(copy.origin.place()).or_default();
             tree.put(*order, tree::Leaf::of(*order, copy.version, &copy.view));
             *kinds.entry(kind(copy.origin, copy.shown)).or_default() += 1;
         }
+        for first in parked.iter().filter_map(|(_, events)| events.first()) {
+            *waits.entry(first.origin.place()).or_default() += 1;
+        }
         let waiting = parked.iter().flat_map(|(_, events)| events);
         for parked in waiting.filter(|parked| !parked.event.view.is_empty()) {
             *kinds.entry(kind(parked.origin, parked.event.shown)).or_default() += 1;
         }
-        Self { cursors, copies, views, parked, trees, kinds }
+        Self { cursors, copies, views, parked, trees, kinds, waits }
     }
 
     /// What an origin's copies add up to.
@@ -284,7 +338,10 @@ impl Remote {
         let waiting = self.parked.iter().flat_map(|(_, events)| events);
         let contents = waiting.filter(|parked| !parked.event.view.is_empty()).count();
         let orders: u64 = self.trees.values().map(|tree| tree.root().orders).sum();
-        kept == (self.copies.len() + contents) as u64 && orders == self.copies.len() as u64
+        let waits: u64 = self.waits.values().sum();
+        kept == (self.copies.len() + contents) as u64
+            && orders == self.copies.len() as u64
+            && waits == self.parked.len() as u64
     }
 
     /// Puts a copy in its place, and keeps the indexes in step.
@@ -304,11 +361,25 @@ impl Remote {
         self.trees.entry(place).or_default().put(order, leaf);
     }
 
-    fn drop_copy(&mut self, order: OrderId) {
+    /// The orders of which there are copies.
+    pub fn ids(&self) -> impl Iterator<Item = OrderId> {
+        let ids = self.trees.values().flat_map(|tree| tree.leaves(&tree::EVERYTHING));
+        ids.filter_map(|(id, _)| OrderId::try_from(id).ok())
+    }
+
+    pub(in crate::core) fn drop_copy(&mut self, order: OrderId) {
         let Some(old) = self.copies.remove(&order) else { return };
         self.uncount(old.origin, old.shown);
         if let Some(tree) = self.trees.get_mut(&old.origin.place()) {
             tree.take(order);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn plant(&mut self, order: OrderId, copy: Option<Copy>) {
+        self.drop_copy(order);
+        if let Some(copy) = copy {
+            self.put(order, copy);
         }
     }
 

@@ -35,6 +35,13 @@ impl Heard {
         true
     }
 
+    /// Whether an origin has said newer terms since, on whichever stream.
+    pub fn left_behind(&self, origin: Origin, terms: &Terms) -> bool {
+        let known = self.terms.lock();
+        let newest = known.get(&origin.place());
+        newest.is_some_and(|(epoch, now)| (*epoch, now.version) > (origin.epoch, terms.version))
+    }
+
     /// The newest terms of an origin.
     pub fn terms(&self, place: Place) -> Option<Arc<Terms>> {
         self.terms.lock().get(&place).map(|(_, terms)| terms.clone())

@@ -41,6 +41,19 @@ pub struct Stream {
     pub(super) found_as_of_ms: u64,
 }
 
+/// What was compared says nothing any more after this many times the wait between two, and at
+/// least this long: a descent takes its time.
+const OUTDATED_TIMES: u64 = 12;
+const OUTDATED_MS_MIN: u64 = 60_000;
+
+impl Stream {
+    /// Whether it is known what differs, now that the wall clock says `wall` ms.
+    pub fn compared(&self, wall: u64, every_ms: u64) -> bool {
+        let outdated = every_ms.saturating_mul(OUTDATED_TIMES).max(OUTDATED_MS_MIN);
+        self.compared_ms > 0 && wall.saturating_sub(self.compared_ms) <= outdated
+    }
+}
+
 type Key = (RegionName, u16);
 
 /// Per peer and group index, of the groups that this node leads.

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hansa_api::classes::{DataClass, Lawful as _};
-use hansa_api::pb::replication::{OrderView, SealedBlock};
+use hansa_api::classes::Allowed;
+use hansa_api::pb::replication::OrderView;
 use hansa_node::tasks::Tasks;
 use hansa_region_router::book::Book;
+use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use prost::Message;
@@ -19,7 +22,7 @@ use super::check;
 use super::law::Law;
 use crate::core::command::Command;
 use crate::core::remote::{Copy, Held, ParkedEvent, Place, Reduced, Remote, RemoteStep, Terms};
-use crate::core::subjects::{KeyOf, KeyStep, SubjectId};
+use crate::core::subjects::{KEYS_MAX, KeyOf, KeyStep, SubjectId};
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
 
@@ -61,23 +64,55 @@ pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
 /// What may be held of each origin's orders.
 struct Limits {
     own: Arc<Law>,
-    told: BTreeMap<Place, Arc<Terms>>,
+    told: BTreeMap<Place, Option<Arc<Terms>>>,
 }
 
 impl Limits {
-    fn held(&self, place: Place, copy: Option<hansa_types::country::Country>) -> Held {
+    fn now(shell: &Shell, hosted: &Hosted) -> Option<Self> {
+        let own = Law::of(&*shell.map.now().ok()?, &shell.region);
+        let places = hosted.group.peek(|machine| machine.state.remote.places());
+        let told = places.iter().map(|place| (*place, shell.heard.terms(*place)));
+        Some(Self { own, told: told.collect() })
+    }
+
+    /// Whether either side has said something else since.
+    fn stale(&self, shell: &Shell) -> bool {
+        let own = shell.map.now().map_or(0, |now| now.policy.version());
+        let same = |(place, was): (&Place, &Option<Arc<Terms>>)| {
+            let told = shell.heard.terms(*place);
+            told.map(|told| told.version) == was.as_ref().map(|was| was.version)
+        };
+        own != self.own.terms.version || !self.told.iter().all(same)
+    }
+
+    fn told(&self, place: Place) -> Option<&Terms> {
+        self.told.get(&place)?.as_deref()
+    }
+
+    fn held(&self, place: Place, copy: Option<Country>) -> Held {
         let own = self.own.terms.of(copy);
-        self.told.get(&place).map_or(own, |told| own.within(told, copy))
+        self.told(place).map_or(own, |told| own.within(told, copy))
+    }
+
+    fn allowed(&self, place: Place, residence: Option<Country>) -> Allowed {
+        let Some(residence) = residence else { return Allowed::default() };
+        match self.told(place) {
+            Some(told) => check::allowed(residence, told, &self.own),
+            // Nothing was told since this node took office: our own policy counts.
+            None => self.own.allowed(residence).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// The key that a view's block is sealed with, if it may not be kept; a home's own ones only.
+    fn keys(&self, place: Place, residence: Option<Country>, view: &Bytes) -> Vec<KeyOf> {
+        let kept = view.is_empty() || self.allowed(place, residence).has(DataClass::Personal);
+        let key = (!kept).then(|| key_of(view)).flatten();
+        key.filter(|of| of.subject.home == place.0).into_iter().collect()
     }
 }
 
 async fn purge(shell: &Shell, hosted: &Hosted) {
-    let Ok(now) = shell.map.now() else { return };
-    let own = Law::of(&now, &shell.region);
-    let places = hosted.group.peek(|machine| machine.state.remote.places());
-    let told = places.iter().filter_map(|place| Some((*place, shell.heard.terms(*place)?)));
-    let limits = Limits { own, told: told.collect() };
-    loop {
+    while let Some(limits) = Limits::now(shell, hosted) {
         let excess = hosted.group.peek(|machine| excess(&machine.state.remote, &limits));
         metrics::to_purge(hosted.group.id(), excess);
         if excess == 0 {
@@ -100,13 +135,19 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
         let waiting = waiting.filter_map(|(order, events)| strip(*order, events, &limits));
         let mut part = Part::default();
         let over = over.filter_map(|(order, copy)| reduce(*order, copy, &limits));
-        for (reduced, key) in over.chain(waiting.map(|reduced| (reduced, None))) {
-            if part.full(&reduced) && !part.submit(hosted).await {
-                return;
+        for (reduced, keys) in over.chain(waiting) {
+            if part.full(&reduced) {
+                if limits.stale(shell) {
+                    break;
+                }
+                if !part.submit(hosted).await {
+                    return;
+                }
             }
-            part.add(reduced, key);
+            part.add(reduced, keys);
         }
-        if !part.submit(hosted).await {
+        // What was found by another law counts no more: the next turn looks again.
+        if !limits.stale(shell) && !part.submit(hosted).await {
             return;
         }
     }
@@ -118,41 +159,44 @@ fn excess(remote: &Remote, limits: &Limits) -> u64 {
 }
 
 /// The copy with what may stay.
-fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Option<(Reduced, Option<KeyOf>)> {
+fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Option<(Reduced, Vec<KeyOf>)> {
     let place = copy.origin.place();
     let held = limits.held(place, copy.shown.residence);
-    let all = Terms::default();
-    let allowed = copy.shown.residence.map(|residence| {
-        let told = limits.told.get(&place);
-        // Nothing was told since this node took office: our own policy counts.
-        let own = || limits.own.allowed(residence).cloned().unwrap_or_default();
-        told.map_or_else(own, |told| check::allowed(residence, told, &limits.own))
-    });
-    let allowed = allowed.unwrap_or_default();
-    let old = OrderView::decode(copy.view.clone()).ok();
+    let allowed = limits.allowed(place, copy.shown.residence);
     // A customer lives under one law: what his other orders are sealed with goes as well.
-    let block = old.as_ref().and_then(|view| view.sealed.as_ref());
-    let key = block.filter(|_| !allowed.has(DataClass::Personal)).and_then(key_of);
-    let view = old.filter(|_| allowed.has(DataClass::Operational)).map(|mut view| {
+    let keys = limits.keys(place, copy.shown.residence, &copy.view);
+    let view = OrderView::decode(copy.view.clone()).ok();
+    let view = view.filter(|_| allowed.has(DataClass::Operational)).map(|mut view| {
         view.retain_by(&allowed);
         view.encode_to_vec().into()
     });
-    let terms = limits.told.get(&place).map_or(all.version, |told| told.version);
-    Some((Reduced { order, version: copy.version, terms, allowed: held, view }, key))
+    let terms = limits.told(place).map_or(0, |told| told.version);
+    let (version, from) = (copy.version, copy.shown.terms);
+    Some((Reduced { order, version, from, terms, allowed: held, view }, keys))
 }
 
-fn key_of(block: &SealedBlock) -> Option<KeyOf> {
+/// What opens the personal block of a view.
+pub(super) fn key_of(view: &Bytes) -> Option<KeyOf> {
+    let block = OrderView::decode(view.clone()).ok()?.sealed?;
     let home = RegionNumber::try_from(u16::try_from(block.home).ok()?).ok()?;
     let hash = u128::from_be_bytes(block.subject.as_ref().try_into().ok()?);
     Some(KeyOf { subject: SubjectId { home, hash }, generation: block.generation })
 }
 
-/// Only the waiting events lose their content.
-fn strip(order: OrderId, events: &[ParkedEvent], limits: &Limits) -> Option<Reduced> {
+/// Only the waiting events lose their content, and what it was sealed with.
+fn strip(
+    order: OrderId,
+    events: &[ParkedEvent],
+    limits: &Limits,
+) -> Option<(Reduced, Vec<KeyOf>)> {
     let first = events.first()?;
     let allowed = limits.held(first.origin.place(), first.event.shown.residence);
+    let keys = events.iter().flat_map(|ParkedEvent { origin, event, .. }| {
+        limits.keys(origin.place(), event.shown.residence, &event.view)
+    });
     // No copy has this version: it stays as it is.
-    Some(Reduced { order, version: 0, terms: 0, allowed, view: None })
+    let reduced = Reduced { order, version: 0, from: 0, terms: 0, allowed, view: None };
+    Some((reduced, keys.collect()))
 }
 
 #[derive(Default)]
@@ -165,14 +209,14 @@ struct Part {
 
 impl Part {
     fn full(&self, next: &Reduced) -> bool {
-        let more = next.view.as_ref().map_or(0, bytes::Bytes::len);
+        let more = next.view.as_ref().map_or(0, Bytes::len);
         let full = self.bytes + more > REDUCED_BYTES_MAX || self.reduced.len() == REDUCED_MAX;
         full && !self.reduced.is_empty()
     }
 
-    fn add(&mut self, next: Reduced, key: Option<KeyOf>) {
-        self.keys.extend(key);
-        self.bytes += next.view.as_ref().map_or(0, bytes::Bytes::len);
+    fn add(&mut self, next: Reduced, keys: Vec<KeyOf>) {
+        self.keys.extend(keys);
+        self.bytes += next.view.as_ref().map_or(0, Bytes::len);
         self.reduced.push(next);
     }
 
@@ -183,9 +227,9 @@ impl Part {
             return true;
         }
         // Keys first: a crash between the two leaves blocks that nobody opens, never the reverse.
-        let keys = (!part.keys.is_empty()).then(|| Command::Keys(KeyStep::GiveBack(part.keys)));
+        let keys = part.keys.chunks(KEYS_MAX).map(|keys| KeyStep::GiveBack(keys.to_vec()));
         let purge = Command::Remote(RemoteStep::Purge(part.reduced));
-        for command in keys.into_iter().chain([purge]) {
+        for command in keys.map(Command::Keys).chain([purge]) {
             if hosted.submit(&command, Instant::now() + SUBMIT_MAX).await.is_err() {
                 return false;
             }

@@ -160,9 +160,15 @@ impl Inbound {
             shell.map.region_number(&region).ok_or_else(|| Failure::of(Reason::UnknownRegion))?;
         let group = GroupId::from_number(first.group).ok_or_else(malformed)?.index();
         let origin = Origin { region, group, epoch: first.epoch };
-        let reached = hosted.group.peek(|machine| {
-            machine.state.remote.cursors.get(&origin).map_or(0, |cursor| cursor.applied)
+        let (reached, asked) = hosted.group.peek(|machine| {
+            let remote = &machine.state.remote;
+            let reached = remote.cursors.get(&origin).map_or(0, |cursor| cursor.applied);
+            (reached, remote.asked_of(origin.place()))
         });
+        // What another leader asked for may not have been answered.
+        for order in asked {
+            shell.heard.want(origin.place(), order);
+        }
         let own = Law::of(&*shell.map.now()?, &shell.region);
         let (told, said, rewinding) = (Arc::default(), None, false);
         let first = Some(first);
@@ -192,14 +198,17 @@ impl Inbound {
         };
         self.keep_anchors(&message).await;
         self.law(&message).await?;
+        let live = self.events(&message.envelopes)?;
+        let again = message.refill.as_ref().map(|refill| self.events(&refill.envelopes));
+        let again = again.transpose()?.unwrap_or_default();
         // Before what they open, and before a cursor says that they were taken.
-        self.take_keys(&message).await?;
+        self.take_keys(&message, live.iter().chain(&again)).await?;
         let mut rewind = false;
-        if !message.envelopes.is_empty() || message.upto_sequence > self.reached {
-            rewind = self.apply(&message).await?;
+        if !live.is_empty() || message.upto_sequence > self.reached {
+            rewind = self.apply(&message, live).await?;
         }
         if let Some(refill) = message.refill.as_ref().filter(|_| !rewind) {
-            self.refill(refill).await?;
+            self.refill(refill, again).await?;
         }
         if let Some(at) = message.origin_time.as_ref().and_then(to_ms) {
             self.shell.freshness.note(self.origin, message.origin_last_sequence, at);
@@ -210,13 +219,7 @@ impl Inbound {
         });
         let view = self.view_state();
         let place = self.origin.place();
-        let parked = self.hosted.group.peek(|machine| {
-            let remote = &machine.state.remote;
-            let ours = |events: &[crate::core::remote::ParkedEvent]| {
-                events.iter().any(|parked| parked.origin.place() == place)
-            };
-            remote.parked.iter().filter(|(_, events)| ours(events)).count() as u64
-        });
+        let parked = self.hosted.group.peek(|machine| machine.state.remote.waiting_of(place));
         let wants = self.shell.heard.take_wants(place, WANTS_MAX);
         Ok(Some(wire::ReplicateResponse {
             origin_region: message.origin_region,
@@ -274,7 +277,24 @@ impl Inbound {
             // Views of unknown terms: the sender says them first.
             return Err(Reason::MessageMalformed.into());
         }
+        if self.shell.heard.left_behind(self.origin, &self.told) {
+            let why = "the origin has said newer terms on another stream";
+            return Err(Failure::new(Reason::Unavailable, why));
+        }
+        self.one_law()?;
         self.settle().await
+    }
+
+    /// Two regions load a policy one after the other. What only one of them allows is neither
+    /// taken nor parked meanwhile, for it would stay so: the stream waits until they agree.
+    fn one_law(&self) -> Result<(), Failure> {
+        let (own, told) = (&self.own.terms, &*self.told);
+        if own.version == told.version || told.wider_than(own).is_empty() {
+            return Ok(());
+        }
+        let (ours, theirs) = (own.version, told.version);
+        let why = format!("policy {ours} holds here and {theirs} at the origin, which allows more");
+        Err(Failure::new(Reason::Unavailable, why))
     }
 
     /// Notes that everything is held as the origin's terms say, where nothing has to be done for
@@ -283,18 +303,22 @@ impl Inbound {
         let (origin, told) = (self.origin, &self.told);
         let done = self.hosted.group.peek(|machine| {
             let remote = &machine.state.remote;
-            match remote.views.get(&origin) {
+            let none = remote.cursors.get(&origin).is_none_or(|cursor| cursor.applied == 0)
+                && remote.copies_of(origin.place()) == 0;
+            let views = remote.views.get(&origin);
+            let settled = match views {
                 None => remote.cursors.get(&origin).is_none(),
                 Some(views) => {
                     views.held.version < told.version
-                        && told.wider_than(&views.held).is_empty()
+                        && (none || told.wider_than(&views.held).is_empty())
                         && self.excess(remote) == 0
                 }
-            }
+            };
+            settled.then(|| views.map_or(0, |views| views.lowered))
         });
-        if done {
+        if let Some(lowered) = done {
             let terms = Terms::clone(told);
-            self.commit(Command::Remote(RemoteStep::Held { origin, terms })).await?;
+            self.commit(Command::Remote(RemoteStep::Held { origin, terms, lowered })).await?;
         }
         Ok(())
     }
@@ -316,8 +340,11 @@ impl Inbound {
     }
 
     /// Commits a batch; `true` when the sender must go back.
-    async fn apply(&mut self, message: &wire::ReplicateRequest) -> Result<bool, Failure> {
-        let events = self.events(&message.envelopes)?;
+    async fn apply(
+        &mut self,
+        message: &wire::ReplicateRequest,
+        events: Vec<RemoteEvent>,
+    ) -> Result<bool, Failure> {
         let ascending = events.windows(2).all(|pair| pair[0].sequence < pair[1].sequence);
         let last = events.last().map_or(0, |event| event.sequence);
         let upto = last.max(message.upto_sequence);
@@ -341,14 +368,18 @@ impl Inbound {
         Ok(received.gap)
     }
 
-    async fn refill(&self, refill: &wire::Refill) -> Result<(), Failure> {
-        let events = self.events(&refill.envelopes)?;
+    async fn refill(
+        &self,
+        refill: &wire::Refill,
+        events: Vec<RemoteEvent>,
+    ) -> Result<(), Failure> {
         let swept = Sweep { terms: refill.version, swept: refill.upto, end: refill.end };
         let of_now = refill.version == self.told.version;
         let done = refill.last && of_now;
         let refill = Refill {
             origin: self.origin,
             sweep: of_now.then_some(swept),
+            lowered: refill.lowered,
             held: done.then(|| Terms::clone(&self.told)),
             events,
         };
@@ -389,6 +420,7 @@ impl Inbound {
             sweep_version: sweep.terms,
             swept_sequence: sweep.swept,
             sweep_end_sequence: sweep.end,
+            lowered: views.lowered,
         }
     }
 }

@@ -34,8 +34,8 @@ const ACK_MAX: Duration = Duration::from_secs(10);
 const CONFIRM_MAX: Duration = Duration::from_millis(500);
 /// Between two messages that carry the heads of all groups.
 const HEADS_EVERY: Duration = Duration::from_secs(5);
-/// Of live batches in a row while orders wait to be shipped again: live events come first, and
-/// still leave a fifth of the messages to them.
+/// Of live batches in a row while orders wait to be shipped again, or the peer to be compared:
+/// live events come first, and still leave a fifth of the messages to these.
 const LIVE_RUN_MAX: u32 = 4;
 /// Between two parts of building the digest, so that orders go on.
 const WALK_EVERY: Duration = Duration::from_millis(5);
@@ -111,6 +111,8 @@ impl Sender {
         let cfg = self.shell.cfg.replicate;
         let bookmark_every = Duration::from_millis(cfg.bookmark_ms);
         let mut bookmark = Instant::now();
+        // Of the stream, not of a turn of the loop: a busy group has hundreds of turns a second.
+        let mut walk_at = Instant::now();
         loop {
             applied.borrow_and_update();
             while session.open.len() < cfg.window {
@@ -136,7 +138,10 @@ impl Sender {
                     }
                     bookmark = Instant::now() + bookmark_every;
                 }
-                () = sleep(WALK_EVERY), if walks => self.walk(&session),
+                () = tokio::time::sleep_until(walk_at), if walks => {
+                    self.walk(&session);
+                    walk_at = Instant::now() + WALK_EVERY;
+                }
                 () = tokio::time::sleep_until(compares), if probes => {}
                 // Last: under load it is always ready.
                 changed = applied.changed(), if session.open.len() < cfg.window => {
@@ -156,20 +161,30 @@ impl Sender {
             return Ok(Some((message, Kind::Other)));
         }
         let refills = session.refills_due();
-        if !refills || session.live_run < LIVE_RUN_MAX {
-            let max = self.shell.cfg.replicate.batch_max;
-            if let Some((mut message, upto)) = self.batch(session, max) {
-                session.live_run += 1;
-                self.add_keys(session, &mut message).await?;
-                return Ok(Some((message, Kind::Live(upto))));
-            }
+        let turn = session.live_run >= LIVE_RUN_MAX && (refills || self.probe_due(session));
+        if !turn && let Some(live) = self.live(session).await? {
+            return Ok(Some(live));
         }
         session.live_run = 0;
         if refills && let Some(mut message) = self.refill(session) {
             self.add_keys(session, &mut message).await?;
             return Ok(Some((message, Kind::Refill)));
         }
-        Ok(self.probe(session).map(|probe| (probe, Kind::Probe)))
+        if let Some(probe) = self.probe(session) {
+            return Ok(Some((probe, Kind::Probe)));
+        }
+        if turn { self.live(session).await } else { Ok(None) }
+    }
+
+    async fn live(
+        &self,
+        session: &mut Session,
+    ) -> Result<Option<(wire::ReplicateRequest, Kind)>, Broken> {
+        let max = self.shell.cfg.replicate.batch_max;
+        let Some((mut message, upto)) = self.batch(session, max) else { return Ok(None) };
+        session.live_run += 1;
+        self.add_keys(session, &mut message).await?;
+        Ok(Some((message, Kind::Live(upto))))
     }
 
     /// The terms of a policy that is newer than the stream's: everything after is made by them.
@@ -281,7 +296,8 @@ impl Sender {
     fn tell(&self, session: &Session) {
         let group = self.hosted.group.id();
         let compare = self.compare.lock();
-        metrics::differences(&self.peer, group, compare.differences());
+        let wall = self.shell.env.clock.wall().ms();
+        let every = self.shell.cfg.replicate.compare_ms;
         self.lags.tell(&self.peer, group.index(), |stream| {
             stream.epoch = self.shell.epoch;
             stream.view_version = session.law.terms.version;
@@ -289,6 +305,8 @@ impl Sender {
             stream.sweep = session.sweep.as_ref().map(|sweep| (sweep.swept, sweep.end));
             stream.parked = session.parked;
             compare.show(stream);
+            let known = stream.compared(wall, every).then_some(stream.differences);
+            metrics::differences(&self.peer, group, known);
         });
     }
 }

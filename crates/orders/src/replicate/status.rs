@@ -76,7 +76,7 @@ impl NodeReplicationService for NodeReplication {
             if !asked.peer.is_empty() && asked.peer != peer.as_str() {
                 continue;
             }
-            if stream.compared_ms == 0 {
+            if !self.compared(stream) {
                 answer.not_compared.push(self.outgoing(&of));
             }
             answer.truncated |= stream.truncated;
@@ -107,6 +107,11 @@ impl NodeReplication {
         led.cloned().collect()
     }
 
+    fn compared(&self, stream: &Stream) -> bool {
+        let wall = self.shell.env.clock.wall().ms();
+        stream.compared(wall, self.shell.cfg.replicate.compare_ms)
+    }
+
     fn outgoing(
         &self,
         (peer, group, lag, stream): &(hansa_types::region::RegionName, u16, Lag, Stream),
@@ -114,6 +119,8 @@ impl NodeReplication {
         let last = self.shell.groups.get(group);
         let last = last.map_or(0, |hosted| hosted.group.peek(|machine| machine.state.meta.seq));
         let (swept, end) = stream.sweep.unwrap_or_default();
+        // What was so long ago is not known to be so.
+        let compared = self.compared(stream);
         admin::OutgoingStream {
             group: GroupId::new(GroupKind::Orders, *group).number(),
             peer: peer.to_string(),
@@ -130,8 +137,8 @@ impl NodeReplication {
             sweep_end_sequence: end,
             parked_at_peer: stream.parked,
             last_error: stream.last_error.clone(),
-            compared_time: (stream.compared_ms > 0).then(|| from_ms(stream.compared_ms)),
-            differences: stream.differences,
+            compared_time: compared.then(|| from_ms(stream.compared_ms)),
+            differences: if compared { stream.differences } else { 0 },
             differences_truncated: stream.truncated,
             compared_bytes: stream.compared_bytes,
             compared_ms: stream.compared_took_ms,

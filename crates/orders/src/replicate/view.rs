@@ -43,6 +43,7 @@ pub fn envelope(
         sequence: order.last_seq,
         version: order.version,
         view: Bytes::from(view.encode_to_vec()),
+        ..Envelope::default()
     }
 }
 
@@ -73,6 +74,8 @@ fn succession(order: &Order, contents: &Contents) -> wire::Succession {
         refunds: refunds.map(refund).collect(),
         shipments: moved(&order.shipments),
         returns: moved(&order.returns),
+        cancel_asked: order.cancel_asked(),
+        settled: order.settled,
     }
 }
 

@@ -10,7 +10,7 @@ use super::regions::copies;
 use super::rig::order;
 use super::views::Pair;
 use crate::core::command::{Command, Outcome};
-use crate::core::remote::{Copy, Held, Reduced, Refill, RemoteEvent, RemoteStep};
+use crate::core::remote::{Copy, RemoteStep};
 
 impl Pair {
     fn copy(&self, n: usize) -> (OrderId, Copy) {
@@ -29,20 +29,14 @@ impl Pair {
     }
 
     /// The copy is gone.
-    async fn lose(&self, order: OrderId, copy: &Copy) {
-        let allowed = Held { classes: 0, raised: 0 };
-        let lost = Reduced { order, version: copy.version, terms: 0, allowed, view: None };
-        self.submit(RemoteStep::Purge(vec![lost])).await;
+    async fn lose(&self, order: OrderId) {
+        self.submit(RemoteStep::Plant(order, None)).await;
     }
 
     /// The copy is this instead.
     async fn forge(&self, order: OrderId, copy: &Copy, version: u64, view: Bytes) {
-        self.lose(order, copy).await;
-        let (sequence, shown) = (copy.sequence, copy.shown);
-        let event = RemoteEvent { sequence, order, version, view, shown, fault: None };
-        let events = vec![event];
-        let refill = Refill { origin: copy.origin, sweep: None, held: None, events };
-        self.submit(RemoteStep::Refill(Box::new(refill))).await;
+        let copy = Copy { version, view, ..copy.clone() };
+        self.submit(RemoteStep::Plant(order, Some(Box::new(copy)))).await;
     }
 }
 
@@ -56,8 +50,8 @@ async fn every_class_of_difference_is_found_and_mended_by_asking_again() {
     eventually("copies", || copies(pair.away()) == 8).await;
     pair.agree().await;
 
-    let (missing, lost) = pair.copy(0);
-    pair.lose(missing, &lost).await;
+    let (missing, _) = pair.copy(0);
+    pair.lose(missing).await;
     let (stale, old) = pair.copy(1);
     pair.forge(stale, &old, old.version - 1, old.view.clone()).await;
     let (conflicting, copy) = pair.copy(2);

@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 
 use hansa_types::time::LogTime;
 
-use super::{Batch, Copy, Origin, ParkedWhy, Received, Refill, Remote, RemoteEvent, Sweep, Terms};
+use super::{
+    Asked, Batch, Copy, Origin, ParkedWhy, Received, Refill, Remote, RemoteEvent, Sweep, Terms,
+};
 
 /// What is to become of an event.
 enum Verdict {
@@ -20,7 +22,7 @@ impl Remote {
         if batch.after > cursor.applied {
             return Received { applied: cursor.applied, gap: true, ..Received::default() };
         }
-        if self.full() {
+        if self.full(batch.origin.place()) {
             return Received { applied: cursor.applied, full: true, ..Received::default() };
         }
         let mut parked = 0;
@@ -40,36 +42,38 @@ impl Remote {
 
     /// Takes what was shipped again, by version and view: the cursor stays.
     pub fn refill(&mut self, at: LogTime, refill: Refill) -> Received {
-        let Refill { origin, sweep, held, events } = refill;
+        let Refill { origin, sweep, lowered, held, events } = refill;
         let applied = self.cursors.get(&origin).map_or(0, |cursor| cursor.applied);
-        if self.full() {
+        if self.full(origin.place()) {
             return Received { applied, full: true, ..Received::default() };
         }
         let parked = events.iter().filter(|event| !self.take(at, origin, event)).count();
         if let Some(held) = held {
-            self.hold(origin, held);
+            self.hold(origin, held, lowered);
         } else if let Some(sweep) = sweep {
-            self.swept(origin, sweep);
+            self.swept(origin, sweep, lowered);
         }
         Received { applied, parked: parked as u32, ..Received::default() }
     }
 
-    /// A sweep that an earlier leader sent must not take a later one back.
-    fn swept(&mut self, origin: Origin, sweep: Sweep) {
+    /// A sweep that an earlier leader sent must not take a later one back, and one that was
+    /// planned before copies became less does not know which.
+    fn swept(&mut self, origin: Origin, sweep: Sweep, lowered: u64) {
         let mut views = self.views.get(&origin).cloned().unwrap_or_default();
         let ahead = views.sweep.is_some_and(|now| {
             now.terms > sweep.terms || (now.terms == sweep.terms && now.swept > sweep.swept)
         });
-        if !ahead && views.held.version < sweep.terms {
+        if !ahead && views.lowered == lowered && views.held.version <= sweep.terms {
             views.sweep = Some(sweep);
             self.views.insert(origin, views);
         }
     }
 
-    /// Everything of the origin is as wide as `terms` allow.
-    pub fn hold(&mut self, origin: Origin, terms: Terms) {
+    /// Everything of the origin is as wide as `terms` allow, unless something was made less since
+    /// that was found.
+    pub fn hold(&mut self, origin: Origin, terms: Terms, lowered: u64) {
         let mut views = self.views.get(&origin).cloned().unwrap_or_default();
-        if terms.version >= views.held.version {
+        if terms.version >= views.held.version && views.lowered == lowered {
             views.sweep = views.sweep.filter(|sweep| sweep.terms > terms.version);
             views.held = terms;
             self.views.insert(origin, views);
@@ -80,31 +84,49 @@ impl Remote {
     pub(super) fn take(&mut self, at: LogTime, origin: Origin, event: &RemoteEvent) -> bool {
         let verdict = self.judge(origin, event);
         let waits = self.parked.contains(&event.order);
-        match verdict {
-            Verdict::Leave => true,
-            Verdict::Take if !waits => {
-                let RemoteEvent { sequence, order, version, view, shown, .. } = event.clone();
-                self.put(order, Copy { origin, sequence, version, view, shown, received: at });
-                true
+        let freed = waits.then(|| self.freed_by(origin, event)).flatten();
+        let why = match (verdict, freed) {
+            (Verdict::Leave, _) => return true,
+            (Verdict::Take, _) if !waits => {
+                self.keep(at, origin, event);
+                return true;
             }
-            Verdict::Take => {
-                self.park(at, origin, event, ParkedWhy::Follows);
-                false
+            // An operator has let what waits here go.
+            (Verdict::Take, Some(_)) | (Verdict::Park(_), Some(Asked::Theirs))
+                if event.fault.is_none() =>
+            {
+                self.unpark(event.order);
+                self.keep(at, origin, event);
+                return true;
             }
-            Verdict::Park(why) => {
-                self.park(at, origin, event, why);
-                false
-            }
-        }
+            (Verdict::Take, _) => ParkedWhy::Follows,
+            (Verdict::Park(why), _) => why,
+        };
+        self.park(at, origin, event, why);
+        false
+    }
+
+    pub(super) fn keep(&mut self, at: LogTime, origin: Origin, event: &RemoteEvent) {
+        let RemoteEvent { sequence, order, version, view, shown, .. } = event.clone();
+        self.put(order, Copy { origin, sequence, version, view, shown, received: at });
     }
 
     /// One writer per order and epoch: versions grow with sequences, and one version has one
     /// content under the same terms.
     fn judge(&self, origin: Origin, event: &RemoteEvent) -> Verdict {
         let copy = self.copies.get(&event.order);
+        let epoch = event.epoch(origin);
+        // Another region took the order over: what it goes on with replaces what the former one
+        // wrote, whatever that one had reached.
+        let taken_over = |copy: &&Copy| {
+            epoch > copy.epoch() && origin.region != copy.origin.region && event.fault.is_none()
+        };
+        if copy.filter(taken_over).is_some() {
+            return Verdict::Take;
+        }
         if let Some(copy) = copy.filter(|copy| event.version < copy.version) {
             // A home that came back from a backup has lost what this copy still knows.
-            return match origin.epoch > copy.origin.epoch {
+            return match epoch > copy.epoch() && origin.region == copy.origin.region {
                 true => Verdict::Park(ParkedWhy::VersionBack),
                 false => Verdict::Leave,
             };
@@ -113,23 +135,27 @@ impl Remote {
             return Verdict::Park(ParkedWhy::Fault(fault));
         }
         let Some(copy) = copy else { return Verdict::Take };
-        let (old, new) = (origin.epoch < copy.origin.epoch, origin.epoch > copy.origin.epoch);
-        let same = event.view == copy.view;
+        let (old, new) = (epoch < copy.epoch(), epoch > copy.epoch());
+        let terms = event.shown.terms.cmp(&copy.shown.terms);
+        let reduced = copy.shown.reduced;
         match event.version.cmp(&copy.version) {
             Ordering::Less => Verdict::Leave,
             Ordering::Greater if old => Verdict::Park(ParkedWhy::OldEpoch),
             Ordering::Greater => Verdict::Take,
-            Ordering::Equal if same => match new || event.shown.terms > copy.shown.terms {
-                true => Verdict::Take,
-                false => Verdict::Leave,
-            },
-            Ordering::Equal if old => Verdict::Park(ParkedWhy::Conflict),
+            Ordering::Equal if event.view == copy.view => {
+                match new || terms.is_gt() || (reduced && terms.is_eq()) {
+                    true => Verdict::Take,
+                    false => Verdict::Leave,
+                }
+            }
+            Ordering::Equal if old && !reduced => Verdict::Park(ParkedWhy::Conflict),
             // The same version in other terms: the later terms are the law.
-            Ordering::Equal => match event.shown.terms.cmp(&copy.shown.terms) {
-                Ordering::Greater => Verdict::Take,
-                Ordering::Less => Verdict::Leave,
-                Ordering::Equal => Verdict::Park(ParkedWhy::Conflict),
-            },
+            Ordering::Equal if terms.is_lt() || old => Verdict::Leave,
+            // What was made less here is not what home would send by the same terms.
+            Ordering::Equal if reduced => Verdict::Take,
+            // Terms that say the same of this customer excuse nothing.
+            Ordering::Equal if terms.is_gt() && !event.shown.alike(copy.shown) => Verdict::Take,
+            Ordering::Equal => Verdict::Park(ParkedWhy::Conflict),
         }
     }
 }

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 
-use super::{Copy, Fault, Held, Origin, ParkedEvent, ParkedWhy, Remote, RemoteEvent};
+use super::{Asked, Fault, Held, Origin, ParkedEvent, ParkedWhy, Place, Remote, RemoteEvent};
 
 /// Events that wait per order.
 const EVENTS_MAX: usize = 16;
-/// Orders with waiting events: then the origin's stream stops, and says why.
+/// Orders of one origin with waiting events: then its stream stops, and says why.
 pub const ORDERS_MAX: usize = 10_000;
 
 /// What became of an operator's choice.
@@ -30,8 +30,46 @@ pub struct Retried {
 }
 
 impl Remote {
-    pub(super) fn full(&self) -> bool {
-        self.parked.len() >= ORDERS_MAX
+    /// Whether a place may have no more orders wait; the others go on.
+    pub(super) fn full(&self, place: Place) -> bool {
+        self.waiting_of(place) >= ORDERS_MAX as u64
+    }
+
+    /// Orders of a place that wait.
+    pub fn waiting_of(&self, place: Place) -> u64 {
+        self.waits.get(&place).copied().unwrap_or(0)
+    }
+
+    /// Orders of a place whose home is to ship them again, because an operator said so.
+    pub fn asked_of(&self, place: Place) -> Vec<OrderId> {
+        let asked = |events: &[ParkedEvent]| {
+            events.iter().any(|w| w.origin.place() == place && w.asked != Asked::No)
+        };
+        let parked = self.parked.iter().filter(|(_, events)| asked(events));
+        parked.map(|(order, _)| *order).collect()
+    }
+
+    /// Has these events wait, and none other of the order.
+    fn set_waiting(&mut self, order: OrderId, waiting: Vec<ParkedEvent>) {
+        let now = waiting.first().map(|first| first.origin.place());
+        let old = match now {
+            Some(_) => self.parked.insert(order, waiting),
+            None => self.parked.remove(&order),
+        };
+        let old = old.and_then(|old| Some(old.first()?.origin.place()));
+        if old == now {
+            return;
+        }
+        if let Some(now) = now {
+            *self.waits.entry(now).or_default() += 1;
+        }
+        if let Some(old) = old {
+            let left = self.waits.get(&old).copied().unwrap_or(0).saturating_sub(1);
+            match left {
+                0 => self.waits.remove(&old),
+                left => self.waits.insert(old, left),
+            };
+        }
     }
 
     pub(super) fn park(
@@ -64,8 +102,8 @@ impl Remote {
             *self.kinds.entry(super::kind(origin, event.shown)).or_default() += 1;
         }
         let order = event.order;
-        waiting.push(ParkedEvent { origin, why, at, event });
-        self.parked.insert(order, waiting);
+        waiting.push(ParkedEvent { origin, why, at, event, asked: Asked::No });
+        self.set_waiting(order, waiting);
     }
 
     fn let_go(&mut self, parked: &ParkedEvent) {
@@ -74,48 +112,76 @@ impl Remote {
         }
     }
 
-    fn unpark(&mut self, order: OrderId) -> Option<Vec<ParkedEvent>> {
-        let waiting = self.parked.remove(&order)?;
+    pub(super) fn unpark(&mut self, order: OrderId) -> Option<Vec<ParkedEvent>> {
+        let waiting = self.parked.get(&order).cloned()?;
+        self.set_waiting(order, Vec::new());
         waiting.iter().for_each(|parked| self.let_go(parked));
         Some(waiting)
     }
 
-    /// Judges the order's waiting events anew; `found` is what the shell finds in them now.
+    /// How an operator let the order's waiting events go, if this one says all that they would.
+    pub(super) fn freed_by(&self, origin: Origin, event: &RemoteEvent) -> Option<Asked> {
+        let waiting = self.parked.get(&event.order)?;
+        let covered = |w: &ParkedEvent| {
+            let goes = w.asked != Asked::No || w.why == ParkedWhy::Follows;
+            goes && news(w.origin, &w.event) <= news(origin, event)
+        };
+        let asked = |how| waiting.iter().any(|w| w.asked == how);
+        match waiting.iter().all(covered) {
+            true if asked(Asked::Theirs) => Some(Asked::Theirs),
+            true if asked(Asked::Again) => Some(Asked::Again),
+            _ => None,
+        }
+    }
+
+    /// Judges the order's waiting events anew; `found` is what the shell finds in them now. What
+    /// is not kept here waits on until its home ships it again.
     pub fn retry(&mut self, order: OrderId, found: &[RemoteEvent]) -> Option<Retried> {
         let waiting = self.unpark(order)?;
-        let mut ask_home = false;
-        for ParkedEvent { origin, at, mut event, why } in waiting {
+        let (lost, kept): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|parked| parked.event.view.is_empty());
+        for ParkedEvent { origin, at, mut event, .. } in kept {
             let now = found.iter().find(|now| {
                 (now.sequence, now.version) == (event.sequence, event.version)
                     && now.view == event.view
             });
-            match event.view.is_empty() {
-                true => ask_home = true,
-                false => {
-                    event.fault = now.map_or(event.fault, |now| now.fault);
-                    // What only followed is judged as if it came first.
-                    let _ = (why, self.take(at, origin, &event));
-                }
-            }
+            event.fault = now.map_or(event.fault, |now| now.fault);
+            // What only followed is judged as if it came first.
+            self.take(at, origin, &event);
         }
-        let left = self.parked.get(&order).map_or(0, Vec::len);
+        let copy = self.copies.get(&order);
+        let copy = copy.map(|copy| (copy.origin.epoch, copy.version, copy.shown.terms));
+        let missing = lost.into_iter().filter(|w| copy < Some(news(w.origin, &w.event)));
+        let mut waiting = self.parked.get(&order).cloned().unwrap_or_default();
+        waiting.extend(missing.map(|w| ParkedEvent { asked: Asked::Again.max(w.asked), ..w }));
+        let left = waiting.len();
+        let ask_home = waiting.iter().any(|parked| parked.asked != Asked::No);
+        self.set_waiting(order, waiting);
         Some(Retried { left, ask_home })
     }
 
-    /// Goes on with a parked order.
+    /// Goes on with a parked order: with the newest that waits, or else with what is kept here and
+    /// only such events as are later than that.
     pub fn resolve(&mut self, at: LogTime, order: OrderId, keep_mine: bool) -> Resolved {
-        let Some(mut waiting) = self.unpark(order) else { return Resolved::NotParked };
+        let Some(waiting) = self.unpark(order) else { return Resolved::NotParked };
+        let copy = self.copies.get(&order).map(|copy| (copy.origin.epoch, copy.version));
         let first = waiting.first().map_or(0, |parked| parked.event.version);
-        waiting.retain(|parked| !keep_mine || parked.event.version > first);
-        let Some(ParkedEvent { origin, event, .. }) = waiting.pop() else {
-            return Resolved::Done(self.copies.get(&order).map_or(0, |copy| copy.version));
+        let (epoch, version) = copy.unwrap_or((0, first));
+        let chosen = waiting.into_iter().enumerate().filter(|(n, w)| {
+            let later = *n > 0 && w.origin.epoch >= epoch && w.event.version > version;
+            later || !keep_mine
+        });
+        let newest = chosen.map(|(_, w)| w).max_by_key(|w| news(w.origin, &w.event));
+        let Some(chosen) = newest else {
+            return Resolved::Done(copy.map_or(0, |(_, version)| version));
         };
-        if event.view.is_empty() {
+        if chosen.event.view.is_empty() {
+            let asked = if keep_mine { Asked::Again } else { Asked::Theirs };
+            self.set_waiting(order, vec![ParkedEvent { asked, ..chosen }]);
             return Resolved::AskHome;
         }
-        let RemoteEvent { sequence, version, view, shown, .. } = event;
-        self.put(order, Copy { origin, sequence, version, view, shown, received: at });
-        Resolved::Done(version)
+        self.keep(at, chosen.origin, &chosen.event);
+        Resolved::Done(chosen.event.version)
     }
 
     /// Takes the content from waiting events that show more than is allowed.
@@ -128,6 +194,11 @@ impl Remote {
                 parked.event.fault = Some(Fault::ForbiddenClass);
             }
         }
-        self.parked.insert(order, waiting);
+        self.set_waiting(order, waiting);
     }
+}
+
+/// Which of two events of an order says more.
+fn news(origin: Origin, event: &RemoteEvent) -> (u64, u64, u64) {
+    (origin.epoch, event.version, event.shown.terms)
 }

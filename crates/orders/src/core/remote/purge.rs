@@ -1,11 +1,13 @@
 //! What the law takes back: copies become less, or go.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 use serde::{Deserialize, Serialize};
 
-use super::{Copy, Held, Kind, Place, Remote, Shown, Terms};
+use super::{Copy, Held, Kind, Origin, Place, Remote, Shown, Terms};
 
 /// A copy as it may be kept.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -13,6 +15,8 @@ pub struct Reduced {
     pub order: OrderId,
     /// The copy that was reduced: another one has come meanwhile if this does not fit.
     pub version: u64,
+    /// The terms that it was made under then: under later ones it is another, too.
+    pub from: u64,
     pub terms: u64,
     pub allowed: Held,
     /// `None` where nothing may be kept.
@@ -32,25 +36,63 @@ impl Held {
     }
 }
 
+impl Terms {
+    fn lower(&mut self, of: Country, allowed: Held) {
+        let Ok(at) = self.of.binary_search_by_key(&of, |(country, _)| *country) else { return };
+        let held = &mut self.of[at].1;
+        *held = Held { classes: held.classes & allowed.classes, raised: allowed.raised };
+        if held.classes == 0 {
+            self.of.remove(at);
+        }
+    }
+}
+
 impl Remote {
-    /// Applied again or late it does nothing.
+    /// Applied again or late it does nothing. Copies that lost something are no longer what their
+    /// origin believes: it ships them again once the law lets it.
     pub fn purge(&mut self, reduced: Vec<Reduced>) {
-        for Reduced { order, version, terms, allowed, view } in reduced {
+        let mut lowered: BTreeSet<(Place, Country, Held)> = BTreeSet::new();
+        for Reduced { order, version, from, terms, allowed, view } in reduced {
             self.strip_parked(order, allowed);
             let Some(copy) = self.copies.get(&order) else { continue };
-            if copy.version != version || !allowed.exceeded_by(copy.shown) {
+            let computed_from = (copy.version, copy.shown.terms) == (version, from);
+            if !computed_from || !allowed.exceeded_by(copy.shown) {
                 continue;
+            }
+            if view.as_ref() != Some(&copy.view) {
+                let of = copy.shown.residence;
+                lowered.extend(of.map(|of| (copy.origin.place(), of, allowed)));
             }
             let Some(view) = view else {
                 self.drop_copy(order);
                 continue;
             };
             let mut copy: Copy = copy.clone();
+            copy.shown.reduced |= copy.view != view;
             copy.view = view;
             copy.shown.classes &= allowed.classes;
             copy.shown.raised = allowed.raised;
             copy.shown.terms = copy.shown.terms.max(terms);
             self.put(order, copy);
+        }
+        self.lower(&lowered);
+    }
+
+    /// What was said to be held is held no more.
+    fn lower(&mut self, lowered: &BTreeSet<(Place, Country, Held)>) {
+        let origins: Vec<Origin> = self.views.iter().map(|(origin, _)| *origin).collect();
+        for origin in origins {
+            let here = || lowered.iter().filter(|(place, ..)| *place == origin.place());
+            if here().next().is_none() {
+                continue;
+            }
+            let Some(mut views) = self.views.get(&origin).cloned() else { continue };
+            views.lowered += 1;
+            views.sweep = None;
+            for (_, country, allowed) in here() {
+                views.held.lower(*country, *allowed);
+            }
+            self.views.insert(origin, views);
         }
     }
 

@@ -10,9 +10,13 @@ use crate::core::remote::{RemoteStep, Resolved};
 impl State {
     pub(super) fn remote_step(&mut self, at: LogTime, step: RemoteStep) -> Outcome {
         match step {
-            RemoteStep::Refill(refill) => Outcome::Received(self.remote.refill(at, *refill)),
-            RemoteStep::Held { origin, terms } => {
-                self.remote.hold(origin, terms);
+            RemoteStep::Refill(mut refill) => {
+                let origin = refill.origin;
+                refill.events.retain(|event| !self.is_late(origin, event));
+                Outcome::Received(self.remote.refill(at, *refill))
+            }
+            RemoteStep::Held { origin, terms, lowered } => {
+                self.remote.hold(origin, terms, lowered);
                 Outcome::Noted
             }
             RemoteStep::Purge(reduced) => {
@@ -23,6 +27,11 @@ impl State {
                 Some(retried) => Outcome::Retried(retried),
                 None => Outcome::Refused(Refused::NotParked),
             },
+            #[cfg(test)]
+            RemoteStep::Plant(order, copy) => {
+                self.remote.plant(order, copy.map(|copy| *copy));
+                Outcome::Noted
+            }
             // Who and why are for whoever reads the log.
             RemoteStep::Resolve { order, keep_mine, by: _, reason: _ } => {
                 self.resolve_remote(at, order, keep_mine)

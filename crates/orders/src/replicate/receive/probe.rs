@@ -47,7 +47,8 @@ fn comparable(remote: &Remote, origin: Origin, told: &Terms, own: &Law, at: u64)
     let held = remote
         .views
         .get(&origin)
-        .is_some_and(|views| views.held.version == told.version && views.sweep.is_none());
+        .is_some_and(|views| views.held.version == told.version && views.sweep.is_none())
+        && remote.views.get(&origin).is_some_and(|v| told.wider_than(&v.held).is_empty());
     let allowed = |residence| own.terms.of(residence).within(told, residence);
     here && held && remote.excess(origin.place(), allowed) == 0
 }

@@ -102,7 +102,7 @@ impl Sender {
         if step.upto == after {
             return None;
         }
-        self.compare.lock().shipped(after, step.upto, &step.leaves);
+        self.compare.lock().shipped((after, step.upto, seq), &step.leaves);
         if seeded::on(Bug::ReorderedOutbox) && step.envelopes.len() > 1 {
             // It leaves after the others, when the peer has passed it already.
             step.envelopes.remove(0);
@@ -151,6 +151,8 @@ impl Sender {
                     generation: of.generation,
                     key: Bytes::copy_from_slice(share.bytes()),
                 }),
+                // Its erasure comes along in its own turn.
+                Err(VaultError::Erased) => {}
                 // Gone for good, as the block is here.
                 Err(error @ (VaultError::Destroyed(_) | VaultError::Open)) => {
                     tracing::warn!(%error, peer = %self.peer, "a data key was not shared");

@@ -75,14 +75,20 @@ impl Compare {
         self.round = None;
     }
 
-    /// A batch that was built from the state.
-    pub fn shipped(&mut self, after: u64, upto: u64, leaves: &[(OrderId, Option<Leaf>)]) {
-        if !self.exact || self.at != after {
-            self.exact = false;
-            return;
+    /// A batch that was built from a state whose last event was `last`.
+    pub fn shipped(
+        &mut self,
+        (after, upto, last): (u64, u64, u64),
+        leaves: &[(OrderId, Option<Leaf>)],
+    ) {
+        let follows = self.exact && self.at == after;
+        // All that changed since the tree was last brought on is in it.
+        let level = after <= self.at && upto == last;
+        self.exact = follows || level;
+        if self.exact {
+            self.put(leaves);
+            self.at = upto;
         }
-        self.put(leaves);
-        self.at = upto;
     }
 
     fn put(&mut self, leaves: &[(OrderId, Option<Leaf>)]) {
@@ -146,6 +152,11 @@ impl Sender {
         let compare = self.compare.lock();
         let seq = self.hosted.group.peek(|machine| machine.state.meta.seq);
         session.compares() && !compare.exact && (compare.at < seq || session.sent == seq)
+    }
+
+    pub(super) fn probe_due(&self, session: &Session) -> bool {
+        let compare = self.compare.lock();
+        compare.level(session) && compare.due() <= Instant::now()
     }
 
     pub(super) fn level_with(&self, session: &Session) -> bool {

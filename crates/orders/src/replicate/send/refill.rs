@@ -16,7 +16,8 @@ impl Sender {
     pub(super) fn refill(&self, session: &mut Session) -> Option<wire::ReplicateRequest> {
         let refill = match session.wants.is_empty() {
             false => self.wanted(session),
-            true => self.swept(session)?,
+            true if session.sweeps() => self.swept(session)?,
+            true => return None,
         };
         let seq = self.hosted.group.peek(|machine| machine.state.meta.seq);
         let mut message = self.frame(session.law.terms.version, Vec::new(), seq, None);
@@ -42,7 +43,7 @@ impl Sender {
 
     fn swept(&self, session: &mut Session) -> Option<wire::Refill> {
         let law = session.law.clone();
-        let Sweeping { of, swept, end } = session.sweep.as_mut()?;
+        let Sweeping { of, swept, end, lowered } = session.sweep.as_mut()?;
         let after = *swept;
         let (envelopes, upto) = self.hosted.group.peek(|machine| {
             let state = &machine.state;
@@ -74,6 +75,7 @@ impl Sender {
             upto,
             end: *end,
             last: upto == *end,
+            lowered: *lowered,
         })
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Sweeping {
     pub of: BTreeSet<Country>,
     pub swept: u64,
     pub end: u64,
+    /// What the peer had when this was planned; what it loses later is not in it.
+    pub lowered: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +159,10 @@ impl Session {
             self.sent = answer.applied_sequence;
             self.acked = answer.applied_sequence;
         }
+        if self.parked != answer.parked || !answer.wants.is_empty() {
+            // A key comes with what it opens, and is not kept without.
+            self.shared.clear();
+        }
         self.parked = answer.parked;
         self.note_view(answer.view);
         self.note_wants(&answer.wants);
@@ -171,6 +177,9 @@ impl Session {
     /// Takes in under which terms the peer holds what it has, and begins or resumes a sweep.
     fn note_view(&mut self, view: Option<wire::ViewState>) {
         let Some(view) = view else { return };
+        if self.sweep.as_ref().is_some_and(|sweep| sweep.lowered != view.lowered) {
+            self.sweep = None;
+        }
         self.view = view;
         self.view_known = true;
         self.plan_sweep();
@@ -193,8 +202,7 @@ impl Session {
     fn plan_sweep(&mut self) {
         let terms = &self.law.terms;
         let of = terms.wider_than(&self.held());
-        let settled = of.is_empty() || self.held().version >= terms.version || self.sent == 0;
-        if settled {
+        if of.is_empty() || self.sent == 0 {
             self.sweep = None;
         } else if self.sweep.is_none() {
             // What is sent after this is made by the new law.
@@ -202,23 +210,28 @@ impl Session {
                 true => (self.view.swept_sequence, self.view.sweep_end_sequence),
                 false => (0, self.sent),
             };
-            self.sweep = Some(Sweeping { of, swept, end });
+            let lowered = self.view.lowered;
+            self.sweep = Some(Sweeping { of, swept, end, lowered });
         }
     }
 
     /// Whether orders wait to be shipped again and none is on its way.
     pub fn refills_due(&self) -> bool {
-        let due = self.sweep.as_ref().is_some_and(|s| s.swept < s.end) || !self.wants.is_empty();
-        due && !self.open.contains(&Kind::Refill)
+        (self.sweeps() || !self.wants.is_empty()) && !self.open.contains(&Kind::Refill)
+    }
+
+    /// Whether a sweep goes on. What the peer still has to take away would end it.
+    pub fn sweeps(&self) -> bool {
+        let purged = self.view.purged_version == self.law.terms.version;
+        purged && self.sweep.as_ref().is_some_and(|sweep| sweep.swept < sweep.end)
     }
 
     /// Whether the peer can be compared: it holds what the law says, no less and no more.
     pub fn compares(&self) -> bool {
         let version = self.law.terms.version;
-        let held = self.view.held.as_ref().map_or(0, |held| held.version);
         self.view_known
             && self.sweep.is_none()
-            && held == version
+            && self.held().version == version
             && self.view.purged_version == version
             && !self.open.contains(&Kind::Probe)
     }

@@ -11,7 +11,7 @@ use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 
 use super::{LISTED_MAX, NodeReplication};
-use crate::core::command::{Command, Outcome};
+use crate::core::command::{Command, Outcome, Refused};
 use crate::core::remote::{Fault, Origin, ParkedEvent, ParkedWhy, Remote, RemoteStep, Terms};
 use crate::replicate::check;
 use crate::replicate::law::Law;
@@ -55,7 +55,7 @@ impl NodeReplication {
     }
 
     fn show(&self, remote: &Remote, parked: &ParkedEvent) -> admin::ParkedEvent {
-        let ParkedEvent { origin, why, at, event } = parked;
+        let ParkedEvent { origin, why, at, event, asked: _ } = parked;
         let copy = remote.copies.get(&event.order);
         let Origin { region, group, epoch } = *origin;
         let region = self.shell.map.region_name(region);
@@ -102,7 +102,8 @@ impl NodeReplication {
         let Some(place) = parked.first().map(|parked| parked.origin.place()) else {
             return Ok(pb::RetryNodeParkedResponse::default());
         };
-        let told = self.shell.heard.terms(place).unwrap_or_default();
+        // An origin that said nothing yet since this node started is judged by our own law.
+        let told = self.shell.heard.terms(place).unwrap_or_else(|| Arc::new(own.terms.clone()));
         let events = parked.into_iter().map(|parked| {
             let mut event = parked.event;
             if !event.view.is_empty() {
@@ -136,6 +137,16 @@ impl NodeReplication {
         match hosted.submit(&Command::Remote(step), due).await? {
             Outcome::Resolved(version) => {
                 Ok(pb::ResolveNodeParkedResponse { known: true, version })
+            }
+            Outcome::Refused(Refused::NotKept) => {
+                let waiting = hosted.group.peek(|machine| {
+                    let waiting = machine.state.remote.parked.get(&order);
+                    waiting.and_then(|waiting| Some(waiting.first()?.origin.place()))
+                });
+                if let Some(place) = waiting {
+                    self.shell.heard.want(place, order);
+                }
+                Err(refusal(Refused::NotKept))
             }
             Outcome::Refused(why) => Err(refusal(why)),
             _ => Err(Failure::of(Reason::Internal)),

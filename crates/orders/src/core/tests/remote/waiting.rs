@@ -1,0 +1,135 @@
+//! Events that wait: what an operator lets go is not lost, and never takes a copy back.
+
+use crate::core::remote::{Asked, Place};
+
+use super::*;
+
+fn resolve(state: &mut State, keep_mine: bool) -> Outcome {
+    state.apply(START, Command::ResolveRemote { order: order_id(1), keep_mine })
+}
+
+fn retry(state: &mut State) -> crate::core::remote::Retried {
+    let waiting = state.remote.parked.get(&order_id(1)).unwrap();
+    let events = waiting.iter().map(|parked| parked.event.clone()).collect();
+    let step = Command::Remote(RemoteStep::Retry { order: order_id(1), events });
+    let Outcome::Retried(retried) = state.apply(START, step) else { panic!() };
+    assert!(state.remote.consistent());
+    retried
+}
+
+fn forbidden(sequence: u64, version: u64) -> RemoteEvent {
+    fault(event(sequence, 1, version, "secret"), Fault::ForbiddenClass)
+}
+
+fn of_epoch(epoch: u64, after: u64, events: Vec<RemoteEvent>) -> Command {
+    let origin = Origin { epoch, ..origin() };
+    let upto = events.iter().map(|event| event.sequence).max().unwrap();
+    let batch = Batch { origin, after, upto, current_as_of_ms: None, events };
+    Command::ApplyRemote(Box::new(batch))
+}
+
+#[test]
+fn an_event_without_content_waits_on_until_its_home_has_shipped_it_again() {
+    let mut state = State::new(settings());
+    received(&mut state, batch(0, 1, vec![event(1, 1, 1, "a1")]));
+    received(&mut state, batch(1, 2, vec![forbidden(2, 2)]));
+    let retried = retry(&mut state);
+    assert!(retried.ask_home && retried.left == 1, "{retried:?}");
+    // Whoever leads next still knows what was asked for.
+    assert_eq!(state.remote.asked_of(origin().place()), [order_id(1)]);
+    received(&mut state, refill(vec![event(2, 1, 2, "a2")], None, None));
+    assert_eq!(view(&state, 1), "a2");
+    assert!(state.remote.parked.is_empty() && state.remote.consistent());
+}
+
+#[test]
+fn an_event_that_nobody_asked_for_again_holds_later_ones_back() {
+    let mut state = State::new(settings());
+    received(&mut state, batch(0, 1, vec![forbidden(1, 1)]));
+    received(&mut state, refill(vec![event(1, 1, 1, "a1")], None, None));
+    assert!(state.remote.copies.get(&order_id(1)).is_none());
+    assert_eq!(state.remote.waiting_of(origin().place()), 1);
+}
+
+#[test]
+fn older_news_than_what_was_asked_for_does_not_let_it_go() {
+    let mut state = State::new(settings());
+    received(&mut state, batch(0, 1, vec![forbidden(1, 3)]));
+    retry(&mut state);
+    received(&mut state, refill(vec![event(1, 1, 2, "a2")], None, None));
+    assert_eq!(state.remote.parked.get(&order_id(1)).unwrap().len(), 2);
+    received(&mut state, refill(vec![event(1, 1, 3, "a3")], None, None));
+    assert_eq!(view(&state, 1), "a3");
+}
+
+#[test]
+fn theirs_is_the_newest_that_waits_whichever_came_last() {
+    let mut state = State::new(settings());
+    received(&mut state, batch(0, 1, vec![event(1, 1, 1, "a1")]));
+    received(&mut state, batch(1, 2, vec![event(2, 1, 1, "other")]));
+    received(&mut state, batch(2, 4, vec![event(4, 1, 3, "a3")]));
+    // Shipped again late.
+    received(&mut state, refill(vec![event(3, 1, 2, "a2")], None, None));
+    assert_eq!(resolve(&mut state, false), Outcome::Resolved(3));
+    assert_eq!(view(&state, 1), "a3");
+}
+
+#[test]
+fn mine_never_goes_below_the_copy() {
+    let mut state = State::new(settings());
+    received(&mut state, batch(0, 1, vec![event(1, 1, 5, "a5")]));
+    // A home that came back from a backup goes on from version 2.
+    received(&mut state, of_epoch(2, 0, vec![event(1, 1, 2, "b2")]));
+    received(&mut state, of_epoch(2, 1, vec![event(2, 1, 3, "b3")]));
+    assert_eq!(resolve(&mut state, true), Outcome::Resolved(5));
+    assert_eq!(view(&state, 1), "a5");
+    assert!(state.remote.parked.is_empty());
+}
+
+#[test]
+fn mine_goes_on_with_what_a_living_writer_made_later() {
+    let mut state = State::new(settings());
+    received(&mut state, of_epoch(2, 0, vec![event(1, 1, 1, "a1")]));
+    received(&mut state, batch(0, 1, vec![event(1, 1, 2, "of a replaced writer")]));
+    received(&mut state, of_epoch(2, 1, vec![event(2, 1, 2, "a2")]));
+    assert_eq!(resolve(&mut state, true), Outcome::Resolved(2));
+    assert_eq!(view(&state, 1), "a2");
+}
+
+#[test]
+fn theirs_without_content_is_asked_for_and_then_taken_whatever_it_says() {
+    let mut state = State::new(settings());
+    received(&mut state, batch(0, 1, vec![event(1, 1, 5, "a5")]));
+    received(&mut state, of_epoch(2, 0, vec![event(1, 1, 2, "b2")]));
+    let reduced = Reduced {
+        order: order_id(1),
+        version: 0,
+        from: 0,
+        terms: 0,
+        allowed: Held { classes: 0, raised: 1 },
+        view: None,
+    };
+    state.apply(START, Command::Remote(RemoteStep::Purge(vec![reduced])));
+    assert_eq!(resolve(&mut state, false), Outcome::Refused(Refused::NotKept));
+    let waiting = state.remote.parked.get(&order_id(1)).unwrap();
+    assert_eq!(waiting[0].asked, Asked::Theirs);
+    received(&mut state, of_epoch(2, 1, vec![event(2, 1, 2, "b2")]));
+    assert_eq!(view(&state, 1), "b2");
+    assert!(state.remote.parked.is_empty() && state.remote.consistent());
+}
+
+#[test]
+fn a_place_whose_events_all_wait_stops_no_other() {
+    let mut state = State::new(settings());
+    for n in 0..10_000 {
+        let poison = fault(event(n + 1, n, 1, "x"), Fault::Undecodable);
+        received(&mut state, batch(n, n + 1, vec![poison]));
+    }
+    assert!(received(&mut state, batch(10_000, 10_001, Vec::new())).full);
+    let other: Place = (RegionNumber::try_from(3).unwrap(), 0);
+    let origin = Origin { region: other.0, group: other.1, epoch: 1 };
+    let events = vec![event(1, 20_000, 1, "c1")];
+    let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };
+    let got = received(&mut state, Command::ApplyRemote(Box::new(batch)));
+    assert_eq!(got, Received { applied: 1, ..Received::default() });
+}
