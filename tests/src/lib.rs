@@ -2,6 +2,7 @@
 //! requests that are right unless a test makes them wrong.
 
 pub mod after;
+pub mod copies;
 pub mod dice;
 pub mod figures;
 pub mod folder;

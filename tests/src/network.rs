@@ -59,6 +59,11 @@ pub fn missing() -> Option<String> {
     works.err().map(|why| format!("no namespaces or no nft here: {why}"))
 }
 
+/// Nodes are named after their regions.
+fn is_in(node: &str, region: &str) -> bool {
+    node.strip_prefix(region).is_some_and(|rest| rest.starts_with('-'))
+}
+
 fn turn() -> File {
     let path = std::env::temp_dir().join("hansa-tests-network.lock");
     let file = File::create(path).expect("a lock file");
@@ -160,6 +165,27 @@ impl Network {
         let (from, to) = (self.address(from).to_string(), self.address(to).to_string());
         let rule = ["nft", "add", "rule", "ip", "cuts", "forward", "ip", "saddr", &from];
         inside(ROUTER, &[&rule[..], &["ip", "daddr", &to, "drop"]].concat()).expect("a rule");
+    }
+
+    /// Nothing passes between two regions; clients still reach both.
+    pub fn cut_regions(&self, one: &str, other: &str) {
+        suite::fault("cut between two regions");
+        self.drop_between(one, other);
+        self.drop_between(other, one);
+    }
+
+    /// Nothing from one region reaches the other any more; what goes back does.
+    pub fn cut_regions_one_way(&self, from: &str, to: &str) {
+        suite::fault("one-way cut between two regions");
+        self.drop_between(from, to);
+    }
+
+    fn drop_between(&self, from: &str, to: &str) {
+        for one in self.nodes.keys().filter(|node| is_in(node, from)) {
+            for other in self.nodes.keys().filter(|node| is_in(node, to)) {
+                self.drop_packets(one, other);
+            }
+        }
     }
 
     /// Cuts a node off from all other nodes; clients still reach it.

@@ -154,6 +154,11 @@ impl Processes {
         }
     }
 
+    #[must_use]
+    pub fn is_running(&self, name: &str) -> bool {
+        self.nodes[name].running.is_some()
+    }
+
     /// Whether a node that was started has ended by itself; [`Processes::exited`] says how.
     pub fn has_ended(&mut self, name: &str) -> bool {
         let child = self.node(name).running.as_mut().expect("it was started");

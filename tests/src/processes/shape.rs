@@ -28,8 +28,13 @@ pub struct Shape {
 impl Shape {
     /// Three regions of three nodes on free ports, in a fresh folder named after the test.
     pub fn league(name: &str) -> Self {
+        Self::of_regions(name, 3)
+    }
+
+    /// The first so many regions.
+    pub fn of_regions(name: &str, regions: usize) -> Self {
         let data = crate::folder::fresh(name);
-        let layout = Layout::anywhere().expect("free ports").first(3);
+        let layout = Layout::anywhere().expect("free ports").first(regions);
         let (mut configs, profile) = prepare(&data, &layout).expect("a league on disk");
         for config in &mut configs {
             // openraft tells of each vote at length: for whoever asks for it by `HANSA_LOG`.
@@ -50,6 +55,24 @@ impl Shape {
         }
         shape.profile.regions.retain(|region, _| region.as_str() == HOME);
         shape
+    }
+
+    /// Keeps the first so many nodes of each region.
+    #[must_use]
+    pub fn nodes(mut self, count: usize) -> Self {
+        let mut kept = std::collections::BTreeSet::new();
+        for config in &mut self.configs {
+            for region in &mut config.league {
+                region.nodes.truncate(count);
+                region.public.truncate(count);
+                kept.extend(region.nodes.iter().map(|node| node.name.clone()));
+            }
+        }
+        self.configs.retain(|config| kept.contains(&config.name));
+        for listed in self.profile.regions.values_mut() {
+            listed.endpoints.truncate(count);
+        }
+        self
     }
 
     /// Where each node keeps its data.

@@ -36,6 +36,7 @@ fn report(group: GroupId, replicas: &[GroupReplica]) -> InvariantReport {
         None if compared == replicas.len() => {
             (Verdict::Held, format!("{compared} replicas have one state"))
         }
+        None if replicas.len() == 1 && away == 0 => (Verdict::Held, "its only replica".to_owned()),
         None if compared > 1 && away == 0 => {
             (Verdict::Held, format!("{compared} of {} replicas compared", replicas.len()))
         }
@@ -110,6 +111,12 @@ mod tests {
             Verdict::Unknown,
             "1 out of reach",
         );
+        check(&[replica(1, 0, "")], Verdict::Unknown, "1 out of reach");
         check(&[], Verdict::Held, "0 replicas");
+    }
+
+    #[test]
+    fn a_lone_replica_cannot_differ() {
+        check(&[replica(1, 5, "a")], Verdict::Held, "its only replica");
     }
 }
