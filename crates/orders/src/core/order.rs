@@ -7,7 +7,9 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use super::contents::Contents;
+use super::keys::Scope;
 use super::effect::{Effect, Reference, Refusal, Work};
+use super::subjects::KeyOf;
 use super::status::{Face, FulfillmentStatus, OrderStatus, PaymentStatus};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -35,6 +37,23 @@ pub struct Order {
     pub version: u64,
     pub last_seq: u64,
     pub history: Vec<Change>,
+    /// The requests that made it what it is, and travel with it: [`Self::heard`].
+    pub requests: Vec<Heard>,
+    /// When this group's saga of it began: with its acceptance, or when it was taken over.
+    pub began: LogTime,
+    /// In which epoch of its births it came to be this group's.
+    pub epoch: u64,
+    /// There for an order that was taken over.
+    pub adopted: Option<Adoption>,
+}
+
+/// How an order came here from the region that owned it before.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Adoption {
+    /// The copy's version: what is told of it here begins after that.
+    pub version: u64,
+    /// The epoch that ended with it.
+    pub ended: u64,
 }
 
 /// What the saga works towards.
@@ -84,6 +103,8 @@ pub enum Stock {
     Uncommitting,
     /// Released, uncommitted or run out: nothing is held.
     Gone,
+    /// Lies in the warehouses of the region that had the order before: to be reserved here.
+    Unallocated,
 }
 
 /// The hold in the payment books.
@@ -96,6 +117,8 @@ pub enum Funds {
     Captured,
     Voiding,
     Void,
+    /// Captured in another region's books: these are being opened with what those said.
+    Opening,
 }
 
 /// What the provider is known to have done.
@@ -234,7 +257,37 @@ pub enum ParkedWhy {
     RefundRefused,
     /// Still not resolved after the longest time that is normal; the step goes on.
     Stuck,
+    /// Taken over, and this region has not the stock that it needs.
+    Unallocated,
 }
+
+impl Parked {
+    /// Other words are another version: one version has one content, in a list and in a copy.
+    fn print(&self) -> u32 {
+        let words = std::iter::once(self.why as u8).chain(self.detail.bytes());
+        let print = words.fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        print.max(1)
+    }
+}
+
+/// One request id with what it did: answers a repeat where its order was taken over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Heard {
+    pub scope: Scope,
+    pub body: u128,
+    /// What the body was fingerprinted with, where that is not the key that seals the order.
+    pub under: Option<KeyOf>,
+    pub at: LogTime,
+    /// Places in the list of shipments, returns or refunds.
+    pub first: u16,
+    pub count: u16,
+}
+
+/// Requests that an order remembers. An older one that is asked again where the order was taken
+/// over is in doubt.
+const REQUESTS_MAX: usize = 64;
 
 impl ParkedWhy {
     /// Whether nothing more is decided until an operator says so. Where one step back was refused,
@@ -242,7 +295,7 @@ impl ParkedWhy {
     pub fn stops(self) -> bool {
         match self {
             Self::BooksDiffer | Self::RefundRefused => true,
-            Self::CompensationRefused | Self::Stuck => false,
+            Self::CompensationRefused | Self::Stuck | Self::Unallocated => false,
         }
     }
 }
@@ -267,8 +320,8 @@ impl Hash for Change {
             u8::from(face.cancel_asked),
             face.refused.to_le_bytes()[0],
             face.refused.to_le_bytes()[1],
-            0,
-            0,
+            face.asked.to_le_bytes()[0],
+            face.asked.to_le_bytes()[1],
         ]);
         let money = [face.authorized_minor, face.captured_minor, face.refunded_minor];
         let [authorized, captured, refunded] = money.map(i64::cast_unsigned);
@@ -282,8 +335,9 @@ impl Hash for Change {
             refunded,
             face.shipped,
             face.returned,
+            u64::from(face.parked) | u64::from(face.settled) << 32,
         ];
-        let mut bytes = [0; 72];
+        let mut bytes = [0; 80];
         for (word, place) in words.iter().zip(bytes.chunks_exact_mut(8)) {
             place.copy_from_slice(&word.to_le_bytes());
         }
@@ -312,6 +366,11 @@ impl Order {
         let refunded = self.refunds.iter().map(|refund| (refund.version, &refund.note));
         let told = moved.chain(refunded).filter(move |(shown, _)| *shown == version);
         told.map(|(_, note)| note).filter(|note| **note != Note::default())
+    }
+
+    /// The version of the copy that it was taken over from; 0 for one that was accepted here.
+    pub fn base(&self) -> u64 {
+        self.adopted.map_or(0, |adopted| adopted.version)
     }
 
     pub fn outstanding(&self, effect: Effect) -> bool {
@@ -353,6 +412,19 @@ impl Order {
         let movements = self.shipments.iter().chain(&self.returns).map(|m| &m.state);
         let states = movements.chain(self.refunds.iter().map(|refund| &refund.state));
         states.filter(|state| !state.counts()).count() as u16
+    }
+
+    /// At most 1,000 of each kind, so it fits.
+    fn asked_for(&self) -> u16 {
+        (self.shipments.len() + self.returns.len() + self.refunds.len()) as u16
+    }
+
+    /// Remembers a request that made the order what it is: the first, and the newest.
+    pub fn heard(&mut self, heard: Heard) {
+        if self.requests.len() == REQUESTS_MAX {
+            self.requests.remove(1);
+        }
+        self.requests.push(heard);
     }
 
     fn refunds_open(&self) -> bool {
@@ -456,6 +528,9 @@ impl Order {
             returned: Self::moved_done(&self.returns),
             cancel_asked: self.cancel_asked(),
             refused: self.refused(),
+            asked: self.asked_for(),
+            parked: self.parked.as_ref().map_or(0, Parked::print),
+            settled: self.settled,
         }
     }
 }

@@ -58,4 +58,11 @@ pub struct Face {
     pub cancel_asked: bool,
     /// Shipments, returns and refunds that were refused: whoever asked for one is waiting to hear.
     pub refused: u16,
+    /// Shipments, returns and refunds that were asked for, whatever came of them: a region that
+    /// takes the order over must know of those under way.
+    pub asked: u16,
+    /// What the order is parked for, as a hash of the words; 0 when it is not.
+    pub parked: u32,
+    /// Whether it was ever confirmed.
+    pub settled: bool,
 }

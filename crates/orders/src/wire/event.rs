@@ -17,6 +17,9 @@ pub fn kind(before: Option<&Face>, after: &Face) -> Kind {
             OrderStatus::Pending => {}
         }
     }
+    if before.parked != after.parked && after.order == OrderStatus::Parked {
+        return Kind::Parked;
+    }
     if before.cancel_asked != after.cancel_asked {
         return Kind::Compensating;
     }
@@ -40,6 +43,9 @@ pub fn kind(before: Option<&Face>, after: &Face) -> Kind {
             PaymentStatus::PartiallyRefunded | PaymentStatus::Refunded => return Kind::Refunded,
             PaymentStatus::None | PaymentStatus::Disputed => {}
         }
+    }
+    if before.asked != after.asked {
+        return Kind::Requested;
     }
     match after.fulfillment {
         FulfillmentStatus::Allocated => Kind::StockReserved,

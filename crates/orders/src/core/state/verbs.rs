@@ -11,7 +11,7 @@ use crate::core::contents::Contents;
 use crate::core::effect::Effect;
 use crate::core::keys::{Key, Seen};
 use crate::core::order::{
-    Done, Funds, Goal, MoneyFacts, Movement, Note, Order, ParkedWhy, Part, Provider, RefundCause,
+    Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, ParkedWhy, Part, Provider, RefundCause,
     Stock, Why,
 };
 use crate::core::saga::{self, Now};
@@ -32,7 +32,7 @@ impl State {
         }
         let settings = &self.meta.settings;
         let mine = id.slot().get() % settings.groups.max(1) == settings.index;
-        let owner = mine && id.region() == settings.region && epoch == settings.epoch;
+        let owner = mine && self.owned(id.region()) == Some(epoch);
         if !owner {
             return Outcome::Refused(Refused::NotOwner);
         }
@@ -59,13 +59,14 @@ impl State {
         }
         let settings = self.meta.settings.clone();
         let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
-        let order = open(&contents, &mut now);
+        let mut order = open(&contents, epoch, &mut now);
+        let target = Target { order: id, first: 0, count: 0 };
+        order.heard(heard(at, key, target));
         if let Some(wrapped) = mint {
             self.meta.wraps.get_or_insert(wrapped.by);
             self.subjects.put(contents.sealed_with, wrapped);
         }
         self.insert(at, id, contents, order);
-        let target = Target { order: id, first: 0, count: 0 };
         self.keys.remember(key, at, target);
         Outcome::Done(target)
     }
@@ -104,6 +105,7 @@ impl State {
                 false => lines,
             };
             let groups = by_group(contents, &lines)?;
+            allocated(order, groups.keys())?;
             for (line, units) in sum(&lines) {
                 let ordered = contents.lines.get(usize::from(line)).map_or(0, |l| l.quantity);
                 if units > ordered.saturating_sub(Order::moved(&order.shipments, line)) {
@@ -234,8 +236,13 @@ impl State {
             Seen::Never => {}
         }
         let verdict = self.change(id, at, |order, contents, now| {
+            let was = lists(order);
             let verdict = verb(order, contents, now);
-            if verdict.is_ok() {
+            if let Ok(target) = verdict {
+                // What only repeats a wish makes no new version: it is not told to others.
+                if lists(order) != was {
+                    order.heard(heard(at, key, target));
+                }
                 saga::drive(order, contents, now);
             }
             verdict
@@ -252,7 +259,7 @@ impl State {
 }
 
 /// A new order with its first steps: reserve every part and hold the funds, at once.
-fn open(contents: &Contents, now: &mut Now<'_>) -> Order {
+fn open(contents: &Contents, epoch: u64, now: &mut Now<'_>) -> Order {
     let pays = contents.total_minor > 0;
     let mut order = Order {
         created: now.at,
@@ -274,6 +281,10 @@ fn open(contents: &Contents, now: &mut Now<'_>) -> Order {
         version: 0,
         last_seq: 0,
         history: Vec::new(),
+        requests: Vec::new(),
+        began: now.at,
+        epoch,
+        adopted: None,
     };
     for (n, group) in contents.groups().into_iter().enumerate() {
         let hold = now.mint(&mut order, "reserve", n as u16);
@@ -296,6 +307,18 @@ fn confirmed(order: &Order) -> Result<(), Refused> {
     }
 }
 
+/// What was taken over may not be reserved here yet.
+fn allocated<'a>(order: &Order, mut groups: impl Iterator<Item = &'a u16>) -> Result<(), Refused> {
+    let committed = |group: &u16| {
+        let part = order.parts.iter().find(|part| part.group == *group);
+        part.is_none_or(|part| part.stock == Stock::Committed)
+    };
+    match order.adopted.is_none() || groups.all(committed) {
+        true => Ok(()),
+        false => Err(Refused::NotConfirmed),
+    }
+}
+
 fn movement(
     id: hansa_types::id::TransferId,
     group: u16,
@@ -310,6 +333,16 @@ fn note_refund(order: &mut Order, note: Note) {
     if let Some(refund) = order.refunds.last_mut() {
         refund.note = note;
     }
+}
+
+fn heard(at: LogTime, key: Key, Target { first, count, .. }: Target) -> Heard {
+    Heard { scope: key.scope, body: key.body, under: None, at, first, count }
+}
+
+/// What a request that was granted adds to.
+fn lists(order: &Order) -> (usize, usize, usize, bool) {
+    let Order { shipments, returns, refunds, .. } = order;
+    (shipments.len(), returns.len(), refunds.len(), order.cancel_asked())
 }
 
 fn target(order: OrderId, first: usize, end: usize) -> Target {
@@ -359,12 +392,19 @@ fn rewind(order: &mut Order, why: ParkedWhy, now: &mut Now<'_>) {
             Stock::Uncommitting if !order.outstanding(Effect::Uncommit(n as u8)) => {
                 Stock::Committed
             }
+            Stock::Held { until } if why == ParkedWhy::Unallocated && until <= now.at => {
+                Stock::Unallocated
+            }
             _ => continue,
         };
         order.parts[n].stock = next;
     }
     if order.funds == Funds::Voiding && !order.outstanding(Effect::VoidFunds) {
         order.funds = Funds::Held;
+    }
+    if order.funds == Funds::Opening && !order.outstanding(Effect::Open) {
+        order.money.step = Some(now.mint(order, "opening", 0));
+        now.push(order, Effect::Open);
     }
     match order.provider {
         Provider::Cancelling { settle } if !order.outstanding(Effect::CancelPayment) => {
