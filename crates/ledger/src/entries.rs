@@ -147,6 +147,14 @@ impl Entries {
     }
 }
 
+/// The payment that a row of the view is about; `None` for a row that is not one, to its last byte.
+pub fn row(key: &[u8], value: &[u8]) -> Option<u128> {
+    let posting: Posting = postcard::from_bytes(value).ok()?;
+    let named = [posting.debit, posting.credit].map(|account| key_of(account, posting.id));
+    let whole = postcard::to_allocvec(&posting).is_ok_and(|again| again == value);
+    (whole && named.iter().any(|of| of.as_slice() == key)).then_some(posting.reference.0)
+}
+
 fn key_of(account: AccountId, transfer: TransferId) -> [u8; 32] {
     let mut key = [0; 32];
     key[..16].copy_from_slice(&account.to_bytes());

@@ -162,8 +162,8 @@ impl Frozen for payments::Frozen {
     }
 }
 
-/// The version of a checkpoint's body.
-const STATE_FORMAT: u32 = 1;
+/// The version of a checkpoint's body. 1 knew no payments that began elsewhere.
+const STATE_FORMAT: u32 = 2;
 
 /// Applies the commands of a batch one by one.
 ///

@@ -14,6 +14,7 @@ pub mod settings;
 pub mod state;
 pub mod status;
 pub mod subjects;
+pub mod takeover;
 
 #[cfg(test)]
 mod tests;

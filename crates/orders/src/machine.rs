@@ -6,6 +6,7 @@ use hansa_consensus::{Frozen, Machine, Records, ThawError};
 use hansa_pages::{FrozenTable, ReadError, Table};
 use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,11 +21,12 @@ use crate::core::restored::Restored;
 use crate::core::settings::Settings;
 use crate::core::state::{Meta, State, restored_digest};
 use crate::core::subjects::{SubjectId, SubjectRow};
+use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 
 /// Format of a checkpoint; with what a restore left to settle, if there was one. 1 and 2 had
-/// customers by their names and one key for all of them.
-const FORMAT: u32 = 3;
-const FORMAT_RESTORED: u32 = 4;
+/// customers by their names and one key for all of them; 3 and 4 did not say whose births they own.
+const FORMAT: u32 = 5;
+const FORMAT_RESTORED: u32 = 6;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;
@@ -65,6 +67,9 @@ pub struct FrozenOrders {
     parked: FrozenTable<OrderId, Vec<ParkedEvent>>,
     plans: FrozenTable<PlanId, PlanRow>,
     repairs: FrozenTable<EntryId, RepairRow>,
+    births: FrozenTable<RegionNumber, Birth>,
+    failed: FrozenTable<OrderId, NotAdopted>,
+    tail: FrozenTable<OrderId, TailRow>,
 }
 
 impl Frozen for FrozenOrders {
@@ -84,7 +89,10 @@ impl Frozen for FrozenOrders {
         self.views.write(to)?;
         self.parked.write(to)?;
         self.plans.write(to)?;
-        self.repairs.write(to)
+        self.repairs.write(to)?;
+        self.births.write(to)?;
+        self.failed.write(to)?;
+        self.tail.write(to)
     }
 
     fn digest_full(&self) -> StateHash {
@@ -99,6 +107,9 @@ impl Frozen for FrozenOrders {
         sum.add(self.parked.recompute_digest());
         sum.add(self.plans.recompute_digest());
         sum.add(self.repairs.recompute_digest());
+        sum.add(self.births.recompute_digest());
+        sum.add(self.failed.recompute_digest());
+        sum.add(self.tail.recompute_digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -137,6 +148,7 @@ impl Machine for OrdersMachine {
     fn freeze(&self) -> FrozenOrders {
         let State { meta, contents, orders, keys, remote, subjects, repairs, restored, .. } =
             &self.state;
+        let births = &self.state.births;
         FrozenOrders {
             meta: meta.clone(),
             restored: restored.clone(),
@@ -150,6 +162,9 @@ impl Machine for OrdersMachine {
             parked: remote.parked.freeze(),
             plans: repairs.plans.freeze(),
             repairs: repairs.rows.freeze(),
+            births: births.rows.freeze(),
+            failed: births.failed.freeze(),
+            tail: births.tail.freeze(),
         }
     }
 
@@ -177,6 +192,10 @@ impl Machine for OrdersMachine {
         state.restored = restored;
         let plans = Table::read("plans", from).map_err(damaged)?;
         state.repairs = Repairs::rebuild(plans, Table::read("repairs", from).map_err(damaged)?);
+        let births = Table::read("births", from).map_err(damaged)?;
+        let failed = Table::read("not-adopted", from).map_err(damaged)?;
+        let tail = Table::read("tail", from).map_err(damaged)?;
+        let state = state.with_births(Births::rebuild(births, failed, tail));
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {
             true => Ok(Self::of(state)),

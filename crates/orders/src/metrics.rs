@@ -60,6 +60,7 @@ pub fn step(todo: &Todo, took: Duration) {
         Todo::Lookup => "lookup",
         Todo::Settle(_) => "settle",
         Todo::Refund { .. } => "refund",
+        Todo::Open(_) => "open",
     };
     histogram!("hansa_orders_step_seconds", "step" => step).record(took);
 }

@@ -67,9 +67,19 @@ pub struct Hosted {
     pub waiters: Waiters,
     pub listing: Listing,
     /// Whether this node's vault is known to be the group's.
-    pub trusted: watch::Sender<bool>,
+    pub trusted: watch::Sender<Trust>,
     /// Pauses between steps, for cuts of the region.
     pub hold: Hold,
+}
+
+/// What this node's vault is to a group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// The group is bound to none yet, or this node does not know to which.
+    Unbound,
+    Ours,
+    /// The group's, but without the region key in use: an operator reads what to do.
+    Lacks(String),
 }
 
 /// When a call whose outcome is not known here is to be repeated: another node knows.
@@ -127,13 +137,13 @@ impl Shell {
 
 impl Hosted {
     pub fn trusts(&self) -> bool {
-        *self.trusted.borrow()
+        *self.trusted.borrow() == Trust::Ours
     }
 
     /// Waits until this node's vault is known to be the group's.
     pub async fn trusting(&self) {
         // The sender lives as long as this group: waiting cannot fail.
-        let _ = self.trusted.subscribe().wait_for(|trusted| *trusted).await;
+        let _ = self.trusted.subscribe().wait_for(|trusted| *trusted == Trust::Ours).await;
     }
 
     /// Commits a command; `Err` is a failure of the way, a refusal is an outcome.
@@ -179,6 +189,7 @@ impl Hosted {
             | Outcome::Noted
             | Outcome::Erased(..)
             | Outcome::Retried(_)
+            | Outcome::Adopted(_)
             | Outcome::Resolved(_) => Err(Failure::of(Reason::Internal)),
         }
     }
@@ -353,7 +364,14 @@ pub fn refusal(why: Refused) -> Failure {
             let why = "its content is not kept here: retry asks its home for it";
             return Failure::new(Reason::NotFound, why);
         }
-        Refused::OtherVault | Refused::NotRestoring | Refused::EpochNotNewer => Reason::Internal,
+        Refused::NotAdopted => {
+            let why = "its region's orders were taken over, and its copy here is not enough";
+            return Failure::new(Reason::NoLawfulRegion, why);
+        }
+        Refused::OtherVault
+        | Refused::NotRestoring
+        | Refused::NotSettled
+        | Refused::EpochNotNewer => Reason::Internal,
         Refused::TooMany => Reason::LineCountInvalid,
         // The shell looks again before a caller hears of this.
         Refused::KeyChanged => Reason::Unavailable,

@@ -72,6 +72,7 @@ fn parked_word(why: ParkedWhy) -> &'static str {
         ParkedWhy::BooksDiffer => "BOOKS_DIFFER",
         ParkedWhy::RefundRefused => "REFUND_REFUSED",
         ParkedWhy::Stuck => "STUCK",
+        ParkedWhy::Unallocated => "UNALLOCATED",
     }
 }
 

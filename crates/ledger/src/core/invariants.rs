@@ -6,6 +6,7 @@
 mod double_entry;
 mod held_lines;
 mod limits_kept;
+mod openings_cited;
 mod refunds;
 mod stock_conserved;
 
@@ -31,8 +32,12 @@ pub const OF_INVENTORY: [(u8, &str); 4] = [
 ];
 
 /// The names of all invariants checked on a payments group, with their numbers.
-pub const OF_PAYMENTS: [(u8, &str); 3] =
-    [(1, double_entry::NAME), (3, limits_kept::NAME), (4, refunds::NAME)];
+pub const OF_PAYMENTS: [(u8, &str); 4] = [
+    (1, double_entry::NAME),
+    (1, openings_cited::NAME),
+    (3, limits_kept::NAME),
+    (4, refunds::NAME),
+];
 
 /// Everything that is broken in a stock group.
 pub fn of_inventory(machine: &Inventory) -> Vec<Broken> {
@@ -48,5 +53,6 @@ pub fn of_payments(machine: &Payments) -> Vec<Broken> {
     let mut broken = double_entry::check(machine.kernel().books());
     broken.extend(limits_kept::check(machine.kernel().books()));
     broken.extend(refunds::check(machine));
+    broken.extend(openings_cited::check(machine));
     broken
 }

@@ -9,9 +9,10 @@ mod chart;
 mod command;
 mod facts;
 mod frozen;
+mod open;
 
 pub use chart::{House, Movement, PaymentKey, currency_of, unit_of};
-pub use command::{Authorize, Capture, Command, Refund, Void};
+pub use command::{Authorize, Capture, Command, Open, Refund, Void};
 pub use facts::MoneyFrozen;
 pub use frozen::Frozen;
 
@@ -49,6 +50,19 @@ pub struct Payment {
     pub order: OrderId,
     pub unit: Unit,
     pub authorized: u64,
+    /// There for one that began in another region's books.
+    pub opened: Option<Opened>,
+}
+
+/// What a payment's books began with, and the epoch that they cite.
+///
+/// # Units
+/// Minor units.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    pub ended: u64,
+    pub captured: u64,
+    pub refunded: u64,
 }
 
 /// The books of one payment, in minor units of its currency.
@@ -127,6 +141,7 @@ impl Payments {
             Command::Capture(capture) => self.capture(at, capture),
             Command::Void(void) => self.void(at, void),
             Command::Refund(refund) => self.refund(at, refund),
+            Command::Open(open) => self.open(at, open),
         }
     }
 
@@ -151,10 +166,12 @@ impl Payments {
         };
         let outcome = self.one(at, transfer(id, act, Movement::Authorize, payment));
         if outcome == kernel::Outcome::Created {
-            let before = self.payments.get(&payment).map_or(0, |known| known.authorized);
+            let known = self.payments.get(&payment);
+            let opened = known.and_then(|known| known.opened);
+            let before = known.map_or(0, |known| known.authorized);
             // Holds that were voided count on, so the sum may outgrow what one account can hold.
             let authorized = before.saturating_add(amount);
-            self.payments.insert(payment, Payment { order, unit, authorized });
+            self.payments.insert(payment, Payment { order, unit, authorized, opened });
         }
         let expires = self.kernel.books().hold(&id).and_then(|hold| hold.expires);
         Outcome { expires, ..outcome.into() }

@@ -93,7 +93,11 @@ fn stock_command(verb: &Verb) -> Result<inventory::Command<'_>, Malformed> {
             reason: &it.reason,
             document: &it.document,
         }),
-        Verb::Authorize(_) | Verb::Capture(_) | Verb::Void(_) | Verb::Refund(_) => {
+        Verb::Authorize(_)
+        | Verb::Capture(_)
+        | Verb::Void(_)
+        | Verb::Refund(_)
+        | Verb::Open(_) => {
             return Err(Malformed);
         }
     })
@@ -128,6 +132,16 @@ fn money_command(verb: &Verb) -> Result<payments::Command, Malformed> {
             id: id(&it.id)?,
             payment: payment(&it.payment)?,
             amount: amount(it.amount_minor)?,
+        }),
+        Verb::Open(it) => Command::Open(payments::Open {
+            id: id(&it.id)?,
+            payment: payment(&it.payment)?,
+            order: order_from_bytes(&it.order)?,
+            currency: it.currency.parse::<Currency>().map_err(|_| Malformed)?,
+            authorized: amount(it.authorized_minor)?,
+            captured: amount(it.captured_minor)?,
+            refunded: amount(it.refunded_minor)?,
+            ended: it.ended_epoch,
         }),
         Verb::Reserve(_)
         | Verb::Extend(_)

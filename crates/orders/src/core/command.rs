@@ -11,6 +11,7 @@ use super::remote::{Batch, Received, RemoteStep, Retried};
 use super::repair::{Answer, RepairStep};
 use super::restored::Step;
 use super::subjects::{Erase, Erased, KeyStep, Wrapped};
+use super::takeover;
 
 /// The version byte in front of every encoded command. 1 knew no keys of customers.
 const VERSION: u8 = 2;
@@ -78,12 +79,15 @@ pub enum Command {
         version: u64,
         command: Option<Box<Command>>,
     },
+    /// Of whose births this group owns.
+    Takeover(takeover::Step),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Accept {
     pub order: OrderId,
     pub key: Key,
+    /// In which its birth region's orders are owned, by who made the command.
     pub epoch: u64,
     pub contents: Contents,
     /// The subject's next data key, if the shell knew of none.
@@ -124,6 +128,8 @@ pub enum Outcome {
     /// A parked copy goes on at this version.
     Resolved(u64),
     Repair(Box<Answer>),
+    /// How many orders were adopted, and how many copies wait still or cannot be adopted.
+    Adopted(u32),
 }
 
 /// What a keyed command made: its order and, for one that made several things, which.
@@ -180,4 +186,8 @@ pub enum Refused {
     SubjectNotFound,
     /// What was chosen is not kept here: its home has to ship it again.
     NotKept,
+    /// Its region's orders were taken over, and this one's copy was not enough.
+    NotAdopted,
+    /// Copies wait still, or steps are under way.
+    NotSettled,
 }

@@ -35,6 +35,8 @@ pub enum Effect {
     Refund(u16),
     Ship(u16),
     Restock(u16),
+    /// Opens the books of a payment that another region's books had.
+    Open,
 }
 
 /// An outstanding step with all that the shell needs to do it, and to repeat it exactly.
@@ -55,6 +57,20 @@ pub enum Todo {
     Lookup,
     Settle(Settle),
     Refund { books: Books, id: TransferId, money: Amount, reference: Reference },
+    Open(Open),
+}
+
+/// What another region's books said of a payment when it was taken over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Open {
+    pub books: Books,
+    pub id: TransferId,
+    /// The epoch in which those books were kept.
+    pub ended: u64,
+    pub currency: Currency,
+    pub authorized_minor: i64,
+    pub captured_minor: i64,
+    pub refunded_minor: i64,
 }
 
 /// Where a payment's books are: the payments group, and the payment's id there.
@@ -103,6 +119,8 @@ pub struct StockLine {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settle {
     pub commits: Vec<StockCall>,
+    /// Which of the order's parts each of them is for.
+    pub parts: Vec<u8>,
     /// `None` when there is nothing to pay.
     pub capture: Option<Capture>,
 }

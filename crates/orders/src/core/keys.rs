@@ -8,6 +8,7 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use super::command::Target;
+use super::subjects::KeyOf;
 
 /// The hash of a request's scope: caller, method, home region, slot, customer, request id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct KeyRow {
     pub body: u128,
     pub at: LogTime,
     pub target: Target,
+    /// What its body was fingerprinted with, where that is not the order's own key.
+    pub under: Option<KeyOf>,
 }
 
 /// Keys dropped in one step, so that an entry after a long silence stays short.
@@ -67,7 +70,12 @@ impl Keys {
     }
 
     pub fn remember(&mut self, key: Key, at: LogTime, target: Target) {
-        self.table.insert(key.scope, KeyRow { body: key.body, at, target });
+        self.remember_under(key, at, target, None);
+    }
+
+    /// The same of a request that another region heard, and fingerprinted with its own key.
+    pub fn remember_under(&mut self, key: Key, at: LogTime, target: Target, under: Option<KeyOf>) {
+        self.table.insert(key.scope, KeyRow { body: key.body, at, target, under });
         self.order.insert((at, key.scope));
     }
 

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
@@ -124,8 +125,12 @@ impl State {
         command: &Command,
         first_sent_ms: Option<u64>,
     ) -> Option<Refused> {
-        let restored = self.restored.as_ref()?;
         let key = key_of(command)?;
+        let (birth, places) = of_birth(command)?;
+        if let Some(why) = self.doubts(birth, key, first_sent_ms, places) {
+            return Some(why);
+        }
+        let restored = self.restored.as_ref()?;
         if !matches!(self.keys.seen(key), Seen::Never) {
             return None;
         }
@@ -193,6 +198,7 @@ impl State {
             return Outcome::Refused(Refused::EpochNotNewer);
         }
         self.meta.settings.epoch = restore.epoch;
+        self.renew_births(restore.epoch);
         self.restored = Some(Restored::began(restore, at, self.meta.next_work));
         Outcome::Noted
     }
@@ -226,6 +232,18 @@ impl State {
     pub fn steps_upto(&self) -> u64 {
         let restoring = self.restored.as_ref().filter(|now| now.restoring);
         restoring.map_or(u64::MAX, |now| now.work_upto)
+    }
+}
+
+/// Of whose births a command is, and whether it places an order.
+fn of_birth(command: &Command) -> Option<(RegionNumber, bool)> {
+    match command {
+        Command::Accept(accept) => Some((accept.order.region(), true)),
+        Command::Cancel { order, .. }
+        | Command::Ship { order, .. }
+        | Command::Return { order, .. }
+        | Command::Refund { order, .. } => Some((order.region(), false)),
+        _ => None,
     }
 }
 

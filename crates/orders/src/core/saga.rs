@@ -14,7 +14,7 @@ use hansa_types::time::LogTime;
 use super::contents::Contents;
 use super::effect::{Effect, Refusal, RefusalCode, Work};
 use super::order::{
-    Done, Funds, Goal, Note, Order, Parked, ParkedWhy, Provider, Refund, RefundCause, Reject,
+    Done, Funds, Goal, Note, Order, Parked, ParkedWhy, Part, Provider, Refund, RefundCause, Reject,
     Stock, Why,
 };
 use super::settings::Settings;
@@ -60,8 +60,13 @@ pub fn drive(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     if matches!(order.goal, Goal::Undo { .. }) {
         undo(order, now);
     }
-    let stuck = order.parked.as_ref().is_some_and(|parked| parked.why == ParkedWhy::Stuck);
-    if stuck && order.closed() {
+    let over = |parked: &Parked| match parked.why {
+        ParkedWhy::Stuck => true,
+        // An order that waits for stock has nothing to do either.
+        ParkedWhy::Unallocated => matches!(order.goal, Goal::Undo { .. }),
+        _ => false,
+    };
+    if order.parked.as_ref().is_some_and(over) && order.closed() {
         order.parked = None;
     }
     if seeded::on(Bug::LostTombstone) && order.cancel_asked() && order.closed() {
@@ -71,13 +76,20 @@ pub fn drive(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
 }
 
 fn confirm(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
+    if order.adopted.is_some() {
+        allocate(order, now);
+    }
+    if order.settled {
+        commit_again(order, contents, now);
+        return;
+    }
     if let Some(why) = refused(order) {
         order.goal = Goal::Undo { why, since: now.at };
         return;
     }
     let held = order.parts.iter().all(|part| matches!(part.stock, Stock::Held { .. }));
     let funded = matches!(order.funds, Funds::Held | Funds::NotNeeded);
-    if order.settled || !held || !funded {
+    if !held || !funded {
         return;
     }
     match order.provider {
@@ -92,13 +104,44 @@ fn confirm(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     }
 }
 
+/// Reserves here what lies in the warehouses of the region that had the order before. Where there
+/// is not enough, an order that was confirmed waits for an operator, and is not asked about again
+/// before he says so.
+fn allocate(order: &mut Order, now: &mut Now<'_>) {
+    if order.parked.is_some() {
+        return;
+    }
+    for n in 0..order.parts.len() {
+        let again = match order.parts[n].stock {
+            Stock::Unallocated => true,
+            Stock::Gone | Stock::Refused(_) => order.settled,
+            _ => false,
+        };
+        if again {
+            let hold = now.mint(order, "reserve", n as u16);
+            order.parts[n] = Part { hold, step: hold, stock: Stock::Reserving, ..order.parts[n] };
+            now.push(order, Effect::Reserve(n as u8));
+        }
+    }
+}
+
+/// The last leg of an order that was confirmed in another region: its stock alone.
+fn commit_again(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
+    let held = |part: &Part| matches!(part.stock, Stock::Held { .. });
+    let ready = |part: &Part| held(part) || part.stock == Stock::Committed;
+    let due = order.parts.iter().any(held) && order.parts.iter().all(ready);
+    if due && !order.outstanding(Effect::Settle) && order.funds != Funds::Opening {
+        settle(order, contents, now);
+    }
+}
+
 /// Decides the last leg at once: every id in it is minted here, so one entry is the intent of all.
 fn settle(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     for n in 0..order.parts.len() {
         let step = now.mint(order, "commit", n as u16);
         order.parts[n].step = step;
     }
-    if contents.total_minor > 0 {
+    if contents.total_minor > 0 && order.funds != Funds::Captured {
         order.money.step = Some(now.mint(order, "capture", 0));
     }
     // An extension decided earlier would race the commit; its answer no longer matters.
@@ -157,6 +200,10 @@ fn undo_stock(order: &mut Order, now: &mut Now<'_>) {
         let (next, effect) = match order.parts[n].stock {
             Stock::Held { .. } => (Stock::Releasing, Effect::Release(n as u8)),
             Stock::Committed => (Stock::Uncommitting, Effect::Uncommit(n as u8)),
+            Stock::Unallocated => {
+                order.parts[n].stock = Stock::Gone;
+                continue;
+            }
             _ => continue,
         };
         order.parts[n].step = now.mint(order, "undo", n as u16);
@@ -209,7 +256,10 @@ pub fn refund(
         version: 0,
         note: Note::default(),
     });
-    now.push(order, Effect::Refund(index));
+    // Books that are not open yet would know of nothing to give back.
+    if order.funds != Funds::Opening {
+        now.push(order, Effect::Refund(index));
+    }
 }
 
 pub fn park(order: &mut Order, why: ParkedWhy, detail: String, at: LogTime) {
@@ -229,9 +279,9 @@ fn wake(order: &Order, settings: &Settings) -> Option<LogTime> {
     match &order.goal {
         Goal::Confirm if order.settled && order.work.is_empty() => None,
         Goal::Confirm if order.settled => stuck(order.updated),
-        Goal::Confirm if order.outstanding(Effect::Settle) => stuck(order.created),
+        Goal::Confirm if order.outstanding(Effect::Settle) => stuck(order.began),
         Goal::Confirm => {
-            let cap = order.created.plus_ms(settings.hold_cap_ms);
+            let cap = order.began.plus_ms(settings.hold_cap_ms);
             let renew = order.parts.iter().enumerate().filter_map(|(n, part)| match part.stock {
                 Stock::Held { until } if !order.outstanding(Effect::Extend(n as u8)) => {
                     Some(renew_at(until, settings))
@@ -257,8 +307,8 @@ pub fn on_time(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     let settling = order.outstanding(Effect::Settle);
     match order.goal.clone() {
         Goal::Confirm if order.settled => stuck(order, order.updated, now),
-        Goal::Confirm if settling => stuck(order, order.created, now),
-        Goal::Confirm if now.at >= order.created.plus_ms(settings.hold_cap_ms) => {
+        Goal::Confirm if settling => stuck(order, order.began, now),
+        Goal::Confirm if now.at >= order.began.plus_ms(settings.hold_cap_ms) => {
             let why = Refusal::new(RefusalCode::Expired, "no answer in time");
             if order.provider == Provider::Asked {
                 // Nobody said that it is in doubt, but the cap cannot wait for that.

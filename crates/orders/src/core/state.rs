@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hansa_pages::Table;
 use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ use super::restored::Restored;
 use super::saga::{self, Now};
 use super::settings::Settings;
 use super::subjects::{Next, RegionKey, SubjectId, SubjectRow, Subjects};
+use super::takeover::Births;
 
 /// Timers looked at in one step, so that an entry after a long silence stays short.
 const TIMERS_MAX: usize = 4_096;
@@ -46,6 +48,8 @@ pub struct Meta {
     pub erasures: u64,
     /// The newest residency policy by which something was placed here.
     pub policy: u64,
+    /// Events of former orders whose records made room for what came back of them.
+    pub superseded: u64,
 }
 
 pub struct State {
@@ -58,6 +62,7 @@ pub struct State {
     pub repairs: Repairs,
     /// There once the group came back from a backup.
     pub restored: Option<Restored>,
+    pub births: Births,
     /// Outstanding steps in the order they were decided.
     work: BTreeMap<u64, OrderId>,
     timers: BTreeSet<(LogTime, OrderId)>,
@@ -78,6 +83,7 @@ impl State {
             erased_under: None,
             erasures: 0,
             policy: 0,
+            superseded: 0,
         };
         Self::rebuild(
             meta,
@@ -118,6 +124,7 @@ impl State {
             subjects,
             repairs: Repairs::new(),
             restored,
+            births: Births::new(),
             work,
             timers,
             by_seq,
@@ -152,7 +159,8 @@ impl State {
             Command::Accept(accept) => accept.mint.clone(),
             _ => None,
         };
-        let outcome = match self.unanswerable(&command, first_sent_ms) {
+        let refused = self.not_owned(&command);
+        let outcome = match refused.or_else(|| self.unanswerable(&command, first_sent_ms)) {
             Some(why) => Outcome::Refused(why),
             None => self.act(at, command),
         };
@@ -186,7 +194,11 @@ impl State {
             Command::Resume { order } => self.resume(at, order),
             Command::Keys(step) => self.key_step(at, step),
             Command::Erase(erase) => self.erase(at, erase),
-            Command::ApplyRemote(batch) => Outcome::Received(self.remote.apply(at, &batch)),
+            Command::ApplyRemote(mut batch) => {
+                let origin = batch.origin;
+                batch.events.retain(|event| !self.is_late(origin, event));
+                Outcome::Received(self.remote.apply(at, &batch))
+            }
             Command::BindVault { vault } => match *self.meta.vault.get_or_insert(vault) == vault {
                 true => Outcome::Noted,
                 false => Outcome::Refused(Refused::OtherVault),
@@ -196,6 +208,7 @@ impl State {
             }
             Command::Remote(step) => self.remote_step(at, step),
             Command::Repair(step) => self.repair_step(at, step),
+            Command::Takeover(step) => self.takeover_step(at, step),
         }
     }
 
@@ -251,13 +264,61 @@ impl State {
         Some(result)
     }
 
+    /// Work and timers of orders that may not change here are not looked for.
+    pub(super) fn unindex(&mut self) {
+        let still = |state: &Self, id: &OrderId| {
+            state.orders.get(id).is_some_and(|order| state.moves(*id, order))
+        };
+        let work = std::mem::take(&mut self.work);
+        let timers = std::mem::take(&mut self.timers);
+        self.work = work.into_iter().filter(|(_, id)| still(self, id)).collect();
+        self.timers = timers.into_iter().filter(|(_, id)| still(self, id)).collect();
+    }
+
+    /// Births whose orders may change again.
+    pub(super) fn reindex(&mut self, birth: RegionNumber) {
+        let again = |(id, order): &(&OrderId, &Order)| {
+            id.region() == birth && self.moves(**id, order)
+        };
+        let (mut work, mut timers) = (Vec::new(), Vec::new());
+        for (id, order) in self.orders.iter().filter(again) {
+            work.extend(order.work.iter().map(|work| (work.no, *id)));
+            timers.extend(order.wake.map(|at| (at, *id)));
+        }
+        self.work.extend(work);
+        self.timers.extend(timers);
+    }
+
+    /// With the births that a checkpoint had.
+    pub fn with_births(mut self, births: Births) -> Self {
+        self.births = births;
+        self.unindex();
+        self
+    }
+
+    /// Takes the record of a former order away, whose copy comes back as an order.
+    pub(super) fn forget_former(&mut self, id: OrderId) {
+        let Some(old) = self.orders.remove(&id) else { return };
+        self.meta.superseded += old.version - old.base();
+        self.by_seq.remove(&old.last_seq);
+        for work in &old.work {
+            self.work.remove(&work.no);
+        }
+        old.wake.map(|at| self.timers.remove(&(at, id)));
+        self.parked.remove(&id);
+        if let Some(contents) = self.contents.remove(&id) {
+            self.subjects.disown(contents.sealed_with.subject, id);
+        }
+    }
+
     /// Adds a new order with its first event.
-    fn insert(&mut self, at: LogTime, id: OrderId, contents: Contents, mut order: Order) {
+    pub(super) fn insert(&mut self, at: LogTime, id: OrderId, contents: Contents, mut order: Order) {
         let history_max = self.meta.settings.history_max;
         publish(&mut order, &contents, at, &mut self.meta.seq, history_max);
         self.work.extend(order.work.iter().map(|work| (work.no, id)));
         self.timers.extend(order.wake.map(|at| (at, id)));
         self.by_seq.insert(order.last_seq, id);
+        self.parked.extend(order.parked.as_ref().map(|_| id));
         self.subjects.own(contents.sealed_with.subject, id);
         self.contents.insert(id, contents);
         self.orders.insert(id, order);
@@ -265,7 +326,7 @@ impl State {
 
     /// What the next order of a subject is sealed with.
     pub fn next_key(&self, subject: SubjectId) -> Next {
-        self.subjects.next(subject, self.meta.wraps)
+        self.subjects.next(subject, self.meta.wraps, self.meta.settings.epoch)
     }
 
     pub fn outstanding(&self, no: u64) -> bool {
@@ -301,6 +362,7 @@ impl State {
         sum.add(self.remote.parked.digest());
         sum.add(self.subjects.table.digest());
         sum.add(self.repairs.digest());
+        sum.add(self.births.digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -316,6 +378,7 @@ impl State {
         sum.add(self.remote.parked.recompute_digest());
         sum.add(self.subjects.table.recompute_digest());
         sum.add(self.repairs.digest_full());
+        sum.add(self.births.digest_full());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -324,13 +387,17 @@ impl State {
     pub fn indexes_agree(&self) -> bool {
         let mut work = 0;
         let orders = self.orders.iter().all(|(id, order)| {
-            work += order.work.len();
-            order.work.iter().all(|work| self.work.get(&work.no) == Some(id))
-                && order.wake.is_none_or(|at| self.timers.contains(&(at, *id)))
+            let moves = self.moves(*id, order);
+            work += if moves { order.work.len() } else { 0 };
+            (!moves || order.work.iter().all(|work| self.work.get(&work.no) == Some(id)))
+                && (!moves || order.wake.is_none_or(|at| self.timers.contains(&(at, *id))))
                 && self.by_seq.get(&order.last_seq) == Some(id)
                 && self.parked.contains(id) == order.parked.is_some()
         });
-        let timers = self.orders.iter().filter(|(_, order)| order.wake.is_some()).count();
+        let timed = |(id, order): &(&OrderId, &Order)| {
+            order.wake.is_some() && self.moves(**id, order)
+        };
+        let timers = self.orders.iter().filter(timed).count();
         orders
             && work == self.work.len()
             && timers == self.timers.len()

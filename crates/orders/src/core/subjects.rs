@@ -43,18 +43,37 @@ impl KeyOf {
     }
 }
 
+/// Generations that one epoch may give a subject.
+const GENERATIONS: u32 = 1 << 16;
+
+/// The first generation that a group of this epoch gives out.
+///
+/// A backup has forgotten which generations came after it; copies in other regions and the vault's
+/// list of erasures have not. So each life of a group counts in a space of its own: no two keys of
+/// a subject ever share a number.
+pub fn first_generation(epoch: u64) -> u32 {
+    let lives = epoch.saturating_sub(1).min(u64::from(u32::MAX / GENERATIONS));
+    // Not above the highest multiple: the cast keeps it whole.
+    lives as u32 * GENERATIONS + 1
+}
+
 /// A key of the region's vault. A later one is greater.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct RegionKey(pub u64);
 
 impl RegionKey {
-    /// The `number`th key of a vault, told from another vault's by 48 bits of its own.
-    pub fn new(number: u16, print: u64) -> Self {
-        Self(u64::from(number) << 48 | print & 0xffff_ffff_ffff)
+    /// Enough for a rotation every hour through 1,900 years.
+    pub const NUMBER_MAX: u32 = (1 << 24) - 1;
+    const PRINT_BITS: u32 = 40;
+
+    /// The `number`th key of a vault, told from another vault's by 40 bits of its own.
+    pub fn new(number: u32, print: u64) -> Self {
+        let print = print & ((1 << Self::PRINT_BITS) - 1);
+        Self(u64::from(number.min(Self::NUMBER_MAX)) << Self::PRINT_BITS | print)
     }
 
-    pub fn number(self) -> u16 {
-        (self.0 >> 48) as u16
+    pub fn number(self) -> u32 {
+        (self.0 >> Self::PRINT_BITS) as u32
     }
 }
 

@@ -112,7 +112,7 @@ fn facts(id: OrderId, order: &Order, contents: &Contents) -> pb::OrderFacts {
     };
     let funds = match order.funds {
         Funds::NotNeeded | Funds::Refused(_) | Funds::Void => pb::FundsPhase::None,
-        Funds::Holding | Funds::Voiding => pb::FundsPhase::Moving,
+        Funds::Holding | Funds::Voiding | Funds::Opening => pb::FundsPhase::Moving,
         Funds::Held => pb::FundsPhase::Held,
         Funds::Captured => pb::FundsPhase::Captured,
     };
@@ -139,7 +139,7 @@ fn facts(id: OrderId, order: &Order, contents: &Contents) -> pb::OrderFacts {
 
 fn part_facts(part: &Part, order: &Order, contents: &Contents) -> pb::PartFacts {
     let phase = match part.stock {
-        Stock::Refused(_) | Stock::Gone => pb::PartPhase::None,
+        Stock::Refused(_) | Stock::Gone | Stock::Unallocated => pb::PartPhase::None,
         Stock::Reserving | Stock::Releasing | Stock::Uncommitting => pb::PartPhase::Moving,
         Stock::Held { .. } => pb::PartPhase::Held,
         Stock::Committed => pb::PartPhase::Committed,

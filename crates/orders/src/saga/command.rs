@@ -8,7 +8,7 @@ use hansa_api::pb::ledger::command::Command as Verb;
 use hansa_types::id::{OrderId, TransferId};
 
 use crate::core::effect::{
-    Amount, Books, Capture, Refusal, RefusalCode, StepResult, StockCall, StockLine, StockVerb,
+    Amount, Books, Capture, Open, Refusal, RefusalCode, StepResult, StockCall, StockLine, StockVerb,
 };
 
 fn id(transfer: TransferId) -> Bytes {
@@ -98,6 +98,19 @@ pub fn capture(capture: &Capture) -> wire::Command {
 pub fn refund(books: Books, step: TransferId, money: Amount) -> wire::Command {
     let (payment, amount_minor) = (id(books.payment), money.minor);
     command(Verb::Refund(wire::Refund { id: id(step), payment, amount_minor }))
+}
+
+pub fn open(of: OrderId, open: &Open) -> wire::Command {
+    command(Verb::Open(wire::Open {
+        id: id(open.id),
+        payment: id(open.books.payment),
+        order: order_to_bytes(of),
+        currency: open.currency.as_str().to_owned(),
+        authorized_minor: open.authorized_minor,
+        captured_minor: open.captured_minor,
+        refunded_minor: open.refunded_minor,
+        ended_epoch: open.ended,
+    }))
 }
 
 /// What an outcome means for a step. Every code is listed: a new one must be thought about.

@@ -23,6 +23,8 @@ pub struct State {
     pub holds: BTreeMap<Bytes, Hold>,
     pub captured: BTreeMap<Bytes, i64>,
     pub refunded: i64,
+    /// Orders whose payments began elsewhere, and the epoch that was cited.
+    pub opened: Vec<(Bytes, u64)>,
     pub paid_back: BTreeMap<Bytes, i64>,
     pub orders: BTreeMap<Bytes, Bytes>,
     pub shipped: i64,
@@ -62,6 +64,7 @@ impl State {
             Verb::Capture(c) => &c.id,
             Verb::Void(c) => &c.id,
             Verb::Refund(c) => &c.id,
+            Verb::Open(c) => &c.id,
             Verb::Receive(_) | Verb::Adjust(_) | Verb::Rebook(_) => return code(Code::Malformed),
         };
         if let Some(answer) = self.answers.get(id) {
@@ -103,6 +106,12 @@ impl State {
             Verb::Refund(c) => {
                 self.refunded += c.amount_minor;
                 *self.paid_back.entry(c.payment.clone()).or_default() += c.amount_minor;
+                code(Code::Applied)
+            }
+            Verb::Open(c) => {
+                self.captured.insert(c.payment.clone(), c.captured_minor);
+                self.paid_back.insert(c.payment.clone(), c.refunded_minor);
+                self.opened.push((c.order.clone(), c.ended_epoch));
                 code(Code::Applied)
             }
             Verb::Receive(_) | Verb::Adjust(_) | Verb::Rebook(_) => code(Code::Malformed),

@@ -1,4 +1,4 @@
-//! The chart of accounts of money: one account per payment, four of the house per currency.
+//! The chart of accounts of money: one account per payment, five of the house per currency.
 
 use hansa_types::id::AccountId;
 use hansa_types::money::Currency;
@@ -42,10 +42,13 @@ pub enum House {
     Fees,
     /// What was given back to customers.
     Refunds,
+    /// What other regions' books said of payments that were taken over from them.
+    Opening,
 }
 
 impl House {
-    pub const ALL: [Self; 4] = [Self::Clearing, Self::Merchant, Self::Fees, Self::Refunds];
+    pub const ALL: [Self; 5] =
+        [Self::Clearing, Self::Merchant, Self::Fees, Self::Refunds, Self::Opening];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,6 +56,7 @@ impl House {
             Self::Merchant => "merchant",
             Self::Fees => "fees",
             Self::Refunds => "refunds",
+            Self::Opening => "opening",
         }
     }
 
@@ -66,6 +70,7 @@ impl House {
             Self::Merchant => 17,
             Self::Fees => 18,
             Self::Refunds => 19,
+            Self::Opening => 20,
         })
     }
 
@@ -95,10 +100,12 @@ pub enum Movement {
     Capture,
     Void,
     Refund,
+    Opening,
 }
 
 impl Movement {
-    const ALL: [Self; 4] = [Self::Authorize, Self::Capture, Self::Void, Self::Refund];
+    const ALL: [Self; 5] =
+        [Self::Authorize, Self::Capture, Self::Void, Self::Refund, Self::Opening];
 
     pub fn code(self) -> Code {
         Code(match self {
@@ -106,6 +113,7 @@ impl Movement {
             Self::Capture => 202,
             Self::Void => 203,
             Self::Refund => 204,
+            Self::Opening => 205,
         })
     }
 
@@ -115,6 +123,7 @@ impl Movement {
             Self::Capture => "capture",
             Self::Void => "void",
             Self::Refund => "refund",
+            Self::Opening => "opening",
         }
     }
 

@@ -15,6 +15,7 @@ pub enum Command {
     Capture(Capture),
     Void(Void),
     Refund(Refund),
+    Open(Open),
 }
 
 /// # Units
@@ -39,6 +40,23 @@ pub struct Capture {
     pub amount: Option<u64>,
     /// The id under which what is left is held again; `None` releases it.
     pub remainder: Option<TransferId>,
+}
+
+/// What another region's books said of a payment when this one took its order over.
+///
+/// # Units
+/// Minor units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Open {
+    pub id: TransferId,
+    pub payment: PaymentKey,
+    pub order: OrderId,
+    pub currency: Currency,
+    pub authorized: u64,
+    pub captured: u64,
+    pub refunded: u64,
+    /// The epoch in which those books were kept.
+    pub ended: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

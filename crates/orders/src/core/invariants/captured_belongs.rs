@@ -8,7 +8,12 @@ pub fn check(order: &Order, _contents: &Contents) -> Result<(), String> {
     if kept <= 0 || order.parked.is_some() {
         return Ok(());
     }
-    let committed = |stock: &Stock| matches!(stock, Stock::Committed);
+    // What was taken over is reserved anew: another region's stock was committed to it.
+    let committed = |stock: &Stock| match stock {
+        Stock::Committed => true,
+        Stock::Unallocated | Stock::Reserving | Stock::Held { .. } => order.adopted.is_some(),
+        _ => false,
+    };
     let fine = match &order.goal {
         Goal::Confirm => order.settled && order.parts.iter().all(|part| committed(&part.stock)),
         Goal::Undo { why: Why::Rejected(..), .. } => false,

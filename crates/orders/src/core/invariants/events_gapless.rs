@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::core::order::Order;
 use crate::core::state::State;
 
 pub fn check(state: &State) -> Result<(), String> {
-    let versions: u64 = state.orders.iter().map(|(_, order)| order.version).sum();
-    if versions + state.meta.erasures != state.meta.seq {
+    // What was taken over had its first versions elsewhere.
+    let own = |order: &Order| order.version - order.base();
+    let versions: u64 = state.orders.iter().map(|(_, order)| own(order)).sum();
+    if versions + state.meta.superseded + state.meta.erasures != state.meta.seq {
         let erasures = state.meta.erasures;
         let events = state.meta.seq;
         return Err(format!("{versions} changes of orders, {erasures} erasures, {events} events"));

@@ -13,14 +13,18 @@ pub fn check(order: &Order, _contents: &Contents) -> Result<(), String> {
         let fine = match part.stock {
             Stock::Committed => confirmed,
             Stock::Gone | Stock::Refused(_) => !confirmed,
-            Stock::Reserving | Stock::Held { .. } | Stock::Releasing | Stock::Uncommitting => false,
+            Stock::Reserving
+            | Stock::Held { .. }
+            | Stock::Releasing
+            | Stock::Uncommitting
+            | Stock::Unallocated => false,
         };
         if !fine {
             return Err(format!("closed with stock {:?} in group {}", part.stock, part.group));
         }
     }
     match order.funds {
-        Funds::Holding | Funds::Held | Funds::Voiding => {
+        Funds::Holding | Funds::Held | Funds::Voiding | Funds::Opening => {
             Err(format!("closed with funds {:?}", order.funds))
         }
         _ => Ok(()),

@@ -26,7 +26,11 @@ pub fn on(order: &mut Order, contents: &Contents, no: u64, result: StepResult, n
             let until = now.at.plus_ms(now.settings.hold_ttl_ms);
             let part = &mut order.parts[usize::from(n)];
             part.stock = part.stock.clone().held(effect, result, until);
+            if order.settled {
+                not_allocated(order, usize::from(n), now.at);
+            }
         }
+        Effect::Open => opened(order, result, now),
         Effect::Release(n) | Effect::Uncommit(n) => stock_undone(order, n, result, now.at),
         Effect::HoldFunds => {
             order.funds = match result {
@@ -74,6 +78,34 @@ impl Stock {
             // before it would be due, or each tick would ask.
             (Self::Held { .. }, Effect::Extend(_), _) => Self::Held { until },
             (stock, ..) => stock,
+        }
+    }
+}
+
+/// An order that another region confirmed is not rejected for want of stock here: it waits.
+fn not_allocated(order: &mut Order, n: usize, at: LogTime) {
+    let detail = match &order.parts[n].stock {
+        Stock::Refused(why) => format!("{:?} {}", why.code, why.sku),
+        Stock::Gone => "the hold ran out".to_owned(),
+        _ => return,
+    };
+    if order.goal == Goal::Confirm {
+        order.parts[n].stock = Stock::Unallocated;
+        park(order, ParkedWhy::Unallocated, detail, at);
+    }
+}
+
+/// The books hold what the former ones said: what waited for them goes on.
+fn opened(order: &mut Order, result: StepResult, now: &mut Now<'_>) {
+    if let StepResult::Refused(why) = result {
+        park(order, ParkedWhy::BooksDiffer, why.detail, now.at);
+        return;
+    }
+    order.funds = Funds::Captured;
+    for n in 0..order.refunds.len() {
+        let waits = order.refunds[n].state == Done::Outstanding;
+        if waits && !order.outstanding(Effect::Refund(n as u16)) {
+            now.push(order, Effect::Refund(n as u16));
         }
     }
 }
@@ -178,12 +210,30 @@ fn settled(order: &mut Order, contents: &Contents, result: StepResult, at: LogTi
     if booked {
         order.funds = Funds::Captured;
     }
+    if order.settled {
+        // Confirmed in another region: only stock was at stake.
+        settled_again(order, refusal, at);
+        return;
+    }
     match refusal {
         None => order.settled = true,
         Some(why) if order.provider == Provider::Captured => {
             park(order, ParkedWhy::BooksDiffer, why.detail, at)
         }
         Some(why) => refuse_settle(order, why, at),
+    }
+}
+
+fn settled_again(order: &mut Order, refusal: Option<Refusal>, at: LogTime) {
+    if refusal.is_none() {
+        return;
+    }
+    for n in 0..order.parts.len() {
+        if matches!(order.parts[n].stock, Stock::Held { .. }) {
+            // What may be held still runs out by itself.
+            order.parts[n].stock = Stock::Gone;
+            not_allocated(order, n, at);
+        }
     }
 }
 

@@ -4,17 +4,26 @@ use hansa_types::id::{OrderId, TransferId};
 
 use crate::core::contents::{Contents, Line};
 use crate::core::effect::{
-    Amount, Books, Call, Capture, Effect, Settle, StockCall, StockLine, StockVerb, Todo, Work,
+    Amount, Books, Call, Capture, Effect, Open, Settle, StockCall, StockLine, StockVerb, Todo, Work,
 };
-use crate::core::order::{Movement, Order, Part, Stock};
+use crate::core::takeover::Phase;
+use crate::core::order::{Funds, Movement, Order, Part, Stock};
 
 use super::State;
 
 impl State {
     /// The outstanding steps after number `after`, in the order they were decided.
     pub fn due(&self, after: u64, max: usize) -> Vec<Call> {
-        let work = self.work.range(after + 1..).take(max);
-        work.filter_map(|(no, id)| self.call(*id, *no)).collect()
+        let work = self.work.range(after + 1..).filter(|(no, id)| self.begins(**no, **id));
+        work.take(max).filter_map(|(no, id)| self.call(*id, *no)).collect()
+    }
+
+    /// While births are drained, what was decided since waits.
+    fn begins(&self, no: u64, id: OrderId) -> bool {
+        match self.births.get(id.region()).map(|row| row.phase) {
+            Some(Phase::Draining { work_upto, .. }) => no <= work_upto,
+            _ => true,
+        }
     }
 
     fn call(&self, id: OrderId, no: u64) -> Option<Call> {
@@ -34,7 +43,7 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
     Some(match work.effect {
         Effect::Reserve(n) => {
             let part = part(n)?;
-            let verb = StockVerb::Reserve { lines: stock_lines(c, part.group), ttl_ms };
+            let verb = StockVerb::Reserve { lines: stock_lines(o, c, part.group), ttl_ms };
             stock(part, part.hold, verb)
         }
         Effect::Extend(n) => {
@@ -68,6 +77,15 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
             let reference = o.money.reference.clone();
             Todo::Refund { books: books()?, id: refund.id, money, reference }
         }
+        Effect::Open => Todo::Open(Open {
+            books: books()?,
+            id: o.money.step?,
+            ended: o.adopted?.ended,
+            currency: c.currency,
+            authorized_minor: o.money.authorized_minor,
+            captured_minor: o.money.captured_minor,
+            refunded_minor: opened_refunds(o),
+        }),
         Effect::Ship(n) => {
             let (hold, movement) = movement(o, &o.shipments, n)?;
             let verb = StockVerb::Ship { hold, lines: moved_lines(c, movement) };
@@ -85,10 +103,12 @@ fn stock(part: &Part, id: TransferId, verb: StockVerb) -> Todo {
     Todo::Stock(StockCall { group: part.group, id, verb })
 }
 
-fn stock_lines(contents: &Contents, group: u16) -> Vec<StockLine> {
+/// What is still to leave the house: all of it, unless another region shipped some.
+fn stock_lines(order: &Order, contents: &Contents, group: u16) -> Vec<StockLine> {
     let line = |(place, line): (u16, &Line)| {
         let (line_no, sku) = (u32::from(place) + 1, line.sku.clone()?);
-        Some(StockLine { line: line_no, sku, quantity: line.quantity })
+        let quantity = line.quantity.saturating_sub(Order::moved(&order.shipments, place));
+        (quantity > 0).then_some(StockLine { line: line_no, sku, quantity })
     };
     contents.of_group(group).filter_map(line).collect()
 }
@@ -119,7 +139,17 @@ fn settle(order: &Order, contents: &Contents, money: Amount) -> Settle {
         Some(Capture { reference, books, id: order.money.step?, hold: order.money.hold?, money })
     };
     // What is known to be committed is not asked again: its ids may have left the dedup window.
-    let done = order.parts.iter().all(|part| part.stock == Stock::Committed);
-    let parts = order.parts.iter().filter(|_| !done);
-    Settle { commits: parts.map(commit).collect(), capture: capture() }
+    let open = |(_, part): &(u8, &Part)| part.stock != Stock::Committed;
+    let (parts, commits) =
+        (0_u8..).zip(&order.parts).filter(open).map(|(n, part)| (n, commit(part))).unzip();
+    // Of an order that was taken over, another region may have captured.
+    let capture = if order.funds == Funds::Captured { None } else { capture() };
+    Settle { commits, parts, capture }
+}
+
+/// What was given back before these books were opened: what follows is booked by itself.
+fn opened_refunds(order: &Order) -> i64 {
+    let base = order.base();
+    let known = order.refunds.iter().filter(|refund| (1..=base).contains(&refund.version));
+    known.map(|refund| refund.amount_minor).sum()
 }

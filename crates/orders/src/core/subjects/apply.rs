@@ -25,7 +25,7 @@ impl State {
         if of.subject.home != self.meta.settings.region {
             return Err(Refused::Malformed);
         }
-        let fits = match (self.subjects.next(of.subject, None), mint) {
+        let fits = match (self.subjects.next(of.subject, None, self.meta.settings.epoch), mint) {
             (super::Next::Use(generation, _), None) => generation == of.generation,
             (super::Next::Mint(generation, _), Some(wrapped)) => {
                 generation == of.generation && self.wraps_now(wrapped)

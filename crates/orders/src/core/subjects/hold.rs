@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hansa_pages::Table;
 use hansa_types::id::OrderId;
 
-use super::{Erased, KeyOf, KeyState, Next, RegionKey, SubjectId, SubjectRow, Wrapped};
+use super::{
+    Erased, KeyOf, KeyState, Next, RegionKey, SubjectId, SubjectRow, Wrapped, first_generation,
+};
 
 /// Tombstones kept of one subject, newest last: who erases more often repeats himself.
 const ERASED_MAX: usize = 16;
@@ -56,15 +58,16 @@ impl Subjects {
         }
     }
 
-    /// What the subject's next order is sealed with.
-    pub fn next(&self, subject: SubjectId, wraps: Option<RegionKey>) -> Next {
+    /// What the subject's next order is sealed with, in a group of this epoch.
+    pub fn next(&self, subject: SubjectId, wraps: Option<RegionKey>, epoch: u64) -> Next {
+        let first = first_generation(epoch);
         match self.table.get(&subject) {
-            None => Next::Mint(1, wraps),
+            None => Next::Mint(first, wraps),
             Some(SubjectRow { generation, key: Some(key), .. }) => {
                 Next::Use(*generation, key.clone())
             }
             Some(SubjectRow { generation, key: None, .. }) => {
-                Next::Mint(generation.saturating_add(1), wraps)
+                Next::Mint(generation.saturating_add(1).max(first), wraps)
             }
         }
     }
@@ -155,6 +158,10 @@ impl Subjects {
 
     pub(in crate::core) fn own(&mut self, subject: SubjectId, order: OrderId) {
         self.orders.insert((subject, order.to_bytes()));
+    }
+
+    pub(in crate::core) fn disown(&mut self, subject: SubjectId, order: OrderId) {
+        self.orders.remove(&(subject, order.to_bytes()));
     }
 
     fn take_off(&mut self, subject: SubjectId) {

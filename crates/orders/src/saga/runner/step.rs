@@ -58,6 +58,10 @@ impl Step {
                 let command = command::void_funds(*books, *id, *hold);
                 Next::Ledger(vec![(GroupKind::Payments, books.group, command)])
             }
+            Todo::Open(open) => {
+                let command = command::open(order, open);
+                Next::Ledger(vec![(GroupKind::Payments, open.books.group, command)])
+            }
             Todo::Settle(settle) if settle.commits.is_empty() => self.committed(),
             Todo::Settle(settle) => {
                 self.left = settle.commits.len();
@@ -76,7 +80,8 @@ impl Step {
     pub fn on_ledger(&mut self, part: u16, outcome: &wire::Outcome) -> Next {
         let result = command::result(outcome);
         match &self.call.todo {
-            Todo::Settle(_) if self.left > 0 => {
+            Todo::Settle(settle) if self.left > 0 => {
+                let part = settle.parts.get(usize::from(part)).copied().unwrap_or_default();
                 self.left -= 1;
                 match result {
                     StepResult::Refused(why) => self.settle.refusal = Some(why),
@@ -155,6 +160,7 @@ impl Step {
             Todo::Stock(_)
             | Todo::HoldFunds { .. }
             | Todo::VoidFunds { .. }
+            | Todo::Open(_)
             | Todo::Settle(Settle { capture: None, .. }) => return None,
         })
     }

@@ -1,0 +1,420 @@
+//! Copies become orders: in the version after the copy's, in the new epoch.
+//!
+//! What a copy shows are facts of one version. What ran beside them is asked of the provider again,
+//! under the order's own key; money that was captured is opened in the books here by what the copy
+//! says; stock that was not shipped is reserved here.
+
+use std::collections::BTreeSet;
+
+use hansa_types::id::{OrderId, TransferId};
+use hansa_types::region::RegionNumber;
+use hansa_types::time::LogTime;
+use serde::{Deserialize, Serialize};
+
+use super::{Birth, Lost, ORDERS_MAX, Phase, TakeOver, Taken};
+use crate::core::command::{Refused, Target};
+use crate::core::contents::Contents;
+use crate::core::effect::{Effect, Reference, Refusal, RefusalCode};
+use crate::core::keys::{Key, Scope, Seen};
+use crate::core::order::{
+    Adoption, Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, Parked, ParkedWhy, Part,
+    Provider, Refund, RefundCause, Reject, Stock, Why,
+};
+use crate::core::remote::Origin;
+use crate::core::saga::{self, Now};
+use crate::core::state::State;
+use crate::core::subjects::Wrapped;
+
+/// A copy as the shell read it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Candidate {
+    Take(Box<Adopted>),
+    Fail { order: OrderId, version: u64, why: NotAdopted },
+}
+
+/// Why a copy cannot be adopted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum NotAdopted {
+    /// The law lets this region hold too little of it.
+    NotInFailoverSet,
+    Unreadable,
+    /// What it takes to go on belongs to another group here.
+    OtherGroup,
+    /// The data key that opens it never came.
+    KeyMissing,
+}
+
+/// What it takes to go on with an order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Adopted {
+    pub order: OrderId,
+    /// Of the copy.
+    pub version: u64,
+    pub contents: Contents,
+    /// The next data key of a customer whom this region did not know.
+    pub mint: Option<Wrapped>,
+    pub facts: Facts,
+}
+
+/// What the copy's version shows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    pub created: LogTime,
+    pub standing: Standing,
+    pub cancel_asked: bool,
+    pub cancel_reason: String,
+    pub settled: bool,
+    /// The provider was asked and its answer was not known.
+    pub in_doubt: bool,
+    pub declined: Option<String>,
+    pub authorized_minor: i64,
+    pub captured_minor: i64,
+    pub refunded_minor: i64,
+    pub reference: Reference,
+    pub refunds: Vec<Repaid>,
+    pub shipments: Vec<Moved>,
+    pub returns: Vec<Moved>,
+    /// Each with the key of its body.
+    pub requests: Vec<Heard>,
+    /// Where this region looks for the first of them.
+    pub placed_as: Option<Scope>,
+}
+
+/// How far a step was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Stepped {
+    Done,
+    UnderWay,
+    Refused,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    Open,
+    Rejected(Reject, Refusal),
+    Cancelled,
+    Parked(ParkedWhy, String),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Moved {
+    pub id: TransferId,
+    pub lines: Vec<(u16, u32)>,
+    pub note: Note,
+    pub state: Stepped,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Repaid {
+    pub id: TransferId,
+    pub amount_minor: i64,
+    pub with: Option<TransferId>,
+    pub cause: RefundCause,
+    pub state: Stepped,
+}
+
+impl State {
+    pub(super) fn take_over(&mut self, at: LogTime, take: TakeOver) -> Result<(), Refused> {
+        let TakeOver { birth, epoch, from, .. } = take;
+        if let Some(row) = self.births.get(birth) {
+            let mine = row.owner == self.meta.settings.region;
+            if mine && row.epoch == epoch {
+                return Ok(());
+            }
+            if row.epoch >= epoch {
+                return Err(Refused::EpochNotNewer);
+            }
+        } else if birth == self.meta.settings.region && self.meta.settings.epoch >= epoch {
+            return Err(Refused::EpochNotNewer);
+        }
+        let lost = self.missing(from, &take.heard);
+        let total = self.remote.copies.iter().filter(|(id, _)| id.region() == birth).count() as u64;
+        let taken = Taken { take, since: at, settled: None, total, done: 0, lost };
+        let (owner, phase) = (self.meta.settings.region, Phase::Adopting);
+        let row = Birth { epoch, owner, phase, floor: epoch, taken: Some(taken) };
+        self.births.put(birth, row);
+        self.unindex();
+        Ok(())
+    }
+
+    /// What is missing of each of the former owner's streams, as far as anybody heard.
+    fn missing(&self, from: RegionNumber, heard: &[(Origin, u64)]) -> Vec<Lost> {
+        let here = self.remote.cursors.iter().map(|(origin, _)| *origin);
+        let told = heard.iter().map(|(origin, _)| *origin);
+        let all: BTreeSet<Origin> =
+            here.chain(told).filter(|origin| origin.region == from).collect();
+        let lost = |origin: Origin| {
+            let after = self.remote.cursors.get(&origin).map_or(0, |cursor| cursor.applied);
+            let marks = heard.iter().filter(|(of, _)| *of == origin).map(|(_, mark)| *mark);
+            Lost { origin, after, upto: marks.max().unwrap_or(after).max(after) }
+        };
+        all.into_iter().map(lost).collect()
+    }
+
+    /// Copies that wait to be adopted, at most `max`; those that cannot be are left out.
+    pub fn waiting(&self, birth: RegionNumber, max: usize) -> Vec<OrderId> {
+        let Some(row) = self.births.get(birth).filter(|row| row.phase == Phase::Adopting) else {
+            return Vec::new();
+        };
+        let waits = |id: &OrderId| {
+            let held = self.births.failed.contains(id);
+            let taken = self.orders.get(id).is_some_and(|order| order.epoch >= row.floor);
+            id.region() == birth && !held && !taken
+        };
+        self.remote.ids().filter(waits).take(max).collect()
+    }
+
+    /// Whether this order's copy is still to be adopted.
+    pub fn waits(&self, id: OrderId) -> bool {
+        self.births.get(id.region()).is_some_and(|row| {
+            let taken = self.orders.get(&id).is_some_and(|order| order.epoch >= row.floor);
+            row.phase == Phase::Adopting && !taken && self.remote.copies.contains(&id)
+        })
+    }
+
+    pub(super) fn adopt(
+        &mut self,
+        at: LogTime,
+        birth: RegionNumber,
+        epoch: u64,
+        candidates: Vec<Candidate>,
+    ) -> Result<u32, Refused> {
+        let adopting = |row: &&Birth| row.phase == Phase::Adopting && row.epoch == epoch;
+        let Some(mut row) = self.births.get(birth).filter(adopting).cloned() else {
+            return Err(Refused::NotOwner);
+        };
+        let mut adopted = 0;
+        for candidate in candidates.into_iter().take(ORDERS_MAX) {
+            match candidate {
+                Candidate::Take(one) if one.order.region() == birth => {
+                    adopted += u32::from(self.adopt_one(at, epoch, *one));
+                }
+                Candidate::Fail { order, version, why } if self.copy_at(order, version) => {
+                    self.births.failed.insert(order, why);
+                }
+                // Another copy came meanwhile, or somebody asked for this order first.
+                Candidate::Take(_) | Candidate::Fail { .. } => {}
+            }
+        }
+        if let Some(taken) = &mut row.taken {
+            taken.done += u64::from(adopted);
+        }
+        self.births.put(birth, row);
+        Ok(adopted)
+    }
+
+    fn copy_at(&self, order: OrderId, version: u64) -> bool {
+        let copy = self.remote.copies.get(&order);
+        self.waits(order) && copy.is_some_and(|copy| copy.version == version)
+    }
+
+    fn adopt_one(&mut self, at: LogTime, epoch: u64, one: Adopted) -> bool {
+        let Adopted { order: id, version, contents, mint, facts } = one;
+        let settings = self.meta.settings.clone();
+        let mine = id.slot().get() % settings.groups.max(1) == settings.index;
+        if !mine || !self.copy_at(id, version) || contents.groups().len() > 64 {
+            return false;
+        }
+        // Sealed anew for this region's customer; his key may have changed since that was done.
+        if contents.personal.is_some() && self.key_fits(&contents, mint.as_ref()).is_err() {
+            return false;
+        }
+        if let Some(wrapped) = mint.filter(|_| contents.personal.is_some()) {
+            self.meta.wraps.get_or_insert(wrapped.by);
+            self.subjects.put(contents.sealed_with, wrapped);
+        }
+        let ended = self.remote.copies.get(&id).map_or(0, |copy| copy.epoch());
+        let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
+        let adoption = Adoption { version, ended };
+        let order = order(&facts, &contents, (epoch, adoption), &mut now);
+        self.forget_former(id);
+        self.insert(at, id, contents, order);
+        self.remote.drop_copy(id);
+        self.births.failed.remove(&id);
+        self.remember_requests(at, id, &facts);
+        true
+    }
+
+    /// A repeat of what another region granted is answered as there.
+    fn remember_requests(&mut self, at: LogTime, order: OrderId, facts: &Facts) {
+        let first = facts.requests.first();
+        let placed = facts.placed_as.zip(first).map(|(scope, heard)| Heard { scope, ..*heard });
+        for heard in facts.requests.iter().copied().chain(placed) {
+            let key = Key { scope: heard.scope, body: heard.body };
+            if matches!(self.keys.seen(key), Seen::Never) {
+                let target = Target { order, first: heard.first, count: heard.count };
+                self.keys.remember_under(key, at, target, heard.under);
+            }
+        }
+    }
+
+    pub(super) fn settled(
+        &mut self,
+        at: LogTime,
+        birth: RegionNumber,
+        epoch: u64,
+    ) -> Result<(), Refused> {
+        let Some(mut row) = self.births.get(birth).filter(|row| row.epoch == epoch).cloned() else {
+            return Err(Refused::NotOwner);
+        };
+        match row.phase {
+            Phase::Adopting if self.waiting(birth, 1).is_empty() => {}
+            Phase::Owned => return Ok(()),
+            _ => return Err(Refused::NotSettled),
+        }
+        row.phase = Phase::Owned;
+        if let Some(taken) = &mut row.taken {
+            taken.settled = Some(at);
+        }
+        self.births.put(birth, row);
+        Ok(())
+    }
+}
+
+/// The order as it goes on here, with its first steps.
+fn order(
+    facts: &Facts,
+    contents: &Contents,
+    (epoch, adoption): (u64, Adoption),
+    now: &mut Now<'_>,
+) -> Order {
+    let goal = goal(facts, now.at);
+    let mut order = Order {
+        created: facts.created,
+        updated: now.at,
+        settled: facts.settled || facts.captured_minor > 0,
+        goal,
+        parts: Vec::new(),
+        funds: Funds::NotNeeded,
+        provider: Provider::NotNeeded,
+        money: MoneyFacts {
+            authorized_minor: facts.authorized_minor,
+            captured_minor: facts.captured_minor,
+            refunded_minor: facts.refunded_minor,
+            reference: facts.reference.clone(),
+            ..MoneyFacts::default()
+        },
+        shipments: movements(&facts.shipments, contents, adoption.version, now.at),
+        returns: movements(&facts.returns, contents, adoption.version, now.at),
+        refunds: facts.refunds.iter().map(|of| refund(of, adoption.version, now.at)).collect(),
+        parked: None,
+        cancel_reason: facts.cancel_reason.clone(),
+        work: Vec::new(),
+        wake: None,
+        // Ids of steps are told apart by their time; one decided here never had the old ones.
+        attempt: 0,
+        version: adoption.version,
+        last_seq: 0,
+        history: Vec::new(),
+        requests: facts.requests.clone(),
+        began: now.at,
+        epoch,
+        adopted: Some(adoption),
+    };
+    if let Standing::Parked(why, detail) = &facts.standing {
+        order.parked = Some(Parked { at: now.at, why: *why, detail: detail.clone() });
+    }
+    parts(&mut order, contents, now);
+    money(&mut order, facts, contents, now);
+    saga::drive(&mut order, contents, now);
+    order
+}
+
+fn goal(facts: &Facts, at: LogTime) -> Goal {
+    let why = match &facts.standing {
+        Standing::Rejected(reject, refusal) => Why::Rejected(*reject, refusal.clone()),
+        Standing::Cancelled => Why::Cancelled,
+        Standing::Open | Standing::Parked(..) if facts.cancel_asked => Why::Cancelled,
+        Standing::Open | Standing::Parked(..) => return Goal::Confirm,
+    };
+    Goal::Undo { why, since: at }
+}
+
+/// Nothing is held here. Where all was shipped nothing has to be.
+fn parts(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
+    for (n, group) in contents.groups().into_iter().enumerate() {
+        let shipped = contents
+            .of_group(group)
+            .all(|(place, line)| Order::moved(&order.shipments, place) >= line.quantity);
+        let stock = match &order.goal {
+            Goal::Undo { .. } => Stock::Gone,
+            Goal::Confirm if shipped => Stock::Committed,
+            Goal::Confirm => Stock::Unallocated,
+        };
+        let hold = now.mint(order, "adopted", n as u16);
+        order.parts.push(Part { group, hold, step: hold, stock });
+    }
+}
+
+fn money(order: &mut Order, facts: &Facts, contents: &Contents, now: &mut Now<'_>) {
+    if contents.total_minor == 0 {
+        return;
+    }
+    order.money.payment = Some(now.mint(order, "payment", 0));
+    if facts.captured_minor > 0 {
+        (order.funds, order.provider) = (Funds::Opening, Provider::Captured);
+        order.money.step = Some(now.mint(order, "opening", 0));
+        now.push(order, Effect::Open);
+        return;
+    }
+    let undone = matches!(facts.standing, Standing::Rejected(..) | Standing::Cancelled);
+    match order.goal {
+        Goal::Confirm => {
+            order.funds = Funds::Holding;
+            order.money.hold = Some(now.mint(order, "hold", 0));
+            now.push(order, Effect::HoldFunds);
+            let known = facts.authorized_minor == contents.total_minor && !facts.in_doubt;
+            order.provider = match known && facts.reference != Reference::default() {
+                true => Provider::Authorized,
+                // Asked again by the same key: whatever it did then, it says now.
+                false => Provider::Untouched,
+            };
+        }
+        Goal::Undo { .. } if undone && !facts.in_doubt => {
+            order.funds = Funds::Void;
+            order.provider = match &facts.declined {
+                Some(why) => Provider::Declined(why.clone()),
+                None => Provider::Void,
+            };
+        }
+        Goal::Undo { .. } => {
+            order.funds = Funds::Void;
+            let settle = Some(now.at.plus_ms(now.settings.settle_ms));
+            order.provider = Provider::Cancelling { settle };
+            now.push(order, Effect::CancelPayment);
+        }
+    }
+}
+
+fn movements(moved: &[Moved], contents: &Contents, version: u64, at: LogTime) -> Vec<Movement> {
+    let group = |lines: &[(u16, u32)]| {
+        let first = lines.first().and_then(|(place, _)| contents.lines.get(usize::from(*place)));
+        first.and_then(|line| line.stock_group).unwrap_or(0)
+    };
+    let movement = |one: &Moved| Movement {
+        id: one.id,
+        group: group(&one.lines),
+        at,
+        lines: one.lines.clone(),
+        // What is recorded as moved has moved: only the former books were asked to follow.
+        state: if one.state == Stepped::Refused { refused() } else { Done::Done },
+        version,
+        note: one.note.clone(),
+    };
+    moved.iter().map(movement).collect()
+}
+
+/// One that was under way goes out again under its own id: the provider pays it once.
+fn refund(repaid: &Repaid, version: u64, at: LogTime) -> Refund {
+    let Repaid { id, amount_minor, with, cause, state } = *repaid;
+    let (state, version) = match state {
+        Stepped::Done => (Done::Done, version),
+        Stepped::UnderWay => (Done::Outstanding, 0),
+        Stepped::Refused => (refused(), 0),
+    };
+    Refund { id, at, amount_minor, cause, with, state, version, note: Note::default() }
+}
+
+fn refused() -> Done {
+    Done::Refused(Refusal::new(RefusalCode::Other, "refused by the former owner"))
+}

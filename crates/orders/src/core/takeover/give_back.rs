@@ -1,0 +1,87 @@
+//! What former orders still hold in this region's books, once another region has them.
+
+use hansa_types::id::{OrderId, TransferId};
+use hansa_types::region::RegionNumber;
+
+use super::{ORDERS_MAX, Phase};
+use crate::core::command::Refused;
+use crate::core::order::{Funds, Order, Stock};
+use crate::core::state::State;
+
+/// What one former order may still hold here. The new owner reserves its own stock and opens its
+/// own books, so this is nobody's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leftover {
+    pub order: OrderId,
+    /// Inventory group and hold.
+    pub stock: Vec<(u16, TransferId)>,
+    /// Payments group, payment and hold.
+    pub funds: Option<(u16, TransferId, TransferId)>,
+}
+
+impl State {
+    /// Former orders that may hold something here, at most `max` of them after `after`; with the
+    /// last one looked at, `None` when that was all.
+    pub fn leftovers(
+        &self,
+        birth: RegionNumber,
+        after: Option<OrderId>,
+        max: usize,
+    ) -> (Vec<Leftover>, Option<OrderId>) {
+        let mut ids: Vec<OrderId> = self
+            .orders
+            .iter()
+            .filter(|(id, order)| id.region() == birth && !self.is_own(**id, order))
+            .map(|(id, _)| *id)
+            .filter(|id| after.is_none_or(|after| *id > after))
+            .collect();
+        ids.sort_unstable();
+        let last = ids.get(max.min(ORDERS_MAX).saturating_sub(1)).copied();
+        let found = ids.into_iter().take(max.min(ORDERS_MAX)).filter_map(|id| self.leftover(id));
+        (found.collect(), last)
+    }
+
+    fn leftover(&self, id: OrderId) -> Option<Leftover> {
+        let (order, contents) = (self.orders.get(&id)?, self.contents.get(&id)?);
+        let holds = |stock: &Stock| !matches!(stock, Stock::Gone | Stock::Refused(_) | Stock::Unallocated);
+        let stock: Vec<_> = order
+            .parts
+            .iter()
+            .filter(|part| holds(&part.stock))
+            .map(|part| (part.group, part.hold))
+            .collect();
+        let held = matches!(order.funds, Funds::Holding | Funds::Held | Funds::Voiding);
+        let funds = order.money.payment.zip(order.money.hold).filter(|_| held);
+        let funds = funds.map(|(payment, hold)| (contents.payment_group, payment, hold));
+        (!stock.is_empty() || funds.is_some()).then_some(Leftover { order: id, stock, funds })
+    }
+
+    pub(super) fn given_back(
+        &mut self,
+        birth: RegionNumber,
+        epoch: u64,
+        orders: &[OrderId],
+        last: bool,
+    ) -> Result<(), Refused> {
+        let Some(mut row) = self.births.get(birth).filter(|row| row.epoch == epoch).cloned() else {
+            return Err(Refused::NotOwner);
+        };
+        let Phase::Elsewhere { since, .. } = row.phase else { return Err(Refused::NotOwner) };
+        for id in orders.iter().take(ORDERS_MAX).filter(|id| id.region() == birth) {
+            // What callers saw of it stays: it is another region's to tell from now on.
+            self.orders.update(id, |order: &mut Order| {
+                for part in &mut order.parts {
+                    part.stock = Stock::Gone;
+                }
+                if matches!(order.funds, Funds::Holding | Funds::Held | Funds::Voiding) {
+                    order.funds = Funds::Void;
+                }
+            });
+        }
+        if last {
+            row.phase = Phase::Elsewhere { since, given_back: true };
+            self.births.put(birth, row);
+        }
+        Ok(())
+    }
+}

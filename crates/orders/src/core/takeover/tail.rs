@@ -1,0 +1,135 @@
+//! The unshipped tail: what this region did to orders after their new owner's copies were made.
+//!
+//! It is told from state alone: an order that was written here in an epoch that is over, in a
+//! version that the new owner's adoption does not include.
+
+use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
+use hansa_types::time::LogTime;
+use serde::{Deserialize, Serialize};
+
+use super::Phase;
+use crate::core::command::Refused;
+use crate::core::order::Order;
+use crate::core::state::State;
+
+/// Decisions kept.
+const ROWS_MAX: usize = 100_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum TailAction {
+    /// What was charged and is not known elsewhere is given back.
+    Compensate,
+    /// Nothing has to be undone.
+    Discard,
+}
+
+/// Two people's word on one order of the tail.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Decision {
+    pub order: OrderId,
+    pub action: TailAction,
+    pub reason: String,
+    pub by: String,
+    pub approved_by: String,
+    pub ticket: String,
+    /// The hash of the order's record that they saw.
+    pub hash: u128,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct TailRow {
+    pub decision: Decision,
+    pub at: LogTime,
+    pub end: Option<End>,
+}
+
+/// What came of a decision.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum End {
+    Done,
+    Refused(String),
+}
+
+impl State {
+    /// The version from which the new owner went on, if the order has more of its own here: `0` for
+    /// one that the new owner never saw.
+    pub fn tail_of(&self, id: OrderId, order: &Order) -> Option<u64> {
+        let row = self.births.get(id.region())?;
+        if self.is_own(id, order) || order.epoch >= row.epoch {
+            return None;
+        }
+        // Our own successor knows what it went on from; a copy says it.
+        let adopted = match self.remote.copies.get(&id) {
+            Some(copy) if copy.epoch() > order.epoch => copy.shown.adopted,
+            _ => 0,
+        };
+        (order.version > adopted).then_some(adopted)
+    }
+
+    /// Orders in the tail of a region's births, ascending, at most `max`.
+    pub fn tail(&self, birth: RegionNumber, max: usize) -> Vec<(OrderId, u64)> {
+        let ours = self.orders.iter().filter(|(id, _)| id.region() == birth);
+        let mut found: Vec<(OrderId, u64)> =
+            ours.filter_map(|(id, order)| Some((*id, self.tail_of(*id, order)?))).collect();
+        found.sort_unstable();
+        found.truncate(max);
+        found
+    }
+
+    /// Whether the new owner's stream was heard to its end since the births moved: nothing that it
+    /// knows is missing here.
+    pub fn tail_final(&self, birth: RegionNumber) -> bool {
+        let Some(row) = self.births.get(birth) else { return true };
+        let Phase::Elsewhere { since, .. } = row.phase else { return true };
+        let of_owner = self.remote.cursors.iter().filter(|(of, _)| of.region == row.owner);
+        let mut heard = of_owner.map(|(_, cursor)| cursor.current_as_of_ms);
+        heard.any(|ms| ms > since.ms())
+    }
+
+    pub(super) fn decide(&mut self, at: LogTime, decision: Decision) -> Result<(), Refused> {
+        let id = decision.order;
+        let people = [&decision.by, &decision.approved_by];
+        if decision.by == decision.approved_by || people.iter().any(|name| name.is_empty()) {
+            return Err(Refused::Malformed);
+        }
+        if let Some(row) = self.births_tail(id) {
+            let same = row.decision == decision;
+            return if same { Ok(()) } else { Err(Refused::NotSettled) };
+        }
+        let Some(order) = self.orders.get(&id) else { return Err(Refused::OrderNotFound) };
+        if self.tail_of(id, order).is_none() {
+            return Err(Refused::NotParked);
+        }
+        // Not what they saw.
+        if self.hash_of(id).is_none_or(|hash| hash.0 != decision.hash) {
+            return Err(Refused::KeyChanged);
+        }
+        if self.births.tail.len() >= ROWS_MAX {
+            return Err(Refused::TooMany);
+        }
+        let end = (decision.action == TailAction::Discard).then_some(End::Done);
+        self.births.tail.insert(id, TailRow { decision, at, end });
+        Ok(())
+    }
+
+    /// A decision that is under way or done; one that was refused may be made anew.
+    fn births_tail(&self, id: OrderId) -> Option<&TailRow> {
+        let row = self.births.tail.get(&id)?;
+        (!matches!(row.end, Some(End::Refused(_)))).then_some(row)
+    }
+
+    pub(super) fn decided(&mut self, _at: LogTime, order: OrderId, end: End) -> Result<(), Refused> {
+        let known = self.births.tail.update(&order, |row| {
+            // The first word stands.
+            row.end.get_or_insert(end);
+        });
+        known.ok_or(Refused::OrderNotFound)
+    }
+
+    /// Decisions that are to be carried out.
+    pub fn tail_open(&self) -> Vec<Decision> {
+        let open = self.births.tail.iter().filter(|(_, row)| row.end.is_none());
+        open.map(|(_, row)| row.decision.clone()).collect()
+    }
+}
