@@ -210,6 +210,11 @@ impl Write for Hashed {
     }
 }
 
+/// The hash by which backups name their parts.
+pub fn hash(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}
+
 /// Regions of whose chains the anchors file keeps heads.
 ///
 /// # Errors

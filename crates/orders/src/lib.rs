@@ -32,5 +32,6 @@ mod tests;
 pub mod vault;
 mod wire;
 
+pub use listing::row as listing_row;
 pub use replicate::Lag;
 pub use start::{Around, Orders, RestoreStatus, StartError, Views};

@@ -165,6 +165,17 @@ fn listed(prefix: &[u8], (key, value): Entry) -> Option<Listed> {
     Some(Listed { tail, id, state: *value.first()? })
 }
 
+/// The order that a row of the view is about; `None` for a row that is not one, to its last byte.
+pub fn row(key: &[u8], value: &[u8]) -> Option<OrderId> {
+    let tail = match key.split_first()? {
+        (&BY_TIME, tail) => tail,
+        (&BY_CUSTOMER, rest) => rest.get(16..)?,
+        _ => return None,
+    };
+    let id = OrderId::from_bytes(tail.get(8..)?.try_into().ok()?).ok()?;
+    matches!(value, [1..=6]).then_some(id)
+}
+
 pub fn state_byte(status: OrderStatus) -> u8 {
     match status {
         OrderStatus::Pending => 1,

@@ -48,8 +48,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("hansa-gateway", &["hansa-types", "hansa-api", "hansa-node", "hansa-region-router"]),
     (
+        "hansa-sweep",
+        &[
+            "hansa-types",
+            "hansa-api",
+            "hansa-backup",
+            "hansa-wal",
+            "hansa-consensus",
+            "hansa-views",
+            "hansa-region-router",
+            "hansa-ledger",
+            "hansa-orders",
+        ],
+    ),
+    (
         "hansa",
         &[
+            "hansa-sweep",
             "hansa-backup",
             "hansa-types",
             "hansa-api",

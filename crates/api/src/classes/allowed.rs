@@ -110,6 +110,11 @@ impl Allowed {
         self.classes.has(class)
     }
 
+    /// Whether some field counts as this class here that does not elsewhere.
+    pub fn raises(&self, class: DataClass) -> bool {
+        self.raised.as_ref().is_some_and(|raised| raised.0.values().any(|to| *to == class))
+    }
+
     /// Whether the field in this row of the table, annotated with `class`, may be held.
     pub(super) fn keeps(&self, row: usize, class: DataClass) -> bool {
         let raised = self.raised.as_ref().and_then(|raised| raised.0.get(&row));

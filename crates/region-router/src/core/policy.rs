@@ -204,7 +204,7 @@ impl Policy {
     ///
     /// # Errors
     /// Text that is not of the format.
-    pub(crate) fn trusted(text: &str) -> Result<Self, Refused> {
+    pub fn trusted(text: &str) -> Result<Self, Refused> {
         file::read(text)
     }
 

@@ -1,0 +1,364 @@
+//! What was found: facts by place, bytes that nobody explains.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hansa_api::classes::{ClassSet, DataClass};
+use hansa_orders::core::subjects::{RegionKey, SubjectId};
+use hansa_orders::vault::{KeyInfo, KeyLife};
+use hansa_region_router::core::policy::Policy;
+use hansa_types::country::Country;
+use hansa_types::id::OrderId;
+
+use crate::fact::{self, Content, Fact, Whose};
+use crate::law::Law;
+
+/// Places that are named; more are counted.
+const NAMED_MAX: usize = 1_000;
+/// Facts that wait to hear where somebody lives.
+const WAITING_MAX: usize = 1_000_000;
+
+/// What becomes of bytes of a place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stays {
+    /// As long as the region: the archive of committed entries, backups, what is in force.
+    Kept,
+    /// Until two checkpoints more have been written.
+    Checkpoints,
+}
+
+/// Where facts were found.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// Below the node's folder, or the whole path.
+    pub file: Arc<str>,
+    pub stays: Stays,
+}
+
+/// What is said of unlawful facts, alike in all of this.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Kind {
+    place: Place,
+    what: &'static str,
+    residence: Option<Country>,
+    class: u8,
+    came: Came,
+}
+
+/// How they came here.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Came {
+    Never,
+    /// Lawfully, before a policy tightened; whether a region key seals them.
+    Before(Option<RegionKey>),
+}
+
+/// Why something is reported.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Verdict {
+    /// May not be here.
+    Foreign,
+    /// May not be here any more, and goes by itself.
+    Expiring,
+}
+
+/// Facts that are reported together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    pub verdict: Verdict,
+    pub file: String,
+    pub what: &'static str,
+    pub class: DataClass,
+    /// `None` when nothing here says under which law he lives.
+    pub residence: Option<Country>,
+    pub count: u64,
+    /// The first of them: where in the file, and whose.
+    pub first: String,
+    /// Wall clock ms at which the last of it cannot be read any more; 0 when no time is known.
+    pub goes_ms: u64,
+    /// When or why, in words.
+    pub goes: &'static str,
+}
+
+/// Bytes that nobody explains.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unexplained {
+    pub file: String,
+    pub offset: u64,
+    pub bytes: u64,
+    pub why: String,
+}
+
+/// What one format came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    pub files: u64,
+    pub bytes: u64,
+    /// Of them, bytes that the store does not use, searched for copies of orders.
+    pub unused: u64,
+    pub records: u64,
+}
+
+/// A fact that waits to hear where somebody lives.
+struct Waiting {
+    fact: Fact,
+    place: Place,
+    at: String,
+}
+
+/// Everything that a sweep has found.
+pub struct Findings {
+    pub law: Law,
+    pub tallies: BTreeMap<&'static str, Tally>,
+    pub unexplained: Vec<Unexplained>,
+    /// More than are named.
+    pub more_unexplained: u64,
+    /// Facts whose country nothing on this node says, of the region's own orders.
+    pub unplaced: u64,
+    residence: BTreeMap<OrderId, Country>,
+    customers: BTreeMap<SubjectId, (Country, Option<RegionKey>)>,
+    payments: BTreeMap<u128, OrderId>,
+    unlawful: BTreeMap<Kind, (u64, String)>,
+    waiting: Vec<Waiting>,
+    vault: Vec<KeyInfo>,
+}
+
+impl Findings {
+    pub fn new(law: Law) -> Self {
+        Self {
+            law,
+            tallies: BTreeMap::new(),
+            unexplained: Vec::new(),
+            more_unexplained: 0,
+            unplaced: 0,
+            residence: BTreeMap::new(),
+            customers: BTreeMap::new(),
+            payments: BTreeMap::new(),
+            unlawful: BTreeMap::new(),
+            waiting: Vec::new(),
+            vault: Vec::new(),
+        }
+    }
+
+    pub fn tally(&mut self, format: &'static str) -> &mut Tally {
+        self.tallies.entry(format).or_default()
+    }
+
+    pub fn unexplained(&mut self, file: &str, offset: u64, bytes: u64, why: impl Into<String>) {
+        if self.unexplained.len() >= NAMED_MAX {
+            self.more_unexplained += 1;
+            return;
+        }
+        let (file, why) = (file.to_owned(), why.into());
+        self.unexplained.push(Unexplained { file, offset, bytes, why });
+    }
+
+    /// A policy that the region went by.
+    pub fn policy(&mut self, text: &str) -> Result<(), String> {
+        let policy = Policy::trusted(text).map_err(|refused| refused.to_string())?;
+        self.law.remember(Arc::new(policy));
+        Ok(())
+    }
+
+    /// The region's keys, as its vault has them.
+    pub fn vault(&mut self, keys: Vec<KeyInfo>) {
+        self.vault.extend(keys);
+    }
+
+    /// That a payment is an order's.
+    pub fn payment(&mut self, payment: u128, order: OrderId) {
+        self.payments.insert(payment, order);
+    }
+
+    /// That a customer lives somewhere.
+    pub fn lives(&mut self, customer: SubjectId, residence: Country) {
+        let entry = self.customers.entry(customer).or_insert((residence, None));
+        entry.0 = residence;
+    }
+
+    /// Takes a fact in; `at` says where in the file it is.
+    pub fn fact(&mut self, place: &Place, fact: Fact, at: impl FnOnce() -> String) {
+        if let (Whose::Order(order), Some(residence)) = (fact.whose, fact.residence) {
+            self.residence.insert(order, residence);
+        }
+        if let (Whose::Customer(customer), Some(residence)) = (fact.whose, fact.residence) {
+            self.lives(customer, residence);
+        }
+        match self.residence_of(&fact) {
+            Some(residence) => self.judge(place, &fact, residence, at),
+            None => self.wait(place, fact, at()),
+        }
+    }
+
+    fn residence_of(&self, fact: &Fact) -> Option<Country> {
+        let of_order = |order: &OrderId| self.residence.get(order).copied();
+        fact.residence.or_else(|| match fact.whose {
+            Whose::Order(order) => of_order(&order),
+            Whose::Payment(payment) => of_order(self.payments.get(&payment)?),
+            Whose::Customer(customer) => self.customers.get(&customer).map(|(of, _)| *of),
+            Whose::Somebody => None,
+        })
+    }
+
+    /// Whose it is, as far as is known by now.
+    fn owner(&self, whose: Whose) -> Whose {
+        match whose {
+            Whose::Payment(payment) => {
+                self.payments.get(&payment).map_or(whose, |order| Whose::Order(*order))
+            }
+            other => other,
+        }
+    }
+
+    fn judge(
+        &mut self,
+        place: &Place,
+        fact: &Fact,
+        residence: Country,
+        at: impl FnOnce() -> String,
+    ) {
+        let whose = self.owner(fact.whose);
+        let beyond = self.law.unlawful(whose, residence, &fact.content);
+        if beyond == ClassSet::NONE {
+            return;
+        }
+        let came = match self.law.was_lawful(whose, residence, &fact.content, fact.policy) {
+            true => Came::Before(fact.sealed_by),
+            false => Came::Never,
+        };
+        self.add(place, fact, Some(residence), beyond, came, at);
+    }
+
+    fn add(
+        &mut self,
+        place: &Place,
+        fact: &Fact,
+        residence: Option<Country>,
+        beyond: ClassSet,
+        came: Came,
+        at: impl FnOnce() -> String,
+    ) {
+        let named = format!("{}: {}", at(), name(fact.whose));
+        for (class, known) in (0..).zip(DataClass::ALL) {
+            if beyond.has(known) {
+                let what = fact.what;
+                let kind = Kind { place: place.clone(), what, residence, class, came };
+                let found = self.unlawful.entry(kind).or_insert_with(|| (0, named.clone()));
+                found.0 += 1;
+            }
+        }
+    }
+
+    fn wait(&mut self, place: &Place, fact: Fact, at: String) {
+        let has = fact::classes(&fact.content);
+        // Ids and times of somebody unknown are no secret of his.
+        if has == fact::only(DataClass::Operational) || has == ClassSet::NONE {
+            return;
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            self.unexplained(&place.file, 0, 0, "too many records of people who live nowhere");
+            return;
+        }
+        self.waiting.push(Waiting { fact, place: place.clone(), at });
+    }
+
+    /// Everything was read: what waits is judged by what is known now.
+    pub fn settle(&mut self) {
+        for Waiting { fact, place, at } in std::mem::take(&mut self.waiting) {
+            if let Some(residence) = self.residence_of(&fact) {
+                self.judge(&place, &fact, residence, || at);
+                continue;
+            }
+            // Of its own people a region may lack the country on one node: their orders are on
+            // another. Of anybody else that is no excuse.
+            if self.law.own(self.owner(fact.whose)) {
+                self.unplaced += 1;
+                continue;
+            }
+            let has = fact::classes(&fact.content).without(DataClass::Operational);
+            self.add(&place, &fact, None, has, Came::Never, || at);
+        }
+    }
+
+    /// What may not be here, worst first.
+    pub fn found(&self) -> Vec<Found> {
+        let mut found: Vec<Found> = self
+            .unlawful
+            .iter()
+            .map(|(kind, (count, first))| self.report(kind, *count, first))
+            .collect();
+        found.sort_by(|a, b| (a.verdict, &a.file, a.what).cmp(&(b.verdict, &b.file, b.what)));
+        found.truncate(NAMED_MAX);
+        found
+    }
+
+    fn report(&self, kind: &Kind, count: u64, first: &str) -> Found {
+        let class = DataClass::ALL[usize::from(kind.class)];
+        let (verdict, goes_ms, goes) = self.goes(kind, class);
+        Found {
+            verdict,
+            file: kind.place.file.to_string(),
+            what: kind.what,
+            class,
+            residence: kind.residence,
+            count,
+            first: first.to_owned(),
+            goes_ms,
+            goes,
+        }
+    }
+
+    /// When something that was lawful once goes. What never goes by itself is foreign.
+    fn goes(&self, kind: &Kind, class: DataClass) -> (Verdict, u64, &'static str) {
+        const NEVER: (Verdict, u64) = (Verdict::Foreign, 0);
+        let Came::Before(key) = kind.came else { return (NEVER.0, NEVER.1, "was never lawful here") };
+        if kind.place.stays == Stays::Checkpoints && class != DataClass::Personal {
+            let goes = "with the second checkpoint from now";
+            return (Verdict::Expiring, 0, goes);
+        }
+        let sealed = class == DataClass::Personal && kind.what.starts_with("sealed");
+        if !sealed {
+            return (NEVER.0, NEVER.1, "purged, and kept in plain by what is never rewritten");
+        }
+        let life = |info: &&KeyInfo| key.is_none_or(|key| info.key == key);
+        let lives = self.vault.iter().filter(life).map(|info| info.state);
+        let ends = lives.map(|life| match life {
+            KeyLife::Active => None,
+            KeyLife::Retired { destroy_after_ms, .. } => Some(destroy_after_ms),
+            KeyLife::Destroyed { at_ms } => Some(at_ms),
+        });
+        let ends: Vec<Option<u64>> = ends.collect();
+        let whole: Option<Vec<u64>> = match key {
+            // Which key sealed it is not said: one that was retired since, for the newest seals
+            // only what is here lawfully.
+            None => Some(ends.into_iter().flatten().collect()),
+            Some(_) => ends.into_iter().collect(),
+        };
+        match whole.and_then(|ends| ends.into_iter().max()) {
+            Some(at) => (Verdict::Expiring, at, "its region key is destroyed"),
+            None => (NEVER.0, NEVER.1, "until the region key is rotated: hansactl key rotate"),
+        }
+    }
+
+    /// Whether nothing was found that must not be.
+    pub fn clean(&self) -> bool {
+        let foreign = self.found().iter().any(|found| found.verdict == Verdict::Foreign);
+        !foreign && self.unexplained.is_empty()
+    }
+}
+
+fn name(whose: Whose) -> String {
+    match whose {
+        Whose::Order(order) => format!("order {order} of region {}", order.region()),
+        Whose::Customer(customer) => {
+            format!("customer {:08x}… of region {}", customer.hash >> 96, customer.home)
+        }
+        Whose::Payment(payment) => format!("payment {payment:032x}"),
+        Whose::Somebody => "somebody".to_owned(),
+    }
+}
+
+/// Whether a content has nothing of a class.
+pub fn is_empty(content: &Content) -> bool {
+    fact::classes(content) == ClassSet::NONE
+}

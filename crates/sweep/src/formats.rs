@@ -1,0 +1,40 @@
+//! Every kind of file that a node keeps, one file of code each.
+
+mod anchors;
+mod archive;
+pub mod backup;
+mod checkpoint;
+mod empty;
+mod identity;
+mod log;
+pub mod metrics;
+mod pem;
+mod policy;
+mod sandbox;
+mod stopped;
+pub mod trace;
+mod vault;
+pub mod view;
+
+use crate::format::Format;
+
+/// All of them, in the order in which they are asked whether a file is theirs.
+pub fn all() -> Vec<Box<dyn Format>> {
+    vec![
+        Box::new(log::Log),
+        Box::new(log::LogFormat),
+        Box::new(checkpoint::Checkpoint),
+        Box::new(archive::Archive),
+        Box::new(identity::Identity),
+        Box::new(anchors::Anchors),
+        Box::new(stopped::Stopped),
+        Box::new(empty::Empty),
+        Box::new(vault::VaultFile),
+        Box::new(sandbox::Journal),
+        Box::new(sandbox::Settlement),
+        Box::new(pem::Pem),
+        Box::new(policy::PolicyFile),
+        Box::new(backup::Manifested),
+        Box::new(view::Engine),
+    ]
+}

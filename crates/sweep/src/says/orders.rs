@@ -1,0 +1,300 @@
+//! Orders: who ordered, what he pays with, and copies of what other regions know.
+
+mod rows;
+
+use bytes::Bytes;
+use hansa_api::classes::{ClassSet, DataClass};
+use hansa_api::pb::replication::OrderView;
+use hansa_orders::core::command::{Accept, Command};
+use hansa_orders::core::contents::Contents;
+use hansa_orders::core::effect::{Report, StepResult};
+use hansa_orders::core::remote::{RemoteEvent, RemoteStep};
+use hansa_orders::core::repair::{Action, Begin, RepairStep};
+use hansa_orders::core::restored;
+use hansa_orders::core::subjects::{KeyOf, KeyStep, SubjectId, Wrapped};
+use hansa_orders::core::takeover::{self, Adopted, Candidate};
+use hansa_types::country::Country;
+use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
+use prost::Message as _;
+
+use super::Hearing;
+use crate::fact::{Content, Fact, Whose, only};
+
+pub use self::rows::state;
+
+pub fn command(bytes: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
+    let read = Command::decode(bytes);
+    let same = read.as_ref().is_some_and(|command| command.encode() == bytes);
+    let command = super::whole(read, same, "a command of orders")?;
+    said(&command, None, to)
+}
+
+/// What a command says; `under` is the policy by which it was made, if that is known.
+fn said(command: &Command, under: Option<u64>, to: &mut Hearing<'_>) -> Result<(), String> {
+    match command {
+        Command::Accept(accept) => {
+            let Accept { order, key: _, epoch: _, contents, mint } = &**accept;
+            self::contents(*order, contents, under, to);
+            if let Some(mint) = mint {
+                key(contents.sealed_with, mint, Some(contents.residence), under, to);
+            }
+            Ok(())
+        }
+        Command::Report(reports) => {
+            reports.iter().for_each(|report| self::report(report, to));
+            Ok(())
+        }
+        Command::Refund { order, .. } => {
+            to.fact(Fact::new(Whose::Order(*order), only(DataClass::Financial), "a refund"));
+            Ok(())
+        }
+        // Reasons, parcels and lines are OPERATIONAL, as proto says of them.
+        Command::Cancel { .. }
+        | Command::Ship { .. }
+        | Command::Return { .. }
+        | Command::Resume { .. }
+        | Command::ResolveRemote { .. }
+        | Command::BindVault { .. } => Ok(()),
+        Command::ApplyRemote(batch) => events(&batch.events, to),
+        Command::Restore(step) => {
+            restore(step, to);
+            Ok(())
+        }
+        Command::Dated { first_sent_ms: _, command } => said(command, under, to),
+        Command::Keys(step) => {
+            key_step(step, to);
+            Ok(())
+        }
+        // A pseudonym and times.
+        Command::Erase(_) => Ok(()),
+        Command::Remote(step) => remote(step, to),
+        Command::Repair(step) => {
+            repair(step, to);
+            Ok(())
+        }
+        Command::UnderPolicy { version, command } => {
+            command.as_ref().map_or(Ok(()), |command| said(command, Some(*version), to))
+        }
+        Command::Takeover(step) => {
+            take_over(step, to);
+            Ok(())
+        }
+    }
+}
+
+/// What an order asks for: its people and its money.
+fn contents(order: OrderId, contents: &Contents, under: Option<u64>, to: &mut Hearing<'_>) {
+    let Contents {
+        caller: _,
+        sealed_with,
+        guest: _,
+        residence,
+        request: _,
+        currency: _,
+        lines: _,
+        total_minor: _,
+        token,
+        personal,
+        payment_group: _,
+        reference: _,
+        placed_ms: _,
+    } = contents;
+    to.findings.lives(sealed_with.subject, *residence);
+    let fact = |classes, what| Fact {
+        whose: Whose::Order(order),
+        residence: Some(*residence),
+        content: Content::Order(classes),
+        policy: under,
+        sealed_by: None,
+        what,
+    };
+    if personal.is_some() {
+        to.fact(Fact {
+            content: Content::Plain(only(DataClass::Personal)),
+            ..fact(ClassSet::NONE, SEALED)
+        });
+    }
+    let plain = match token.0.is_empty() {
+        true => only(DataClass::Operational),
+        false => only(DataClass::Operational).with(DataClass::Financial),
+    };
+    to.fact(fact(plain, "an order"));
+}
+
+/// Ciphertext that only its customer's data key opens.
+const SEALED: &str = "sealed personal block";
+const SEALED_KEY: &str = "sealed data key";
+
+/// A customer's data key under a region key.
+fn key(
+    of: KeyOf,
+    wrapped: &Wrapped,
+    residence: Option<Country>,
+    under: Option<u64>,
+    to: &mut Hearing<'_>,
+) {
+    let fact = Fact::new(Whose::Customer(of.subject), only(DataClass::Personal), SEALED_KEY);
+    let sealed_by = Some(wrapped.by);
+    to.fact(Fact { sealed_by, ..fact.of(residence).under(under) });
+}
+
+fn report(report: &Report, to: &mut Hearing<'_>) {
+    let Report { order, no: _, result } = report;
+    match result {
+        StepResult::Authorized(_) | StepResult::Declined(_) => {
+            let money = only(DataClass::Financial);
+            to.fact(Fact::new(Whose::Order(*order), money, "a provider's answer"));
+        }
+        StepResult::Done
+        | StepResult::Refused(_)
+        | StepResult::InDoubt
+        | StepResult::NotFound
+        | StepResult::Settled(_)
+        | StepResult::Unbooked(_) => {}
+    }
+}
+
+fn events(events: &[RemoteEvent], to: &mut Hearing<'_>) -> Result<(), String> {
+    events.iter().try_for_each(|event| {
+        let terms = (event.shown.terms > 0).then_some(event.shown.terms);
+        view(event.order, &event.view, terms, to)
+    })
+}
+
+/// A copy of another region's order, as its home showed it.
+fn view(
+    order: OrderId,
+    bytes: &Bytes,
+    terms: Option<u64>,
+    to: &mut Hearing<'_>,
+) -> Result<(), String> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let read = OrderView::decode(bytes.clone()).ok();
+    let same = read.as_ref().is_some_and(|view| view.encode_to_vec() == bytes.as_ref());
+    let view = super::whole(read, same, "a view of an order")?;
+    shown(order, view, terms, to);
+    Ok(())
+}
+
+/// What a view shows, its sealed block apart.
+pub fn shown(order: OrderId, mut view: OrderView, terms: Option<u64>, to: &mut Hearing<'_>) {
+    let residence = view.order.as_ref().and_then(|order| order.residence_country.parse().ok());
+    if let Some(block) = view.sealed.take() {
+        let fact = Fact::new(Whose::Order(order), only(DataClass::Personal), SEALED);
+        to.fact(fact.of(residence).under(terms));
+        let home = u16::try_from(block.home).ok().and_then(|n| RegionNumber::try_from(n).ok());
+        let hash = block.subject.as_ref().try_into().map(u128::from_be_bytes).ok();
+        if let (Some(home), Some(hash), Some(residence)) = (home, hash, residence) {
+            to.findings.lives(SubjectId { home, hash }, residence);
+        }
+    }
+    to.fact(Fact {
+        whose: Whose::Order(order),
+        residence,
+        content: Content::View(Box::new(view)),
+        policy: terms,
+        sealed_by: None,
+        what: "copy of an order",
+    });
+}
+
+fn restore(step: &restored::Step, to: &mut Hearing<'_>) {
+    match step {
+        restored::Step::Listed { found, last: _ } => {
+            for found in found {
+                let money = only(DataClass::Financial);
+                to.fact(Fact::new(Whose::Order(found.order), money, "a provider's reference"));
+            }
+        }
+        restored::Step::Begin(_)
+        | restored::Step::Decide { .. }
+        | restored::Step::Cancelled { .. }
+        | restored::Step::End => {}
+    }
+}
+
+fn key_step(step: &KeyStep, to: &mut Hearing<'_>) {
+    match step {
+        KeyStep::Rewrap(keys) | KeyStep::Take(keys) => {
+            keys.iter().for_each(|entry| key(entry.of, &entry.wrapped, None, None, to));
+        }
+        KeyStep::Use { .. }
+        | KeyStep::Forget { .. }
+        | KeyStep::Lost { .. }
+        | KeyStep::Again { .. }
+        | KeyStep::GiveBack(_) => {}
+    }
+}
+
+fn remote(step: &RemoteStep, to: &mut Hearing<'_>) -> Result<(), String> {
+    match step {
+        RemoteStep::Refill(refill) => events(&refill.events, to),
+        RemoteStep::Retry { events, .. } => self::events(events, to),
+        RemoteStep::Purge(reduced) => reduced.iter().try_for_each(|reduced| {
+            let view = reduced.view.as_ref();
+            view.map_or(Ok(()), |view| self::view(reduced.order, view, None, to))
+        }),
+        RemoteStep::Held { .. } | RemoteStep::Resolve { .. } => Ok(()),
+    }
+}
+
+fn repair(step: &RepairStep, to: &mut Hearing<'_>) {
+    match step {
+        RepairStep::Begin(begin) => {
+            let Begin { rests_on, action, .. } = &**begin;
+            if let Some((order, _)) = rests_on {
+                action_of(*order, action, to);
+            }
+        }
+        RepairStep::Propose { .. } | RepairStep::Approve { .. } | RepairStep::Ended { .. } => {}
+    }
+}
+
+fn action_of(order: OrderId, action: &Action, to: &mut Hearing<'_>) {
+    match action {
+        Action::CancelCharge { .. } | Action::RefundCapture { .. } | Action::VoidMoney { .. } => {
+            let money = only(DataClass::Financial);
+            to.fact(Fact::new(Whose::Order(order), money, "a repair of money"));
+        }
+        Action::ReleaseStock { .. }
+        | Action::Resume
+        | Action::Rebook { .. }
+        | Action::Reship { .. } => {}
+    }
+}
+
+fn take_over(step: &takeover::Step, to: &mut Hearing<'_>) {
+    match step {
+        takeover::Step::Adopt { orders, .. } => {
+            for candidate in orders {
+                match candidate {
+                    Candidate::Take(adopted) => self::adopted(adopted, to),
+                    Candidate::Fail { .. } => {}
+                }
+            }
+        }
+        takeover::Step::Drain { .. }
+        | takeover::Step::Drained { .. }
+        | takeover::Step::Undrain { .. }
+        | takeover::Step::Elsewhere { .. }
+        | takeover::Step::TakeOver(_)
+        | takeover::Step::Settled { .. }
+        | takeover::Step::GivenBack { .. }
+        | takeover::Step::Decide(_)
+        | takeover::Step::Decided { .. } => {}
+    }
+}
+
+fn adopted(adopted: &Adopted, to: &mut Hearing<'_>) {
+    let Adopted { order, version: _, contents, mint, facts: _ } = adopted;
+    self::contents(*order, contents, None, to);
+    if let Some(mint) = mint {
+        key(contents.sealed_with, mint, Some(contents.residence), None, to);
+    }
+    let money = only(DataClass::Financial);
+    let fact = Fact::new(Whose::Order(*order), money, "what a copy said of a payment");
+    to.fact(fact.of(Some(contents.residence)));
+}

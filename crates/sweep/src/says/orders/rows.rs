@@ -1,0 +1,78 @@
+//! The tables of an orders group's state.
+
+use std::io::Read;
+
+use hansa_api::classes::DataClass;
+use hansa_consensus::{ThawError, inspect};
+use hansa_orders::core::order::{Order, Provider};
+use hansa_orders::machine::OrdersMachine;
+use hansa_types::id::OrderId;
+
+use super::{action_of, contents, key, view};
+use crate::fact::{Fact, Whose, only};
+use crate::says::Hearing;
+
+/// What a state says; answers how many records it has.
+///
+/// # Errors
+/// Damage, or bytes that are no record's.
+pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
+    let state = inspect::machine::<OrdersMachine>(from)?.state;
+    let damaged = ThawError::Damaged;
+    let mut records = 0;
+    for (id, row) in state.contents.iter() {
+        contents(*id, row, None, to);
+        records += 1;
+    }
+    for (id, row) in state.orders.iter() {
+        money(*id, row, to);
+        records += 1;
+    }
+    for (id, copy) in state.remote.copies.iter() {
+        let terms = (copy.shown.terms > 0).then_some(copy.shown.terms);
+        view(*id, &copy.view, terms, to).map_err(damaged)?;
+        records += 1;
+    }
+    for (id, events) in state.remote.parked.iter() {
+        for waiting in events {
+            let terms = (waiting.event.shown.terms > 0).then_some(waiting.event.shown.terms);
+            view(*id, &waiting.event.view, terms, to).map_err(damaged)?;
+            records += 1;
+        }
+    }
+    for (subject, row) in state.subjects.table.iter() {
+        if let Some(wrapped) = &row.key {
+            let generation = row.generation;
+            let of = hansa_orders::core::subjects::KeyOf { subject: *subject, generation };
+            key(of, wrapped, None, None, to);
+        }
+        records += 1;
+    }
+    for (_, row) in state.repairs.rows.iter() {
+        if let Some(order) = row.order {
+            action_of(order, &row.action, to);
+        }
+        records += 1;
+    }
+    if let Some(restored) = &state.restored {
+        for stray in restored.strays.values() {
+            let financial = only(DataClass::Financial);
+            to.fact(Fact::new(Whose::Order(stray.order), financial, "a provider's reference"));
+            records += 1;
+        }
+    }
+    // Keys of requests, cursors, terms, plans and births name nobody.
+    Ok(records)
+}
+
+fn money(id: OrderId, order: &Order, to: &mut Hearing<'_>) {
+    let facts = &order.money;
+    let said = !facts.reference.0.is_empty()
+        || facts.authorized_minor != 0
+        || matches!(order.provider, Provider::Declined(_))
+        || order.parked.is_some();
+    if said {
+        let financial = only(DataClass::Financial);
+        to.fact(Fact::new(Whose::Order(id), financial, "what a provider knows of an order"));
+    }
+}

@@ -1,0 +1,68 @@
+//! Money: what was held, captured and given back for an order is FINANCIAL.
+
+use std::io::Read;
+
+use hansa_api::classes::DataClass;
+use hansa_consensus::inspect::{self, Archived};
+use hansa_consensus::ThawError;
+use hansa_ledger::core::payments::{Authorize, Capture, Command, Payments, Refund, Void};
+use hansa_ledger::machine::{FORMAT, POSTINGS};
+
+use super::Hearing;
+use crate::fact::{Fact, Whose, only};
+
+fn money(payment: u128) -> Fact {
+    Fact::new(Whose::Payment(payment), only(DataClass::Financial), "money of a payment")
+}
+
+pub fn command(bytes: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
+    let none = || "not a batch of money commands".to_owned();
+    let (format, mut rest) = bytes.split_first().ok_or_else(none)?;
+    if *format != FORMAT {
+        return Err(none());
+    }
+    while !rest.is_empty() {
+        let (command, after) = postcard::take_from_bytes::<Command>(rest).map_err(|_| none())?;
+        let again = postcard::to_allocvec(&command).map_err(|_| none())?;
+        if again != rest[..rest.len() - after.len()] {
+            return Err(none());
+        }
+        rest = after;
+        let payment = match command {
+            Command::Authorize(Authorize { payment, order, .. }) => {
+                to.findings.payment(payment.0, order);
+                payment
+            }
+            Command::Open(open) => {
+                to.findings.payment(open.payment.0, open.order);
+                open.payment
+            }
+            Command::Capture(Capture { payment, .. })
+            | Command::Void(Void { payment, .. })
+            | Command::Refund(Refund { payment, .. }) => payment,
+        };
+        to.fact(money(payment.0));
+    }
+    Ok(())
+}
+
+pub fn record(record: &Archived, to: &mut Hearing<'_>) -> Result<(), String> {
+    if record.table != POSTINGS {
+        return Err(format!("table {} is none of ours", record.table));
+    }
+    for posting in super::inventory::postings(record)? {
+        to.fact(money(posting.reference.0));
+    }
+    Ok(())
+}
+
+pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
+    let books = inspect::machine::<Payments>(from)?;
+    let mut records = 0;
+    for (key, payment) in books.payments() {
+        to.findings.payment(key.0, payment.order);
+        to.fact(money(key.0));
+        records += 1;
+    }
+    Ok(records)
+}

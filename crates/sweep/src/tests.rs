@@ -1,0 +1,1 @@
+//! Planted leaks, one per format, and none found where none is.

@@ -1,0 +1,198 @@
+//! All files of a node, one piece after the other.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hansa_wal::fs::Fs;
+
+use crate::findings::Findings;
+use crate::format::{Cursor, Format, Opened};
+use crate::formats::{self, view};
+
+/// Folders below one another.
+const DEPTH_MAX: usize = 12;
+
+/// What is to be read.
+pub struct Root {
+    /// A folder with all that is in it, or a file.
+    pub path: PathBuf,
+    /// What its files' names begin with; empty for a node's own folder.
+    pub name: String,
+    /// Whether its node is running.
+    pub live: bool,
+    /// How to read it; by its name when `None`.
+    pub format: Option<Box<dyn Format>>,
+}
+
+impl Root {
+    pub fn of(path: impl Into<PathBuf>, name: impl Into<String>, live: bool) -> Self {
+        Self { path: path.into(), name: name.into(), live, format: None }
+    }
+}
+
+/// How far a sweep is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    pub file: String,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    pub finished: bool,
+}
+
+struct Todo {
+    path: PathBuf,
+    name: String,
+    length: u64,
+    live: bool,
+    /// Which of the roots' own formats, or of all.
+    format: Option<usize>,
+}
+
+/// A sweep under way.
+pub struct Sweep {
+    fs: Arc<dyn Fs>,
+    formats: Vec<Box<dyn Format>>,
+    todo: VecDeque<Todo>,
+    at: Cursor,
+    views: VecDeque<(view::Source, Option<Vec<u8>>)>,
+    done_bytes: u64,
+    total_bytes: u64,
+    pub findings: Findings,
+    /// Files that could not be read, and why: nothing is known of them.
+    pub unread: Vec<(String, String)>,
+}
+
+impl Sweep {
+    /// Lists everything that there is.
+    pub fn new(
+        fs: Arc<dyn Fs>,
+        roots: Vec<Root>,
+        more: Vec<Box<dyn Format>>,
+        views: Vec<view::Source>,
+        findings: Findings,
+    ) -> Self {
+        let mut formats = more;
+        formats.extend(formats::all());
+        let mut sweep = Self {
+            fs,
+            formats,
+            todo: VecDeque::new(),
+            at: Cursor::default(),
+            views: views.into_iter().map(|view| (view, None)).collect(),
+            done_bytes: 0,
+            total_bytes: 0,
+            findings,
+            unread: Vec::new(),
+        };
+        for Root { path, name, live, format } in roots {
+            let own = format.map(|format| {
+                sweep.formats.push(format);
+                sweep.formats.len() - 1
+            });
+            sweep.list(&path, name, live, own, 0);
+        }
+        sweep.total_bytes = sweep.todo.iter().map(|todo| todo.length).sum();
+        sweep
+    }
+
+    fn list(&mut self, path: &Path, name: String, live: bool, own: Option<usize>, depth: usize) {
+        if depth > DEPTH_MAX {
+            self.unread.push((name, "too many folders below one another".to_owned()));
+            return;
+        }
+        if let Ok(inside) = self.fs.list(path) {
+            for below in inside {
+                let name = if name.is_empty() { below.clone() } else { format!("{name}/{below}") };
+                self.list(&path.join(&below), name, live, own, depth + 1);
+            }
+            return;
+        }
+        match self.fs.open(path).and_then(|file| file.len()) {
+            Ok(length) => {
+                let name = if name.is_empty() { path.display().to_string() } else { name };
+                let path = path.to_owned();
+                self.todo.push_back(Todo { path, name, length, live, format: own });
+            }
+            Err(error) if live && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.unread.push((name, error.to_string())),
+        }
+    }
+
+    /// Reads a piece more.
+    pub fn step(&mut self) -> Step {
+        let Some(todo) = self.todo.pop_front() else { return self.view_step() };
+        let claimed = self.formats.iter().position(|format| format.claims(&todo.name));
+        let Some(format) = todo.format.or(claimed) else {
+            self.findings.unexplained(&todo.name, 0, todo.length, "no file of ours");
+            return self.done(todo, "unknown");
+        };
+        let Self { fs, formats, findings, .. } = self;
+        let format = &formats[format];
+        let length = match fs.open(&todo.path).and_then(|file| file.len()) {
+            Ok(length) => length,
+            Err(error) => return self.lost(todo, &error),
+        };
+        let Todo { path, name, live, .. } = &todo;
+        let opened = Opened { fs, path, name, length, live: *live };
+        let (read, known) = (format.read(&opened, self.at, findings), format.name());
+        match read {
+            Ok(piece) => match piece.next {
+                Some(next) => {
+                    self.at = next;
+                    let step = self.told(&todo.name, false);
+                    self.todo.push_front(todo);
+                    step
+                }
+                None => self.done(todo, known),
+            },
+            Err(error) => self.lost(todo, &error),
+        }
+    }
+
+    fn lost(&mut self, todo: Todo, error: &io::Error) -> Step {
+        // A running node removes what it needs no more.
+        if !(todo.live && error.kind() == io::ErrorKind::NotFound) {
+            self.unread.push((todo.name.clone(), error.to_string()));
+        }
+        self.done(todo, "unread")
+    }
+
+    fn done(&mut self, todo: Todo, format: &'static str) -> Step {
+        self.at = Cursor::default();
+        self.done_bytes += todo.length;
+        let tally = self.findings.tally(format);
+        tally.files += 1;
+        tally.bytes += todo.length;
+        let more = !self.todo.is_empty() || !self.views.is_empty();
+        if !more {
+            self.findings.settle();
+        }
+        self.told(&todo.name, !more)
+    }
+
+    /// Rows of views, once all files were read.
+    fn view_step(&mut self) -> Step {
+        let Some((source, after)) = self.views.pop_front() else {
+            self.findings.settle();
+            return self.told("", true);
+        };
+        let folder = source.folder.clone();
+        match view::rows(&source, after, &mut self.findings) {
+            Ok(Some(last)) => self.views.push_front((source, Some(last))),
+            Ok(None) => {}
+            Err(why) => self.unread.push((folder.clone(), why)),
+        }
+        let finished = self.views.is_empty();
+        if finished {
+            self.findings.settle();
+        }
+        self.told(&folder, finished)
+    }
+
+    fn told(&self, file: &str, finished: bool) -> Step {
+        let (done_bytes, total_bytes) = (self.done_bytes, self.total_bytes);
+        Step { file: file.to_owned(), done_bytes, total_bytes, finished }
+    }
+}
