@@ -9,10 +9,12 @@ pub mod convert;
 pub mod facts;
 pub mod first_sent;
 pub mod methods;
+pub mod ownership;
 pub mod pb;
 pub mod principal;
 pub mod routing;
 pub mod status;
+pub mod sweep;
 
 /// The encoded `FileDescriptorSet` of every package, with imports, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =

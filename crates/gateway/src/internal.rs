@@ -1,8 +1,9 @@
 //! What may come in on the internal port, and from where.
 //!
-//! A node of this region may reach every internal service. A node of another region may do two
-//! things: pass on a client's call, and replicate. A client may do nothing here, whatever headers
-//! it sends: its handshake ends with its name, as does that of a node whose region nobody knows.
+//! A node of this region may reach every internal service. A node of another region may do three
+//! things: pass on a client's call, replicate, and say who owns what. A client may do nothing here,
+//! whatever headers it sends: its handshake ends with its name, as does that of a node whose region
+//! nobody knows.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -28,7 +29,8 @@ use crate::metrics;
 
 /// Services that other regions' nodes may call beside forwarding. Whatever is not named is closed
 /// to them: Raft, ledgers, the directory, a node's own services, and each one that comes later.
-const ABROAD: [&str; 3] = [
+const ABROAD: [&str; 4] = [
+    "/hansa.directory.v1.OwnershipService/",
     "/hansa.replication.v1.ReplicationService/",
     "/hansa.replication.v1.HomeService/",
     "/grpc.health.v1.Health/",

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use hansa_api::ownership::{Authorities, Signed};
 use hansa_types::identity::SpiffeId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -35,6 +36,16 @@ pub struct Address {
 pub trait Net: Send + Sync + 'static {
     /// Our own name.
     fn id(&self) -> &SpiffeId;
+
+    /// Who is believed when he signs; `None` in a world without certificates.
+    fn authorities(&self) -> Option<Authorities> {
+        None
+    }
+
+    /// What we say under our name; `None` in a world without certificates.
+    fn sign(&self, _message: &[u8]) -> Option<Result<Signed, tls::Error>> {
+        None
+    }
 
     /// Takes the address, and accepts nobody yet.
     fn bind(&self, addr: SocketAddr) -> Doing<'_, io::Result<Box<dyn Accept>>>;

@@ -3,6 +3,7 @@
 //! Every socket takes the rustls config that is current when it opens, so a renewed certificate
 //! needs no restart. Sessions are never resumed: a resumed session would outlive its certificate.
 
+mod sign;
 mod verify;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hansa_api::client::tls::{Expect, SvidServers};
+use hansa_api::ownership::Authorities;
 use hansa_types::identity::SpiffeId;
 use hansa_types::time::WallTime;
 use rustls::client::Resumption;
@@ -110,6 +112,13 @@ impl Identity {
     /// Our own name.
     pub fn id(&self) -> &SpiffeId {
         &self.inner.id
+    }
+
+    /// The authorities that we trust.
+    pub fn authorities(&self) -> Authorities {
+        let (roots, provider) = (self.inner.current.load().roots.clone(), &self.inner.provider);
+        let trust_domain = self.inner.id.trust_domain().to_owned();
+        Authorities { trust_domain, roots, provider: provider.clone() }
     }
 
     /// When the current certificate ends, for the alarm before it does.

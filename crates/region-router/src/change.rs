@@ -18,7 +18,11 @@ use crate::forward::Upstreams;
 const TRY_MAX: Duration = Duration::from_secs(2);
 
 /// What the leader refused, so nobody else is asked.
-const FINAL: [Reason; 5] = [
+const FINAL: [Reason; 9] = [
+    Reason::EpochEnded,
+    Reason::OwnershipRefused,
+    Reason::NoLawfulRegion,
+    Reason::UnknownRegion,
     Reason::MembershipRefused,
     Reason::RequestIdReused,
     Reason::PolicyRefused,
@@ -49,11 +53,26 @@ pub async fn change<U: Upstreams>(
     due: Deadline,
 ) -> Result<Changed, Failure> {
     let bytes = command.encode().map_err(|_| Failure::of(Reason::Internal))?;
+    at_leader(keepers, due, |node, due| ask(upstreams, node, bytes.clone(), due)).await
+}
+
+/// Asks one keeper after another until the one that leads has answered.
+///
+/// # Errors
+/// What the leader refused; `NOT_LEADER`, `UNAVAILABLE` or `DEADLINE_EXCEEDED` when none answered.
+pub(crate) async fn at_leader<T, F>(
+    keepers: &[NodeId],
+    due: Deadline,
+    ask: impl Fn(NodeId, Deadline) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
     let nobody = || Failure::new(Reason::Unavailable, "no node is known to keep the directory");
     let mut hunt = Hunt::start(keepers, None).ok_or_else(nobody)?;
     loop {
-        let failure = match ask(upstreams, hunt.node(), bytes.clone(), due).await {
-            Ok(changed) => return Ok(changed),
+        let failure = match ask(hunt.node(), due.min(Deadline::after(TRY_MAX))).await {
+            Ok(answer) => return Ok(answer),
             Err(failure) if FINAL.contains(&failure.reason()) => return Err(failure),
             Err(failure) => failure,
         };
@@ -75,7 +94,6 @@ async fn ask<U: Upstreams>(
     command: bytes::Bytes,
     due: Deadline,
 ) -> Result<Changed, Failure> {
-    let due = due.min(Deadline::after(TRY_MAX));
     let mut client = RegistryServiceClient::new(upstreams.node(node));
     let request = outgoing(ChangeDirectoryRequest { command }, due)?;
     let answer = timeout_at(due.0, client.change_directory(request)).await;

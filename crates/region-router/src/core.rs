@@ -6,3 +6,4 @@ pub mod home;
 pub mod hunt;
 pub mod policy;
 pub mod route;
+pub mod standing;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hansa_consensus::{Group, GroupSpec, Host, StartError, SubmitError};
+use hansa_consensus::{Group, GroupSpec, Host, ReadError, StartError, SubmitError};
 use hansa_node::config::Text;
 use hansa_node::env::Env;
 use hansa_node::tasks::OnError;
@@ -12,9 +12,12 @@ use tokio::time::Instant;
 
 use crate::book::Book;
 use crate::core::directory::{
-    Command, Genesis, Outcome, POLICY_BYTES_MAX, Region, Snapshot, State, follow_config,
+    Command, Genesis, Outcome, POLICY_BYTES_MAX, Refusal, Region, Snapshot, State, follow_config,
 };
 use crate::core::policy::Policy;
+use crate::core::standing::Standing;
+use crate::vouch::Vouch;
+use crate::wire::loss::record_pb;
 
 /// Time for one command of our own.
 const SUBMIT_MAX: Duration = Duration::from_secs(5);
@@ -33,6 +36,8 @@ pub struct Config {
     /// operator who loads a policy need not write it to every node's disk.
     pub policy_file: Option<Text>,
     pub reload_every: Duration,
+    /// Judges the signatures of records before they are submitted.
+    pub vouch: Vouch,
 }
 
 /// This node's part in keeping the directory; cheap to clone.
@@ -40,6 +45,7 @@ pub struct Config {
 pub struct Directory {
     group: Group<State>,
     book: Book,
+    vouch: Vouch,
 }
 
 impl Directory {
@@ -51,7 +57,7 @@ impl Directory {
         let id = GroupId::new(GroupKind::Directory, 0);
         let spec = GroupSpec { id, members: config.members.clone() };
         let group = host.start_group(spec, State::default).await?;
-        let directory = Self { group, book: Book::empty() };
+        let directory = Self { group, book: Book::empty(), vouch: config.vouch.clone() };
         let stop = env.tasks.stop_token();
         let (publisher, keeper) = (directory.clone(), directory.clone());
         let until = stop.clone();
@@ -78,8 +84,32 @@ impl Directory {
         command: &Command,
         deadline: Instant,
     ) -> Result<Outcome, SubmitError> {
+        if let Some(refusal) = self.unsigned(command) {
+            return Ok(Outcome::Refused(refusal));
+        }
         let bytes = command.encode().map_err(|_| SubmitError::TooLarge)?;
         self.group.submit(bytes, deadline).await
+    }
+
+    /// Who owns what, as a linearizable read; on the group's leader only.
+    ///
+    /// # Errors
+    /// The group's.
+    pub async fn standing(&self, deadline: Instant) -> Result<Standing, ReadError> {
+        self.group.read(deadline, State::standing).await
+    }
+
+    /// Whether this node leads the group.
+    pub fn leads(&self) -> bool {
+        self.group.leadership().borrow().mine
+    }
+
+    /// Why the record of a command is not believed, by whichever way it came.
+    fn unsigned(&self, command: &Command) -> Option<Refusal> {
+        let record = command.record()?;
+        let Some(now) = self.book.now() else { return Some(Refusal::NotBootstrapped) };
+        let checked = self.vouch.check(&record_pb(record, &now));
+        checked.err().map(|why| Refusal::Unsigned(why.to_string()))
     }
 
     /// Publishes a snapshot after each change.

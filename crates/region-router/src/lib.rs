@@ -11,9 +11,11 @@ pub mod follow;
 pub mod forward;
 mod machine;
 mod metrics;
+pub mod ownership;
 mod refusal;
 pub mod registry;
 pub mod service;
+pub mod vouch;
 pub mod wire;
 
 #[cfg(test)]

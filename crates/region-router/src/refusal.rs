@@ -41,7 +41,8 @@ fn no_home(why: &NoHome) -> Failure {
         NoHome::Unplaced { .. } | NoHome::Unserved { .. } => {
             Failure::field(Reason::CountryUnknown, "residence_country", why.to_string())
         }
-        NoHome::NoRegion { .. } | NoHome::UnlawfulOwner { .. } => {
+        NoHome::UnlawfulOwner { .. } => Failure::new(Reason::NoLawfulRegion, why.to_string()),
+        NoHome::NoRegion { .. } => {
             Failure::new(Reason::HomeUnreachable, why.to_string()).retry_after(HOME_RETRY)
         }
     }

@@ -6,15 +6,16 @@ use std::time::Duration;
 use hansa_api::pb::directory as pb;
 use hansa_api::pb::directory::registry_service_server::{RegistryService, RegistryServiceServer};
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::SubmitError;
+use hansa_consensus::{ReadError, SubmitError};
 use hansa_node::layers::Deadline;
 use hansa_node::tls::PeerIdentity;
 use hansa_types::id::NodeId;
 use hansa_types::identity::{Role, SpiffeId};
 use tonic::{Request, Response, Status};
 
-use crate::core::directory::{Command, Outcome, Refusal, Snapshot};
+use crate::core::directory::{Command, Outcome, OwnershipRecord, Refusal, Snapshot};
 use crate::directory::Directory;
+use crate::wire::loss::standing_pb;
 
 /// Time for a change whose caller named none.
 const CHANGE_MAX: Duration = Duration::from_secs(5);
@@ -59,6 +60,17 @@ impl RegistryService for Serve {
             return Err(request_id_reused(&refusal).into());
         }
         Ok(Response::new(answer(outcome, self.directory.book().now().map_or(0, |s| s.version))))
+    }
+
+    async fn read_ownership(
+        &self,
+        request: Request<pb::ReadOwnershipRequest>,
+    ) -> Result<Response<pb::ReadOwnershipResponse>, Status> {
+        let due = Deadline::of(request.extensions(), CHANGE_MAX).0;
+        let standing = self.directory.standing(due).await.map_err(not_read)?;
+        let starting = || Failure::new(Reason::Unavailable, "the directory is not bootstrapped");
+        let now = self.directory.book().now().ok_or_else(starting)?;
+        Ok(Response::new(standing_pb(&standing, &now)))
     }
 }
 
@@ -108,6 +120,10 @@ fn answer(outcome: Outcome, known: u64) -> pb::ChangeDirectoryResponse {
 fn shown(command: &Command) -> String {
     match command {
         Command::LoadPolicy { text } => format!("LoadPolicy of {} bytes", text.len()),
+        Command::MakeRecord { record, .. } | Command::TakeRecord(record) => {
+            let OwnershipRecord { birth, owner, epoch, kind, .. } = &**record;
+            format!("record: {kind} of {birth} to {owner} in epoch {epoch}")
+        }
         other => format!("{other:?}"),
     }
 }
@@ -120,11 +136,21 @@ fn reason(refusal: &Refusal) -> Reason {
         Refusal::RequestIdReused => Reason::RequestIdReused,
         Refusal::Malformed => Reason::MessageMalformed,
         Refusal::NotBootstrapped => Reason::Unavailable,
+        Refusal::NoLawfulRegion { .. } => Reason::NoLawfulRegion,
+        Refusal::EpochNotNewer { .. } => Reason::EpochEnded,
+        Refusal::Unsigned(_)
+        | Refusal::BadRecord(_)
+        | Refusal::NotOwner { .. }
+        | Refusal::Draining { .. }
+        | Refusal::NotDraining
+        | Refusal::Fenced { .. }
+        | Refusal::NotConfirmed { .. }
+        | Refusal::NotFenced
+        | Refusal::FenceYoung { .. } => Reason::OwnershipRefused,
         Refusal::TooMany(_)
         | Refusal::UnknownRegion(_)
         | Refusal::NumberTaken { .. }
         | Refusal::NameTaken { .. }
-        | Refusal::EpochNotNewer { .. }
         | Refusal::BadRun
         | Refusal::UnknownGroup(_)
         | Refusal::BadMembers
@@ -133,16 +159,18 @@ fn reason(refusal: &Refusal) -> Reason {
         | Refusal::NodeNameTaken { .. }
         | Refusal::NodeIdUsed(_)
         | Refusal::StillMember { .. }
-        | Refusal::NotMember { .. }
-        | Refusal::BadRecord(_)
-        | Refusal::NotOwner { .. }
-        | Refusal::Draining { .. }
-        | Refusal::NotDraining
-        | Refusal::Fenced { .. }
-        | Refusal::NotConfirmed { .. }
-        | Refusal::NotFenced
-        | Refusal::FenceYoung { .. }
-        | Refusal::NoLawfulRegion { .. } => Reason::MembershipRefused,
+        | Refusal::NotMember { .. } => Reason::MembershipRefused,
+    }
+}
+
+fn not_read(error: ReadError) -> Failure {
+    match error {
+        ReadError::NotLeader { leader } => Failure::not_leader(leader),
+        ReadError::Deadline => Failure::of(Reason::DeadlineExceeded),
+        ReadError::Overloaded { retry_after } => {
+            Failure::of(Reason::Overloaded).retry_after(retry_after)
+        }
+        ReadError::Stopped => Failure::of(Reason::GroupStopped),
     }
 }
 

@@ -3,7 +3,9 @@
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::region::RegionNumber;
 
-use crate::core::directory::{Command, Genesis, Node, NodeRole, Region, Snapshot, State};
+use crate::core::directory::{
+    Command, Genesis, Kind, Node, NodeRole, OwnershipRecord, Proof, Region, Snapshot, State,
+};
 
 /// The policy as shipped.
 pub const POLICY: &str = include_str!("../../../deploy/policy/residency.toml");
@@ -55,4 +57,21 @@ pub fn snapshot(here: u16, groups: u16, commands: &[Command]) -> Snapshot {
         assert!(!refused, "{outcome:?}");
     }
     state.snapshot().unwrap()
+}
+
+/// A failover that nobody signed.
+pub fn record(birth: u16, owner: u16, epoch: u64) -> OwnershipRecord {
+    OwnershipRecord {
+        birth: number(birth),
+        owner: number(owner),
+        epoch,
+        ends: epoch - 1,
+        kind: Kind::Failover,
+        confirmed_stopped: false,
+        reason: "flood".into(),
+        ticket: "INC-1".into(),
+        time_ms: 1,
+        by: "spiffe://hansa/client/operator".into(),
+        proof: Proof::default(),
+    }
 }

@@ -17,6 +17,8 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::ownership::{Authorities, Signed};
+
 /// The only application protocol we speak.
 pub const ALPN_H2: &[u8] = b"h2";
 
@@ -140,6 +142,26 @@ impl Identity {
         &self.0.id
     }
 
+    /// Signs a text with the certificate's key.
+    ///
+    /// # Errors
+    /// A key that signs with nothing that we verify.
+    pub fn sign(&self, message: &[u8]) -> Result<Signed, rustls::Error> {
+        let (current, provider) = (self.0.current.load(), &self.0.provider);
+        let key = provider.key_provider.load_private_key(current.key.clone_key())?;
+        let schemes = provider.signature_verification_algorithms.supported_schemes();
+        let other = || rustls::Error::General("the key signs with nothing that we verify".into());
+        let signer = key.choose_scheme(&schemes).ok_or_else(other)?;
+        let (chain, scheme) = (current.chain.clone(), signer.scheme());
+        Ok(Signed { chain, scheme, signature: signer.sign(message)? })
+    }
+
+    /// The authorities that we trust.
+    pub fn authorities(&self) -> Authorities {
+        let (roots, provider) = (self.0.current.load().roots.clone(), self.0.provider.clone());
+        Authorities { trust_domain: self.0.id.trust_domain().to_owned(), roots, provider }
+    }
+
     /// A rustls config that shows our certificate and accepts only `expect`.
     ///
     /// TLS 1.3 only, and no resumption: a resumed session would outlive its certificate.
@@ -203,4 +225,4 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

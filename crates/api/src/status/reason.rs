@@ -120,6 +120,15 @@ reasons! {
     CountDiffers "COUNT_DIFFERS" FailedPrecondition "the counted quantity is not the expected one";
     WrongRegion "WRONG_REGION" FailedPrecondition
         "another region is the home; ask it at the endpoint given";
+    NoLawfulRegion "NO_LAWFUL_REGION" FailedPrecondition
+        "the region that serves now may not hold this customer's data by the law he lives under; he \
+         is refused until his home is back, never moved";
+    EpochEnded "EPOCH_ENDED" FailedPrecondition
+        "another region owns this since a newer epoch";
+    OwnershipRefused "OWNERSHIP_REFUSED" FailedPrecondition
+        "the owner cannot be changed so now; the message says what is missing";
+    LeaseLost "LEASE_LOST" Unavailable
+        "the region is cut off from most others and takes no writes until it is not; ask again";
     MembershipRefused "MEMBERSHIP_REFUSED" FailedPrecondition
         "the nodes of the region or the members of a group cannot be changed so now";
     PolicyNotNewer "POLICY_NOT_NEWER" FailedPrecondition

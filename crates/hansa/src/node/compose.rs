@@ -21,7 +21,8 @@ use hansa_orders::{Orders, Views};
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::{self, Genesis, NodeRole};
 use hansa_region_router::directory::{self as keeper, Directory};
-use hansa_region_router::{follow, registry, service as directory_service};
+use hansa_region_router::vouch::Vouch;
+use hansa_region_router::{follow, ownership, registry, service as directory_service};
 use hansa_types::identity::SpiffeId;
 use tonic::service::Routes;
 
@@ -77,7 +78,8 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
         None => None,
     };
     // The internal port before orders start: those wait for a directory, and that for a leader.
-    let early = early_routes(&host, &ledger, keeps, &inside, &env);
+    let early = early_routes(&host, &ledger, keeps, &inside, &env)
+        .add_service(ownership::service(book.clone(), peers.clone(), Vouch::of(net.clone())));
     let port = Port::new(early.clone());
     let internal = internal.admitting(admits(&config, &world, &book));
     let internal = serve_internal(&config, &world, internal, &gateway, &port, &peers);
@@ -226,7 +228,9 @@ async fn directory(
     let genesis = genesis(config, &residency)?;
     let policy_file = Some(residency);
     let reload_every = RESIDENCY_RELOAD;
-    let settings = keeper::Config { members: members.clone(), genesis, policy_file, reload_every };
+    let vouch = Vouch::of(world.net.clone());
+    let settings =
+        keeper::Config { members: members.clone(), genesis, policy_file, reload_every, vouch };
     let directory = match Directory::start(host, &world.env, settings).await {
         // Damage of this one group: what its own replica cannot say, others do.
         Err(error) if error.stops_group_only() => {
@@ -237,7 +241,8 @@ async fn directory(
         started => started?,
     };
     // What its own replica does not know others do: before it is a member, and once it is none.
-    follow::into(&directory.book(), &world.env, peers, members);
+    follow::into(&directory.book(), &world.env, peers.clone(), members);
+    ownership::start(&world.env, directory.clone(), peers);
     Ok((directory.book(), Some(directory)))
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hansa_api::ownership::{Authorities, Signed};
 use hansa_types::identity::SpiffeId;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
@@ -88,6 +89,14 @@ async fn knock(addr: &str) -> io::Result<TcpStream> {
 impl Net for TlsNet {
     fn id(&self) -> &SpiffeId {
         self.identity.id()
+    }
+
+    fn authorities(&self) -> Option<Authorities> {
+        Some(self.identity.authorities())
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Result<Signed, tls::Error>> {
+        Some(self.identity.sign(message).map_err(tls::Error::Tls))
     }
 
     fn bind(&self, addr: SocketAddr) -> Doing<'_, io::Result<Box<dyn Accept>>> {

@@ -1,13 +1,16 @@
 //! Records, drains and fences on the wire and back.
 
+use std::collections::BTreeMap;
+
 use hansa_api::pb::directory as pb;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
 use super::{name, number};
 use crate::core::directory::{
-    BadSnapshot, Drain, Fence, Kind, OwnershipRecord, Proof, Snapshot,
+    BadSnapshot, Drain, Fence, Kind, Ownership, OwnershipRecord, Proof, REGIONS_MAX, Snapshot,
 };
+use crate::core::standing::Standing;
 
 /// A record as others read it and as it was signed: by the names of regions.
 pub fn record_pb(record: &OwnershipRecord, directory: &Snapshot) -> pb::OwnershipRecord {
@@ -71,6 +74,10 @@ pub(super) fn drains_pb(snapshot: &Snapshot) -> Vec<pb::DirectoryDrain> {
 }
 
 pub(super) fn fences_pb(snapshot: &Snapshot) -> Vec<pb::DirectoryFence> {
+    all_fences(&snapshot.fences)
+}
+
+fn all_fences(fences: &BTreeMap<RegionNumber, Fence>) -> Vec<pb::DirectoryFence> {
     let fence = |(birth, fence): (&RegionNumber, &Fence)| pb::DirectoryFence {
         birth_region: birth.get().into(),
         epoch: fence.epoch,
@@ -78,7 +85,66 @@ pub(super) fn fences_pb(snapshot: &Snapshot) -> Vec<pb::DirectoryFence> {
         wait_ms: fence.wait_ms,
         since_ms: fence.since.0,
     };
-    snapshot.fences.iter().map(fence).collect()
+    fences.iter().map(fence).collect()
+}
+
+/// Who owns what, by name.
+pub fn known_pb(
+    owners: &BTreeMap<RegionNumber, Ownership>,
+    directory: &Snapshot,
+) -> Vec<pb::KnownEpoch> {
+    let named = |number: RegionNumber| directory.region(number).map(|r| r.name.to_string());
+    let known = |(birth, of): (&RegionNumber, &Ownership)| {
+        let (birth_region, owner_region) = (named(*birth)?, named(of.owner)?);
+        Some(pb::KnownEpoch { birth_region, owner_region, epoch: of.epoch })
+    };
+    owners.iter().filter_map(known).collect()
+}
+
+/// The same back; what names a region that is not known here is left out.
+pub fn known_of(
+    sent: &[pb::KnownEpoch],
+    directory: &Snapshot,
+) -> BTreeMap<RegionNumber, Ownership> {
+    let number = |text: &str| directory.number(&text.parse().ok()?);
+    let known = |sent: &pb::KnownEpoch| {
+        let (birth, owner) = (number(&sent.birth_region)?, number(&sent.owner_region)?);
+        Some((birth, Ownership { owner, epoch: sent.epoch }))
+    };
+    sent.iter().take(REGIONS_MAX).filter_map(known).collect()
+}
+
+pub fn standing_pb(standing: &Standing, directory: &Snapshot) -> pb::ReadOwnershipResponse {
+    let records = standing.records.values().map(|record| record_pb(record, directory));
+    pb::ReadOwnershipResponse {
+        known: known_pb(&standing.owners, directory),
+        fences: all_fences(&standing.fences),
+        records: records.collect(),
+    }
+}
+
+/// # Errors
+/// A record or a fence of regions that the directory does not know.
+pub fn standing_of(
+    sent: &pb::ReadOwnershipResponse,
+    directory: &Snapshot,
+) -> Result<Standing, BadSnapshot> {
+    let records = sent.records.iter().map(|record| {
+        let record = record_of(record, directory)?;
+        Ok((record.birth, record))
+    });
+    let fences = sent.fences.iter().map(fence_of);
+    Ok(Standing {
+        owners: known_of(&sent.known, directory),
+        fences: fences.collect::<Result<_, BadSnapshot>>()?,
+        records: records.collect::<Result<_, BadSnapshot>>()?,
+    })
+}
+
+fn fence_of(sent: &pb::DirectoryFence) -> Result<(RegionNumber, Fence), BadSnapshot> {
+    let (epoch, to) = (sent.epoch, number(sent.to_region)?);
+    let (wait_ms, since) = (sent.wait_ms, LogTime(sent.since_ms));
+    Ok((number(sent.birth_region)?, Fence { epoch, to, wait_ms, since }))
 }
 
 /// Reads what was sent into a snapshot that knows its regions.
@@ -93,10 +159,8 @@ pub(super) fn take(sent: &pb::Directory, snapshot: &mut Snapshot) -> Result<(), 
         snapshot.draining.insert(number(drain.birth_region)?, drained);
     }
     for fence in &sent.fences {
-        let (epoch, to) = (fence.epoch, number(fence.to_region)?);
-        let (wait_ms, since) = (fence.wait_ms, LogTime(fence.since_ms));
-        let fenced = Fence { epoch, to, wait_ms, since };
-        snapshot.fences.insert(number(fence.birth_region)?, fenced);
+        let (birth, fence) = fence_of(fence)?;
+        snapshot.fences.insert(birth, fence);
     }
     Ok(())
 }

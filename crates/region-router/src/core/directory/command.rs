@@ -5,7 +5,7 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Fence, Isolation, Node, OwnershipRecord, Ownership, Region, SlotRun};
+use super::{Fence, Isolation, Node, Ownership, OwnershipRecord, Region, SlotRun};
 
 /// A change of the directory.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -110,6 +110,14 @@ impl Command {
             _ => Err(postcard::Error::DeserializeBadEncoding),
         }
     }
+
+    /// The record that it carries: one that must be signed.
+    pub fn record(&self) -> Option<&OwnershipRecord> {
+        match self {
+            Self::MakeRecord { record, .. } | Self::TakeRecord(record) => Some(record),
+            _ => None,
+        }
+    }
 }
 
 /// What became of a command.
@@ -167,6 +175,9 @@ pub enum Refusal {
     StillMember { node: NodeId, group: GroupId },
     #[error("node {node} is no such member of {group}")]
     NotMember { node: NodeId, group: GroupId },
+    /// Found by the shell: apply never sees such a record.
+    #[error("the record is not signed: {0}")]
+    Unsigned(String),
     #[error("no such record: {0}")]
     BadRecord(&'static str),
     #[error("region {owner} owns it, in epoch {epoch}")]

@@ -1,5 +1,7 @@
 //! Region loss: drains, fences and records of ownership. Pure; signatures are the shell's.
 
+use std::collections::BTreeMap;
+
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
@@ -205,6 +207,18 @@ impl State {
         self.records.insert(birth, record);
     }
 
+    pub(crate) fn owners_now(&self) -> BTreeMap<RegionNumber, Ownership> {
+        self.owners.iter().map(|(birth, of)| (*birth, *of)).collect()
+    }
+
+    pub(crate) fn fences_now(&self) -> BTreeMap<RegionNumber, Fence> {
+        self.fences.iter().map(|(birth, fence)| (*birth, *fence)).collect()
+    }
+
+    pub(crate) fn records_now(&self) -> BTreeMap<RegionNumber, OwnershipRecord> {
+        self.records.iter().map(|(birth, record)| (*birth, record.clone())).collect()
+    }
+
     fn known(&self, region: RegionNumber) -> Result<(), Refusal> {
         match self.regions.contains(&region) {
             true => Ok(()),
@@ -219,3 +233,6 @@ impl State {
 
 /// No fence keeps its record waiting longer.
 const WAIT_MS_MAX: u64 = 2 * (LEASE_MS_MAX + SUBMIT_MS_MAX);
+
+#[cfg(test)]
+mod tests;

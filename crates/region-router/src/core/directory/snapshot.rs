@@ -124,6 +124,11 @@ impl Snapshot {
         self.by_name.get(name).copied()
     }
 
+    /// The number of a region by its name as text.
+    pub fn number_of(&self, name: &str) -> Option<RegionNumber> {
+        self.number(&name.parse().ok()?)
+    }
+
     pub fn region(&self, number: RegionNumber) -> Option<&Region> {
         self.regions.get(&number)
     }

@@ -86,6 +86,10 @@ pub const METHODS: &[Method] = &[
     by_gateway("hansa.admin.v1.ResidencyService/ExplainPolicy", Rule::Region),
     by_gateway("hansa.admin.v1.ResidencyService/GetPolicy", Rule::Region),
     by_gateway("hansa.admin.v1.ResidencyService/LoadPolicy", Rule::Region),
+    Method {
+        streams: true,
+        ..by_gateway("hansa.admin.v1.ResidencyService/VerifyResidency", Rule::Region)
+    },
     by_gateway("hansa.admin.v1.VersionService/ListVersions", Rule::Region),
     by_gateway("hansa.admin.v1.VersionService/RaiseVersion", Rule::Region),
     served("hansa.customer.v1.CustomerService/EraseCustomer", Orders, Rule::Subject),

@@ -71,6 +71,13 @@ struct Keeper;
 
 #[tonic::async_trait]
 impl RegistryService for Keeper {
+    async fn read_ownership(
+        &self,
+        _: Request<pb::ReadOwnershipRequest>,
+    ) -> Result<Response<pb::ReadOwnershipResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
     async fn resolve_node(
         &self,
         _: Request<pb::ResolveNodeRequest>,
