@@ -209,6 +209,8 @@ pub struct Views {
     /// How often copies were made less here. What was planned before the last time does not know
     /// what is missing.
     pub lowered: u64,
+    /// [`Self::lowered`] as it was when `held` was last found to be so.
+    pub whole: u64,
 }
 
 /// Copies are being replaced by wider ones, in the order of their last events.

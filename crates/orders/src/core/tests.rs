@@ -10,6 +10,7 @@ mod saga;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
 mod subjects;
+mod versions;
 mod world;
 
 use hansa_types::id::{OrderId, TransferId};

@@ -20,7 +20,12 @@ pub fn event(envelope: &wire::Envelope, told: &Terms, own: &Law) -> Option<Remot
         order,
         version: envelope.version,
         view: envelope.view.clone(),
-        shown: Shown { terms: told.version, ..Shown::default() },
+        shown: Shown {
+            terms: told.version,
+            epoch: envelope.ownership_epoch,
+            adopted: envelope.adopted_version,
+            ..Shown::default()
+        },
         fault: None,
     };
     look(&mut event, told, own);

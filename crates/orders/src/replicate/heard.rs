@@ -75,3 +75,24 @@ impl Heard {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_left_behind_by_newer_terms_of_its_origin_on_another() {
+        let (heard, region) = (Heard::default(), 2_u16.try_into().unwrap());
+        let origin = |epoch| Origin { region, group: 0, epoch };
+        let terms = |version| Arc::new(Terms { version, ..Terms::default() });
+        assert!(heard.note(origin(1), &terms(3)));
+        assert!(!heard.left_behind(origin(1), &terms(3)));
+        assert!(heard.note(origin(1), &terms(4)));
+        assert!(heard.left_behind(origin(1), &terms(3)) && !heard.note(origin(1), &terms(3)));
+        // A new epoch begins anew, whatever the one before it had said.
+        assert!(heard.note(origin(2), &terms(1)));
+        assert!(heard.left_behind(origin(1), &terms(4)) && !heard.left_behind(origin(2), &terms(1)));
+        let elsewhere = Origin { group: 1, ..origin(1) };
+        assert!(!heard.left_behind(elsewhere, &terms(0)));
+    }
+}

@@ -96,3 +96,17 @@ impl Lags {
         self.inner.lock().remove(&(peer.clone(), group));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_compared_long_ago_is_not_known() {
+        let stream = |compared_ms| Stream { compared_ms, ..Stream::default() };
+        assert!(!stream(0).compared(1_000, 5_000), "never");
+        assert!(stream(1_000).compared(61_000, 5_000));
+        assert!(!stream(1_000).compared(61_001, 5_000));
+        assert!(stream(1_000).compared(121_000, 10_000), "a longer wait ages it later");
+    }
+}

@@ -197,6 +197,7 @@ impl Inbound {
             },
         };
         self.keep_anchors(&message).await;
+        self.shell.freshness.mark(self.origin, message.origin_last_sequence);
         self.law(&message).await?;
         let live = self.events(&message.envelopes)?;
         let again = message.refill.as_ref().map(|refill| self.events(&refill.envelopes));

@@ -8,7 +8,7 @@ use prost::Message;
 
 use super::regions::copies;
 use super::rig::order;
-use super::views::Pair;
+use super::views::{Pair, policy};
 use crate::core::command::{Command, Outcome};
 use crate::core::remote::{Copy, RemoteStep};
 
@@ -131,4 +131,29 @@ async fn a_region_that_lost_everything_is_seeded_again_by_the_same_way() {
     pair.home.place(&order("r-10")).await.unwrap();
     eventually("all of them again", || copies(pair.away()) == 11).await;
     pair.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_never_rests_is_compared_all_the_same() {
+    let pair = Pair::start().await;
+    for n in 0..3 {
+        pair.home.place(&order(&format!("r-{n}"))).await.unwrap();
+    }
+    pair.home.at_rest().await;
+    pair.agree().await;
+    let shell = pair.here().orders.shell();
+    let flood = || async {
+        loop {
+            // Changes nothing, and wakes everybody who looks at the group.
+            let _ = shell.groups[&0].submit(&Command::BindVault { vault: 0 }, soon()).await;
+        }
+    };
+    // The same law under another number: the sender looks at all its orders again.
+    pair.legislate(&policy(2, false));
+    tokio::select! {
+        biased;
+        () = pair.agree() => {}
+        _ = futures::future::join_all((0..8).map(|_| flood())) => {}
+    }
+    assert_eq!(pair.stream().view_version, 2);
 }

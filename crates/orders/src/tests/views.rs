@@ -70,6 +70,12 @@ impl Pair {
             .peek(|m| m.state.remote.copies.iter().map(|(_, copy)| copy.view.clone()).collect())
     }
 
+    /// Orders whose events wait abroad.
+    pub fn parked(&self) -> usize {
+        let shell = self.away().orders.shell();
+        shell.groups[&0].group.peek(|m| m.state.remote.parked.len())
+    }
+
     pub fn legislate(&self, policy: &str) {
         self.home.legislate(policy);
         self.abroad.legislate(policy);
@@ -172,23 +178,117 @@ async fn a_receiver_purges_by_its_own_law_before_home_says_so() {
     // Home is behind with the policy; the other region obeys it all the same.
     pair.abroad.legislate(&policy(3, false));
     eventually("purged", || pair.views().len() == 1 && !secret()).await;
-    // What home still ships is parked without its content, and holds back nothing else.
+    // What home would still ship waits at home: here it may neither be kept nor be forgotten.
     pair.home.place(&order("r-2")).await.unwrap();
-    let shell = pair.away().orders.shell();
-    let parked = || shell.groups[&0].group.peek(|m| m.state.remote.parked.len());
-    eventually("parked", || parked() > 0).await;
-    assert!(!secret());
-    // Home learns of it: the order is asked for again by an operator, and arrives.
+    eventually("home hears why", || pair.stream().last_error.contains("policy 3")).await;
+    assert!(!secret() && pair.parked() == 0 && pair.views().len() == 1);
+    // Home learns of it: nobody has to do anything.
     pair.home.legislate(&policy(3, false));
-    eventually("home obeys", || pair.stream().view_version == 3).await;
-    let parked_orders = || {
-        shell.groups[&0]
-            .group
-            .peek(|m| m.state.remote.parked.iter().map(|(order, _)| *order).collect::<Vec<_>>())
-    };
-    for order in parked_orders() {
-        pair.away().orders.retry_parked(order).await;
-    }
-    eventually("both are here", || pair.views().len() == 2 && parked() == 0).await;
+    eventually("both are here", || pair.views().len() == 2).await;
+    assert!(!secret() && pair.parked() == 0);
     pair.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_home_has_first_parks_nothing_where_it_is_not_known_yet() {
+    let pair = Pair::start().await;
+    pair.home.place(&order("r-1")).await.unwrap();
+    pair.home.at_rest().await;
+    eventually("a copy", || copies(pair.away()) == 1).await;
+    pair.home.legislate(&policy(2, true));
+    pair.home.place(&order("r-2")).await.unwrap();
+    eventually("home hears why", || pair.stream().last_error.contains("policy 1")).await;
+    assert!(pair.parked() == 0 && pair.views().iter().all(|view| !holds(view, "tok_approve")));
+    pair.abroad.legislate(&policy(2, true));
+    eventually("all of both", || {
+        let views = pair.views();
+        views.len() == 2 && views.iter().all(|view| holds(view, "tok_approve"))
+    })
+    .await;
+    assert_eq!(pair.parked(), 0);
+    pair.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_takes_one_class_and_gives_another_parks_nothing() {
+    let pair = Pair::start().await;
+    for n in 0..5 {
+        pair.home.place(&order(&format!("r-{n}"))).await.unwrap();
+    }
+    pair.home.at_rest().await;
+    let class = |version, class: &str| {
+        let wide = policy(version, true);
+        let lines = wide.lines().map(|line| {
+            let gb = line.starts_with(class) && line.contains("failover = [\"us-east\"]");
+            let narrow = line.replace("\"EU\", \"US\"]", "\"EU\"]");
+            if gb { narrow.replace("us-east", "eu-central") } else { line.to_owned() }
+        });
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    };
+    let views = || pair.views().into_iter().map(|view| OrderView::decode(view).unwrap());
+    // FINANCIAL alone, then PERSONAL alone, then the other way about.
+    for (version, personal) in [(2, false), (3, true), (4, false), (5, true)] {
+        let taken = if personal { "FINANCIAL" } else { "PERSONAL" };
+        let policy = class(version, taken);
+        assert_ne!(policy, self::policy(version, true));
+        pair.legislate(&policy);
+        eventually("what the law says", || {
+            let mut all = views();
+            views().count() == 5
+                && all.all(|v| v.sealed.is_some() == personal && v.succession.is_none() == personal)
+        })
+        .await;
+        assert_eq!(pair.parked(), 0, "version {version}");
+        pair.agree().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_law_that_comes_back_brings_back_what_it_took_however_soon() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    for n in 0..5 {
+        pair.home.place(&order(&format!("r-{n}"))).await.unwrap();
+    }
+    pair.home.at_rest().await;
+    let full = || pair.views().iter().filter(|view| holds(view, "tok_approve")).count();
+    eventually("full copies", || full() == 5).await;
+    // Here alone, and home never hears of it.
+    pair.abroad.legislate(&policy(3, false));
+    eventually("purged", || full() == 0).await;
+    pair.abroad.legislate(&policy(4, true));
+    eventually("all is back", || full() == 5).await;
+    // Everywhere, and back before the other region was done.
+    pair.legislate(&policy(5, false));
+    pair.legislate(&policy(6, true));
+    pair.agree().await;
+    assert_eq!((full(), pair.parked()), (5, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_the_failover_set_says_what_a_survivor_has_to_know() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    let placed = pair.home.place(&order("r-1")).await.unwrap().order.unwrap();
+    pair.home.at_rest().await;
+    let shell = pair.here().orders.shell();
+    let id = placed.name.parse::<hansa_types::id::OrderName>().unwrap().id;
+    let view = || {
+        let view = OrderView::decode(pair.views().first()?.clone()).ok()?;
+        Some((view.succession?, view.sealed?))
+    };
+    eventually("a full copy", || view().is_some()).await;
+    pair.agree().await;
+    let (succession, sealed) = view().unwrap();
+    let subject = succession.subject.unwrap();
+    assert_eq!((&subject.hash, subject.generation), (&sealed.subject, sealed.generation));
+    assert!(!subject.guest && succession.request_id == "r-1" && succession.caller == "storefront");
+    let row = shell.groups[&0].group.peek(|m| {
+        let mut rows = m.state.keys.table.iter().filter(|(_, row)| row.target.order == id);
+        rows.next().map(|(scope, row)| (*scope, row.body)).unwrap()
+    });
+    let request = &succession.requests[0];
+    assert_eq!(request.scope.as_ref(), row.0.0.to_be_bytes());
+    assert_eq!(request.body.as_ref(), row.1.to_be_bytes());
+    assert_eq!((request.generation, request.home), (subject.generation, 0));
 }

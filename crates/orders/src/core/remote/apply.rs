@@ -63,7 +63,9 @@ impl Remote {
         let ahead = views.sweep.is_some_and(|now| {
             now.terms > sweep.terms || (now.terms == sweep.terms && now.swept > sweep.swept)
         });
-        if !ahead && views.lowered == lowered && views.held.version <= sweep.terms {
+        let (held, whole) = (views.held.version, views.whole == views.lowered);
+        let due = held < sweep.terms || (held == sweep.terms && !whole);
+        if !ahead && due && views.lowered == lowered {
             views.sweep = Some(sweep);
             self.views.insert(origin, views);
         }
@@ -75,7 +77,7 @@ impl Remote {
         let mut views = self.views.get(&origin).cloned().unwrap_or_default();
         if terms.version >= views.held.version && views.lowered == lowered {
             views.sweep = views.sweep.filter(|sweep| sweep.terms > terms.version);
-            views.held = terms;
+            (views.held, views.whole) = (terms, lowered);
             self.views.insert(origin, views);
         }
     }

@@ -25,6 +25,7 @@ struct Story {
     late: Vec<Report>,
     orders: u64,
     keys: u128,
+    said: super::versions::Said,
 }
 
 impl Story {
@@ -39,6 +40,7 @@ impl Story {
             late: Vec::new(),
             orders: 0,
             keys: 1 << 64,
+            said: super::versions::Said::default(),
         }
     }
 
@@ -46,7 +48,9 @@ impl Story {
         // Through the codec, as every command travels.
         let command = Command::decode(&command.encode()).unwrap();
         self.state.advance(self.now);
+        self.said.check(&self.state);
         self.state.apply(self.now, command);
+        self.said.check(&self.state);
     }
 
     fn step(&mut self) {

@@ -92,6 +92,8 @@ impl World {
                 _ => StepResult::NotFound,
             },
             Todo::Settle(settle) => self.settle(at, order, settle, rng),
+            // Nothing is taken over here.
+            Todo::Open(_) => StepResult::Done,
             Todo::Refund { id, money, .. } => {
                 let captured = self.captured.get(&order).copied().unwrap_or(0);
                 let paid = self.refunds.entry(order).or_default();

@@ -45,7 +45,7 @@ impl Inbound {
         }
         let kept = match shares.is_empty() {
             true => BTreeSet::new(),
-            false => events.filter(|e| e.fault.is_none()).filter_map(|e| key_of(&e.view)).collect(),
+            false => opening(events),
         };
         let mut taken = Vec::new();
         for share in shares {
@@ -87,5 +87,48 @@ impl Inbound {
             }
             _ => Err(Reason::MessageMalformed.into()),
         }
+    }
+}
+
+/// The keys of the blocks that are kept of these events.
+fn opening<'a>(events: impl Iterator<Item = &'a RemoteEvent>) -> BTreeSet<KeyOf> {
+    events.filter(|event| event.fault.is_none()).filter_map(|event| key_of(&event.view)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use hansa_types::id::OrderId;
+    use hansa_types::region::Slot;
+    use hansa_types::time::LogTime;
+    use prost::Message;
+
+    use super::*;
+    use crate::core::remote::{Fault, Shown};
+
+    fn event(subject: u8, fault: Option<Fault>) -> RemoteEvent {
+        let sealed = wire::SealedBlock {
+            home: 2,
+            subject: Bytes::copy_from_slice(&[subject; 16]),
+            generation: 1,
+            ..Default::default()
+        };
+        let view = wire::OrderView { sealed: Some(sealed), ..Default::default() };
+        RemoteEvent {
+            sequence: 1,
+            order: OrderId::new(LogTime(1), 2_u16.try_into().unwrap(), Slot::of(b"x"), 5),
+            version: 1,
+            view: view.encode_to_vec().into(),
+            shown: Shown::default(),
+            fault,
+        }
+    }
+
+    #[test]
+    fn a_key_is_taken_only_with_a_block_that_is_kept() {
+        let events = [event(1, None), event(2, Some(Fault::ForbiddenClass))];
+        let kept = opening(events.iter());
+        let subjects: Vec<u128> = kept.iter().map(|of| of.subject.hash).collect();
+        assert_eq!(subjects, [u128::from_be_bytes([1; 16])]);
     }
 }

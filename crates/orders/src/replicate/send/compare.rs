@@ -206,3 +206,6 @@ impl Sender {
         Some(message)
     }
 }
+
+#[cfg(test)]
+mod tests;

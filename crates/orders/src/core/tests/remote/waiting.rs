@@ -54,11 +54,11 @@ fn an_event_that_nobody_asked_for_again_holds_later_ones_back() {
 #[test]
 fn older_news_than_what_was_asked_for_does_not_let_it_go() {
     let mut state = State::new(settings());
-    received(&mut state, batch(0, 1, vec![forbidden(1, 3)]));
+    received(&mut state, batch(0, 3, vec![forbidden(3, 3)]));
     retry(&mut state);
-    received(&mut state, refill(vec![event(1, 1, 2, "a2")], None, None));
+    received(&mut state, refill(vec![event(2, 1, 2, "a2")], None, None));
     assert_eq!(state.remote.parked.get(&order_id(1)).unwrap().len(), 2);
-    received(&mut state, refill(vec![event(1, 1, 3, "a3")], None, None));
+    received(&mut state, refill(vec![event(3, 1, 3, "a3")], None, None));
     assert_eq!(view(&state, 1), "a3");
 }
 

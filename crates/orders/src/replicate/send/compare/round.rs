@@ -226,4 +226,4 @@ fn id_bytes(id: u128) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -6,7 +6,7 @@ use hansa_types::time::LogTime;
 use super::*;
 use crate::core::remote::tree::Leaf;
 
-fn id(ms: u64, n: u64) -> OrderId {
+pub fn id(ms: u64, n: u64) -> OrderId {
     let region = RegionNumber::try_from(1).unwrap();
     OrderId::new(LogTime(ms), region, Slot::of(&n.to_le_bytes()), n)
 }
@@ -21,7 +21,7 @@ fn bytes_id(bytes: &Bytes) -> u128 {
 }
 
 /// What a peer with these orders says.
-fn answer(peer: &Tree, asked: &wire::Probe) -> wire::ProbeAnswer {
+pub fn answer(peer: &Tree, asked: &wire::Probe) -> wire::ProbeAnswer {
     let mut answer = wire::ProbeAnswer { round: asked.round, ..Default::default() };
     answer.equal = asked.root.as_ref().is_none_or(|root| sum_of(Some(root)) == peer.root());
     for (n, range) in asked.ranges.iter().enumerate() {
