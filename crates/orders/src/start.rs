@@ -50,12 +50,12 @@ use crate::replicate::{Freshness, Heard, Lag, Lags, Receiver, purge};
 use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
 use crate::shell::waiters::Waiters;
-use crate::shell::{Hosted, Shell};
+use crate::shell::{Hosted, Shell, Trust};
 use crate::vault::{FileVault, Keyring, Vault, VaultError};
 pub use copies::RestoreStatus;
 use custody::{Custody, First};
 use keeper::Keeper;
-pub(crate) use keeper::destroy_after_ms;
+pub(crate) use keeper::{alive_again, destroy_after_ms};
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -113,7 +113,7 @@ impl Around {
     /// A key that cannot be used.
     pub fn vault(env: &Env, cfg: &Config, fs: Arc<dyn Fs>) -> Result<Arc<dyn Vault>, StartError> {
         match FileVault::open(fs, &cfg.vault, env.entropy.clone(), env.clock.clone()) {
-            Ok(vault) => Ok(Arc::new(vault)),
+            Ok(vault) => Ok(Arc::new(vault.looped(env.loops.as_ref()))),
             Err(source) => {
                 let path = cfg.vault.display().to_string();
                 Err(StartError::Vault { path, source })
@@ -328,7 +328,12 @@ impl Orders {
         };
         let mut groups = self.shell.groups.values().filter(counts_on_us);
         match groups.find(|hosted| !hosted.trusts()) {
-            Some(hosted) => Err(format!("{} has no vault bound yet", hosted.group.id())),
+            Some(hosted) => Err(match &*hosted.trusted.borrow() {
+                Trust::Lacks(why) => format!("{}: {why}", hosted.group.id()),
+                Trust::Unbound | Trust::Ours => {
+                    format!("{} has no vault bound yet", hosted.group.id())
+                }
+            }),
             None => Ok(()),
         }
     }
@@ -395,7 +400,7 @@ async fn start_group(
         Views::Folder => open_view(&cfg.views.join(id.to_string())),
         Views::Memory => Arc::new(MemoryView::default()),
     });
-    let (waiters, trusted, hold) = (Waiters::default(), Sender::new(false), Hold::default());
+    let (waiters, trusted, hold) = (Waiters::default(), Sender::new(Trust::Unbound), Hold::default());
     Ok(Hosted { group, waiters, listing, trusted, hold })
 }
 

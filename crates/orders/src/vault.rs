@@ -2,6 +2,7 @@
 //! seals his personal blocks and fingerprints his requests.
 
 mod data_key;
+mod disk;
 mod file;
 mod keyring;
 mod ring;
@@ -66,6 +67,12 @@ pub trait Vault: Send + Sync + 'static {
     /// They cannot be read.
     async fn keys(&self) -> Result<Vec<KeyInfo>, VaultError>;
 
+    /// Whether the key ever was this vault's, living or destroyed.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    async fn knows(&self, key: RegionKey) -> Result<bool, VaultError>;
+
     /// Puts a new region key in the place of `former`: once, whoever else asks. The former one may
     /// be destroyed `window_ms` after `now_ms`.
     ///
@@ -78,11 +85,12 @@ pub trait Vault: Send + Sync + 'static {
         window_ms: u64,
     ) -> Result<KeyInfo, VaultError>;
 
-    /// Notes that nothing living of a group is under a key older than `key`.
+    /// Notes that nothing living of a group is under a key older than `key`, in the group's life
+    /// that is called `epoch`.
     ///
     /// # Errors
     /// It cannot be noted.
-    async fn release(&self, group: GroupId, key: RegionKey) -> Result<(), VaultError>;
+    async fn release(&self, group: GroupId, epoch: u64, key: RegionKey) -> Result<(), VaultError>;
 
     /// Remembers what was erased and which region key opens it still, until that is destroyed: a
     /// backup knows nothing of it.
@@ -95,17 +103,31 @@ pub trait Vault: Send + Sync + 'static {
     ///
     /// # Errors
     /// It cannot be read.
-    async fn erased(&self) -> Result<Vec<KeyOf>, VaultError>;
+    async fn erased(&self) -> Result<Vec<(KeyOf, RegionKey)>, VaultError>;
 
-    /// Destroys retired keys whose window is over and that every one of `groups` has released.
+    /// Destroys retired keys whose window is over and that every one of `groups` has released in
+    /// `epoch` or since: what a group said in an earlier life it may need again.
     ///
     /// # Errors
     /// They cannot be destroyed now.
     async fn destroy_due(
         &self,
         groups: &[GroupId],
+        epoch: u64,
         now_ms: u64,
     ) -> Result<Vec<RegionKey>, VaultError>;
+}
+
+/// The keys that a vault file lists, if it is one to its last byte.
+///
+/// # Errors
+/// Another format, or damage.
+pub fn inspect(text: &str) -> Result<Vec<KeyInfo>, String> {
+    let ring = ring::Ring::read(text).map_err(|error| error.to_string())?;
+    match ring.write().trim_end() == text.trim_end() {
+        true => Ok(ring.keys.iter().map(|(info, _)| *info).collect()),
+        false => Err("lines in another form than ours".to_owned()),
+    }
 }
 
 /// One region key, without its secret.
@@ -160,6 +182,8 @@ pub enum VaultError {
     Open,
     #[error("the vault does not answer: {0}")]
     Silent(String),
+    #[error("the data key was erased")]
+    Erased,
 }
 
 #[cfg(test)]

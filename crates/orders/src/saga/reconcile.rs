@@ -14,6 +14,7 @@ use crate::core::order::PROVIDER_KEY;
 use crate::core::restored::{Found, Restored, Step, StrayState};
 use crate::provider::{Answer, Listed, Provider};
 use crate::shell::{Hosted, Shell};
+use crate::start::alive_again;
 
 /// Payments from this long before the cut on are asked for: one that was under way then may have
 /// begun earlier.
@@ -65,10 +66,28 @@ impl Reconciler {
         }
         for_each_at_once(giving).await;
         if self.hosted.group.peek(|machine| machine.state.open_steps()) == 0
+            && self.erased_again().await
             && self.submit(Step::End).await
         {
             tracing::warn!(group = %self.hosted.group.id(), "restored: the group serves");
         }
+    }
+
+    /// Whether nobody is back whom the vault knows to be erased. The group's keeper erases them
+    /// again; served before that, an order of his would be sealed with a key that is to go.
+    async fn erased_again(&self) -> bool {
+        let erased = match self.shell.vault.erased().await {
+            Ok(erased) => erased,
+            Err(error) => {
+                tracing::warn!(%error, "restored: the vault does not say who was erased");
+                return false;
+            }
+        };
+        let living = self.hosted.group.peek(|m| alive_again(&m.state, &erased, 1));
+        if !living.is_empty() {
+            self.shell.keys_changed.notify_waiters();
+        }
+        living.is_empty()
     }
 
     async fn list(&self, restored: &Restored) {

@@ -1,5 +1,7 @@
 //! EraseCustomer: drops the key that opens what is personal; what was sold stays sold.
 
+use std::time::Duration;
+
 use hansa_api::convert::customer::{CopyKey, EraseCustomer};
 use hansa_api::convert::time::{from_log, from_ms};
 use hansa_api::pb::customer as wire;
@@ -7,18 +9,21 @@ use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::OrderId;
 use hansa_types::region::Slot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tonic::Request;
 
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
-use crate::core::subjects::{Erase, Erased, KeyOf, KeyState, KeyStep, SubjectId};
+use crate::core::subjects::{Erase, Erased, KeyOf, KeyState, KeyStep, RegionKey, SubjectId};
 use crate::metrics;
 use crate::service::customer::{self, Found};
 use crate::shell::keys::{ScopeOf, Whose, vault_failed};
 use crate::shell::{Hosted, Shell, caller, deadline, refusal};
 use crate::start::destroy_after_ms;
+use crate::vault::VaultError;
 
+/// Between two tries while another node changes the vault.
+const BUSY: Duration = Duration::from_millis(20);
 /// Open orders named in a refusal.
 const OPEN_MAX: usize = 10;
 const KEPT: &str = "order name, lines, amounts, currency, country, times and payment facts, for \
@@ -59,7 +64,10 @@ pub async fn run(
         match hosted.submit(&erase, due).await? {
             Outcome::Erased(erased, before) => {
                 replayed = before;
-                shell.keyring.forget(subject);
+                let of = KeyOf { subject, generation: erased.generation };
+                shell.keyring.forget(of);
+                // A receipt that a backup could undo is none: the vault knows first.
+                remember(shell, of, erased.under, due).await?;
                 shell.keys_changed.notify_waiters();
                 metrics::erased(before);
                 tell(&mut receipt, shell, subject, &erased);
@@ -74,6 +82,23 @@ pub async fn run(
         }
     }
     Ok(wire::EraseCustomerResponse { receipt: Some(receipt), replayed })
+}
+
+/// Has the vault remember an erasure. A repeat of the request tries again, as the keeper does.
+async fn remember(shell: &Shell, of: KeyOf, under: RegionKey, due: Instant) -> Result<(), Failure> {
+    loop {
+        match shell.vault.note_erased(&[(of, under)]).await {
+            Ok(()) => return Ok(()),
+            Err(VaultError::Busy) if Instant::now() + BUSY < due => sleep(BUSY).await,
+            // It stands, and the rotation that ends it comes: only a backup of before could undo
+            // it, and the operator is told to repeat erasures then.
+            Err(VaultError::Full) => {
+                tracing::error!("the vault remembers no more erasures");
+                return Ok(());
+            }
+            Err(error) => return Err(vault_failed(&error)),
+        }
+    }
 }
 
 fn tell(receipt: &mut wire::ErasureReceipt, shell: &Shell, subject: SubjectId, erased: &Erased) {
@@ -115,7 +140,7 @@ async fn forget(
             Outcome::Refused(why) => return Err(refusal(why)),
             _ => return Err(Failure::of(Reason::Internal)),
         }
-        shell.keyring.forget(subject);
+        shell.keyring.forget(of);
         let dead = hosted.group.peek(|machine| machine.state.subjects.key(of));
         gone += u32::from(dead == KeyState::Erased);
     }

@@ -21,10 +21,10 @@ use tonic::{Request, Response, Status};
 
 use super::Service;
 use super::place_order::moving;
-use crate::core::command::{Command, Outcome};
+use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
 use crate::shell::keys::{ScopeOf, Whose, fingerprint};
-use crate::shell::{Hosted, Shell, deadline, not_read, personal};
+use crate::shell::{Hosted, Shell, deadline, not_read, personal, refusal};
 use crate::wire as show;
 
 /// Set by a node that passes the question on to the leader.
@@ -134,6 +134,11 @@ impl Asked<'_> {
         let Some(row) = look.await.map_err(not_read)? else { return Ok(None) };
         let id = row.target.order;
         if fingerprint(shell, hosted, id, due, ("PlaceOrder", body)).await? != row.body {
+            // Under his key it was made, and that is gone: nobody can tell it from another.
+            let erased = hosted.group.read(due, |machine| machine.state.is_erased(id)).await;
+            if erased.map_err(not_read)? {
+                return Err(refusal(Refused::Erased));
+            }
             let why = "used before for another request";
             return Err(Failure::field(Reason::RequestIdReused, "request_id", why));
         }

@@ -10,7 +10,7 @@ use hansa_api::principal::Principal;
 use hansa_api::status::Failure;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_types::id::{GroupKind, OrderId};
-use hansa_types::region::Slot;
+use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
 use prost::Message;
 use tokio::time::Instant;
@@ -19,13 +19,13 @@ use tonic::Request;
 use crate::core::command::{Accept, Command, Outcome, Refused, Target};
 use crate::core::contents::{Contents, Line, LineKind, Token};
 use crate::core::keys::{Key, Scope};
-use crate::core::subjects::{KeyOf, Next, SubjectId, Wrapped};
+use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
 use crate::map::stock_group;
-use crate::shell::keys::{ScopeOf, Whose, vault_failed};
+use crate::shell::keys::{ScopeOf, Whose, heard_under, vault_failed};
 use crate::shell::personal;
 use crate::shell::waiters::Want;
 use crate::shell::{Hosted, Sent, Shell, answer_by, caller, deadline, not_read};
-use crate::vault::DataKey;
+use crate::vault::{DataKey, VaultError};
 use crate::{metrics, wire as show};
 
 pub use self::moved::moving;
@@ -49,7 +49,7 @@ pub async fn run(
         None => Slot::of(place.request_id.as_str().as_bytes()),
     };
     let now = shell.map.now()?;
-    moved::at_home(&now, place.residence_country, slot)?;
+    let home = moved::at_home(&now, place.residence_country, slot)?;
     let hosted = shell.hosted(now.group(GroupKind::Orders, slot))?;
     let subject =
         personal::subject(shell, place.customer_id.as_ref(), (&caller, &place.request_id))?;
@@ -62,7 +62,8 @@ pub async fn run(
         request: &place.request_id,
     };
     let scope = scope.scope();
-    let asked = Asked { shell, hosted, slot, caller: &caller, place: &place, body: &body, now };
+    let place = &place;
+    let asked = Asked { shell, hosted, slot, caller: &caller, place, body: &body, now, home };
     let says = place.customer_id.as_ref().map_or_else(String::new, ToString::to_string);
     if let Some(order) = asked.known_elsewhere(scope, sent, due).await? {
         let order = Some(wire::Order { customer_id: says, ..order });
@@ -93,6 +94,8 @@ struct Asked<'a> {
     body: &'a [u8],
     /// The directory by which this is the home.
     now: Arc<Snapshot>,
+    /// The region whose number the order carries, and the epoch in which this one owns it.
+    home: (RegionNumber, u64),
 }
 
 /// What an order is sealed and fingerprinted with.
@@ -112,9 +115,19 @@ impl Asked<'_> {
     ) -> Result<(Target, bool), Failure> {
         let (mut draws, mut looks) = (DRAWS, LOOKS);
         loop {
-            let with = self.key(subject, looks == LOOKS, due).await?;
-            let id = mint(self.shell, self.slot);
-            let body = with.key.fingerprint("PlaceOrder", self.body);
+            let Some(with) = self.key(subject, looks == LOOKS, due).await? else {
+                // Erased since this replica was looked at.
+                if looks == 1 {
+                    return Err(crate::shell::refusal(Refused::KeyChanged));
+                }
+                looks -= 1;
+                continue;
+            };
+            let id = mint(self.shell, self.home, self.slot);
+            let body = match self.heard_under(scope).await? {
+                Some(former) => former.fingerprint("PlaceOrder", self.body),
+                None => with.key.fingerprint("PlaceOrder", self.body),
+            };
             let command = self.command(id, Key { scope, body }, &with)?;
             let command = Some(Box::new(self.hosted.dated(command, sent)));
             let version = self.now.policy.version();
@@ -132,14 +145,14 @@ impl Asked<'_> {
         }
     }
 
-    /// The subject's living key, or a new one if he has none. `glance`: as this replica knows it;
+    /// The subject's living key, or a new one if he has none; `None` for one that was erased since. `glance`: as this replica knows it;
     /// one that lags is told so by the log, and looks again.
     async fn key(
         &self,
         subject: SubjectId,
         glance: bool,
         due: Instant,
-    ) -> Result<SealedWith, Failure> {
+    ) -> Result<Option<SealedWith>, Failure> {
         let group = &self.hosted.group;
         let next = match glance {
             true => group.peek(|machine| machine.state.next_key(subject)),
@@ -161,7 +174,27 @@ impl Asked<'_> {
                 minted.map(|(key, wrapped)| SealedWith { of, key, mint: Some(wrapped) })
             }
         };
-        made.map_err(|error| vault_failed(&error))
+        match made {
+            Err(VaultError::Erased) => Ok(None),
+            made => made.map(Some).map_err(|error| vault_failed(&error)),
+        }
+    }
+
+    /// The key under which another region heard this request, if it did and this one took it over.
+    async fn heard_under(&self, scope: Scope) -> Result<Option<Arc<DataKey>>, Failure> {
+        let look = |machine: &crate::machine::OrdersMachine| {
+            let of = heard_under(&machine.state, scope)?;
+            match machine.state.subjects.key(of) {
+                KeyState::Living(wrapped) => Some((of, wrapped)),
+                KeyState::Erased | KeyState::Unknown => None,
+            }
+        };
+        let Some((of, wrapped)) = self.hosted.group.peek(look) else { return Ok(None) };
+        match self.shell.keyring.unwrap(of, &wrapped).await {
+            Ok(key) => Ok(Some(key)),
+            Err(VaultError::Erased | VaultError::Destroyed(_)) => Ok(None),
+            Err(error) => Err(vault_failed(&error)),
+        }
     }
 
     fn command(&self, id: OrderId, key: Key, with: &SealedWith) -> Result<Command, Failure> {
@@ -190,14 +223,20 @@ impl Asked<'_> {
             reference: place.client_reference.clone(),
             placed_ms: place.placed.map(|at| at.ms()),
         };
-        let (epoch, mint) = (shell.epoch, with.mint.clone());
+        let (epoch, mint) = (self.home.1, with.mint.clone());
         Ok(Command::Accept(Box::new(Accept { order: id, key, epoch, contents, mint })))
     }
 }
 
-fn mint(shell: &Shell, slot: Slot) -> OrderId {
+/// Two owners of one region's births never mint the same id: the epoch is a part of it.
+fn mint(shell: &Shell, (birth, epoch): (RegionNumber, u64), slot: Slot) -> OrderId {
     let born = LogTime(shell.env.clock.wall().ms());
-    OrderId::new(born, shell.number, slot, shell.env.entropy.number())
+    OrderId::new(born, birth, slot, told_apart(shell.env.entropy.number(), epoch))
+}
+
+/// The epoch in the lowest bits of what is drawn: 42 bits are left, within a millisecond and slot.
+fn told_apart(drawn: u64, epoch: u64) -> u64 {
+    drawn & !0xff | epoch & 0xff
 }
 
 fn line_of(now: &Snapshot, line: &checked::Line) -> Line {

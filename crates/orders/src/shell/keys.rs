@@ -76,16 +76,22 @@ pub fn vault_failed(error: &VaultError) -> Failure {
     Failure::of(Reason::VaultUnavailable).retry_after(RETRY)
 }
 
-/// Under the data key of the order's customer; under the vault's own once he is erased.
+/// What another region fingerprinted a request's body with, which this one took over.
+pub fn heard_under(state: &State, scope: Scope) -> Option<KeyOf> {
+    state.keys.table.get(&scope)?.under
+}
+
+/// Under the data key of the order's customer, or of what the request was heard under before;
+/// under the vault's own once he is erased.
 pub async fn fingerprint(
     shell: &Shell,
     hosted: &Hosted,
-    id: OrderId,
+    (id, scope): (OrderId, Scope),
     due: Instant,
     (method, body): (&'static str, &[u8]),
 ) -> Result<u128, Failure> {
     let look = |state: &State| {
-        let of = state.contents.get(&id)?.sealed_with;
+        let of = heard_under(state, scope).or(Some(state.contents.get(&id)?.sealed_with))?;
         Some((of, state.subjects.key(of)))
     };
     let known: Option<(KeyOf, KeyState)> = match hosted.group.peek(|m| look(&m.state)) {
@@ -95,10 +101,11 @@ pub async fn fingerprint(
     };
     let (of, key) = known.ok_or_else(|| Failure::of(Reason::OrderNotFound))?;
     let print = match key {
-        KeyState::Living(wrapped) => {
-            let key = shell.keyring.unwrap(of, &wrapped).await;
-            key.map(|key| key.fingerprint(method, body))
-        }
+        KeyState::Living(wrapped) => match shell.keyring.unwrap(of, &wrapped).await {
+            // Since this replica looked.
+            Err(VaultError::Erased) => shell.vault.fingerprint(method, body),
+            key => key.map(|key| key.fingerprint(method, body)),
+        },
         KeyState::Erased | KeyState::Unknown => shell.vault.fingerprint(method, body),
     };
     print.map_err(|error| vault_failed(&error))
@@ -136,9 +143,11 @@ where
     let asked = C::try_from(request)?;
     let (order, request) = names(&asked);
     let (id, hosted) = shell.find(order)?;
-    let (home, slot, whose) = (shell.number, id.slot(), Whose::Order(id));
+    shell.adopt_first(hosted, id, due).await?;
+    // The same wherever the order is: it keeps its birth region.
+    let (home, slot, whose) = (id.region(), id.slot(), Whose::Order(id));
     let scope = ScopeOf { caller: &caller, method, home, slot, whose, request }.scope();
-    let body = fingerprint(shell, hosted, id, due, (method, &body)).await?;
+    let body = fingerprint(shell, hosted, (id, scope), due, (method, &body)).await?;
     let key = Key { scope, body };
     Ok(OfOrder { due, id, hosted, key, sent, asked })
 }

@@ -91,8 +91,8 @@ async fn open(shell: &Shell, id: OrderId, found: Found) -> Result<Shown, Failure
     let Some(sealed) = found.sealed else { return Ok(Shown::default()) };
     let key = match shell.keyring.unwrap(found.of, &wrapped).await {
         Ok(key) => key,
-        // A backup brought it back, and what would open it is gone.
-        Err(VaultError::Destroyed(_)) => return Ok(erased),
+        // A backup brought it back, and what would open it is gone; or it was erased just now.
+        Err(VaultError::Destroyed(_) | VaultError::Erased) => return Ok(erased),
         Err(error) => return Err(vault_failed(&error)),
     };
     let plain = key.open(found.of, id, &sealed).map_err(|error| not_opened(id, &error))?;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
-use crate::shell::Hosted;
+use crate::shell::{Hosted, Trust};
 use crate::vault::{Vault, VaultError};
 
 /// How long one try to bind may take, and what lies between two.
@@ -79,7 +79,7 @@ impl Custody {
             let checked = match check(&self.hosted, self.vault.as_ref()) {
                 Ok(false) if leads => self.bind().await,
                 Ok(true) => {
-                    self.hosted.trusted.send_replace(true);
+                    self.hosted.trusted.send_replace(Trust::Ours);
                     return;
                 }
                 other => other.map(drop),
@@ -107,7 +107,11 @@ impl Custody {
             return Ok(());
         }
         let ours = match &self.first {
-            First::This => self.vault.make().map(Some),
+            First::This => match self.vault.make() {
+                // Another node is making it: what it made is found by the next try.
+                Err(VaultError::Busy) => return Ok(()),
+                made => made.map(Some),
+            },
             First::Here(first) if !first.trusts() => return Ok(()),
             First::Here(_) | First::Elsewhere => self.vault.id(),
         };

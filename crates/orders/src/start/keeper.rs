@@ -11,21 +11,31 @@ use hansa_types::id::{GroupId, GroupKind};
 use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
+use crate::core::state::State;
 use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey};
 use crate::metrics;
-use crate::shell::{Hosted, Shell};
+use crate::shell::{Hosted, Shell, Trust};
 use crate::vault::{KeyInfo, KeyLife, VaultError};
 
 /// How long one command may take.
 const SUBMIT_MAX: Duration = Duration::from_secs(5);
+/// After so many rounds it is said that nobody rotates.
+const OVERDUE_ROUNDS: u32 = 60;
 /// Commands in one round: others of the group's work come between.
 const STEPS_MAX: usize = 64;
 
 pub struct Keeper {
     pub shell: Arc<Shell>,
     pub hosted: Arc<Hosted>,
-    /// The region's first orders group: its leader destroys, for one file is to be changed once.
+    /// The region's first orders group: its leader makes and destroys region keys. Two leaders
+    /// with a copy of the file each would make two under one number.
     pub first: bool,
+}
+
+/// Since when the first group's leader has had a rotation to make, and how often it was called.
+#[derive(Default)]
+struct Overdue {
+    rounds: u32,
 }
 
 /// Why a round ended early; the next one begins again.
@@ -35,6 +45,10 @@ enum Stuck {
     Vault(#[from] VaultError),
     #[error("not committed: {0}")]
     NotCommitted(String),
+    #[error(
+        "region key {0} wraps what was erased: the first orders group's leader does not rotate"
+    )]
+    NotRotated(RegionKey),
 }
 
 impl Keeper {
@@ -45,10 +59,10 @@ impl Keeper {
             return;
         }
         let every = Duration::from_millis(self.shell.cfg.keys.check_ms);
-        let (mut told, mut noted) = (0, 0);
+        let (mut told, mut noted, mut overdue) = (0, 0, Overdue::default());
         loop {
             told = self.forget_erased(told);
-            match self.round(&mut noted).await {
+            match self.round(&mut noted, &mut overdue).await {
                 Ok(()) => {}
                 // Another node is at it, or the vault is away: what there is to do stays so.
                 Err(Stuck::Vault(VaultError::Busy)) => {}
@@ -65,56 +79,82 @@ impl Keeper {
 
     /// Wipes keys from memory that the log has dropped since event `told`.
     fn forget_erased(&self, told: u64) -> u64 {
+        let kept = self.shell.keyring.kept();
         let (seq, erased) = self.hosted.group.peek(|machine| {
             let state = &machine.state;
             let after = told.min(state.meta.seq);
-            let erased: Vec<_> = state.subjects.erased_after(after).map(|(_, id)| id).collect();
+            let told = state.subjects.erased_after(after);
+            let rows = told.filter_map(|(_, id)| Some((id, state.subjects.table.get(&id)?)));
+            let last = rows.filter_map(|(subject, row)| {
+                let generation = row.erased.last()?.generation;
+                Some(KeyOf { subject, generation })
+            });
+            // Those of other homes are no events here, and a follower may have opened one.
+            let dead = |of: &KeyOf| state.subjects.key(*of) == KeyState::Erased;
+            let erased: Vec<_> = last.chain(kept.into_iter().filter(dead)).collect();
             (state.meta.seq, erased)
         });
-        erased.into_iter().for_each(|subject| self.shell.keyring.forget(subject));
+        erased.into_iter().for_each(|of| self.shell.keyring.forget(of));
         seq
     }
 
-    async fn round(&self, noted: &mut u64) -> Result<(), Stuck> {
+    async fn round(&self, noted: &mut u64, overdue: &mut Overdue) -> Result<(), Stuck> {
         let keys = self.shell.vault.keys().await?;
         let Some(newest) = keys.last().copied() else { return Ok(()) };
-        if !self.serves(newest.key) || !self.hosted.group.leadership().borrow().mine {
+        if !self.serves(newest.key).await? || !self.hosted.group.leadership().borrow().mine {
             return Ok(());
         }
         self.note_erased(noted).await?;
         self.erase_again(&newest).await?;
-        let newest = self.rotate_for_erased(newest).await?;
+        let newest = self.rotate_for_erased(newest, overdue).await?;
         let wraps = self.hosted.group.peek(|machine| machine.state.meta.wraps);
         if wraps != Some(newest.key) {
             self.commit(KeyStep::Use { key: newest.key }).await?;
         }
         let rewrapped = self.rewrap(newest.key).await?;
+        let epoch = self.hosted.group.peek(|machine| machine.state.meta.settings.epoch);
         if rewrapped {
-            self.shell.vault.release(self.hosted.group.id(), newest.key).await?;
+            self.shell.vault.release(self.hosted.group.id(), epoch, newest.key).await?;
         }
         // A group that came back from a backup needs again what it had let go of.
         match self.first && rewrapped {
-            true => self.destroy().await,
+            true => self.destroy(epoch).await,
             false => Ok(()),
         }
     }
 
-    /// A vault that lacks the key in use is a copy from before a rotation: such a node neither
-    /// serves nor takes the group back.
-    fn serves(&self, newest: RegionKey) -> bool {
+    /// A vault that never had the key in use is a copy from before a rotation, or has rotated
+    /// apart from the others: such a node neither serves nor takes the group back.
+    async fn serves(&self, newest: RegionKey) -> Result<bool, Stuck> {
         let wraps = self.hosted.group.peek(|machine| machine.state.meta.wraps);
-        let behind = wraps.is_some_and(|wraps| wraps > newest);
-        if self.hosted.trusts() == behind {
-            let (group, path) = (self.hosted.group.id(), self.shell.vault.place());
-            match behind {
-                true => tracing::error!(
-                    %group, path, "the vault lacks the region key in use; copy a newer one"
-                ),
-                false => tracing::info!(%group, "the vault has the region key in use"),
+        let lacks = match wraps {
+            Some(wraps) if !self.shell.vault.knows(wraps).await? => Some(self.lacks(wraps, newest)),
+            _ => None,
+        };
+        let trust = lacks.map_or(Trust::Ours, Trust::Lacks);
+        if *self.hosted.trusted.borrow() != trust {
+            let group = self.hosted.group.id();
+            match &trust {
+                Trust::Lacks(why) => tracing::error!(%group, why, "not served from here"),
+                _ => tracing::info!(%group, "the vault has the region key in use"),
             }
-            self.hosted.trusted.send_replace(!behind);
+            self.hosted.trusted.send_replace(trust.clone());
         }
-        !behind
+        Ok(trust == Trust::Ours)
+    }
+
+    fn lacks(&self, wraps: RegionKey, newest: RegionKey) -> String {
+        let path = self.shell.vault.place();
+        match wraps.number() > newest.number() {
+            true => format!(
+                "vault {path} lacks region key {wraps}, which is in use (its newest is {newest}); \
+                 copy the vault file of a node that serves"
+            ),
+            false => format!(
+                "vault {path} has rotated apart from the region's: it has {newest}, in use is \
+                 {wraps}; put the vault file of a node that serves in its place"
+            ),
+        }
     }
 
     /// Tells the vault what was erased after event `noted`, for the day that a backup comes back.
@@ -149,34 +189,69 @@ impl Keeper {
     /// Erases anew what a backup brought back to life.
     async fn erase_again(&self, newest: &KeyInfo) -> Result<(), Stuck> {
         let erased = self.shell.vault.erased().await?;
-        let keys: Vec<KeyOf> = self.hosted.group.peek(|machine| {
-            let living =
-                |of: &KeyOf| matches!(machine.state.subjects.key(*of), KeyState::Living(_));
-            erased.into_iter().filter(living).take(KEYS_MAX).collect()
-        });
-        if keys.is_empty() {
-            return Ok(());
+        for _ in 0..STEPS_MAX {
+            let keys = self.hosted.group.peek(|m| alive_again(&m.state, &erased, KEYS_MAX));
+            if keys.is_empty() {
+                return Ok(());
+            }
+            let asked_ms = self.shell.env.clock.wall().ms();
+            let destroy_after_ms = destroy_after_ms(newest, &self.shell.cfg.keys, asked_ms);
+            let (group, count) = (self.hosted.group.id(), keys.len());
+            tracing::warn!(%group, count, "erased after the backup, and erased again");
+            self.commit(KeyStep::Again { keys, asked_ms, destroy_after_ms }).await?;
         }
-        let asked_ms = self.shell.env.clock.wall().ms();
-        let destroy_after_ms = destroy_after_ms(newest, &self.shell.cfg.keys, asked_ms);
-        let (group, count) = (self.hosted.group.id(), keys.len());
-        tracing::warn!(%group, count, "erased after the backup, and erased again");
-        self.commit(KeyStep::Again { keys, asked_ms, destroy_after_ms }).await
+        Ok(())
     }
 
     /// A key under which something was erased gives way to a new one: the old one opens it still.
-    async fn rotate_for_erased(&self, newest: KeyInfo) -> Result<KeyInfo, Stuck> {
-        let erased = self.hosted.group.peek(|machine| machine.state.meta.erased_under);
+    async fn rotate_for_erased(
+        &self,
+        newest: KeyInfo,
+        overdue: &mut Overdue,
+    ) -> Result<KeyInfo, Stuck> {
+        let erased = match self.first {
+            true => self.erased_in_region().await?,
+            false => self.hosted.group.peek(|machine| machine.state.meta.erased_under),
+        };
         let cfg = &self.shell.cfg.keys;
         let now = self.shell.env.clock.wall().ms();
         let due = now >= newest.made_ms.saturating_add(cfg.erase_gap_ms);
         if !due || erased.is_none_or(|under| under < newest.key) {
+            *overdue = Overdue::default();
             return Ok(newest);
         }
-        let made = self.shell.vault.rotate(newest.key, now, cfg.window_ms).await?;
-        tracing::info!(former = %newest.key, key = %made.key, "region key rotated for an erasure");
-        self.shell.keys_changed.notify_waiters();
-        Ok(made)
+        if !self.first {
+            // Said once: until then there is nothing that this group could not do without.
+            overdue.rounds = overdue.rounds.saturating_add(1);
+            match overdue.rounds {
+                OVERDUE_ROUNDS => tracing::warn!(why = %Stuck::NotRotated(newest.key), "keys"),
+                _ => tracing::debug!(key = %newest.key, "waits for the first orders group"),
+            }
+            return Ok(newest);
+        }
+        match self.shell.vault.rotate(newest.key, now, cfg.window_ms).await {
+            Ok(made) => {
+                let former = newest.key;
+                tracing::info!(%former, key = %made.key, "region key rotated for an erasure");
+                self.shell.keys_changed.notify_waiters();
+                Ok(made)
+            }
+            // What is living is re-wrapped and what is due destroyed all the same: that makes room.
+            Err(VaultError::Full) => {
+                tracing::error!(key = %newest.key, "the vault holds as many keys as it can");
+                Ok(newest)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The newest region key that wraps something erased, in any group: as this node's replicas
+    /// know it, and as leaders elsewhere have told the file.
+    async fn erased_in_region(&self) -> Result<Option<RegionKey>, Stuck> {
+        let groups = self.shell.groups.values();
+        let here = groups.filter_map(|h| h.group.peek(|machine| machine.state.meta.erased_under));
+        let told = self.shell.vault.erased().await?;
+        Ok(here.chain(told.into_iter().map(|(_, under)| under)).max())
     }
 
     /// Puts what is living under `newest`; whether all of it is.
@@ -198,6 +273,8 @@ impl Keeper {
                         lost = true;
                         break;
                     }
+                    // Its erasure is in the log, and this replica has not come to it yet.
+                    Err(VaultError::Erased) => {}
                     // One that is damaged must not keep all others under the old key.
                     Err(error @ VaultError::Open) => {
                         let group = self.hosted.group.id();
@@ -217,12 +294,21 @@ impl Keeper {
         Ok(false)
     }
 
-    async fn destroy(&self) -> Result<(), Stuck> {
+    async fn destroy(&self, epoch: u64) -> Result<(), Stuck> {
         let Ok(now) = self.shell.map.now() else { return Ok(()) };
+        // A region that came back has a newer epoch than a group that has not begun it yet: until
+        // then what was let go of belongs to the life that is over.
+        let restoring = self
+            .hosted
+            .group
+            .peek(|m| m.state.restored.as_ref().is_some_and(|restored| restored.restoring));
+        if restoring || super::epoch(&now) > epoch {
+            return Ok(());
+        }
         let orders = now.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
         let groups: Vec<GroupId> = orders.copied().collect();
         let wall = self.shell.env.clock.wall().ms();
-        for key in self.shell.vault.destroy_due(&groups, wall).await? {
+        for key in self.shell.vault.destroy_due(&groups, epoch, wall).await? {
             tracing::info!(%key, "region key destroyed");
         }
         Ok(())
@@ -236,6 +322,12 @@ impl Keeper {
             Err(failure) => Err(Stuck::NotCommitted(failure.to_string())),
         }
     }
+}
+
+/// Keys that the vault remembers as erased and the state has living, at most `max`.
+pub(crate) fn alive_again(state: &State, erased: &[(KeyOf, RegionKey)], max: usize) -> Vec<KeyOf> {
+    let living = |of: &KeyOf| matches!(state.subjects.key(*of), KeyState::Living(_));
+    erased.iter().map(|(of, _)| *of).filter(living).take(max).collect()
 }
 
 /// When the region key that wraps what is erased now will be destroyed, at the latest if all that

@@ -12,6 +12,8 @@ use crate::core::subjects::{KeyEntry, KeyOf, RegionKey, SubjectId, Wrapped};
 
 /// Keys kept in memory: those of customers that order now.
 const KEPT_MAX: usize = 4_096;
+/// Subjects whose erasure is remembered: nothing that was read before so many others is late.
+const ERASED_MAX: usize = 4_096;
 
 /// Mints, wraps and unwraps data keys with the node's vault.
 #[derive(Clone)]
@@ -27,6 +29,16 @@ struct Kept {
     keys: BTreeMap<KeyOf, (Wrapped, Arc<DataKey>)>,
     /// Oldest first; may name what is gone.
     order: VecDeque<KeyOf>,
+    /// The newest generation of a subject that was erased: whoever read its wrapped key before
+    /// that brings it back no more.
+    erased: BTreeMap<SubjectId, u32>,
+    erased_order: VecDeque<SubjectId>,
+}
+
+impl Kept {
+    fn is_erased(&self, of: KeyOf) -> bool {
+        self.erased.get(&of.subject).is_some_and(|last| of.generation <= *last)
+    }
 }
 
 /// A customer's data key on its way to a region of the failover set, inside mTLS only.
@@ -76,21 +88,32 @@ impl Keyring {
     /// The key that state holds wrapped.
     ///
     /// # Errors
-    /// The vault's.
+    /// The vault's; `VaultError::Erased` for a key that was erased since it was read.
     pub async fn unwrap(&self, of: KeyOf, wrapped: &Wrapped) -> Result<Arc<DataKey>, VaultError> {
-        if let Some((from, key)) = self.kept.lock().keys.get(&of)
-            && from == wrapped
-        {
-            return Ok(key.clone());
+        let known = |kept: &Kept| match kept.keys.get(&of) {
+            _ if kept.is_erased(of) => Err(VaultError::Erased),
+            Some((from, key)) if from == wrapped => Ok(Some(key.clone())),
+            _ => Ok(None),
+        };
+        let kept = known(&self.kept.lock())?;
+        if let Some(key) = kept {
+            return Ok(key);
         }
         let key = Arc::new(self.vault.unwrap(of, wrapped).await?);
-        self.keep(of, wrapped.clone(), key.clone());
-        Ok(key)
+        match self.keep(of, wrapped.clone(), key.clone()) {
+            true => Ok(key),
+            // While the vault was asked.
+            false => Err(VaultError::Erased),
+        }
     }
 
-    /// Remembers a key that was minted here and that the log has taken.
-    pub fn keep(&self, of: KeyOf, wrapped: Wrapped, key: Arc<DataKey>) {
+    /// Remembers a key that was minted here and that the log has taken; `false` for one that was
+    /// erased meanwhile.
+    pub fn keep(&self, of: KeyOf, wrapped: Wrapped, key: Arc<DataKey>) -> bool {
         let mut kept = self.kept.lock();
+        if kept.is_erased(of) {
+            return false;
+        }
         if kept.keys.insert(of, (wrapped, key)).is_none() {
             kept.order.push_back(of);
         }
@@ -99,17 +122,35 @@ impl Keyring {
                 kept.keys.remove(&oldest);
             }
         }
+        true
     }
 
-    /// Wipes what is in memory of an erased subject.
-    pub fn forget(&self, subject: SubjectId) {
-        let all = |generation| KeyOf { subject, generation };
-        let mut kept = self.kept.lock();
-        let found: Vec<KeyOf> = kept.keys.range(all(0)..=all(u32::MAX)).map(|(k, _)| *k).collect();
+    /// The keys in memory, by name.
+    pub fn kept(&self) -> Vec<KeyOf> {
+        self.kept.lock().keys.keys().copied().collect()
+    }
+
+    /// Wipes what is in memory of a subject that was erased, up to this generation, and takes it
+    /// in no more.
+    pub fn forget(&self, upto: KeyOf) {
+        let mut guard = self.kept.lock();
+        let kept = &mut *guard;
+        let first = KeyOf { generation: 0, ..upto };
+        let found: Vec<KeyOf> = kept.keys.range(first..=upto).map(|(of, _)| *of).collect();
         for of in found {
             kept.keys.remove(&of);
         }
-        kept.order.retain(|of| of.subject != subject);
+        kept.order.retain(|of| of.subject != upto.subject || of.generation > upto.generation);
+        let known = kept.erased.get(&upto.subject).copied();
+        if known.is_none() {
+            kept.erased_order.push_back(upto.subject);
+        }
+        kept.erased.insert(upto.subject, upto.generation.max(known.unwrap_or(0)));
+        while kept.erased_order.len() > ERASED_MAX {
+            if let Some(oldest) = kept.erased_order.pop_front() {
+                kept.erased.remove(&oldest);
+            }
+        }
     }
 
     /// The same key under the region key `by`.
@@ -122,6 +163,9 @@ impl Keyring {
         wrapped: &Wrapped,
         by: RegionKey,
     ) -> Result<Wrapped, VaultError> {
+        if self.kept.lock().is_erased(of) {
+            return Err(VaultError::Erased);
+        }
         // Not through the memory: a rotation would turn all of it over.
         let key = self.vault.unwrap(of, wrapped).await?;
         self.vault.wrap(of, &key, Some(by)).await
@@ -145,6 +189,9 @@ impl Keyring {
         share: &KeyShare,
         by: Option<RegionKey>,
     ) -> Result<KeyEntry, VaultError> {
+        if self.kept.lock().is_erased(share.of) {
+            return Err(VaultError::Erased);
+        }
         let wrapped = self.vault.wrap(share.of, &share.key, by).await?;
         Ok(KeyEntry { of: share.of, wrapped })
     }

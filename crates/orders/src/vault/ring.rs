@@ -12,11 +12,17 @@ use zeroize::Zeroizing;
 use super::{KeyInfo, KeyLife, VaultError};
 use crate::core::subjects::{KeyOf, RegionKey, SubjectId};
 
-pub(super) const MAGIC: &str = "hansa-vault-2";
+const MAGIC: &str = "hansa-vault-3";
+/// Read as well: it lacks what was forgotten, and whose word on `released` it is.
+const FORMER_MAGIC: &str = "hansa-vault-2";
 const OLD_MAGIC: &str = "hansa-vault-1";
+/// Pseudonyms and ids of vaults stay what they were when the format was young.
+const NAMES: &str = "hansa-vault-2";
 const KEY_BYTES: usize = 32;
-/// Keys and tombstones of keys that a file may list: decades of rotations.
+/// Keys that a file may list; a window holds fewer.
 const KEYS_MAX: usize = 1_024;
+/// Tombstones of keys among them. Older ones are one line: whatever is not newer is destroyed.
+const TOMBSTONES_MAX: usize = 512;
 
 /// Erasures of one window; some 80 bytes each.
 const ERASED_MAX: usize = 8_192;
@@ -30,8 +36,11 @@ pub(super) struct Ring {
     pub secret: Secret,
     /// Oldest first; `None` in place of a destroyed secret.
     pub keys: Vec<(KeyInfo, Option<Secret>)>,
-    /// The oldest region key that each group still needs.
-    pub released: BTreeMap<GroupId, RegionKey>,
+    /// The newest key whose tombstone made room: what is not newer and not listed is destroyed.
+    pub forgotten: Option<RegionKey>,
+    /// The oldest region key that each group still needs, and in which epoch it said so: a group
+    /// that comes back from a backup needs again what it had let go of.
+    pub released: BTreeMap<GroupId, (u64, RegionKey)>,
     /// Data keys that were erased, and the region key that opens them in older backups.
     pub erased: BTreeMap<KeyOf, RegionKey>,
 }
@@ -40,18 +49,17 @@ impl Ring {
     pub fn draw(entropy: &dyn Entropy, now_ms: u64) -> Self {
         let secret = draw(entropy);
         let mut ring = Self::empty(secret);
-        ring.add(entropy, now_ms);
+        ring.add(entropy, now_ms, 1);
         ring
     }
 
     fn empty(secret: Secret) -> Self {
         let (released, erased) = (BTreeMap::new(), BTreeMap::new());
-        Self { secret, keys: Vec::new(), released, erased }
+        Self { secret, keys: Vec::new(), forgotten: None, released, erased }
     }
 
-    fn add(&mut self, entropy: &dyn Entropy, made_ms: u64) -> KeyInfo {
+    fn add(&mut self, entropy: &dyn Entropy, made_ms: u64, number: u32) -> KeyInfo {
         let secret = draw(entropy);
-        let number = self.keys.last().map_or(0, |(last, _)| last.key.number()) + 1;
         let key = RegionKey::new(number, print(&secret));
         let info = KeyInfo { key, made_ms, state: KeyLife::Active };
         self.keys.push((info, Some(secret)));
@@ -67,9 +75,13 @@ impl Ring {
     }
 
     pub fn secret_of(&self, key: RegionKey) -> Result<&Secret, VaultError> {
-        let found = self.keys.iter().find(|(info, _)| info.key == key);
-        let (_, secret) = found.ok_or(VaultError::UnknownKey(key))?;
-        secret.as_ref().ok_or(VaultError::Destroyed(key))
+        match self.keys.iter().find(|(info, _)| info.key == key) {
+            Some((_, secret)) => secret.as_ref().ok_or(VaultError::Destroyed(key)),
+            None if self.forgotten.is_some_and(|last| key.number() <= last.number()) => {
+                Err(VaultError::Destroyed(key))
+            }
+            None => Err(VaultError::UnknownKey(key)),
+        }
     }
 
     /// A new key in the place of `former`; the one that took it if that happened before.
@@ -85,17 +97,39 @@ impl Ring {
         if let Some((next, _)) = self.keys.get(at + 1) {
             return Ok(*next);
         }
-        if self.keys.len() == KEYS_MAX {
+        self.prune();
+        let number = former.number() + 1;
+        if self.keys.len() >= KEYS_MAX || number > RegionKey::NUMBER_MAX {
             return Err(VaultError::Full);
         }
         let destroy_after_ms = now_ms.saturating_add(window_ms);
         self.keys[at].0.state = KeyLife::Retired { at_ms: now_ms, destroy_after_ms };
-        Ok(self.add(entropy, now_ms))
+        Ok(self.add(entropy, now_ms, number))
     }
 
-    /// Retired keys whose window is over and that no group needs any more.
-    pub fn due(&self, groups: &[GroupId], now_ms: u64) -> Vec<RegionKey> {
-        let needed = |group| self.released.get(group).copied().unwrap_or(RegionKey(0));
+    /// Makes one line of the oldest tombstones.
+    fn prune(&mut self) {
+        let dead =
+            |(info, _): &(KeyInfo, Option<Secret>)| matches!(info.state, KeyLife::Destroyed { .. });
+        let mut over = self.keys.iter().filter(|key| dead(key)).count();
+        over = over.saturating_sub(TOMBSTONES_MAX);
+        let mut last = self.forgotten;
+        self.keys.retain(|key| {
+            let goes = over > 0 && dead(key);
+            if goes {
+                over -= 1;
+                last = last.max(Some(key.0.key));
+            }
+            !goes
+        });
+        self.forgotten = last;
+    }
+
+    /// Retired keys whose window is over and that no group needs any more; what a group said in
+    /// a life before `epoch` counts for nothing.
+    pub fn due(&self, groups: &[GroupId], epoch: u64, now_ms: u64) -> Vec<RegionKey> {
+        let said = |group| self.released.get(group).filter(|(of, _)| *of >= epoch);
+        let needed = |group| said(group).map_or(RegionKey(0), |(_, key)| *key);
         let oldest = groups.iter().map(needed).min().unwrap_or(RegionKey(0));
         let over = |(info, _): &&(KeyInfo, Option<Secret>)| match info.state {
             KeyLife::Retired { destroy_after_ms, .. } => {
@@ -112,23 +146,35 @@ impl Ring {
             *secret = None;
         }
         self.erased.retain(|_, under| !keys.contains(under));
+        self.prune();
     }
 
-    /// Notes what a living region key still opens; whether that is news.
-    ///
-    /// # Errors
-    /// The file is full: erasures of one window do not fit.
-    pub fn note_erased(&mut self, erased: &[(KeyOf, RegionKey)]) -> Result<bool, VaultError> {
-        let before = self.erased.len();
+    /// Notes that a group of this epoch needs nothing older than `key`; whether that is news.
+    pub fn release(&mut self, group: GroupId, said: (u64, RegionKey)) -> bool {
+        let before = self.released.insert(group, said);
+        match before {
+            Some(before) if before >= said => {
+                self.released.insert(group, before);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Notes what a living region key still opens, as far as there is room: whether that is news,
+    /// and whether all of it found room.
+    pub fn note_erased(&mut self, erased: &[(KeyOf, RegionKey)]) -> (bool, bool) {
+        let (mut news, mut room) = (false, true);
         for (of, under) in erased {
-            if self.secret_of(*under).is_ok() {
-                self.erased.insert(*of, *under);
+            if self.secret_of(*under).is_err() || self.erased.contains_key(of) {
+                continue;
+            }
+            match self.erased.len() < ERASED_MAX {
+                true => news |= self.erased.insert(*of, *under).is_none(),
+                false => room = false,
             }
         }
-        match self.erased.len() {
-            len if len > ERASED_MAX => Err(VaultError::Full),
-            len => Ok(len > before),
-        }
+        (news, room)
     }
 
     pub fn write(&self) -> Zeroizing<String> {
@@ -146,8 +192,11 @@ impl Ring {
                 KeyLife::Destroyed { at_ms } => writeln!(text, "destroyed {key} {made} {at_ms}"),
             };
         }
-        for (group, key) in &self.released {
-            let _ = writeln!(text, "released {} {key}", group.number());
+        if let Some(last) = self.forgotten {
+            let _ = writeln!(text, "forgotten {last}");
+        }
+        for (group, (epoch, key)) in &self.released {
+            let _ = writeln!(text, "released {} {epoch} {key}", group.number());
         }
         for (of, under) in &self.erased {
             let KeyOf { subject: SubjectId { home, hash }, generation } = of;
@@ -172,7 +221,7 @@ impl Ring {
             return Err(bad());
         }
         let mut lines = body.lines();
-        if lines.next() != Some(MAGIC) {
+        if !matches!(lines.next(), Some(MAGIC | FORMER_MAGIC)) {
             return Err(bad());
         }
         let secret = lines.next().and_then(|line| line.strip_prefix("secret "));
@@ -193,9 +242,18 @@ impl Ring {
         let number = |text: &str| text.parse::<u64>().ok();
         let key = |text: &str| u64::from_str_radix(text, 16).ok().map(RegionKey);
         let (info, secret) = match words[..] {
+            // Of a life that is not named: the group says it again within seconds.
             ["released", group, of] => {
+                GroupId::from_number(group.parse().ok()?)?;
+                return key(of).map(drop);
+            }
+            ["released", group, epoch, of] => {
                 let group = GroupId::from_number(group.parse().ok()?)?;
-                self.released.insert(group, key(of)?);
+                self.released.insert(group, (number(epoch)?, key(of)?));
+                return Some(());
+            }
+            ["forgotten", last] => {
+                self.forgotten = Some(key(last)?);
                 return Some(());
             }
             ["erased", home, hash, generation, under] => {
@@ -234,7 +292,7 @@ pub(super) struct Named {
 
 impl Named {
     pub fn of(secret: &Secret) -> Result<Self, VaultError> {
-        let base = hkdf::Salt::new(hkdf::HKDF_SHA256, MAGIC.as_bytes()).extract(&secret[..]);
+        let base = hkdf::Salt::new(hkdf::HKDF_SHA256, NAMES.as_bytes()).extract(&secret[..]);
         let print = derive(&base, b"fingerprint")?;
         let named = derive(&base, b"vault id")?;
         let mut id = [0; 8];
@@ -288,3 +346,6 @@ fn unhex(text: &str) -> Option<Secret> {
     }
     Some(secret)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,17 @@
 //! Attacks on wraps and blocks, and a vault file that two nodes change.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hansa_node::env::{SystemClock, SystemEntropy};
+use hansa_node::env::{ProcessExit, SystemClock, SystemEntropy, ThreadLoops};
 use hansa_types::id::{GroupId, GroupKind, OrderId};
 use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
-use hansa_wal::fs::RealFs;
+use hansa_wal::fs::{File, Fs, Lock, RealFs, Space};
 
 use super::*;
 use crate::core::subjects::{RegionKey, SubjectId};
@@ -43,6 +44,10 @@ async fn newest(vault: &FileVault) -> RegionKey {
     vault.keys().await.unwrap().last().unwrap().key
 }
 
+fn names(folder: &Path) -> Vec<String> {
+    RealFs.list(folder).unwrap()
+}
+
 fn groups() -> [GroupId; 2] {
     [GroupId::new(GroupKind::Orders, 0), GroupId::new(GroupKind::Orders, 1)]
 }
@@ -69,7 +74,8 @@ async fn only_its_owner_reads_the_file_and_nothing_is_left_beside_it() {
     let path = folder.path().join("vault/region.key");
     vault(&path);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    assert_eq!(names(path.parent().unwrap()), ["region.key", "region.lock"]);
+    assert_eq!(fs::metadata(path.with_extension("lock")).unwrap().len(), 0);
 }
 
 #[tokio::test]
@@ -160,13 +166,13 @@ async fn a_key_is_destroyed_once_its_window_is_over_and_every_group_has_let_go_o
     let secret = text.lines().find(|l| l.starts_with("active")).unwrap();
     let secret = secret.rsplit(' ').next().unwrap().to_owned();
     let made = vault.rotate(former, 100, 50).await.unwrap();
-    assert!(vault.destroy_due(&groups(), 1_000).await.unwrap().is_empty());
-    vault.release(groups()[0], made.key).await.unwrap();
-    assert!(vault.destroy_due(&groups(), 1_000).await.unwrap().is_empty());
-    vault.release(groups()[1], made.key).await.unwrap();
-    assert!(vault.destroy_due(&groups(), 149).await.unwrap().is_empty());
-    assert_eq!(vault.destroy_due(&groups(), 150).await.unwrap(), [former]);
-    assert!(vault.destroy_due(&groups(), 150).await.unwrap().is_empty());
+    assert!(vault.destroy_due(&groups(), 1, 1_000).await.unwrap().is_empty());
+    vault.release(groups()[0], 1, made.key).await.unwrap();
+    assert!(vault.destroy_due(&groups(), 1, 1_000).await.unwrap().is_empty());
+    vault.release(groups()[1], 1, made.key).await.unwrap();
+    assert!(vault.destroy_due(&groups(), 1, 149).await.unwrap().is_empty());
+    assert_eq!(vault.destroy_due(&groups(), 1, 150).await.unwrap(), [former]);
+    assert!(vault.destroy_due(&groups(), 1, 150).await.unwrap().is_empty());
     assert!(matches!(vault.unwrap(of(1, 1), &old).await, Err(VaultError::Destroyed(_))));
     assert!(matches!(unmade(&path).unwrap(of(1, 1), &old).await, Err(VaultError::Destroyed(_))));
     let states: Vec<_> = vault.keys().await.unwrap().iter().map(|info| info.state).collect();
@@ -186,10 +192,10 @@ async fn an_erasure_is_remembered_as_long_as_its_region_key_opens_a_backup() {
     let stranger = RegionKey(5);
     vault.note_erased(&[(of(1, 1), former), (of(2, 1), stranger)]).await.unwrap();
     vault.note_erased(&[(of(1, 1), former)]).await.unwrap();
-    assert_eq!(unmade(&path).erased().await.unwrap(), [of(1, 1)]);
+    assert_eq!(unmade(&path).erased().await.unwrap(), [(of(1, 1), former)]);
     let made = vault.rotate(former, 100, 50).await.unwrap();
-    vault.release(groups()[0], made.key).await.unwrap();
-    assert_eq!(vault.destroy_due(&groups()[..1], 150).await.unwrap(), [former]);
+    vault.release(groups()[0], 1, made.key).await.unwrap();
+    assert_eq!(vault.destroy_due(&groups()[..1], 1, 150).await.unwrap(), [former]);
     assert!(unmade(&path).erased().await.unwrap().is_empty());
 }
 
@@ -230,9 +236,169 @@ async fn a_kept_key_is_the_one_that_the_log_has_and_goes_when_its_subject_is_era
     assert_ne!(found.fingerprint("x", b"x"), lost.fingerprint("x", b"x"));
     let again = ring.unwrap(of(1, 1), &won_wrap).await.unwrap();
     assert!(Arc::ptr_eq(&found, &again));
-    ring.forget(of(1, 1).subject);
-    let read = ring.unwrap(of(1, 1), &won_wrap).await.unwrap();
-    assert!(!Arc::ptr_eq(&found, &read));
+    ring.forget(of(1, 1));
+    assert!(ring.kept().is_empty());
+}
+
+#[tokio::test]
+async fn no_late_read_or_share_brings_an_erased_key_back_into_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault: Arc<dyn Vault> = Arc::new(vault(&folder.path().join("key")));
+    let ring = Keyring::new(vault, Arc::new(SystemEntropy::new()));
+    let (key, wrap) = ring.mint(of(1, 1), None).await.unwrap();
+    let (next, next_wrap) = ring.mint(of(1, 2), None).await.unwrap();
+    assert!(ring.keep(of(1, 2), next_wrap.clone(), next));
+    let share = ring.share(of(1, 1), &wrap).await.unwrap();
+    ring.forget(of(1, 1));
+    // Each has read state before the erasure.
+    assert!(matches!(ring.unwrap(of(1, 1), &wrap).await, Err(VaultError::Erased)));
+    assert!(matches!(ring.share(of(1, 1), &wrap).await, Err(VaultError::Erased)));
+    assert!(matches!(ring.take(&share, None).await, Err(VaultError::Erased)));
+    assert!(matches!(ring.rewrap(of(1, 1), &wrap, wrap.by).await, Err(VaultError::Erased)));
+    assert!(!ring.keep(of(1, 1), wrap, key));
+    // What he ordered with since is another key.
+    assert_eq!(ring.kept(), [of(1, 2)]);
+    assert!(ring.unwrap(of(1, 2), &next_wrap).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_a_crash_left_beside_the_file_is_wiped_unless_somebody_is_at_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("region.key");
+    let leave = || {
+        let left = folder.path().join("region.new-00000000000000ff");
+        fs::copy(&path, &left).unwrap();
+        left
+    };
+    let vault = vault(&path);
+    let left = leave();
+    let held = RealFs.lock(&path.with_extension("lock")).unwrap();
+    unmade(&path);
+    assert!(left.exists(), "another node may be writing it");
+    drop(held);
+    unmade(&path);
+    assert!(!left.exists());
+    let left = leave();
+    vault.rotate(newest(&vault).await, 1, 1).await.unwrap();
+    assert!(!left.exists(), "a node that stays up wipes it with its next change");
+    assert_eq!(names(folder.path()), ["region.key", "region.lock"]);
+}
+
+#[tokio::test]
+async fn a_file_that_could_not_be_put_in_place_is_not_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("region.key");
+    let vault = vault(&path);
+    let former = newest(&vault).await;
+    // Renaming over a folder fails.
+    let away = folder.path().join("away");
+    fs::rename(&path, &away).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(vault.rotate(former, 1, 1).await.is_err());
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&away, &path).unwrap();
+    assert_eq!(names(folder.path()), ["region.key", "region.lock"]);
+    assert!(vault.rotate(former, 1, 1).await.is_ok());
+}
+
+#[tokio::test]
+async fn copies_that_rotated_apart_do_not_know_each_others_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    let a = vault(&here);
+    fs::copy(&here, &there).unwrap();
+    let b = unmade(&there);
+    let former = newest(&a).await;
+    let (ours, theirs) =
+        (a.rotate(former, 1, 1).await.unwrap().key, b.rotate(former, 1, 1).await.unwrap().key);
+    assert_eq!(ours.number(), theirs.number());
+    assert_ne!(ours, theirs);
+    for (vault, own, other) in [(&a, ours, theirs), (&b, theirs, ours)] {
+        assert!(vault.knows(own).await.unwrap() && vault.knows(former).await.unwrap());
+        assert!(!vault.knows(other).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_a_group_let_go_of_in_a_life_that_is_over_destroys_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let vault = vault(&path);
+    let former = newest(&vault).await;
+    let made = vault.rotate(former, 100, 50).await.unwrap();
+    for group in groups() {
+        vault.release(group, 1, made.key).await.unwrap();
+    }
+    // The region comes back from a backup whose data keys `former` wraps.
+    vault.release(groups()[0], 2, made.key).await.unwrap();
+    assert!(vault.destroy_due(&groups(), 2, 1_000).await.unwrap().is_empty());
+    assert!(unmade(&path).destroy_due(&groups(), 2, 1_000).await.unwrap().is_empty());
+    // Late words of the old life change nothing.
+    vault.release(groups()[0], 1, made.key).await.unwrap();
+    vault.release(groups()[1], 2, made.key).await.unwrap();
+    assert_eq!(unmade(&path).destroy_due(&groups(), 2, 1_000).await.unwrap(), [former]);
+}
+
+/// A disk that reads nothing before it is told to.
+struct Stuck(parking_lot::Mutex<()>);
+
+impl Fs for Stuck {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        RealFs.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealFs.list(dir)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        RealFs.exists(path)
+    }
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        RealFs.create(path)
+    }
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let _told = self.0.lock();
+        RealFs.open(path)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove(path)
+    }
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        RealFs.remove_dir_all(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealFs.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        RealFs.lock(path)
+    }
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        RealFs.space(dir)
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_its_time_keeps_no_other_task_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let made = vault(&path);
+    let disk = Arc::new(Stuck(parking_lot::Mutex::new(())));
+    let (entropy, clock) = (Arc::new(SystemEntropy::new()), Arc::new(SystemClock::new()));
+    let vault = FileVault::open(disk.clone(), &path, entropy, clock).unwrap();
+    let exit = Arc::new(ProcessExit::new("test"));
+    let vault = vault.looped(&ThreadLoops::new("test", exit));
+    let held = disk.0.lock();
+    let told = async {
+        // This runtime has one thread: it gets here only if nobody blocks it.
+        drop(held);
+        made.rotate(newest(&made).await, 1, 1).await.unwrap()
+    };
+    let (before, made) = tokio::join!(vault.keys(), told);
+    assert!(!before.unwrap().is_empty());
+    assert_eq!(newest(&vault).await, made.key);
+    assert!(vault.knows(made.key).await.unwrap());
 }
 
 #[tokio::test]
@@ -287,8 +453,8 @@ async fn what_keys_add_to_an_order_is_microseconds() {
     timed("first order: draw and wrap", from);
     let from = std::time::Instant::now();
     for n in 0..ROUNDS {
-        let of = of(u128::from(n) % 2, 1);
-        ring.forget(of.subject);
+        // More than memory keeps.
+        let of = of(u128::from(n), 1);
         let _ = std::hint::black_box(ring.unwrap(of, &wrapped).await);
     }
     timed("key not at hand: unwrap", from);

@@ -7,6 +7,7 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::effect::{Reference, Todo};
 use crate::core::remote::{Batch, DifferenceKind, Origin, RemoteEvent, Shown};
 use crate::core::restored::{Found, Restore, Step, StrayState};
+use crate::core::subjects::first_generation;
 use crate::machine::OrdersMachine;
 
 use super::*;
@@ -41,6 +42,7 @@ fn restored(cancel_strays: bool) -> (State, OrderId) {
 fn of_epoch_2(n: u64) -> Command {
     let Command::Accept(mut accept) = accept(n, contents()) else { panic!() };
     accept.epoch = 2;
+    accept.contents.sealed_with.generation = first_generation(2);
     Command::Accept(accept)
 }
 

@@ -5,7 +5,8 @@ use hansa_types::region::RegionNumber;
 use super::*;
 use crate::core::command::Refused;
 use crate::core::effect::SettleResult;
-use crate::core::subjects::{Erase, KeyEntry, KeyState, KeyStep, Next};
+use crate::core::restored::{Restore, Step};
+use crate::core::subjects::{Erase, KeyEntry, KeyState, KeyStep, Next, first_generation};
 
 const SECOND: RegionKey = RegionKey(2 << 48);
 
@@ -278,4 +279,46 @@ fn an_order_names_a_subject_of_its_own_home_or_is_refused() {
     let of = KeyOf { subject: SubjectId { home, hash: 7 }, generation: 1 };
     let outcome = accept_with(&mut state, 2, of, Some(wrapped(FIRST, 1)));
     assert_eq!(outcome, Outcome::Refused(Refused::Malformed));
+}
+
+#[test]
+fn a_restored_group_gives_out_no_generation_that_its_lost_life_may_have_given() {
+    let (mut state, subject) = fresh();
+    let (dead, stranger) = (of(&state, 1), key_of(8).subject);
+    erase(&mut state, subject, 1);
+    // What the lost life gave out after the backup, to peers and to the vault's list.
+    let Next::Mint(lost, _) = state.next_key(subject) else { panic!() };
+    assert_eq!(lost, 2);
+    let restore = Restore {
+        backup: "b-1".into(),
+        epoch: 2,
+        cut_ms: 1,
+        restored_ms: 2,
+        skew_ms: 3,
+        cancel_strays: false,
+    };
+    state.apply(START, Command::Restore(Step::Begin(Box::new(restore))));
+    state.restored.as_mut().unwrap().restoring = false;
+    for (subject, lost) in [(subject, lost), (stranger, 1)] {
+        let Next::Mint(generation, _) = state.next_key(subject) else { panic!() };
+        assert_eq!(generation, first_generation(2));
+        assert!(generation > lost);
+        // A node that still counts by the old life is told to look again.
+        let Command::Accept(mut late) = accept(2, gift()) else { panic!() };
+        late.epoch = 2;
+        late.contents.sealed_with = KeyOf { subject, generation: lost };
+        late.mint = Some(wrapped(FIRST, 9));
+        let command = Box::new(Command::Accept(late));
+        let late = Command::Dated { first_sent_ms: u64::MAX, command };
+        assert_eq!(state.apply(START, late), Outcome::Refused(Refused::KeyChanged));
+    }
+    assert_eq!(state.subjects.key(dead), KeyState::Erased);
+}
+
+#[test]
+fn lives_count_in_spaces_of_their_own() {
+    assert_eq!((first_generation(0), first_generation(1)), (1, 1));
+    let firsts: Vec<u32> = (1..100).map(first_generation).collect();
+    assert!(firsts.windows(2).all(|pair| pair[1] - pair[0] == 1 << 16));
+    assert_eq!(first_generation(u64::MAX), first_generation(1 << 16));
 }

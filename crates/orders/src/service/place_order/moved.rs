@@ -14,7 +14,7 @@ use hansa_region_router::core::directory::{Region, Snapshot};
 use hansa_region_router::core::home::{former_homes, home};
 use hansa_region_router::core::route::Refusal;
 use hansa_types::country::Country;
-use hansa_types::region::Slot;
+use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
 use tokio::time::{Instant, timeout_at};
 
@@ -35,14 +35,19 @@ pub fn moving() -> Failure {
     Failure::of(Reason::HomeMoving).retry_after(RETRY)
 }
 
-/// Whether this region is the home by this node's directory. The gateway's may be older or newer.
+/// By this node's directory: of which births an order of this home is, and in which epoch. None if this
+/// region is not the home. The gateway's may be older or newer.
 ///
 /// # Errors
 /// `WRONG_REGION` with the home, or why there is none.
-pub fn at_home(now: &Snapshot, residence: Country, slot: Slot) -> Result<(), Failure> {
+pub fn at_home(
+    now: &Snapshot,
+    residence: Country,
+    slot: Slot,
+) -> Result<(RegionNumber, u64), Failure> {
     let home = home(residence, slot, &now.policy, now).map_err(Refusal::NoHome)?;
     if home.region == now.here {
-        return Ok(());
+        return Ok((home.birth, home.epoch));
     }
     let region = now.region(home.region).ok_or_else(moving)?;
     let endpoint = region.public.first().map_or("", String::as_str);
@@ -55,7 +60,7 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// `HOME_MOVING` while a former home cannot be asked, or says that it is the home still;
-    /// `REQUEST_ID_REUSED`.
+    /// `REQUEST_ID_REUSED`; `CUSTOMER_ERASED` by the former home.
     pub(super) async fn known_elsewhere(
         &self,
         scope: Scope,
@@ -107,7 +112,7 @@ impl Asked<'_> {
             Err(_) => Failure::of(Reason::DeadlineExceeded),
         };
         match failure.reason() {
-            Reason::RequestIdReused => Err(failure),
+            Reason::RequestIdReused | Reason::CustomerErased => Err(failure),
             reason => {
                 tracing::info!(region = %region.name, %reason, "a former home does not say");
                 Err(moving())
