@@ -216,6 +216,8 @@ async fn a_watch_tells_every_change_once_and_resumes_from_its_cursor() {
         ..Default::default()
     };
     ok(node.service.record_shipment(call(ship)).await);
+    let Some(Item::Event(asked)) = events.next().await.unwrap().unwrap().item else { panic!() };
+    assert_eq!(asked.kind(), wire::OrderEventKind::Requested);
     let Some(Item::Event(shipped)) = events.next().await.unwrap().unwrap().item else { panic!() };
     assert_eq!(shipped.kind(), wire::OrderEventKind::Completed);
     assert_eq!(shipped.order.unwrap().lines[0].shipped_quantity, 2);
