@@ -389,6 +389,18 @@ impl Host {
         &self.inner.env
     }
 
+    /// Does a short piece of work on the loop of the slow disk work: while it runs, nothing is
+    /// written to any group's archive or checkpoint.
+    ///
+    /// # Errors
+    /// The node stops.
+    pub async fn slowly<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<T> {
+        self.inner.writer.run(work).await
+    }
+
     pub(crate) fn writer(&self) -> &Writer {
         &self.inner.writer
     }

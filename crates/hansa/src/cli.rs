@@ -5,6 +5,7 @@ pub mod dev;
 pub mod replay;
 pub mod serve;
 pub mod verify_backup;
+pub mod verify_residency;
 
 use std::process::ExitCode;
 
@@ -18,8 +19,8 @@ pub enum Exit {
     /// It could not be done, or a node failed.
     Failed = 1,
     // 2 is clap's: the command line is wrong.
-    /// Replayed, but malformed lines were skipped.
-    Malformed = 3,
+    /// Replayed, but malformed lines were skipped; or what was to be looked at was not whole.
+    NotRead = 3,
     /// Replayed, but the league answered otherwise than the file predicts.
     Surprised = 4,
     /// An invariant is violated, or could not be checked.
@@ -39,7 +40,7 @@ Exit codes:
   0    done
   1    failed; the reason is on stderr
   2    the command line is wrong
-  3    replayed, but malformed lines were skipped (each is named)
+  3    replayed, but malformed lines were skipped (each is named); a file could not be read
   4    replayed, but the league answered otherwise than the file predicts
   5    an invariant is violated or could not be checked
   130  interrupted
@@ -70,6 +71,8 @@ pub enum Command {
     Replay(replay::Args),
     /// Checks a backup offline: every hash, every chain, and every state through its machine.
     VerifyBackup(verify_backup::Args),
+    /// Reads every byte of a data folder or a backup, and names what may not lie there by law.
+    VerifyResidency(verify_residency::Args),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -109,6 +112,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(args).await,
         Command::Replay(args) => replay::run(args).await,
         Command::VerifyBackup(args) => verify_backup::run(&args),
+        Command::VerifyResidency(args) => verify_residency::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),

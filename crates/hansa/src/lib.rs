@@ -15,3 +15,4 @@ pub mod league;
 pub mod node;
 pub mod profile;
 pub mod replay;
+pub mod sweep;

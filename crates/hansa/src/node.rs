@@ -13,6 +13,7 @@ mod membership_service;
 mod port;
 mod ready;
 mod reconcile_service;
+mod residency_service;
 mod restore;
 mod version_service;
 mod whoami;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hansa_api::client::{Expect, Files, Identity, League, Options, Services, Timing};
+use hansa_api::ownership::Authorities;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -109,6 +110,15 @@ impl Session {
                 Err(Problem::usage("no region is named", "give --region, such as eu-west"))
             }
         }
+    }
+
+    /// The authorities that we trust when we call as this role.
+    pub fn authorities(&self, role: Role) -> Result<Authorities, Problem> {
+        let Target { ca, cert, key, .. } = self.target(role)?;
+        let identity = Identity::read(&Files { cert, key, ca }).map_err(|error| {
+            Problem::usage(error.to_string(), "check --cert, --key and --ca, or the profile")
+        })?;
+        Ok(identity.authorities())
     }
 
     /// Who we are when we call as this role, by certificate.

@@ -5,7 +5,7 @@ mod approve;
 mod copies;
 mod file;
 mod plan;
-mod progress;
+pub mod progress;
 mod read;
 mod report;
 mod run;

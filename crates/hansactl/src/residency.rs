@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod load;
 mod show;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ pub enum Verb {
     Check(check::Args),
     /// Loads a newer policy file; running nodes follow at once.
     Load(load::Args),
+    /// Has every node read every byte that it keeps, and shows what may not lie there by law.
+    Verify(verify::Args),
 }
 
 pub async fn run(session: &Session, verb: Verb) -> Result<ExitCode, Problem> {
@@ -33,6 +36,7 @@ pub async fn run(session: &Session, verb: Verb) -> Result<ExitCode, Problem> {
         Verb::Explain(args) => explain::run(session, args).await?,
         Verb::Check(args) => return check::run(session, args).await,
         Verb::Load(args) => return load::run(session, args).await,
+        Verb::Verify(args) => return verify::run(session, args).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -57,6 +57,13 @@ pub fn time(time: Option<&prost_types::Timestamp>) -> String {
     time.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
+/// The same of milliseconds since 1970; `-` for none.
+pub fn time_ms(ms: u64) -> String {
+    let seconds = i64::try_from(ms / 1000).unwrap_or(0);
+    let time = prost_types::Timestamp { seconds, nanos: 0 };
+    self::time((ms > 0).then_some(&time))
+}
+
 /// `ORDER_STATE_CONFIRMED` as `CONFIRMED`.
 pub fn short(name: &'static str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_owned()

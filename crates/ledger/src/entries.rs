@@ -60,6 +60,10 @@ impl Entries {
         Self { view, position: watch::Sender::new(0) }
     }
 
+    pub fn view(&self) -> Arc<dyn View> {
+        self.view.clone()
+    }
+
     /// Takes in postings as they are made, until the group stops; a failure resets the view first.
     pub async fn feed(&self, group: Group<Payments>) -> Result<(), FeedError> {
         let fed = self.follow(&group).await;

@@ -19,5 +19,5 @@ mod metrics;
 mod role;
 mod service;
 
-pub use entries::row as entry_row;
+pub use entries::{SCHEMA as ENTRY_SCHEMA, row as entry_row};
 pub use role::{Check, Ledger, StartError, Verdict};

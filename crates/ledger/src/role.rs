@@ -90,6 +90,12 @@ impl Ledger {
         Ok(Self { shell: Arc::new(Shell { inventory, payments, in_flight }) })
     }
 
+    /// This node's views of account histories.
+    pub fn views(&self) -> Vec<(GroupId, Arc<dyn View>)> {
+        let payments = self.shell.payments.iter().flatten();
+        payments.map(|(group, entries)| (group.id(), entries.view())).collect()
+    }
+
     /// The services for the node's internal port.
     pub fn routes(&self) -> Routes {
         let mut builder = Routes::builder();

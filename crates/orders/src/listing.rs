@@ -46,6 +46,10 @@ impl Listing {
         Self { view, reached: Arc::new(watch::Sender::new(0)) }
     }
 
+    pub fn view(&self) -> Arc<dyn View> {
+        self.view.clone()
+    }
+
     /// Waits until the view has what was published up to `seq`; `false` if it is too late.
     pub async fn reach(&self, seq: u64, deadline: Instant) -> bool {
         let mut reached = self.reached.subscribe();

@@ -8,12 +8,12 @@ mod empty;
 mod identity;
 mod log;
 pub mod metrics;
-mod pem;
-mod policy;
-mod sandbox;
+pub mod pem;
+pub mod policy;
+pub mod sandbox;
 mod stopped;
 pub mod trace;
-mod vault;
+pub mod vault;
 pub mod view;
 
 use crate::format::Format;

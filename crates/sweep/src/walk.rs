@@ -16,6 +16,7 @@ const DEPTH_MAX: usize = 12;
 
 /// What is to be read.
 pub struct Root {
+    pub fs: Arc<dyn Fs>,
     /// A folder with all that is in it, or a file.
     pub path: PathBuf,
     /// What its files' names begin with; empty for a node's own folder.
@@ -27,8 +28,20 @@ pub struct Root {
 }
 
 impl Root {
-    pub fn of(path: impl Into<PathBuf>, name: impl Into<String>, live: bool) -> Self {
-        Self { path: path.into(), name: name.into(), live, format: None }
+    pub fn of(
+        fs: &Arc<dyn Fs>,
+        path: impl Into<PathBuf>,
+        name: impl Into<String>,
+        live: bool,
+    ) -> Self {
+        Self { fs: fs.clone(), path: path.into(), name: name.into(), live, format: None }
+    }
+
+    /// To be read as this, whatever its name.
+    #[must_use]
+    pub fn as_a(mut self, format: impl Format + 'static) -> Self {
+        self.format = Some(Box::new(format));
+        self
     }
 }
 
@@ -41,7 +54,15 @@ pub struct Step {
     pub finished: bool,
 }
 
+/// What holds for all that lies below a root.
+struct Under {
+    fs: Arc<dyn Fs>,
+    live: bool,
+    format: Option<usize>,
+}
+
 struct Todo {
+    fs: Arc<dyn Fs>,
     path: PathBuf,
     name: String,
     length: u64,
@@ -52,7 +73,6 @@ struct Todo {
 
 /// A sweep under way.
 pub struct Sweep {
-    fs: Arc<dyn Fs>,
     formats: Vec<Box<dyn Format>>,
     todo: VecDeque<Todo>,
     at: Cursor,
@@ -67,7 +87,6 @@ pub struct Sweep {
 impl Sweep {
     /// Lists everything that there is.
     pub fn new(
-        fs: Arc<dyn Fs>,
         roots: Vec<Root>,
         more: Vec<Box<dyn Format>>,
         views: Vec<view::Source>,
@@ -76,7 +95,6 @@ impl Sweep {
         let mut formats = more;
         formats.extend(formats::all());
         let mut sweep = Self {
-            fs,
             formats,
             todo: VecDeque::new(),
             at: Cursor::default(),
@@ -86,36 +104,39 @@ impl Sweep {
             findings,
             unread: Vec::new(),
         };
-        for Root { path, name, live, format } in roots {
-            let own = format.map(|format| {
+        for root in roots {
+            let own = root.format.map(|format| {
                 sweep.formats.push(format);
                 sweep.formats.len() - 1
             });
-            sweep.list(&path, name, live, own, 0);
+            let live = root.live;
+            let under = Under { fs: root.fs, live, format: own };
+            sweep.list(&under, &root.path, root.name, 0);
         }
         sweep.total_bytes = sweep.todo.iter().map(|todo| todo.length).sum();
         sweep
     }
 
-    fn list(&mut self, path: &Path, name: String, live: bool, own: Option<usize>, depth: usize) {
+    fn list(&mut self, under: &Under, path: &Path, name: String, depth: usize) {
         if depth > DEPTH_MAX {
             self.unread.push((name, "too many folders below one another".to_owned()));
             return;
         }
-        if let Ok(inside) = self.fs.list(path) {
+        if let Ok(inside) = under.fs.list(path) {
             for below in inside {
                 let name = if name.is_empty() { below.clone() } else { format!("{name}/{below}") };
-                self.list(&path.join(&below), name, live, own, depth + 1);
+                self.list(under, &path.join(&below), name, depth + 1);
             }
             return;
         }
-        match self.fs.open(path).and_then(|file| file.len()) {
+        match under.fs.open(path).and_then(|file| file.len()) {
             Ok(length) => {
                 let name = if name.is_empty() { path.display().to_string() } else { name };
-                let path = path.to_owned();
-                self.todo.push_back(Todo { path, name, length, live, format: own });
+                let (fs, path) = (under.fs.clone(), path.to_owned());
+                let Under { live, format, .. } = *under;
+                self.todo.push_back(Todo { fs, path, name, length, live, format });
             }
-            Err(error) if live && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if under.live && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.unread.push((name, error.to_string())),
         }
     }
@@ -128,13 +149,13 @@ impl Sweep {
             self.findings.unexplained(&todo.name, 0, todo.length, "no file of ours");
             return self.done(todo, "unknown");
         };
-        let Self { fs, formats, findings, .. } = self;
+        let Self { formats, findings, .. } = self;
         let format = &formats[format];
-        let length = match fs.open(&todo.path).and_then(|file| file.len()) {
+        let length = match todo.fs.open(&todo.path).and_then(|file| file.len()) {
             Ok(length) => length,
             Err(error) => return self.lost(todo, &error),
         };
-        let Todo { path, name, live, .. } = &todo;
+        let Todo { fs, path, name, live, .. } = &todo;
         let opened = Opened { fs, path, name, length, live: *live };
         let (read, known) = (format.read(&opened, self.at, findings), format.name());
         match read {

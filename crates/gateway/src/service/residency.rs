@@ -6,6 +6,7 @@ mod get_policy;
 mod load_policy;
 #[cfg(test)]
 mod tests;
+mod verify_residency;
 
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::residency_service_server::ResidencyService;
@@ -30,6 +31,16 @@ impl<U: Upstreams> ResidencyService for Own<U>
 where
     U::Peer: Sync,
 {
+    type VerifyResidencyStream = verify_residency::Steps;
+
+    async fn verify_residency(
+        &self,
+        _request: Request<pb::VerifyResidencyRequest>,
+    ) -> Result<Response<Self::VerifyResidencyStream>, Status> {
+        let now = self.directory()?;
+        Ok(Response::new(verify_residency::run(&self.upstreams, &now)))
+    }
+
     async fn get_policy(
         &self,
         request: Request<pb::GetPolicyRequest>,

@@ -115,7 +115,7 @@ pub fn exit(report: &Report) -> Exit {
     if !report.surprises.is_empty() {
         Exit::Surprised
     } else if !report.malformed.is_empty() {
-        Exit::Malformed
+        Exit::NotRead
     } else {
         Exit::Done
     }
@@ -140,7 +140,7 @@ mod tests {
         };
         assert_eq!(exit(&report), Exit::Done);
         report.malformed.push(Malformed { line: 7, why: "Quantity is 0".into() });
-        assert_eq!(exit(&report), Exit::Malformed);
+        assert_eq!(exit(&report), Exit::NotRead);
         let (expected, found) = ("stock corrected".into(), "refused".into());
         report.surprises.push(Surprise { invoice: "536365".into(), expected, found });
         assert_eq!(exit(&report), Exit::Surprised);

@@ -33,7 +33,8 @@ use super::members::Members;
 use super::port::Port;
 use super::world::{Pages, World};
 use super::{
-    Node, bounds, groups, membership_service, ready, reconcile_service, version_service, whoami,
+    Node, bounds, groups, membership_service, ready, reconcile_service, residency_service,
+    version_service, whoami,
 };
 use crate::config::{self, Config};
 
@@ -79,6 +80,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     };
     // The internal port before orders start: those wait for a directory, and that for a leader.
     let early = early_routes(&host, &ledger, keeps, &inside, &env)
+        .add_service(residency_service::service(inside.clone(), &config, &world))
         .add_service(ownership::service(book.clone(), peers.clone(), Vouch::of(net.clone())));
     let port = Port::new(early.clone());
     let internal = internal.admitting(admits(&config, &world, &book));

@@ -79,6 +79,10 @@ impl Inside {
         self.book.now().map_or(0, |now| now.policy.version())
     }
 
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
     pub fn host(&self) -> &Host {
         &self.host
     }

@@ -20,25 +20,31 @@ impl Format for Metrics {
     }
 
     fn read(&self, file: &Opened<'_>, _: Cursor, to: &mut Findings) -> io::Result<Piece> {
-        let Some(text) = file.text(to)? else { return Ok(Piece::whole(file.length)) };
+        if let Some(text) = file.text(to)? {
+            page(file.name, &text, to);
+        }
+        Ok(Piece::whole(file.length))
+    }
+}
+
+/// Looks at every line of a page.
+pub fn page(file: &str, text: &str, to: &mut Findings) {
         let mut offset = 0;
         for (number, line) in (1..).zip(text.split_inclusive('\n')) {
             let said = line.trim_end();
             if said.is_empty() || said.starts_with("# HELP ") || said.starts_with("# TYPE ") {
                 trace::words(file, number, said, to);
             } else if sample(file, number, said, to).is_none() {
-                to.unexplained(file.name, offset, line.len() as u64, "no sample of a metric");
+                to.unexplained(file, offset, line.len() as u64, "no sample of a metric");
             } else {
-                to.tally(self.name()).records += 1;
+                to.tally("metrics").records += 1;
             }
             offset += line.len() as u64;
         }
-        Ok(Piece::whole(file.length))
-    }
 }
 
 /// `hansa_name{label="value",…} 1.5`
-fn sample(file: &Opened<'_>, line: u64, text: &str, to: &mut Findings) -> Option<()> {
+fn sample(file: &str, line: u64, text: &str, to: &mut Findings) -> Option<()> {
     let (series, value) = text.rsplit_once(' ')?;
     value.parse::<f64>().ok()?;
     let (name, labels) = match series.split_once('{') {

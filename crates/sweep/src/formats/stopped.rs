@@ -23,7 +23,7 @@ impl Format for Stopped {
     fn read(&self, file: &Opened<'_>, _: Cursor, to: &mut Findings) -> io::Result<Piece> {
         if let Some(text) = file.text(to)? {
             for (line, said) in (1..).zip(text.lines()) {
-                trace::words(file, line, said, to);
+                trace::words(file.name, line, said, to);
             }
         }
         Ok(Piece::whole(file.length))

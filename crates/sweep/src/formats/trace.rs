@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::archive::carved;
 use crate::fact::{Fact, Whose, only};
-use crate::findings::{Findings, Stays};
+use crate::findings::{Findings, Place, Stays};
 use crate::format::{Cursor, Format, Opened, Piece};
 
 /// A log in text or JSON, or exported spans as JSON, a record a line.
@@ -32,7 +32,15 @@ impl Format for Trace {
     }
 
     fn read(&self, file: &Opened<'_>, _: Cursor, to: &mut Findings) -> io::Result<Piece> {
-        let Some(text) = file.text(to)? else { return Ok(Piece::whole(file.length)) };
+        if let Some(text) = file.text(to)? {
+            lines(file.name, &text, to);
+        }
+        Ok(Piece::whole(file.length))
+    }
+}
+
+/// Looks at every line of a log.
+pub fn lines(file: &str, text: &str, to: &mut Findings) {
         let mut offset = 0;
         for (number, line) in (1..).zip(text.split_inclusive('\n')) {
             let said = line.trim_end();
@@ -40,13 +48,15 @@ impl Format for Trace {
                 Ok(value @ Value::Object(_)) => json(file, number, &value, to),
                 _ if said.is_empty() => {}
                 _ if stamped(said) => words(file, number, said, to),
-                _ => to.unexplained(file.name, offset, line.len() as u64, "no line of a log"),
+                _ => to.unexplained(file, offset, line.len() as u64, "no line of a log"),
             }
-            to.tally(self.name()).records += 1;
+            to.tally("trace").records += 1;
             offset += line.len() as u64;
         }
-        Ok(Piece::whole(file.length))
-    }
+}
+
+fn place(file: &str) -> Place {
+    Place { file: file.into(), stays: Stays::Kept }
 }
 
 /// Whether a line begins with a time, as every line of ours does.
@@ -58,7 +68,7 @@ fn stamped(line: &str) -> bool {
         && bytes[10] == b'T'
 }
 
-fn json(file: &Opened<'_>, line: u64, value: &Value, to: &mut Findings) {
+fn json(file: &str, line: u64, value: &Value, to: &mut Findings) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
@@ -88,7 +98,7 @@ fn secret_fields() -> &'static BTreeMap<&'static str, DataClass> {
 }
 
 /// A field's name alone says that its value has no place here.
-pub fn field(file: &Opened<'_>, line: u64, name: &str, to: &mut Findings) {
+pub fn field(file: &str, line: u64, name: &str, to: &mut Findings) {
     let name = name.rsplit('.').next().unwrap_or(name).to_ascii_lowercase();
     if let Some(class) = secret_fields().get(name.as_str()) {
         somebody(file, line, *class, "a field that no log may have", to);
@@ -96,18 +106,18 @@ pub fn field(file: &Opened<'_>, line: u64, name: &str, to: &mut Findings) {
 }
 
 fn somebody(
-    file: &Opened<'_>,
+    file: &str,
     line: u64,
     class: DataClass,
     what: &'static str,
     to: &mut Findings,
 ) {
     let fact = Fact::new(Whose::Somebody, only(class), what);
-    to.fact(&file.place(Stays::Kept), fact, || format!("line {line}"));
+    to.fact(&place(file), fact, || format!("line {line}"));
 }
 
 /// Looks at every word of a text.
-pub fn words(file: &Opened<'_>, line: u64, text: &str, to: &mut Findings) {
+pub fn words(file: &str, line: u64, text: &str, to: &mut Findings) {
     for word in text.split(|c: char| c.is_whitespace() || matches!(c, '"' | ',' | '{' | '}')) {
         if let Some((name, _)) = word.split_once('=') {
             field(file, line, name, to);
@@ -140,17 +150,15 @@ fn mail(word: &str) -> bool {
 }
 
 /// Something encoded: looked into, and not explained when it is long and says nothing.
-fn blob(file: &Opened<'_>, line: u64, run: &str, to: &mut Findings) {
-    let before = to.tally("trace").unused;
+fn blob(file: &str, line: u64, run: &str, to: &mut Findings) {
     for bytes in [unhex(run), unbase64(run)].into_iter().flatten() {
-        carved(&bytes, &file.place(Stays::Kept), to);
+        carved(&bytes, &place(file), to);
     }
-    to.tally("trace").unused = before;
     // Paths and names have separators; keys, blocks and messages have none.
     let longest = run.split(['/', '-', '_', '=', '+']).map(str::len).max().unwrap_or(0);
     if longest > BLOB_MAX {
         let why = format!("line {line}: {} characters that say nothing", run.len());
-        to.unexplained(file.name, 0, run.len() as u64, why);
+        to.unexplained(file, 0, run.len() as u64, why);
     }
 }
 

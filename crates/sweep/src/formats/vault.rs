@@ -16,8 +16,8 @@ impl Format for VaultFile {
     }
 
     fn claims(&self, path: &str) -> bool {
-        let name = last(path);
-        name.ends_with("vault.key") || name.contains("vault.key.")
+        // With what a crash leaves beside it.
+        last(path).starts_with("vault.")
     }
 
     fn read(&self, file: &Opened<'_>, _: Cursor, to: &mut Findings) -> io::Result<Piece> {

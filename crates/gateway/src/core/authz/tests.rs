@@ -67,6 +67,7 @@ fn the_shipped_matrix() {
         ("ExplainPolicy", "-- -- -- yes yes --"),
         ("CheckPolicy", "-- -- -- yes yes --"),
         ("LoadPolicy", "-- -- -- yes -- --"),
+        ("VerifyResidency", "-- -- -- yes yes --"),
         ("ListVersions", "-- -- -- yes yes --"),
         ("RaiseVersion", "-- -- -- yes -- --"),
         ("ListKeys", "-- -- -- yes yes --"),
