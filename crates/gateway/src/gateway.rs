@@ -9,6 +9,7 @@ use hansa_api::pb::admin::audit_service_server::AuditServiceServer;
 use hansa_api::pb::admin::backup_service_server::BackupServiceServer;
 use hansa_api::pb::admin::membership_service_server::MembershipServiceServer;
 use hansa_api::pb::admin::reconcile_service_server::ReconcileServiceServer;
+use hansa_api::pb::admin::region_loss_service_server::RegionLossServiceServer;
 use hansa_api::pb::admin::replication_service_server::ReplicationServiceServer;
 use hansa_api::pb::admin::residency_service_server::ResidencyServiceServer;
 use hansa_api::pb::admin::version_service_server::VersionServiceServer;
@@ -216,6 +217,7 @@ where
         .add_service(AdminServiceServer::new(own.clone()))
         .add_service(MembershipServiceServer::new(own.clone()))
         .add_service(ReconcileServiceServer::new(own.clone()))
+        .add_service(RegionLossServiceServer::new(own.clone()))
         .add_service(ReplicationServiceServer::new(own.clone()))
         .add_service(ResidencyServiceServer::new(own.clone()))
         .add_service(VersionServiceServer::new(own))

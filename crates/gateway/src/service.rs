@@ -8,6 +8,7 @@ mod list_groups;
 mod list_regions;
 mod membership;
 mod reconcile;
+mod region_loss;
 mod replication;
 mod residency;
 #[cfg(test)]

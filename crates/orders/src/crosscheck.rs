@@ -123,7 +123,8 @@ async fn holds(
 ) -> Result<BTreeSet<Suspect>, Failure> {
     let now = shell.map.now()?;
     let mine = |id: OrderId| {
-        id.region() == shell.number && now.group(GroupKind::Orders, id.slot()) == hosted.group.id()
+        let owned = hosted.group.peek(|machine| machine.state.owned(id.region()).is_some());
+        owned && now.group(GroupKind::Orders, id.slot()) == hosted.group.id()
     };
     let kinds = [GroupKind::Inventory, GroupKind::Payments];
     let mut suspects = BTreeSet::new();
@@ -163,6 +164,10 @@ async fn holds(
 /// What is wrong with a live hold of this id, or with committed goods, if anything.
 fn wrong_hold(state: &State, id: OrderId, hold: TransferId, committed: bool) -> Option<String> {
     let Some(order) = state.orders.get(&id) else {
+        // Its copy waits to be adopted.
+        if state.waits(id) {
+            return None;
+        }
         return Some(format!("hold {hold} of an order that does not exist"));
     };
     // Committed goods of a confirmed order wait for their shipment.
@@ -186,7 +191,8 @@ async fn money(
     hosted.group.peek(|machine| {
         let state = &machine.state;
         for (id, order) in state.orders.iter() {
-            let idle = order.work.is_empty() && order.parked.is_none();
+            let own = state.is_own(*id, order);
+            let idle = own && order.work.is_empty() && order.parked.is_none();
             let (Some(payment), true) = (order.money.payment, idle) else { continue };
             let Some(contents) = state.contents.get(id) else { continue };
             let facts = (*id, payment, order.money.captured_minor, order.money.refunded_minor);

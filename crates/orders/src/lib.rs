@@ -6,6 +6,7 @@
 //! - [`service`]: the verbs, one file each; [`wire`] makes their answers.
 //! - `saga`: the leader's runner; [`provider`]: what it dials.
 //! - `replicate`: events to and from other regions.
+//! - `takeover`: orders that change their owner.
 //! - `listing`: the view behind ListOrders.
 //! - `reconcile`: facts for reconciliation, and repairs.
 //! - [`crosscheck`]: invariants that lie between orders and the ledger.
@@ -27,11 +28,12 @@ mod saga;
 mod service;
 mod shell;
 mod start;
+mod takeover;
 #[cfg(test)]
 mod tests;
 pub mod vault;
 mod wire;
 
-pub use listing::row as listing_row;
+pub use listing::{SCHEMA as LISTING_SCHEMA, row as listing_row};
 pub use replicate::Lag;
 pub use start::{Around, Orders, RestoreStatus, StartError, Views};

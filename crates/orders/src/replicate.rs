@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use hansa_types::region::RegionNumber;
+
 use crate::core::remote::Origin;
 pub use heard::Heard;
 pub use lags::{Lag, Lags, Stream};
@@ -37,12 +39,32 @@ pub use send::{Found, Sender};
 #[derive(Clone, Default)]
 pub struct Freshness {
     inner: Arc<Mutex<BTreeMap<Origin, (u64, u64)>>>,
+    /// The highest sequence that each origin ever said it had.
+    marks: Arc<Mutex<BTreeMap<Origin, u64>>>,
 }
 
 impl Freshness {
     /// As of `ms` the origin had nothing beyond `sequence`.
     fn note(&self, origin: Origin, sequence: u64, ms: u64) {
         self.inner.lock().insert(origin, (sequence, ms));
+    }
+
+    /// The origin says that it has come as far as `sequence`.
+    fn mark(&self, origin: Origin, sequence: u64) {
+        let mut marks = self.marks.lock();
+        let mark = marks.entry(origin).or_default();
+        *mark = (*mark).max(sequence);
+    }
+
+    /// What the origins of a region said last that they had.
+    pub fn marks(&self, region: RegionNumber) -> Vec<(Origin, u64)> {
+        let marks = self.marks.lock();
+        let of = marks.iter().filter(|(origin, _)| origin.region == region);
+        of.map(|(origin, mark)| (*origin, *mark)).collect()
+    }
+
+    pub fn all_marks(&self) -> BTreeMap<Origin, u64> {
+        self.marks.lock().clone()
     }
 
     /// The origin's time up to which `applied` was all there was; 0 when that is not known.

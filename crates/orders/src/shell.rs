@@ -26,6 +26,7 @@ use crate::core::command::{Command, Outcome, Refused, Target};
 use crate::core::contents::Contents;
 use crate::core::order::Order;
 use crate::core::state::State;
+use crate::core::takeover::Phase;
 use crate::listing::Listing;
 use crate::machine::OrdersMachine;
 use crate::map::Map;
@@ -123,9 +124,20 @@ impl Shell {
         }
     }
 
-    /// The group that keeps an order of this region.
+    /// The group that keeps an order which this region owns.
+    ///
+    /// # Errors
+    /// `HOME_MOVING` for one that another region owns by now: whoever asked here lags behind.
     pub fn home_of(&self, id: OrderId) -> Result<&Arc<Hosted>, Failure> {
-        self.hosted(self.map.orders_group(id.slot())?)
+        let hosted = self.hosted(self.map.orders_group(id.slot())?)?;
+        let elsewhere = |machine: &OrdersMachine| {
+            let row = machine.state.births.get(id.region());
+            row.is_some_and(|row| matches!(row.phase, Phase::Elsewhere { .. }))
+        };
+        match hosted.group.peek(elsewhere) {
+            true => Err(refusal(Refused::NotOwner)),
+            false => Ok(hosted),
+        }
     }
 
     /// The order's id and group, its name checked.
@@ -167,7 +179,7 @@ impl Hosted {
 
     /// The command as the machine wants it: only one that doubts asks when it was first sent.
     pub fn dated(&self, command: Command, Sent(sent): Sent) -> Command {
-        let asks = self.group.peek(|machine| machine.state.restored.is_some());
+        let asks = self.group.peek(|machine| machine.state.asks_when_sent());
         match sent.filter(|_| asks) {
             Some(first_sent_ms) => Command::Dated { first_sent_ms, command: Box::new(command) },
             None => command,

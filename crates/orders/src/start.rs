@@ -13,6 +13,7 @@ use hansa_api::pb::admin::key_service_server::KeyServiceServer;
 use hansa_api::pb::customer::customer_service_server::CustomerServiceServer;
 use hansa_api::pb::inventory::inventory_service_server::InventoryServiceServer;
 use hansa_api::pb::node::node_replication_service_server::NodeReplicationServiceServer;
+use hansa_api::pb::node::node_takeover_service_server::NodeTakeoverServiceServer;
 use hansa_api::pb::order::order_service_server::OrderServiceServer;
 use hansa_api::pb::payment::payment_service_server::PaymentServiceServer;
 use hansa_api::pb::replication::home_service_server::HomeServiceServer;
@@ -50,6 +51,7 @@ use crate::replicate::{Freshness, Heard, Lag, Lags, Receiver, purge};
 use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
 use crate::shell::waiters::Waiters;
+use crate::takeover::{self, NodeTakeover};
 use crate::shell::{Hosted, Shell, Trust};
 use crate::vault::{FileVault, Keyring, Vault, VaultError};
 pub use copies::RestoreStatus;
@@ -202,6 +204,10 @@ impl Orders {
             let feed = hosted.listing.clone().feed(hosted.group.clone(), stop.clone());
             env.loops.start(format!("{id}-listing"), Box::pin(feed));
             purge::start(&env.tasks, self.shell.clone(), hosted.clone(), book.clone());
+            let (shell, provider) = (self.shell.clone(), desk.provider());
+            let (hosted, book) = (hosted.clone(), book.clone());
+            let births = takeover::Keeper { shell, hosted, book, provider };
+            env.tasks.spawn(format!("{id}-births"), OnError::StopNode, births.run());
         }
         let first = self.shell.map.first_orders_group().ok();
         for hosted in self.shell.groups.values() {
@@ -232,7 +238,8 @@ impl Orders {
         let replication = ReplicationServiceServer::new(receiver)
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
         let routes = routes.add_service(orders).add_service(payments);
-        routes.add_service(replication).add_service(status)
+        let births = NodeTakeoverServiceServer::new(NodeTakeover { shell: self.shell.clone() });
+        routes.add_service(replication).add_service(status).add_service(births)
     }
 
     /// InventoryService with `RecordShipment` alone: the one verb of it that is about an order.
@@ -343,6 +350,12 @@ impl Orders {
     /// For a drain: calls in flight may end by themselves, a watch never does.
     pub fn close_watches(&self) {
         self.shell.closing.cancel();
+    }
+
+    /// This node's listings.
+    pub fn views(&self) -> Vec<(GroupId, Arc<dyn View>)> {
+        let groups = self.shell.groups.values();
+        groups.map(|hosted| (hosted.group.id(), hosted.listing.view())).collect()
     }
 
     /// Lets a parked order try again.

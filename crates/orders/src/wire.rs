@@ -53,7 +53,11 @@ pub fn order_at(
         payment: payment_facts(id, order, contents, change),
         personal: None,
         home_region: shell.region.to_string(),
-        epoch: shell.epoch,
+        // One that was taken over has the epoch of that; any other its region's.
+        epoch: match order.adopted.is_none() && id.region() == shell.number {
+            true => shell.epoch,
+            false => order.epoch,
+        },
         placed_time: contents.placed_ms.map(hansa_api::convert::time::from_ms),
         create_time: Some(from_log(order.created)),
         update_time: Some(from_log(change.at)),

@@ -16,6 +16,7 @@ use crate::pb::admin::backup_service_client::BackupServiceClient;
 use crate::pb::admin::key_service_client::KeyServiceClient;
 use crate::pb::admin::membership_service_client::MembershipServiceClient;
 use crate::pb::admin::reconcile_service_client::ReconcileServiceClient;
+use crate::pb::admin::region_loss_service_client::RegionLossServiceClient;
 use crate::pb::admin::replication_service_client::ReplicationServiceClient;
 use crate::pb::admin::residency_service_client::ResidencyServiceClient;
 use crate::pb::admin::version_service_client::VersionServiceClient;
@@ -178,6 +179,7 @@ pub struct Services {
     pub admin: AdminServiceClient<Channel>,
     pub audit: AuditServiceClient<Channel>,
     pub membership: MembershipServiceClient<Channel>,
+    pub region_loss: RegionLossServiceClient<Channel>,
     pub residency: ResidencyServiceClient<Channel>,
     pub versions: VersionServiceClient<Channel>,
     pub keys: KeyServiceClient<Channel>,
@@ -199,6 +201,8 @@ impl Services {
             audit: AuditServiceClient::new(channel.clone()).max_decoding_message_size(max),
             admin: AdminServiceClient::new(channel.clone()).max_decoding_message_size(max),
             membership: MembershipServiceClient::new(channel.clone())
+                .max_decoding_message_size(max),
+            region_loss: RegionLossServiceClient::new(channel.clone())
                 .max_decoding_message_size(max),
             residency: ResidencyServiceClient::new(channel.clone()).max_decoding_message_size(max),
             versions: VersionServiceClient::new(channel.clone()).max_decoding_message_size(max),

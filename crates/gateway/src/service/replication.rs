@@ -17,6 +17,19 @@ use tonic::{Request, Response, Status};
 
 use super::{Own, due, here, nodes, within};
 
+/// How far each peer has acknowledged each group: group, peer, epoch of the stream, sequence.
+pub(super) async fn outgoing_streams<U: Upstreams>(
+    own: &Own<U>,
+    directory: &Snapshot,
+    due: Deadline,
+) -> Vec<(u32, String, u64, u64)> {
+    let told = status::run(own, directory, due).await;
+    let of = |stream: pb::OutgoingStream| {
+        (stream.group, stream.peer, stream.epoch, stream.acknowledged_sequence)
+    };
+    told.outgoing.into_iter().map(of).collect()
+}
+
 /// Rows of one list.
 const LISTED_MAX: u32 = 10_000;
 

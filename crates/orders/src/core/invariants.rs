@@ -53,6 +53,10 @@ pub fn check(state: &State, max: usize) -> Vec<Violation> {
     let mut found = Vec::new();
     for (id, order) in state.orders.iter() {
         let Some(contents) = state.contents.get(id) else { continue };
+        // What another region owns by now is as it was left.
+        if !state.is_own(*id, order) {
+            continue;
+        }
         for (number, name, check) in ORDER_CHECKS {
             if let Err(detail) = check(order, contents) {
                 found.push(Violation { number, name, order: Some(*id), detail });

@@ -12,7 +12,7 @@ use hansa_api::convert::time::from_log;
 use hansa_api::pb::replication as wire;
 use hansa_consensus::Mark;
 use hansa_types::id::GroupId;
-use hansa_types::region::RegionName;
+use hansa_types::region::{RegionName, RegionNumber};
 use hansa_types::time::LogTime;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
@@ -106,6 +106,7 @@ impl Sender {
 
     async fn session(&self) -> Result<(), Broken> {
         let mut session = self.open().await?;
+        let shipped = self.shipped_births();
         self.compare.lock().begin(&session.law.terms);
         let mut applied = self.hosted.group.applied();
         let cfg = self.shell.cfg.replicate;
@@ -115,6 +116,11 @@ impl Sender {
         let mut walk_at = Instant::now();
         loop {
             applied.borrow_and_update();
+            if self.shipped_births() != shipped {
+                // Other orders are ours to tell: what the peer should have is made anew.
+                *self.compare.lock() = Compare::default();
+                return Ok(());
+            }
             while session.open.len() < cfg.window {
                 let Some((message, kind)) = self.next(&mut session).await? else { break };
                 session.send(message, kind).await?;
@@ -149,6 +155,14 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// Of whose births this group tells, and in which epochs.
+    fn shipped_births(&self) -> Vec<(RegionNumber, Option<u64>)> {
+        self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            state.births.iter().map(|(birth, _)| (birth, state.ships(birth))).collect()
+        })
     }
 
     /// What is to be sent next, if there is anything: a new law, live events, then orders that are
@@ -245,7 +259,7 @@ impl Sender {
         wire::ReplicateRequest {
             origin_region: self.shell.region.to_string(),
             group: self.hosted.group.id().number(),
-            epoch: self.shell.epoch,
+            epoch: self.hosted.stream_epoch(),
             view_version,
             envelopes,
             origin_last_sequence: seq,
@@ -299,7 +313,7 @@ impl Sender {
         let wall = self.shell.env.clock.wall().ms();
         let every = self.shell.cfg.replicate.compare_ms;
         self.lags.tell(&self.peer, group.index(), |stream| {
-            stream.epoch = self.shell.epoch;
+            stream.epoch = self.hosted.stream_epoch();
             stream.view_version = session.law.terms.version;
             stream.purge_pending = session.view.purged_version < session.law.terms.version;
             stream.sweep = session.sweep.as_ref().map(|sweep| (sweep.swept, sweep.end));

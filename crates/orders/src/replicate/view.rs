@@ -17,13 +17,14 @@ use crate::wire as show;
 /// The order's envelope for a peer that may hold `allowed`, under its last event.
 ///
 /// The same order and version give the same bytes, whichever node builds them: all that a view
-/// shows changes with the version only. A lesser view is a wider one with fields cleared, so that
+/// shows changes with the version only. `epoch`: in which its births are owned, 0 for the stream's. A lesser view is a wider one with fields cleared, so that
 /// a peer that must give something up comes to the same bytes by itself.
 pub fn envelope(
     shell: &Shell,
     id: OrderId,
     order: &Order,
     contents: &Contents,
+    epoch: u64,
     allowed: &Allowed,
 ) -> Envelope {
     let mut shown = show::order(shell, id, order, contents);
@@ -44,7 +45,8 @@ pub fn envelope(
         sequence: order.last_seq,
         version: order.version,
         view: Bytes::from(view.encode_to_vec()),
-        ..Envelope::default()
+        ownership_epoch: epoch,
+        adopted_version: order.base(),
     }
 }
 

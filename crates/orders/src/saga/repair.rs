@@ -10,11 +10,8 @@ use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
 use hansa_api::pb::ledger as wire;
 use hansa_api::pb::ledger::OutcomeCode as Code;
 use hansa_api::pb::ledger::command::Command as Verb;
-use hansa_api::pb::ledger::submit_response::Result as Answered;
-use hansa_api::status::{Failure, Reason};
-use hansa_types::id::{GroupId, GroupKind, NodeId, OrderId, TransferId};
+use hansa_types::id::{GroupId, GroupKind, OrderId, TransferId};
 use tokio::time::{Instant, timeout};
-use tonic::{Request, Response, Status};
 
 use crate::core::command::Command;
 use crate::core::order::provider_key;
@@ -199,7 +196,7 @@ impl Repairer {
             timeout_ms: SUBMIT_MAX.as_millis() as u32,
         };
         let due = Instant::now() + SUBMIT_MAX;
-        match ledger::ask(&self.shell, group, request, due, once).await {
+        match ledger::ask(&self.shell, group, request, due, ledger::once).await {
             Ok(outcome) => Some(end(outcome.code())),
             Err(failure) => {
                 tracing::debug!(%group, reason = %failure.reason(), "repair not booked yet");
@@ -213,31 +210,6 @@ impl Repairer {
 fn step_id((plan, number): EntryId, row: &RepairRow, step: &str) -> bytes::Bytes {
     let parts: [&[u8]; 4] = [b"repair", &plan.0, &number.to_le_bytes(), step.as_bytes()];
     transfer_to_bytes(TransferId::derive(row.begun, &parts))
-}
-
-/// One batch on a stream of its own: repairs are few.
-async fn once(
-    mut client: ledger::Client,
-    request: Request<wire::SubmitRequest>,
-) -> Result<Response<wire::Outcome>, Status> {
-    let (metadata, extensions, batch) = request.into_parts();
-    let batches = tokio_stream::once(batch);
-    let request = Request::from_parts(metadata, extensions, batches);
-    let mut answers = client.submit(request).await?.into_inner();
-    let answer = answers.message().await?.and_then(|answer| answer.result);
-    match answer {
-        Some(Answered::Outcomes(mut told)) if told.outcomes.len() == 1 => {
-            Ok(Response::new(told.outcomes.remove(0)))
-        }
-        Some(Answered::Refused(refused)) => {
-            let leader = (refused.leader_node > 0).then_some(NodeId(refused.leader_node));
-            match refused.reason() {
-                wire::RefusedReason::NotLeader => Err(Failure::not_leader(leader).into()),
-                _ => Err(Reason::Unavailable.into()),
-            }
-        }
-        _ => Err(Reason::Unavailable.into()),
-    }
 }
 
 /// Every code is listed: a new one must be thought about.

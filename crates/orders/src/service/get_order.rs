@@ -23,10 +23,11 @@ pub async fn run(
     let details = personal::sees_details(Principal::of(&request)?);
     let get = GetOrder::try_from(request.into_inner())?;
     let id = shell.map.check_name(&get.order)?;
-    if get.local_copy && id.region() != shell.number {
+    if get.local_copy && !shell.keeps(id) {
         return copy(shell, id);
     }
     let hosted = shell.home_of(id)?;
+    shell.adopt_first(hosted, id, due).await?;
     let look = |order: &crate::core::order::Order, contents: &Contents| {
         show::order(shell, id, order, contents)
     };
@@ -42,10 +43,10 @@ fn copy(shell: &Shell, id: OrderId) -> Result<wire::GetOrderResponse, Failure> {
             let remote = &machine.state.remote;
             let copy = remote.copies.get(&id)?;
             let cursor = remote.cursors.get(&copy.origin).copied().unwrap_or_default();
-            Some((copy.view.clone(), copy.origin, cursor))
+            Some((copy.view.clone(), copy.origin, copy.epoch(), cursor))
         })
     });
-    let (view, origin, cursor) = found.ok_or_else(|| Failure::of(Reason::OrderNotFound))?;
+    let (view, origin, epoch, cursor) = found.ok_or_else(|| Failure::of(Reason::OrderNotFound))?;
     let view = OrderView::decode(view).map_err(|error| {
         tracing::error!(%error, order = %id, "stored view does not decode");
         Failure::of(Reason::Internal)
@@ -61,7 +62,7 @@ fn copy(shell: &Shell, id: OrderId) -> Result<wire::GetOrderResponse, Failure> {
     };
     let mut order = view.order;
     if let Some(order) = &mut order {
-        order.epoch = origin.epoch;
+        order.epoch = epoch;
         // The law of today also binds what was stored under that of yesterday.
         let residence = order.residence_country.parse().ok();
         let allowed = residence.map(|country| shell.map.allowed(country, &shell.region).0);

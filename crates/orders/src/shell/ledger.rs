@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
+use hansa_api::pb::ledger as wire;
 use hansa_api::pb::ledger::ledger_command_service_client::LedgerCommandServiceClient;
+use hansa_api::pb::ledger::submit_response::Result as Answered;
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
@@ -21,6 +23,34 @@ const TRIES: usize = 5;
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 pub type Client = LedgerCommandServiceClient<PeerService>;
+
+/// One batch of one command on a stream of its own: for what is rare.
+///
+/// # Errors
+/// `NOT_LEADER` with who leads, or that the group did not answer.
+pub async fn once(
+    mut client: Client,
+    request: Request<wire::SubmitRequest>,
+) -> Result<Response<wire::Outcome>, Status> {
+    let (metadata, extensions, batch) = request.into_parts();
+    let batches = tokio_stream::once(batch);
+    let request = Request::from_parts(metadata, extensions, batches);
+    let mut answers = client.submit(request).await?.into_inner();
+    let answer = answers.message().await?.and_then(|answer| answer.result);
+    match answer {
+        Some(Answered::Outcomes(mut told)) if told.outcomes.len() == 1 => {
+            Ok(Response::new(told.outcomes.remove(0)))
+        }
+        Some(Answered::Refused(refused)) => {
+            let leader = (refused.leader_node > 0).then_some(NodeId(refused.leader_node));
+            match refused.reason() {
+                wire::RefusedReason::NotLeader => Err(Failure::not_leader(leader).into()),
+                _ => Err(Reason::Unavailable.into()),
+            }
+        }
+        _ => Err(Reason::Unavailable.into()),
+    }
+}
 
 /// Asks the leader of a ledger group.
 ///

@@ -3,7 +3,7 @@
 use hansa_types::id::{OrderId, TransferId};
 use hansa_types::region::RegionNumber;
 
-use super::{ORDERS_MAX, Phase};
+use super::{End, ORDERS_MAX, Phase};
 use crate::core::command::Refused;
 use crate::core::order::{Funds, Order, Stock};
 use crate::core::state::State;
@@ -20,25 +20,23 @@ pub struct Leftover {
 }
 
 impl State {
-    /// Former orders that may hold something here, at most `max` of them after `after`; with the
-    /// last one looked at, `None` when that was all.
-    pub fn leftovers(
-        &self,
-        birth: RegionNumber,
-        after: Option<OrderId>,
-        max: usize,
-    ) -> (Vec<Leftover>, Option<OrderId>) {
-        let mut ids: Vec<OrderId> = self
-            .orders
-            .iter()
-            .filter(|(id, order)| id.region() == birth && !self.is_own(**id, order))
-            .map(|(id, _)| *id)
-            .filter(|id| after.is_none_or(|after| *id > after))
-            .collect();
-        ids.sort_unstable();
-        let last = ids.get(max.min(ORDERS_MAX).saturating_sub(1)).copied();
-        let found = ids.into_iter().take(max.min(ORDERS_MAX)).filter_map(|id| self.leftover(id));
-        (found.collect(), last)
+    /// Former orders that hold something here, at most `max`; and whether others do that wait for
+    /// a decision, for nobody else may know of them.
+    pub fn leftovers(&self, birth: RegionNumber, max: usize) -> (Vec<Leftover>, bool) {
+        let former = |(id, order): &(&OrderId, &Order)| {
+            id.region() == birth && !self.is_own(**id, order)
+        };
+        let (mut found, mut undecided) = (Vec::new(), false);
+        for (id, order) in self.orders.iter().filter(former) {
+            let Some(left) = self.leftover(*id) else { continue };
+            let decided = self.births.tail.get(id).is_some_and(|row| row.end == Some(End::Done));
+            match self.tail_of(*id, order) {
+                Some(0) if !decided => undecided = true,
+                _ if found.len() < max.min(ORDERS_MAX) => found.push(left),
+                _ => return (found, undecided),
+            }
+        }
+        (found, undecided)
     }
 
     fn leftover(&self, id: OrderId) -> Option<Leftover> {

@@ -8,7 +8,6 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
-use super::Phase;
 use crate::core::command::Refused;
 use crate::core::order::Order;
 use crate::core::state::State;
@@ -75,16 +74,6 @@ impl State {
         found.sort_unstable();
         found.truncate(max);
         found
-    }
-
-    /// Whether the new owner's stream was heard to its end since the births moved: nothing that it
-    /// knows is missing here.
-    pub fn tail_final(&self, birth: RegionNumber) -> bool {
-        let Some(row) = self.births.get(birth) else { return true };
-        let Phase::Elsewhere { since, .. } = row.phase else { return true };
-        let of_owner = self.remote.cursors.iter().filter(|(of, _)| of.region == row.owner);
-        let mut heard = of_owner.map(|(_, cursor)| cursor.current_as_of_ms);
-        heard.any(|ms| ms > since.ms())
     }
 
     pub(super) fn decide(&mut self, at: LogTime, decision: Decision) -> Result<(), Refused> {

@@ -35,7 +35,10 @@ pub(super) fn shown(
 ) -> Option<wire::Envelope> {
     let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
     let allowed = law.allowed(contents.residence).filter(|a| a.has(DataClass::Operational))?;
-    Some(view::envelope(shell, id, order, contents, allowed))
+    // What another region owns by now is that one's to tell.
+    let epoch = state.ships(id.region()).filter(|_| state.is_own(id, order))?;
+    let epoch = if epoch == state.meta.settings.epoch { 0 } else { epoch };
+    Some(view::envelope(shell, id, order, contents, epoch, allowed))
 }
 
 /// What a step over the group's events came to.

@@ -77,6 +77,13 @@ pub const METHODS: &[Method] = &[
         streams: true,
         ..by_gateway("hansa.admin.v1.ReconcileService/ReadFacts", Rule::Region)
     },
+    by_gateway("hansa.admin.v1.RegionLossService/CancelSwitchover", Rule::Region),
+    by_gateway("hansa.admin.v1.RegionLossService/Failover", Rule::Region),
+    by_gateway("hansa.admin.v1.RegionLossService/GetRegionLoss", Rule::Region),
+    by_gateway("hansa.admin.v1.RegionLossService/ListNotAdopted", Rule::Region),
+    by_gateway("hansa.admin.v1.RegionLossService/ListTail", Rule::Region),
+    by_gateway("hansa.admin.v1.RegionLossService/SetIsolation", Rule::Region),
+    by_gateway("hansa.admin.v1.RegionLossService/Switchover", Rule::Region),
     by_gateway("hansa.admin.v1.ReplicationService/GetReplicationStatus", Rule::Region),
     by_gateway("hansa.admin.v1.ReplicationService/ListParkedEvents", Rule::Region),
     by_gateway("hansa.admin.v1.ReplicationService/ListReplicaDifferences", Rule::Region),
