@@ -133,7 +133,7 @@ impl Asked<'_> {
         let look = hosted.group.read(due, |machine| machine.state.keys.table.get(&scope).cloned());
         let Some(row) = look.await.map_err(not_read)? else { return Ok(None) };
         let id = row.target.order;
-        if fingerprint(shell, hosted, id, due, ("PlaceOrder", body)).await? != row.body {
+        if fingerprint(shell, hosted, (id, scope), due, ("PlaceOrder", body)).await? != row.body {
             // Under his key it was made, and that is gone: nobody can tell it from another.
             let erased = hosted.group.read(due, |machine| machine.state.is_erased(id)).await;
             if erased.map_err(not_read)? {
