@@ -10,6 +10,7 @@ mod saga;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
 mod subjects;
+mod takeover;
 mod versions;
 mod world;
 

@@ -56,6 +56,8 @@ pub struct World {
     /// By order, then refund id: a repeat pays once.
     pub refunds: BTreeMap<OrderId, BTreeMap<TransferId, i64>>,
     pub funds: BTreeMap<TransferId, &'static str>,
+    /// Captured sums that books here began with.
+    pub opened: BTreeMap<OrderId, i64>,
 }
 
 fn refused(code: RefusalCode) -> StepResult {
@@ -93,7 +95,6 @@ impl World {
             },
             Todo::Settle(settle) => self.settle(at, order, settle, rng),
             // Nothing is taken over here.
-            Todo::Open(_) => StepResult::Done,
             Todo::Refund { id, money, .. } => {
                 let captured = self.captured.get(&order).copied().unwrap_or(0);
                 let paid = self.refunds.entry(order).or_default();
@@ -101,6 +102,12 @@ impl World {
                 assert!(paid.values().sum::<i64>() <= captured, "refunded beyond the capture");
                 StepResult::Done
             }
+            Todo::Open(open) => self.once(open.id, |world| {
+                let known = world.opened.insert(order, open.captured_minor);
+                assert_eq!(known, None, "books are opened once");
+                assert!(open.refunded_minor <= open.captured_minor);
+                StepResult::Done
+            }),
         }
     }
 
@@ -172,7 +179,8 @@ impl World {
             Charge::Declined | Charge::Void => StepResult::Declined("no".into()),
             Charge::Authorized { visible } if *visible > at => StepResult::InDoubt,
             Charge::Authorized { .. } => StepResult::Authorized(Reference("ref".into())),
-            Charge::Captured => panic!("asked to authorize what is captured"),
+            // A region that took the order over asks again by the same key.
+            Charge::Captured => StepResult::Authorized(Reference("ref".into())),
         }
     }
 
@@ -183,7 +191,8 @@ impl World {
                 StepResult::Done
             }
             Some(Charge::Void | Charge::Declined) => StepResult::Done,
-            Some(Charge::Captured) => panic!("cancel after capture"),
+            // By who took the order over and never saw the capture.
+            Some(Charge::Captured) => refused(RefusalCode::Other),
             _ => StepResult::NotFound,
         }
     }
@@ -199,7 +208,7 @@ impl World {
             SettleResult { committed: 0, captured: false, booked: false, refusal: None };
         for (n, call) in settle.commits.iter().enumerate() {
             match self.stock(at, call, rng) {
-                StepResult::Done => result.committed |= 1 << n,
+                StepResult::Done => result.committed |= 1 << settle.parts[n],
                 StepResult::Refused(why) => result.refusal = Some(why),
                 other => panic!("{other:?}"),
             }

@@ -1,0 +1,685 @@
+//! Births that change their owner: drained, taken over from copies, and lost to another.
+
+mod story;
+
+use bytes::Bytes;
+
+use crate::core::command::{Command, Outcome, Refused};
+use crate::core::effect::{Effect, Reference, Report, StepResult, Todo};
+use crate::core::order::{Done, Goal, Heard, Order, ParkedWhy, RefundCause, Stock};
+use crate::core::remote::{Batch, Origin, RemoteEvent, Shown};
+use crate::core::status::{FulfillmentStatus, PaymentStatus};
+use crate::core::takeover::{
+    Adopted, Candidate, Decision, End, Facts, Moved, NotAdopted, Phase, Repaid, Standing, Step,
+    Stepped, TailAction, TakeOver,
+};
+
+use super::*;
+
+fn region(n: u16) -> RegionNumber {
+    RegionNumber::try_from(n).unwrap()
+}
+
+/// The group with the same index in region `n`.
+fn group_of(n: u16) -> State {
+    let mut state = State::new(Settings { region: region(n), ..settings() });
+    state.advance(START);
+    state
+}
+
+fn origin(of: u16) -> Origin {
+    Origin { region: region(of), group: 0, epoch: 1 }
+}
+
+/// What ships of an order, and what the new owner's shell reads in it.
+fn facts_of(order: &Order, contents: &Contents) -> Facts {
+    let stepped = |done: &Done| match done {
+        Done::Done => Stepped::Done,
+        Done::Outstanding => Stepped::UnderWay,
+        Done::Refused(_) => Stepped::Refused,
+    };
+    let moved = |list: &[crate::core::order::Movement]| {
+        let one = |m: &crate::core::order::Movement| Moved {
+            id: m.id,
+            lines: m.lines.clone(),
+            note: m.note.clone(),
+            state: stepped(&m.state),
+        };
+        list.iter().map(one).collect::<Vec<_>>()
+    };
+    let standing = match (order.order_status(contents), &order.goal) {
+        (OrderStatus::Rejected, Goal::Undo { why: super::super::order::Why::Rejected(r, w), .. }) => {
+            Standing::Rejected(*r, w.clone())
+        }
+        (OrderStatus::Cancelled, _) => Standing::Cancelled,
+        (OrderStatus::Parked, _) => {
+            let parked = order.parked.as_ref().unwrap();
+            Standing::Parked(parked.why, parked.detail.clone())
+        }
+        _ => Standing::Open,
+    };
+    Facts {
+        created: order.created,
+        standing,
+        cancel_asked: order.cancel_asked(),
+        cancel_reason: order.cancel_reason.clone(),
+        settled: order.settled,
+        in_doubt: order.payment_status() == PaymentStatus::InDoubt,
+        declined: None,
+        authorized_minor: order.money.authorized_minor,
+        captured_minor: order.money.captured_minor,
+        refunded_minor: order.money.refunded_minor,
+        reference: order.money.reference.clone(),
+        refunds: order
+            .refunds
+            .iter()
+            .map(|r| Repaid {
+                id: r.id,
+                amount_minor: r.amount_minor,
+                with: r.with,
+                cause: r.cause,
+                state: stepped(&r.state),
+            })
+            .collect(),
+        shipments: moved(&order.shipments),
+        returns: moved(&order.returns),
+        requests: order.requests.clone(),
+        placed_as: None,
+    }
+}
+
+fn shown(epoch: u64, adopted: u64) -> Shown {
+    let residence = Some("GB".parse().unwrap());
+    Shown { residence, classes: 7, terms: 1, epoch, adopted, ..Shown::default() }
+}
+
+fn view(order: &Order) -> Bytes {
+    Bytes::from(format!("{} {}", order.version, order.money.captured_minor))
+}
+
+/// Everything that a group's stream still owes after `after`, as one batch.
+fn batch(from: &State, of: Origin, after: u64) -> Batch {
+    let own = |(_, id): &(u64, OrderId)| {
+        from.ships(id.region()).is_some() && from.is_own(*id, from.orders.get(id).unwrap())
+    };
+    let event = |(sequence, id): (u64, OrderId)| {
+        let order = from.orders.get(&id).unwrap();
+        let epoch = from.ships(id.region()).unwrap();
+        RemoteEvent {
+            sequence,
+            order: id,
+            version: order.version,
+            view: view(order),
+            shown: shown(epoch, order.base()),
+            fault: None,
+        }
+    };
+    let events = from.changed_after(after).filter(own).map(event).collect();
+    Batch { origin: of, after, upto: from.meta.seq, current_as_of_ms: Some(1), events }
+}
+
+fn ship(from: &State, to: &mut State, of: Origin) {
+    let after = to.remote.cursors.get(&of).map_or(0, |cursor| cursor.applied);
+    let command = Command::ApplyRemote(Box::new(batch(from, of, after)));
+    assert!(matches!(apply(to, command), Outcome::Received(_)));
+}
+
+/// Through the codec, as every command travels.
+fn apply(state: &mut State, command: Command) -> Outcome {
+    let at = state.meta.now;
+    state.apply(at, Command::decode(&command.encode()).unwrap())
+}
+
+fn step(state: &mut State, step: Step) -> Outcome {
+    apply(state, Command::Takeover(step))
+}
+
+fn take_over(birth: u16, from: u16, epoch: u64) -> Step {
+    Step::TakeOver(Box::new(TakeOver {
+        birth: region(birth),
+        epoch,
+        from: region(from),
+        record: 7,
+        record_ms: START.ms(),
+        skew_ms: 1_000,
+        complete: false,
+        heard: vec![(origin(from), 40)],
+    }))
+}
+
+fn candidate(from: &State, to: &State, id: OrderId) -> Candidate {
+    let (order, contents) = (from.orders.get(&id).unwrap(), from.contents.get(&id).unwrap());
+    let copy = to.remote.copies.get(&id).unwrap();
+    assert_eq!(copy.view, view(order), "the test reads what was shipped");
+    let mut contents = contents.clone();
+    let generation = 1;
+    let home = to.meta.settings.region;
+    let subject = SubjectId { home, hash: contents.sealed_with.subject.hash };
+    contents.sealed_with = KeyOf { subject, generation };
+    let mint = to.subjects.table.get(&subject).is_none().then(|| wrapped(FIRST, 1));
+    contents.personal = Some(crate::core::contents::Sealed {
+        nonce: [0; 12],
+        ciphertext: Bytes::from_static(b"sealed again"),
+    });
+    let facts = facts_of(order, &contents);
+    let (order, version) = (id, copy.version);
+    Candidate::Take(Box::new(Adopted { order, version, contents, mint, facts }))
+}
+
+fn adopt(from: &State, to: &mut State, birth: u16, epoch: u64) -> u32 {
+    let waiting = to.waiting(region(birth), 256);
+    let orders = waiting.iter().map(|id| candidate(from, to, *id)).collect();
+    match step(to, Step::Adopt { birth: region(birth), epoch, orders }) {
+        Outcome::Adopted(adopted) => adopted,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// B takes A's births over, and settles.
+fn survive(from: &State, to: &mut State, epoch: u64) {
+    assert_eq!(step(to, take_over(1, 1, epoch)), Outcome::Noted);
+    adopt(from, to, 1, epoch);
+    assert_eq!(step(to, Step::Settled { birth: region(1), epoch }), Outcome::Noted);
+}
+
+/// Answers what is due, with what `how` says, until nothing is.
+fn run(state: &mut State, how: impl Fn(&Todo) -> StepResult) {
+    for _ in 0..100 {
+        let due = state.due(0, 100);
+        if due.is_empty() {
+            return;
+        }
+        for call in due {
+            let result = how(&call.todo);
+            let report = Report { order: call.order, no: call.no, result };
+            apply(state, Command::Report(vec![report]));
+        }
+    }
+    panic!("never ends: {:?}", state.due(0, 3));
+}
+
+fn fine(todo: &Todo) -> StepResult {
+    match todo {
+        Todo::Authorize { .. } => StepResult::Authorized(Reference("ref".into())),
+        Todo::Settle(settle) => StepResult::Settled(crate::core::effect::SettleResult {
+            committed: settle.parts.iter().fold(0, |bits, part| bits | 1 << part),
+            captured: settle.capture.is_some(),
+            booked: settle.capture.is_some(),
+            refusal: None,
+        }),
+        _ => StepResult::Done,
+    }
+}
+
+fn of(state: &State, id: OrderId) -> &Order {
+    state.orders.get(&id).unwrap()
+}
+
+fn effects(state: &State, id: OrderId) -> Vec<Effect> {
+    of(state, id).work.iter().map(|work| work.effect).collect()
+}
+
+/// Group A with one order that went as far as `how` lets it, shipped to B.
+fn pair(how: impl Fn(&Todo) -> StepResult, steps: bool) -> (State, State, OrderId) {
+    let (mut a, id) = placed(contents());
+    if steps {
+        run(&mut a, how);
+    }
+    let mut b = group_of(2);
+    ship(&a, &mut b, origin(1));
+    (a, b, id)
+}
+
+#[test]
+fn a_drained_births_last_event_is_the_last_whatever_comes() {
+    let (mut a, id) = placed(contents());
+    let drain = Step::Drain { birth: region(1), to: region(2), epoch: 1 };
+    assert_eq!(step(&mut a, drain.clone()), Outcome::Noted);
+    assert_eq!(step(&mut a, drain), Outcome::Noted, "again it is the same");
+    assert_eq!(apply(&mut a, accept(2, contents())), Outcome::Refused(Refused::NotOwner));
+    let cancel = |n| Command::Cancel { order: id, key: key(n), reason: String::new() };
+    assert_eq!(apply(&mut a, cancel(50)), Outcome::Refused(Refused::NotOwner));
+    let drained = || Step::Drained { birth: region(1), epoch: 1 };
+    assert_eq!(step(&mut a, drained()), Outcome::Refused(Refused::NotSettled));
+    // What ran ends; what follows from it does not begin.
+    let calls = a.due(0, 100);
+    assert_eq!(calls.len(), 3);
+    for call in calls.clone() {
+        answer(&mut a, START, &call, StepResult::Done);
+    }
+    assert!(a.due(0, 100).is_empty(), "the provider is not asked any more");
+    assert_eq!(step(&mut a, drained()), Outcome::Noted);
+    let Some(Phase::Drained { last, .. }) = a.births.get(region(1)).map(|row| row.phase) else {
+        panic!()
+    };
+    assert_eq!(last, a.meta.seq);
+    let digest = a.orders.digest();
+    a.advance(START.plus_ms(10 * settings().hold_cap_ms));
+    for call in calls {
+        answer(&mut a, START, &call, StepResult::Done);
+    }
+    apply(&mut a, cancel(51));
+    apply(&mut a, accept(3, contents()));
+    assert_eq!((a.meta.seq, a.orders.digest()), (last, digest));
+    holds(&a);
+    // Not handed over after all: it goes on where it was.
+    assert_eq!(step(&mut a, Step::Undrain { birth: region(1), epoch: 1 }), Outcome::Noted);
+    assert!(!a.due(0, 100).is_empty());
+    run(&mut a, fine);
+    assert!(matches!(apply(&mut a, accept(3, contents())), Outcome::Done(_)));
+    holds(&a);
+}
+
+#[test]
+fn a_step_that_never_ends_does_not_keep_a_drain() {
+    let (mut a, _) = placed(contents());
+    step(&mut a, Step::Drain { birth: region(1), to: region(2), epoch: 1 });
+    let drained = || Step::Drained { birth: region(1), epoch: 1 };
+    assert_eq!(step(&mut a, drained()), Outcome::Refused(Refused::NotSettled));
+    a.advance(START.plus_ms(20_000));
+    assert_eq!(step(&mut a, drained()), Outcome::Noted);
+    assert!(a.due(0, 10).is_empty() && a.next_due().is_none());
+}
+
+#[test]
+fn a_pending_order_is_carried_to_its_end_by_who_took_it_over() {
+    let (a, mut b, id) = pair(fine, false);
+    survive(&a, &mut b, 2);
+    assert_eq!(of(&b, id).version, of(&a, id).version + 1);
+    assert_eq!(of(&b, id).epoch, 2);
+    run(&mut b, fine);
+    assert_eq!(status(&b, id), OrderStatus::Confirmed);
+    assert_eq!(of(&b, id).money.captured_minor, contents().total_minor);
+    holds(&b);
+}
+
+#[test]
+fn a_confirmed_order_stays_so_and_gets_its_stock_here() {
+    let (a, mut b, id) = pair(fine, true);
+    assert_eq!(status(&a, id), OrderStatus::Confirmed);
+    survive(&a, &mut b, 2);
+    holds(&b);
+    let face = of(&b, id).face(&contents());
+    assert_eq!(face.order, OrderStatus::Confirmed);
+    assert_eq!(face.fulfillment, FulfillmentStatus::Unallocated);
+    assert!(effects(&b, id).contains(&Effect::Open));
+    // Before it is allocated nothing can be shipped.
+    let parcel = |n| Command::Ship { order: id, key: key(n), lines: vec![], note: Note::default() };
+    assert_eq!(apply(&mut b, parcel(70)), Outcome::Refused(Refused::NotConfirmed));
+    run(&mut b, fine);
+    assert!(of(&b, id).parts.iter().all(|part| part.stock == Stock::Committed));
+    assert_eq!(of(&b, id).money.captured_minor, contents().total_minor);
+    assert!(matches!(apply(&mut b, parcel(71)), Outcome::Done(_)));
+    run(&mut b, fine);
+    assert_eq!(status(&b, id), OrderStatus::Completed);
+    holds(&b);
+}
+
+#[test]
+fn a_confirmed_order_for_which_there_is_no_stock_waits_for_an_operator_and_can_be_cancelled() {
+    let (a, mut b, id) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    let out = |todo: &Todo| match todo {
+        Todo::Stock(call) if matches!(call.verb, crate::core::effect::StockVerb::Reserve { .. }) => {
+            StepResult::Refused(crate::core::effect::Refusal::new(
+                crate::core::effect::RefusalCode::OutOfStock,
+                "",
+            ))
+        }
+        other => fine(other),
+    };
+    run(&mut b, out);
+    assert_eq!(of(&b, id).parked.as_ref().unwrap().why, ParkedWhy::Unallocated);
+    holds(&b);
+    // There is some now.
+    assert_eq!(apply(&mut b, Command::Resume { order: id }), Outcome::Noted);
+    run(&mut b, out);
+    assert_eq!(status(&b, id), OrderStatus::Parked);
+    let cancel = Command::Cancel { order: id, key: key(60), reason: "why wait".into() };
+    let dated = |command| Command::Dated {
+        first_sent_ms: START.ms() + 5_000,
+        command: Box::new(command),
+    };
+    assert!(matches!(apply(&mut b, dated(cancel)), Outcome::Done(_)));
+    run(&mut b, fine);
+    assert_eq!(status(&b, id), OrderStatus::Cancelled);
+    assert_eq!(of(&b, id).money.refunded_minor, contents().total_minor);
+    holds(&b);
+}
+
+#[test]
+fn a_refund_under_way_goes_out_again_under_its_own_id_after_the_books_are_open() {
+    let (mut a, id) = placed(contents());
+    run(&mut a, fine);
+    let refund = Command::Refund { order: id, key: key(5), amount_minor: 100, note: Note::default() };
+    assert!(matches!(apply(&mut a, refund.clone()), Outcome::Done(_)));
+    let refund_id = of(&a, id).refunds[0].id;
+    let mut b = group_of(2);
+    ship(&a, &mut b, origin(1));
+    survive(&a, &mut b, 2);
+    let due = b.due(0, 100);
+    assert!(!due.iter().any(|call| matches!(call.todo, Todo::Refund { .. })), "books first");
+    run(&mut b, |todo| {
+        if let Todo::Refund { id, .. } = todo {
+            assert_eq!(*id, refund_id);
+        }
+        if let Todo::Open(open) = todo {
+            assert_eq!((open.captured_minor, open.refunded_minor, open.ended), (1_000 - 100, 0, 1));
+        }
+        fine(todo)
+    });
+    assert_eq!(of(&b, id).money.refunded_minor, 100);
+    // A repeat of the request is answered as there, and another body is refused.
+    assert!(matches!(apply(&mut b, refund), Outcome::Replayed(_)));
+    holds(&b);
+}
+
+#[test]
+fn shipped_lines_stay_shipped_and_only_the_rest_is_reserved() {
+    let (mut a, id) = placed(contents());
+    run(&mut a, fine);
+    let parcel = Command::Ship { order: id, key: key(5), lines: vec![(0, 1)], note: Note::default() };
+    apply(&mut a, parcel);
+    run(&mut a, fine);
+    let mut b = group_of(2);
+    ship(&a, &mut b, origin(1));
+    survive(&a, &mut b, 2);
+    let mut reserved = 0;
+    for call in b.due(0, 100) {
+        if let Todo::Stock(call) = call.todo
+            && let crate::core::effect::StockVerb::Reserve { lines, .. } = call.verb
+        {
+            reserved += lines.iter().map(|line| line.quantity).sum::<u32>();
+        }
+    }
+    assert_eq!(reserved, 2, "three units, one of them gone");
+    run(&mut b, fine);
+    assert_eq!(of(&b, id).face(&contents()).fulfillment, FulfillmentStatus::PartiallyShipped);
+    holds(&b);
+}
+
+#[test]
+fn an_unknown_request_is_in_doubt_unless_it_was_surely_sent_since() {
+    let (a, mut b, id) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    let dated = |sent, command| Command::Dated { first_sent_ms: sent, command: Box::new(command) };
+    let cancel = |n| Command::Cancel { order: id, key: key(n), reason: String::new() };
+    let in_doubt = Outcome::Refused(Refused::InDoubt);
+    assert_eq!(apply(&mut b, cancel(80)), in_doubt);
+    assert_eq!(apply(&mut b, dated(START.ms() + 1_000, cancel(81))), in_doubt);
+    let place = |n: u64, sent: u64| {
+        let Command::Accept(mut accept) = accept(n, contents()) else { panic!() };
+        accept.epoch = 2;
+        accept.contents.sealed_with.subject.home = region(2);
+        dated(sent, Command::Accept(accept))
+    };
+    assert_eq!(apply(&mut b, place(7, START.ms())), in_doubt);
+    // Under the births that it took over, in their new epoch.
+    assert!(matches!(apply(&mut b, place(8, START.ms() + 5_000)), Outcome::Done(_)));
+    // B's own customers are not doubted.
+    let own = |n: u64| {
+        let Command::Accept(mut accept) = accept(n, contents()) else { panic!() };
+        accept.order = OrderId::new(START, region(2), order_id(n).slot(), n);
+        accept.contents.sealed_with.subject.home = region(2);
+        Command::Accept(accept)
+    };
+    assert!(matches!(apply(&mut b, own(9)), Outcome::Done(_)));
+    b.advance(START.plus_ms(settings().key_ttl_ms + 1));
+    assert!(matches!(apply(&mut b, cancel(82)), Outcome::Done(_)), "nobody repeats that late");
+    holds(&b);
+}
+
+#[test]
+fn commands_come_in_any_order_repeated_and_through_a_crash_between_any_two() {
+    let (a, b, id) = pair(fine, true);
+    let (birth, epoch) = (region(1), 2);
+    let mut plain = group_of(2);
+    ship(&a, &mut plain, origin(1));
+    step(&mut plain, take_over(1, 1, epoch));
+    let adopt = Step::Adopt { birth, epoch, orders: vec![candidate(&a, &plain, id)] };
+    let steps = [take_over(1, 1, epoch), adopt, Step::Settled { birth, epoch }];
+    for seed in 0..60 {
+        let mut rng = world::Rng(seed);
+        let mut state = thawed(&b);
+        let mut next = 0;
+        while next < steps.len() {
+            let n = rng.below(steps.len() as u64) as usize;
+            let before = state.digest();
+            let done = step(&mut state, steps[n].clone());
+            match n.cmp(&next) {
+                std::cmp::Ordering::Equal => next += 1,
+                std::cmp::Ordering::Less => {
+                    assert_eq!(state.digest(), before, "seed {seed}: {n} again changes nothing");
+                }
+                std::cmp::Ordering::Greater => {
+                    assert!(matches!(done, Outcome::Refused(_)), "seed {seed}: {n} too early");
+                    assert_eq!(state.digest(), before, "seed {seed}");
+                }
+            }
+            if rng.one_in(2) {
+                state = thawed(&state);
+            }
+            holds(&state);
+        }
+        assert_eq!(state.orders.len(), 1);
+        run(&mut state, fine);
+        assert_eq!(status(&state, id), OrderStatus::Confirmed, "seed {seed}");
+        holds(&state);
+    }
+}
+
+/// As another replica reads it from a checkpoint.
+fn thawed(state: &State) -> State {
+    use hansa_consensus::{Frozen as _, Machine as _};
+    let machine = crate::machine::OrdersMachine::of(copy_of(state));
+    let mut bytes = Vec::new();
+    machine.freeze().write(&mut bytes).unwrap();
+    let thawed = crate::machine::OrdersMachine::thaw(&mut bytes.as_slice()).unwrap().state;
+    assert_eq!(thawed.digest(), state.digest());
+    thawed
+}
+
+/// The same tables.
+fn copy_of(state: &State) -> State {
+    use crate::core::keys::Keys;
+    use crate::core::remote::Remote;
+    use crate::core::takeover::Births;
+    use hansa_pages::Table;
+    macro_rules! again {
+        ($tag:literal, $table:expr) => {{
+            let mut bytes = Vec::new();
+            $table.freeze().write(&mut bytes).unwrap();
+            Table::read($tag, &mut bytes.as_slice()).unwrap()
+        }};
+    }
+    let remote = Remote::rebuild(
+        again!("cursors", state.remote.cursors),
+        again!("copies", state.remote.copies),
+        again!("views", state.remote.views),
+        again!("parked", state.remote.parked),
+    );
+    let copy = State::rebuild(
+        state.meta.clone(),
+        again!("contents", state.contents),
+        again!("orders", state.orders),
+        Keys::rebuild(again!("keys", state.keys.table)),
+        remote,
+        again!("subjects", state.subjects.table),
+    );
+    copy.with_births(Births::rebuild(
+        again!("births", state.births.rows),
+        again!("not-adopted", state.births.failed),
+        again!("tail", state.births.tail),
+    ))
+}
+
+#[test]
+fn what_is_not_enough_to_go_on_with_is_listed_and_its_calls_are_refused() {
+    let (_, mut b, id) = pair(fine, true);
+    step(&mut b, take_over(1, 1, 2));
+    let why = NotAdopted::NotInFailoverSet;
+    let version = b.remote.copies.get(&id).unwrap().version;
+    let fail = Candidate::Fail { order: id, version, why };
+    let adopt = Step::Adopt { birth: region(1), epoch: 2, orders: vec![fail] };
+    assert_eq!(step(&mut b, adopt), Outcome::Adopted(0));
+    assert_eq!(step(&mut b, Step::Settled { birth: region(1), epoch: 2 }), Outcome::Noted);
+    assert_eq!(b.births.failed.get(&id), Some(&why));
+    let cancel = Command::Cancel { order: id, key: key(9), reason: String::new() };
+    assert_eq!(apply(&mut b, cancel), Outcome::Refused(Refused::NotAdopted));
+    holds(&b);
+}
+
+#[test]
+fn lost_sequences_are_those_between_the_cursor_and_the_highest_mark() {
+    let (_, mut b, _) = pair(fine, false);
+    step(&mut b, take_over(1, 1, 2));
+    let taken = b.births.get(region(1)).unwrap().taken.clone().unwrap();
+    let cursor = b.remote.cursors.get(&origin(1)).unwrap().applied;
+    assert_eq!(taken.lost.len(), 1);
+    assert_eq!((taken.lost[0].after, taken.lost[0].upto), (cursor, 40));
+}
+
+#[test]
+fn no_event_of_an_old_epoch_is_taken_once_a_record_is_known() {
+    let (mut a, mut b, id) = pair(fine, false);
+    let mut c = group_of(3);
+    ship(&a, &mut c, origin(1));
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    // A, cut off, goes on, and C hears of it first.
+    apply(&mut a, Command::Cancel { order: id, key: key(3), reason: "a".into() });
+    run(&mut a, fine);
+    assert!(of(&a, id).version > 1);
+    ship(&a, &mut c, origin(1));
+    let before = (of(&b, id).version, b.orders.digest());
+    ship(&a, &mut b, origin(1));
+    assert_eq!((of(&b, id).version, b.orders.digest()), before);
+    assert!(b.remote.copies.get(&id).is_none());
+    // The new owner's version replaces whatever the former one had reached.
+    ship(&b, &mut c, origin(2));
+    let copy = c.remote.copies.get(&id).unwrap();
+    assert_eq!((copy.origin.region, copy.epoch(), copy.version), (region(2), 2, of(&b, id).version));
+    assert!(c.remote.parked.is_empty() && c.remote.consistent());
+    let elsewhere = Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 };
+    step(&mut c, elsewhere);
+    let digest = c.remote.copies.digest();
+    ship(&a, &mut c, origin(1));
+    assert_eq!(c.remote.copies.digest(), digest);
+    holds(&b);
+    holds(&c);
+}
+
+#[test]
+fn the_former_owner_refuses_follows_gives_back_and_lists_its_tail() {
+    let (mut a, mut b, id) = pair(fine, false);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    // What A did alone: it confirmed the order that B has, and took one that nobody else knows.
+    run(&mut a, fine);
+    assert!(matches!(apply(&mut a, accept(2, contents())), Outcome::Done(_)));
+    run(&mut a, fine);
+    let elsewhere = || Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 };
+    assert_eq!(step(&mut a, elsewhere()), Outcome::Noted);
+    assert_eq!(step(&mut a, elsewhere()), Outcome::Noted);
+    assert_eq!(apply(&mut a, accept(3, contents())), Outcome::Refused(Refused::NotOwner));
+    let cancel = Command::Cancel { order: id, key: key(9), reason: String::new() };
+    assert_eq!(apply(&mut a, cancel), Outcome::Refused(Refused::NotOwner));
+    assert!(a.due(0, 9).is_empty() && a.next_due().is_none());
+    ship(&b, &mut a, origin(2));
+    assert_eq!(a.remote.copies.get(&id).unwrap().version, of(&b, id).version);
+    assert_eq!(a.tail(region(1), 9), vec![(id, 1), (order_id(2), 0)]);
+    holds(&a);
+    // Its stock is given back at once where the owner has its own, the other's once decided.
+    let (left, undecided) = a.leftovers(region(1), 9);
+    assert_eq!((left.len(), left[0].order, undecided), (1, id, true));
+    let give = |orders, last| Step::GivenBack { birth: region(1), epoch: 2, orders, last };
+    step(&mut a, give(vec![id], false));
+    assert_eq!(a.leftovers(region(1), 9), (Vec::new(), true));
+    let decision = |by: &str, hash| Decision {
+        order: order_id(2),
+        action: TailAction::Compensate,
+        reason: "lost".into(),
+        by: "ada".into(),
+        approved_by: by.into(),
+        ticket: "T-1".into(),
+        hash,
+    };
+    let hash = a.hash_of(order_id(2)).unwrap().0;
+    let decide = |a: &mut State, by, hash| step(a, Step::Decide(Box::new(decision(by, hash))));
+    assert_eq!(decide(&mut a, "ada", hash), Outcome::Refused(Refused::Malformed));
+    assert_eq!(decide(&mut a, "bob", hash ^ 1), Outcome::Refused(Refused::KeyChanged));
+    assert_eq!(decide(&mut a, "bob", hash), Outcome::Noted);
+    assert_eq!(decide(&mut a, "bob", hash), Outcome::Noted);
+    assert_eq!(a.tail_open().len(), 1);
+    step(&mut a, Step::Decided { order: order_id(2), end: End::Done });
+    assert!(a.tail_open().is_empty());
+    assert_eq!(a.leftovers(region(1), 9).0.len(), 1);
+    holds(&a);
+    assert_eq!(thawed(&a).digest(), a.digest());
+}
+
+#[test]
+fn births_go_back_to_where_they_were_born_with_what_happened_meanwhile() {
+    let (mut a, mut b, id) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    let Command::Accept(mut new) = accept(5, contents()) else { panic!() };
+    new.epoch = 2;
+    new.contents.sealed_with.subject.home = region(2);
+    let new = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(Command::Accept(new)) };
+    assert!(matches!(apply(&mut b, new), Outcome::Done(_)));
+    run(&mut b, fine);
+    ship(&b, &mut a, origin(2));
+    step(&mut b, Step::Drain { birth: region(1), to: region(1), epoch: 2 });
+    assert_eq!(step(&mut b, Step::Drained { birth: region(1), epoch: 2 }), Outcome::Noted);
+    let version = of(&b, id).version;
+    assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
+    assert_eq!(adopt(&b, &mut a, 1, 3), 2);
+    assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
+    step(&mut b, Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3 });
+    assert_eq!((of(&a, id).version, of(&a, id).epoch), (version + 1, 3));
+    run(&mut a, fine);
+    for order in [id, order_id(5)] {
+        assert_eq!(status(&a, order), OrderStatus::Confirmed);
+    }
+    assert!(b.due(0, 9).is_empty());
+    assert!(a.tail(region(1), 9).is_empty(), "{:?}", a.tail(region(1), 9));
+    ship(&a, &mut b, origin(1));
+    assert_eq!(b.remote.copies.get(&id).unwrap().epoch(), 3);
+    holds(&a);
+    holds(&b);
+    assert_eq!(thawed(&a).digest(), a.digest());
+}
+
+#[test]
+fn an_older_record_changes_nothing() {
+    let (a, mut b, _) = pair(fine, true);
+    survive(&a, &mut b, 3);
+    let stale = Outcome::Refused(Refused::EpochNotNewer);
+    assert_eq!(step(&mut b, take_over(1, 1, 2)), stale);
+    let elsewhere = Step::Elsewhere { birth: region(1), owner: region(3), epoch: 2 };
+    assert_eq!(step(&mut b, elsewhere), stale);
+    let mine = Step::Elsewhere { birth: region(2), owner: region(3), epoch: 1 };
+    assert_eq!(step(&mut b, mine), stale);
+    let drain = Step::Drain { birth: region(1), to: region(3), epoch: 2 };
+    assert_eq!(step(&mut b, drain), Outcome::Refused(Refused::NotOwner));
+}
+
+#[test]
+fn a_cancel_that_was_asked_for_is_carried_out_by_the_survivor() {
+    let (mut a, id) = placed(contents());
+    run(&mut a, fine);
+    apply(&mut a, Command::Cancel { order: id, key: key(4), reason: "no".into() });
+    let mut b = group_of(2);
+    ship(&a, &mut b, origin(1));
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    assert_eq!(status(&b, id), OrderStatus::Cancelled);
+    assert_eq!(of(&b, id).refunds.len(), 1, "the refund that was decided, and no other");
+    assert_eq!(of(&b, id).refunds[0].cause, RefundCause::Cancel);
+    assert_eq!(of(&b, id).money.refunded_minor, contents().total_minor);
+    let _: &[Heard] = &of(&b, id).requests;
+    holds(&b);
+}

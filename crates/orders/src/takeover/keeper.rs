@@ -1,0 +1,189 @@
+//! The keeper: makes a group's rows what the directory says, as its leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hansa_api::status::Failure;
+use hansa_region_router::book::Book;
+use hansa_region_router::core::directory::{Kind, Ownership, OwnershipRecord, Snapshot};
+use hansa_types::region::RegionNumber;
+use tokio::time::Instant;
+
+use super::{give_back, read, tail};
+use crate::core::command::{Command, Outcome, Refused};
+use crate::core::takeover::{Birth, ORDERS_MAX, Phase, Step, TakeOver};
+use crate::provider::Provider;
+use crate::shell::{Hosted, Shell};
+
+const SUBMIT_MAX: Duration = Duration::from_secs(10);
+/// Looks again even if nothing was heard: a round may have failed.
+const AGAIN: Duration = Duration::from_millis(500);
+/// While something is under way.
+const SOON: Duration = Duration::from_millis(50);
+/// How far clocks of clients and regions may be apart.
+const SKEW_MS: u64 = 10_000;
+
+pub struct Keeper {
+    pub shell: Arc<Shell>,
+    pub hosted: Arc<Hosted>,
+    pub book: Book,
+    pub provider: Arc<dyn Provider>,
+}
+
+impl Keeper {
+    pub async fn run(self) {
+        let stop = self.shell.env.tasks.stop_token();
+        if stop.run_until_cancelled(self.hosted.trusting()).await.is_none() {
+            return;
+        }
+        let mut changes = self.book.changes();
+        let mut leadership = self.hosted.group.leadership();
+        loop {
+            changes.borrow_and_update();
+            let mine = leadership.borrow_and_update().mine;
+            let wait = match mine {
+                true => tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    wait = self.round() => wait,
+                },
+                false => AGAIN,
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+                changed = leadership.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One look at everything; how long until the next.
+    async fn round(&self) -> Duration {
+        let Some(now) = self.book.now() else { return AGAIN };
+        let group = self.hosted.group.id();
+        let mut wait = AGAIN;
+        for (birth, ownership) in &now.owners {
+            match self.follow(&now, *birth, *ownership).await {
+                Ok(false) => {}
+                Ok(true) => wait = SOON,
+                Err(failure) => {
+                    let reason = failure.reason();
+                    tracing::debug!(%group, %birth, %reason, "births not followed yet");
+                }
+            }
+        }
+        tail::carry_out(&self.shell, &self.hosted, &self.provider).await;
+        wait
+    }
+
+    fn row(&self, birth: RegionNumber) -> Option<Birth> {
+        self.hosted.group.peek(|machine| machine.state.births.get(birth).cloned())
+    }
+
+    /// Commits what the directory's word on one region's births calls for; whether more is to be
+    /// done at once.
+    async fn follow(
+        &self,
+        now: &Snapshot,
+        birth: RegionNumber,
+        word: Ownership,
+    ) -> Result<bool, Failure> {
+        let record = now.records.get(&birth).filter(|record| record.epoch == word.epoch);
+        let row = self.row(birth);
+        let known = row.as_ref().map_or(0, |row| row.epoch);
+        if word.owner != now.here {
+            if record.is_some() && known < word.epoch {
+                let (owner, epoch) = (word.owner, word.epoch);
+                self.commit(Step::Elsewhere { birth, owner, epoch }).await?;
+                tracing::warn!(group = %self.hosted.group.id(), %birth, %owner, epoch, "births are another region's");
+                return Ok(true);
+            }
+            return give_back::round(&self.shell, &self.hosted, birth).await;
+        }
+        if let Some(record) = record.filter(|_| self.newer(birth, row.as_ref(), word.epoch)) {
+            self.commit(Step::TakeOver(Box::new(self.take_over(record, row.as_ref())))).await?;
+            tracing::warn!(group = %self.hosted.group.id(), %birth, epoch = word.epoch, "births taken over");
+            return Ok(true);
+        }
+        self.drain(now, birth, word.epoch).await?;
+        match self.row(birth).map(|row| row.phase) {
+            Some(Phase::Adopting) => self.adopt(birth).await,
+            phase => Ok(matches!(phase, Some(Phase::Draining { .. }))),
+        }
+    }
+
+    /// Whether the directory's epoch is one that this group has not followed into.
+    fn newer(&self, birth: RegionNumber, row: Option<&Birth>, epoch: u64) -> bool {
+        match row {
+            Some(row) => row.epoch < epoch,
+            None if birth == self.shell.number => self.hosted.stream_epoch() < epoch,
+            None => true,
+        }
+    }
+
+    fn take_over(&self, record: &OwnershipRecord, row: Option<&Birth>) -> TakeOver {
+        let from = row.map_or(record.birth, |row| row.owner);
+        let heard = self.shell.freshness.marks(from);
+        let settings = self.hosted.group.peek(|machine| machine.state.meta.settings.clone());
+        let ours = |group: u16| group % settings.groups.max(1) == settings.index;
+        TakeOver {
+            birth: record.birth,
+            epoch: record.epoch,
+            from,
+            record: record.hash().0,
+            record_ms: record.time_ms,
+            skew_ms: SKEW_MS,
+            complete: record.kind != Kind::Failover,
+            heard: heard.into_iter().filter(|(origin, _)| ours(origin.group)).collect(),
+        }
+    }
+
+    async fn drain(&self, now: &Snapshot, birth: RegionNumber, epoch: u64) -> Result<(), Failure> {
+        let phase = self.row(birth).map(|row| row.phase);
+        let asked = now.draining.get(&birth).filter(|drain| drain.epoch == epoch);
+        let step = match (asked, phase) {
+            (Some(drain), None | Some(Phase::Owned)) => Step::Drain { birth, to: drain.to, epoch },
+            (Some(_), Some(Phase::Draining { .. })) => Step::Drained { birth, epoch },
+            (None, Some(Phase::Draining { .. } | Phase::Drained { .. })) => {
+                Step::Undrain { birth, epoch }
+            }
+            _ => return Ok(()),
+        };
+        self.commit(step).await
+    }
+
+    /// Adopts one batch of copies; whether others wait.
+    async fn adopt(&self, birth: RegionNumber) -> Result<bool, Failure> {
+        let look = |machine: &crate::machine::OrdersMachine| {
+            let state = &machine.state;
+            let epoch = state.births.get(birth).map_or(0, |row| row.epoch);
+            (state.waiting(birth, ORDERS_MAX), epoch)
+        };
+        let (waiting, epoch) = self.hosted.group.peek(look);
+        if waiting.is_empty() {
+            self.commit(Step::Settled { birth, epoch }).await?;
+            let group = self.hosted.group.id();
+            tracing::warn!(%group, %birth, epoch, "births settled");
+            return Ok(false);
+        }
+        let orders = read::candidates(&self.shell, &self.hosted, &waiting).await?;
+        self.commit(Step::Adopt { birth, epoch, orders }).await?;
+        Ok(true)
+    }
+
+    async fn commit(&self, step: Step) -> Result<(), Failure> {
+        commit(&self.hosted, step).await
+    }
+}
+
+/// Commits a step; one that cannot be taken yet is no failure.
+pub async fn commit(hosted: &Hosted, step: Step) -> Result<(), Failure> {
+    let due = Instant::now() + SUBMIT_MAX;
+    match hosted.submit(&Command::Takeover(step), due).await? {
+        Outcome::Refused(Refused::NotSettled) => Ok(()),
+        Outcome::Refused(why) => Err(crate::shell::refusal(why)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,369 @@
+//! What this node's groups hold of each region's births, for whoever orders a change of owner.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hansa_api::convert::time::{from_log, from_ms};
+use hansa_api::pb::node as pb;
+use hansa_api::pb::node::node_takeover_service_server::NodeTakeoverService;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::{OrderId, OrderName};
+use hansa_types::region::RegionNumber;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use crate::core::command::{Command, Outcome, Refused};
+use crate::core::order::{Order, Provider};
+use crate::core::remote::Origin;
+use crate::core::state::State;
+use crate::core::takeover::{
+    Birth, Decision, End, NotAdopted, Phase, Step, TailAction, TailRow, Taken,
+};
+use crate::shell::{Hosted, Shell, deadline, refusal};
+
+/// Listed at most in one answer.
+const LISTED_MAX: usize = 10_000;
+/// Events told of one order of the tail.
+const EVENTS_MAX: usize = 64;
+
+/// The internal NodeTakeoverService.
+#[derive(Clone)]
+pub struct NodeTakeover {
+    pub shell: Arc<Shell>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl NodeTakeoverService for NodeTakeover {
+    async fn get_node_takeover(
+        &self,
+        _request: Request<pb::GetNodeTakeoverRequest>,
+    ) -> Answer<pb::GetNodeTakeoverResponse> {
+        let groups = self.led().iter().map(|hosted| self.group(hosted)).collect();
+        Ok(Response::new(pb::GetNodeTakeoverResponse { groups }))
+    }
+
+    async fn list_node_not_adopted(
+        &self,
+        request: Request<pb::ListNodeNotAdoptedRequest>,
+    ) -> Answer<pb::ListNodeNotAdoptedResponse> {
+        let asked = request.into_inner();
+        let birth = self.birth(&asked.birth)?;
+        let max = LISTED_MAX.min(asked.max as usize);
+        let mut found = Vec::new();
+        for hosted in self.led() {
+            hosted.group.peek(|machine| {
+                let state = &machine.state;
+                let failed = state.births.failed.iter().filter(|(id, _)| id.region() == birth);
+                found.extend(failed.map(|(id, why)| {
+                    let copy = state.remote.copies.get(id);
+                    (*id, copy.map_or(0, |copy| copy.version), *why)
+                }));
+            });
+        }
+        found.sort_unstable();
+        let truncated = found.len() > max;
+        let told = found.into_iter().take(max).map(|(id, version, why)| pb::NotAdopted {
+            order: self.shell.map.name_of(id),
+            version,
+            reason: word(why).to_owned(),
+        });
+        Ok(Response::new(pb::ListNodeNotAdoptedResponse { orders: told.collect(), truncated }))
+    }
+
+    async fn list_node_tail(
+        &self,
+        request: Request<pb::ListNodeTailRequest>,
+    ) -> Answer<pb::ListNodeTailResponse> {
+        let asked = request.into_inner();
+        let birth = self.birth(&asked.birth)?;
+        let max = LISTED_MAX.min(asked.max as usize);
+        let mut answer = pb::ListNodeTailResponse::default();
+        for hosted in self.led() {
+            if !self.is_final(&hosted, birth) {
+                answer.not_final.push(hosted.group.id().number());
+            }
+            let told = hosted.group.peek(|machine| {
+                let state = &machine.state;
+                let tail = state.tail(birth, max + 1);
+                tail.into_iter().filter_map(|of| self.tail_order(state, of)).collect::<Vec<_>>()
+            });
+            answer.orders.extend(told);
+        }
+        answer.truncated = answer.orders.len() > max;
+        answer.orders.truncate(max);
+        Ok(Response::new(answer))
+    }
+
+    async fn decide_node_tail(
+        &self,
+        request: Request<pb::DecideNodeTailRequest>,
+    ) -> Answer<pb::DecideNodeTailResponse> {
+        let due = deadline(&request);
+        Ok(Response::new(self.decide(request.into_inner(), due).await?))
+    }
+}
+
+impl NodeTakeover {
+    /// The groups that this node leads, in order.
+    fn led(&self) -> Vec<Arc<Hosted>> {
+        let led = |hosted: &&Arc<Hosted>| hosted.group.leadership().borrow().mine;
+        self.shell.groups.values().filter(led).cloned().collect()
+    }
+
+    fn birth(&self, name: &str) -> Result<RegionNumber, Failure> {
+        let region = name.parse().ok().and_then(|name| self.shell.map.region_number(&name));
+        region.ok_or_else(|| Failure::of(Reason::UnknownRegion))
+    }
+
+    fn name(&self, region: RegionNumber) -> String {
+        let name = self.shell.map.region_name(region);
+        name.map_or_else(|| format!("r{region}"), |name| name.to_string())
+    }
+
+    fn group(&self, hosted: &Hosted) -> pb::GroupTakeover {
+        let marks: BTreeMap<Origin, u64> = self.shell.freshness.all_marks();
+        let (births, cursors, settings, seq) = hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let own = state.meta.settings.region;
+            let rows = state.births.iter().map(|(birth, row)| self.row(state, birth, row));
+            let mut births: Vec<_> = rows.collect();
+            if state.births.get(own).is_none() {
+                births.push(pb::BirthState {
+                    birth: self.name(own),
+                    phase: pb::BirthPhase::Owned.into(),
+                    epoch: state.meta.settings.epoch,
+                    owner: self.name(own),
+                    ..Default::default()
+                });
+            }
+            let cursors: Vec<_> = state.remote.cursors.iter().map(|(of, at)| (*of, *at)).collect();
+            (births, cursors, state.meta.settings.clone(), state.meta.seq)
+        });
+        let mut births = births;
+        for of in &mut births {
+            of.tail_final = self.birth(&of.birth).is_ok_and(|birth| self.is_final(hosted, birth));
+        }
+        let mut cursors = cursors;
+        cursors.sort_unstable_by_key(|(origin, _)| *origin);
+        let cursor = |(origin, at): (Origin, crate::core::remote::Cursor)| pb::CopyCursor {
+            origin: self.name(origin.region),
+            group: u32::from(origin.group),
+            epoch: origin.epoch,
+            applied: at.applied,
+            heard: marks.get(&origin).copied().unwrap_or(0).max(at.applied),
+            current_as_of: Some(from_ms(
+                self.shell.freshness.current_as_of_ms(origin, at.applied).max(at.current_as_of_ms),
+            )),
+        };
+        pb::GroupTakeover {
+            group: hosted.group.id().number(),
+            name: hosted.group.id().to_string(),
+            index: u32::from(settings.index),
+            births,
+            cursors: cursors.into_iter().map(cursor).collect(),
+            stream_epoch: settings.epoch,
+            last_sequence: seq,
+        }
+    }
+
+    fn row(&self, state: &State, birth: RegionNumber, row: &Birth) -> pb::BirthState {
+        let (phase, to, last) = match row.phase {
+            Phase::Owned => (pb::BirthPhase::Owned, None, 0),
+            Phase::Draining { to, .. } => (pb::BirthPhase::Draining, Some(to), 0),
+            Phase::Drained { to, last } => (pb::BirthPhase::Drained, Some(to), last),
+            Phase::Adopting => (pb::BirthPhase::Adopting, None, 0),
+            Phase::Elsewhere { .. } => (pb::BirthPhase::Elsewhere, None, 0),
+        };
+        let elsewhere = matches!(row.phase, Phase::Elsewhere { .. });
+        let undecided = |(id, _): &(OrderId, u64)| state.births.tail.get(id).is_none();
+        let tail = match elsewhere {
+            true => state.tail(birth, usize::MAX).iter().filter(|of| undecided(of)).count(),
+            false => 0,
+        };
+        let to_give_back = match row.phase {
+            Phase::Elsewhere { given_back: false, .. } => state.leftovers(birth, usize::MAX).0.len(),
+            _ => 0,
+        };
+        pb::BirthState {
+            birth: self.name(birth),
+            phase: phase.into(),
+            epoch: row.epoch,
+            owner: self.name(row.owner),
+            draining_to: to.map_or_else(String::new, |to| self.name(to)),
+            running_steps: state.running(birth) as u64,
+            last_sequence: last,
+            takeover: row.taken.as_ref().map(|taken| self.taken(state, birth, taken)),
+            tail: tail as u64,
+            tail_final: false,
+            to_give_back: to_give_back as u64,
+        }
+    }
+
+    fn taken(&self, state: &State, birth: RegionNumber, taken: &Taken) -> pb::TakeoverState {
+        let mut failed: BTreeMap<NotAdopted, u64> = BTreeMap::new();
+        for (_, why) in state.births.failed.iter().filter(|(id, _)| id.region() == birth) {
+            *failed.entry(*why).or_default() += 1;
+        }
+        let lost = taken.lost.iter().map(|lost| pb::LostSequences {
+            origin: self.name(lost.origin.region),
+            group: u32::from(lost.origin.group),
+            epoch: lost.origin.epoch,
+            after: lost.after,
+            upto: lost.upto,
+        });
+        let doubt = state.doubted(birth).map(|_| {
+            from_log(taken.since.plus_ms(state.meta.settings.key_ttl_ms))
+        });
+        pb::TakeoverState {
+            epoch: taken.take.epoch,
+            record: Bytes::copy_from_slice(&taken.take.record.to_be_bytes()),
+            from: self.name(taken.take.from),
+            total: taken.total,
+            done: taken.done,
+            failed: failed.values().sum(),
+            failed_by_reason: failed
+                .into_iter()
+                .map(|(why, orders)| pb::FailedCount { reason: word(why).to_owned(), orders })
+                .collect(),
+            settled: taken.settled.is_some(),
+            begin_time: Some(from_log(taken.since)),
+            settle_time: taken.settled.map(from_log),
+            lost: lost.collect(),
+            doubt_until_time: doubt,
+        }
+    }
+
+    /// Whether the new owner's stream was heard to its end since the births moved: what it ships
+    /// is all here, so what is missing it does not know.
+    fn is_final(&self, hosted: &Hosted, birth: RegionNumber) -> bool {
+        hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let Some(row) = state.births.get(birth) else { return true };
+            let Phase::Elsewhere { since, .. } = row.phase else { return true };
+            state.remote.cursors.iter().filter(|(of, _)| of.region == row.owner).any(|(of, at)| {
+                let heard = self.shell.freshness.current_as_of_ms(*of, at.applied);
+                heard.max(at.current_as_of_ms) > since.ms()
+            })
+        })
+    }
+
+    fn tail_order(&self, state: &State, (id, adopted): (OrderId, u64)) -> Option<pb::TailOrder> {
+        let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
+        let (proposed, why) = propose(order, adopted);
+        let decision = state.births.tail.get(&id);
+        let events = order.history.iter().filter(|change| change.version > adopted);
+        let event = |change: &crate::core::order::Change| pb::TailEvent {
+            version: change.version,
+            sequence: change.seq,
+            time: Some(from_log(change.at)),
+            state: crate::wire::order_state(change.face.order).as_str_name().to_owned(),
+            payment_state: format!("{:?}", change.face.payment),
+            fulfillment_state: format!("{:?}", change.face.fulfillment),
+        };
+        Some(pb::TailOrder {
+            order: self.shell.map.name_of(id),
+            version: order.version,
+            adopted_version: adopted,
+            events: events.take(EVENTS_MAX).map(event).collect(),
+            currency: contents.currency.to_string(),
+            captured_minor: order.money.captured_minor,
+            refunded_minor: order.money.refunded_minor,
+            proposed: proposed.into(),
+            why: why.to_owned(),
+            decision: decision.map(decided),
+            hash: state.hash_of(id).map(|hash| format!("{:032x}", hash.0)).unwrap_or_default(),
+        })
+    }
+
+    async fn decide(
+        &self,
+        asked: pb::DecideNodeTailRequest,
+        due: Instant,
+    ) -> Result<pb::DecideNodeTailResponse, Failure> {
+        let name: OrderName = asked.order.parse().map_err(|_| {
+            Failure::field(Reason::OrderNameInvalid, "order", "an order's public name")
+        })?;
+        let id = self.shell.map.check_name(&name)?;
+        let known = self.led().into_iter().find(|hosted| {
+            hosted.group.peek(|machine| machine.state.orders.contains(&id))
+        });
+        let Some(hosted) = known else { return Ok(pb::DecideNodeTailResponse::default()) };
+        let action = match asked.action() {
+            pb::TailAction::Compensate => TailAction::Compensate,
+            pb::TailAction::Discard => TailAction::Discard,
+            pb::TailAction::Adopt | pb::TailAction::Unspecified => {
+                let why = "compensate or discard: what the owner is to go on with, enter there";
+                return Err(Failure::field(Reason::FieldInvalid, "action", why));
+            }
+        };
+        if !self.is_final(&hosted, id.region()) {
+            let why = "the owner's stream was not heard to its end: it may know the order";
+            return Err(Failure::new(Reason::Unavailable, why));
+        }
+        let hash = u128::from_str_radix(&asked.hash, 16)
+            .map_err(|_| Failure::field(Reason::FieldInvalid, "hash", "as it was listed"))?;
+        let pb::DecideNodeTailRequest { reason, by, approved_by, ticket, .. } = asked;
+        let decision = Decision { order: id, action, reason, by, approved_by, ticket, hash };
+        let step = Step::Decide(Box::new(decision));
+        match hosted.submit(&Command::Takeover(step), due).await? {
+            Outcome::Refused(why) => return Err(not_decided(why)),
+            Outcome::Noted => {}
+            _ => return Err(Failure::of(Reason::Internal)),
+        }
+        let row = hosted.group.peek(|machine| machine.state.births.tail.get(&id).cloned());
+        let decision = row.as_ref().map(decided);
+        Ok(pb::DecideNodeTailResponse { known: true, decision })
+    }
+}
+
+fn not_decided(why: Refused) -> Failure {
+    let text = match why {
+        Refused::Malformed => "who decides and who approves are two people, both named",
+        Refused::NotSettled => "decided before, otherwise",
+        Refused::NotParked => "the order is not in the tail",
+        Refused::KeyChanged => "the order's record is not the one that was listed",
+        other => return refusal(other),
+    };
+    Failure::new(Reason::OwnershipRefused, text)
+}
+
+/// What the machine would do, and why.
+fn propose(order: &Order, adopted: u64) -> (pb::TailAction, &'static str) {
+    match (&order.provider, adopted) {
+        (_, 1..) => (pb::TailAction::Discard, "its owner went on from an older version, by the same charge"),
+        (provider, _) if provider.clear() => {
+            (pb::TailAction::Discard, "nobody was charged, and nobody else knows the order")
+        }
+        (Provider::Captured, _) if order.refundable_minor() == 0 => {
+            (pb::TailAction::Discard, "all of it was given back, and nobody else knows the order")
+        }
+        _ => (pb::TailAction::Compensate, "charged here, and nobody else knows the order"),
+    }
+}
+
+fn decided(row: &TailRow) -> pb::TailDecision {
+    let Decision { action, reason, by, approved_by, ticket, .. } = row.decision.clone();
+    let action = match action {
+        TailAction::Compensate => pb::TailAction::Compensate,
+        TailAction::Discard => pb::TailAction::Discard,
+    };
+    let outcome = match &row.end {
+        None => "OPEN".to_owned(),
+        Some(End::Done) => "DONE".to_owned(),
+        Some(End::Refused(why)) => why.clone(),
+    };
+    let (action, time) = (action.into(), Some(from_log(row.at)));
+    pb::TailDecision { action, reason, by, approved_by, ticket, time, outcome }
+}
+
+fn word(why: NotAdopted) -> &'static str {
+    match why {
+        NotAdopted::NotInFailoverSet => "NOT_IN_FAILOVER_SET",
+        NotAdopted::Unreadable => "UNREADABLE",
+        NotAdopted::OtherGroup => "OTHER_GROUP",
+        NotAdopted::KeyMissing => "KEY_MISSING",
+    }
+}
