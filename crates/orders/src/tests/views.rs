@@ -210,32 +210,33 @@ async fn a_policy_that_home_has_first_parks_nothing_where_it_is_not_known_yet() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_takes_one_class_and_gives_another_parks_nothing() {
+async fn a_policy_that_takes_one_thing_and_gives_another_parks_nothing() {
     let pair = Pair::start().await;
     for n in 0..5 {
         pair.home.place(&order(&format!("r-{n}"))).await.unwrap();
     }
     pair.home.at_rest().await;
-    let class = |version, class: &str| {
-        let wide = policy(version, true);
-        let lines = wide.lines().map(|line| {
-            let gb = line.starts_with(class) && line.contains("failover = [\"us-east\"]");
-            let narrow = line.replace("\"EU\", \"US\"]", "\"EU\"]");
-            if gb { narrow.replace("us-east", "eu-central") } else { line.to_owned() }
-        });
-        lines.collect::<Vec<_>>().join("\n") + "\n"
+    eventually("copies", || copies(pair.away()) == 5).await;
+    let raising = |version, field: &str| {
+        let line = format!("raise = {{ FINANCIAL = [\"hansa.order.v1.Order.{field}\"] }}\n");
+        let text = policy(version, false);
+        let (before, gb) = text.split_once("[jurisdiction.GB]\n").unwrap();
+        format!("{before}[jurisdiction.GB]\n{line}{gb}")
     };
-    let views = || pair.views().into_iter().map(|view| OrderView::decode(view).unwrap());
-    // FINANCIAL alone, then PERSONAL alone, then the other way about.
-    for (version, personal) in [(2, false), (3, true), (4, false), (5, true)] {
-        let taken = if personal { "FINANCIAL" } else { "PERSONAL" };
-        let policy = class(version, taken);
-        assert_ne!(policy, self::policy(version, true));
-        pair.legislate(&policy);
+    let orders = || {
+        let order = |view| OrderView::decode(view).unwrap().order.unwrap();
+        pair.views().into_iter().map(order).collect::<Vec<_>>()
+    };
+    // What one takes the next gives, and the other way about.
+    for version in 2..6 {
+        let total = version % 2 == 1;
+        let field = if total { "client_reference" } else { "total" };
+        pair.legislate(&raising(version, field));
         eventually("what the law says", || {
-            let mut all = views();
-            views().count() == 5
-                && all.all(|v| v.sealed.is_some() == personal && v.succession.is_none() == personal)
+            orders().len() == 5
+                && orders().iter().all(|order| {
+                    order.total.is_some() == total && order.client_reference.is_empty() == total
+                })
         })
         .await;
         assert_eq!(pair.parked(), 0, "version {version}");
