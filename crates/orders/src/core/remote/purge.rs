@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Copy, Held, Kind, Origin, Place, Remote, Shown, Terms};
 
+/// What lacks the raised fields of two laws is like neither of them.
+const MIXED: u32 = u32::MAX;
+
 /// A copy as it may be kept.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Reduced {
@@ -40,7 +43,13 @@ impl Terms {
     fn lower(&mut self, of: Country, allowed: Held) {
         let Ok(at) = self.of.binary_search_by_key(&of, |(country, _)| *country) else { return };
         let held = &mut self.of[at].1;
-        *held = Held { classes: held.classes & allowed.classes, raised: allowed.raised };
+        let raised = match held.raised {
+            same if same == allowed.raised => same,
+            // Nothing was raised: what is raised now is all that is missing.
+            0 => allowed.raised,
+            _ => MIXED,
+        };
+        *held = Held { classes: held.classes & allowed.classes, raised };
         if held.classes == 0 {
             self.of.remove(at);
         }

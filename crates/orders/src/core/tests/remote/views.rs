@@ -75,6 +75,28 @@ fn a_purge_says_that_less_is_held() {
 }
 
 #[test]
+fn what_two_laws_took_is_held_as_by_neither() {
+    let raised = |version, raised| {
+        let held = Held { classes: 1, raised };
+        Terms { version, of: vec![("GB".parse().unwrap(), held)] }
+    };
+    let mut state = held(1);
+    let mut raise = |from, told, raised, view| {
+        let allowed = Held { classes: 1, raised };
+        let view = Some(Bytes::from_static(view));
+        let reduced =
+            Reduced { order: order_id(1), version: 1, from, terms: told, allowed, view };
+        state.apply(START, Command::Remote(RemoteStep::Purge(vec![reduced])));
+        lowered(&state).0
+    };
+    let first = raise(1, 2, 7, b"without a".as_slice());
+    assert!(raised(2, 7).wider_than(&first).is_empty(), "just what this law says");
+    let second = raise(2, 3, 8, b"without a and b".as_slice());
+    assert_eq!(raised(3, 8).wider_than(&second).len(), 1, "a is to come back");
+    assert_eq!(raised(4, 7).wider_than(&second).len(), 1, "and b, if that is the law again");
+}
+
+#[test]
 fn a_purge_that_took_nothing_changes_nothing_that_is_held() {
     let mut state = held(7);
     purge(&mut state, 1, 2, 1, "whole");
