@@ -120,7 +120,10 @@ impl Layout {
                 let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 let data_dir = shared.join(format!("{name}-{node}"));
                 let defaults = hansa_orders::config::Config::default();
-                let journal = shared.join("sandbox.journal");
+                // One account at the provider for all regions that may take each other over: it is
+                // a third party, and remembers a charge whichever of them made it.
+                let account = name.split('-').next().unwrap_or(name);
+                let journal = data.join(format!("sandbox-{account}.journal"));
                 let orders = hansa_orders::config::Config {
                     vault: shared.join("vault.key"),
                     views: data_dir.join("views/orders"),

@@ -15,6 +15,7 @@ pub async fn run(
     let due = deadline(&request);
     let get = GetPayment::try_from(request.into_inner())?;
     let (id, hosted) = shell.find(&get.order)?;
+    shell.adopt_first(hosted, id, due).await?;
     let look = |order: &_, contents: &_| show::payment(shell, id, order, contents);
     let payment = hosted.read(id, due, look).await?;
     match payment {

@@ -41,6 +41,7 @@ pub async fn run(
     }
     let watch = WatchOrder::try_from(request.into_inner())?;
     let (id, hosted) = shell.find(&watch.order)?;
+    shell.adopt_first(hosted, id, due).await?;
     let hosted = hosted.clone();
     // Linearizable once, so that an acknowledged order is never "not found".
     let version = hosted.read(id, due, |order, _| order.version).await?;

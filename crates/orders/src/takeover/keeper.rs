@@ -103,6 +103,10 @@ impl Keeper {
             return give_back::round(&self.shell, &self.hosted, birth).await;
         }
         if let Some(record) = record.filter(|_| self.newer(birth, row.as_ref(), word.epoch)) {
+            // What former orders hold here is theirs still, and would be nobody's.
+            if give_back::round(&self.shell, &self.hosted, birth).await? {
+                return Ok(true);
+            }
             self.commit(Step::TakeOver(Box::new(self.take_over(record, row.as_ref())))).await?;
             tracing::warn!(group = %self.hosted.group.id(), %birth, epoch = word.epoch, "births taken over");
             return Ok(true);

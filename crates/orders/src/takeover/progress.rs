@@ -42,7 +42,7 @@ impl NodeTakeoverService for NodeTakeover {
         _request: Request<pb::GetNodeTakeoverRequest>,
     ) -> Answer<pb::GetNodeTakeoverResponse> {
         let groups = self.led().iter().map(|hosted| self.group(hosted)).collect();
-        Ok(Response::new(pb::GetNodeTakeoverResponse { groups }))
+        Ok(Response::new(pb::GetNodeTakeoverResponse { groups, leases: self.leases() }))
     }
 
     async fn list_node_not_adopted(
@@ -107,6 +107,19 @@ impl NodeTakeoverService for NodeTakeover {
 }
 
 impl NodeTakeover {
+    fn leases(&self) -> Vec<pb::EpochLease> {
+        let named = |number| self.shell.map.region_name(number).map(|name| name.to_string());
+        let Some(hosted) = self.shell.groups.values().next() else { return Vec::new() };
+        let lease = |held: crate::shell::lease::Held| pb::EpochLease {
+            node_name: String::new(),
+            birth: named(held.birth).unwrap_or_default(),
+            epoch: held.epoch,
+            left_ms: u64::try_from(held.left.as_millis()).unwrap_or(u64::MAX),
+            renewed_by: held.by.into_iter().filter_map(named).collect(),
+        };
+        hosted.lease.held().into_iter().map(lease).collect()
+    }
+
     /// The groups that this node leads, in order.
     fn led(&self) -> Vec<Arc<Hosted>> {
         let led = |hosted: &&Arc<Hosted>| hosted.group.leadership().borrow().mine;

@@ -135,7 +135,8 @@ impl Rig {
         let folder = self.dir.path().join(self.name());
         let mut cfg =
             Config { vault, views: folder.join(format!("views-{id}")), ..Config::default() };
-        cfg.provider.journal = folder.join("sandbox");
+        // A third party: it remembers a charge whichever region made it.
+        cfg.provider.journal = self.dir.path().join("sandbox");
         cfg.provider.late_ms = 300;
         cfg.provider.settle_ms = 1_000;
         cfg.replicate.bookmark_ms = 100;

@@ -1,0 +1,313 @@
+//! A region is lost after a part of its orders was shipped; another goes on with them, and the lost
+//! one comes back as its follower.
+
+use std::time::Duration;
+
+use hansa_api::first_sent;
+use hansa_api::pb::node as births;
+use hansa_api::pb::node::node_takeover_service_server::NodeTakeoverService;
+use hansa_api::pb::order as wire;
+use hansa_api::pb::order::order_service_server::OrderService;
+use hansa_api::pb::payment as pay;
+use hansa_api::pb::payment::payment_service_server::PaymentService;
+use hansa_api::status::{Failure, Reason};
+use hansa_consensus::testing::eventually;
+use hansa_region_router::core::directory::{Drain, Kind, Ownership, OwnershipRecord, Proof};
+use hansa_types::id::NodeId;
+use hansa_types::region::RegionNumber;
+use tokio::time::Instant;
+
+use super::regions::serve;
+use super::rig::{Node, Rig, call, gbp, order};
+use super::views::{Pair, policy};
+use crate::core::order::Stock;
+use crate::core::takeover::Phase;
+use crate::takeover::NodeTakeover;
+
+fn number(n: u16) -> RegionNumber {
+    RegionNumber::try_from(n).unwrap()
+}
+
+impl Rig {
+    /// Every node of the region learns who owns eu-west's births from now on.
+    fn owned_by(&self, owner: u16, epoch: u64, kind: Kind) {
+        for node in self.nodes.values() {
+            let mut now = (*node.book.now().unwrap()).clone();
+            let record = OwnershipRecord {
+                birth: number(1),
+                owner: number(owner),
+                epoch,
+                ends: epoch - 1,
+                kind,
+                confirmed_stopped: true,
+                reason: "lost".into(),
+                ticket: "T-1".into(),
+                time_ms: node.orders.shell().env.clock.wall().ms(),
+                by: "spiffe://hansa/client/ada".into(),
+                proof: Proof::default(),
+            };
+            now.owners.insert(number(1), Ownership { owner: number(owner), epoch });
+            now.records.insert(number(1), record);
+            now.draining.clear();
+            now.version += 1;
+            node.book.publish(now);
+        }
+    }
+
+    fn draining(&self, to: u16, epoch: u64) {
+        for node in self.nodes.values() {
+            let mut now = (*node.book.now().unwrap()).clone();
+            now.draining.insert(number(1), Drain { to: number(to), epoch, since: now.version });
+            now.version += 1;
+            node.book.publish(now);
+        }
+    }
+
+    fn phase(&self) -> Option<Phase> {
+        let node = self.nodes.values().next()?;
+        let shell = node.orders.shell();
+        let row = |m: &crate::machine::OrdersMachine| {
+            m.state.births.get(number(1)).map(|row| row.phase)
+        };
+        shell.groups[&0].group.peek(row)
+    }
+}
+
+fn takeover(node: &Node) -> NodeTakeover {
+    NodeTakeover { shell: node.orders.shell() }
+}
+
+/// Sent for the first time long after any record.
+fn dated<T>(message: T) -> tonic::Request<T> {
+    let mut request = call(message);
+    first_sent::put(request.metadata_mut(), u64::MAX);
+    request
+}
+
+async fn shown(node: &Node, name: &str) -> wire::Order {
+    let get = wire::GetOrderRequest { order: name.into(), ..Default::default() };
+    node.service.get_order(call(get)).await.unwrap().into_inner().order.unwrap()
+}
+
+/// Waits until everything that home has is abroad, in full.
+async fn shipped(pair: &Pair, orders: usize) {
+    let seq = || {
+        let shell = pair.here().orders.shell();
+        shell.groups[&0].group.peek(|m| m.state.meta.seq)
+    };
+    eventually("all is shipped", || {
+        let lags = pair.here().orders.lags();
+        let level = lags.iter().any(|(peer, _, lag)| {
+            peer.as_str() == "us-east" && lag.connected && lag.acknowledged == seq()
+        });
+        let full = |view: &bytes::Bytes| {
+            use prost::Message as _;
+            let view = hansa_api::pb::replication::OrderView::decode(view.clone()).unwrap();
+            view.sealed.is_some() && view.succession.is_some()
+        };
+        let views = pair.views();
+        level && views.len() == orders && views.iter().all(full)
+    })
+    .await;
+}
+
+/// The follower's stream back: from the survivor to who was lost.
+async fn reconnect(pair: &Pair) {
+    let back = serve(&pair.home, NodeId(1)).await;
+    pair.away().peers.set_gateways("eu-west".parse().unwrap(), vec![back]);
+    let gateway = vec![pair.address.clone()];
+    pair.here().peers.set_gateways("us-east".parse().unwrap(), gateway);
+}
+
+async fn allocated(rig: &Rig) {
+    eventually("every order has its stock here", || {
+        let shell = rig.nodes.values().next().unwrap().orders.shell();
+        shell.groups[&0].group.peek(|m| {
+            m.state.orders.iter().all(|(_, order)| {
+                order.closed() && order.parts.iter().all(|part| part.stock == Stock::Committed)
+            })
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_of_a_lost_region_go_on_elsewhere_and_it_comes_back_as_a_follower() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    let mut names = Vec::new();
+    for n in 1..=3 {
+        let placed = pair.home.place(&order(&format!("r-{n}"))).await.unwrap();
+        names.push(placed.order.unwrap().name);
+    }
+    shipped(&pair, 3).await;
+    // Cut off; it goes on, and takes an order that nobody else will hear of.
+    pair.here().peers.set_gateways("us-east".parse().unwrap(), Vec::new());
+    pair.abroad.owned_by(2, 2, Kind::Failover);
+    eventually("settled", || pair.abroad.phase() == Some(Phase::Owned)).await;
+    allocated(&pair.abroad).await;
+    let away = pair.away();
+    assert_eq!(pair.abroad.books.0.lock().opened.len(), 3);
+
+    let first = shown(away, &names[0]).await;
+    assert_eq!(first.state(), wire::OrderState::Confirmed);
+    assert_eq!((first.home_region.as_str(), first.epoch), ("us-east", 2));
+    assert_eq!(first.customer_id, "c-1", "his block opens here");
+    // A repeat of what was granted there is answered as there; what nobody knows is in doubt.
+    let again = pair.abroad.place(&order("r-1")).await.unwrap();
+    assert!(again.replayed && again.order.unwrap().name == names[0]);
+    let mut other = order("r-1");
+    other.client_reference = "INV-2".into();
+    let reused = pair.abroad.place(&other).await.unwrap_err();
+    assert_eq!(reused.reason(), Reason::RequestIdReused);
+    let unknown = pair.abroad.place(&order("r-9")).await.unwrap_err();
+    assert_eq!(unknown.reason(), Reason::RequestInDoubt, "{unknown}");
+    let new = away.service.place_order(dated(order("r-9"))).await.unwrap().into_inner();
+    let new = new.order.unwrap();
+    assert!(new.name.starts_with("regions/eu-west/orders/"), "{}", new.name);
+    assert_eq!(new.state(), wire::OrderState::Confirmed);
+
+    let cancel = wire::CancelOrderRequest {
+        order: names[1].clone(),
+        request_id: "c-1".into(),
+        ..Default::default()
+    };
+    let gone = away.service.cancel_order(dated(cancel)).await.unwrap().into_inner();
+    assert_eq!(gone.order.unwrap().state(), wire::OrderState::Cancelled);
+    let refund = pay::RefundPaymentRequest {
+        order: names[2].clone(),
+        request_id: "b-1".into(),
+        amount: gbp(150),
+        ..Default::default()
+    };
+    away.service.refund_payment(dated(refund)).await.unwrap();
+    eventually("paid back", || pair.abroad.books.0.lock().refunded == 700 + 150).await;
+    pair.abroad.at_rest().await;
+
+    // The lost region is back.
+    let tail = pair.home.place(&order("r-4")).await.unwrap().order.unwrap().name;
+    pair.home.owned_by(2, 2, Kind::Failover);
+    eventually("it follows", || matches!(pair.home.phase(), Some(Phase::Elsewhere { .. }))).await;
+    let here = pair.here();
+    let refused = here.service.place_order(call(order("r-5"))).await.unwrap_err();
+    assert_eq!(Failure::from(&refused).reason(), Reason::WrongRegion);
+    reconnect(&pair).await;
+    let local = |name: &str| wire::GetOrderRequest {
+        order: name.into(),
+        read: wire::ReadMode::LocalCopy.into(),
+    };
+    eventually("its copies come", || {
+        let shell = here.orders.shell();
+        shell.groups[&0].group.peek(|m| m.state.remote.copies.len()) == 4
+    })
+    .await;
+    let copy = here.service.get_order(call(local(&names[1]))).await.unwrap().into_inner();
+    let copy = copy.order.unwrap();
+    assert_eq!((copy.state(), copy.epoch), (wire::OrderState::Cancelled, 2));
+    decide(here, &tail).await;
+    assert_eq!(pair.home.books.0.lock().refunded, 700, "and no other charge was touched");
+    eventually("what it held is given back", || {
+        let given = |phase| matches!(phase, Some(Phase::Elsewhere { given_back: true, .. }));
+        given(pair.home.phase())
+    })
+    .await;
+    for (group, broken) in here.orders.invariants(10) {
+        assert!(broken.is_empty(), "{group}: {broken:?}");
+    }
+}
+
+/// The one order that only the former owner knows is listed, and given back by two people's word.
+async fn decide(here: &Node, tail: &str) {
+    let asked = || births::ListNodeTailRequest { birth: "eu-west".into(), max: 10 };
+    let end = Instant::now() + Duration::from_secs(20);
+    let listed = loop {
+        let listed = takeover(here).list_node_tail(call(asked())).await.unwrap().into_inner();
+        if listed.not_final.is_empty() {
+            break listed;
+        }
+        assert!(Instant::now() < end, "the new owner's stream is never heard to its end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(listed.orders.len(), 1, "{:?}", listed.orders.iter().map(|o| &o.order).collect::<Vec<_>>());
+    let found = &listed.orders[0];
+    assert_eq!((found.order.as_str(), found.adopted_version), (tail, 0));
+    assert_eq!(found.proposed(), births::TailAction::Compensate);
+    assert!(!found.events.is_empty() && found.captured_minor == 700);
+    let decision = |approved_by: &str| births::DecideNodeTailRequest {
+        order: tail.into(),
+        action: births::TailAction::Compensate.into(),
+        reason: "nobody else knows it".into(),
+        by: "ada".into(),
+        approved_by: approved_by.into(),
+        ticket: "T-2".into(),
+        hash: found.hash.clone(),
+    };
+    let alone = takeover(here).decide_node_tail(call(decision("ada"))).await.unwrap_err();
+    assert_eq!(Failure::from(&alone).reason(), Reason::OwnershipRefused);
+    assert!(takeover(here).decide_node_tail(call(decision("bob"))).await.unwrap().into_inner().known);
+    eventually("carried out", || {
+        let shell = here.orders.shell();
+        shell.groups[&0].group.peek(|m| {
+            m.state.births.tail.iter().all(|(_, row)| row.end.is_some()) && !m.state.births.tail.is_empty()
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_change_loses_nothing_doubts_nothing_and_can_be_taken_back() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    let name = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    shipped(&pair, 1).await;
+    pair.home.draining(2, 1);
+    eventually("drained", || matches!(pair.home.phase(), Some(Phase::Drained { .. }))).await;
+    let waits = pair.here().service.place_order(call(order("r-2"))).await.unwrap_err();
+    assert_eq!(Failure::from(&waits).reason(), Reason::HomeMoving);
+    let service = takeover(pair.here());
+    let asked = call(births::GetNodeTakeoverRequest {});
+    let told = service.get_node_takeover(asked).await.unwrap().into_inner();
+    let last = told.groups[0].births.iter().find(|row| row.birth == "eu-west").unwrap();
+    assert_eq!(last.phase(), births::BirthPhase::Drained);
+    eventually("shipped to the last sequence", || {
+        let shell = pair.away().orders.shell();
+        shell.groups[&0].group.peek(|m| {
+            m.state.remote.cursors.iter().any(|(_, at)| at.applied >= last.last_sequence)
+        })
+    })
+    .await;
+    pair.abroad.owned_by(2, 2, Kind::Switchover);
+    pair.home.owned_by(2, 2, Kind::Switchover);
+    eventually("settled", || pair.abroad.phase() == Some(Phase::Owned)).await;
+    allocated(&pair.abroad).await;
+    assert_eq!(shown(pair.away(), &name).await.state(), wire::OrderState::Confirmed);
+    // Every key came along: what is not known is new.
+    assert!(!pair.abroad.place(&order("r-2")).await.unwrap().replayed);
+    reconnect(&pair).await;
+    eventually("the former owner has copies", || {
+        let shell = pair.here().orders.shell();
+        shell.groups[&0].group.peek(|m| m.state.remote.copies.len()) == 2
+    })
+    .await;
+    // And back.
+    pair.abroad.draining(1, 2);
+    eventually("drained", || matches!(pair.abroad.phase(), Some(Phase::Drained { .. }))).await;
+    eventually("the last is at home", || {
+        let seq = pair.away().orders.shell().groups[&0].group.peek(|m| m.state.meta.seq);
+        let shell = pair.here().orders.shell();
+        shell.groups[&0].group.peek(|m| {
+            let cursors = &m.state.remote.cursors;
+            cursors.iter().any(|(of, at)| of.region == number(2) && at.applied >= seq)
+        })
+    })
+    .await;
+    pair.home.owned_by(1, 3, Kind::Failback);
+    pair.abroad.owned_by(1, 3, Kind::Failback);
+    eventually("at home again", || pair.home.phase() == Some(Phase::Owned)).await;
+    allocated(&pair.home).await;
+    let home = shown(pair.here(), &name).await;
+    assert_eq!((home.state(), home.epoch), (wire::OrderState::Confirmed, 3));
+    assert!(pair.home.place(&order("r-2")).await.unwrap().replayed);
+    assert!(!pair.home.place(&order("r-3")).await.unwrap().replayed);
+    pair.home.at_rest().await;
+}
