@@ -29,6 +29,8 @@ Exit codes:
 
 Examples:
   hansactl region list
+  hansactl region status --region eu-central
+  hansactl region failover eu-west --to eu-central --confirm-stopped --reason flood --ticket INC-1
   hansactl residency explain --country DE --class PERSONAL
   hansactl group list --region us-east
   hansactl member replace eu-west-2 eu-west-4

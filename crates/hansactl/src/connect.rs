@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hansa_api::client::{Expect, Files, Identity, League, Options, Services, Timing};
 use hansa_api::ownership::Authorities;
+use hansa_api::pb::directory::OwnershipRecord;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -128,6 +129,18 @@ impl Session {
             Problem::usage(error.to_string(), "check --cert, --key and --ca, or the profile")
         })?;
         Ok(identity.id().to_string())
+    }
+
+    /// Signs a record of ownership as this role, by the key of its certificate.
+    pub fn sign(&self, role: Role, record: OwnershipRecord) -> Result<OwnershipRecord, Problem> {
+        let Target { ca, cert, key, .. } = self.target(role)?;
+        let identity = Identity::read(&Files { cert, key, ca }).map_err(|error| {
+            Problem::usage(error.to_string(), "check --cert, --key and --ca, or the profile")
+        })?;
+        hansa_api::ownership::sign(record, &identity).map_err(|error| {
+            let next = "use another key: --cert and --key";
+            Problem::usage(format!("the record cannot be signed: {error}"), next)
+        })
     }
 
     /// The regions of the profile but `region`; none when there is no profile.

@@ -80,6 +80,21 @@ fn advice(failure: &Failure) -> (u8, &'static str) {
             "`version list` shows what each node runs; upgrade those named, then repeat",
         );
     }
+    match failure.reason() {
+        Reason::OwnershipRefused => {
+            return (REFUSED, "`region status` shows who owns what; see --help of the command");
+        }
+        Reason::EpochEnded => {
+            let next = "somebody was quicker: look at `region status`, then repeat the command";
+            return (REFUSED, next);
+        }
+        Reason::NoLawfulRegion => {
+            let next = "`region status -o json` lists lawful regions under `heirs`; \
+                        --leave-unserved goes on without those residents";
+            return (REFUSED, next);
+        }
+        _ => {}
+    }
     if matches!(failure.reason(), Reason::PolicyRefused | Reason::PolicyNotNewer) {
         let next = "`residency check FILE` shows every problem, `residency show` what is loaded";
         return (REFUSED, next);

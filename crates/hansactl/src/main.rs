@@ -59,7 +59,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
     }
     let session = connect::Session::new(&cli.global)?;
     match cli.command {
-        Command::Region(verb) => region::run(&session, verb).await?,
+        Command::Region(verb) => return region::run(&session, verb).await,
         Command::Residency(verb) => return residency::run(&session, verb).await,
         Command::Group(verb) => group::run(&session, verb).await?,
         Command::Member(verb) => member::run(&session, verb).await?,

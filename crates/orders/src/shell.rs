@@ -1,6 +1,7 @@
 //! What the verbs share: groups, waiters, keys, and the way from a command to an answer.
 
 pub mod keys;
+pub mod lease;
 pub mod ledger;
 pub mod personal;
 pub mod waiters;
@@ -33,6 +34,7 @@ use crate::map::Map;
 use crate::replicate::{Freshness, Heard};
 use crate::saga::Hold;
 use crate::vault::{Keyring, Vault};
+use lease::Lease;
 use waiters::{Waiters, Want};
 
 /// A call without a deadline is given this.
@@ -71,6 +73,8 @@ pub struct Hosted {
     pub trusted: watch::Sender<Trust>,
     /// Pauses between steps, for cuts of the region.
     pub hold: Hold,
+    /// Whether this region may take writes.
+    pub lease: Lease,
 }
 
 /// What this node's vault is to a group.
@@ -161,7 +165,14 @@ impl Hosted {
     /// Commits a command; `Err` is a failure of the way, a refusal is an outcome.
     pub async fn submit(&self, command: &Command, deadline: Instant) -> Result<Outcome, Failure> {
         let bytes = bytes::Bytes::from(command.encode());
-        self.group.submit(bytes, deadline).await.map_err(|error| not_submitted(error, deadline))
+        let submit = async {
+            let done = self.group.submit(bytes, deadline).await;
+            done.map_err(|error| not_submitted(error, deadline))
+        };
+        match lease::birth_of(command) {
+            Some(birth) => self.lease.during(birth, submit).await,
+            None => submit.await,
+        }
     }
 
     /// Commits a keyed command.

@@ -50,6 +50,7 @@ use crate::replicate::status::NodeReplication;
 use crate::replicate::{Freshness, Heard, Lag, Lags, Receiver, purge};
 use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
+use crate::shell::lease::{Lease, Renewer};
 use crate::shell::waiters::Waiters;
 use crate::takeover::{self, NodeTakeover};
 use crate::shell::{Hosted, Shell, Trust};
@@ -148,9 +149,10 @@ impl Orders {
         let now = book.ready().await;
         let region = now.own_region().ok_or(StartError::Directory)?.name.clone();
         let mut groups = BTreeMap::new();
+        let lease = Lease::new(env.clock.clone());
         // All of them: a group that does not count on this node waits for the day it does.
         for id in now.groups.keys().filter(|id| id.kind() == GroupKind::Orders) {
-            let hosted = match start_group(host, &cfg, views, &now, *id).await {
+            let hosted = match start_group(host, &cfg, views, &now, *id, &lease).await {
                 // Damage of one group: it is listed as stopped, the others go on.
                 Err(StartError::Group(error)) if error.stops_group_only() => continue,
                 started => started?,
@@ -180,6 +182,9 @@ impl Orders {
         shell.groups.values().for_each(|hosted| guard(&shell, hosted, first));
         let desk = Desk::new(provider, &shell.cfg.provider, shell.env.clock.clone());
         let orders = Self { shell, lags: Lags::default() };
+        let (env, peers) = (orders.shell.env.clone(), orders.shell.peers.clone());
+        let renewer = Renewer { env, peers, book: book.clone(), lease };
+        orders.shell.env.tasks.spawn("orders-lease", OnError::StopNode, renewer.run());
         orders.spawn(&Arc::new(desk), book);
         Ok(orders)
     }
@@ -402,6 +407,7 @@ async fn start_group(
     views: Views,
     now: &Snapshot,
     id: GroupId,
+    lease: &Lease,
 ) -> Result<Hosted, StartError> {
     let first = now.groups.get(&id).filter(|members| members.contains(&host.node()));
     let members = first.cloned().unwrap_or_default();
@@ -414,7 +420,7 @@ async fn start_group(
         Views::Memory => Arc::new(MemoryView::default()),
     });
     let (waiters, trusted, hold) = (Waiters::default(), Sender::new(Trust::Unbound), Hold::default());
-    Ok(Hosted { group, waiters, listing, trusted, hold })
+    Ok(Hosted { group, waiters, listing, trusted, hold, lease: lease.clone() })
 }
 
 /// A view on disk; in memory where the disk gives none, for a view is never the truth.

@@ -14,6 +14,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hansa_consensus::SubmitError;
 use hansa_types::id::{GroupId, GroupKind};
+use hansa_types::region::RegionNumber;
 use hansa_types::seeded::{self, Bug};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -55,6 +56,8 @@ pub struct Runner {
     leads: bool,
     /// The last step pulled.
     cursor: u64,
+    /// Births of which steps are held back, as of the last pull.
+    held_back: Vec<RegionNumber>,
     steps: BTreeMap<u64, Step>,
     /// Steps that wait for a place at the provider.
     queue: VecDeque<u64>,
@@ -77,6 +80,7 @@ impl Runner {
             term: 0,
             leads: false,
             cursor: 0,
+            held_back: Vec::new(),
             steps: BTreeMap::new(),
             queue: VecDeque::new(),
             later: BinaryHeap::new(),
@@ -101,8 +105,11 @@ impl Runner {
                 self.pull();
                 self.take_answers();
                 self.retry_due();
-                self.ask();
-                self.submit();
+                // Without its lease the region begins nothing and commits nothing.
+                if self.hosted.lease.open() {
+                    self.ask();
+                    self.submit();
+                }
             }
             let wake = self.later.peek().map(|Reverse((at, _))| *at);
             let wake = wake.into_iter().chain(self.paused).min();
@@ -116,6 +123,7 @@ impl Runner {
                 changed = applied.changed(), if self.leads => if changed.is_err() { return },
                 () = answers.bell.notified(), if self.leads => {}
                 () = hosted.hold.ended.notified(), if self.leads => {}
+                () = hosted.lease.back(), if self.leads => {}
                 () = sleep_until(wake) => {}
             }
         }
@@ -156,6 +164,7 @@ impl Runner {
             if room == 0 {
                 return;
             }
+            self.look_again();
             let cursor = self.cursor;
             let look = |machine: &OrdersMachine| {
                 (machine.state.due(cursor, room), machine.state.steps_upto())
@@ -168,6 +177,10 @@ impl Runner {
                     return;
                 }
                 self.cursor = call.no;
+                // Pulled before births were held back.
+                if self.steps.contains_key(&call.no) {
+                    continue;
+                }
                 // What an earlier leader left: its way back is taken for gone.
                 if seeded::on(Bug::HoldLeakedBetweenSteps) && cursor == 0 && gives_back(&call) {
                     let (order, no, result) = (call.order, call.no, StepResult::Done);
@@ -179,6 +192,18 @@ impl Runner {
             if !full {
                 return;
             }
+        }
+    }
+
+    /// Steps that were passed over while their births were held back are due again.
+    fn look_again(&mut self) {
+        let held_back = self.hosted.group.peek(|machine| {
+            let births = machine.state.births.iter().filter(|(_, row)| !row.open());
+            births.map(|(birth, _)| birth).collect::<Vec<_>>()
+        });
+        if held_back != self.held_back {
+            self.held_back = held_back;
+            self.cursor = 0;
         }
     }
 

@@ -1,0 +1,130 @@
+//! Asks every region, our own included, again and again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use hansa_api::pb::directory::{KnownEpoch, RenewEpochsRequest};
+use hansa_node::env::Env;
+use hansa_node::layers::Deadline;
+use hansa_node::peers::Peers;
+use hansa_region_router::book::Book;
+use hansa_region_router::core::directory::{Ownership, Snapshot};
+use hansa_region_router::ownership;
+use hansa_types::region::{RegionName, RegionNumber};
+
+use super::Lease;
+use crate::core::lease::Rule;
+
+/// What needs to be asked in a lease's life, at least: two lost answers cost no lease.
+const ROUNDS: u32 = 3;
+
+/// The task of one node.
+pub struct Renewer {
+    pub env: Env,
+    pub peers: Peers,
+    pub book: Book,
+    pub lease: Lease,
+}
+
+/// What one round asks for.
+struct Round {
+    now: std::sync::Arc<Snapshot>,
+    region: RegionName,
+    owned: BTreeMap<RegionNumber, u64>,
+    due: Deadline,
+}
+
+impl Renewer {
+    /// Runs until the node stops.
+    pub async fn run(self) {
+        let stop = self.env.tasks.stop_token();
+        let mut changes = self.book.changes();
+        loop {
+            changes.borrow_and_update();
+            let every = self.rule().map(|rule| rule.lease / ROUNDS);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = self.round() => {}
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+                () = rest(every) => {}
+            }
+        }
+    }
+
+    /// `None`: the region serves while it is cut off, so nobody is asked.
+    fn rule(&self) -> Option<Rule> {
+        let now = self.book.now()?;
+        let lease = Duration::from_millis(now.isolation(now.here).lease_ms()?);
+        Some(Rule { regions: now.regions.len(), lease })
+    }
+
+    async fn round(&self) {
+        let Some(now) = self.book.now() else { return };
+        let owned: BTreeMap<_, _> = now.owned().collect();
+        let rule = self.rule();
+        self.lease.follow(rule, &owned);
+        let (Some(rule), Some(own)) = (rule, now.own_region()) else { return };
+        let region = own.name.clone();
+        let due = Deadline::after(rule.lease / ROUNDS);
+        let round = Round { now, region, owned, due };
+        let others = round.now.regions.iter().filter(|(number, _)| **number != round.now.here);
+        let asked = others.map(|(number, of)| self.ask(&round, *number, &of.name));
+        tokio::join!(join_all(asked), self.ask_ourselves(&round));
+    }
+
+    async fn ask(&self, round: &Round, number: RegionNumber, name: &RegionName) {
+        let known = |(birth, epoch): (&RegionNumber, &u64)| {
+            let birth_region = round.now.region(*birth)?.name.to_string();
+            Some(KnownEpoch { birth_region, owner_region: round.region.to_string(), epoch: *epoch })
+        };
+        let epochs: Vec<_> = round.owned.iter().filter_map(known).collect();
+        let request = RenewEpochsRequest { region: round.region.to_string(), epochs };
+        // Before it is sent: the grant is as old as the question.
+        let asked = self.env.clock.monotonic();
+        let answer = ownership::renew(&self.peers, name, request, round.due).await;
+        let answer = match answer {
+            Ok(answer) if answer.granted.len() == round.owned.len() => answer,
+            Ok(_) => return,
+            Err(failure) => {
+                tracing::debug!(region = %name, %failure, "epochs not renewed");
+                return;
+            }
+        };
+        let each = round.owned.iter().zip(&answer.granted);
+        let each = each.map(|((birth, epoch), granted)| (*birth, *epoch, *granted));
+        self.lease.answered(number, asked, each);
+        if !answer.records.is_empty() {
+            let learned = ownership::learn(&self.peers, &self.book, name, round.due).await;
+            if let Err(failure) = learned {
+                tracing::debug!(region = %name, %failure, "a newer epoch not taken in yet");
+            }
+        }
+    }
+
+    async fn ask_ourselves(&self, round: &Round) {
+        let (here, asked) = (round.now.here, self.env.clock.monotonic());
+        match ownership::read(&self.peers, &round.now, round.due).await {
+            Ok(standing) => {
+                let each = round.owned.iter().map(|(birth, epoch)| {
+                    let of = Ownership { owner: here, epoch: *epoch };
+                    (*birth, *epoch, standing.renews(*birth, of))
+                });
+                self.lease.answered(here, asked, each);
+            }
+            Err(failure) => tracing::debug!(%failure, "epochs not renewed by our own directory"),
+        }
+    }
+}
+
+async fn rest(every: Option<Duration>) {
+    match every {
+        Some(every) => tokio::time::sleep(every).await,
+        None => std::future::pending().await,
+    }
+}

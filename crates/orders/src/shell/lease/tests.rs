@@ -1,0 +1,109 @@
+use hansa_types::time::WallTime;
+use tokio::time::Instant;
+
+use super::*;
+
+/// tokio's own, which a test may stop.
+struct Paused(Instant);
+
+impl Clock for Paused {
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn wall(&self) -> WallTime {
+        WallTime(0)
+    }
+}
+
+fn region(n: u16) -> RegionNumber {
+    n.try_into().unwrap()
+}
+
+fn lease() -> Lease {
+    Lease::new(Arc::new(Paused(Instant::now())))
+}
+
+fn rule() -> Option<Rule> {
+    Some(Rule { regions: 3, lease: Duration::from_secs(10) })
+}
+
+fn owned(epoch: u64) -> BTreeMap<RegionNumber, u64> {
+    BTreeMap::from([(region(1), epoch)])
+}
+
+fn granted(lease: &Lease, by: u16, epoch: u64) {
+    let asked = lease.0.clock.monotonic();
+    lease.answered(region(by), asked, std::iter::once((region(1), epoch, true)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_region_that_serves_needs_no_lease() {
+    let lease = lease();
+    lease.follow(None, &owned(1));
+    assert!(lease.open());
+    assert_eq!(lease.during(region(1), async { Ok(7) }).await, Ok(7));
+    assert!(lease.held().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_let_in_before_a_majority_has_renewed() {
+    let lease = lease();
+    lease.follow(rule(), &owned(1));
+    let refused = lease.during(region(1), async { Ok(()) }).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::LeaseLost);
+    assert!(refused.wait().is_some(), "a caller is told when to come back");
+    granted(&lease, 1, 1);
+    assert!(lease.check(region(1)).is_err(), "one of three");
+    granted(&lease, 2, 1);
+    assert_eq!(lease.during(region(1), async { Ok(7) }).await, Ok(7));
+    assert!(lease.check(region(2)).is_err(), "another birth");
+    let held = lease.held();
+    assert_eq!((held[0].by.len(), held[0].left), (2, Duration::from_millis(9_900)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_when_the_lease_ends_fails_and_not_before() {
+    let lease = lease();
+    lease.follow(rule(), &owned(1));
+    granted(&lease, 1, 1);
+    granted(&lease, 2, 1);
+    let begun = Instant::now();
+    let waits = lease.during(region(1), std::future::pending::<Result<(), Failure>>());
+    let renewed = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        granted(&lease, 1, 1);
+        granted(&lease, 3, 1);
+    };
+    let (failed, ()) = tokio::join!(waits, renewed);
+    assert_eq!(failed.unwrap_err().reason(), Reason::LeaseLost);
+    let lasted = begun.elapsed().as_millis();
+    assert!((14_900..14_950).contains(&lasted), "renewed at 5 s: {lasted} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn grants_of_an_epoch_that_ended_count_for_nothing() {
+    let lease = lease();
+    lease.follow(rule(), &owned(1));
+    granted(&lease, 1, 1);
+    granted(&lease, 2, 1);
+    lease.follow(rule(), &owned(2));
+    assert!(lease.check(region(1)).is_err());
+    granted(&lease, 3, 1);
+    assert!(!lease.open(), "answers of the old epoch are late");
+    granted(&lease, 1, 2);
+    granted(&lease, 2, 2);
+    assert!(lease.open());
+    lease.follow(rule(), &BTreeMap::new());
+    assert!(lease.check(region(1)).is_err(), "another region owns it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_lease_is_woken_when_it_is_held_again() {
+    let lease = lease();
+    lease.follow(rule(), &owned(1));
+    let back = lease.back();
+    granted(&lease, 1, 1);
+    granted(&lease, 2, 1);
+    tokio::time::timeout(Duration::from_secs(1), back).await.expect("it was rung");
+}
