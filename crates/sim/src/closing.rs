@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hansa_api::client::League as Door;
-use hansa_api::pb::admin::CheckInvariantsRequest;
+use hansa_api::pb::admin::{CheckInvariantsRequest, GetReplicationStatusRequest};
 use hansa_api::pb::inventory::GetStockRequest;
 use hansa_api::pb::order::{GetOrderRequest, ListOrdersRequest, ReadMode};
 use hansa_api::pb::payment::GetPaymentRequest;
@@ -59,8 +59,9 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         }
         let late = clock::truth().unwrap_or_default() >= end;
         if late || unsettled(&state).is_none() {
-            for reader in &readers {
+            for reader in readers.iter().filter(|_| league.regions.len() > 1) {
                 reader.copies(&mut state).await;
+                reader.shipped(&mut state).await;
             }
         }
         match unsettled(&state) {
@@ -212,6 +213,28 @@ impl Reader<'_> {
             };
             state.copies.push(CopySeen { region: region.clone(), order, seen });
         }
+    }
+
+    /// What this region ships: all of it has arrived, under one law, and was compared.
+    async fn shipped(&self, state: &mut FinalState) {
+        let region = self.region.name.to_string();
+        let request = GetReplicationStatusRequest { region: region.clone() };
+        let asked = self.operator.call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.replication.get_replication_status(request).await }
+        });
+        let unread = match asked.await {
+            Ok(status) => {
+                let open = status.outgoing.into_iter().find(|stream| {
+                    let pending = stream.purge_pending || stream.parked_at_peer > 0;
+                    let differs = stream.differences > 0 || stream.compared_time.is_none();
+                    stream.lag_events > 0 || pending || differs
+                });
+                open.map(|stream| format!("{stream:?}"))
+            }
+            Err(failure) => Some(failure.to_string()),
+        };
+        state.unread.extend(unread.map(|why| format!("streams of {region}: {why}")));
     }
 
     async fn payment(&self, name: String, state: &mut FinalState) {

@@ -93,6 +93,18 @@ pub enum Errand {
     Drain { node: usize },
     /// Its groups are raised to the second version of behaviour.
     Raise,
+    /// Its key is replaced, and every data key wrapped anew.
+    Rotate,
+    /// A policy is loaded, which every region gets to hear sooner or later.
+    Law { version: u64 },
+}
+
+impl Errand {
+    /// Whether it is done however late: regions that stay at different laws do not converge.
+    #[must_use]
+    pub fn is_owed(self) -> bool {
+        matches!(self, Self::Law { .. })
+    }
 }
 
 /// A file of one kind on a node's disk.
@@ -264,6 +276,8 @@ impl Fault {
             Self::Members { .. } => "fault membership change",
             Self::Errand { errand: Errand::Drain { .. }, .. } => "fault drain",
             Self::Errand { errand: Errand::Raise, .. } => "fault version raise",
+            Self::Errand { errand: Errand::Rotate, .. } => "fault key rotation",
+            Self::Errand { errand: Errand::Law { .. }, .. } => "fault policy load",
         }
     }
 }

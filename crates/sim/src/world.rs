@@ -50,6 +50,29 @@ pub struct League {
 /// Country and currency of each region's customers.
 const CUSTOMERS: [(&str, &str); 3] = [("DE", "EUR"), ("US", "USD"), ("IN", "INR")];
 
+/// The policy of a version, the same for every region: what it takes from the copies of American
+/// orders in Europe, the next one gives them.
+///
+/// # Panics
+/// When the shipped policy has no such lines any more.
+#[must_use]
+pub fn law(version: u64) -> String {
+    let text = RESIDENCY.replacen("version = 1", &format!("version = {version}"), 1);
+    if version % 2 == 1 {
+        return text;
+    }
+    let mut wide = text.clone();
+    for class in ["PERSONAL", "FINANCIAL"] {
+        let narrow = format!("{class} = {{ store = [\"US\"], transit = true }}");
+        let rule = format!(
+            "{class} = {{ store = [\"US\", \"EU\"], transit = true, failover = [\"eu-west\"] }}"
+        );
+        wide = wide.replacen(&narrow, &rule, 1);
+    }
+    assert_ne!(wide, text, "the shipped policy has changed");
+    wide
+}
+
 impl League {
     /// # Errors
     /// A layout that does not make configs.

@@ -1,5 +1,5 @@
 //! The operator of a region: hands leaderships about, changes members, drains nodes, raises
-//! versions, and rebuilds a node whose disk was damaged.
+//! versions, rotates keys, loads policies, and rebuilds a node whose disk was damaged.
 
 mod churn;
 mod errand;
@@ -49,6 +49,7 @@ impl<'a> Operator<'a> {
             let waiting = self.board.damaged.borrow().iter().find(|name| self.knows(name)).cloned();
             match waiting {
                 Some(name) => self.reseed(&name).await,
+                None if self.has_errand(stop.get()) => self.run_errand().await,
                 None if stop.get() && !self.has_spare() => return,
                 None if stop.get() => {
                     let whole = self.restore_members().await;
@@ -56,7 +57,6 @@ impl<'a> Operator<'a> {
                         return;
                     }
                 }
-                None if self.has_errand() => self.run_errand().await,
                 None if self.has_spare() && self.dice.one_in(2) => self.change_members().await,
                 None if self.dice.one_in(4) => self.hand_over().await,
                 None => {}

@@ -7,6 +7,9 @@ use crate::plan::{Act, Change, Errand, Fault, Mood, Plan, Who};
 
 const MORE: u64 = 4;
 const ERRANDS: u64 = 5;
+const LAWS: u64 = 6;
+/// The newest policy that is loaded; the league begins with the first.
+const LAW_MAX: u64 = 4;
 /// A run with a long pause has time for it, and slower clients: histories stay small.
 const SLOWER: u32 = 3;
 
@@ -36,6 +39,27 @@ pub fn add(plan: &mut Plan) {
         long(plan, &mut dice);
     }
     errands(plan, &mut Dice::of(plan.seed, ERRANDS));
+    laws(plan, &mut Dice::of(plan.seed, LAWS));
+}
+
+/// Keys that rotate, and policies that take and give, each loaded by every region in its own time.
+fn laws(plan: &mut Plan, dice: &mut Dice) {
+    let regions = plan.shape.regions;
+    if dice.one_in(6) {
+        let region = dice.below(regions as u64) as usize;
+        push(plan, dice, Fault::Errand { region, errand: Errand::Rotate });
+    }
+    if regions == 1 || dice.one_in(3) {
+        return;
+    }
+    let share = plan.storm / (LAW_MAX as u32);
+    for (part, version) in (2..=dice.within(2, LAW_MAX)).enumerate() {
+        for region in 0..regions {
+            let at = share * part as u32 + ms(dice.below(share.as_millis() as u64));
+            let errand = Errand::Law { version };
+            plan.acts.push(Act { at, fault: Fault::Errand { region, errand } });
+        }
+    }
 }
 
 fn errands(plan: &mut Plan, dice: &mut Dice) {
