@@ -13,8 +13,8 @@ use super::restored::Step;
 use super::subjects::{Erase, Erased, KeyStep, Wrapped};
 use super::takeover;
 
-/// The version byte in front of every encoded command. 1 knew no keys of customers.
-const VERSION: u8 = 2;
+/// The version byte in front of every encoded command. 1 knew no keys of customers, 2 no take-over.
+const VERSION: u8 = 3;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {

@@ -1,16 +1,18 @@
 //! The moving part of an order: facts, from which everything else is derived.
 
-use std::hash::{Hash, Hasher};
+mod change;
+mod heard;
 
 use hansa_types::id::{OrderId, TransferId, WarehouseId};
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use super::contents::Contents;
-use super::keys::Scope;
 use super::effect::{Effect, Reference, Refusal, Work};
-use super::subjects::KeyOf;
 use super::status::{Face, FulfillmentStatus, OrderStatus, PaymentStatus};
+
+pub use self::change::Change;
+pub use self::heard::Heard;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Order {
@@ -265,29 +267,11 @@ impl Parked {
     /// Other words are another version: one version has one content, in a list and in a copy.
     fn print(&self) -> u32 {
         let words = std::iter::once(self.why as u8).chain(self.detail.bytes());
-        let print = words.fold(0x811c_9dc5_u32, |hash, byte| {
-            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-        });
+        let print = words
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         print.max(1)
     }
 }
-
-/// One request id with what it did: answers a repeat where its order was taken over.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Heard {
-    pub scope: Scope,
-    pub body: u128,
-    /// What the body was fingerprinted with, where that is not the key that seals the order.
-    pub under: Option<KeyOf>,
-    pub at: LogTime,
-    /// Places in the list of shipments, returns or refunds.
-    pub first: u16,
-    pub count: u16,
-}
-
-/// Requests that an order remembers. An older one that is asked again where the order was taken
-/// over is in doubt.
-const REQUESTS_MAX: usize = 64;
 
 impl ParkedWhy {
     /// Whether nothing more is decided until an operator says so. Where one step back was refused,
@@ -297,51 +281,6 @@ impl ParkedWhy {
             Self::BooksDiffer | Self::RefundRefused => true,
             Self::CompensationRefused | Self::Stuck | Self::Unallocated => false,
         }
-    }
-}
-
-/// One published change of an order.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Change {
-    pub version: u64,
-    pub seq: u64,
-    pub at: LogTime,
-    pub face: Face,
-}
-
-impl Hash for Change {
-    /// One write: the state digest hashes the whole history of an order that changes.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let face = &self.face;
-        let flags = u64::from_le_bytes([
-            face.order as u8,
-            face.payment as u8,
-            face.fulfillment as u8,
-            u8::from(face.cancel_asked),
-            face.refused.to_le_bytes()[0],
-            face.refused.to_le_bytes()[1],
-            face.asked.to_le_bytes()[0],
-            face.asked.to_le_bytes()[1],
-        ]);
-        let money = [face.authorized_minor, face.captured_minor, face.refunded_minor];
-        let [authorized, captured, refunded] = money.map(i64::cast_unsigned);
-        let words = [
-            self.version,
-            self.seq,
-            self.at.ms(),
-            flags,
-            authorized,
-            captured,
-            refunded,
-            face.shipped,
-            face.returned,
-            u64::from(face.parked) | u64::from(face.settled) << 32,
-        ];
-        let mut bytes = [0; 80];
-        for (word, place) in words.iter().zip(bytes.chunks_exact_mut(8)) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        state.write(&bytes);
     }
 }
 
@@ -417,14 +356,6 @@ impl Order {
     /// At most 1,000 of each kind, so it fits.
     fn asked_for(&self) -> u16 {
         (self.shipments.len() + self.returns.len() + self.refunds.len()) as u16
-    }
-
-    /// Remembers a request that made the order what it is: the first, and the newest.
-    pub fn heard(&mut self, heard: Heard) {
-        if self.requests.len() == REQUESTS_MAX {
-            self.requests.remove(1);
-        }
-        self.requests.push(heard);
     }
 
     fn refunds_open(&self) -> bool {

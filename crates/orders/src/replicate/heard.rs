@@ -91,7 +91,9 @@ mod tests {
         assert!(heard.left_behind(origin(1), &terms(3)) && !heard.note(origin(1), &terms(3)));
         // A new epoch begins anew, whatever the one before it had said.
         assert!(heard.note(origin(2), &terms(1)));
-        assert!(heard.left_behind(origin(1), &terms(4)) && !heard.left_behind(origin(2), &terms(1)));
+        assert!(
+            heard.left_behind(origin(1), &terms(4)) && !heard.left_behind(origin(2), &terms(1))
+        );
         let elsewhere = Origin { group: 1, ..origin(1) };
         assert!(!heard.left_behind(elsewhere, &terms(0)));
     }

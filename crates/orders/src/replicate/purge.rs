@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hansa_api::classes::{DataClass, Lawful as _};
 use hansa_api::classes::Allowed;
+use hansa_api::classes::{DataClass, Lawful as _};
 use hansa_api::pb::replication::OrderView;
 use hansa_node::tasks::Tasks;
 use hansa_region_router::book::Book;
@@ -184,11 +184,7 @@ pub(super) fn key_of(view: &Bytes) -> Option<KeyOf> {
 }
 
 /// Only the waiting events lose their content, and what it was sealed with.
-fn strip(
-    order: OrderId,
-    events: &[ParkedEvent],
-    limits: &Limits,
-) -> Option<(Reduced, Vec<KeyOf>)> {
+fn strip(order: OrderId, events: &[ParkedEvent], limits: &Limits) -> Option<(Reduced, Vec<KeyOf>)> {
     let first = events.first()?;
     let allowed = limits.held(first.origin.place(), first.event.shown.residence);
     let keys = events.iter().flat_map(|ParkedEvent { origin, event, .. }| {

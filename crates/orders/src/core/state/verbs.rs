@@ -11,8 +11,8 @@ use crate::core::contents::Contents;
 use crate::core::effect::Effect;
 use crate::core::keys::{Key, Seen};
 use crate::core::order::{
-    Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, ParkedWhy, Part, Provider, RefundCause,
-    Stock, Why,
+    Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, ParkedWhy, Part, Provider,
+    RefundCause, Stock, Why,
 };
 use crate::core::saga::{self, Now};
 

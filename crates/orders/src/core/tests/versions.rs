@@ -36,11 +36,13 @@ fn said(order: &Order) -> String {
         Done::Refused(_) => "refused",
     };
     let moved = |list: &[Movement]| {
-        let one = |m: &Movement| (m.id, m.lines.clone(), m.note.clone(), state(&m.state, m.version));
+        let one =
+            |m: &Movement| (m.id, m.lines.clone(), m.note.clone(), state(&m.state, m.version));
         list.iter().map(one).collect::<Vec<_>>()
     };
     let refunds = order.refunds.iter();
-    let refunds = refunds.map(|r| (r.id, r.amount_minor, r.with, r.cause, state(&r.state, r.version)));
+    let refunds =
+        refunds.map(|r| (r.id, r.amount_minor, r.with, r.cause, state(&r.state, r.version)));
     let asked = face.cancel_asked.then_some(&order.cancel_reason);
     let why = (face.order == OrderStatus::Rejected).then_some(&order.goal);
     let parked = order.parked.as_ref().map(|parked| (parked.why, &parked.detail));

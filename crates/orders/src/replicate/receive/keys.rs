@@ -7,11 +7,11 @@ use hansa_api::status::{Failure, Reason};
 use hansa_types::region::RegionNumber;
 
 use super::Inbound;
-use crate::core::remote::RemoteEvent;
-use crate::replicate::purge::key_of;
 use crate::core::command::Command;
 use crate::core::keys::Scope;
+use crate::core::remote::RemoteEvent;
 use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep, SubjectId};
+use crate::replicate::purge::key_of;
 use crate::vault::{KeyShare, VaultError};
 
 /// Keys in one message.

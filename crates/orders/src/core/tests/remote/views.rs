@@ -84,8 +84,7 @@ fn what_two_laws_took_is_held_as_by_neither() {
     let mut raise = |from, told, raised, view| {
         let allowed = Held { classes: 1, raised };
         let view = Some(Bytes::from_static(view));
-        let reduced =
-            Reduced { order: order_id(1), version: 1, from, terms: told, allowed, view };
+        let reduced = Reduced { order: order_id(1), version: 1, from, terms: told, allowed, view };
         state.apply(START, Command::Remote(RemoteStep::Purge(vec![reduced])));
         lowered(&state).0
     };

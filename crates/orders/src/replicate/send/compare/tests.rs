@@ -95,7 +95,8 @@ async fn another_leader_of_the_peer_in_mid_descent_has_it_begin_anew() {
 async fn a_peer_that_is_elsewhere_in_mid_descent_says_nothing_and_is_asked_again() {
     let (mut compare, peer) = differing();
     let open = half_way(&mut compare, &peer);
-    let nothing = wire::ProbeAnswer { round: open.round, not_comparable: true, ..Default::default() };
+    let nothing =
+        wire::ProbeAnswer { round: open.round, not_comparable: true, ..Default::default() };
     hear(&mut compare, &nothing);
     assert!(compare.round.is_none() && compare.compared_ms == 0);
     assert!(compare.due() > Instant::now(), "not at once");
@@ -130,8 +131,7 @@ async fn a_new_epoch_of_home_in_mid_descent_begins_with_another_machines_tree() 
     hear(&mut compare, &answer(&peer, &open));
     assert_eq!((compare.compared_ms, compare.differences()), (0, 0));
     // It built its own, from its state: what it lost in the backup the peer has too many.
-    let leaves: Vec<_> =
-        (0..900).map(|n| (order(n), Some(Leaf(u128::from(n) + 1)))).collect();
+    let leaves: Vec<_> = (0..900).map(|n| (order(n), Some(Leaf(u128::from(n) + 1)))).collect();
     compare.shipped((0, 900, 900), &leaves);
     finish(&mut compare, &peer);
     let extra = compare.found.values().filter(|f| f.kind == wire::DifferenceKind::Extra).count();
