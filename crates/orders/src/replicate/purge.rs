@@ -133,7 +133,7 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
             events.iter().any(over)
         });
         let waiting = waiting.filter_map(|(order, events)| strip(*order, events, &limits));
-        let mut part = Part::default();
+        let (mut part, mut found) = (Part::default(), false);
         let over = over.filter_map(|(order, copy)| reduce(*order, copy, &limits));
         for (reduced, keys) in over.chain(waiting) {
             if part.full(&reduced) {
@@ -145,9 +145,13 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
                 }
             }
             part.add(reduced, keys);
+            found = true;
         }
         // What was found by another law counts no more: the next turn looks again.
-        if !limits.stale(shell) && !part.submit(hosted).await {
+        if limits.stale(shell) {
+            continue;
+        }
+        if !found || !part.submit(hosted).await {
             return;
         }
     }

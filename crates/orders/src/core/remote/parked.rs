@@ -150,7 +150,7 @@ impl Remote {
             self.take(at, origin, &event);
         }
         let copy = self.copies.get(&order);
-        let copy = copy.map(|copy| (copy.origin.epoch, copy.version, copy.shown.terms));
+        let copy = copy.map(|copy| (copy.epoch(), copy.version, copy.shown.terms));
         let missing = lost.into_iter().filter(|w| copy < Some(news(w.origin, &w.event)));
         let mut waiting = self.parked.get(&order).cloned().unwrap_or_default();
         waiting.extend(missing.map(|w| ParkedEvent { asked: Asked::Again.max(w.asked), ..w }));
@@ -164,11 +164,12 @@ impl Remote {
     /// only such events as are later than that.
     pub fn resolve(&mut self, at: LogTime, order: OrderId, keep_mine: bool) -> Resolved {
         let Some(waiting) = self.unpark(order) else { return Resolved::NotParked };
-        let copy = self.copies.get(&order).map(|copy| (copy.origin.epoch, copy.version));
+        let copy = self.copies.get(&order).map(|copy| (copy.epoch(), copy.version));
         let first = waiting.first().map_or(0, |parked| parked.event.version);
         let (epoch, version) = copy.unwrap_or((0, first));
         let chosen = waiting.into_iter().enumerate().filter(|(n, w)| {
-            let later = *n > 0 && w.origin.epoch >= epoch && w.event.version > version;
+            let living = w.event.epoch(w.origin) >= epoch;
+            let later = *n > 0 && living && w.event.version > version;
             later || !keep_mine
         });
         let newest = chosen.map(|(_, w)| w).max_by_key(|w| news(w.origin, &w.event));
@@ -200,5 +201,5 @@ impl Remote {
 
 /// Which of two events of an order says more.
 fn news(origin: Origin, event: &RemoteEvent) -> (u64, u64, u64) {
-    (origin.epoch, event.version, event.shown.terms)
+    (event.epoch(origin), event.version, event.shown.terms)
 }
