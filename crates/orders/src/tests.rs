@@ -7,6 +7,7 @@ mod erase;
 mod flow;
 mod leaders;
 mod regions;
+mod repair;
 mod rig;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;

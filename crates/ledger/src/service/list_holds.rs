@@ -8,7 +8,7 @@ use tonic::Request;
 
 use super::groups::{Found, not_read};
 use super::{Shell, request, wire};
-use crate::core::inventory::Held;
+use crate::core::inventory::{Held, Inventory};
 use crate::core::payments::{PaymentKey, Payments, currency_of};
 
 /// Holds of one page.
@@ -25,9 +25,28 @@ pub async fn run(
         false => Some(transfer_from_bytes(&asked.after_id).map_err(|_| Reason::FieldInvalid)?),
     };
     let max = page_size(asked.page_size);
+    if asked.ids.len() > PAGE_MAX as usize {
+        return Err(Reason::MessageTooLarge.into());
+    }
+    let id = |id: &bytes::Bytes| transfer_from_bytes(id);
+    let ids = asked.ids.iter().map(id).collect::<Result<Vec<_>, _>>();
+    let ids = ids.map_err(|_| Reason::FieldInvalid)?;
     let (holds, more) = match shell.group(asked.group) {
+        Some(Found::Inventory(group)) if !ids.is_empty() => {
+            let look = |machine: &Inventory| {
+                ids.iter().filter_map(|id| machine.held_by(id)).collect::<Vec<_>>()
+            };
+            let held = group.read(deadline, look).await.map_err(not_read)?;
+            (held.into_iter().map(stock_hold).collect(), false)
+        }
+        Some(Found::Payments(group, _)) if !ids.is_empty() => {
+            let look = |machine: &Payments| {
+                ids.iter().filter_map(|id| money_hold(machine, id)).collect::<Vec<_>>()
+            };
+            (group.read(deadline, look).await.map_err(not_read)?, false)
+        }
         Some(Found::Inventory(group)) => {
-            let look = |machine: &crate::core::inventory::Inventory| machine.list_held(after, max);
+            let look = |machine: &Inventory| machine.list_held(after, max);
             let (held, more) = group.read(deadline, look).await.map_err(not_read)?;
             (held.into_iter().map(stock_hold).collect(), more)
         }
@@ -70,18 +89,20 @@ fn money_holds(machine: &Payments, after: Option<TransferId>, max: usize) -> (Ve
     ids.sort_unstable();
     let more = ids.len() > max;
     ids.truncate(max);
-    let hold = |id: &TransferId| {
-        let hold = books.hold(id)?;
-        let unit = books.account(&hold.debit)?.unit;
-        Some(pb::Hold {
-            id: transfer_to_bytes(*id),
-            order: order_to_bytes(machine.order_of(&PaymentKey(hold.reference.0))?),
-            kind: pb::HoldKind::Money.into(),
-            expires_ms: hold.expires.map_or(0, |expires| expires.ms()),
-            amount_minor: wire::minor(hold.amount),
-            currency: currency_of(unit)?.to_string(),
-            lines: Vec::new(),
-        })
-    };
-    (ids.iter().filter_map(hold).collect(), more)
+    (ids.iter().filter_map(|id| money_hold(machine, id)).collect(), more)
+}
+
+fn money_hold(machine: &Payments, id: &TransferId) -> Option<pb::Hold> {
+    let books = machine.kernel().books();
+    let hold = books.hold(id)?;
+    let unit = books.account(&hold.debit)?.unit;
+    Some(pb::Hold {
+        id: transfer_to_bytes(*id),
+        order: order_to_bytes(machine.order_of(&PaymentKey(hold.reference.0))?),
+        kind: pb::HoldKind::Money.into(),
+        expires_ms: hold.expires.map_or(0, |expires| expires.ms()),
+        amount_minor: wire::minor(hold.amount),
+        currency: currency_of(unit)?.to_string(),
+        lines: Vec::new(),
+    })
 }

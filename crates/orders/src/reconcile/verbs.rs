@@ -102,7 +102,7 @@ impl Orders {
         };
         let of_none = matches!(
             action,
-            Action::ReleaseStock { .. } | Action::Rebook { .. } | Action::Reship { .. }
+            Action::Rebook { .. } | Action::Reship { .. }
         );
         if rests_on.is_none() && !of_none {
             return Err(Failure::field(Reason::FieldInvalid, "entry", "about an order"));
@@ -205,7 +205,12 @@ impl Orders {
             |mut client: ledger::Client, ask| async move { client.get_payment_accounts(ask).await };
         let answer: books::GetPaymentAccountsResponse =
             ledger::ask(&self.shell(), group, question, due, get).await?;
-        let now = answer.accounts.first().map(|a| (a.captured_minor, a.refunded_minor));
+        let named = entry.difference.as_ref().map(|found| &found.order_id);
+        let books = answer.accounts.first();
+        if books.is_some_and(|books| Some(&books.order) != named) {
+            return Ok(Some("the payment is another order's".to_owned()));
+        }
+        let now = books.map(|books| (books.captured_minor, books.refunded_minor));
         let same = now == Some((refund.captured_minor, refund.refunded_minor));
         Ok((!same).then(|| "the books say something else by now".to_owned()))
     }

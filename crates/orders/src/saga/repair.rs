@@ -2,6 +2,8 @@
 //! and every step of it has an id that follows from it, so a repeat and another leader do the same
 //! thing once.
 
+mod bound;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use hansa_api::pb::ledger::command::Command as Verb;
 use hansa_types::id::{GroupId, GroupKind, OrderId, TransferId};
 use tokio::time::{Instant, timeout};
 
+use self::bound::Bound;
 use crate::core::command::Command;
 use crate::core::order::provider_key;
 use crate::core::repair::{Action, End, EntryId, RepairRow, RepairStep};
@@ -88,6 +91,16 @@ impl Repairer {
     async fn carry_out(&self, entry: EntryId, row: &RepairRow) -> Option<End> {
         let id = |step: &str| step_id(entry, row, step);
         let order = row.order.map(order_to_bytes).unwrap_or_default();
+        let due = Instant::now() + CALL_MAX;
+        let bound = Bound { shell: &self.shell, order: row.order, due };
+        match bound.stale(&row.action, &id("refund")).await {
+            Ok(None) => {}
+            Ok(Some(stale)) => return Some(stale),
+            Err(failure) => {
+                tracing::debug!(reason = %failure.reason(), "repair's grounds not looked at yet");
+                return None;
+            }
+        }
         match &row.action {
             Action::ReleaseStock { group, hold, committed } => {
                 let (id, hold) = (id("stock"), transfer_to_bytes(*hold));
@@ -99,8 +112,9 @@ impl Repairer {
             }
             Action::VoidMoney { books, hold } => {
                 match self.give_back(row.order?, "").await? {
-                    End::Done => {}
-                    end => return Some(end),
+                    // Money that was only ever held here need not be known there.
+                    Given::Back | Given::Unknown => {}
+                    Given::Refused(why) => return Some(End::Refused(why)),
                 }
                 let (id, hold) = (id("void"), transfer_to_bytes(*hold));
                 let payment = transfer_to_bytes(books.payment);
@@ -109,8 +123,9 @@ impl Repairer {
             }
             Action::RefundCapture { books, amount_minor, .. } => {
                 match self.give_back(row.order?, "").await? {
-                    End::Done => {}
-                    end => return Some(end),
+                    // What stands in the books alone is given back in the books alone.
+                    Given::Back | Given::Unknown => {}
+                    Given::Refused(why) => return Some(End::Refused(why)),
                 }
                 let (id, amount_minor) = (id("refund"), *amount_minor);
                 let payment = transfer_to_bytes(books.payment);
@@ -119,7 +134,11 @@ impl Repairer {
             }
             Action::CancelCharge { reference, .. } => match self.stands(row.order?) {
                 true => Some(End::Stale("the order stands for this charge".to_owned())),
-                false => self.give_back(row.order?, &reference.0).await,
+                false => Some(match self.give_back(row.order?, &reference.0).await? {
+                    Given::Back => End::Done,
+                    Given::Unknown => End::Refused("the provider knows no such charge".to_owned()),
+                    Given::Refused(why) => End::Refused(why),
+                }),
             },
             Action::Rebook { group, sku, delta, expected_shipped } => {
                 let rebook = wire::Rebook {
@@ -156,9 +175,9 @@ impl Repairer {
 
     /// Gives back at the provider whatever it has for an order that does not stand for it. What an
     /// order's own saga has asked for is not touched.
-    async fn give_back(&self, order: OrderId, reference: &str) -> Option<End> {
+    async fn give_back(&self, order: OrderId, reference: &str) -> Option<Given> {
         if self.stands(order) {
-            return Some(End::Done);
+            return Some(Given::Back);
         }
         let settle_ms = self.hosted.group.peek(|m| m.state.meta.settings.settle_ms);
         let now = self.hosted.group.peek(|m| m.state.meta.now);
@@ -169,18 +188,21 @@ impl Repairer {
                 Ok(Ok(Answer::Authorized { reference: known })) => reference = known,
                 // "Not found" proves nothing before the settle time.
                 Ok(Ok(Answer::NotFound)) if order.born().plus_ms(settle_ms) > now => return None,
-                Ok(Ok(Answer::NotFound | Answer::Done | Answer::Declined { .. })) => {
-                    return Some(End::Done);
-                }
-                Ok(Ok(Answer::Refused { why })) => return Some(End::Refused(why)),
+                // Given back before, maybe by us: cancelling it again tells that from "never".
+                Ok(Ok(Answer::NotFound | Answer::Done)) => {}
+                Ok(Ok(Answer::Declined { .. })) => return Some(Given::Unknown),
+                Ok(Ok(Answer::Refused { why })) => return Some(Given::Refused(why)),
                 Ok(Err(_)) | Err(_) => return None,
             }
         }
         match timeout(CALL_MAX, self.provider.cancel(&key, &reference)).await {
-            Ok(Ok(Answer::Done | Answer::NotFound | Answer::Declined { .. })) => Some(End::Done),
-            Ok(Ok(Answer::Refused { why })) => Some(End::Refused(why)),
+            Ok(Ok(Answer::Done)) => Some(Given::Back),
+            Ok(Ok(Answer::NotFound)) => Some(Given::Unknown),
+            Ok(Ok(Answer::Refused { why } | Answer::Declined { why })) => {
+                Some(Given::Refused(why))
+            }
             Ok(Ok(Answer::Authorized { .. })) => {
-                Some(End::Refused("the provider will not cancel".to_owned()))
+                Some(Given::Refused("the provider will not cancel".to_owned()))
             }
             // In doubt: the same key goes out again.
             Ok(Err(_)) | Err(_) => None,
@@ -204,6 +226,15 @@ impl Repairer {
             }
         }
     }
+}
+
+/// What came of giving a charge back at the provider.
+enum Given {
+    /// It has nothing of it any more, or the order's own saga sees to it.
+    Back,
+    /// It has never held anything by this key.
+    Unknown,
+    Refused(String),
 }
 
 /// The id of one step of an entry: the same however often and wherever it is done.

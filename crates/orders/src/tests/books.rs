@@ -27,6 +27,10 @@ pub struct State {
     pub opened: Vec<(Bytes, u64)>,
     pub paid_back: BTreeMap<Bytes, i64>,
     pub orders: BTreeMap<Bytes, Bytes>,
+    /// The order of each payment.
+    pub payments: BTreeMap<Bytes, Bytes>,
+    /// Refunds by payment, oldest first.
+    pub refunds: BTreeMap<Bytes, Vec<Bytes>>,
     pub shipped: i64,
     pub returned: i64,
     answers: BTreeMap<Bytes, pb::Outcome>,
@@ -96,6 +100,7 @@ impl State {
             Verb::Authorize(c) => {
                 self.holds.insert(c.id.clone(), (Vec::new(), "held"));
                 self.orders.insert(c.id.clone(), c.order.clone());
+                self.payments.insert(c.payment.clone(), c.order.clone());
                 code(Code::Applied)
             }
             Verb::Capture(c) => {
@@ -105,6 +110,7 @@ impl State {
             Verb::Void(c) => self.resolve(&c.hold, "held", "void"),
             Verb::Refund(c) => {
                 self.refunded += c.amount_minor;
+                self.refunds.entry(c.payment.clone()).or_default().push(c.id.clone());
                 *self.paid_back.entry(c.payment.clone()).or_default() += c.amount_minor;
                 code(Code::Applied)
             }
@@ -216,9 +222,14 @@ impl LedgerCommandService for Books {
         request: Request<pb::ListHoldsRequest>,
     ) -> Result<Response<pb::ListHoldsResponse>, Status> {
         // One book for stock and money: the payments group shows it.
-        let payments = request.into_inner().group >> 16 == 4;
+        let asked = request.into_inner();
+        let payments = asked.group >> 16 == 4;
         let state = self.0.lock();
-        let live = state.holds.iter().filter(|(_, (_, state))| payments && *state == "held");
+        let wanted = |id: &Bytes| match asked.ids.is_empty() {
+            true => payments,
+            false => asked.ids.contains(id),
+        };
+        let live = state.holds.iter().filter(|(id, (_, state))| wanted(id) && *state == "held");
         let hold = |(id, _): (&Bytes, &Hold)| pb::Hold {
             id: id.clone(),
             order: state.orders.get(id).cloned().unwrap_or_default(),
@@ -233,6 +244,8 @@ impl LedgerCommandService for Books {
     ) -> Result<Response<pb::GetPaymentAccountsResponse>, Status> {
         let state = self.0.lock();
         let account = |payment: Bytes| pb::PaymentAccounts {
+            order: state.payments.get(&payment).cloned().unwrap_or_default(),
+            currency: "GBP".into(),
             captured_minor: state.captured.get(&payment).copied().unwrap_or(0),
             refunded_minor: state.paid_back.get(&payment).copied().unwrap_or(0),
             payment,
@@ -258,7 +271,11 @@ impl LedgerCommandService for Books {
             code: "capture".into(),
             ..Default::default()
         };
-        let entries = self.0.lock().captured.get(&payment).map(entry).into_iter().collect();
+        let state = self.0.lock();
+        let refunds = state.refunds.get(&payment).into_iter().flatten();
+        let refund = |id: &Bytes| pb::Entry { id: id.clone(), ..Default::default() };
+        let captured = state.captured.get(&payment).map(entry);
+        let entries = captured.into_iter().chain(refunds.map(refund)).collect();
         Ok(Response::new(pb::ListEntriesResponse { entries, more: false }))
     }
 }

@@ -101,7 +101,8 @@ impl Inventory {
         (ids.iter().filter_map(|id| self.held_by(id)).collect(), more)
     }
 
-    fn held_by(&self, id: &TransferId) -> Option<Held> {
+    /// One open reservation.
+    pub fn held_by(&self, id: &TransferId) -> Option<Held> {
         let reservation = self.reservations.get(id)?;
         let line = |line: &super::Line| HeldLine {
             line: line.line,
