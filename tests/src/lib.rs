@@ -2,6 +2,7 @@
 //! requests that are right unless a test makes them wrong.
 
 pub mod after;
+pub mod canary;
 pub mod copies;
 pub mod dice;
 pub mod figures;
@@ -20,4 +21,5 @@ pub mod slow;
 pub mod small;
 pub mod steady;
 pub mod suite;
+pub mod tap;
 pub mod usage;

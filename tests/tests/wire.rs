@@ -6,4 +6,5 @@ mod wire {
     mod race;
     mod refusals;
     mod residency;
+    mod tap;
 }

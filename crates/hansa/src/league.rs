@@ -12,7 +12,7 @@ use hansa_node::devca::DevCa;
 
 use self::layout::{CLIENTS, Layout};
 use crate::config::Config;
-use crate::node::Node;
+use crate::node::{Node, World};
 use crate::profile::{self, Profile};
 
 /// The policies as shipped; `dev` copies them into its folder, where they may be edited.
@@ -35,9 +35,26 @@ impl League {
     /// # Errors
     /// The first node that does not start; those that did are stopped again.
     pub async fn start(data: &Path, layout: &Layout) -> anyhow::Result<Self> {
+        Self::start_in(data, layout, World::real).await
+    }
+
+    /// The same, each node in a world of its own.
+    ///
+    /// # Errors
+    /// As [`League::start`].
+    pub async fn start_in(
+        data: &Path,
+        layout: &Layout,
+        world: impl Fn(&Config) -> anyhow::Result<World>,
+    ) -> anyhow::Result<Self> {
         let (configs, profile) = prepare(data, layout)?;
         let profile_file = data.join("profile.toml");
-        let started = futures::future::join_all(configs.into_iter().map(Node::start)).await;
+        let mut nodes = Vec::with_capacity(configs.len());
+        for config in configs {
+            let world = world(&config).with_context(|| config.name.clone())?;
+            nodes.push(Node::start_in(config, world));
+        }
+        let started = futures::future::join_all(nodes).await;
         let (mut nodes, mut failed) = (Vec::with_capacity(started.len()), None);
         for node in started {
             match node {

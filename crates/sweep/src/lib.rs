@@ -24,6 +24,12 @@ pub mod walk;
 #[cfg(test)]
 mod tests;
 
+/// Takes in every copy of an order that lies in `bytes`.
+pub fn search(bytes: &[u8], place: &str, to: &mut Findings) {
+    let place = findings::Place { file: place.into(), stays: findings::Stays::Kept };
+    formats::carved(bytes, &place, to);
+}
+
 pub use findings::{Findings, Found, Unexplained, Verdict};
 pub use law::Law;
 pub use walk::{Root, Step, Sweep};

@@ -82,7 +82,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("hansa-checker", &["hansa-types", "hansa-api"]),
     (
         "hansa-tests",
-        &["hansa", "hansa-types", "hansa-api", "hansa-node", "hansa-consensus", "hansa-checker"],
+        &[
+            "hansa",
+            "hansa-types",
+            "hansa-api",
+            "hansa-node",
+            "hansa-consensus",
+            "hansa-checker",
+            "hansa-region-router",
+            "hansa-sweep",
+        ],
     ),
     (
         "hansa-sim",

@@ -132,7 +132,7 @@ pub fn words(file: &str, line: u64, text: &str, to: &mut Findings) {
             somebody(file, line, DataClass::Financial, "a card number", to);
         }
     }
-    for run in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/=_-".contains(c))) {
+    for run in text.split(|c: char| !(c.is_ascii_alphanumeric() || "+/_-".contains(c))) {
         if run.len() >= BLOB_MIN {
             blob(file, line, run, to);
         }
@@ -155,7 +155,7 @@ fn blob(file: &str, line: u64, run: &str, to: &mut Findings) {
         carved(&bytes, &place(file), to);
     }
     // Paths and names have separators; keys, blocks and messages have none.
-    let longest = run.split(['/', '-', '_', '=', '+']).map(str::len).max().unwrap_or(0);
+    let longest = run.split(['/', '-', '_', '+']).map(str::len).max().unwrap_or(0);
     if longest > BLOB_MAX {
         let why = format!("line {line}: {} characters that say nothing", run.len());
         to.unexplained(file, 0, run.len() as u64, why);
@@ -170,10 +170,10 @@ fn unhex(run: &str) -> Option<Vec<u8>> {
     digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect()
 }
 
-/// Either alphabet, padded or not.
+/// Either alphabet, without padding.
 fn unbase64(run: &str) -> Option<Vec<u8>> {
     let (mut out, mut held, mut bits) = (Vec::with_capacity(run.len()), 0_u32, 0);
-    for byte in run.trim_end_matches('=').bytes() {
+    for byte in run.bytes() {
         let value = match byte {
             b'A'..=b'Z' => byte - b'A',
             b'a'..=b'z' => byte - b'a' + 26,

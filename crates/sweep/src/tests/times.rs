@@ -15,10 +15,10 @@ use crate::says::{Hearing, orders};
 
 /// eu-central, which was in the failover set until version 2.
 fn tightened() -> Findings {
-    let text = POLICY.replace("version = 1", "version = 2").replace("\"eu-central\"] }", "] }");
-    let text = text.replace("failover = [] }", "failover = [] }");
-    let now = Arc::new(Policy::parse(&text).unwrap());
-    let mut findings = Findings::new(crate::Law { now, ..law("eu-central", 4) });
+    let text = POLICY.replace("version = 1", "version = 2").replace("failover = [\"eu-central\"]", "failover = []");
+    let mut law = law("eu-central", 4);
+    law.now = Arc::new(Policy::parse(&text).unwrap());
+    let mut findings = Findings::new(law);
     findings.policy(POLICY).unwrap();
     findings
 }
