@@ -384,7 +384,7 @@ pub fn refusal(why: Refused) -> Failure {
             return Failure::new(Reason::NotFound, "no event of this order is parked");
         }
         Refused::NotKept => {
-            let why = "its content is not kept here: retry asks its home for it";
+            let why = "its content is not kept here: its home is asked to ship it again";
             return Failure::new(Reason::NotFound, why);
         }
         Refused::NotAdopted => {
