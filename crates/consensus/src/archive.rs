@@ -11,8 +11,8 @@ mod read;
 mod store;
 mod strays;
 
-pub(crate) use pages::PageReader;
 pub(crate) use chunk::{pack_entries, pack_records, unpack_entries, unpack_records};
+pub(crate) use pages::PageReader;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

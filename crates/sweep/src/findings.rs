@@ -311,7 +311,9 @@ impl Findings {
     /// When something that was lawful once goes. What never goes by itself is foreign.
     fn goes(&self, kind: &Kind, class: DataClass) -> (Verdict, u64, &'static str) {
         const NEVER: (Verdict, u64) = (Verdict::Foreign, 0);
-        let Came::Before(key) = kind.came else { return (NEVER.0, NEVER.1, "was never lawful here") };
+        let Came::Before(key) = kind.came else {
+            return (NEVER.0, NEVER.1, "was never lawful here");
+        };
         if kind.place.stays == Stays::Checkpoints && class != DataClass::Personal {
             let goes = "with the second checkpoint from now";
             return (Verdict::Expiring, 0, goes);

@@ -58,11 +58,7 @@ pub fn record(group: GroupId, record: &Archived, to: &mut Hearing<'_>) -> Result
 ///
 /// # Errors
 /// A state that is none of the group's, to the last byte.
-pub fn state(
-    group: GroupId,
-    from: &mut dyn Read,
-    to: &mut Hearing<'_>,
-) -> Result<u64, ThawError> {
+pub fn state(group: GroupId, from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
     match group.kind() {
         GroupKind::Directory => directory::state(from, to),
         GroupKind::Orders => orders::state(from, to),

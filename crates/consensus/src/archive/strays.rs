@@ -1,6 +1,8 @@
 //! What an archive holds besides what its end names.
 
-use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableHandle as _};
+use redb::{
+    ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableHandle as _,
+};
 
 use super::{Archive, ArchiveError, ENTRIES, META, RECORDS, VERSIONS};
 

@@ -23,8 +23,8 @@ use crate::sweep;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 nothing foreign and every byte explained; 1 foreign data, or bytes that nobody explains;
-2 usage; 3 something could not be read, so nothing is known of it.
+Exit codes: 0 nothing foreign and every byte explained; 1 foreign data, or bytes that nobody
+explains; 2 usage; 3 something could not be read, so nothing is known of it.
 
 Examples:
   hansa verify-residency --data /var/lib/hansa --policy residency.toml
@@ -186,7 +186,9 @@ fn print(report: &pb::NodeSweep, elapsed: Duration) {
             country => country,
         };
         let pb::ResidencyFinding { file, what, count, first, goes, goes_ms, .. } = found;
-        println!("{verdict}: {file}: {count} × {what}, {class} of {country}; {first}; {goes} {goes_ms}");
+        println!(
+            "{verdict}: {file}: {count} × {what}, {class} of {country}; {first}; {goes} {goes_ms}"
+        );
     }
     for found in &report.unexplained {
         let pb::UnexplainedBytes { file, offset, bytes, why } = found;

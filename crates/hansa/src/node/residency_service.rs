@@ -15,7 +15,9 @@ use hansa_api::pb::node::node_residency_service_server::{
 use hansa_api::status::{Failure, Reason};
 use hansa_node::tasks::OnError;
 use hansa_node::telemetry;
-use hansa_sweep::formats::{metrics, pem::Pem, policy::PolicyFile, sandbox, vault::VaultFile, view};
+use hansa_sweep::formats::{
+    metrics, pem::Pem, policy::PolicyFile, sandbox, vault::VaultFile, view,
+};
 use hansa_sweep::{Findings, Law, Root, Step, Sweep};
 use prost::Message as _;
 use tokio::sync::{Semaphore, mpsc};

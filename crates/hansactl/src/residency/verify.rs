@@ -21,9 +21,9 @@ const REPORT: &str = "hansa.admin.v1.ResidencyReport";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 nothing foreign and every byte explained; 1 foreign data, or bytes that nobody explains;
-2 usage; 3 a node or a file could not be read, or a report is not signed by its node: nothing is
-known of it.
+Exit codes: 0 nothing foreign and every byte explained; 1 foreign data, or bytes that nobody
+explains; 2 usage; 3 a node or a file could not be read, or a report is not signed by its node:
+nothing is known of it.
 
 Examples:
   hansactl residency verify --region eu-west --out eu-west.json
@@ -58,8 +58,9 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
 
 fn read(file: &Path) -> Result<ResidencyReport, Problem> {
     let next = "--check takes what --out wrote";
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Problem::usage(format!("cannot read {}: {error}", file.display()), next))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Problem::usage(format!("cannot read {}: {error}", file.display()), next)
+    })?;
     output::parse(REPORT, &text)
         .map_err(|why| Problem::usage(format!("{}: {why}", file.display()), next))
 }
@@ -201,8 +202,7 @@ impl Judged {
             let sum = |of: fn(&hansa_api::pb::admin::SweptFormat) -> u64| -> u64 {
                 told.formats.iter().map(of).sum()
             };
-            let (files, bytes, records) =
-                (sum(|f| f.files), sum(|f| f.bytes), sum(|f| f.records));
+            let (files, bytes, records) = (sum(|f| f.files), sum(|f| f.bytes), sum(|f| f.records));
             let seconds = told.elapsed_ms as f64 / 1000.0;
             eprintln!(
                 "{}: {files} files, {bytes} bytes, {records} records in {seconds:.1} s, by policy \
@@ -214,7 +214,9 @@ impl Judged {
         }
         let (foreign, unexplained, not_read) =
             (self.foreign(), self.unexplained(), self.not_read.len());
-        eprintln!("{foreign} foreign records, {unexplained} unexplained places, {not_read} not read");
+        eprintln!(
+            "{foreign} foreign records, {unexplained} unexplained places, {not_read} not read"
+        );
     }
 }
 

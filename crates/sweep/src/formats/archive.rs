@@ -8,7 +8,7 @@ use hansa_types::id::GroupId;
 
 use crate::carve;
 use crate::findings::{Findings, Stays};
-use crate::format::{Cursor, Format, Opened, PIECE_BYTES, Piece, group_named, folder, last};
+use crate::format::{Cursor, Format, Opened, PIECE_BYTES, Piece, folder, group_named, last};
 use crate::says::{self, Hearing, orders};
 
 /// `groups/<group>/archive.redb`.

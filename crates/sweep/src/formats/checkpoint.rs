@@ -5,7 +5,7 @@ use std::io;
 use hansa_consensus::{FileError, ThawError, inspect};
 
 use crate::findings::{Findings, Stays};
-use crate::format::{Cursor, Format, Opened, Piece, group_named, folder, last};
+use crate::format::{Cursor, Format, Opened, Piece, folder, group_named, last};
 use crate::says::{self, Hearing};
 
 /// `groups/<group>/<index>.ckpt`.
@@ -18,8 +18,7 @@ impl Format for Checkpoint {
 
     fn claims(&self, path: &str) -> bool {
         let name = last(path);
-        let under_way =
-            name == "writing.tmp" || name == "incoming.tmp" || name.starts_with("cut-");
+        let under_way = name == "writing.tmp" || name == "incoming.tmp" || name.starts_with("cut-");
         group_named(folder(path)).is_some() && (name.ends_with(".ckpt") || under_way)
     }
 

@@ -29,18 +29,18 @@ impl Format for Metrics {
 
 /// Looks at every line of a page.
 pub fn page(file: &str, text: &str, to: &mut Findings) {
-        let mut offset = 0;
-        for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-            let said = line.trim_end();
-            if said.is_empty() || said.starts_with("# HELP ") || said.starts_with("# TYPE ") {
-                trace::words(file, number, said, to);
-            } else if sample(file, number, said, to).is_none() {
-                to.unexplained(file, offset, line.len() as u64, "no sample of a metric");
-            } else {
-                to.tally("metrics").records += 1;
-            }
-            offset += line.len() as u64;
+    let mut offset = 0;
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        let said = line.trim_end();
+        if said.is_empty() || said.starts_with("# HELP ") || said.starts_with("# TYPE ") {
+            trace::words(file, number, said, to);
+        } else if sample(file, number, said, to).is_none() {
+            to.unexplained(file, offset, line.len() as u64, "no sample of a metric");
+        } else {
+            to.tally("metrics").records += 1;
         }
+        offset += line.len() as u64;
+    }
 }
 
 /// `hansa_name{label="value",…} 1.5`

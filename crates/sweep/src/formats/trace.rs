@@ -41,18 +41,18 @@ impl Format for Trace {
 
 /// Looks at every line of a log.
 pub fn lines(file: &str, text: &str, to: &mut Findings) {
-        let mut offset = 0;
-        for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-            let said = line.trim_end();
-            match serde_json::from_str::<Value>(said) {
-                Ok(value @ Value::Object(_)) => json(file, number, &value, to),
-                _ if said.is_empty() => {}
-                _ if stamped(said) => words(file, number, said, to),
-                _ => to.unexplained(file, offset, line.len() as u64, "no line of a log"),
-            }
-            to.tally("trace").records += 1;
-            offset += line.len() as u64;
+    let mut offset = 0;
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        let said = line.trim_end();
+        match serde_json::from_str::<Value>(said) {
+            Ok(value @ Value::Object(_)) => json(file, number, &value, to),
+            _ if said.is_empty() => {}
+            _ if stamped(said) => words(file, number, said, to),
+            _ => to.unexplained(file, offset, line.len() as u64, "no line of a log"),
         }
+        to.tally("trace").records += 1;
+        offset += line.len() as u64;
+    }
 }
 
 fn place(file: &str) -> Place {
@@ -105,13 +105,7 @@ pub fn field(file: &str, line: u64, name: &str, to: &mut Findings) {
     }
 }
 
-fn somebody(
-    file: &str,
-    line: u64,
-    class: DataClass,
-    what: &'static str,
-    to: &mut Findings,
-) {
+fn somebody(file: &str, line: u64, class: DataClass, what: &'static str, to: &mut Findings) {
     let fact = Fact::new(Whose::Somebody, only(class), what);
     to.fact(&place(file), fact, || format!("line {line}"));
 }

@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use hansa_consensus::inspect::{self, Archived};
 use hansa_consensus::ThawError;
+use hansa_consensus::inspect::{self, Archived};
 use hansa_ledger::core::inventory::{Command, Inventory, Note};
 use hansa_ledger::core::kernel::Posting;
 use hansa_ledger::machine::{FORMAT, NOTES, POSTINGS};

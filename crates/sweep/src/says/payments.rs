@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use hansa_api::classes::DataClass;
-use hansa_consensus::inspect::{self, Archived};
 use hansa_consensus::ThawError;
+use hansa_consensus::inspect::{self, Archived};
 use hansa_ledger::core::payments::{Authorize, Capture, Command, Payments, Refund, Void};
 use hansa_ledger::machine::{FORMAT, POSTINGS};
 

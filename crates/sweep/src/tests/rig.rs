@@ -183,13 +183,7 @@ pub fn batch(terms: u64, views: &[(u64, Bytes)]) -> Command {
     let origin = Origin { region: number(1), group: 0, epoch: 1 };
     let upto = views.iter().map(|(n, _)| *n).max().unwrap_or(0);
     let events = views.iter().map(event).collect();
-    Command::ApplyRemote(Box::new(Batch {
-        origin,
-        after: 0,
-        upto,
-        current_as_of_ms: None,
-        events,
-    }))
+    Command::ApplyRemote(Box::new(Batch { origin, after: 0, upto, current_as_of_ms: None, events }))
 }
 
 /// How a file is damaged.

@@ -15,7 +15,9 @@ use crate::says::{Hearing, orders};
 
 /// eu-central, which was in the failover set until version 2.
 fn tightened() -> Findings {
-    let text = POLICY.replace("version = 1", "version = 2").replace("failover = [\"eu-central\"]", "failover = []");
+    let text = POLICY
+        .replace("version = 1", "version = 2")
+        .replace("failover = [\"eu-central\"]", "failover = []");
     let mut law = law("eu-central", 4);
     law.now = Arc::new(Policy::parse(&text).unwrap());
     let mut findings = Findings::new(law);
@@ -71,7 +73,8 @@ fn money_in_plain_goes_with_the_checkpoints_and_never_from_the_archive() {
 
 #[test]
 fn the_failover_set_holds_all_and_its_neighbours_nothing_of_a_person() {
-    for (here, at, leaks) in [("eu-central", 4, false), ("us-east", 2, true), ("ap-south", 3, true)] {
+    for (here, at, leaks) in [("eu-central", 4, false), ("us-east", 2, true), ("ap-south", 3, true)]
+    {
         let mut findings = Findings::new(law(here, at));
         let place = Place { file: "x".into(), stays: Stays::Kept };
         let view = OrderView::decode(rig::view(7, DE, &super::BOTH)).unwrap();
