@@ -2,6 +2,7 @@
 
 mod forms;
 mod rig;
+mod states;
 mod times;
 
 use hansa_api::classes::DataClass;

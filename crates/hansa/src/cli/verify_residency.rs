@@ -56,7 +56,6 @@ pub struct Args {
 
 /// # Errors
 /// What is wrong with the command line or the policy; what was found is no error.
-#[expect(clippy::disallowed_methods, reason = "a tool's own clock, which no simulation has")]
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let text = std::fs::read_to_string(&args.policy);
     let text = text.with_context(|| args.policy.display().to_string())?;

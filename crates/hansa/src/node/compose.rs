@@ -79,9 +79,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
         None => None,
     };
     // The internal port before orders start: those wait for a directory, and that for a leader.
-    let early = early_routes(&host, &ledger, keeps, &inside, &env)
-        .add_service(residency_service::service(inside.clone(), &config, &world))
-        .add_service(ownership::service(book.clone(), peers.clone(), Vouch::of(net.clone())));
+    let early = early_routes(keeps, &inside, &config, &world, &peers);
     let port = Port::new(early.clone());
     let internal = internal.admitting(admits(&config, &world, &book));
     let internal = serve_internal(&config, &world, internal, &gateway, &port, &peers);
@@ -286,12 +284,13 @@ fn gateway(config: &Config, world: &World, book: Book, peers: Peers) -> anyhow::
 
 /// What the internal port serves from the first moment on.
 fn early_routes(
-    host: &Host,
-    ledger: &Ledger,
     directory: Option<Directory>,
     inside: &Arc<Inside>,
-    env: &Env,
+    config: &Config,
+    world: &World,
+    peers: &Peers,
 ) -> Routes {
+    let (host, book) = (inside.host(), inside.book().clone());
     let mut routes = Routes::builder();
     routes.add_service(host.service());
     routes.add_service(hansa_gateway::nodes::service(inside.clone()));
@@ -301,14 +300,16 @@ fn early_routes(
     routes.add_service(hansa_gateway::chains::service(Arc::new(chains)));
     routes.add_service(membership_service::service(inside.clone()));
     routes.add_service(version_service::service(inside.clone()));
-    routes.add_service(reconcile_service::service(inside.clone(), env.tasks.clone()));
+    routes.add_service(reconcile_service::service(inside.clone(), world.env.tasks.clone()));
+    routes.add_service(residency_service::service(inside.clone(), config, world));
+    routes.add_service(ownership::service(book, peers.clone(), Vouch::of(world.net.clone())));
     if let Some(directory) = directory {
         let host = host.clone();
         let met = Arc::new(move |node| host.has_met(node));
         routes.add_service(directory_service::service(directory.book()));
         routes.add_service(registry::service(directory, met));
     }
-    ledger.add_to(&mut routes);
+    inside.ledger().add_to(&mut routes);
     routes.routes()
 }
 

@@ -34,6 +34,10 @@ pub fn command(bytes: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
     }
 }
 
-pub fn state(from: &mut dyn Read, _to: &mut Hearing<'_>) -> Result<u64, ThawError> {
-    inspect::machine::<State>(from).map(|_| 1)
+pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
+    if let Some(now) = inspect::machine::<State>(from)?.snapshot() {
+        let known = now.former.into_iter().map(|former| former.policy).chain([now.policy]);
+        known.for_each(|policy| to.findings.law.remember(policy));
+    }
+    Ok(1)
 }
