@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    audit, backup, customer, group, invariants, key, member, node, order, payment, reconcile,
-    region, replication, residency, stock, version,
+    audit, backup, customer, drill, group, invariants, key, member, node, order, payment,
+    reconcile, region, replication, residency, stock, version,
 };
 
 const ABOUT_LONG: &str = "\
@@ -101,6 +101,9 @@ pub enum Command {
     /// Regions of the league and the routes to them.
     #[command(subcommand)]
     Region(region::Verb),
+    /// Drills: what a loss costs, tried on a league that may lose something.
+    #[command(subcommand)]
+    Drill(drill::Verb),
     /// The residency policy: where the law lets data lie.
     #[command(subcommand)]
     Residency(residency::Verb),

@@ -166,6 +166,11 @@ impl Session {
         Self { region: Some(region.to_owned()), ..self.clone() }
     }
 
+    /// The same session with another patience.
+    pub fn patient(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
     /// A channel to a node itself, which must be one of `region`.
     pub async fn node(&self, role: Role, region: &str, at: &str) -> Result<Channel, Problem> {
         let Target { ca, cert, key, .. } = self.target(role)?;

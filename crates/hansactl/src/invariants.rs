@@ -1,6 +1,6 @@
 //! `hansactl invariants …`
 
-mod check;
+pub mod check;
 
 use std::process::ExitCode;
 

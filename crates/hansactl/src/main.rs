@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod connect;
 mod customer;
+mod drill;
 mod error;
 mod group;
 mod invariants;
@@ -60,6 +61,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Problem> {
     let session = connect::Session::new(&cli.global)?;
     match cli.command {
         Command::Region(verb) => return region::run(&session, verb).await,
+        Command::Drill(verb) => return drill::run(&session, verb).await,
         Command::Residency(verb) => return residency::run(&session, verb).await,
         Command::Group(verb) => group::run(&session, verb).await?,
         Command::Member(verb) => member::run(&session, verb).await?,

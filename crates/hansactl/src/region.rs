@@ -2,11 +2,11 @@
 
 mod explain;
 mod failback;
-mod failover;
+pub mod failover;
 mod isolation;
 mod list;
 mod not_adopted;
-mod plan;
+pub mod plan;
 mod status;
 mod switchover;
 mod tail;

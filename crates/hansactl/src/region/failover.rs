@@ -1,13 +1,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hansa_api::pb::admin::{BirthOwner, FailoverRequest, FailoverResponse, FailoverStep};
+use hansa_api::pb::admin::{
+    BirthOwner, FailoverRequest, FailoverResponse, FailoverStep, GetRegionLossResponse,
+};
 use hansa_api::pb::directory::OwnershipRecord;
 use tokio::time::{Instant, sleep};
 
 use super::plan::{self, Why};
-use super::watch::{self, BETWEEN, Said};
 use super::status;
+use super::watch::{self, BETWEEN, Said};
 use crate::args::span;
 use crate::connect::{Role, Session};
 use crate::error::Problem;
@@ -15,10 +17,10 @@ use crate::values::{request_id, short};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Only to a region that the law of those who live there admits. A region that serves while it is cut \
-off cannot be fenced: --confirm-stopped says that you have seen its machines off. One with leases is \
-fenced in a majority of regions, and taken over when no lease can be held. What it accepted and \
-nobody received is lost, and listed. An interrupted command is repeated as it was.
+Only to a region that the law of those who live there admits. A region that serves while it is \
+cut off cannot be fenced: --confirm-stopped says that you have seen its machines off. One with \
+leases is fenced in a majority of regions, and taken over when no lease can be held. What it \
+accepted and nobody received is lost, and listed. An interrupted command is repeated as it was.
 
 Example:
   hansactl region failover eu-west --to eu-central --confirm-stopped \\
@@ -43,48 +45,74 @@ pub struct Args {
     wait: Duration,
 }
 
+/// A failover that somebody ordered.
+pub struct Forced {
+    pub birth: String,
+    pub to: String,
+    pub why: Why,
+    pub confirm_stopped: bool,
+    pub leave_unserved: bool,
+    pub until: Instant,
+}
+
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
-    let until = Instant::now() + args.wait;
     let begun = Instant::now();
-    let told = plan::told(session, &args.to).await?;
-    let of = plan::birth(&told, &args.birth)?;
-    let taken = of.record.as_ref().is_some_and(|record| record.kind == "failover");
-    let epoch = match of.owner_region == args.to && (taken || args.birth != args.to) {
-        true => {
-            let (to, birth) = (&args.to, &args.birth);
-            eprintln!("{to} owns what was born in {birth} already, in epoch {}", of.epoch);
-            of.epoch
-        }
-        false => {
-            let record = record(session, &args, of).await?;
-            let epoch = record.epoch;
-            drive(session, &args, record, until).await?;
-            let took = begun.elapsed().as_secs_f64();
-            eprintln!("{} owns since {took:.1} s after the command began", args.to);
-            epoch
-        }
+    let forced = Forced {
+        birth: args.birth,
+        to: args.to,
+        why: args.why,
+        confirm_stopped: args.confirm_stopped,
+        leave_unserved: args.leave_unserved,
+        until: begun + args.wait,
     };
-    let told = watch::adopted(session, &args.to, &args.birth, epoch, until).await?;
+    let epoch = own(session, &forced).await?;
+    eprintln!("{} owns, {:.1} s after the command began", forced.to, begun.elapsed().as_secs_f64());
+    let told = settle(session, &forced, epoch).await?;
     status::print(session, &told)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Goes on until the region that takes over owns; in which epoch.
+pub async fn own(session: &Session, forced: &Forced) -> Result<u64, Problem> {
+    let Forced { birth, to, .. } = forced;
+    let told = plan::told(session, to).await?;
+    let of = plan::birth(&told, birth)?;
+    // A region that fails over to itself gives up what others began: that is never done already.
+    if of.owner_region == *to && birth != to {
+        eprintln!("{to} owns what was born in {birth} already, in epoch {}", of.epoch);
+        return Ok(of.epoch);
+    }
+    let record = record(session, forced, of).await?;
+    let epoch = record.epoch;
+    drive(session, forced, record).await?;
+    Ok(epoch)
+}
+
+/// Waits until everything is adopted; what the new owner says then.
+pub async fn settle(
+    session: &Session,
+    forced: &Forced,
+    epoch: u64,
+) -> Result<GetRegionLossResponse, Problem> {
+    watch::adopted(session, &forced.to, &forced.birth, epoch, forced.until).await
+}
+
 async fn record(
     session: &Session,
-    args: &Args,
+    forced: &Forced,
     of: &BirthOwner,
 ) -> Result<OwnershipRecord, Problem> {
-    let newest = plan::newest(session, &args.birth, of).await;
+    let newest = plan::newest(session, &forced.birth, of).await;
     let record = OwnershipRecord {
-        birth_region: args.birth.clone(),
-        owner_region: args.to.clone(),
-        epoch: epoch(of, &args.to, newest),
+        birth_region: forced.birth.clone(),
+        owner_region: forced.to.clone(),
+        epoch: epoch(of, &forced.to, newest),
         ends_epoch: newest,
         kind: "failover".to_owned(),
-        confirmed_stopped: args.confirm_stopped,
+        confirmed_stopped: forced.confirm_stopped,
         ..OwnershipRecord::default()
     };
-    plan::signed(session, record, &args.why)
+    plan::signed(session, record, &forced.why)
 }
 
 /// A promise that was made for this very region is used; beyond one for another it goes.
@@ -96,29 +124,25 @@ fn epoch(of: &BirthOwner, to: &str, newest: u64) -> u64 {
 }
 
 /// Asks the survivor again and again until it says that the record is made.
-async fn drive(
-    session: &Session,
-    args: &Args,
-    record: OwnershipRecord,
-    until: Instant,
-) -> Result<(), Problem> {
+async fn drive(session: &Session, forced: &Forced, record: OwnershipRecord) -> Result<(), Problem> {
     let request = FailoverRequest {
         request_id: request_id(None),
-        region: args.to.clone(),
+        region: forced.to.clone(),
         record: Some(record),
-        accept_refused_laws: args.leave_unserved,
+        accept_refused_laws: forced.leave_unserved,
     };
-    let (session, mut said) = (session.in_region(&args.to), Said::default());
+    let (session, mut said) = (session.in_region(&forced.to), Said::default());
     loop {
-        let asked = session.call(Role::Operator, request.clone(), |mut services, request| {
-            async move { services.region_loss.failover(request).await }
-        });
+        let asked =
+            session.call(Role::Operator, request.clone(), |mut services, request| async move {
+                services.region_loss.failover(request).await
+            });
         let answer = asked.await?;
         said.say(line(&answer));
         if answer.step() == FailoverStep::Recorded {
             return Ok(());
         }
-        if Instant::now() >= until {
+        if Instant::now() >= forced.until {
             let what = format!("not taken over yet: {}", answer.detail);
             let next = "repeat the command to go on; a majority of regions must answer, or the \
                         machines be off for certain (--confirm-stopped)";

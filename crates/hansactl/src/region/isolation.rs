@@ -11,8 +11,9 @@ use crate::values::request_id;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 `serve` goes on while the region is cut off: a failover then needs a person who says that its \
-machines are off. `lease` takes writes only while a majority of regions has renewed it: it stops by \
-itself, and costs its orders while it is cut off. Every region is told, in the order that is safe.
+machines are off. `lease` takes writes only while a majority of regions has renewed it: it \
+stops by itself, and costs its orders while it is cut off. Every region is told, in the order \
+that is safe.
 
 Example:
   hansactl region isolation eu-west lease --lease 10s")]
@@ -41,8 +42,8 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         What::Lease => u64::try_from(args.lease.as_millis()).unwrap_or(u64::MAX),
     };
     let others = session.other_regions(&args.of);
-    // Whoever could take it over must not believe in less than what is so: a region that is to serve,
-    // or to hold leases for longer, is told last.
+    // Whoever could take it over must not believe in less than what is so: a region that is to
+    // serve, or to hold leases for longer, is told last.
     let told = super::plan::told(session, &args.of).await?;
     let before = super::plan::birth(&told, &args.of)?.lease_ms;
     let weaker = lease_ms == 0 || (before > 0 && lease_ms > before);

@@ -23,11 +23,8 @@ pub struct Args {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     let session = session.here()?;
-    let request = ListNotAdoptedRequest {
-        region: session.region(),
-        birth_region: args.birth,
-        max: args.max,
-    };
+    let request =
+        ListNotAdoptedRequest { region: session.region(), birth_region: args.birth, max: args.max };
     let told = session
         .call(Role::Operator, request, |mut services, request| async move {
             services.region_loss.list_not_adopted(request).await

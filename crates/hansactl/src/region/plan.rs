@@ -1,12 +1,17 @@
 //! What is going to be recorded: made of what the regions say now, and signed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures::future::join_all;
 use hansa_api::pb::admin::{BirthOwner, GetRegionLossRequest, GetRegionLossResponse};
 use hansa_api::pb::directory::OwnershipRecord;
+use tokio::time::timeout;
 
 use crate::connect::{Role, Session};
 use crate::error::Problem;
+
+/// A region that is lost must not keep the others waiting.
+const SOON: Duration = Duration::from_secs(3);
 
 /// Why, and under which ticket.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,12 +43,13 @@ pub fn birth<'a>(told: &'a GetRegionLossResponse, name: &str) -> Result<&'a Birt
     })
 }
 
-/// The newest epoch that any region which answers has heard of.
+/// The newest epoch that any region which answers soon has heard of. Who does not answer is told
+/// by those who do, or at first contact.
 pub async fn newest(session: &Session, name: &str, known: &BirthOwner) -> u64 {
+    let regions = session.regions();
+    let asked = regions.iter().map(|region| timeout(SOON, told(session, region)));
     let mut newest = known.newest_epoch.max(known.epoch);
-    for region in session.regions() {
-        // Who does not answer is told by those who do, or at first contact.
-        let Ok(told) = told(session, &region).await else { continue };
+    for told in join_all(asked).await.into_iter().flatten().flatten() {
         let of = told.births.iter().find(|of| of.birth_region == name);
         newest = newest.max(of.map_or(0, |of| of.newest_epoch.max(of.epoch)));
     }

@@ -33,8 +33,17 @@ pub fn print(session: &Session, told: &GetRegionLossResponse) -> Result<(), Prob
 
 fn rows(told: &GetRegionLossResponse) -> Rows {
     let header = [
-        "born in", "owner", "epoch", "cut off", "by", "ticket", "groups here", "adopted", "failed",
-        "tail", "notes",
+        "born in",
+        "owner",
+        "epoch",
+        "cut off",
+        "by",
+        "ticket",
+        "groups here",
+        "adopted",
+        "failed",
+        "tail",
+        "notes",
     ];
     let mut rows = Rows::new(&header, "no region is known");
     for of in &told.births {

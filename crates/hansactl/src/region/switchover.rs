@@ -8,8 +8,8 @@ use hansa_api::pb::directory::OwnershipRecord;
 use tokio::time::{Instant, sleep};
 
 use super::plan::{self, Why};
-use super::watch::{self, BETWEEN, Said};
 use super::status;
+use super::watch::{self, BETWEEN, Said};
 use crate::args::span;
 use crate::connect::{Role, Session};
 use crate::error::Problem;
@@ -119,9 +119,10 @@ async fn drive(
     };
     let (session, mut said) = (session.in_region(owner), Said::default());
     loop {
-        let asked = session.call(Role::Operator, request.clone(), |mut services, request| {
-            async move { services.region_loss.switchover(request).await }
-        });
+        let asked =
+            session.call(Role::Operator, request.clone(), |mut services, request| async move {
+                services.region_loss.switchover(request).await
+            });
         let answer = asked.await?;
         said.say(line(&answer));
         if answer.step() == SwitchoverStep::Recorded {

@@ -25,11 +25,8 @@ pub struct Args {
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     let session = session.in_region(&args.birth);
-    let request = ListTailRequest {
-        region: args.birth.clone(),
-        birth_region: args.birth,
-        max: args.max,
-    };
+    let request =
+        ListTailRequest { region: args.birth.clone(), birth_region: args.birth, max: args.max };
     let told = session
         .call(Role::Operator, request, |mut services, request| async move {
             services.region_loss.list_tail(request).await
@@ -47,7 +44,8 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
 }
 
 fn rows(told: &ListTailResponse) -> Rows {
-    let header = ["order", "version here", "owner has", "what happened", "proposed", "why", "decided"];
+    let header =
+        ["order", "version here", "owner has", "what happened", "proposed", "why", "decided"];
     let mut rows = Rows::new(&header, "the new owner has seen all of it");
     for of in &told.orders {
         let decided = of.decision.as_ref().map(|decision| decision.outcome.clone());

@@ -37,8 +37,8 @@ impl Grants {
         Self { epoch, asked: BTreeMap::new() }
     }
 
-    /// Takes in that a region renewed what it was asked for at `asked`; an answer that was overtaken
-    /// by a newer one counts for nothing.
+    /// Takes in that a region renewed what it was asked for at `asked`; an answer that was
+    /// overtaken by a newer one counts for nothing.
     pub fn granted(&mut self, by: RegionNumber, asked: Duration) {
         let known = self.asked.entry(by).or_insert(asked);
         *known = (*known).max(asked);

@@ -82,6 +82,13 @@ fn the_shipped_matrix() {
         ("ListReplicaDifferences", "-- -- -- yes yes --"),
         ("ResolveParkedEvents", "-- -- -- yes -- --"),
         ("RetryParkedEvents", "-- -- -- yes -- --"),
+        ("CancelSwitchover", "-- -- -- yes -- --"),
+        ("Failover", "-- -- -- yes -- --"),
+        ("GetRegionLoss", "-- -- -- yes yes --"),
+        ("ListNotAdopted", "-- -- -- yes yes --"),
+        ("ListTail", "-- -- -- yes yes --"),
+        ("SetIsolation", "-- -- -- yes -- --"),
+        ("Switchover", "-- -- -- yes -- --"),
         ("EraseCustomer", "-- -- -- yes -- --"),
         ("ExportCustomer", "-- -- -- yes -- --"),
     ];

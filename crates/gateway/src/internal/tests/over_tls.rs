@@ -71,14 +71,17 @@ impl Port {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_regions_node_gets_through_to_replication_and_to_nothing_else() {
+async fn another_regions_node_gets_through_to_replication_and_ownership_and_to_nothing_else() {
     let port = Port::open().await;
     let paths = METHODS.iter().map(|method| method.path);
     for path in paths.chain(["/hansa.replication.v2.Steal/All", "/x"]) {
         let told = port.call(THEIRS, path).await.map(|failure| failure.reason());
-        let open = ["ReplicationService", "HomeService"]
-            .iter()
-            .any(|service| path.starts_with(&format!("/hansa.replication.v1.{service}/")));
+        let open = [
+            "/hansa.replication.v1.ReplicationService/",
+            "/hansa.replication.v1.HomeService/",
+            "/hansa.directory.v1.OwnershipService/",
+        ];
+        let open = open.iter().any(|service| path.starts_with(service));
         // Replication itself is not served by this port: that it is not known means let in.
         let want = if open { Reason::Unimplemented } else { Reason::PermissionDenied };
         assert_eq!(told, Some(want), "{path}");

@@ -64,7 +64,8 @@ pub(super) async fn run<U: Upstreams>(
 }
 
 fn young(failure: &Failure) -> bool {
-    failure.reason() == Reason::OwnershipRefused && failure.to_string().contains("may still be held")
+    failure.reason() == Reason::OwnershipRefused
+        && failure.to_string().contains("may still be held")
 }
 
 fn check(now: &Snapshot, record: &OwnershipRecord) -> Result<(), Failure> {
@@ -117,8 +118,7 @@ async fn fence<U: Upstreams>(
     }
     // Last: the record waits from here on, when all the promises were made.
     let wait_ms = lease.map_or(0, wait_ms);
-    let fence =
-        Fence { epoch: record.epoch, to: record.owner, wait_ms, since: Default::default() };
+    let fence = Fence { epoch: record.epoch, to: record.owner, wait_ms, since: Default::default() };
     let command = Command::Fence { birth: record.birth, fence };
     change_directory(&own.upstreams, &own.book, now, &command, due).await?;
     Ok(None)
@@ -177,5 +177,137 @@ async fn recorded<U: Upstreams>(
         told_regions: spread.told,
         untold_regions: spread.untold,
         ..pb::FailoverResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hansa_api::pb::directory::ownership_service_server::{
+        OwnershipService, OwnershipServiceServer,
+    };
+    use hansa_api::pb::directory::{self as wire, FenceEpochResponse};
+    use hansa_node::env::test::seeded;
+    use hansa_region_router::book::Book;
+    use hansa_region_router::core::directory::Snapshot;
+    use hansa_region_router::forward::Forward;
+    use tonic::service::Routes;
+    use tonic::{Request, Response, Status};
+
+    use super::*;
+    use crate::testing::{Does, Fake, directory, number};
+
+    /// A region that promises and knows of this lease.
+    #[derive(Clone)]
+    struct Promises {
+        lease_ms: u64,
+        refusal: &'static str,
+    }
+
+    #[tonic::async_trait]
+    impl OwnershipService for Promises {
+        async fn exchange_ownership(
+            &self,
+            _: Request<wire::ExchangeOwnershipRequest>,
+        ) -> Result<Response<wire::ExchangeOwnershipResponse>, Status> {
+            Err(Status::unimplemented("not asked"))
+        }
+
+        async fn renew_epochs(
+            &self,
+            _: Request<wire::RenewEpochsRequest>,
+        ) -> Result<Response<wire::RenewEpochsResponse>, Status> {
+            Err(Status::unimplemented("not asked"))
+        }
+
+        async fn fence_epoch(
+            &self,
+            _: Request<FenceEpochRequest>,
+        ) -> Result<Response<FenceEpochResponse>, Status> {
+            let (lease_ms, refusal) = (self.lease_ms, self.refusal.to_owned());
+            Ok(Response::new(FenceEpochResponse { lease_ms, refusal, ..Default::default() }))
+        }
+    }
+
+    fn promises(lease_ms: u64, refusal: &'static str) -> Does {
+        Does::Serves(Routes::new(OwnershipServiceServer::new(Promises { lease_ms, refusal })))
+    }
+
+    fn own(fake: &Fake, now: &Snapshot) -> Own<Fake> {
+        let (env, _) = seeded("failover", 1, hansa_types::time::WallTime(0));
+        let book = Book::of(now.clone());
+        let forward = Forward::new(fake.clone(), book.clone(), env.entropy.clone());
+        let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
+        Own { book, upstreams: fake.clone(), forward, clock: Arc::clone(&clock), entropy }
+    }
+
+    /// us-east's births go to eu-west, one of three regions.
+    fn record(confirmed_stopped: bool) -> OwnershipRecord {
+        OwnershipRecord {
+            birth: number(2),
+            owner: number(1),
+            epoch: 2,
+            ends: 1,
+            kind: Kind::Failover,
+            confirmed_stopped,
+            reason: "x".into(),
+            ticket: "x".into(),
+            time_ms: 1,
+            by: "x".into(),
+            proof: Default::default(),
+        }
+    }
+
+    fn lease(ms: u64) -> Command {
+        Command::SetIsolation { region: number(2), isolation: Isolation::Lease { ms } }
+    }
+
+    async fn fenced(
+        fake: &Fake,
+        own_lease: Option<u64>,
+        sure: bool,
+    ) -> Result<Option<pb::FailoverResponse>, Failure> {
+        let now = directory(1, own_lease.map(lease).as_slice());
+        let due = Deadline::after(std::time::Duration::from_secs(2));
+        fence(&own(fake, &now), &now, &record(sure), &Signed::default(), due).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_fenced_who_serves_unless_a_person_says_that_he_is_off() {
+        let fake = Fake::default()
+            .with("gateway us-east", Does::Unreachable)
+            .with("gateway ap-south", promises(0, ""));
+        for own_lease in [None, Some(10_000)] {
+            let refused = fenced(&fake, own_lease, false).await.unwrap_err();
+            assert_eq!(refused.reason(), Reason::OwnershipRefused, "somebody says that it serves");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn under_leases_a_majority_must_promise_first() {
+        let alone = Fake::default()
+            .with("gateway us-east", Does::Unreachable)
+            .with("gateway ap-south", Does::Unreachable);
+        let waits = fenced(&alone, Some(10_000), false).await.unwrap().expect("too few");
+        assert_eq!(waits.step(), pb::FailoverStep::Fencing);
+        assert_eq!((waits.fences_needed, waits.fenced_regions.len()), (2, 0));
+        assert_eq!(waits.unfenced_regions.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_knows_a_newer_epoch_ends_it() {
+        let fake = Fake::default()
+            .with("gateway us-east", Does::Unreachable)
+            .with("gateway ap-south", promises(10_000, "the epoch must grow beyond 5"));
+        let refused = fenced(&fake, Some(10_000), true).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::EpochEnded);
+        assert!(refused.to_string().contains("beyond 5"), "{refused}");
+    }
+
+    #[test]
+    fn the_wait_covers_the_lease_a_submit_and_a_directory_that_runs_fast() {
+        assert_eq!(wait_ms(10_000), 22_500);
+        assert!(wait_ms(10_000) * 10 >= (10_000 + SUBMIT_MS_MAX) * 11);
     }
 }

@@ -1,0 +1,114 @@
+//! A region is lost and another one of its jurisdiction goes on with its orders, by the operator's
+//! tool; then it comes back and gets them again.
+
+#[path = "region_loss/rig.rs"]
+mod rig;
+
+use std::time::Duration;
+
+use hansa_api::pb::order::OrderState;
+use hansa_api::status::Reason;
+use rig::{LOST, Rig, SURVIVOR, eventually, text};
+
+const WHY: [&str; 4] = ["--reason", "flood in Dublin", "--ticket", "INC-1"];
+
+async fn failover(rig: &Rig, more: &[&str]) -> std::process::Output {
+    let words = [&["region", "failover", LOST, "--to", SURVIVOR], more, &WHY].concat();
+    rig.ctl(SURVIVOR, &words).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_region_is_taken_over_and_gets_its_orders_back() {
+    let mut rig = Rig::start("lost-region").await;
+    let placed = rig.place(LOST, 12).await;
+    rig.copied(&placed).await;
+    // Nobody is taken over from who may still serve, unless somebody says that he does not.
+    let refused = failover(&rig, &[]).await;
+    assert_eq!(refused.status.code(), Some(4), "{}", text(&refused));
+    assert!(text(&refused).contains("machines are off"), "{}", text(&refused));
+    rig.stop(LOST).await;
+    let done = failover(&rig, &["--confirm-stopped"]).await;
+    assert!(done.status.success(), "{}", text(&done));
+    assert!(text(&done).contains("recorded in epoch 2"), "{}", text(&done));
+    // A repeat finds that it is done.
+    let again = failover(&rig, &["--confirm-stopped"]).await;
+    assert!(again.status.success(), "{}", text(&again));
+    for order in &placed {
+        let read = rig.get(SURVIVOR, &order.name).await.expect("it is read at the survivor");
+        assert_eq!(read.name, order.name);
+        let replayed = rig.replay(SURVIVOR, order).await.expect("a repeat is answered");
+        assert_eq!(replayed, (order.name.clone(), true), "with the same order");
+    }
+    // A request that may have been carried out by who is lost, and one that cannot have been.
+    let unknown = rig.ask(SURVIVOR, &rig.request(), 1).await.unwrap_err();
+    assert_eq!(unknown.reason(), Reason::RequestInDoubt);
+    let new = rig.place(SURVIVOR, 1).await.remove(0);
+    assert!(new.name.starts_with(&format!("regions/{LOST}/orders/")), "{}", new.name);
+    rig.cancelled(SURVIVOR, &placed[0].name).await;
+    // The lost region comes back and hears that it owns no longer.
+    rig.begin(LOST).await;
+    eventually("the old side knows", || async {
+        rig.owner_as_told_by(LOST).await == Some((SURVIVOR.to_owned(), 2))
+    })
+    .await;
+    let through = rig.get(LOST, &new.name).await.expect("its gateway forwards");
+    assert_eq!(through.state(), OrderState::Confirmed);
+    let home = home(&rig).await;
+    assert!(home.contains("recorded in epoch 3"), "{home}");
+    let back = rig.place(LOST, 1).await.remove(0);
+    assert_eq!(rig.owner_as_told_by(LOST).await, Some((LOST.to_owned(), 3)));
+    for name in [&new.name, &back.name, &placed[1].name] {
+        assert_eq!(rig.get(LOST, name).await.expect("at home again").name, *name);
+    }
+    rig.end().await;
+}
+
+/// Home, once all groups have heard, in so many tries.
+async fn home(rig: &Rig) -> String {
+    let words = [&["region", "failback", LOST], &WHY[..]].concat();
+    for _ in 0..60 {
+        let done = rig.ctl(LOST, &words).await;
+        if done.status.success() {
+            return text(&done);
+        }
+        eprintln!("not yet: {}", text(&done));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("it never came home: {}", text(&rig.ctl(LOST, &["region", "status"]).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_with_leases_is_fenced_and_needs_nobodys_word() {
+    let mut rig = Rig::start("leases").await;
+    let words = ["region", "isolation", LOST, "lease", "--lease", "3s"];
+    let told = rig.ctl(LOST, &words).await;
+    assert!(told.status.success(), "{}", text(&told));
+    let placed = rig.place(LOST, 4).await;
+    rig.copied(&placed).await;
+    // It is cut off from the others: it stops by itself.
+    for region in ["us-east", "ap-south", SURVIVOR] {
+        rig.stop(region).await;
+    }
+    eventually("it takes nothing any more", || async {
+        let refused = rig.ask(LOST, &rig.request(), u64::MAX).await;
+        refused.is_err_and(|failure| failure.reason() == Reason::LeaseLost)
+    })
+    .await;
+    for region in ["us-east", "ap-south", SURVIVOR] {
+        rig.begin(region).await;
+    }
+    eventually("it goes on", || async { rig.ask(LOST, &rig.request(), u64::MAX).await.is_ok() })
+        .await;
+    // It lives, and is taken over all the same: it can have no lease when the record is made.
+    let done = failover(&rig, &[]).await;
+    assert!(done.status.success(), "{}", text(&done));
+    assert!(text(&done).contains("waiting"), "{}", text(&done));
+    eventually("the old side knows", || async {
+        rig.owner_as_told_by(LOST).await == Some((SURVIVOR.to_owned(), 2))
+    })
+    .await;
+    for order in &placed {
+        assert!(rig.get(SURVIVOR, &order.name).await.is_ok());
+    }
+    rig.end().await;
+}
