@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hansa_types::id::OrderId;
 use tokio::sync::mpsc::Sender;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::pb::admin::read_facts_response::Part;
 use crate::pb::admin::{
@@ -16,6 +16,8 @@ use crate::pb::admin::{
 const PAGE_RECORDS: usize = 500;
 /// A reader that takes no page for so long has gone: what is frozen for it is let go.
 const SEND_MAX: Duration = Duration::from_secs(60);
+/// A whole telling takes no longer: pages stay frozen for it, and the group copies what it changes.
+const TELL_MAX: Duration = Duration::from_secs(900);
 /// Orders that one question may name.
 pub const ONLY_MAX: usize = 10_000;
 /// Records looked at between two breaths.
@@ -46,12 +48,14 @@ pub struct Telling {
     page: FactsPage,
     records: u64,
     totals_only: bool,
+    until: Instant,
 }
 
 impl Telling {
     pub fn new(asked: &Asked) -> Self {
         let (to, totals_only) = (asked.to.clone(), asked.totals_only);
-        Self { to, page: FactsPage::default(), records: 0, totals_only }
+        let until = Instant::now() + TELL_MAX;
+        Self { to, page: FactsPage::default(), records: 0, totals_only, until }
     }
 
     /// # Errors
@@ -120,9 +124,45 @@ impl Telling {
 
     async fn send(&self, part: Part) -> Result<(), Gone> {
         let message = ReadFactsResponse { part: Some(part) };
-        match timeout(SEND_MAX, self.to.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
+        // Ended without its end: that proves nothing to the reader, and he knows it.
+        let until = self.until.min(Instant::now() + SEND_MAX);
+        match timeout_at(until, self.to.send(message)).await {
+            Ok(Ok(())) if Instant::now() < self.until => Ok(()),
+            Ok(_) | Err(_) => Err(Gone),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_is_slow_for_ever_is_told_no_end() {
+        let (to, mut pages) = tokio::sync::mpsc::channel(1);
+        let asked = Asked { only: BTreeSet::new(), totals_only: false, to };
+        let mut telling = Telling::new(&asked);
+        drop(asked);
+        let tell = async move {
+            telling.head(FactsHead::default()).await?;
+            for _ in 0..1_000 * PAGE_RECORDS {
+                telling.order(OrderFacts::default()).await?;
+            }
+            telling.end(Vec::new()).await
+        };
+        // Never silent for as long as a page may wait, and never done.
+        let read = async {
+            let mut told = 0;
+            while let Some(message) = pages.recv().await {
+                assert!(!matches!(message.part, Some(Part::End(_))));
+                told += 1;
+                tokio::time::sleep(SEND_MAX / 2).await;
+            }
+            told
+        };
+        let began = Instant::now();
+        let (ended, told) = tokio::join!(tell, read);
+        assert_eq!(ended, Err(Gone));
+        assert!(told < 100 && began.elapsed() < TELL_MAX + 2 * SEND_MAX, "{told} pages");
     }
 }

@@ -4,6 +4,7 @@ mod apply;
 mod approve;
 mod copies;
 mod file;
+mod patience;
 mod plan;
 pub mod progress;
 mod read;
@@ -104,6 +105,9 @@ pub struct Look {
     /// How long what is under way may take to stand still, and how late a statement may be.
     #[arg(long, default_value = "60s", value_parser = crate::args::span)]
     pub settle: Duration,
+    /// How long reading every group once may take; what takes longer could not be read (exit 3).
+    #[arg(long, default_value = "15m", value_parser = crate::args::span)]
+    pub read_max: Duration,
     /// Leaves the copies in other regions out.
     #[arg(long)]
     pub no_copies: bool,

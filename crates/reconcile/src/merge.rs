@@ -18,6 +18,9 @@ use crate::statement::{Charge, Charges};
 
 /// Longer than any page.
 const PAGE_BYTES_MAX: u32 = 64 << 20;
+/// Records of one page, and of one group: more is no group of ours.
+const PAGE_RECORDS_MAX: usize = 4_096;
+const RECORDS_MAX: u64 = 100_000_000;
 
 /// Facts that prove nothing.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +50,12 @@ impl Spool {
     }
 
     /// # Errors
-    /// Records that are not in order, or no room.
+    /// Records that are not in order or too many, or no room.
     pub fn page(&mut self, page: &pb::FactsPage) -> Result<(), Broken> {
+        let records = ids(page).count();
+        if records > PAGE_RECORDS_MAX || self.records + records as u64 > RECORDS_MAX {
+            return Err(Broken::Facts("more records than a group or a page may have"));
+        }
         for id in ids(page) {
             let id = order_from_bytes(id).map_err(|_| Broken::Facts("a record of no order"))?;
             if self.last.is_some_and(|last| id < last) {
@@ -166,11 +173,13 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Whether every movement of a case must be in the statement.
+    /// Whether every movement of a case must be in the statement: its first one lies well after the
+    /// beginning, its last one well before the end. At the edges it is not known, for the
+    /// provider's clock is not ours and it writes late.
     pub fn covers(&self, id: OrderId, case: &Case) -> bool {
         let born = id.born().ms();
         let last = case.order.as_ref().map_or(born, |(_, order)| order.updated_ms.max(born));
-        born.saturating_add(self.settle_ms) >= self.from_ms
+        born >= self.from_ms.saturating_add(self.settle_ms)
             && last.saturating_add(self.settle_ms) <= self.until_ms
     }
 }

@@ -5,7 +5,12 @@ use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::DifferenceClass as Class;
 use hansa_api::pb::admin::repair::Action;
 
+use hansa_types::id::OrderId;
+use hansa_types::region::{RegionNumber, Slot};
+use hansa_types::time::LogTime;
+
 use crate::judge::{Case, Judge, Judged, Source};
+use crate::merge::{Coverage, Spool};
 use crate::repairs::{self, Beside};
 
 fn judge(case: &Case) -> Vec<pb::FoundDifference> {
@@ -110,4 +115,39 @@ fn a_parked_order_tries_again_and_no_other_is_touched_without_a_person() {
         let (repair, why) = repairs::propose(&found, &Beside::default());
         assert!(repair.is_none() && !why.is_empty(), "{class:?}");
     }
+}
+
+fn born(ms: u64) -> OrderId {
+    OrderId::new(LogTime(ms), RegionNumber::try_from(1).unwrap(), Slot::of(b"x"), ms)
+}
+
+#[test]
+fn a_payment_at_an_edge_of_the_statement_is_not_covered_and_none_of_its_lines_missing() {
+    // The first line is of 100 s, the last one of 900 s; a movement is written up to 60 s late.
+    let coverage = Coverage { from_ms: 100_000, until_ms: 900_000, settle_ms: 60_000 };
+    let covered = |ms: u64, updated_ms: u64| {
+        let facts = pb::OrderFacts { updated_ms, ..Default::default() };
+        let order = Some((Source(0), facts));
+        coverage.covers(born(ms), &Case { order, ..Case::default() })
+    };
+    for before in [30_000, 60_000, 99_999, 100_000, 159_999] {
+        assert!(!covered(before, 500_000), "born at {before}");
+    }
+    assert!(covered(160_000, 840_000));
+    assert!(!covered(160_000, 840_001) && !covered(890_000, 890_000));
+    // Without a beginning everything before the end is.
+    let all = Coverage { from_ms: 0, ..coverage };
+    assert!(all.covers(born(60_000), &Case::default()));
+}
+
+#[test]
+fn a_group_that_tells_without_end_is_not_read() {
+    let mut spool = Spool::begin(pb::FactsHead::default()).unwrap();
+    let order = |n: u64| {
+        let order = hansa_api::convert::id::order_to_bytes(born(n));
+        pb::StockFacts { order, ..Default::default() }
+    };
+    let page = |n: u64| pb::FactsPage { stock: (0..n).map(order).collect(), ..Default::default() };
+    assert!(spool.page(&page(500)).is_ok());
+    assert!(spool.page(&page(1_000_000)).is_err());
 }

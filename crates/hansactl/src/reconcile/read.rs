@@ -13,17 +13,19 @@ use tonic::Streaming;
 use super::progress::Progress;
 use crate::connect::{Role, Session};
 
-/// Orders that one question may name.
-pub const ONLY_MAX: usize = 10_000;
+/// Orders that one question names: a group looks them up under its lock.
+pub const ONLY_MAX: usize = 2_000;
 /// A group that is silent for this long is not read.
 const SILENT_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What is read of each group.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Asked {
     /// Only these orders, at most [`ONLY_MAX`]; all when there are none.
     pub only: Vec<bytes::Bytes>,
     pub totals_only: bool,
+    /// How long all of it may take.
+    pub within: std::time::Duration,
 }
 
 /// The groups of a region, by kind.
@@ -65,6 +67,18 @@ pub async fn groups(session: &Session) -> Result<Groups, crate::error::Problem> 
 /// # Errors
 /// What could not be read: then nothing is known of any.
 pub async fn facts(
+    session: &Session,
+    groups: &Groups,
+    asked: &Asked,
+    progress: &Progress,
+) -> Result<Vec<Facts>, Vec<String>> {
+    let read = tokio::time::timeout(asked.within, read(session, groups, asked, progress));
+    read.await.unwrap_or_else(|_| {
+        Err(vec![format!("the groups told for longer than {:?} (--read-max)", asked.within)])
+    })
+}
+
+async fn read(
     session: &Session,
     groups: &Groups,
     asked: &Asked,

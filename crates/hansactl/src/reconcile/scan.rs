@@ -17,14 +17,13 @@ use hansa_reconcile::merge::{self, Along, Facts};
 use hansa_reconcile::repairs::{self, Beside};
 use hansa_types::id::{GroupId, GroupKind, OrderId};
 
+use super::patience::Patience;
 use super::progress::Progress;
 use super::read::{self, Asked, Groups, ONLY_MAX};
 use super::{Look, copies, statement};
 use crate::connect::Session;
 use crate::error::Problem;
 
-/// Between two looks at what is under way.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Orders that may look wrong at once: more is no reconciliation but a disaster.
 const SUSPECTS_MAX: usize = 200_000;
 
@@ -62,7 +61,8 @@ struct Scan<'a> {
     groups: Groups,
     number: Option<u16>,
     outcome: Outcome,
-    until: Instant,
+    settle: Duration,
+    read_max: Duration,
 }
 
 /// Compares a region.
@@ -81,10 +81,9 @@ pub async fn run(session: &Session, look: &Look) -> Result<Outcome, Problem> {
         Ok(_) => return Ok(unread(session, vec!["the region has no orders group".to_owned()])),
         Err(problem) => return Ok(unread(session, vec![problem.text()])),
     };
-    let until = began + look.settle;
     let outcome = unread(session, Vec::new());
-    let number = None;
-    let mut scan = Scan { session, progress, groups, number, outcome, until };
+    let (number, settle, read_max) = (None, look.settle, look.read_max);
+    let mut scan = Scan { session, progress, groups, number, outcome, settle, read_max };
     if let Err(why) = scan.all(along.as_mut()).await {
         scan.outcome.report.not_read.extend(why);
     }
@@ -136,7 +135,7 @@ fn finish(outcome: &mut Outcome) {
 impl Scan<'_> {
     async fn all(&mut self, along: Option<&mut Along>) -> Result<(), Vec<String>> {
         self.progress.stage("reading every group of the region");
-        let mut facts = self.read(&Asked::default()).await?;
+        let mut facts = self.read(&self.asked(Vec::new())).await?;
         self.outcome.report.reads = facts.iter().map(|facts| facts.head.clone()).collect();
         self.number = self.region_number(&facts);
         self.figures(&facts);
@@ -145,18 +144,23 @@ impl Scan<'_> {
         let covering = along.as_ref().map(|along| along.coverage);
         let (mut suspects, mut moving, charges) = self.walk(&mut facts, along)?;
         drop(facts);
+        let mut patience = Patience::new(self.settle);
         loop {
             self.confirm(suspects, &mut moving).await?;
-            if moving.is_empty() || Instant::now() >= self.until {
+            if moving.is_empty() || !patience.again().await {
                 break;
             }
-            tokio::time::sleep(PAUSE).await;
             self.progress.stage(&format!("looking again at {} orders", moving.len()));
             suspects = self.again(&mut moving, &charges, covering).await?;
         }
         let unsettled = moving.iter().map(|id| format!("order {id} did not stand still"));
         self.outcome.report.unsettled.extend(unsettled);
         self.drift(drifted).await
+    }
+
+    /// Everything, or these orders.
+    fn asked(&self, only: Vec<Bytes>) -> Asked {
+        Asked { only, totals_only: false, within: self.read_max }
     }
 
     async fn read(&mut self, asked: &Asked) -> Result<Vec<Facts>, Vec<String>> {
@@ -237,7 +241,7 @@ impl Scan<'_> {
         let orders = Groups { orders: self.groups.orders.clone(), books: Vec::new() };
         for chunk in ids.chunks(ONLY_MAX) {
             let only = chunk.iter().map(|id| order_to_bytes(*id)).collect();
-            let asked = Asked { only, totals_only: false };
+            let asked = self.asked(only);
             let mut facts = read::facts(self.session, &orders, &asked, &self.progress).await?;
             let walked = merge::walk(&mut facts, None, |id, case| {
                 now.extend(id.zip(case.order.map(|(_, order)| order.hash)));
@@ -270,7 +274,7 @@ impl Scan<'_> {
         }
         for chunk in ids.chunks(ONLY_MAX) {
             let only: Vec<Bytes> = chunk.iter().map(|id| order_to_bytes(*id)).collect();
-            let mut facts = self.read(&Asked { only, totals_only: false }).await?;
+            let mut facts = self.read(&self.asked(only)).await?;
             let heads: Vec<pb::FactsHead> = facts.iter().map(|f| f.head.clone()).collect();
             let region = self.outcome.report.region.clone();
             let judge = Judge { heads: &heads, region: &region, number: self.number };
@@ -318,7 +322,9 @@ impl Scan<'_> {
     /// Confirms drift as differences of orders are: sums that are the same before the books were
     /// read and after.
     async fn drift(&mut self, mut drifted: Drifted) -> Result<(), Vec<String>> {
-        let totals = Asked { totals_only: true, ..Asked::default() };
+        let totals = Asked { totals_only: true, ..self.asked(Vec::new()) };
+        // Its own: looking at the orders may have taken all of theirs.
+        let mut patience = Patience::new(self.settle);
         let orders = Groups { orders: self.groups.orders.clone(), books: Vec::new() };
         while !drifted.found.is_empty() {
             let facts = read::facts(self.session, &orders, &totals, &self.progress).await?;
@@ -332,12 +338,11 @@ impl Scan<'_> {
             if moving.is_empty() {
                 return Ok(());
             }
-            if Instant::now() >= self.until {
+            if !patience.again().await {
                 let words = moving.iter().map(|f| format!("SKU {} did not stand still", f.subject));
                 self.outcome.report.unsettled.extend(words);
                 return Ok(());
             }
-            tokio::time::sleep(PAUSE).await;
             let skus: BTreeSet<String> = moving.into_iter().map(|found| found.subject).collect();
             drifted = self.drifted(&self.read_totals(&totals).await?);
             drifted.found.retain(|found| skus.contains(&found.subject));

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::core::command::{Command, Outcome};
 use crate::core::state::State;
 use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey};
+use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell, Trust};
 use crate::vault::{KeyInfo, KeyLife, VaultError};
@@ -118,7 +119,7 @@ impl Keeper {
         }
         // A group that came back from a backup needs again what it had let go of.
         match self.first && rewrapped {
-            true => self.destroy(epoch).await,
+            true => self.destroy().await,
             false => Ok(()),
         }
     }
@@ -294,17 +295,16 @@ impl Keeper {
         Ok(false)
     }
 
-    async fn destroy(&self, epoch: u64) -> Result<(), Stuck> {
+    async fn destroy(&self) -> Result<(), Stuck> {
         let Ok(now) = self.shell.map.now() else { return Ok(()) };
-        // A region that came back has a newer epoch than a group that has not begun it yet: until
-        // then what was let go of belongs to the life that is over.
-        let restoring = self
-            .hosted
-            .group
-            .peek(|m| m.state.restored.as_ref().is_some_and(|restored| restored.restoring));
-        if restoring || super::epoch(&now) > epoch {
-            return Ok(());
-        }
+        // Linearizable: the first entry of a group that comes back begins its epoch, and before
+        // that what groups had let go of belongs to the life that is over.
+        let look = |m: &OrdersMachine| {
+            let restoring = m.state.restored.as_ref().is_some_and(|restored| restored.restoring);
+            (!restoring).then_some(m.state.meta.settings.epoch)
+        };
+        let read = self.hosted.group.read(Instant::now() + SUBMIT_MAX, look).await;
+        let Ok(Some(epoch)) = read else { return Ok(()) };
         let orders = now.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
         let groups: Vec<GroupId> = orders.copied().collect();
         let wall = self.shell.env.clock.wall().ms();

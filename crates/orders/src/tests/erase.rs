@@ -8,13 +8,16 @@ use hansa_api::pb::customer as wire;
 use hansa_api::pb::customer::customer_service_server::CustomerService as _;
 use hansa_api::pb::order as orders;
 use hansa_api::pb::order::order_service_server::OrderService as _;
+use hansa_api::principal::Role;
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::testing::eventually;
 use hansa_consensus::{Frozen as _, Machine as _};
+use hansa_types::region::Slot;
+use hansa_wal::fs::{Fs as _, RealFs};
 use tokio::time::{Instant, sleep};
 use tonic::Request;
 
-use super::rig::{Node, Rig, call, order};
+use super::rig::{Node, Rig, call, call_as, order};
 use crate::core::subjects::KeyState;
 use crate::machine::OrdersMachine;
 use crate::vault::{KeyLife, VaultError};
@@ -219,4 +222,50 @@ async fn an_export_gives_each_order_with_its_person_and_ends_with_a_summary() {
         assert_eq!(order.personal.as_ref().unwrap().name, "Ada Secretname");
         assert_eq!(order.customer_id, "c-1");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_receipt_is_given_before_the_vault_knows_of_the_erasure() {
+    let rig = Rig::start(1).await;
+    placed(&rig, &gift("c-1", "r-1")).await;
+    rig.at_rest().await;
+    let vault = rig.leader().await.orders.shell().vault.place();
+    // Another node is at the file, and stays there.
+    let lock = std::path::Path::new(&vault).with_extension("lock");
+    let held = loop {
+        match RealFs.lock(&lock) {
+            Ok(held) => break held,
+            Err(_) => sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let asked = call_as(erase("c-1", "e-1"), &Role::ALL, Duration::from_millis(500));
+    let refused = rig.leader().await.service.erase_customer(asked).await.unwrap_err();
+    assert_eq!(Failure::from(&refused).reason(), Reason::VaultUnavailable);
+    drop(held);
+    // The erasure stands, and its repeat gives the receipt.
+    let again = ask!(rig, erase_customer, erase("c-1", "e-1")).unwrap();
+    assert!(again.replayed && again.receipt.unwrap().key.is_some());
+    rig.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_in_any_group_has_the_first_groups_leader_rotate() {
+    let rig = Rig::sharded(3).await;
+    let shell = rig.leader().await.orders.shell();
+    let first = shell.map.first_orders_group().unwrap();
+    // Somebody whose group is not the first one.
+    let customer = (0..100)
+        .map(|n| format!("c-{n}"))
+        .find(|customer| shell.map.orders_group(Slot::of(customer.as_bytes())).unwrap() != first);
+    let customer = customer.unwrap();
+    placed(&rig, &gift(&customer, "r-1")).await;
+    placed(&rig, &gift("c-kept", "r-2")).await;
+    rig.at_rest().await;
+    ask!(rig, erase_customer, erase(&customer, "e-1")).unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while !only_newest(rig.leader().await).await {
+        assert!(Instant::now() < end, "the region key is not destroyed");
+        sleep(Duration::from_millis(20)).await;
+    }
+    rig.at_rest().await;
 }

@@ -90,3 +90,57 @@ async fn every_group_of_a_region_is_bound_to_the_one_key() {
     assert_eq!(bound, vec![shell.vault.id().unwrap(); 3]);
     assert!(bound[0].is_some());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_the_vault_that_rotated_apart_does_not_serve_and_says_why() {
+    let mut rig = Rig::start_unbooted(3).await;
+    let ids = rig.cluster.ids();
+    let env = rig.cluster.node(ids[0]).env.clone();
+    let open = |id: NodeId| {
+        let (entropy, clock) = (env.entropy.clone(), env.clock.clone());
+        FileVault::open(Arc::new(RealFs), &file(&rig, id), entropy, clock).unwrap()
+    };
+    let made = open(ids[0]);
+    made.make().unwrap();
+    for id in &ids[1..] {
+        fs::copy(file(&rig, ids[0]), file(&rig, *id)).unwrap();
+    }
+    let first = made.keys().await.unwrap()[0].key;
+    let others = [open(ids[1]), open(ids[2])];
+    for id in &ids {
+        let vault = file(&rig, *id);
+        rig.boot_with(*id, vault).await.unwrap();
+    }
+    rig.place(&order("r-1")).await.unwrap();
+    // One copy goes on, and its region key is the group's from now on.
+    let leader = rig.leader_now().unwrap();
+    let vault = rig.nodes[&leader].orders.shell().vault.clone();
+    let used = vault.rotate(first, 1, 1 << 50).await.unwrap().key;
+    let uses = |node: &super::rig::Node| {
+        node.orders.shell().groups[&0].group.peek(|m| m.state.meta.wraps) == Some(used)
+    };
+    eventually("the group uses it", || rig.nodes.values().all(uses)).await;
+    let ready = |id: &NodeId| rig.nodes[id].orders.ready();
+    let says = |id: &NodeId, what: &str| ready(id).is_err_and(|why| why.contains(what));
+    let behind: Vec<NodeId> = ids.iter().copied().filter(|id| *id != leader).collect();
+    eventually("the copies say that they are old", || {
+        behind.iter().all(|id| says(id, "copy the vault file of a node that serves"))
+    })
+    .await;
+    // Another copy makes a key of its own under the same number.
+    let apart =
+        others.iter().find(|vault| vault.place() == file(&rig, behind[0]).display().to_string());
+    let apart = match apart {
+        Some(vault) => vault.rotate(first, 1, 1 << 50).await.unwrap().key,
+        None => made.rotate(first, 1, 1 << 50).await.unwrap().key,
+    };
+    assert_eq!(apart.number(), used.number());
+    eventually("it says so", || says(&behind[0], "has rotated apart")).await;
+    for id in &behind {
+        let (from, to) = (file(&rig, leader), file(&rig, *id));
+        fs::copy(from, to.with_extension("next")).unwrap();
+        fs::rename(to.with_extension("next"), &to).unwrap();
+    }
+    eventually("all serve again", || ids.iter().all(|id| ready(id).is_ok())).await;
+    rig.place(&order("r-2")).await.unwrap();
+}

@@ -27,7 +27,8 @@ pub struct Mapping {
     /// What the provider writes in front of our key.
     #[serde(default)]
     pub key_prefix: String,
-    /// Whether a file whose last line has no end was cut short.
+    /// Whether a file whose last line has no end was cut short. Off: banks leave it away, and a
+    /// line that was cut lacks fields, unless the cut lies in its last one.
     #[serde(default)]
     pub final_newline: bool,
     #[serde(skip)]

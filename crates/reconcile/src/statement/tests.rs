@@ -92,8 +92,25 @@ fn a_file_that_was_cut_short_is_not_read() {
 }
 
 #[test]
-fn a_mapping_turns_a_real_file_into_ours() {
-    let mapping = r#"
+fn a_banks_file_without_a_last_newline_is_whole_unless_its_mapping_wants_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bank.csv");
+    let line = format!("2026-01-02T03:04:05Z;Settled;hansa/pay-{};A1;12,50;EUR;x", order(1));
+    let head = "Booked;Type;Merchant Reference;Psp Reference;Net;Ccy;Note";
+    let read_by = |mapping: &str| read(&path, &Mapping::parse(mapping).unwrap(), |_| {});
+    let strict = MAPPING.replace("format = 1", "format = 1\nfinal_newline = true");
+    std::fs::write(&path, format!("{head}\n{line}")).unwrap();
+    assert_eq!(read_by(MAPPING).map(|read| read.lines).unwrap(), 1);
+    assert!(read_by(&strict).err().unwrap().to_string().contains("cut short"));
+    std::fs::write(&path, format!("{head}\n{line}\n")).unwrap();
+    assert!(read_by(MAPPING).is_ok() && read_by(&strict).is_ok());
+    // Cut inside of a line it lacks fields, whatever the mapping says.
+    std::fs::write(&path, format!("{head}\n{}", &line[..line.len() - 5])).unwrap();
+    assert!(read_by(MAPPING).is_err());
+}
+
+const MAPPING: &str = r#"
+
         format = 1
         delimiter = ";"
         unit = "major"
@@ -113,6 +130,10 @@ fn a_mapping_turns_a_real_file_into_ours() {
         refund = ["Refunded"]
         ignore = ["Fee"]
     "#;
+
+#[test]
+fn a_mapping_turns_a_real_file_into_ours() {
+    let mapping = MAPPING;
     let parsed = Mapping::parse(mapping).unwrap();
     let key = format!("pay-{}", order(1));
     let text = format!(

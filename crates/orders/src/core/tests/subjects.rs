@@ -7,6 +7,7 @@ use crate::core::command::Refused;
 use crate::core::effect::SettleResult;
 use crate::core::restored::{Restore, Step};
 use crate::core::subjects::{Erase, KeyEntry, KeyState, KeyStep, Next, first_generation};
+use crate::start::alive_again;
 
 const SECOND: RegionKey = RegionKey(2 << 48);
 
@@ -321,4 +322,20 @@ fn lives_count_in_spaces_of_their_own() {
     let firsts: Vec<u32> = (1..100).map(first_generation).collect();
     assert!(firsts.windows(2).all(|pair| pair[1] - pair[0] == 1 << 16));
     assert_eq!(first_generation(u64::MAX), first_generation(1 << 16));
+}
+
+#[test]
+fn whom_the_vault_knows_erased_is_named_until_he_is_erased_again() {
+    let (mut state, subject) = fresh();
+    let (back, never) = (of(&state, 1), KeyOf { subject: key_of(9).subject, generation: 1 });
+    let next = KeyOf { generation: 2, ..back };
+    let vault = [(back, FIRST), (next, FIRST), (never, FIRST)];
+    assert_eq!(alive_again(&state, &vault, 9), [back]);
+    let again = KeyStep::Again { keys: vec![back], asked_ms: 1, destroy_after_ms: 2 };
+    keys(&mut state, again);
+    assert!(alive_again(&state, &vault, 9).is_empty());
+    // What he orders with since is another key, and nobody's but his.
+    assert!(matches!(order_of(&mut state, 2, subject), Outcome::Done(_)));
+    assert_eq!(of(&state, 2), next);
+    assert_eq!(alive_again(&state, &vault[..1], 9), []);
 }
