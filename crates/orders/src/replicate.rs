@@ -41,6 +41,8 @@ pub struct Freshness {
     inner: Arc<Mutex<BTreeMap<Origin, (u64, u64)>>>,
     /// The highest sequence that each origin ever said it had.
     marks: Arc<Mutex<BTreeMap<Origin, u64>>>,
+    /// Births that an origin has adopted all copies of: in which epoch, and by which sequence.
+    settled: Arc<Mutex<BTreeMap<(Origin, RegionNumber), (u64, u64)>>>,
 }
 
 impl Freshness {
@@ -54,6 +56,27 @@ impl Freshness {
         let mut marks = self.marks.lock();
         let mark = marks.entry(origin).or_default();
         *mark = (*mark).max(sequence);
+    }
+
+    /// The origin owns these births in `epoch`, and has told all of them with `sequence`.
+    fn settled(&self, origin: Origin, birth: RegionNumber, epoch: u64, sequence: u64) {
+        let mut settled = self.settled.lock();
+        let known = settled.entry((origin, birth)).or_insert((epoch, sequence));
+        // A later word of the same is no more than the first.
+        if known.0 < epoch {
+            *known = (epoch, sequence);
+        }
+    }
+
+    /// Whether all that the origin adopted of these births in `epoch` is within `applied`.
+    pub fn has_settled(
+        &self,
+        (origin, applied): (Origin, u64),
+        birth: RegionNumber,
+        epoch: u64,
+    ) -> bool {
+        let settled = self.settled.lock();
+        settled.get(&(origin, birth)).is_some_and(|(of, seq)| *of == epoch && *seq <= applied)
     }
 
     /// What the origins of a region said last that they had.

@@ -231,6 +231,10 @@ impl State {
         at: LogTime,
         how: impl FnOnce(&mut Order, &Contents, &mut Now<'_>) -> R,
     ) -> Option<R> {
+        // Of births that may not change here nothing does, whoever asks.
+        if !self.moves(id, self.orders.get(&id)?) {
+            return None;
+        }
         let contents = self.contents.get(&id)?;
         let Meta { settings, next_work, seq, .. } = &mut self.meta;
         let first_new = *next_work + 1;

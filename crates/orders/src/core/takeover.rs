@@ -54,11 +54,14 @@ pub enum Phase {
         to: RegionNumber,
         work_upto: u64,
         since: LogTime,
+        /// The directory's version in which this drain began: which of several it is.
+        drain: u64,
     },
     /// Nothing of them changes: no event after `last` is of an order born there.
     Drained {
         to: RegionNumber,
         last: u64,
+        drain: u64,
     },
     /// Owned, and copies are being adopted.
     Adopting,
@@ -110,12 +113,12 @@ pub struct TakeOver {
 /// What happens to births; commands of the shell, each caused by the directory.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Step {
-    /// The directory hands them over: take nothing new.
-    Drain { birth: RegionNumber, to: RegionNumber, epoch: u64 },
+    /// The directory hands them over, since its version `drain`: take nothing new.
+    Drain { birth: RegionNumber, to: RegionNumber, epoch: u64, drain: u64 },
     /// What ran has ended, or waited long enough.
     Drained { birth: RegionNumber, epoch: u64 },
-    /// They were not handed over after all.
-    Undrain { birth: RegionNumber, epoch: u64 },
+    /// They were not handed over after all, says the directory in its version `seen`.
+    Undrain { birth: RegionNumber, epoch: u64, seen: u64 },
     /// A record says that they are another region's.
     Elsewhere { birth: RegionNumber, owner: RegionNumber, epoch: u64 },
     TakeOver(Box<TakeOver>),
@@ -164,6 +167,15 @@ impl Births {
         self.cached.iter().map(|(birth, row)| (*birth, row))
     }
 
+    /// What could not be adopted is looked at anew by who owns the births next.
+    fn forget_failed(&mut self, birth: RegionNumber) {
+        let of = |(id, _): &(&OrderId, &NotAdopted)| id.region() == birth;
+        let failed: Vec<OrderId> = self.failed.iter().filter(of).map(|(id, _)| *id).collect();
+        for id in failed {
+            self.failed.remove(&id);
+        }
+    }
+
     fn put(&mut self, birth: RegionNumber, row: Birth) {
         self.cached.insert(birth, row.clone());
         self.rows.insert(birth, row);
@@ -199,6 +211,11 @@ impl Birth {
     /// Whether new orders and new steps are taken.
     pub fn open(&self) -> bool {
         matches!(self.phase, Phase::Owned | Phase::Adopting)
+    }
+
+    /// Owned, and no copy waits to be adopted.
+    pub fn settled(&self) -> bool {
+        !matches!(self.phase, Phase::Adopting | Phase::Elsewhere { .. })
     }
 
     /// Whether anything of them may change here.
@@ -240,9 +257,9 @@ impl State {
 
     pub(super) fn takeover_step(&mut self, at: LogTime, step: Step) -> Outcome {
         let done = match step {
-            Step::Drain { birth, to, epoch } => self.drain(at, birth, to, epoch),
+            Step::Drain { birth, to, epoch, drain } => self.drain(at, birth, epoch, (to, drain)),
             Step::Drained { birth, epoch } => self.drained(birth, epoch),
-            Step::Undrain { birth, epoch } => self.undrain(birth, epoch),
+            Step::Undrain { birth, epoch, seen } => self.undrain(birth, epoch, seen),
             Step::Elsewhere { birth, owner, epoch } => self.elsewhere(at, birth, owner, epoch),
             Step::TakeOver(take) => self.take_over(at, *take),
             Step::Adopt { birth, epoch, orders } => {
@@ -287,6 +304,7 @@ impl State {
         let phase = Phase::Elsewhere { since: at, given_back: !was_mine };
         let taken = old.and_then(|row| row.taken);
         self.births.put(birth, Birth { epoch, owner, phase, floor: epoch, taken });
+        self.births.forget_failed(birth);
         self.unindex();
         Ok(())
     }
@@ -321,10 +339,13 @@ impl State {
         }
         match self.orders.get(order) {
             Some(known) if self.is_own(*order, known) => None,
-            // Adopted first by who asks.
             _ if self.births.failed.contains(order) => Some(Refused::NotAdopted),
+            _ if self.blocked(*order) => Some(Refused::NotAdopted),
+            // Adopted first by who asks.
             _ if self.remote.copies.contains(order) => Some(Refused::NotOwner),
-            _ => None,
+            // A former order that its owner in between never knew.
+            Some(_) => Some(Refused::NotAdopted),
+            None => None,
         }
     }
 
@@ -354,7 +375,10 @@ impl State {
             return None;
         }
         let taken = row.taken.as_ref()?;
-        let bound = taken.take.record_ms.saturating_add(taken.take.skew_ms);
+        // The record was signed before the former owner had stopped: until this group took over, it
+        // may have granted what nobody here heard of.
+        let stopped_ms = taken.take.record_ms.max(taken.since.ms());
+        let bound = stopped_ms.saturating_add(taken.take.skew_ms);
         if first_sent_ms.is_some_and(|sent| sent > bound) {
             return None;
         }

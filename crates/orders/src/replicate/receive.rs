@@ -19,6 +19,7 @@ use hansa_node::tls::PeerIdentity;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::identity::Role;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
+use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -34,6 +35,8 @@ use crate::shell::{Hosted, Shell};
 const RELAYED: &str = "hansa-relayed";
 /// Heads of one message that are looked at.
 const HEADS_MAX: usize = 1_024;
+/// Births that one message may call settled.
+const SETTLED_MAX: usize = 64;
 const APPLY_MAX: Duration = Duration::from_secs(10);
 /// The first message says what the stream is about; it must come at once.
 const FIRST_MAX: Duration = Duration::from_secs(5);
@@ -210,6 +213,11 @@ impl Inbound {
         }
         if let Some(refill) = message.refill.as_ref().filter(|_| !rewind) {
             self.refill(refill, again).await?;
+        }
+        for of in message.settled.iter().take(SETTLED_MAX) {
+            let birth = u16::try_from(of.birth).ok().and_then(|n| RegionNumber::try_from(n).ok());
+            let Some(birth) = birth else { continue };
+            self.shell.freshness.settled(self.origin, birth, of.epoch, of.sequence);
         }
         if let Some(at) = message.origin_time.as_ref().and_then(to_ms) {
             self.shell.freshness.note(self.origin, message.origin_last_sequence, at);

@@ -22,6 +22,7 @@ pub use self::compare::Found;
 use self::session::{Broken, Kind, Session};
 use super::law::{Law, terms_to_wire};
 use super::{Lag, Lags};
+use crate::core::takeover::Birth;
 use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
@@ -267,8 +268,23 @@ impl Sender {
             chain_head: bytes::Bytes::copy_from_slice(&status.chain_head),
             chain_index: status.applied,
             heads: self.heads(),
+            settled: self.settled(),
             ..Default::default()
         }
+    }
+
+    /// Births that this group took over and adopted.
+    fn settled(&self) -> Vec<wire::SettledBirth> {
+        self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let settled = state.births.iter().filter(|(_, row)| row.settled());
+            let one = |(birth, row): (RegionNumber, &Birth)| wire::SettledBirth {
+                birth: u32::from(birth.get()),
+                epoch: row.epoch,
+                sequence: state.meta.seq,
+            };
+            settled.map(one).collect()
+        })
     }
 
     /// The heads of this node's groups, when it is time to tell them again.

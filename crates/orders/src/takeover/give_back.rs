@@ -7,7 +7,7 @@ use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
 use hansa_api::pb::ledger as wire;
 use hansa_api::pb::ledger::OutcomeCode as Code;
 use hansa_api::pb::ledger::command::Command as Verb;
-use hansa_api::status::Failure;
+use hansa_api::status::{Failure, Reason};
 use hansa_types::id::{GroupId, GroupKind, OrderId, TransferId};
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
@@ -19,6 +19,10 @@ use crate::shell::{Hosted, Shell, ledger};
 
 const CALL_MAX: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 32;
+/// Ids are of the time when they go out, or the books would call a late one too old; a repeat within
+/// this is the same command. A later one finds that there is nothing left: no verb here does twice
+/// what is done.
+const SAME_MS: u64 = 60_000;
 
 /// One part of it; whether there is more at once.
 ///
@@ -26,29 +30,40 @@ const AT_ONCE: usize = 32;
 /// A ledger that does not answer, or a command that was not committed.
 pub async fn round(shell: &Shell, hosted: &Hosted, birth: RegionNumber) -> Result<bool, Failure> {
     let look = |machine: &crate::machine::OrdersMachine| {
-        let row = machine.state.births.get(birth)?;
-        let Phase::Elsewhere { since, given_back: false } = row.phase else { return None };
-        let (found, undecided) = machine.state.leftovers(birth, ORDERS_MAX);
-        Some((row.epoch, since, found, undecided))
+        let (state, row) = (&machine.state, machine.state.births.get(birth)?);
+        let (found, waits) = match row.phase {
+            Phase::Elsewhere { given_back: false, .. } => state.leftovers(birth, ORDERS_MAX),
+            // What was decided on only after the births had moved on.
+            _ => (state.decided_leftovers(birth, ORDERS_MAX), true),
+        };
+        Some((row.epoch, found, waits))
     };
-    let Some((epoch, since, found, undecided)) = hosted.group.peek(look) else { return Ok(false) };
-    let last = found.is_empty() && !undecided;
+    let Some((epoch, found, waits)) = hosted.group.peek(look) else { return Ok(false) };
+    let last = found.is_empty() && !waits;
     if found.is_empty() && !last {
         return Ok(false);
     }
-    let given: Vec<_> = found.iter().map(|left| give_back(shell, since, left)).collect();
+    let wall = shell.env.clock.wall().ms();
+    let at = LogTime(wall - wall % SAME_MS);
+    let given: Vec<_> = found.iter().map(|left| give_back(shell, at, left)).collect();
     let given = stream::iter(given).buffer_unordered(AT_ONCE);
     let given: Vec<Result<OrderId, Failure>> = given.collect().await;
-    let orders: Vec<OrderId> = given.into_iter().collect::<Result<_, _>>()?;
-    commit(hosted, Step::GivenBack { birth, epoch, orders, last }).await?;
-    Ok(!last)
+    let (orders, failed): (Vec<_>, Vec<_>) = given.into_iter().partition(Result::is_ok);
+    let orders: Vec<OrderId> = orders.into_iter().flatten().collect();
+    if last || !orders.is_empty() {
+        commit(hosted, Step::GivenBack { birth, epoch, orders, last }).await?;
+    }
+    match failed.into_iter().find_map(Result::err) {
+        Some(failure) => Err(failure),
+        None => Ok(!last),
+    }
 }
 
-async fn give_back(shell: &Shell, since: LogTime, left: &Leftover) -> Result<OrderId, Failure> {
+async fn give_back(shell: &Shell, at: LogTime, left: &Leftover) -> Result<OrderId, Failure> {
     let id = |step: &str, n: usize| {
         let parts: [&[u8]; 4] =
             [b"given-back", &left.order.to_bytes(), step.as_bytes(), &n.to_le_bytes()];
-        transfer_to_bytes(TransferId::derive(since, &parts))
+        transfer_to_bytes(TransferId::derive(at, &parts))
     };
     let order = order_to_bytes(left.order);
     for (n, (index, hold)) in left.stock.iter().enumerate() {
@@ -56,20 +71,43 @@ async fn give_back(shell: &Shell, since: LogTime, left: &Leftover) -> Result<Ord
         let hold = transfer_to_bytes(*hold);
         let release = wire::Release { id: id("release", n), hold: hold.clone(), order: order.clone() };
         // What was committed is not held any more: then it is given back as that.
-        if book(shell, group, Verb::Release(release)).await? == Code::AlreadyPosted {
+        let code = book(shell, group, Verb::Release(release)).await?;
+        if code == Code::AlreadyPosted {
             let uncommit = wire::Uncommit { id: id("uncommit", n), hold, order: order.clone() };
-            book(shell, group, Verb::Uncommit(uncommit)).await?;
+            nothing_left(book(shell, group, Verb::Uncommit(uncommit)).await?)?;
+        } else {
+            nothing_left(code)?;
         }
     }
     if let Some((index, payment, hold)) = left.funds {
         let (payment, hold) = (transfer_to_bytes(payment), transfer_to_bytes(hold));
         let void = wire::Void { id: id("void", 0), hold, payment };
-        book(shell, GroupId::new(GroupKind::Payments, index), Verb::Void(void)).await?;
+        let code = book(shell, GroupId::new(GroupKind::Payments, index), Verb::Void(void)).await?;
+        if code != Code::PaymentNotFound {
+            nothing_left(code)?;
+        }
     }
     Ok(left.order)
 }
 
-/// One ledger command. What the books refuse for good is nothing that they hold.
+/// Whether this answer says that the books hold nothing more of what was given back.
+fn nothing_left(code: Code) -> Result<(), Failure> {
+    match code {
+        Code::Applied
+        | Code::Exists
+        | Code::HoldNotFound
+        | Code::AlreadyVoided
+        | Code::Expired
+        // All of it was shipped, or captured.
+        | Code::AlreadyPosted => Ok(()),
+        other => {
+            let why = format!("the books still hold it: {}", other.as_str_name());
+            Err(Failure::new(Reason::Unavailable, why))
+        }
+    }
+}
+
+/// One ledger command, and what the books said of it.
 pub async fn book(shell: &Shell, group: GroupId, verb: Verb) -> Result<Code, Failure> {
     let request = wire::SubmitRequest {
         seq: 1,
@@ -79,4 +117,19 @@ pub async fn book(shell: &Shell, group: GroupId, verb: Verb) -> Result<Code, Fai
     };
     let due = Instant::now() + CALL_MAX;
     Ok(ledger::ask(shell, group, request, due, ledger::once).await?.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_that_nothing_is_held_any_more_is_taken_for_done() {
+        for done in [Code::Applied, Code::Exists, Code::AlreadyVoided, Code::Expired] {
+            assert!(nothing_left(done).is_ok(), "{done:?}");
+        }
+        for held in [Code::IdTooOld, Code::IdTooNew, Code::ExceedsCommitted, Code::Malformed] {
+            assert!(nothing_left(held).is_err(), "{held:?}");
+        }
+    }
 }

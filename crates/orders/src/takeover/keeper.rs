@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hansa_api::status::Failure;
 use hansa_region_router::book::Book;
-use hansa_region_router::core::directory::{Kind, Ownership, OwnershipRecord, Snapshot};
+use hansa_region_router::core::directory::{Drain, Kind, Ownership, OwnershipRecord, Snapshot};
 use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 
@@ -111,6 +111,10 @@ impl Keeper {
             tracing::warn!(group = %self.hosted.group.id(), %birth, epoch = word.epoch, "births taken over");
             return Ok(true);
         }
+        if let Err(failure) = give_back::round(&self.shell, &self.hosted, birth).await {
+            let reason = failure.reason();
+            tracing::debug!(%birth, %reason, "what was decided late is not given back yet");
+        }
         self.drain(now, birth, word.epoch).await?;
         match self.row(birth).map(|row| row.phase) {
             Some(Phase::Adopting) => self.adopt(birth).await,
@@ -147,11 +151,20 @@ impl Keeper {
     async fn drain(&self, now: &Snapshot, birth: RegionNumber, epoch: u64) -> Result<(), Failure> {
         let phase = self.row(birth).map(|row| row.phase);
         let asked = now.draining.get(&birth).filter(|drain| drain.epoch == epoch);
+        let begin = |drain: &Drain| {
+            let (to, drain) = (drain.to, drain.since);
+            Step::Drain { birth, to, epoch, drain }
+        };
         let step = match (asked, phase) {
-            (Some(drain), None | Some(Phase::Owned)) => Step::Drain { birth, to: drain.to, epoch },
+            (Some(drain), None | Some(Phase::Owned)) => begin(drain),
+            // The one before was given up, and no leader here has heard that.
+            (
+                Some(drain),
+                Some(Phase::Draining { drain: known, .. } | Phase::Drained { drain: known, .. }),
+            ) if known < drain.since => begin(drain),
             (Some(_), Some(Phase::Draining { .. })) => Step::Drained { birth, epoch },
             (None, Some(Phase::Draining { .. } | Phase::Drained { .. })) => {
-                Step::Undrain { birth, epoch }
+                Step::Undrain { birth, epoch, seen: now.version }
             }
             _ => return Ok(()),
         };

@@ -1,6 +1,6 @@
 //! What this node's groups hold of each region's births, for whoever orders a change of owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -183,15 +183,21 @@ impl NodeTakeover {
     }
 
     fn row(&self, state: &State, birth: RegionNumber, row: &Birth) -> pb::BirthState {
-        let (phase, to, last) = match row.phase {
-            Phase::Owned => (pb::BirthPhase::Owned, None, 0),
-            Phase::Draining { to, .. } => (pb::BirthPhase::Draining, Some(to), 0),
-            Phase::Drained { to, last } => (pb::BirthPhase::Drained, Some(to), last),
-            Phase::Adopting => (pb::BirthPhase::Adopting, None, 0),
-            Phase::Elsewhere { .. } => (pb::BirthPhase::Elsewhere, None, 0),
+        let (phase, to, last, drain) = match row.phase {
+            Phase::Owned => (pb::BirthPhase::Owned, None, 0, 0),
+            Phase::Draining { to, drain, .. } => (pb::BirthPhase::Draining, Some(to), 0, drain),
+            Phase::Drained { to, last, drain } => {
+                (pb::BirthPhase::Drained, Some(to), last, drain)
+            }
+            Phase::Adopting => (pb::BirthPhase::Adopting, None, 0, 0),
+            Phase::Elsewhere { .. } => (pb::BirthPhase::Elsewhere, None, 0, 0),
         };
         let elsewhere = matches!(row.phase, Phase::Elsewhere { .. });
-        let undecided = |(id, _): &(OrderId, u64)| state.births.tail.get(id).is_none();
+        // What was decided and cannot be done is to be decided anew.
+        let undecided = |(id, _): &(OrderId, u64)| {
+            let row = state.births.tail.get(id);
+            row.is_none_or(|row| matches!(row.end, Some(End::Refused(_))))
+        };
         let tail = match elsewhere {
             true => state.tail(birth, usize::MAX).iter().filter(|of| undecided(of)).count(),
             false => 0,
@@ -212,6 +218,7 @@ impl NodeTakeover {
             tail: tail as u64,
             tail_final: false,
             to_give_back: to_give_back as u64,
+            drain_version: drain,
         }
     }
 
@@ -249,17 +256,30 @@ impl NodeTakeover {
         }
     }
 
-    /// Whether the new owner's stream was heard to its end since the births moved: what it ships
-    /// is all here, so what is missing it does not know.
+    /// Whether the new owner said that it has adopted all that it knows, and all of that is here:
+    /// what is missing it does not know. It says so in every group whose stream comes here.
     fn is_final(&self, hosted: &Hosted, birth: RegionNumber) -> bool {
         hosted.group.peek(|machine| {
             let state = &machine.state;
             let Some(row) = state.births.get(birth) else { return true };
-            let Phase::Elsewhere { since, .. } = row.phase else { return true };
-            state.remote.cursors.iter().filter(|(of, _)| of.region == row.owner).any(|(of, at)| {
-                let heard = self.shell.freshness.current_as_of_ms(*of, at.applied);
-                heard.max(at.current_as_of_ms) > since.ms()
-            })
+            if !matches!(row.phase, Phase::Elsewhere { .. }) {
+                return true;
+            }
+            let settings = &state.meta.settings;
+            let heard = self.shell.freshness.marks(row.owner).into_iter().map(|(of, _)| of);
+            let here = |of: &Origin| {
+                of.region == row.owner && of.group % settings.groups.max(1) == settings.index
+            };
+            let kept = state.remote.cursors.iter().map(|(of, _)| *of);
+            // A group's older stream has ended, and what it had is in the newest one.
+            let newest: BTreeMap<u16, Origin> =
+                kept.chain(heard).filter(here).collect::<BTreeSet<_>>().into_iter()
+                    .map(|of| (of.group, of)).collect();
+            let settled = |of: &Origin| {
+                let applied = state.remote.cursors.get(of).map_or(0, |at| at.applied);
+                self.shell.freshness.has_settled((*of, applied), birth, row.epoch)
+            };
+            !newest.is_empty() && newest.values().all(settled)
         })
     }
 
@@ -378,5 +398,6 @@ fn word(why: NotAdopted) -> &'static str {
         NotAdopted::Unreadable => "UNREADABLE",
         NotAdopted::OtherGroup => "OTHER_GROUP",
         NotAdopted::KeyMissing => "KEY_MISSING",
+        NotAdopted::Parked => "PARKED",
     }
 }

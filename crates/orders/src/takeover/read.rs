@@ -62,7 +62,15 @@ pub async fn candidates(
     let mut reader = Reader { shell, hosted, now: shell.map.now()?, fresh: BTreeMap::new() };
     let mut read = Vec::with_capacity(ids.len());
     for id in ids {
-        let copy = hosted.group.peek(|machine| machine.state.remote.copies.get(id).cloned());
+        let (copy, blocked) = hosted.group.peek(|machine| {
+            let state = &machine.state;
+            (state.remote.copies.get(id).cloned(), state.blocked(*id))
+        });
+        if blocked {
+            let version = copy.map_or(0, |copy| copy.version);
+            read.push(Candidate::Fail { order: *id, version, why: NotAdopted::Parked });
+            continue;
+        }
         let Some(copy) = copy else { continue };
         let (order, version) = (*id, copy.version);
         let one = match copy.shown.classes & EVERY_CLASS == EVERY_CLASS {

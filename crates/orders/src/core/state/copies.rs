@@ -24,7 +24,10 @@ impl State {
                 Outcome::Noted
             }
             RemoteStep::Retry { order, events } => match self.remote.retry(order, &events) {
-                Some(retried) => Outcome::Retried(retried),
+                Some(retried) => {
+                    self.look_again(order);
+                    Outcome::Retried(retried)
+                }
                 None => Outcome::Refused(Refused::NotParked),
             },
             #[cfg(test)]
@@ -45,7 +48,9 @@ impl State {
         order: OrderId,
         keep_mine: bool,
     ) -> Outcome {
-        match self.remote.resolve(at, order, keep_mine) {
+        let resolved = self.remote.resolve(at, order, keep_mine);
+        self.look_again(order);
+        match resolved {
             Resolved::NotParked => Outcome::Refused(Refused::NotParked),
             Resolved::Done(version) => Outcome::Resolved(version),
             Resolved::AskHome => Outcome::Refused(Refused::NotKept),

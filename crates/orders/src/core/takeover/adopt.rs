@@ -42,6 +42,8 @@ pub enum NotAdopted {
     OtherGroup,
     /// The data key that opens it never came.
     KeyMissing,
+    /// Events of it wait here for an operator: what is known of it is not all.
+    Parked,
 }
 
 /// What it takes to go on with an order.
@@ -127,6 +129,13 @@ impl State {
         } else if birth == self.meta.settings.region && self.meta.settings.epoch >= epoch {
             return Err(Refused::EpochNotNewer);
         }
+        if self.goes_on(birth, epoch) {
+            return Ok(());
+        }
+        self.births.forget_failed(birth);
+        let mut take = take;
+        let blocked = |(id, _): (&OrderId, _)| id.region() == birth && self.blocked(*id);
+        take.complete &= !self.remote.parked.iter().any(blocked);
         let lost = self.missing(from, &take.heard);
         let total = self.remote.copies.iter().filter(|(id, _)| id.region() == birth).count() as u64;
         let taken = Taken { take, since: at, settled: None, total, done: 0, lost };
@@ -135,6 +144,22 @@ impl State {
         self.births.put(birth, row);
         self.unindex();
         Ok(())
+    }
+
+    /// The owner itself goes on in a newer epoch, after a failover that was given up: its orders
+    /// stay its own as they are.
+    fn goes_on(&mut self, birth: RegionNumber, epoch: u64) -> bool {
+        let here = self.meta.settings.region;
+        let (owner, floor, taken) = (here, 0, None);
+        let row = match self.births.get(birth) {
+            None if birth == here => Birth { epoch, owner, phase: Phase::Owned, floor, taken },
+            Some(row) if row.owner == here && !matches!(row.phase, Phase::Elsewhere { .. }) => {
+                Birth { epoch, ..row.clone() }
+            }
+            None | Some(_) => return false,
+        };
+        self.births.put(birth, row);
+        true
     }
 
     /// What is missing of each of the former owner's streams, as far as anybody heard.
@@ -161,7 +186,17 @@ impl State {
             let taken = self.orders.get(id).is_some_and(|order| order.epoch >= row.floor);
             id.region() == birth && !held && !taken
         };
-        self.remote.ids().filter(waits).take(max).collect()
+        // Of some there is nothing but what waits for an operator.
+        let parked = self.remote.parked.iter().map(|(id, _)| *id);
+        let parked = parked.filter(|id| !self.remote.copies.contains(id) && self.blocked(*id));
+        self.remote.ids().chain(parked).filter(waits).take(max).collect()
+    }
+
+    /// Whether events of the order wait for an operator, which whoever goes on with it must know.
+    pub fn blocked(&self, id: OrderId) -> bool {
+        let epoch = self.remote.copies.get(&id).map_or(0, |copy| copy.epoch());
+        let waiting = self.remote.parked.get(&id).map_or(&[][..], Vec::as_slice);
+        waiting.iter().any(|of| of.event.epoch(of.origin) >= epoch)
     }
 
     /// Whether this order's copy is still to be adopted.
@@ -186,6 +221,12 @@ impl State {
         let mut adopted = 0;
         for candidate in candidates.into_iter().take(ORDERS_MAX) {
             match candidate {
+                Candidate::Take(one) if self.blocked(one.order) => {
+                    self.not_adopted(birth, one.order, NotAdopted::Parked);
+                }
+                Candidate::Fail { order, why: NotAdopted::Parked, .. } if self.blocked(order) => {
+                    self.not_adopted(birth, order, NotAdopted::Parked);
+                }
                 Candidate::Take(one) if one.order.region() == birth => {
                     adopted += u32::from(self.adopt_one(at, epoch, *one));
                 }
@@ -201,6 +242,26 @@ impl State {
         }
         self.births.put(birth, row);
         Ok(adopted)
+    }
+
+    fn not_adopted(&mut self, birth: RegionNumber, id: OrderId, why: NotAdopted) {
+        let floor = self.births.get(birth).map_or(0, |row| row.floor);
+        let taken = self.orders.get(&id).is_some_and(|order| order.epoch >= floor);
+        if id.region() == birth && !taken {
+            self.births.failed.insert(id, why);
+        }
+    }
+
+    /// An operator let go what waited of an order: it may be adopted now.
+    pub(in crate::core) fn look_again(&mut self, id: OrderId) {
+        let parked = self.births.failed.get(&id) == Some(&NotAdopted::Parked);
+        let Some(mut row) = self.births.get(id.region()).cloned() else { return };
+        if !parked || self.blocked(id) || !matches!(row.phase, Phase::Owned | Phase::Adopting) {
+            return;
+        }
+        self.births.failed.remove(&id);
+        row.phase = Phase::Adopting;
+        self.births.put(id.region(), row);
     }
 
     fn copy_at(&self, order: OrderId, version: u64) -> bool {

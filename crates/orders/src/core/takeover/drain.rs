@@ -37,20 +37,35 @@ impl State {
         &mut self,
         at: LogTime,
         birth: RegionNumber,
-        to: RegionNumber,
         epoch: u64,
+        (to, drain): (RegionNumber, u64),
     ) -> Result<(), Refused> {
         let row = self.row_in(birth, epoch)?;
         match row.phase {
             Phase::Owned => {}
             // Copies that wait would be lost to who comes next.
             Phase::Adopting => return Err(Refused::NotSettled),
-            Phase::Draining { to: before, .. } | Phase::Drained { to: before, .. } => {
-                return if before == to { Ok(()) } else { Err(Refused::NotSettled) };
+            Phase::Draining { to: before, drain: known, .. }
+            | Phase::Drained { to: before, drain: known, .. }
+                if drain <= known =>
+            {
+                // An older one has ended, whatever who asks knows.
+                let same = (before, known) == (to, drain);
+                return if same { Ok(()) } else { Err(Refused::NotSettled) };
+            }
+            // Another drain, and nobody here heard that the one before was given up.
+            Phase::Draining { work_upto, since, .. } => {
+                let phase = Phase::Draining { to, work_upto, since, drain };
+                self.births.put(birth, Birth { phase, ..row });
+                return Ok(());
+            }
+            Phase::Drained { last, .. } => {
+                self.births.put(birth, Birth { phase: Phase::Drained { to, last, drain }, ..row });
+                return Ok(());
             }
             Phase::Elsewhere { .. } => return Err(Refused::NotOwner),
         }
-        let phase = Phase::Draining { to, work_upto: self.meta.next_work, since: at };
+        let phase = Phase::Draining { to, work_upto: self.meta.next_work, since: at, drain };
         self.births.put(birth, Birth { phase, ..row });
         Ok(())
     }
@@ -60,7 +75,7 @@ impl State {
     /// [`DRAIN_MAX_MS`].
     pub(super) fn drained(&mut self, birth: RegionNumber, epoch: u64) -> Result<(), Refused> {
         let row = self.row_in(birth, epoch)?;
-        let Phase::Draining { to, since, .. } = row.phase else {
+        let Phase::Draining { to, since, drain, .. } = row.phase else {
             let done = matches!(row.phase, Phase::Drained { .. });
             return if done { Ok(()) } else { Err(Refused::NotSettled) };
         };
@@ -68,18 +83,29 @@ impl State {
         if patient && self.running(birth) > 0 {
             return Err(Refused::NotSettled);
         }
-        let phase = Phase::Drained { to, last: self.meta.seq };
+        let phase = Phase::Drained { to, last: self.meta.seq, drain };
         self.births.put(birth, Birth { phase, ..row });
         self.unindex();
         Ok(())
     }
 
-    pub(super) fn undrain(&mut self, birth: RegionNumber, epoch: u64) -> Result<(), Refused> {
+    /// # Outcomes
+    /// `NotSettled` from who knows the directory only as it was before the drain.
+    pub(super) fn undrain(
+        &mut self,
+        birth: RegionNumber,
+        epoch: u64,
+        seen: u64,
+    ) -> Result<(), Refused> {
         let row = self.row_in(birth, epoch)?;
-        if matches!(row.phase, Phase::Draining { .. } | Phase::Drained { .. }) {
-            self.births.put(birth, Birth { phase: Phase::Owned, ..row });
-            self.reindex(birth);
+        let (Phase::Draining { drain, .. } | Phase::Drained { drain, .. }) = row.phase else {
+            return Ok(());
+        };
+        if seen < drain {
+            return Err(Refused::NotSettled);
         }
+        self.births.put(birth, Birth { phase: Phase::Owned, ..row });
+        self.reindex(birth);
         Ok(())
     }
 

@@ -39,6 +39,18 @@ impl State {
         (found, undecided)
     }
 
+    /// Former orders that were decided on and hold something here still, at most `max`: also once
+    /// their births came back, for the decision may have come late.
+    pub fn decided_leftovers(&self, birth: RegionNumber, max: usize) -> Vec<Leftover> {
+        let done = self.births.tail.iter().filter(|(id, row)| {
+            let former = |order| !self.is_own(**id, order);
+            id.region() == birth
+                && row.end == Some(End::Done)
+                && self.orders.get(id).is_some_and(former)
+        });
+        done.filter_map(|(id, _)| self.leftover(*id)).take(max.min(ORDERS_MAX)).collect()
+    }
+
     fn leftover(&self, id: OrderId) -> Option<Leftover> {
         let (order, contents) = (self.orders.get(&id)?, self.contents.get(&id)?);
         let holds = |stock: &Stock| !matches!(stock, Stock::Gone | Stock::Refused(_) | Stock::Unallocated);
@@ -64,8 +76,12 @@ impl State {
         let Some(mut row) = self.births.get(birth).filter(|row| row.epoch == epoch).cloned() else {
             return Err(Refused::NotOwner);
         };
-        let Phase::Elsewhere { since, .. } = row.phase else { return Err(Refused::NotOwner) };
-        for id in orders.iter().take(ORDERS_MAX).filter(|id| id.region() == birth) {
+        let former = |id: &&OrderId| {
+            let order = self.orders.get(id);
+            id.region() == birth && order.is_some_and(|order| !self.is_own(**id, order))
+        };
+        let former: Vec<OrderId> = orders.iter().take(ORDERS_MAX).filter(former).copied().collect();
+        for id in &former {
             // What callers saw of it stays: it is another region's to tell from now on.
             self.orders.update(id, |order: &mut Order| {
                 for part in &mut order.parts {
@@ -76,7 +92,7 @@ impl State {
                 }
             });
         }
-        if last {
+        if let (Phase::Elsewhere { since, .. }, true) = (row.phase, last) {
             row.phase = Phase::Elsewhere { since, given_back: true };
             self.births.put(birth, row);
         }

@@ -1,5 +1,6 @@
 //! Births that change their owner: drained, taken over from copies, and lost to another.
 
+mod owners;
 mod story;
 
 use bytes::Bytes;
@@ -233,7 +234,7 @@ fn pair(how: impl Fn(&Todo) -> StepResult, steps: bool) -> (State, State, OrderI
 #[test]
 fn a_drained_births_last_event_is_the_last_whatever_comes() {
     let (mut a, id) = placed(contents());
-    let drain = Step::Drain { birth: region(1), to: region(2), epoch: 1 };
+    let drain = Step::Drain { birth: region(1), to: region(2), epoch: 1, drain: 5 };
     assert_eq!(step(&mut a, drain.clone()), Outcome::Noted);
     assert_eq!(step(&mut a, drain), Outcome::Noted, "again it is the same");
     assert_eq!(apply(&mut a, accept(2, contents())), Outcome::Refused(Refused::NotOwner));
@@ -263,7 +264,7 @@ fn a_drained_births_last_event_is_the_last_whatever_comes() {
     assert_eq!((a.meta.seq, a.orders.digest()), (last, digest));
     holds(&a);
     // Not handed over after all: it goes on where it was.
-    assert_eq!(step(&mut a, Step::Undrain { birth: region(1), epoch: 1 }), Outcome::Noted);
+    assert_eq!(step(&mut a, Step::Undrain { birth: region(1), epoch: 1, seen: 6 }), Outcome::Noted);
     assert!(!a.due(0, 100).is_empty());
     run(&mut a, fine);
     assert!(matches!(apply(&mut a, accept(3, contents())), Outcome::Done(_)));
@@ -273,7 +274,7 @@ fn a_drained_births_last_event_is_the_last_whatever_comes() {
 #[test]
 fn a_step_that_never_ends_does_not_keep_a_drain() {
     let (mut a, _) = placed(contents());
-    step(&mut a, Step::Drain { birth: region(1), to: region(2), epoch: 1 });
+    step(&mut a, Step::Drain { birth: region(1), to: region(2), epoch: 1, drain: 5 });
     let drained = || Step::Drained { birth: region(1), epoch: 1 };
     assert_eq!(step(&mut a, drained()), Outcome::Refused(Refused::NotSettled));
     a.advance(START.plus_ms(20_000));
@@ -632,7 +633,7 @@ fn births_go_back_to_where_they_were_born_with_what_happened_meanwhile() {
     assert!(matches!(apply(&mut b, new), Outcome::Done(_)));
     run(&mut b, fine);
     ship(&b, &mut a, origin(2));
-    step(&mut b, Step::Drain { birth: region(1), to: region(1), epoch: 2 });
+    step(&mut b, Step::Drain { birth: region(1), to: region(1), epoch: 2, drain: 5 });
     assert_eq!(step(&mut b, Step::Drained { birth: region(1), epoch: 2 }), Outcome::Noted);
     let version = of(&b, id).version;
     assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
@@ -663,7 +664,7 @@ fn an_older_record_changes_nothing() {
     assert_eq!(step(&mut b, elsewhere), stale);
     let mine = Step::Elsewhere { birth: region(2), owner: region(3), epoch: 1 };
     assert_eq!(step(&mut b, mine), stale);
-    let drain = Step::Drain { birth: region(1), to: region(3), epoch: 2 };
+    let drain = Step::Drain { birth: region(1), to: region(3), epoch: 2, drain: 5 };
     assert_eq!(step(&mut b, drain), Outcome::Refused(Refused::NotOwner));
 }
 
