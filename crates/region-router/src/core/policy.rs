@@ -260,7 +260,8 @@ impl Policy {
     /// What the replication envelope of `origin`'s data may carry to the region `peer`.
     ///
     /// Lawful is not enough: PERSONAL and FINANCIAL go only where a rule asks for a copy (its
-    /// failover set), because a copy nobody needs is a copy that can leak (GDPR Art. 5(1)(c)).
+    /// failover set, and a home, to which who took over gives back), because a copy nobody needs is a
+    /// copy that can leak (GDPR Art. 5(1)(c)).
     pub fn allowed_classes(&self, origin: &JurisdictionName, peer: &RegionName) -> ClassSet {
         let Some(origin) = self.jurisdictions.get(origin) else { return ClassSet::NONE };
         DataClass::ALL
@@ -268,7 +269,9 @@ impl Policy {
             .filter(|&class| self.may_store(origin, class, peer))
             .filter(|&class| {
                 let kept = |rule: &Rule| rule.failover.contains(peer);
-                class == DataClass::Operational || origin.rule(class).is_some_and(kept)
+                // Who took over ships home again: without that there is no way back.
+                let home = origin.homes().contains(peer);
+                class == DataClass::Operational || home || origin.rule(class).is_some_and(kept)
             })
             .collect()
     }
