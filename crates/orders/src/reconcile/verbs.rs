@@ -100,10 +100,7 @@ impl Orders {
             Action::Reship { .. } => None,
             _ => self.rests_on(group, entry)?,
         };
-        let of_none = matches!(
-            action,
-            Action::Rebook { .. } | Action::Reship { .. }
-        );
+        let of_none = matches!(action, Action::Rebook { .. } | Action::Reship { .. });
         if rests_on.is_none() && !of_none {
             return Err(Failure::field(Reason::FieldInvalid, "entry", "about an order"));
         }
