@@ -58,7 +58,12 @@ async fn a_lost_region_is_taken_over_and_gets_its_orders_back() {
     let back = rig.place(LOST, 1).await.remove(0);
     assert_eq!(rig.owner_as_told_by(LOST).await, Some((LOST.to_owned(), 3)));
     for name in [&new.name, &back.name, &placed[1].name] {
-        assert_eq!(rig.get(LOST, name).await.expect("at home again").name, *name);
+        let read = rig.get(LOST, name).await;
+        let status = || async { text(&rig.ctl(LOST, &["region", "status", "-o", "json"]).await) };
+        match read {
+            Ok(order) => assert_eq!(order.name, *name),
+            Err(failure) => panic!("{name} at home again: {failure}: {}", status().await),
+        }
     }
     rig.end().await;
 }
