@@ -174,7 +174,9 @@ pub struct Terms {
 }
 
 /// What may be held of the data of one country's residents.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Held {
     /// 1 OPERATIONAL, 2 PERSONAL, 4 FINANCIAL, summed.
     pub classes: u8,
