@@ -50,7 +50,7 @@ use crate::replicate::status::NodeReplication;
 use crate::replicate::{Freshness, Heard, Lag, Lags, Receiver, purge};
 use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
-use crate::shell::lease::{Lease, Renewer};
+use crate::shell::lease::{Gate, Lease, Renewer};
 use crate::shell::waiters::Waiters;
 use crate::takeover::{self, NodeTakeover};
 use crate::shell::{Hosted, Shell, Trust};
@@ -150,6 +150,7 @@ impl Orders {
         let region = now.own_region().ok_or(StartError::Directory)?.name.clone();
         let mut groups = BTreeMap::new();
         let lease = Lease::new(env.clock.clone());
+        lease.follow(Gate::of(&now), &now.owned().collect());
         // All of them: a group that does not count on this node waits for the day it does.
         for id in now.groups.keys().filter(|id| id.kind() == GroupKind::Orders) {
             let hosted = match start_group(host, &cfg, views, &now, *id, &lease).await {

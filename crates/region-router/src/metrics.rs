@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `hansa_router_forwarded_total` | calls | calls passed on | `to` (group, region), `outcome` |
 //! | `hansa_router_retries_total` | tries | tries that provably did nothing | `why` |
+//! | `hansa_router_owners_settled_total` | births | two regions owned at once, and one gave in | |
 
 /// How a call that was passed on came back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,4 +35,8 @@ pub fn forwarded(to: &'static str, outcome: Outcome) {
 
 pub fn retried(why: &'static str) {
     metrics::counter!("hansa_router_retries_total", "why" => why).increment(1);
+}
+
+pub fn settled() {
+    metrics::counter!("hansa_router_owners_settled_total").increment(1);
 }

@@ -75,7 +75,11 @@ fn speaks_for<T>(request: &Request<T>, region: &str) -> Result<RegionName, Failu
 }
 
 /// The records of `standing` that `theirs` is too old for.
-fn news(standing: &Standing, theirs: &[pb::KnownEpoch], now: &Snapshot) -> Vec<pb::OwnershipRecord> {
+fn news(
+    standing: &Standing,
+    theirs: &[pb::KnownEpoch],
+    now: &Snapshot,
+) -> Vec<pb::OwnershipRecord> {
     let theirs = known_of(theirs, now);
     standing.news(&theirs).map(|record| record_pb(record, now)).collect()
 }
@@ -145,12 +149,8 @@ where
         };
         self.vouch.check(&signed).map_err(unsigned)?;
         let record = record_of(&signed, &now).map_err(|_| Reason::UnknownRegion)?;
-        let fence = Fence {
-            epoch: record.epoch,
-            to: record.owner,
-            wait_ms,
-            since: Default::default(),
-        };
+        let fence =
+            Fence { epoch: record.epoch, to: record.owner, wait_ms, since: Default::default() };
         let command = Command::Fence { birth: record.birth, fence };
         let fenced = change(&self.upstreams, keepers(&now), &command, due).await;
         let now = self.book.now().unwrap_or(now);

@@ -10,8 +10,8 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use hansa_types::time::LogTime;
 
 use crate::core::directory::{
-    BadSnapshot, Former, Isolation, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, SlotRun,
-    Snapshot,
+    BadSnapshot, Former, Isolation, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap,
+    SlotRun, Snapshot,
 };
 use crate::core::policy::Policy;
 

@@ -99,7 +99,8 @@ where
     ) -> Answer<pb::ListEpochsResponse> {
         let (due, directory) = (due(&request), self.directory()?);
         let origins = settle::origins(self, &directory, due).await?;
-        Ok(Response::new(pb::ListEpochsResponse { origins }))
+        let births = settle::births(&directory);
+        Ok(Response::new(pb::ListEpochsResponse { origins, births }))
     }
 
     async fn list_differences(

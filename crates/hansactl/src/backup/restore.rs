@@ -20,10 +20,7 @@ pub async fn run(session: &Session, asked: &Restore) -> Result<(), Problem> {
         let what = format!("{}: {damage}", asked.folder.display());
         Problem::refused(what, "nothing was changed; restore another backup")
     })?;
-    let epoch = match asked.epoch {
-        Some(epoch) => epoch,
-        None => epoch::newest(session, &manifest).await? + 1,
-    };
+    let epoch::Fate { epoch, owner } = epoch::fate(session, &manifest, asked.epoch).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let begin = BeginRestoreRequest {
         manifest: read(&asked.folder.join(MANIFEST))?.into(),
@@ -31,6 +28,7 @@ pub async fn run(session: &Session, asked: &Restore) -> Result<(), Problem> {
         restored_ms: millis(now),
         skew_ms: millis(asked.skew),
         cancel_strays: asked.unknown_payments == Unknown::Cancel,
+        owner_region: owner.clone().unwrap_or_default(),
     };
     let nodes = asked.nodes.iter().map(|at| Node::begin(session, &manifest.region, at, &begin));
     let nodes = try_join_all(nodes).await?;
@@ -46,6 +44,10 @@ pub async fn run(session: &Session, asked: &Restore) -> Result<(), Problem> {
     // From here on it counts; until here nothing has changed.
     try_join_all(nodes.iter().map(commit)).await?;
     println!("{} is back in epoch {epoch}; {}", manifest.region, rate(total, began.elapsed()));
+    if let Some(owner) = owner {
+        eprintln!("{owner} owns what was born in {}, and goes on", manifest.region);
+        eprintln!("next: hansactl region tail {0}, then region failback {0}", manifest.region);
+    }
     eprintln!("next: hansactl --region {} backup status", manifest.region);
     Ok(())
 }

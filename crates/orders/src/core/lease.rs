@@ -23,9 +23,18 @@ pub struct Rule {
     pub regions: usize,
     /// How long one grant counts.
     pub lease: Duration,
+    /// Whose own grant there must be, whoever else gives one.
+    pub here: RegionNumber,
 }
 
 impl Rule {
+    /// The stricter of two, of which one may be older.
+    #[must_use]
+    pub fn strict(self, other: Self) -> Self {
+        let regions = self.regions.max(other.regions);
+        Self { regions, lease: self.lease.min(other.lease), ..self }
+    }
+
     /// A clock that runs 1 % slow still ends its lease in time.
     fn counted(self) -> Duration {
         self.lease - self.lease / 100
@@ -49,12 +58,14 @@ impl Grants {
         self.asked.remove(&by);
     }
 
-    /// Until when a majority's grants count; `None` without one.
+    /// Until when a majority's grants count, the holder's own among them; `None` without one.
     pub fn until(&self, rule: Rule) -> Option<Duration> {
+        let own = self.asked.get(&rule.here)?;
         let mut asked: Vec<Duration> = self.asked.values().copied().collect();
         asked.sort_unstable_by(|a, b| b.cmp(a));
         // The one of the majority that was asked first ends it.
-        asked.get(rule.regions / 2).map(|oldest| oldest.saturating_add(rule.counted()))
+        let oldest = asked.get(rule.regions / 2)?;
+        Some(oldest.min(own).saturating_add(rule.counted()))
     }
 
     /// Whose grants count at a moment.
@@ -73,7 +84,7 @@ mod tests {
     }
 
     fn rule(regions: usize) -> Rule {
-        Rule { regions, lease: Duration::from_secs(10) }
+        Rule { regions, lease: Duration::from_secs(10), here: region(1) }
     }
 
     fn at(ms: u64) -> Duration {
@@ -92,8 +103,18 @@ mod tests {
         assert_eq!(grants.until(rule(4)), Some(at(10_000)));
         grants.granted(region(1), at(5_000));
         assert_eq!(grants.until(rule(4)), Some(at(10_100)), "the one of 200 ends it now");
+        assert_eq!(grants.until(Rule { here: region(4), ..rule(3) }), None, "without our own");
         grants.granted(region(4), at(9_000));
         assert_eq!(grants.until(rule(4)), Some(at(10_200)), "a minority's age does not matter");
+        let own = Rule { here: region(2), ..rule(1) };
+        assert_eq!(grants.until(own), Some(at(10_200)), "but our own does");
+    }
+
+    #[test]
+    fn of_two_rules_the_stricter_counts() {
+        let longer = Rule { lease: Duration::from_secs(20), ..rule(5) };
+        let strict = Rule { lease: Duration::from_secs(10), ..rule(5) };
+        assert_eq!((rule(3).strict(longer), longer.strict(rule(3))), (strict, strict));
     }
 
     #[test]

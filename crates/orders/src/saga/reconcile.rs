@@ -12,6 +12,8 @@ use crate::core::command::{Command, Outcome};
 use crate::core::effect::Reference;
 use crate::core::order::PROVIDER_KEY;
 use crate::core::restored::{Found, Restored, Step, StrayState};
+use crate::core::takeover::Phase;
+use crate::machine::OrdersMachine;
 use crate::provider::{Answer, Listed, Provider};
 use crate::shell::{Hosted, Shell};
 use crate::start::alive_again;
@@ -42,7 +44,8 @@ impl Reconciler {
             let mine = leadership.borrow_and_update().mine;
             let restored = self.hosted.group.peek(|machine| machine.state.restored.clone());
             let Some(restored) = restored.filter(|now| now.restoring) else { return };
-            if mine {
+            // What the provider knows of another region's births is that one's to settle.
+            if mine && self.hosted.lease.open() && self.owns() {
                 self.round(&restored).await;
             }
             tokio::select! {
@@ -52,6 +55,15 @@ impl Reconciler {
                 () = tokio::time::sleep(PAUSE) => {}
             }
         }
+    }
+
+    /// Whether what was born here is this region's, in the directory and in the group.
+    fn owns(&self) -> bool {
+        let here = self.shell.number;
+        let owner = self.shell.map.now().ok().and_then(|now| now.owners.get(&here).copied());
+        let phase = |m: &OrdersMachine| m.state.births.get(here).map(|row| row.phase);
+        owner.is_some_and(|of| of.owner == here)
+            && matches!(self.hosted.group.peek(phase), None | Some(Phase::Owned))
     }
 
     async fn round(&self, restored: &Restored) {

@@ -19,6 +19,8 @@ use self::bound::Bound;
 use crate::core::command::Command;
 use crate::core::order::provider_key;
 use crate::core::repair::{Action, End, EntryId, RepairRow, RepairStep};
+use crate::core::takeover::Phase;
+use crate::machine::OrdersMachine;
 use crate::provider::{Answer, Provider};
 use crate::shell::{Hosted, Shell, ledger};
 
@@ -45,7 +47,9 @@ impl Repairer {
         loop {
             let mine = leadership.borrow_and_update().mine;
             applied.borrow_and_update();
-            if mine && stop.run_until_cancelled(self.round()).await.is_none() {
+            // Without its lease the region asks nobody for anything.
+            let may = mine && self.hosted.lease.open();
+            if may && stop.run_until_cancelled(self.round()).await.is_none() {
                 return;
             }
             // Only what a plan brings is done here: that may wait a moment, and entries are many.
@@ -89,6 +93,9 @@ impl Repairer {
 
     /// `None` when it cannot be said yet: the same goes out again.
     async fn carry_out(&self, entry: EntryId, row: &RepairRow) -> Option<End> {
+        if let Some(owned) = row.order.and_then(|order| self.elsewhere(order)) {
+            return owned;
+        }
         let id = |step: &str| step_id(entry, row, step);
         let order = row.order.map(order_to_bytes).unwrap_or_default();
         let due = Instant::now() + CALL_MAX;
@@ -157,6 +164,24 @@ impl Repairer {
         }
     }
 
+    /// What becomes of a repair of an order that may not change here: another region's order is
+    /// what that one makes of it.
+    fn elsewhere(&self, order: OrderId) -> Option<Option<End>> {
+        let birth = order.region();
+        let phase = |m: &OrdersMachine| m.state.births.get(birth).map(|row| row.phase);
+        let owner = self.shell.map.now().ok().and_then(|now| now.owners.get(&birth).copied());
+        let mine = owner.is_some_and(|of| of.owner == self.shell.number);
+        match self.hosted.group.peek(phase) {
+            None | Some(Phase::Owned | Phase::Adopting) if mine => None,
+            None if birth == self.shell.number => Some(None),
+            None | Some(Phase::Elsewhere { .. }) => {
+                Some(Some(End::Stale("another region owns the order".to_owned())))
+            }
+            // Who owns it is not settled yet.
+            Some(_) => Some(None),
+        }
+    }
+
     fn ticket(&self, (plan, _): EntryId) -> String {
         let ticket = self.hosted.group.peek(|machine| {
             let approved = machine.state.repairs.plans.get(&plan)?.approved.as_ref();
@@ -198,9 +223,7 @@ impl Repairer {
         match timeout(CALL_MAX, self.provider.cancel(&key, &reference)).await {
             Ok(Ok(Answer::Done)) => Some(Given::Back),
             Ok(Ok(Answer::NotFound)) => Some(Given::Unknown),
-            Ok(Ok(Answer::Refused { why } | Answer::Declined { why })) => {
-                Some(Given::Refused(why))
-            }
+            Ok(Ok(Answer::Refused { why } | Answer::Declined { why })) => Some(Given::Refused(why)),
             Ok(Ok(Answer::Authorized { .. })) => {
                 Some(Given::Refused("the provider will not cancel".to_owned()))
             }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use hansa_api::status::{Failure, Reason};
 use hansa_node::env::Clock;
+use hansa_region_router::core::directory::{Isolation, Snapshot};
 use hansa_types::region::RegionNumber;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -36,11 +37,65 @@ struct Inner {
     pub back: Notify,
 }
 
+/// What this region does while it is cut off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Gate {
+    /// Nobody has looked yet: closed.
+    #[default]
+    Unknown,
+    /// It goes on.
+    Serve,
+    /// It goes on while a lease is held.
+    Lease(Rule),
+}
+
+impl Gate {
+    /// What a version of the directory says.
+    pub fn of(now: &Snapshot) -> Self {
+        match now.isolation(now.here) {
+            Isolation::Serve => Self::Serve,
+            Isolation::Lease { ms } => {
+                let (regions, lease) = (now.regions.len(), Duration::from_millis(ms));
+                Self::Lease(Rule { regions, lease, here: now.here })
+            }
+        }
+    }
+}
+
 #[derive(Default)]
 struct Now {
-    /// `None`: this region serves while it is cut off.
-    rule: Option<Rule>,
+    gate: Gate,
+    /// The rule by the last linearizable read.
+    read: Option<Rule>,
     births: BTreeMap<RegionNumber, Grants>,
+}
+
+impl Now {
+    /// The rule by which a lease is held, if one must be.
+    fn rule(&self) -> Option<Rule> {
+        match (self.gate, self.read) {
+            (Gate::Lease(rule), Some(read)) => Some(rule.strict(read)),
+            (Gate::Lease(rule), None) => Some(rule),
+            (Gate::Unknown | Gate::Serve, _) => None,
+        }
+    }
+
+    /// Until when the lease of a birth is held.
+    fn until(&self, birth: RegionNumber) -> Option<Duration> {
+        self.births.get(&birth)?.until(self.rule()?)
+    }
+
+    /// Whether every birth that is owned here may be written at `clock`.
+    fn open(&self, clock: Duration) -> bool {
+        match self.gate {
+            Gate::Unknown => false,
+            Gate::Serve => true,
+            Gate::Lease(_) => {
+                let held = |birth| self.until(birth).is_some_and(|until| until > clock);
+                !self.births.is_empty() && self.births.keys().copied().all(held)
+            }
+        }
+    }
 }
 
 /// What one birth's lease is, for people.
@@ -60,9 +115,8 @@ impl Lease {
     /// `LEASE_LOST` when the births of a region need a lease that is not held.
     pub fn check(&self, birth: RegionNumber) -> Result<(), Failure> {
         let now = self.0.now.lock();
-        let Some(rule) = now.rule else { return Ok(()) };
-        let until = now.births.get(&birth).and_then(|grants| grants.until(rule));
-        match until.is_some_and(|until| until > self.0.clock.monotonic()) {
+        let held = |until| until > self.0.clock.monotonic();
+        match now.gate == Gate::Serve || now.until(birth).is_some_and(held) {
             true => Ok(()),
             false => Err(Failure::of(Reason::LeaseLost).retry_after(RETRY)),
         }
@@ -70,11 +124,7 @@ impl Lease {
 
     /// Whether steps of sagas may begin: every birth that is owned here has its lease.
     pub fn open(&self) -> bool {
-        let now = self.0.now.lock();
-        let Some(rule) = now.rule else { return true };
-        let clock = self.0.clock.monotonic();
-        let held = |grants: &Grants| grants.until(rule).is_some_and(|until| until > clock);
-        !now.births.is_empty() && now.births.values().all(held)
+        self.0.now.lock().open(self.0.clock.monotonic())
     }
 
     /// Waits for the answer of something that needs the lease, no longer than that is held.
@@ -87,11 +137,13 @@ impl Lease {
         doing: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
         self.check(birth)?;
-        tokio::select! {
+        let done = tokio::select! {
             biased;
             done = doing => done,
             lost = self.lost(birth) => Err(lost),
-        }
+        };
+        // What came too late may be what another region does not know.
+        done.and_then(|done| self.check(birth).map(|()| done))
     }
 
     /// Returns once the lease of a birth is no longer held.
@@ -100,12 +152,8 @@ impl Lease {
             if let Err(lost) = self.check(birth) {
                 return lost;
             }
-            let left = {
-                let now = self.0.now.lock();
-                let grants = now.births.get(&birth);
-                let until = now.rule.and_then(|rule| grants?.until(rule));
-                until.map(|until| until.saturating_sub(self.0.clock.monotonic()))
-            };
+            let until = self.0.now.lock().until(birth);
+            let left = until.map(|until| until.saturating_sub(self.0.clock.monotonic()));
             match left {
                 Some(left) => tokio::time::sleep(left.max(Duration::from_millis(1))).await,
                 // It serves whatever happens; looked at again in case that changes.
@@ -114,15 +162,19 @@ impl Lease {
         }
     }
 
-    /// Rung when all leases are held again.
+    /// Returns when all leases are held again, or may be: whoever waits looks.
     pub async fn back(&self) {
-        self.0.back.notified().await;
+        let rung = self.0.back.notified();
+        match self.open() {
+            true => rung.await,
+            false => _ = tokio::time::timeout(RETRY, rung).await,
+        }
     }
 
     /// What is held, for people.
     pub fn held(&self) -> Vec<Held> {
         let now = self.0.now.lock();
-        let Some(rule) = now.rule else { return Vec::new() };
+        let Some(rule) = now.rule() else { return Vec::new() };
         let clock = self.0.clock.monotonic();
         let held = |(birth, grants): (&RegionNumber, &Grants)| Held {
             birth: *birth,
@@ -134,27 +186,29 @@ impl Lease {
     }
 
     /// Takes in what is owned and by which rule; grants of another epoch count for nothing.
-    fn follow(&self, rule: Option<Rule>, owned: &BTreeMap<RegionNumber, u64>) {
-        let mut now = self.0.now.lock();
-        now.rule = rule;
-        now.births.retain(|birth, grants| owned.get(birth) == Some(&grants.epoch));
-        if rule.is_some() {
-            for (birth, epoch) in owned {
-                now.births.entry(*birth).or_insert_with(|| Grants::new(*epoch));
+    pub fn follow(&self, gate: Gate, owned: &BTreeMap<RegionNumber, u64>) {
+        self.change(|now| {
+            now.gate = gate;
+            now.births.retain(|birth, grants| owned.get(birth) == Some(&grants.epoch));
+            if matches!(gate, Gate::Lease(_)) {
+                for (birth, epoch) in owned {
+                    now.births.entry(*birth).or_insert_with(|| Grants::new(*epoch));
+                }
             }
-        }
+        });
     }
 
-    /// Takes in one region's answers to what it was asked at `asked`.
+    /// Takes in one region's answers to what it was asked at `asked`. `read`: the rule, where the
+    /// answer is our own.
     fn answered(
         &self,
         by: RegionNumber,
         asked: Duration,
         answers: impl Iterator<Item = (RegionNumber, u64, bool)>,
+        read: Option<Rule>,
     ) {
-        let was = self.open();
-        {
-            let mut now = self.0.now.lock();
+        self.change(|now| {
+            now.read = read.or(now.read);
             for (birth, epoch, granted) in answers {
                 let grants = now.births.get_mut(&birth).filter(|grants| grants.epoch == epoch);
                 match (grants, granted) {
@@ -163,9 +217,19 @@ impl Lease {
                     (None, _) => {}
                 }
             }
-        }
-        if !was && self.open() {
-            self.0.back.notify_one();
+        });
+    }
+
+    /// Changes what is known, and wakes those who wait if that opens the gate.
+    fn change(&self, how: impl FnOnce(&mut Now)) {
+        let opened = {
+            let mut now = self.0.now.lock();
+            let was = now.open(self.0.clock.monotonic());
+            how(&mut now);
+            !was && now.open(self.0.clock.monotonic())
+        };
+        if opened {
+            self.0.back.notify_waiters();
         }
     }
 }

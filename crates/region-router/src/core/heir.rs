@@ -30,10 +30,15 @@ pub fn lawful(policy: &Policy, birth: &RegionName, heir: &RegionName) -> Heirs {
 
 /// Whether `region` may serve the residents of `law`.
 pub fn may_own(policy: &Policy, law: &Jurisdiction, region: &RegionName) -> bool {
-    DataClass::ALL.into_iter().all(|class| {
+    withheld(policy, law, region).is_none()
+}
+
+/// The first class of which `region` may not have what serving the residents of `law` takes.
+pub fn withheld(policy: &Policy, law: &Jurisdiction, region: &RegionName) -> Option<DataClass> {
+    DataClass::ALL.into_iter().find(|&class| {
         let kept = law.rule(class).is_some_and(|rule| rule.failover.contains(region));
         let home = law.homes().contains(region);
         let copied = class == DataClass::Operational || home || kept;
-        copied && policy.may_store(law, class, region)
+        !(copied && policy.may_store(law, class, region))
     })
 }

@@ -7,6 +7,7 @@ use hansa_types::time::LogTime;
 use thiserror::Error;
 
 use super::directory::{FORMER_LIFE_MS, Snapshot};
+use super::heir;
 use super::policy::{JurisdictionName, Policy, Service};
 
 /// The home of a customer.
@@ -32,7 +33,7 @@ pub enum NoHome {
     #[error("none of the homes of {jurisdiction} is in the directory")]
     NoRegion { jurisdiction: JurisdictionName },
     /// A failover that left the jurisdiction: the customers stay unserved, they do not move.
-    #[error("{owner} serves this slot, but may not store {class:?} data of {jurisdiction}")]
+    #[error("{owner} serves this slot, but may not go on with {class:?} data of {jurisdiction}")]
     UnlawfulOwner { jurisdiction: JurisdictionName, owner: RegionName, class: DataClass },
 }
 
@@ -66,7 +67,12 @@ pub fn home(
         return Err(NoHome::NoRegion { jurisdiction });
     };
     let unlawful = |&class: &DataClass| !policy.may_store(law, class, &owner.name);
-    if let Some(class) = DataClass::ALL.into_iter().find(unlawful) {
+    // Who took over has what the failover set let it have: without that nobody is served.
+    let withheld = match ownership.owner == birth {
+        true => DataClass::ALL.into_iter().find(unlawful),
+        false => heir::withheld(policy, law, &owner.name),
+    };
+    if let Some(class) = withheld {
         return Err(NoHome::UnlawfulOwner { jurisdiction, owner: owner.name.clone(), class });
     }
     let (region, epoch) = (ownership.owner, ownership.epoch);

@@ -1,10 +1,11 @@
 //! What a region knows of who owns what, against what another one says.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use hansa_types::region::RegionNumber;
 
-use super::directory::{Fence, Ownership, OwnershipRecord, Snapshot, State};
+use super::directory::{Fence, Isolation, Kind, Ownership, OwnershipRecord, Snapshot, State};
 
 /// Owners, promises and records, as of one moment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -12,47 +13,125 @@ pub struct Standing {
     pub owners: BTreeMap<RegionNumber, Ownership>,
     pub fences: BTreeMap<RegionNumber, Fence>,
     pub records: BTreeMap<RegionNumber, OwnershipRecord>,
+    /// What this region does while it is cut off.
+    pub isolation: Isolation,
+    /// How many regions the league has.
+    pub regions: usize,
 }
 
 impl Standing {
     pub fn of(snapshot: &Snapshot) -> Self {
         let Snapshot { owners, fences, records, .. } = snapshot;
-        Self { owners: owners.clone(), fences: fences.clone(), records: records.clone() }
+        Self {
+            owners: owners.clone(),
+            fences: fences.clone(),
+            records: records.clone(),
+            isolation: snapshot.isolation(snapshot.here),
+            regions: snapshot.regions.len(),
+        }
     }
 
-    /// Whether the region may go on in the epoch in which it says that it owns: nothing newer is
-    /// known here, and nothing newer is promised.
+    /// Whether the region may go on in the epoch in which it says that it owns: nobody else is
+    /// known to own, nothing newer is known, and nothing is promised to another one.
     ///
-    /// An epoch beyond what is known is one after a restore, or one whose record is on its way.
+    /// An epoch beyond what is known is one after a restore, or one whose record is on its way: a
+    /// new owner's counts only with a promise.
     pub fn renews(&self, birth: RegionNumber, asked: Ownership) -> bool {
         let Some(known) = self.owners.get(&birth) else { return false };
-        let held = known.epoch < asked.epoch || *known == asked;
-        let promised = self.fences.get(&birth).is_some_and(|fence| fence.epoch > asked.epoch);
-        held && !promised
+        let goes_on = known.owner == asked.owner && known.epoch <= asked.epoch;
+        match self.fences.get(&birth) {
+            None => goes_on,
+            Some(fence) if fence.to != asked.owner => false,
+            Some(fence) => fence.epoch == asked.epoch || (goes_on && fence.epoch < asked.epoch),
+        }
     }
 
-    /// The records of newer epochs than `theirs`.
+    /// The records that whoever says `theirs` lacks: of a newer epoch, or of another owner.
     pub fn news<'a>(
         &'a self,
         theirs: &'a BTreeMap<RegionNumber, Ownership>,
     ) -> impl Iterator<Item = &'a OwnershipRecord> + 'a {
-        let newer = |record: &&OwnershipRecord| {
-            theirs.get(&record.birth).is_none_or(|known| known.epoch < record.epoch)
+        let lacks = |record: &&OwnershipRecord| {
+            theirs.get(&record.birth).is_none_or(|known| {
+                known.epoch < record.epoch || known.owner != record.owner
+            })
         };
-        self.records.values().filter(newer)
+        self.records.values().filter(lacks)
     }
 
-    /// What `region` says of its own births that is newer than what is known here: it came back
-    /// from a backup, which no record tells of.
-    pub fn restored(
-        &self,
-        region: RegionNumber,
-        theirs: &BTreeMap<RegionNumber, Ownership>,
-    ) -> Option<Ownership> {
-        let (told, known) = (theirs.get(&region)?, self.owners.get(&region)?);
-        let same = told.owner == region && known.owner == region;
-        (same && told.epoch > known.epoch).then_some(*told)
+    /// What taking in this record would change, if anything.
+    pub fn heeds(&self, told: &OwnershipRecord) -> Heed {
+        let birth = &told.birth;
+        match self.owners.get(birth) {
+            Some(now) => heed(*now, self.records.get(birth), self.fences.get(birth), told),
+            None => Heed::Old,
+        }
     }
+
+    /// Newer epochs of the owners that are known here, which no record tells of: a region came back
+    /// from a backup, or what it said then was settled.
+    pub fn goes_on(
+        &self,
+        theirs: &BTreeMap<RegionNumber, Ownership>,
+    ) -> Vec<(RegionNumber, Ownership)> {
+        let newer = |(birth, told): &(&RegionNumber, &Ownership)| {
+            let fence = self.fences.get(birth);
+            self.owners.get(birth).is_some_and(|now| now.epoch < told.epoch && now.owner == told.owner)
+                && fence.is_none_or(|fence| fence.to == told.owner)
+        };
+        theirs.iter().filter(newer).map(|(birth, told)| (*birth, *told)).collect()
+    }
+}
+
+/// What a record from elsewhere means here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heed {
+    /// It is taken, and this is owned from then on.
+    Take(Ownership),
+    /// Its epoch is promised to another region.
+    Fenced(Fence),
+    Old,
+}
+
+/// Judges a record by who is known to own, the newest record that is known, and what is promised.
+///
+/// An epoch that no record tells of is a claim: a region came back from a backup, and what it does
+/// not remember may have been given to another one. A record of another owner beats it. Of two
+/// records of one epoch one wins by a rule that everybody applies alike. The winner goes on in an
+/// epoch that nobody wrote in.
+pub fn heed(
+    now: Ownership,
+    held: Option<&OwnershipRecord>,
+    fence: Option<&Fence>,
+    told: &OwnershipRecord,
+) -> Heed {
+    let of = Ownership { owner: told.owner, epoch: told.epoch };
+    if let Some(fence) = fence.filter(|f| f.epoch == told.epoch && f.to != told.owner) {
+        return Heed::Fenced(*fence);
+    }
+    if told.epoch > now.epoch {
+        return Heed::Take(of);
+    }
+    let recorded = held.map_or(1, |held| held.epoch);
+    if now.owner == told.owner {
+        // The owner is known by hearsay: this says why.
+        return if told.epoch > recorded { Heed::Take(now) } else { Heed::Old };
+    }
+    let wins = match told.epoch.cmp(&recorded) {
+        Ordering::Greater => true,
+        Ordering::Equal => held.is_some_and(|held| rank(told) < rank(held)),
+        Ordering::Less => false,
+    };
+    match wins {
+        true => Heed::Take(Ownership { epoch: now.epoch.saturating_add(1), ..of }),
+        false => Heed::Old,
+    }
+}
+
+/// Which of two records of one epoch stands: what was fenced before what was planned, then what was
+/// signed first.
+fn rank(record: &OwnershipRecord) -> (bool, u64, u128) {
+    (record.kind != Kind::Failover, record.time_ms, record.hash().0)
 }
 
 impl State {
@@ -62,60 +141,11 @@ impl State {
             owners: self.owners_now(),
             fences: self.fences_now(),
             records: self.records_now(),
+            isolation: self.isolation_here(),
+            regions: self.regions_now(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::directory::Command;
-    use crate::testing::{number, record, snapshot};
-
-    fn of(owner: u16, epoch: u64) -> Ownership {
-        Ownership { owner: number(owner), epoch }
-    }
-
-    #[test]
-    fn an_epoch_is_renewed_until_a_newer_one_is_known_or_promised() {
-        let none = Standing::of(&snapshot(3, 1, &[]));
-        assert!(none.renews(number(1), of(1, 1)));
-        assert!(none.renews(number(1), of(1, 2)), "its own, after a restore");
-        assert!(!none.renews(number(1), of(2, 1)), "another owner of the same epoch");
-        assert!(!none.renews(number(9), of(9, 1)), "a region that nobody knows");
-        let fence = Fence { epoch: 2, to: number(2), wait_ms: 0, since: Default::default() };
-        let fence = Command::Fence { birth: number(1), fence };
-        let fenced = Standing::of(&snapshot(3, 1, std::slice::from_ref(&fence)));
-        assert!(!fenced.renews(number(1), of(1, 1)));
-        assert!(fenced.renews(number(1), of(2, 2)), "the one that it was promised to");
-        assert!(fenced.renews(number(2), of(2, 1)), "another birth");
-        let take = Command::TakeRecord(Box::new(record(1, 2, 2)));
-        let told = Standing::of(&snapshot(3, 1, &[fence, take]));
-        assert!(!told.renews(number(1), of(1, 1)) && told.renews(number(1), of(2, 2)));
-        assert!(told.fences.is_empty(), "the record stands for it");
-    }
-
-    #[test]
-    fn whoever_says_an_older_epoch_is_told_the_newer_record() {
-        let take = Command::TakeRecord(Box::new(record(1, 2, 4)));
-        let knows = Standing::of(&snapshot(3, 1, &[take]));
-        let told = |epoch| {
-            let theirs = BTreeMap::from([(number(1), of(1, epoch))]);
-            knows.news(&theirs).map(|record| record.epoch).collect::<Vec<_>>()
-        };
-        assert_eq!((told(1), told(3), told(4), told(5)), (vec![4], vec![4], vec![], vec![]));
-        assert_eq!(knows.news(&BTreeMap::new()).count(), 1, "who says nothing knows nothing");
-    }
-
-    #[test]
-    fn a_restored_region_is_believed_about_itself_only() {
-        let knows = Standing::of(&snapshot(3, 1, &[]));
-        let says = |birth, owner, epoch| BTreeMap::from([(number(birth), of(owner, epoch))]);
-        assert_eq!(knows.restored(number(1), &says(1, 1, 2)), Some(of(1, 2)));
-        assert_eq!(knows.restored(number(1), &says(1, 1, 1)), None);
-        assert_eq!(knows.restored(number(1), &says(2, 1, 5)), None, "of another birth");
-        let take = Command::TakeRecord(Box::new(record(1, 2, 2)));
-        let lost = Standing::of(&snapshot(3, 1, &[take]));
-        assert_eq!(lost.restored(number(1), &says(1, 1, 9)), None, "it owns no longer");
-    }
-}
+mod tests;

@@ -16,14 +16,15 @@ use super::ask::within;
 use super::keepers;
 use crate::book::Book;
 use crate::change::change;
-use crate::core::directory::{Command, REGIONS_MAX};
-use crate::core::standing::Standing;
+use crate::core::directory::{Command, REGIONS_MAX, Snapshot};
+use crate::core::standing::{Heed, Standing};
 use crate::directory::Directory;
 use crate::forward::Upstreams;
+use crate::metrics;
 use crate::wire::loss::{known_of, known_pb, record_of, record_pb};
 
 /// Between two rounds: a region that comes back hears within it, whoever else it talks to.
-const EVERY: Duration = Duration::from_secs(3);
+const EVERY: Duration = Duration::from_secs(1);
 /// For one region's answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long a record that was taken in may take to reach this node's own copy.
@@ -40,16 +41,21 @@ pub fn start<U: Upstreams>(env: &Env, directory: Directory, upstreams: U) {
 async fn run<U: Upstreams>(directory: &Directory, upstreams: &U) {
     let book = directory.book();
     loop {
+        if let Some(now) = book.now().filter(|_| directory.leads()) {
+            round(upstreams, &book, &now).await;
+        }
         tokio::time::sleep(EVERY).await;
-        let Some(now) = book.now().filter(|_| directory.leads()) else { continue };
-        let others = now.regions.iter().filter(|(number, _)| **number != now.here);
-        let others: Vec<_> = others.map(|(_, region)| region.name.clone()).collect();
-        let due = Deadline::after(ANSWER_MAX);
-        let asked = join_all(others.iter().map(|other| learn(upstreams, &book, other, due))).await;
-        for (region, answer) in others.iter().zip(asked) {
-            if let Err(failure) = answer {
-                tracing::debug!(%region, %failure, "ownership not exchanged");
-            }
+    }
+}
+
+async fn round<U: Upstreams>(upstreams: &U, book: &Book, now: &Snapshot) {
+    let others = now.regions.iter().filter(|(number, _)| **number != now.here);
+    let others: Vec<_> = others.map(|(_, region)| region.name.clone()).collect();
+    let due = Deadline::after(ANSWER_MAX);
+    let asked = join_all(others.iter().map(|other| learn(upstreams, book, other, due))).await;
+    for (region, answer) in others.iter().zip(asked) {
+        if let Err(failure) = answer {
+            tracing::debug!(%region, %failure, "ownership not exchanged");
         }
     }
 }
@@ -88,19 +94,22 @@ pub(super) async fn take_in<U: Upstreams>(
 ) -> Result<(), Failure> {
     let now = book.now().ok_or(Reason::Unavailable)?;
     let standing = Standing::of(&now);
-    let known = |birth| standing.owners.get(&birth).map_or(0, |of| of.epoch);
     let mut commands = Vec::new();
     for sent in told.records.iter().take(REGIONS_MAX) {
         // Of a region that is not known here yet: it comes again.
         let Ok(record) = record_of(sent, &now) else { continue };
-        if record.epoch > known(record.birth) {
-            commands.push(Command::TakeRecord(Box::new(record)));
+        let Heed::Take(of) = standing.heeds(&record) else { continue };
+        if of.epoch != record.epoch {
+            let (birth, told) = (&sent.birth_region, record.epoch);
+            let epoch = of.epoch;
+            tracing::error!(%region, birth, told, epoch, "two regions owned at once; one gives in");
+            metrics::settled();
         }
+        commands.push(Command::TakeRecord(Box::new(record)));
     }
-    let theirs = known_of(&told.known, &now);
-    let birth = now.number(region);
-    let restored = birth.and_then(|birth| Some((birth, standing.restored(birth, &theirs)?)));
-    commands.extend(restored.map(|(birth, of)| Command::HeardEpoch { birth, ownership: of }));
+    let goes_on = standing.goes_on(&known_of(&told.known, &now));
+    let heard = |(birth, ownership)| Command::HeardEpoch { birth, ownership };
+    commands.extend(goes_on.into_iter().map(heard));
     for command in commands {
         match change(upstreams, keepers(&now), &command, due).await {
             Ok(changed) => {

@@ -148,6 +148,20 @@ async fn a_region_that_came_back_from_a_backup_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_came_back_after_it_was_taken_over_gives_in_at_first_contact() {
+    let (old, new) = league().await;
+    old.submit(Command::HeardEpoch { birth: number(1), ownership: of(1, 3) }).await;
+    new.submit(Command::TakeRecord(Box::new(record(1, 2, 2)))).await;
+    assert_eq!(old.renewed("us-east", "eu-west", 3).await, (false, 1), "and is told why");
+    let (wires, book) = (&old.wires, old.directory.book());
+    learn(wires, &book, &us_east(), Deadline::after(PATIENCE)).await.unwrap();
+    eventually("the old side gives in", || old.owner(1) == of(2, 4)).await;
+    // Nobody else has written in that epoch: the new owner goes on in it.
+    learn(wires, &book, &us_east(), Deadline::after(PATIENCE)).await.unwrap();
+    eventually("the new owner goes on", || new.owner(1) == of(2, 4)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_epoch_is_renewed_until_it_is_fenced_and_then_no_more() {
     let (old, new) = league().await;
     assert_eq!(old.renewed("us-east", "eu-west", 1).await, (true, 0));

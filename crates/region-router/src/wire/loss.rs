@@ -8,7 +8,7 @@ use hansa_types::time::LogTime;
 
 use super::{name, number};
 use crate::core::directory::{
-    BadSnapshot, Drain, Fence, Kind, Ownership, OwnershipRecord, Proof, REGIONS_MAX, Snapshot,
+    BadSnapshot, Drain, Fence, Isolation, Kind, Ownership, OwnershipRecord, Proof, REGIONS_MAX, Snapshot,
 };
 use crate::core::standing::Standing;
 
@@ -120,6 +120,8 @@ pub fn standing_pb(standing: &Standing, directory: &Snapshot) -> pb::ReadOwnersh
         known: known_pb(&standing.owners, directory),
         fences: all_fences(&standing.fences),
         records: records.collect(),
+        lease_ms: standing.isolation.lease_ms().unwrap_or(0),
+        regions: u32::try_from(standing.regions).unwrap_or(u32::MAX),
     }
 }
 
@@ -138,6 +140,11 @@ pub fn standing_of(
         owners: known_of(&sent.known, directory),
         fences: fences.collect::<Result<_, BadSnapshot>>()?,
         records: records.collect::<Result<_, BadSnapshot>>()?,
+        isolation: match sent.lease_ms {
+            0 => Isolation::Serve,
+            ms => Isolation::Lease { ms },
+        },
+        regions: sent.regions as usize,
     })
 }
 

@@ -11,9 +11,10 @@ use hansa_api::pb::node::{
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
-use hansa_region_router::core::directory::Snapshot;
+use hansa_region_router::core::directory::{Ownership, Snapshot};
 use hansa_region_router::forward::Upstreams;
 use hansa_types::id::GroupKind;
+use hansa_types::region::RegionNumber;
 
 use super::{Own, nodes, part, within};
 
@@ -87,6 +88,19 @@ pub async fn origins<U: Upstreams>(
         origins.push(pb::OriginEpoch { region, group: 0, epoch: owner.epoch, applied_sequence: 0 });
     }
     Ok(origins)
+}
+
+/// Who owns what was born in each region.
+pub fn births(directory: &Snapshot) -> Vec<pb::BirthEpoch> {
+    let name = |number: &RegionNumber| {
+        directory.region(*number).map(|region| region.name.to_string()).unwrap_or_default()
+    };
+    let birth = |(birth, of): (&RegionNumber, &Ownership)| pb::BirthEpoch {
+        birth_region: name(birth),
+        owner_region: name(&of.owner),
+        epoch: of.epoch,
+    };
+    directory.owners.iter().map(birth).collect()
 }
 
 pub async fn differences<U: Upstreams>(

@@ -97,18 +97,25 @@ async fn fence<U: Upstreams>(
     let others: Vec<RegionName> = others.map(|(_, region)| region.name.clone()).collect();
     let told = ask(own, &others, signed, mine, due).await?;
     let lease = told.lease_ms.filter(|_| !record.confirmed_stopped);
-    let needed = now.regions.len() / 2 + 1;
+    // Who is said to be off has no say: two majorities meet with or without it.
+    let off = owner.filter(|_| record.confirmed_stopped);
+    let off = off.and_then(|owner| now.region(owner)).map(|region| &region.name);
+    let voters = others.iter().filter(|region| Some(*region) != off).count() + 1;
+    let needed = voters / 2 + 1;
+    let promised = told.by.iter().filter(|region| off.is_none_or(|off| off.as_str() != *region));
+    let promised = promised.count() + 1;
     if lease.is_none() && !record.confirmed_stopped {
         return Err(refused(
             "the owner serves while it is cut off, so nothing but a person can say that it has \
              stopped: confirm that its machines are off",
         ));
     }
-    // This region's own promise counts too.
-    if lease.is_some() && told.by.len() + 1 < needed {
+    // This region's own promise counts too. Without a majority's, another operator may give the
+    // same epoch to another region.
+    if promised < needed {
         return Ok(Some(pb::FailoverResponse {
             step: pb::FailoverStep::Fencing.into(),
-            detail: format!("{} of {needed} regions have promised", told.by.len() + 1),
+            detail: format!("{promised} of {needed} regions have promised"),
             fenced_regions: told.by,
             unfenced_regions: told.not,
             fences_needed: u32::try_from(needed).unwrap_or(u32::MAX),
@@ -293,6 +300,16 @@ mod tests {
         assert_eq!(waits.step(), pb::FailoverStep::Fencing);
         assert_eq!((waits.fences_needed, waits.fenced_regions.len()), (2, 0));
         assert_eq!(waits.unfenced_regions.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_person_s_word_gives_nobody_an_epoch_that_a_majority_has_not_promised() {
+        let alone = Fake::default()
+            .with("gateway us-east", promises(0, ""))
+            .with("gateway ap-south", Does::Unreachable);
+        let waits = fenced(&alone, None, true).await.unwrap().expect("cut off from who is left");
+        assert_eq!(waits.step(), pb::FailoverStep::Fencing);
+        assert_eq!(waits.fences_needed, 2, "of two: who is said to be off has no say");
     }
 
     #[tokio::test(start_paused = true)]

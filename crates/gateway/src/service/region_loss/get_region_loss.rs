@@ -45,7 +45,9 @@ fn birth_of(
         pb::LawfulHeir { region: named(*to), served_laws, refused_laws }
     };
     let others = now.regions.keys().filter(|to| **to != of.owner).map(heir);
-    let newest = newest_epoch(&name, groups).max(of.epoch);
+    // What is promised to another one is nobody else's epoch.
+    let promised = fence.filter(|fence| fence.to != now.here).map_or(0, |fence| fence.epoch);
+    let newest = newest_epoch(&name, groups).max(of.epoch).max(promised);
     pb::BirthOwner {
         owner_region: named(of.owner),
         epoch: of.epoch,

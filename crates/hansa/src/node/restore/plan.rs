@@ -75,7 +75,7 @@ fn first(
 ) -> Result<Vec<Bytes>, String> {
     let command = match group.kind() {
         GroupKind::Directory => {
-            let restored = directory_of(config, asked.epoch)?;
+            let restored = directory_of(config, asked)?;
             let command = directory::Command::Restore(Box::new(restored));
             command.encode().map_err(|e| e.to_string())?
         }
@@ -96,8 +96,18 @@ fn first(
     Ok(vec![command])
 }
 
-fn directory_of(config: &Config, epoch: u64) -> Result<directory::Restored, String> {
+fn directory_of(
+    config: &Config,
+    asked: &BeginRestoreRequest,
+) -> Result<directory::Restored, String> {
     let region = config.own_region().ok_or("this region is not in the league")?;
+    let owner = match asked.owner_region.as_str() {
+        "" => None,
+        name => {
+            let known = config.league.iter().find(|region| region.name.as_str() == name);
+            Some(known.ok_or_else(|| format!("the league has no region {name}"))?.number)
+        }
+    };
     let mut nodes: Vec<_> = region
         .nodes
         .iter()
@@ -111,5 +121,5 @@ fn directory_of(config: &Config, epoch: u64) -> Result<directory::Restored, Stri
     nodes.sort_by_key(|node| node.id);
     let mut groups: Vec<(GroupId, Vec<NodeId>)> = config.region_groups();
     groups.sort_by_key(|(group, _)| *group);
-    Ok(directory::Restored { nodes, groups, epoch })
+    Ok(directory::Restored { nodes, groups, epoch: asked.epoch, owner })
 }

@@ -13,7 +13,7 @@ use hansa_region_router::core::directory::{Ownership, Snapshot};
 use hansa_region_router::ownership;
 use hansa_types::region::{RegionName, RegionNumber};
 
-use super::Lease;
+use super::{Gate, Lease};
 use crate::core::lease::Rule;
 
 /// What needs to be asked in a lease's life, at least: two lost answers cost no lease.
@@ -42,7 +42,8 @@ impl Renewer {
         let mut changes = self.book.changes();
         loop {
             changes.borrow_and_update();
-            let every = self.rule().map(|rule| rule.lease / ROUNDS);
+            let every = self.book.now().and_then(|now| rule(Gate::of(&now)));
+            let every = every.map(|rule| rule.lease / ROUNDS);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -57,19 +58,13 @@ impl Renewer {
         }
     }
 
-    /// `None`: the region serves while it is cut off, so nobody is asked.
-    fn rule(&self) -> Option<Rule> {
-        let now = self.book.now()?;
-        let lease = Duration::from_millis(now.isolation(now.here).lease_ms()?);
-        Some(Rule { regions: now.regions.len(), lease })
-    }
-
     async fn round(&self) {
         let Some(now) = self.book.now() else { return };
         let owned: BTreeMap<_, _> = now.owned().collect();
-        let rule = self.rule();
-        self.lease.follow(rule, &owned);
-        let (Some(rule), Some(own)) = (rule, now.own_region()) else { return };
+        let gate = Gate::of(&now);
+        self.lease.follow(gate, &owned);
+        // One that serves while it is cut off asks nobody.
+        let (Some(rule), Some(own)) = (rule(gate), now.own_region()) else { return };
         let region = own.name.clone();
         let due = Deadline::after(rule.lease / ROUNDS);
         let round = Round { now, region, owned, due };
@@ -98,7 +93,7 @@ impl Renewer {
         };
         let each = round.owned.iter().zip(&answer.granted);
         let each = each.map(|((birth, epoch), granted)| (*birth, *epoch, *granted));
-        self.lease.answered(number, asked, each);
+        self.lease.answered(number, asked, each, None);
         if !answer.records.is_empty() {
             let learned = ownership::learn(&self.peers, &self.book, name, round.due).await;
             if let Err(failure) = learned {
@@ -115,10 +110,21 @@ impl Renewer {
                     let of = Ownership { owner: here, epoch: *epoch };
                     (*birth, *epoch, standing.renews(*birth, of))
                 });
-                self.lease.answered(here, asked, each);
+                // The book may be older than what the directory says by now.
+                let read = standing.isolation.lease_ms().map(Duration::from_millis);
+                let regions = standing.regions;
+                let read = read.map(|lease| Rule { regions, lease, here });
+                self.lease.answered(here, asked, each, read);
             }
             Err(failure) => tracing::debug!(%failure, "epochs not renewed by our own directory"),
         }
+    }
+}
+
+fn rule(gate: Gate) -> Option<Rule> {
+    match gate {
+        Gate::Lease(rule) => Some(rule),
+        Gate::Unknown | Gate::Serve => None,
     }
 }
 

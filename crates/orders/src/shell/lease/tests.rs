@@ -24,8 +24,8 @@ fn lease() -> Lease {
     Lease::new(Arc::new(Paused(Instant::now())))
 }
 
-fn rule() -> Option<Rule> {
-    Some(Rule { regions: 3, lease: Duration::from_secs(10) })
+fn rule() -> Gate {
+    Gate::Lease(Rule { regions: 3, lease: Duration::from_secs(10), here: region(1) })
 }
 
 fn owned(epoch: u64) -> BTreeMap<RegionNumber, u64> {
@@ -34,13 +34,13 @@ fn owned(epoch: u64) -> BTreeMap<RegionNumber, u64> {
 
 fn granted(lease: &Lease, by: u16, epoch: u64) {
     let asked = lease.0.clock.monotonic();
-    lease.answered(region(by), asked, std::iter::once((region(1), epoch, true)));
+    lease.answered(region(by), asked, std::iter::once((region(1), epoch, true)), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_region_that_serves_needs_no_lease() {
     let lease = lease();
-    lease.follow(None, &owned(1));
+    lease.follow(Gate::Serve, &owned(1));
     assert!(lease.open());
     assert_eq!(lease.during(region(1), async { Ok(7) }).await, Ok(7));
     assert!(lease.held().is_empty());
@@ -102,8 +102,51 @@ async fn grants_of_an_epoch_that_ended_count_for_nothing() {
 async fn who_waits_for_a_lease_is_woken_when_it_is_held_again() {
     let lease = lease();
     lease.follow(rule(), &owned(1));
-    let back = lease.back();
+    let begun = Instant::now();
+    let grants = async {
+        granted(&lease, 1, 1);
+        granted(&lease, 2, 1);
+    };
+    // Every group waits for the one gate.
+    tokio::join!(lease.back(), lease.back(), grants);
+    assert!(begun.elapsed() < RETRY, "they were rung");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_let_in_before_anybody_has_looked() {
+    let lease = lease();
+    let refused = lease.during(region(1), async { Ok(()) }).await.unwrap_err();
+    assert_eq!((refused.reason(), lease.open()), (Reason::LeaseLost, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_when_the_lease_has_ended_is_not_acknowledged() {
+    let lease = lease();
+    lease.follow(rule(), &owned(1));
     granted(&lease, 1, 1);
     granted(&lease, 2, 1);
-    tokio::time::timeout(Duration::from_secs(1), back).await.expect("it was rung");
+    // Ready at once, but nobody looked before the lease was over.
+    let late = async {
+        lease.follow(rule(), &BTreeMap::new());
+        Ok(7)
+    };
+    assert_eq!(lease.during(region(1), late).await.unwrap_err().reason(), Reason::LeaseLost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_lease_is_held_without_a_read_of_our_own_and_by_its_rule() {
+    let lease = lease();
+    lease.follow(rule(), &owned(1));
+    granted(&lease, 2, 1);
+    granted(&lease, 3, 1);
+    assert!(!lease.open(), "two of three, but our own directory said nothing");
+    let Gate::Lease(book) = rule() else { panic!() };
+    let read = Rule { regions: 5, ..book };
+    let own = std::iter::once((region(1), 1, true));
+    lease.answered(region(1), lease.0.clock.monotonic(), own, Some(read));
+    assert!(lease.open(), "three of five");
+    let read = Rule { regions: 7, ..book };
+    let own = std::iter::once((region(1), 1, true));
+    lease.answered(region(1), lease.0.clock.monotonic(), own, Some(read));
+    assert!(!lease.open(), "regions joined that this node has not heard of");
 }

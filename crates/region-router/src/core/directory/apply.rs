@@ -51,7 +51,9 @@ impl State {
             Ok(Command::Drain { birth, to, epoch }) => self.drain(birth, to, epoch),
             Ok(Command::Undrain { birth, epoch }) => self.undrain(birth, epoch),
             Ok(Command::Fence { birth, fence }) => self.fence(at, birth, fence),
-            Ok(Command::SetIsolation { region, isolation }) => self.set_isolation(region, isolation),
+            Ok(Command::SetIsolation { region, isolation }) => {
+                self.set_isolation(region, isolation)
+            }
             Err(_) => Err(Refusal::Malformed),
         };
         match change {

@@ -59,6 +59,8 @@ pub struct Restored {
     pub nodes: Vec<Node>,
     pub groups: Vec<(GroupId, Vec<NodeId>)>,
     pub epoch: u64,
+    /// Who owns what was born here, as the other regions say; `None`: as the backup says.
+    pub owner: Option<RegionNumber>,
 }
 
 /// One change of what is wanted of a group.

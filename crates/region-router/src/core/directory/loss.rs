@@ -10,6 +10,7 @@ use super::command::Refusal;
 use super::ownership::{LEASE_MS_MAX, SUBMIT_MS_MAX};
 use super::{Drain, Fence, Isolation, Kind, Ownership, OwnershipRecord, State};
 use crate::core::heir;
+use crate::core::standing::{Heed, heed};
 
 impl State {
     /// The record is made here: by the old side of a switchover, or by the survivor.
@@ -28,12 +29,20 @@ impl State {
         }
         record.check()?;
         let now = self.newer(&record)?;
+        // Somebody fails over, whatever was planned: a majority may have promised it.
+        if let Some(fence) = self.fences.get(&record.birth).copied()
+            && fence.epoch >= record.epoch
+            && fence.to != record.owner
+        {
+            return Err(Refusal::Fenced { epoch: fence.epoch, to: fence.to });
+        }
         self.heir_is_lawful(record.birth, record.owner)?;
         match record.kind {
             Kind::Switchover | Kind::Failback => self.handed_over(&record, now, drained)?,
             Kind::Failover => self.forced(at, &record, now)?,
         }
-        self.put_record(record);
+        let of = Ownership { owner: record.owner, epoch: record.epoch };
+        self.put_record(record, of);
         Ok(true)
     }
 
@@ -43,20 +52,57 @@ impl State {
             return Ok(false);
         }
         record.check()?;
-        self.newer(&record)?;
-        self.put_record(record);
+        self.known(record.owner)?;
+        let now = self.known_owner(record.birth)?;
+        let birth = &record.birth;
+        let have = Ownership { epoch: self.newest(*birth, now), ..now };
+        let held = self.records.get(birth);
+        let of = match heed(have, held, self.fences.get(birth), &record) {
+            Heed::Take(of) => self.not_again(of, record.kind),
+            Heed::Fenced(Fence { epoch, to, .. }) => return Err(Refusal::Fenced { epoch, to }),
+            Heed::Old => return Err(Refusal::EpochNotNewer { have: have.epoch }),
+        };
+        self.put_record(record, of);
         Ok(true)
     }
 
-    /// The owner of another region's births as it says itself: it came back from a backup.
+    /// What this region is told that it owns, in an epoch in which it has not written: it came back
+    /// from a backup, and may have forgotten what it did in the one that the record names.
+    fn not_again(&self, of: Ownership, kind: Kind) -> Ownership {
+        let Some(reborn) = self.reborn().filter(|_| self.here() == Some(of.owner)) else {
+            return of;
+        };
+        match kind == Kind::Failover || of.epoch < reborn {
+            true => Ownership { epoch: reborn.max(of.epoch.saturating_add(1)), ..of },
+            false => of,
+        }
+    }
+
+    /// The epoch in which this region came back from a backup, if nothing was recorded since.
+    fn reborn(&self) -> Option<u64> {
+        let here = self.here()?;
+        let of = self.owners.get(&here).filter(|of| of.owner == here)?;
+        let recorded = self.records.get(&here).map_or(1, |record| record.epoch);
+        (of.epoch > recorded).then_some(of.epoch)
+    }
+
+    /// The owner of a region's births goes on in a newer epoch without a record: it came back from
+    /// a backup.
     pub(super) fn heard_epoch(&mut self, birth: RegionNumber, told: Ownership) -> Change {
         let now = self.known_owner(birth)?;
         if now == told {
             return Ok(false);
         }
-        // Only who owns may go on in a newer epoch without a record.
+        // Only who owns may.
         if now.owner != told.owner || told.epoch <= now.epoch {
             return Err(Refusal::EpochNotNewer { have: now.epoch });
+        }
+        match self.fences.get(&birth).copied() {
+            Some(Fence { epoch, to, .. }) if to != told.owner => {
+                return Err(Refusal::Fenced { epoch, to });
+            }
+            Some(fence) if fence.epoch <= told.epoch => _ = self.fences.remove(&birth),
+            Some(_) | None => {}
         }
         self.owners.insert(birth, told);
         Ok(true)
@@ -178,9 +224,11 @@ impl State {
             return Err(Refusal::UnknownRegion(heir));
         };
         match heir::lawful(policy, birth, heir) {
-            heirs if heirs.served.is_empty() && !heirs.refused.is_empty() => Err(Refusal::NoLawfulRegion {
-                laws: heirs.refused.iter().map(ToString::to_string).collect(),
-            }),
+            heirs if heirs.served.is_empty() && !heirs.refused.is_empty() => {
+                Err(Refusal::NoLawfulRegion {
+                    laws: heirs.refused.iter().map(ToString::to_string).collect(),
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -188,17 +236,22 @@ impl State {
     fn newer(&self, record: &OwnershipRecord) -> Result<Ownership, Refusal> {
         self.known(record.owner)?;
         let now = self.known_owner(record.birth)?;
-        let slots = self.moved.iter().filter(|((birth, _), _)| *birth == record.birth);
-        let have = slots.map(|(_, of)| of.epoch).fold(now.epoch, u64::max);
+        let have = self.newest(record.birth, now);
         match record.epoch > have {
             true => Ok(now),
             false => Err(Refusal::EpochNotNewer { have }),
         }
     }
 
-    fn put_record(&mut self, record: OwnershipRecord) {
+    /// The newest epoch of a region's births, moved slots included.
+    fn newest(&self, birth: RegionNumber, whole: Ownership) -> u64 {
+        let slots = self.moved.iter().filter(|((region, _), _)| *region == birth);
+        slots.map(|(_, of)| of.epoch).fold(whole.epoch, u64::max)
+    }
+
+    fn put_record(&mut self, record: OwnershipRecord, of: Ownership) {
         let birth = record.birth;
-        self.own_all(birth, Ownership { owner: record.owner, epoch: record.epoch });
+        self.own_all(birth, of);
         self.draining.remove(&birth);
         // A newer fence is another operator's, who goes beyond this record.
         if self.fences.get(&birth).is_some_and(|fence| fence.epoch <= record.epoch) {
@@ -217,6 +270,15 @@ impl State {
 
     pub(crate) fn records_now(&self) -> BTreeMap<RegionNumber, OwnershipRecord> {
         self.records.iter().map(|(birth, record)| (*birth, record.clone())).collect()
+    }
+
+    pub(crate) fn isolation_here(&self) -> Isolation {
+        let here = self.here().and_then(|here| self.isolation.get(&here));
+        here.copied().unwrap_or_default()
+    }
+
+    pub(crate) fn regions_now(&self) -> usize {
+        self.regions.iter().count()
     }
 
     fn known(&self, region: RegionNumber) -> Result<(), Refusal> {

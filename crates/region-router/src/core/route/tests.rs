@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::core::directory::Command;
-use crate::testing::{POLICY, number, snapshot};
+use crate::testing::{POLICY, number, region, snapshot};
 
 fn m(name: &str) -> &'static Method {
     METHODS.iter().find(|m| m.name.ends_with(&format!("/{name}"))).unwrap()
@@ -110,6 +110,24 @@ fn an_owner_outside_the_jurisdiction_serves_nobody() {
     let moved = Command::Own { birth: number(1), slot: None, owner: number(2), epoch: 2 };
     let refusal =
         route(m("PlaceOrder"), &place_order("DE", "x"), Entry::Client, &snapshot(1, 1, &[moved]));
+    let unlawful = |r: &Refusal| matches!(r, Refusal::NoHome(NoHome::UnlawfulOwner { .. }));
+    assert!(refusal.as_ref().is_err_and(unlawful), "{refusal:?}");
+}
+
+#[test]
+fn who_may_store_it_but_has_no_copies_serves_nobody_whom_he_took_over() {
+    let moved = Command::Own { birth: number(1), slot: None, owner: number(4), epoch: 2 };
+    let heir = Command::PutRegion { number: number(4), region: region("eu-central") };
+    let place = |text: String| {
+        let load = Command::LoadPolicy { text };
+        let here = snapshot(1, 1, &[heir.clone(), load, moved.clone()]);
+        route(m("PlaceOrder"), &place_order("DE", "x"), Entry::Client, &here)
+    };
+    let newer = POLICY.replace("\nversion = 1", "\nversion = 2");
+    assert_eq!(place(newer.clone()), Ok(Decision::Region(number(4))));
+    let kept = r#"store = ["EU", "GB", "CH"], transit = true, failover = ["eu-central"]"#;
+    assert!(newer.contains(kept));
+    let refusal = place(newer.replace(kept, r#"store = ["EU", "GB", "CH"], transit = true"#));
     let unlawful = |r: &Refusal| matches!(r, Refusal::NoHome(NoHome::UnlawfulOwner { .. }));
     assert!(refusal.as_ref().is_err_and(unlawful), "{refusal:?}");
 }

@@ -59,7 +59,8 @@ fn a_record_is_taken_only_if_its_epoch_grows() {
     assert_eq!(refused(&mut state, 1, &take(3, 4)), None);
     assert_eq!(owner(&state), (4, 3));
     assert_eq!(apply(&mut state, 2, &take(3, 4)), Outcome::Unchanged { version: 2 });
-    for stale in [take(3, 2), take(2, 1), take(1, 1)] {
+    let later = OwnershipRecord { time_ms: 2, ..record(1, 2, 3) };
+    for stale in [Command::TakeRecord(Box::new(later)), take(2, 1), take(1, 1)] {
         let why = refused(&mut state, 3, &stale);
         assert_eq!(why, Some(Refusal::EpochNotNewer { have: 3 }), "{stale:?}");
     }
@@ -228,13 +229,61 @@ fn a_restored_region_is_heard_of_and_no_other_epoch_without_a_record() {
 }
 
 #[test]
+fn nobody_hands_over_in_an_epoch_that_is_promised_to_another() {
+    let mut state = state(1);
+    let drain = Command::Drain { birth: number(1), to: number(4), epoch: 1 };
+    assert_eq!(refused(&mut state, 1, &drain), None);
+    assert_eq!(refused(&mut state, 1, &fence(2, 3, 0)), None);
+    let planned = OwnershipRecord { kind: Kind::Switchover, ..record(1, 4, 2) };
+    let why = refused(&mut state, 2, &make(planned, Some(2)));
+    assert_eq!(why, Some(Refusal::Fenced { epoch: 2, to: number(3) }));
+}
+
+#[test]
+fn a_record_that_was_made_against_a_promise_is_not_taken() {
+    let mut state = state(2);
+    assert_eq!(refused(&mut state, 1, &fence(2, 3, 0)), None);
+    let why = refused(&mut state, 2, &take(2, 4));
+    assert_eq!(why, Some(Refusal::Fenced { epoch: 2, to: number(3) }));
+    assert_eq!(refused(&mut state, 3, &take(2, 3)), None);
+    assert_eq!(owner(&state), (3, 2));
+}
+
+#[test]
+fn a_region_that_came_back_gives_in_to_a_record_that_it_did_not_know() {
+    let mut state = state(1);
+    let heard = |owner, epoch| Command::HeardEpoch {
+        birth: number(1),
+        ownership: Ownership { owner: number(owner), epoch },
+    };
+    assert_eq!(refused(&mut state, 1, &heard(1, 3)), None);
+    assert_eq!(refused(&mut state, 2, &take(2, 4)), None);
+    assert_eq!(owner(&state), (4, 4), "in an epoch in which nobody wrote");
+    assert_eq!(refused(&mut state, 3, &heard(4, 5)), None, "the new owner goes on");
+    assert_eq!(refused(&mut state, 4, &take(2, 4)), None, "said again");
+    assert_eq!(owner(&state), (4, 5));
+    assert_eq!(refused(&mut state, 5, &take(3, 2)), None);
+    assert_eq!(owner(&state), (2, 6), "made by who had not heard of epoch 4");
+    assert_eq!(refused(&mut state, 6, &take(2, 4)), Some(Refusal::EpochNotNewer { have: 6 }));
+}
+
+#[test]
+fn a_promise_outlives_what_its_owner_says_of_a_newer_epoch() {
+    let mut state = state(2);
+    assert_eq!(refused(&mut state, 1, &fence(2, 4, 0)), None);
+    let heard = Command::HeardEpoch {
+        birth: number(1),
+        ownership: Ownership { owner: number(1), epoch: 3 },
+    };
+    let why = refused(&mut state, 2, &heard);
+    assert_eq!(why, Some(Refusal::Fenced { epoch: 2, to: number(4) }));
+}
+
+#[test]
 fn a_lease_has_bounds() {
     let mut state = state(2);
     for ms in [0, 999, LEASE_MS_MAX + 1] {
-        let set = Command::SetIsolation {
-            region: number(1),
-            isolation: Isolation::Lease { ms },
-        };
+        let set = Command::SetIsolation { region: number(1), isolation: Isolation::Lease { ms } };
         assert_eq!(refused(&mut state, 1, &set), Some(Refusal::TooMany("the lease")));
     }
     assert_eq!(refused(&mut state, 1, &lease(1)), None);
