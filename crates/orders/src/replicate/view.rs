@@ -17,7 +17,8 @@ use crate::wire as show;
 /// The order's envelope for a peer that may hold `allowed`, under its last event.
 ///
 /// The same order and version give the same bytes, whichever node builds them: all that a view
-/// shows changes with the version only. `epoch`: in which its births are owned, 0 for the stream's. A lesser view is a wider one with fields cleared, so that
+/// shows changes with the version only. `epoch`: in which its births are owned, 0 for the stream's.
+/// A lesser view is a wider one with fields cleared, so that
 /// a peer that must give something up comes to the same bytes by itself.
 pub fn envelope(
     shell: &Shell,
@@ -68,7 +69,7 @@ fn sealed(contents: &Contents) -> Option<wire::SealedBlock> {
 /// every step that comes to its end. How far a step under way is, is asked of the provider, and of
 /// nobody else, by who takes over.
 ///
-/// FINANCIAL, so for the failover set alone; what tells whose order it is only for that of PERSONAL.
+/// FINANCIAL, so for the failover set alone; what tells whose order it is, for that of PERSONAL.
 /// What it takes to answer a repeat there: `requests` hold what was asked, in which body, and what
 /// came of it; a body can be compared by who has the customer's data key, which comes in the same
 /// stream. The scope of a PlaceOrder names the customer by the home's pseudonym, which no other
