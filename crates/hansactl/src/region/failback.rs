@@ -67,7 +67,7 @@ fn settled(told: &GetRegionLossResponse, birth: &str) -> Result<(), Problem> {
                 "{group} has {count} orders{so_far} that the new owner never saw in full, on which \
                  nobody has decided"
             );
-            let next = format!("look at them: `hansactl region tail {birth}`");
+            let next = format!("look at them: `hansactl region tail {birth}`; docs/region-loss.md");
             return Err(Problem::refused(what, next));
         }
     }
