@@ -30,8 +30,18 @@ pub fn forms(text: &str) -> Vec<Vec<u8>> {
     forms.push(hex(text, "%", true).into_bytes());
     for shift in 0..3 {
         let standard = base64(text, shift);
-        let url: String =
-            standard.chars().map(|c| if c == '+' { '-' } else if c == '/' { '_' } else { c }).collect();
+        let url: String = standard
+            .chars()
+            .map(|c| {
+                if c == '+' {
+                    '-'
+                } else if c == '/' {
+                    '_'
+                } else {
+                    c
+                }
+            })
+            .collect();
         forms.extend([standard.into_bytes(), url.into_bytes()]);
     }
     forms.sort();
@@ -64,9 +74,28 @@ fn base64(text: &str, shift: usize) -> String {
     ((shift * 8).div_ceil(6)..bits / 6).map(digit).collect()
 }
 
-/// Whether any form of the text is in these bytes.
+/// Whether any form of the text is in these bytes. Pages of nothing but zeros are passed over:
+/// most of a log's segment is that, and no form has a zero page in it.
 pub fn is_in(bytes: &[u8], text: &str) -> bool {
-    forms(text).iter().any(|form| memmem::find(bytes, form).is_some())
+    let forms = forms(text);
+    let finders: Vec<_> = forms.iter().map(|form| memmem::Finder::new(form)).collect();
+    let found = |part: &[u8]| finders.iter().any(|finder| finder.find(part).is_some());
+    parts(bytes).into_iter().any(found)
+}
+
+/// The stretches between whole pages of zeros.
+fn parts(bytes: &[u8]) -> Vec<&[u8]> {
+    const PAGE: [u8; 4096] = [0; 4096];
+    let (mut parts, mut start) = (Vec::new(), 0);
+    for (at, page) in (0..).step_by(PAGE.len()).zip(bytes.chunks(PAGE.len())) {
+        if page == PAGE {
+            parts.push(&bytes[start..at]);
+            start = at + PAGE.len();
+        }
+    }
+    parts.push(&bytes[start.min(bytes.len())..]);
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
 #[cfg(test)]

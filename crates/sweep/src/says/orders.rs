@@ -272,7 +272,7 @@ fn take_over(step: &takeover::Step, to: &mut Hearing<'_>) {
             for candidate in orders {
                 match candidate {
                     Candidate::Take(adopted) => self::adopted(adopted, to),
-                    Candidate::Fail { .. } => {}
+                    Candidate::Fail { .. } | Candidate::Again { .. } => {}
                 }
             }
         }
