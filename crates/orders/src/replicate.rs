@@ -41,8 +41,18 @@ pub struct Freshness {
     inner: Arc<Mutex<BTreeMap<Origin, (u64, u64)>>>,
     /// The highest sequence that each origin ever said it had.
     marks: Arc<Mutex<BTreeMap<Origin, u64>>>,
-    /// Births that an origin has adopted all copies of: in which epoch, and by which sequence.
-    settled: Arc<Mutex<BTreeMap<(Origin, RegionNumber), (u64, u64)>>>,
+    /// Births that an origin has adopted all copies of.
+    settled: Arc<Mutex<BTreeMap<(Origin, RegionNumber), SettledBirth>>>,
+}
+
+/// What an origin said of births that it took over.
+#[derive(Clone, Debug)]
+struct SettledBirth {
+    epoch: u64,
+    /// By which sequence of its stream.
+    sequence: u64,
+    /// How far it had come with the streams of who owned them before.
+    from: Vec<(Origin, u64)>,
 }
 
 impl Freshness {
@@ -58,14 +68,22 @@ impl Freshness {
         *mark = (*mark).max(sequence);
     }
 
-    /// The origin owns these births in `epoch`, and has told all of them with `sequence`.
-    fn settled(&self, origin: Origin, birth: RegionNumber, epoch: u64, sequence: u64) {
+    /// The origin owns these births, and has told all of them.
+    fn settled(&self, origin: Origin, birth: RegionNumber, told: SettledBirth) {
         let mut settled = self.settled.lock();
-        let known = settled.entry((origin, birth)).or_insert((epoch, sequence));
         // A later word of the same is no more than the first.
-        if known.0 < epoch {
-            *known = (epoch, sequence);
+        if settled.get(&(origin, birth)).is_none_or(|known| known.epoch < told.epoch) {
+            settled.insert((origin, birth), told);
         }
+    }
+
+    /// How far who owns these births in `epoch` had come with stream `of` when it took them over;
+    /// 0 where it did not say.
+    pub fn taken_from(&self, of: Origin, birth: RegionNumber, epoch: u64) -> u64 {
+        let settled = self.settled.lock();
+        let told = settled.iter().filter(|((_, one), told)| *one == birth && told.epoch == epoch);
+        let from = told.flat_map(|(_, told)| &told.from).filter(|(from, _)| *from == of);
+        from.map(|(_, sequence)| *sequence).max().unwrap_or(0)
     }
 
     /// Whether all that the origin adopted of these births in `epoch` is within `applied`.
@@ -76,7 +94,8 @@ impl Freshness {
         epoch: u64,
     ) -> bool {
         let settled = self.settled.lock();
-        settled.get(&(origin, birth)).is_some_and(|(of, seq)| *of == epoch && *seq <= applied)
+        let told = settled.get(&(origin, birth));
+        told.is_some_and(|told| told.epoch == epoch && told.sequence <= applied)
     }
 
     /// What the origins of a region said last that they had.

@@ -17,15 +17,29 @@ use tonic::{Request, Response, Status};
 
 use super::{Own, due, here, nodes, within};
 
-/// How far each peer has acknowledged each group: group, peer, epoch of the stream, sequence.
+/// How far a peer has acknowledged one group's stream.
+pub(super) struct Acknowledged {
+    pub(super) group: u32,
+    pub(super) peer: String,
+    pub(super) epoch: u64,
+    pub(super) sequence: u64,
+    /// Orders of which something waits there for an operator.
+    pub(super) parked: u64,
+}
+
+/// How far each peer has acknowledged each group.
 pub(super) async fn outgoing_streams<U: Upstreams>(
     own: &Own<U>,
     directory: &Snapshot,
     due: Deadline,
-) -> Vec<(u32, String, u64, u64)> {
+) -> Vec<Acknowledged> {
     let told = status::run(own, directory, due).await;
-    let of = |stream: pb::OutgoingStream| {
-        (stream.group, stream.peer, stream.epoch, stream.acknowledged_sequence)
+    let of = |stream: pb::OutgoingStream| Acknowledged {
+        group: stream.group,
+        peer: stream.peer,
+        epoch: stream.epoch,
+        sequence: stream.acknowledged_sequence,
+        parked: stream.parked_at_peer,
     };
     told.outgoing.into_iter().map(of).collect()
 }

@@ -24,6 +24,7 @@ use super::repair::Repairs;
 use super::restored::Restored;
 use super::saga::{self, Now};
 use super::settings::Settings;
+use super::status::Face;
 use super::subjects::{Next, RegionKey, SubjectId, SubjectRow, Subjects};
 use super::takeover::Births;
 
@@ -300,6 +301,27 @@ impl State {
         self
     }
 
+    /// A former order goes on in a new epoch as it stands: in a version of its own, which tells
+    /// everybody.
+    pub(super) fn go_on(&mut self, id: OrderId, at: LogTime, epoch: u64) -> bool {
+        let Meta { settings, seq, .. } = &mut self.meta;
+        let Some(contents) = self.contents.get(&id) else { return false };
+        let old = self.orders.update(&id, |order| {
+            let old = order.last_seq;
+            order.epoch = epoch;
+            let face = order.face(contents);
+            tell(order, face, at, seq, settings.history_max);
+            old
+        });
+        let Some(old) = old else { return false };
+        let Some(order) = self.orders.get(&id) else { return false };
+        self.by_seq.remove(&old);
+        self.by_seq.insert(order.last_seq, id);
+        self.work.extend(order.work.iter().map(|work| (work.no, id)));
+        self.timers.extend(order.wake.map(|at| (at, id)));
+        true
+    }
+
     /// Takes the record of a former order away, whose copy comes back as an order.
     pub(super) fn forget_former(&mut self, id: OrderId) {
         let Some(old) = self.orders.remove(&id) else { return };
@@ -423,6 +445,10 @@ fn publish(order: &mut Order, contents: &Contents, at: LogTime, seq: &mut u64, m
     if order.history.last().is_some_and(|last| last.face == face) {
         return;
     }
+    tell(order, face, at, seq, max);
+}
+
+fn tell(order: &mut Order, face: Face, at: LogTime, seq: &mut u64, max: u16) {
     *seq += 1;
     order.version += 1;
     order.last_seq = *seq;

@@ -4,8 +4,11 @@
 //! own log. A command of births that are not owned here, in this epoch, moves nothing.
 
 mod adopt;
+mod again;
 mod drain;
 mod give_back;
+mod parked;
+mod sound;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -27,6 +30,7 @@ pub use self::adopt::{
     Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped,
 };
 pub use self::give_back::Leftover;
+pub use self::sound::VERSION_MAX;
 pub use self::tail::{Decision, End, TailAction, TailRow};
 
 /// Orders in one command that adopts or gives back.
@@ -211,6 +215,11 @@ impl Birth {
     /// Whether new orders and new steps are taken.
     pub fn open(&self) -> bool {
         matches!(self.phase, Phase::Owned | Phase::Adopting)
+    }
+
+    /// Whether region `here`, whose row this is, owns them.
+    pub fn held_by(&self, here: RegionNumber) -> bool {
+        self.owner == here && !matches!(self.phase, Phase::Elsewhere { .. })
     }
 
     /// Owned, and no copy waits to be adopted.

@@ -23,8 +23,8 @@ use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::check;
 use super::law::{Law, terms_from_wire, terms_to_wire};
+use super::{SettledBirth, check};
 use crate::core::command::{Command, Outcome};
 use crate::core::remote::{
     Batch, Origin, Received, Refill, Remote, RemoteEvent, RemoteStep, Sweep, Terms,
@@ -215,9 +215,10 @@ impl Inbound {
             self.refill(refill, again).await?;
         }
         for of in message.settled.iter().take(SETTLED_MAX) {
-            let birth = u16::try_from(of.birth).ok().and_then(|n| RegionNumber::try_from(n).ok());
-            let Some(birth) = birth else { continue };
-            self.shell.freshness.settled(self.origin, birth, of.epoch, of.sequence);
+            let Some(birth) = region_of(of.birth) else { continue };
+            let from = of.from.iter().take(SETTLED_MAX).filter_map(taken_from).collect();
+            let told = SettledBirth { epoch: of.epoch, sequence: of.sequence, from };
+            self.shell.freshness.settled(self.origin, birth, told);
         }
         if let Some(at) = message.origin_time.as_ref().and_then(to_ms) {
             self.shell.freshness.note(self.origin, message.origin_last_sequence, at);
@@ -432,4 +433,13 @@ impl Inbound {
             lowered: views.lowered,
         }
     }
+}
+
+fn region_of(number: u32) -> Option<RegionNumber> {
+    RegionNumber::try_from(u16::try_from(number).ok()?).ok()
+}
+
+fn taken_from(of: &wire::TakenFrom) -> Option<(Origin, u64)> {
+    let (region, group) = (region_of(of.region)?, u16::try_from(of.group).ok()?);
+    Some((Origin { region, group, epoch: of.epoch }, of.sequence))
 }

@@ -22,7 +22,7 @@ pub use self::compare::Found;
 use self::session::{Broken, Kind, Session};
 use super::law::{Law, terms_to_wire};
 use super::{Lag, Lags};
-use crate::core::takeover::Birth;
+use crate::core::takeover::{Birth, Lost};
 use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
@@ -282,6 +282,7 @@ impl Sender {
                 birth: u32::from(birth.get()),
                 epoch: row.epoch,
                 sequence: state.meta.seq,
+                from: row.taken.iter().flat_map(|taken| &taken.lost).map(taken_from).collect(),
             };
             settled.map(one).collect()
         })
@@ -338,5 +339,14 @@ impl Sender {
             let known = stream.compared(wall, every).then_some(stream.differences);
             metrics::differences(&self.peer, group, known);
         });
+    }
+}
+
+fn taken_from(lost: &Lost) -> wire::TakenFrom {
+    wire::TakenFrom {
+        region: u32::from(lost.origin.region.get()),
+        group: u32::from(lost.origin.group),
+        epoch: lost.origin.epoch,
+        sequence: lost.after,
     }
 }

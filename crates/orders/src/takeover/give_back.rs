@@ -69,7 +69,8 @@ async fn give_back(shell: &Shell, at: LogTime, left: &Leftover) -> Result<OrderI
     for (n, (index, hold)) in left.stock.iter().enumerate() {
         let group = GroupId::new(GroupKind::Inventory, *index);
         let hold = transfer_to_bytes(*hold);
-        let release = wire::Release { id: id("release", n), hold: hold.clone(), order: order.clone() };
+        let release =
+            wire::Release { id: id("release", n), hold: hold.clone(), order: order.clone() };
         // What was committed is not held any more: then it is given back as that.
         let code = book(shell, group, Verb::Release(release)).await?;
         if code == Code::AlreadyPosted {

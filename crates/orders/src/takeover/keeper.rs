@@ -92,9 +92,11 @@ impl Keeper {
     ) -> Result<bool, Failure> {
         let record = now.records.get(&birth).filter(|record| record.epoch == word.epoch);
         let row = self.row(birth);
-        let known = row.as_ref().map_or(0, |row| row.epoch);
+        let newer = self.newer(birth, row.as_ref(), word.epoch);
         if word.owner != now.here {
-            if record.is_some() && known < word.epoch {
+            // A region that came back from a backup has no record of what it heard.
+            let concerns = record.is_some() || row.is_some() || birth == now.here;
+            if concerns && newer {
                 let (owner, epoch) = (word.owner, word.epoch);
                 self.commit(Step::Elsewhere { birth, owner, epoch }).await?;
                 tracing::warn!(group = %self.hosted.group.id(), %birth, %owner, epoch, "births are another region's");
@@ -102,12 +104,20 @@ impl Keeper {
             }
             return give_back::round(&self.shell, &self.hosted, birth).await;
         }
-        if let Some(record) = record.filter(|_| self.newer(birth, row.as_ref(), word.epoch)) {
+        if record.is_none() && newer && row.as_ref().is_some_and(|row| row.held_by(now.here)) {
+            self.commit(Step::TakeOver(Box::new(goes_on(birth, word)))).await?;
+            tracing::warn!(group = %self.hosted.group.id(), %birth, epoch = word.epoch, "births owned in a newer epoch");
+            return Ok(true);
+        }
+        // After a restore an owner begins beyond the record that says why it owns.
+        let why = now.records.get(&birth).filter(|record| record.owner == word.owner);
+        if let Some(record) = why.filter(|_| newer) {
             // What former orders hold here is theirs still, and would be nobody's.
             if give_back::round(&self.shell, &self.hosted, birth).await? {
                 return Ok(true);
             }
-            self.commit(Step::TakeOver(Box::new(self.take_over(record, row.as_ref())))).await?;
+            let take = self.take_over(record, word.epoch, row.as_ref());
+            self.commit(Step::TakeOver(Box::new(take))).await?;
             tracing::warn!(group = %self.hosted.group.id(), %birth, epoch = word.epoch, "births taken over");
             return Ok(true);
         }
@@ -131,14 +141,14 @@ impl Keeper {
         }
     }
 
-    fn take_over(&self, record: &OwnershipRecord, row: Option<&Birth>) -> TakeOver {
+    fn take_over(&self, record: &OwnershipRecord, epoch: u64, row: Option<&Birth>) -> TakeOver {
         let from = row.map_or(record.birth, |row| row.owner);
         let heard = self.shell.freshness.marks(from);
         let settings = self.hosted.group.peek(|machine| machine.state.meta.settings.clone());
         let ours = |group: u16| group % settings.groups.max(1) == settings.index;
         TakeOver {
             birth: record.birth,
-            epoch: record.epoch,
+            epoch,
             from,
             record: record.hash().0,
             record_ms: record.time_ms,
@@ -192,6 +202,20 @@ impl Keeper {
 
     async fn commit(&self, step: Step) -> Result<(), Failure> {
         commit(&self.hosted, step).await
+    }
+}
+
+/// This region came back from a backup: what it owned it goes on with in a newer epoch.
+fn goes_on(birth: RegionNumber, word: Ownership) -> TakeOver {
+    TakeOver {
+        birth,
+        epoch: word.epoch,
+        from: word.owner,
+        record: 0,
+        record_ms: 0,
+        skew_ms: SKEW_MS,
+        complete: false,
+        heard: Vec::new(),
     }
 }
 

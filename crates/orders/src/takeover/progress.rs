@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::order::{Order, Provider};
 use crate::core::remote::Origin;
+use crate::core::settings::Settings;
 use crate::core::state::State;
 use crate::core::takeover::{
     Birth, Decision, End, NotAdopted, Phase, Step, TailAction, TailRow, Taken,
@@ -186,9 +187,7 @@ impl NodeTakeover {
         let (phase, to, last, drain) = match row.phase {
             Phase::Owned => (pb::BirthPhase::Owned, None, 0, 0),
             Phase::Draining { to, drain, .. } => (pb::BirthPhase::Draining, Some(to), 0, drain),
-            Phase::Drained { to, last, drain } => {
-                (pb::BirthPhase::Drained, Some(to), last, drain)
-            }
+            Phase::Drained { to, last, drain } => (pb::BirthPhase::Drained, Some(to), last, drain),
             Phase::Adopting => (pb::BirthPhase::Adopting, None, 0, 0),
             Phase::Elsewhere { .. } => (pb::BirthPhase::Elsewhere, None, 0, 0),
         };
@@ -203,7 +202,9 @@ impl NodeTakeover {
             false => 0,
         };
         let to_give_back = match row.phase {
-            Phase::Elsewhere { given_back: false, .. } => state.leftovers(birth, usize::MAX).0.len(),
+            Phase::Elsewhere { given_back: false, .. } => {
+                state.leftovers(birth, usize::MAX).0.len()
+            }
             _ => 0,
         };
         pb::BirthState {
@@ -234,9 +235,9 @@ impl NodeTakeover {
             after: lost.after,
             upto: lost.upto,
         });
-        let doubt = state.doubted(birth).map(|_| {
-            from_log(taken.since.plus_ms(state.meta.settings.key_ttl_ms))
-        });
+        let doubt = state
+            .doubted(birth)
+            .map(|_| from_log(taken.since.plus_ms(state.meta.settings.key_ttl_ms)));
         pb::TakeoverState {
             epoch: taken.take.epoch,
             record: Bytes::copy_from_slice(&taken.take.record.to_be_bytes()),
@@ -272,9 +273,13 @@ impl NodeTakeover {
             };
             let kept = state.remote.cursors.iter().map(|(of, _)| *of);
             // A group's older stream has ended, and what it had is in the newest one.
-            let newest: BTreeMap<u16, Origin> =
-                kept.chain(heard).filter(here).collect::<BTreeSet<_>>().into_iter()
-                    .map(|of| (of.group, of)).collect();
+            let newest: BTreeMap<u16, Origin> = kept
+                .chain(heard)
+                .filter(here)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(|of| (of.group, of))
+                .collect();
             let settled = |of: &Origin| {
                 let applied = state.remote.cursors.get(of).map_or(0, |at| at.applied);
                 self.shell.freshness.has_settled((*of, applied), birth, row.epoch)
@@ -285,7 +290,7 @@ impl NodeTakeover {
 
     fn tail_order(&self, state: &State, (id, adopted): (OrderId, u64)) -> Option<pb::TailOrder> {
         let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
-        let (proposed, why) = propose(order, adopted);
+        let (proposed, why) = propose(order, adopted, self.was_there(state, id, order));
         let decision = state.births.tail.get(&id);
         let events = order.history.iter().filter(|change| change.version > adopted);
         let event = |change: &crate::core::order::Change| pb::TailEvent {
@@ -311,6 +316,15 @@ impl NodeTakeover {
         })
     }
 
+    /// Whether who owns the order's births now had a copy of it when it took them over.
+    fn was_there(&self, state: &State, id: OrderId, order: &Order) -> bool {
+        let Settings { region, index: group, epoch, .. } = state.meta.settings;
+        let owned = state.births.get(id.region()).map_or(0, |row| row.epoch);
+        let own = Origin { region, group, epoch };
+        let had = self.shell.freshness.taken_from(own, id.region(), owned);
+        order.history.first().is_some_and(|first| first.seq <= had)
+    }
+
     async fn decide(
         &self,
         asked: pb::DecideNodeTailRequest,
@@ -320,15 +334,17 @@ impl NodeTakeover {
             Failure::field(Reason::OrderNameInvalid, "order", "an order's public name")
         })?;
         let id = self.shell.map.check_name(&name)?;
-        let known = self.led().into_iter().find(|hosted| {
-            hosted.group.peek(|machine| machine.state.orders.contains(&id))
-        });
+        let known = self
+            .led()
+            .into_iter()
+            .find(|hosted| hosted.group.peek(|machine| machine.state.orders.contains(&id)));
         let Some(hosted) = known else { return Ok(pb::DecideNodeTailResponse::default()) };
         let action = match asked.action() {
             pb::TailAction::Compensate => TailAction::Compensate,
             pb::TailAction::Discard => TailAction::Discard,
-            pb::TailAction::Adopt | pb::TailAction::Unspecified => {
-                let why = "compensate or discard: what the owner is to go on with, enter there";
+            pb::TailAction::Adopt => TailAction::Adopt,
+            pb::TailAction::Unspecified => {
+                let why = "adopt, compensate or discard";
                 return Err(Failure::field(Reason::FieldInvalid, "action", why));
             }
         };
@@ -357,6 +373,7 @@ fn not_decided(why: Refused) -> Failure {
         Refused::Malformed => "who decides and who approves are two people, both named",
         Refused::NotSettled => "decided before, otherwise",
         Refused::NotParked => "the order is not in the tail",
+        Refused::NotOwner => "its owner went on with the order: it cannot go on here as well",
         Refused::KeyChanged => "the order's record is not the one that was listed",
         other => return refusal(other),
     };
@@ -364,9 +381,15 @@ fn not_decided(why: Refused) -> Failure {
 }
 
 /// What the machine would do, and why.
-fn propose(order: &Order, adopted: u64) -> (pb::TailAction, &'static str) {
+fn propose(order: &Order, adopted: u64, was_there: bool) -> (pb::TailAction, &'static str) {
     match (&order.provider, adopted) {
-        (_, 1..) => (pb::TailAction::Discard, "its owner went on from an older version, by the same charge"),
+        (_, 0) if was_there => (
+            pb::TailAction::Adopt,
+            "its owner was told of it and may not, or cannot, go on with it",
+        ),
+        (_, 1..) => {
+            (pb::TailAction::Discard, "its owner went on from an older version, by the same charge")
+        }
         (provider, _) if provider.clear() => {
             (pb::TailAction::Discard, "nobody was charged, and nobody else knows the order")
         }
@@ -382,6 +405,7 @@ fn decided(row: &TailRow) -> pb::TailDecision {
     let action = match action {
         TailAction::Compensate => pb::TailAction::Compensate,
         TailAction::Discard => pb::TailAction::Discard,
+        TailAction::Adopt => pb::TailAction::Adopt,
     };
     let outcome = match &row.end {
         None => "OPEN".to_owned(),

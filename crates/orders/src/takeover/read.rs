@@ -28,7 +28,7 @@ use crate::core::keys::Scope;
 use crate::core::order::{Heard, Note, ParkedWhy, RefundCause, Reject};
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
 use crate::core::takeover::{
-    Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped,
+    Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped, VERSION_MAX,
 };
 use crate::map::stock_group;
 use crate::shell::keys::{ScopeOf, Whose, vault_failed};
@@ -62,10 +62,15 @@ pub async fn candidates(
     let mut reader = Reader { shell, hosted, now: shell.map.now()?, fresh: BTreeMap::new() };
     let mut read = Vec::with_capacity(ids.len());
     for id in ids {
-        let (copy, blocked) = hosted.group.peek(|machine| {
+        let (copy, blocked, again) = hosted.group.peek(|machine| {
             let state = &machine.state;
-            (state.remote.copies.get(id).cloned(), state.blocked(*id))
+            let copy = state.remote.copies.get(id).cloned();
+            (copy, state.blocked(*id), state.goes_on_here(*id))
         });
+        if again {
+            read.push(Candidate::Again { order: *id });
+            continue;
+        }
         if blocked {
             let version = copy.map_or(0, |copy| copy.version);
             read.push(Candidate::Fail { order: *id, version, why: NotAdopted::Parked });
@@ -78,6 +83,9 @@ pub async fn candidates(
             false => Err(NotAdopted::NotInFailoverSet.into()),
         };
         match one {
+            Ok(adopted) if version > VERSION_MAX || !adopted.facts.sound(&adopted.contents) => {
+                read.push(Candidate::Fail { order, version, why: NotAdopted::Unreadable });
+            }
             Ok(adopted) => read.push(Candidate::Take(Box::new(adopted))),
             Err(Stop::Never(why)) => read.push(Candidate::Fail { order, version, why }),
             Err(Stop::Now(failure)) => return Err(failure),

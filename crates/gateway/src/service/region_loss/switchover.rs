@@ -7,7 +7,7 @@ use hansa_node::layers::Deadline;
 use hansa_region_router::core::directory::{Command, Drain, Kind, OwnershipRecord, Snapshot};
 use hansa_region_router::forward::Upstreams;
 
-use super::super::replication::outgoing_streams;
+use super::super::replication::{Acknowledged, outgoing_streams};
 use super::{Held, Own, change_directory, check_laws, held, record, refused, spread};
 
 /// # Errors
@@ -30,7 +30,7 @@ pub(super) async fn run<U: Upstreams>(
     check_laws(&now, &record, request.accept_refused_laws)?;
     let drain = begin(own, &now, &record, due).await?;
     let now = own.directory()?;
-    let standing = standing(own, &now, &record, due).await?;
+    let standing = standing(own, &now, (&record, drain), due).await?;
     if standing.step() != pb::SwitchoverStep::Recorded {
         return Ok(standing.answer(&record));
     }
@@ -99,7 +99,7 @@ struct Standing {
 async fn standing<U: Upstreams>(
     own: &Own<U>,
     now: &Snapshot,
-    record: &OwnershipRecord,
+    (record, drain): (&OwnershipRecord, Drain),
     due: Deadline,
 ) -> Result<Standing, Failure> {
     let Held { groups: told, silent, .. } = held(own, now, due).await;
@@ -107,14 +107,8 @@ async fn standing<U: Upstreams>(
     let birth = now.region(record.birth).map(|r| r.name.to_string()).unwrap_or_default();
     let acknowledged = outgoing_streams(own, now, due).await;
     let all = now.groups.keys().filter(|g| g.kind() == hansa_types::id::GroupKind::Orders);
-    let mut standing = Standing {
-        groups: 0,
-        drained: 0,
-        shipped: 0,
-        running: 0,
-        to_ship: 0,
-        waits: Vec::new(),
-    };
+    let mut standing =
+        Standing { groups: 0, drained: 0, shipped: 0, running: 0, to_ship: 0, waits: Vec::new() };
     for group in all {
         standing.groups += 1;
         let Some(of) = told.iter().find(|told| told.group == group.number()) else {
@@ -122,10 +116,10 @@ async fn standing<U: Upstreams>(
             standing.waits.push(format!("{group}: nobody answers for it ({who})"));
             continue;
         };
-        let acknowledged = acknowledged.iter().find(|(number, to, epoch, _)| {
-            *number == group.number() && *to == peer && *epoch == of.stream_epoch
+        let acknowledged = acknowledged.iter().find(|at| {
+            at.group == group.number() && at.peer == peer && at.epoch == of.stream_epoch
         });
-        standing.add(of, &birth, acknowledged.map_or(0, |(.., sequence)| *sequence));
+        standing.add(of, (&birth, drain.since), acknowledged);
     }
     match standing.groups {
         0 => Err(refused("the region has no orders groups")),
@@ -134,27 +128,40 @@ async fn standing<U: Upstreams>(
 }
 
 impl Standing {
-    fn add(&mut self, group: &GroupTakeover, birth: &str, acknowledged: u64) {
+    /// `since`: which of several drains; who tells may have seen only an earlier one.
+    fn add(
+        &mut self,
+        group: &GroupTakeover,
+        (birth, since): (&str, u64),
+        acknowledged: Option<&Acknowledged>,
+    ) {
         let name = &group.name;
         let Some(of) = group.births.iter().find(|of| of.birth == birth) else {
             self.waits.push(format!("{name}: knows nothing of {birth} yet"));
             return;
         };
         self.running += of.running_steps;
-        if of.phase() != BirthPhase::Drained {
+        let this = of.drain_version == since;
+        if of.phase() != BirthPhase::Drained || !this {
             let why = match of.phase() {
-                BirthPhase::Draining => format!("{} steps run", of.running_steps),
+                BirthPhase::Draining if this => format!("{} steps run", of.running_steps),
                 _ => "has not begun to drain".to_owned(),
             };
             self.waits.push(format!("{name}: {why}"));
             return;
         }
         self.drained += 1;
-        let left = of.last_sequence.saturating_sub(acknowledged);
+        let (sequence, parked) = acknowledged.map_or((0, 0), |at| (at.sequence, at.parked));
+        let left = of.last_sequence.saturating_sub(sequence);
         self.to_ship += left;
-        match left {
-            0 => self.shipped += 1,
-            left => self.waits.push(format!("{name}: {left} events to ship")),
+        match (left, parked) {
+            (0, 0) => self.shipped += 1,
+            // Acknowledged, and not taken: an operator there decides first.
+            (0, parked) => {
+                let why = format!("{name}: something of {parked} orders is parked there");
+                self.waits.push(why);
+            }
+            (left, _) => self.waits.push(format!("{name}: {left} events to ship")),
         }
     }
 
@@ -181,5 +188,69 @@ impl Standing {
             epoch: record.epoch,
             ..pb::SwitchoverResponse::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_api::pb::node::BirthState;
+
+    use super::*;
+
+    fn group(phase: BirthPhase, last_sequence: u64) -> GroupTakeover {
+        let birth = "eu-west".to_owned();
+        let phase = phase.into();
+        let drain_version = 3;
+        let state =
+            BirthState { birth, phase, last_sequence, drain_version, ..BirthState::default() };
+        GroupTakeover { births: vec![state], name: "orders-0".into(), ..Default::default() }
+    }
+
+    fn heard(sequence: u64, parked: u64) -> Acknowledged {
+        Acknowledged { group: 0, peer: String::new(), epoch: 1, sequence, parked }
+    }
+
+    fn nothing() -> Standing {
+        Standing { groups: 1, drained: 0, shipped: 0, running: 0, to_ship: 0, waits: Vec::new() }
+    }
+
+    /// The step after these groups, each with what the new owner has acknowledged.
+    fn step(groups: &[(GroupTakeover, u64)]) -> pb::SwitchoverStep {
+        let count = u32::try_from(groups.len()).unwrap();
+        let mut standing = Standing { groups: count, ..nothing() };
+        for (group, acknowledged) in groups {
+            standing.add(group, ("eu-west", 3), Some(&heard(*acknowledged, 0)));
+        }
+        assert_eq!(standing.waits.is_empty(), standing.shipped == count, "{:?}", standing.waits);
+        standing.step()
+    }
+
+    #[test]
+    fn it_is_recorded_when_every_group_is_drained_and_shipped_to_its_last_sequence() {
+        use BirthPhase::{Drained, Draining, Owned};
+        use pb::SwitchoverStep as Step;
+        assert_eq!(step(&[(group(Owned, 0), 9)]), Step::Draining, "it has not begun");
+        assert_eq!(step(&[(group(Drained, 7), 7), (group(Draining, 0), 9)]), Step::Draining);
+        assert_eq!(step(&[(group(Drained, 7), 7), (group(Drained, 7), 6)]), Step::Shipping);
+        assert_eq!(step(&[(group(Drained, 7), 7), (group(Drained, 0), 0)]), Step::Recorded);
+        let knows_nothing = GroupTakeover::default();
+        assert_eq!(step(&[(group(Drained, 7), 7), (knows_nothing, 9)]), Step::Draining);
+    }
+
+    #[test]
+    fn what_drained_for_an_earlier_drain_has_not_drained_for_this_one() {
+        let mut standing = nothing();
+        let drained = group(BirthPhase::Drained, 7);
+        standing.add(&drained, ("eu-west", 4), Some(&heard(7, 0)));
+        assert_eq!(standing.step(), pb::SwitchoverStep::Draining, "{:?}", standing.waits);
+    }
+
+    #[test]
+    fn what_is_parked_at_the_new_owner_is_not_shipped() {
+        let mut standing = nothing();
+        let drained = group(BirthPhase::Drained, 7);
+        standing.add(&drained, ("eu-west", 3), Some(&heard(7, 1)));
+        assert_eq!(standing.step(), pb::SwitchoverStep::Shipping);
+        assert_eq!(standing.waits, ["orders-0: something of 1 orders is parked there"]);
     }
 }

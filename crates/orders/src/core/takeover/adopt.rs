@@ -11,7 +11,7 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
-use super::{Birth, Lost, ORDERS_MAX, Phase, TakeOver, Taken};
+use super::{Birth, Lost, ORDERS_MAX, Phase, TakeOver, Taken, VERSION_MAX};
 use crate::core::command::{Refused, Target};
 use crate::core::contents::Contents;
 use crate::core::effect::{Effect, Reference, Refusal, RefusalCode};
@@ -29,7 +29,15 @@ use crate::core::subjects::Wrapped;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Candidate {
     Take(Box<Adopted>),
-    Fail { order: OrderId, version: u64, why: NotAdopted },
+    Fail {
+        order: OrderId,
+        version: u64,
+        why: NotAdopted,
+    },
+    /// Nobody went on with what stands here: it goes on as that.
+    Again {
+        order: OrderId,
+    },
 }
 
 /// Why a copy cannot be adopted.
@@ -137,7 +145,8 @@ impl State {
         let blocked = |(id, _): (&OrderId, _)| id.region() == birth && self.blocked(*id);
         take.complete &= !self.remote.parked.iter().any(blocked);
         let lost = self.missing(from, &take.heard);
-        let total = self.remote.copies.iter().filter(|(id, _)| id.region() == birth).count() as u64;
+        let copies = self.remote.copies.iter().filter(|(id, _)| id.region() == birth).count();
+        let total = (copies + self.to_own_again(birth).count()) as u64;
         let taken = Taken { take, since: at, settled: None, total, done: 0, lost };
         let (owner, phase) = (self.meta.settings.region, Phase::Adopting);
         let row = Birth { epoch, owner, phase, floor: epoch, taken: Some(taken) };
@@ -153,9 +162,7 @@ impl State {
         let (owner, floor, taken) = (here, 0, None);
         let row = match self.births.get(birth) {
             None if birth == here => Birth { epoch, owner, phase: Phase::Owned, floor, taken },
-            Some(row) if row.owner == here && !matches!(row.phase, Phase::Elsewhere { .. }) => {
-                Birth { epoch, ..row.clone() }
-            }
+            Some(row) if row.held_by(here) => Birth { epoch, ..row.clone() },
             None | Some(_) => return false,
         };
         self.births.put(birth, row);
@@ -189,14 +196,8 @@ impl State {
         // Of some there is nothing but what waits for an operator.
         let parked = self.remote.parked.iter().map(|(id, _)| *id);
         let parked = parked.filter(|id| !self.remote.copies.contains(id) && self.blocked(*id));
-        self.remote.ids().chain(parked).filter(waits).take(max).collect()
-    }
-
-    /// Whether events of the order wait for an operator, which whoever goes on with it must know.
-    pub fn blocked(&self, id: OrderId) -> bool {
-        let epoch = self.remote.copies.get(&id).map_or(0, |copy| copy.epoch());
-        let waiting = self.remote.parked.get(&id).map_or(&[][..], Vec::as_slice);
-        waiting.iter().any(|of| of.event.epoch(of.origin) >= epoch)
+        let again = self.to_own_again(birth).filter(|id| !self.blocked(*id));
+        again.chain(self.remote.ids().chain(parked).filter(waits)).take(max).collect()
     }
 
     /// Whether this order's copy is still to be adopted.
@@ -233,6 +234,9 @@ impl State {
                 Candidate::Fail { order, version, why } if self.copy_at(order, version) => {
                     self.births.failed.insert(order, why);
                 }
+                Candidate::Again { order } => {
+                    adopted += u32::from(self.own_again(at, birth, order));
+                }
                 // Another copy came meanwhile, or somebody asked for this order first.
                 Candidate::Take(_) | Candidate::Fail { .. } => {}
             }
@@ -242,26 +246,6 @@ impl State {
         }
         self.births.put(birth, row);
         Ok(adopted)
-    }
-
-    fn not_adopted(&mut self, birth: RegionNumber, id: OrderId, why: NotAdopted) {
-        let floor = self.births.get(birth).map_or(0, |row| row.floor);
-        let taken = self.orders.get(&id).is_some_and(|order| order.epoch >= floor);
-        if id.region() == birth && !taken {
-            self.births.failed.insert(id, why);
-        }
-    }
-
-    /// An operator let go what waited of an order: it may be adopted now.
-    pub(in crate::core) fn look_again(&mut self, id: OrderId) {
-        let parked = self.births.failed.get(&id) == Some(&NotAdopted::Parked);
-        let Some(mut row) = self.births.get(id.region()).cloned() else { return };
-        if !parked || self.blocked(id) || !matches!(row.phase, Phase::Owned | Phase::Adopting) {
-            return;
-        }
-        self.births.failed.remove(&id);
-        row.phase = Phase::Adopting;
-        self.births.put(id.region(), row);
     }
 
     fn copy_at(&self, order: OrderId, version: u64) -> bool {
@@ -276,11 +260,15 @@ impl State {
         if !mine || !self.copy_at(id, version) || contents.groups().len() > 64 {
             return false;
         }
-        // Sealed anew for this region's customer; his key may have changed since that was done.
-        if contents.personal.is_some() && self.key_fits(&contents, mint.as_ref()).is_err() {
+        if version > VERSION_MAX || !facts.sound(&contents) {
             return false;
         }
-        if let Some(wrapped) = mint.filter(|_| contents.personal.is_some()) {
+        // Sealed anew for this region's customer; his key may have changed since that was done.
+        let ours = contents.sealed_with.subject.home == settings.region;
+        if ours && self.key_fits(&contents, mint.as_ref()).is_err() {
+            return false;
+        }
+        if let Some(wrapped) = mint.filter(|_| ours) {
             self.meta.wraps.get_or_insert(wrapped.by);
             self.subjects.put(contents.sealed_with, wrapped);
         }

@@ -23,9 +23,8 @@ impl State {
     /// Former orders that hold something here, at most `max`; and whether others do that wait for
     /// a decision, for nobody else may know of them.
     pub fn leftovers(&self, birth: RegionNumber, max: usize) -> (Vec<Leftover>, bool) {
-        let former = |(id, order): &(&OrderId, &Order)| {
-            id.region() == birth && !self.is_own(**id, order)
-        };
+        let former =
+            |(id, order): &(&OrderId, &Order)| id.region() == birth && !self.is_own(**id, order);
         let (mut found, mut undecided) = (Vec::new(), false);
         for (id, order) in self.orders.iter().filter(former) {
             let Some(left) = self.leftover(*id) else { continue };
@@ -53,7 +52,8 @@ impl State {
 
     fn leftover(&self, id: OrderId) -> Option<Leftover> {
         let (order, contents) = (self.orders.get(&id)?, self.contents.get(&id)?);
-        let holds = |stock: &Stock| !matches!(stock, Stock::Gone | Stock::Refused(_) | Stock::Unallocated);
+        let holds =
+            |stock: &Stock| !matches!(stock, Stock::Gone | Stock::Refused(_) | Stock::Unallocated);
         let stock: Vec<_> = order
             .parts
             .iter()

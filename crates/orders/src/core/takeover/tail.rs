@@ -21,6 +21,8 @@ pub enum TailAction {
     Compensate,
     /// Nothing has to be undone.
     Discard,
+    /// It goes on here as it stands, once the births are back: nobody else has gone on with it.
+    Adopt,
 }
 
 /// Two people's word on one order of the tail.
@@ -87,8 +89,11 @@ impl State {
             return if same { Ok(()) } else { Err(Refused::NotSettled) };
         }
         let Some(order) = self.orders.get(&id) else { return Err(Refused::OrderNotFound) };
-        if self.tail_of(id, order).is_none() {
-            return Err(Refused::NotParked);
+        match self.tail_of(id, order) {
+            None => return Err(Refused::NotParked),
+            // Its owner goes on with it there.
+            Some(1..) if decision.action == TailAction::Adopt => return Err(Refused::NotOwner),
+            Some(_) => {}
         }
         // Not what they saw.
         if self.hash_of(id).is_none_or(|hash| hash.0 != decision.hash) {
@@ -102,13 +107,20 @@ impl State {
         Ok(())
     }
 
-    /// A decision that is under way or done; one that was refused may be made anew.
+    /// A decision that is under way or done; one that was refused, or that waits for the births to
+    /// come back, may be made anew.
     fn births_tail(&self, id: OrderId) -> Option<&TailRow> {
         let row = self.births.tail.get(&id)?;
-        (!matches!(row.end, Some(End::Refused(_)))).then_some(row)
+        let waits = row.end.is_none() && row.decision.action == TailAction::Adopt;
+        (!waits && !matches!(row.end, Some(End::Refused(_)))).then_some(row)
     }
 
-    pub(super) fn decided(&mut self, _at: LogTime, order: OrderId, end: End) -> Result<(), Refused> {
+    pub(super) fn decided(
+        &mut self,
+        _at: LogTime,
+        order: OrderId,
+        end: End,
+    ) -> Result<(), Refused> {
         let known = self.births.tail.update(&order, |row| {
             // The first word stands.
             row.end.get_or_insert(end);
@@ -118,7 +130,10 @@ impl State {
 
     /// Decisions that are to be carried out.
     pub fn tail_open(&self) -> Vec<Decision> {
-        let open = self.births.tail.iter().filter(|(_, row)| row.end.is_none());
+        let open = self.births.tail.iter().filter(|(_, row)| {
+            // What is to go on here does so when the births come back.
+            row.end.is_none() && row.decision.action != TailAction::Adopt
+        });
         open.map(|(_, row)| row.decision.clone()).collect()
     }
 }

@@ -15,7 +15,8 @@ fn undrain(seen: u64) -> Step {
 }
 
 #[test]
-fn what_was_sent_before_the_former_owner_had_stopped_is_in_doubt_however_early_the_record_was_signed() {
+fn what_was_sent_before_the_former_owner_had_stopped_is_in_doubt_however_early_the_record_was_signed()
+ {
     let (a, mut b, id) = pair(fine, true);
     let Step::TakeOver(mut take) = take_over(1, 1, 2) else { panic!() };
     take.record_ms = START.ms() - 300_000;
@@ -150,9 +151,10 @@ fn a_group_that_never_heard_a_drain_was_given_up_follows_the_next_one() {
     assert_eq!(phase(&a, 1), Phase::Drained { to: region(3), last, drain: 14 });
 }
 
-/// A's order with more than its copy at B shows: B parked the last event.
+/// A as it was shipped, and B, which parked what came of its order since.
 fn parked() -> (State, State, OrderId) {
     let (mut a, mut b, id) = pair(fine, false);
+    let shipped = copy_of(&a);
     run(&mut a, fine);
     let mut last = batch(&a, origin(1), b.remote.cursors.get(&origin(1)).unwrap().applied);
     let fault = crate::core::remote::Fault::UnknownField;
@@ -161,7 +163,7 @@ fn parked() -> (State, State, OrderId) {
         panic!()
     };
     assert_eq!((received.parked, received.applied), (1, a.meta.seq));
-    (a, b, id)
+    (shipped, b, id)
 }
 
 #[test]

@@ -1,0 +1,46 @@
+//! Orders that only their former owner knows, and that it goes on with when their births come back.
+
+use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
+use hansa_types::time::LogTime;
+
+use super::{Birth, End, Phase, TailAction};
+use crate::core::state::State;
+
+impl State {
+    /// Orders of these births that two people decided to go on with here, in order: nobody else has
+    /// gone on with them, and nothing that they hold was given back.
+    pub(super) fn to_own_again(&self, birth: RegionNumber) -> impl Iterator<Item = OrderId> {
+        let ids = self.births.tail.iter().map(|(id, _)| *id);
+        ids.filter(move |id| id.region() == birth && self.goes_on_here(*id))
+    }
+
+    /// Whether this order is one of them.
+    pub fn goes_on_here(&self, id: OrderId) -> bool {
+        let row = self.births.tail.get(&id).filter(|row| row.end.is_none());
+        row.is_some_and(|row| row.decision.action == TailAction::Adopt) && self.is_left(id)
+    }
+
+    /// Whether the order is a former one here, and nobody's copy says that it went on elsewhere.
+    fn is_left(&self, id: OrderId) -> bool {
+        self.orders.get(&id).is_some_and(|order| {
+            let copy = self.remote.copies.get(&id);
+            !self.is_own(id, order) && copy.is_none_or(|copy| copy.epoch() <= order.epoch)
+        })
+    }
+
+    /// The order as it stands here is this group's own again, in a version of the new epoch.
+    pub(super) fn own_again(&mut self, at: LogTime, birth: RegionNumber, id: OrderId) -> bool {
+        let adopting = |row: &&Birth| row.phase == Phase::Adopting;
+        let Some(epoch) = self.births.get(birth).filter(adopting).map(|row| row.epoch) else {
+            return false;
+        };
+        if id.region() != birth || !self.goes_on_here(id) || !self.go_on(id, at, epoch) {
+            return false;
+        }
+        self.remote.drop_copy(id);
+        self.births.failed.remove(&id);
+        self.births.tail.update(&id, |row| row.end = Some(End::Done));
+        true
+    }
+}

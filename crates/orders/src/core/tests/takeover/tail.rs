@@ -1,0 +1,136 @@
+//! What only the former owner knows, and what a copy may not say.
+
+use super::*;
+
+fn decide(state: &mut State, order: OrderId, action: TailAction) -> Outcome {
+    let hash = state.hash_of(order).unwrap().0;
+    let decision = Decision {
+        order,
+        action,
+        reason: "seen by the customer".into(),
+        by: "ada".into(),
+        approved_by: "bob".into(),
+        ticket: "T-1".into(),
+        hash,
+    };
+    step(state, Step::Decide(Box::new(decision)))
+}
+
+/// A came back with two confirmed orders: the first B took over from an older version, the second
+/// only A knows.
+fn back() -> (State, State, OrderId, OrderId) {
+    let (mut a, mut b, first) = pair(fine, false);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    run(&mut a, fine);
+    let alone = order_id(2);
+    apply(&mut a, accept(2, contents()));
+    run(&mut a, fine);
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    ship(&b, &mut a, origin(2));
+    (a, b, first, alone)
+}
+
+#[test]
+fn an_order_that_nobody_went_on_with_goes_on_where_it_stands_once_two_people_say_so() {
+    let (mut a, mut b, first, alone) = back();
+    assert_eq!(decide(&mut a, first, TailAction::Adopt), Outcome::Refused(Refused::NotOwner));
+    assert_eq!(decide(&mut a, alone, TailAction::Adopt), Outcome::Noted);
+    assert!(a.tail_open().is_empty(), "nothing is paid back");
+    let (left, waits) = a.leftovers(region(1), 9);
+    assert!(waits && left.iter().all(|of| of.order != alone), "its stock stays its own");
+    let version = of(&a, alone).version;
+    step(&mut a, take_over(1, 2, 3));
+    assert!(a.waiting(region(1), 9).contains(&alone));
+    let settled = || Step::Settled { birth: region(1), epoch: 3 };
+    assert_eq!(step(&mut a, settled()), Outcome::Refused(Refused::NotSettled));
+    let again =
+        Step::Adopt { birth: region(1), epoch: 3, orders: vec![Candidate::Again { order: alone }] };
+    assert_eq!(step(&mut a, again.clone()), Outcome::Adopted(1));
+    assert_eq!(step(&mut a, again), Outcome::Adopted(0), "again it is the same");
+    holds(&a);
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    assert_eq!(step(&mut a, settled()), Outcome::Noted);
+    assert_eq!((of(&a, alone).version, of(&a, alone).epoch), (version + 1, 3));
+    assert_eq!(a.births.tail.get(&alone).unwrap().end, Some(End::Done));
+    assert!(a.tail(region(1), 9).is_empty() && a.decided_leftovers(region(1), 9).is_empty());
+    let parcel = Command::Ship { order: alone, key: key(70), lines: vec![], note: Note::default() };
+    let sent = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(parcel) };
+    assert!(matches!(apply(&mut a, sent), Outcome::Done(_)));
+    run(&mut a, fine);
+    assert_eq!(status(&a, alone), OrderStatus::Completed);
+    step(&mut b, Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3 });
+    ship(&a, &mut b, origin(1));
+    let copy = b.remote.copies.get(&alone).unwrap();
+    assert_eq!((copy.epoch(), copy.version), (3, of(&a, alone).version));
+    holds(&a);
+    assert_eq!(thawed(&a).digest(), a.digest());
+}
+
+#[test]
+fn what_is_decided_after_the_births_came_back_is_given_back_then() {
+    let (mut a, _, first, alone) = back();
+    let give = Step::GivenBack { birth: region(1), epoch: 2, orders: vec![first], last: false };
+    step(&mut a, give);
+    step(&mut a, take_over(1, 2, 3));
+    assert!(a.decided_leftovers(region(1), 9).is_empty());
+    assert_eq!(decide(&mut a, alone, TailAction::Discard), Outcome::Noted);
+    let left = a.decided_leftovers(region(1), 9);
+    assert_eq!(left.iter().map(|of| of.order).collect::<Vec<_>>(), [alone]);
+    let give = Step::GivenBack { birth: region(1), epoch: 3, orders: vec![alone], last: false };
+    assert_eq!(step(&mut a, give), Outcome::Noted);
+    assert!(a.decided_leftovers(region(1), 9).is_empty());
+    assert_eq!(phase_of(&a), Phase::Adopting);
+    holds(&a);
+}
+
+fn phase_of(state: &State) -> Phase {
+    state.births.get(region(1)).unwrap().phase
+}
+
+#[test]
+fn an_order_that_is_this_groups_own_is_never_given_back() {
+    let (mut a, id) = placed(contents());
+    run(&mut a, fine);
+    step(&mut a, take_over(1, 1, 3));
+    let give = Step::GivenBack { birth: region(1), epoch: 3, orders: vec![id], last: true };
+    let before = a.digest();
+    step(&mut a, give);
+    assert_eq!(a.digest(), before);
+}
+
+#[test]
+fn a_copy_that_says_more_than_was_ordered_or_paid_makes_no_order() {
+    let (a, b, id) = pair(fine, true);
+    let all = contents().total_minor;
+    let repaid = |amount_minor| Repaid {
+        id: no_id(),
+        amount_minor,
+        with: None,
+        cause: RefundCause::Asked,
+        state: Stepped::Done,
+    };
+    let moved = |place, units| {
+        let note = Note::default();
+        Moved { id: no_id(), lines: vec![(place, units)], note, state: Stepped::Done }
+    };
+    let wrongs: [fn(&mut Facts, i64, &dyn Fn(i64) -> Repaid, &dyn Fn(u16, u32) -> Moved); 7] = [
+        |facts, all, _, _| facts.captured_minor = all + 1,
+        |facts, _, _, _| facts.authorized_minor = -1,
+        |facts, _, _, _| facts.refunded_minor = i64::MAX,
+        |facts, all, repaid, _| facts.refunds = vec![repaid(all), repaid(1)],
+        |facts, _, repaid, _| facts.refunds = vec![repaid(i64::MAX), repaid(i64::MAX)],
+        |facts, _, _, moved| facts.shipments = vec![moved(0, u32::MAX), moved(0, u32::MAX)],
+        |facts, _, _, moved| facts.returns = vec![moved(9, 1)],
+    ];
+    for (n, wrong) in wrongs.iter().enumerate() {
+        let mut b = thawed(&b);
+        step(&mut b, take_over(1, 1, 2));
+        let Candidate::Take(mut one) = candidate(&a, &b, id) else { panic!() };
+        wrong(&mut one.facts, all, &repaid, &moved);
+        let orders = vec![Candidate::Take(one)];
+        let adopted = step(&mut b, Step::Adopt { birth: region(1), epoch: 2, orders });
+        assert_eq!(adopted, Outcome::Adopted(0), "{n}");
+        assert!(b.orders.is_empty(), "{n}");
+    }
+}
