@@ -92,6 +92,12 @@ fn plant(rig: &Rig, order: OrderId, stock: TransferId, money: TransferId, paymen
     books.captured.insert(bytes(payment), 500);
 }
 
+/// What is held, and what was refunded.
+fn books(rig: &Rig) -> (usize, i64) {
+    let books = rig.books.0.lock();
+    (books.held(), books.refunded)
+}
+
 fn all(stock: TransferId, hold: TransferId, payment: TransferId) -> [Action; 3] {
     let (books, currency) = (Money { group: 0, payment }, "GBP".parse().unwrap());
     [
@@ -113,11 +119,11 @@ async fn what_is_another_orders_in_the_books_is_not_touched() {
         let End::Stale(why) = end else { panic!("{end:?}") };
         assert!(why.contains("another order"), "{why}");
     }
-    assert_eq!((rig.books.0.lock().held(), rig.books.0.lock().refunded), (2, 0));
+    assert_eq!(books(&rig), (2, 0));
     for (number, action) in (4..).zip(all(stock, money, payment)) {
         assert_eq!(ended(&rig, number, owner, action).await, End::Done);
     }
-    assert_eq!((rig.books.0.lock().held(), rig.books.0.lock().refunded), (0, 500));
+    assert_eq!(books(&rig), (0, 500));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
