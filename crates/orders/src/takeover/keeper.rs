@@ -153,7 +153,8 @@ impl Keeper {
             record: record.hash().0,
             record_ms: record.time_ms,
             skew_ms: SKEW_MS,
-            complete: record.kind != Kind::Failover,
+            // Who came back from a backup has less than it had when it was handed over.
+            complete: record.kind != Kind::Failover && epoch == record.epoch,
             heard: heard.into_iter().filter(|(origin, _)| ours(origin.group)).collect(),
         }
     }
