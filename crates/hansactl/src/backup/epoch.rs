@@ -35,7 +35,8 @@ pub async fn fate(
                 eprintln!("{region} does not say who owns what, and is not waited for: {why}");
             }
             Err(problem) => {
-                let what = format!("{region} does not say which epochs it knows: {}", problem.text());
+                let what =
+                    format!("{region} does not say which epochs it knows: {}", problem.text());
                 let next = "give --epoch, newer than any the region ever had";
                 return Err(Problem::unreachable(what, next));
             }

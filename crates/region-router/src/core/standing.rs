@@ -52,9 +52,9 @@ impl Standing {
         theirs: &'a BTreeMap<RegionNumber, Ownership>,
     ) -> impl Iterator<Item = &'a OwnershipRecord> + 'a {
         let lacks = |record: &&OwnershipRecord| {
-            theirs.get(&record.birth).is_none_or(|known| {
-                known.epoch < record.epoch || known.owner != record.owner
-            })
+            theirs
+                .get(&record.birth)
+                .is_none_or(|known| known.epoch < record.epoch || known.owner != record.owner)
         };
         self.records.values().filter(lacks)
     }
@@ -76,7 +76,9 @@ impl Standing {
     ) -> Vec<(RegionNumber, Ownership)> {
         let newer = |(birth, told): &(&RegionNumber, &Ownership)| {
             let fence = self.fences.get(birth);
-            self.owners.get(birth).is_some_and(|now| now.epoch < told.epoch && now.owner == told.owner)
+            self.owners
+                .get(birth)
+                .is_some_and(|now| now.epoch < told.epoch && now.owner == told.owner)
                 && fence.is_none_or(|fence| fence.to == told.owner)
         };
         theirs.iter().filter(newer).map(|(birth, told)| (*birth, *told)).collect()

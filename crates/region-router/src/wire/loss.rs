@@ -8,7 +8,8 @@ use hansa_types::time::LogTime;
 
 use super::{name, number};
 use crate::core::directory::{
-    BadSnapshot, Drain, Fence, Isolation, Kind, Ownership, OwnershipRecord, Proof, REGIONS_MAX, Snapshot,
+    BadSnapshot, Drain, Fence, Isolation, Kind, Ownership, OwnershipRecord, Proof, REGIONS_MAX,
+    Snapshot,
 };
 use crate::core::standing::Standing;
 

@@ -51,7 +51,10 @@ fn whoever_says_an_older_epoch_or_another_owner_is_told_the_record() {
     let told = |owner, epoch| {
         knows.news(&says(1, owner, epoch)).map(|record| record.epoch).collect::<Vec<_>>()
     };
-    assert_eq!((told(2, 1), told(2, 3), told(2, 4), told(2, 5)), (vec![4], vec![4], vec![], vec![]));
+    assert_eq!(
+        (told(2, 1), told(2, 3), told(2, 4), told(2, 5)),
+        (vec![4], vec![4], vec![], vec![])
+    );
     assert_eq!((told(1, 4), told(1, 5)), (vec![4], vec![4]), "it owns no longer");
     assert_eq!(knows.news(&BTreeMap::new()).count(), 1, "who says nothing knows nothing");
 }
