@@ -16,7 +16,7 @@ pub mod trace;
 pub mod vault;
 pub mod view;
 
-pub(crate) use self::archive::carved;
+pub(crate) use self::archive::carved_if;
 use crate::format::Format;
 
 /// All of them, in the order in which they are asked whether a file is theirs.

@@ -157,7 +157,20 @@ fn pages(file: &Opened<'_>, first: u64, to: &mut Findings) -> io::Result<Piece> 
 
 /// Takes in whatever copies of orders lie in `bytes`.
 pub fn carved(bytes: &[u8], place: &crate::findings::Place, to: &mut Findings) {
+    carved_if(bytes, place, to, |_| true);
+}
+
+/// The same of those orders only.
+pub fn carved_if(
+    bytes: &[u8],
+    place: &crate::findings::Place,
+    to: &mut Findings,
+    wanted: impl Fn(&hansa_api::pb::order::Order) -> bool,
+) {
     for (offset, view) in carve::views(bytes) {
+        if !view.order.as_ref().is_some_and(&wanted) {
+            continue;
+        }
         let named = view.order.as_ref().map(|order| order.name.parse());
         let Some(Ok(name)) = named else { continue };
         let name: hansa_types::id::OrderName = name;
