@@ -20,7 +20,7 @@ async fn failover(rig: &Rig, more: &[&str]) -> std::process::Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_region_is_taken_over_and_gets_its_orders_back() {
     let mut rig = Rig::start("lost-region").await;
-    let placed = rig.place(LOST, 12).await;
+    let placed = rig.place(LOST, 6).await;
     rig.copied(&placed).await;
     // Nobody is taken over from who may still serve, unless somebody says that he does not.
     let refused = failover(&rig, &[]).await;
