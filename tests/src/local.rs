@@ -90,7 +90,8 @@ impl Local {
     /// What may be found at a region, by the league's own law.
     pub fn findings(&self, region: &str, number: u16) -> Findings {
         let policy = Policy::parse(&policy()).expect("a good policy");
-        let (here, number) = (region.parse().expect("a name"), number.try_into().expect("a number"));
+        let (here, number) =
+            (region.parse().expect("a name"), number.try_into().expect("a number"));
         Findings::new(Law::new(here, number, Arc::new(policy)))
     }
 

@@ -157,7 +157,8 @@ async fn a_call_passes_where_the_law_lets_it_and_nowhere_else() {
     shipped(league, &order).await;
     for secret in german.words() {
         let way = passed(league, secret);
-        let only = [("us-east".to_owned(), HOME.to_owned()), (HOME.to_owned(), "us-east".to_owned())];
+        let only =
+            [("us-east".to_owned(), HOME.to_owned()), (HOME.to_owned(), "us-east".to_owned())];
         assert!(way.contains(&only[0]), "{secret} went the way of its call");
         assert!(way.iter().all(|pair| only.contains(pair)), "{secret}: {way:?}");
         for region in ABROAD {
@@ -200,8 +201,7 @@ async fn every_node_swears_that_it_keeps_nothing_foreign() {
     let order = confirmed(&mut home, Person::new("sworn").wish("DE", "canary-sworn")).await;
     shipped(league, &order).await;
     let operator = &league.profile.clients["operator"];
-    let authorities =
-        league.identity(operator.cert.clone(), operator.key.clone()).authorities();
+    let authorities = league.identity(operator.cert.clone(), operator.key.clone()).authorities();
     for region in ABROAD.into_iter().chain([HOME]) {
         let mut services = league.as_client("operator", region).await;
         let request = VerifyResidencyRequest { region: region.to_owned() };
