@@ -11,6 +11,7 @@ mod repair;
 mod rig;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
+mod takeover;
 mod validation;
 mod vaults;
 mod views;
