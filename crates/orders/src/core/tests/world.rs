@@ -58,6 +58,8 @@ pub struct World {
     pub funds: BTreeMap<TransferId, &'static str>,
     /// Captured sums that books here began with.
     pub opened: BTreeMap<OrderId, i64>,
+    /// A region was lost: who goes on may capture what that one cancelled and never told of.
+    pub lost: bool,
 }
 
 fn refused(code: RefusalCode) -> StepResult {
@@ -220,6 +222,10 @@ impl World {
             return StepResult::Settled(result);
         }
         let charge = self.charges.get_mut(&order).unwrap();
+        if self.lost && *charge == Charge::Void {
+            result.refusal = Some(Refusal::new(RefusalCode::Other, "cancelled before"));
+            return StepResult::Settled(result);
+        }
         assert_ne!(*charge, Charge::Void, "capture after void");
         *charge = Charge::Captured;
         self.captured.insert(order, money.minor);
