@@ -10,8 +10,8 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use hansa_types::time::LogTime;
 
 use crate::core::directory::{
-    BadSnapshot, Former, Isolation, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap,
-    SlotRun, Snapshot,
+    BadSnapshot, Former, Node, NodeRole, Ownership, Plan, Region, Registered, SlotMap, SlotRun,
+    Snapshot,
 };
 use crate::core::policy::Policy;
 
@@ -149,10 +149,6 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
         let owner = owner_of(&snapshot, &region.owner_region)?;
         let ownership = Ownership { owner, epoch: region.epoch };
         snapshot.owners.insert(number(region.number)?, ownership);
-        if region.lease_ms > 0 {
-            let lease = Isolation::Lease { ms: region.lease_ms };
-            snapshot.isolation.insert(number(region.number)?, lease);
-        }
     }
     loss::take(&sent, &mut snapshot)?;
     for moved in &sent.forwardings {
@@ -170,13 +166,14 @@ pub fn of_pb(sent: pb::Directory) -> Result<Snapshot, BadSnapshot> {
             snapshot.plans.insert(group, plan);
         }
     }
-    for sent in sent.registry {
-        let pb::RegisteredNode { node, name, retired, request } = sent;
-        let record = Registered { name, retired, request };
-        snapshot.registry.insert(NodeId(node), record);
-    }
+    snapshot.registry = sent.registry.into_iter().map(registered).collect();
     slots_of(&sent.slots, &mut snapshot)?;
     snapshot.check()
+}
+
+fn registered(sent: pb::RegisteredNode) -> (NodeId, Registered) {
+    let pb::RegisteredNode { node, name, retired, request } = sent;
+    (NodeId(node), Registered { name, retired, request })
 }
 
 fn former_of(sent: &[pb::FormerPolicy]) -> Result<Vec<Former>, BadSnapshot> {

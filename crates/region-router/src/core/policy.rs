@@ -260,8 +260,8 @@ impl Policy {
     /// What the replication envelope of `origin`'s data may carry to the region `peer`.
     ///
     /// Lawful is not enough: PERSONAL and FINANCIAL go only where a rule asks for a copy (its
-    /// failover set, and a home, to which who took over gives back), because a copy nobody needs is a
-    /// copy that can leak (GDPR Art. 5(1)(c)).
+    /// failover set, and a home, to which who took over gives back), because a copy nobody needs is
+    /// a copy that can leak (GDPR Art. 5(1)(c)).
     pub fn allowed_classes(&self, origin: &JurisdictionName, peer: &RegionName) -> ClassSet {
         let Some(origin) = self.jurisdictions.get(origin) else { return ClassSet::NONE };
         DataClass::ALL

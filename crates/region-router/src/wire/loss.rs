@@ -157,6 +157,10 @@ fn fence_of(sent: &pb::DirectoryFence) -> Result<(RegionNumber, Fence), BadSnaps
 
 /// Reads what was sent into a snapshot that knows its regions.
 pub(super) fn take(sent: &pb::Directory, snapshot: &mut Snapshot) -> Result<(), BadSnapshot> {
+    for region in sent.regions.iter().filter(|region| region.lease_ms > 0) {
+        let lease = Isolation::Lease { ms: region.lease_ms };
+        snapshot.isolation.insert(number(region.number)?, lease);
+    }
     for record in &sent.records {
         let record = record_of(record, snapshot)?;
         snapshot.records.insert(record.birth, record);

@@ -83,6 +83,9 @@ fn check(now: &Snapshot, record: &OwnershipRecord) -> Result<(), Failure> {
     }
 }
 
+const SERVES: &str = "the owner serves while it is cut off, so nothing but a person can say that \
+                      it has stopped: confirm that its machines are off";
+
 /// Fences the others, then this region; what is waited for if that is not enough.
 async fn fence<U: Upstreams>(
     own: &Own<U>,
@@ -93,6 +96,10 @@ async fn fence<U: Upstreams>(
 ) -> Result<Option<pb::FailoverResponse>, Failure> {
     let owner = now.owners.get(&record.birth).map(|of| of.owner);
     let mine = owner.map_or(Isolation::Serve, |owner| now.isolation(owner)).lease_ms();
+    // Before anybody promises: what is refused leaves nothing behind.
+    if mine.is_none() && !record.confirmed_stopped {
+        return Err(refused(SERVES));
+    }
     let others = now.regions.iter().filter(|(number, _)| **number != now.here);
     let others: Vec<RegionName> = others.map(|(_, region)| region.name.clone()).collect();
     let told = ask(own, &others, signed, mine, due).await?;
@@ -105,10 +112,7 @@ async fn fence<U: Upstreams>(
     let promised = told.by.iter().filter(|region| off.is_none_or(|off| off.as_str() != *region));
     let promised = promised.count() + 1;
     if lease.is_none() && !record.confirmed_stopped {
-        return Err(refused(
-            "the owner serves while it is cut off, so nothing but a person can say that it has \
-             stopped: confirm that its machines are off",
-        ));
+        return Err(refused(SERVES));
     }
     // This region's own promise counts too. Without a majority's, another operator may give the
     // same epoch to another region.
