@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::differences::{Difference, DifferenceKind};
 pub use self::parked::{Resolved, Retried};
-pub use self::purge::Reduced;
+pub use self::purge::{Reduced, Reduction};
 use self::tree::Tree;
 
 /// Whose events: sequences are gapless within it.
@@ -263,6 +263,8 @@ pub enum RemoteStep {
         by: String,
         reason: String,
     },
+    /// Copies and waiting events become less, and the keys of what goes are given back.
+    Reduce(Vec<Reduction>),
     /// A copy that is not what anybody shipped, so that a test has something to find.
     #[cfg(test)]
     Plant(OrderId, Option<Box<Copy>>),

@@ -315,6 +315,7 @@ impl State {
         self.births.put(birth, Birth { epoch, owner, phase, floor: epoch, taken });
         self.births.forget_failed(birth);
         self.unindex();
+        self.release_late(birth);
         Ok(())
     }
 

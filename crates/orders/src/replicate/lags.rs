@@ -17,6 +17,8 @@ pub struct Lag {
     pub ms: u64,
     pub connected: bool,
     pub acknowledged: u64,
+    /// Whether the peer ever said what it has, since this node leads.
+    pub heard: bool,
 }
 
 /// What an operator may want to know of one stream.
@@ -80,6 +82,12 @@ impl Lags {
         self.inner.lock().entry((peer.clone(), group)).or_default().0 = lag;
     }
 
+    /// How far a peer was known to lag.
+    pub(super) fn of(&self, peer: &RegionName, group: u16) -> Option<Lag> {
+        let known = self.inner.lock().get(&(peer.clone(), group)).map(|(lag, _)| *lag);
+        known.filter(|lag| lag.heard)
+    }
+
     pub(super) fn disconnected(&self, peer: &RegionName, group: u16) {
         self.inner.lock().entry((peer.clone(), group)).or_default().0.connected = false;
     }
@@ -100,6 +108,17 @@ impl Lags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_peer_acknowledged_stays_known_when_its_stream_is_cut() {
+        let (lags, peer) = (Lags::default(), "us-east".parse().unwrap());
+        lags.disconnected(&peer, 0);
+        assert_eq!(lags.of(&peer, 0), None, "never heard");
+        let lag = Lag { events: 2, ms: 5, connected: true, acknowledged: 7, heard: true };
+        lags.set(&peer, 0, lag);
+        lags.disconnected(&peer, 0);
+        assert_eq!(lags.of(&peer, 0), Some(Lag { connected: false, ..lag }));
+    }
 
     #[test]
     fn what_was_compared_long_ago_is_not_known() {

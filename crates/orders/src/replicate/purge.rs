@@ -2,7 +2,7 @@
 //!
 //! Level-triggered: it looks at what there is, whoever's policy changed and whatever was missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use hansa_api::classes::Allowed;
 use hansa_api::classes::{DataClass, Lawful as _};
 use hansa_api::pb::replication::OrderView;
 use hansa_node::tasks::Tasks;
+use hansa_pages::FrozenTable;
 use hansa_region_router::book::Book;
 use hansa_types::country::Country;
 use hansa_types::id::OrderId;
@@ -21,8 +22,10 @@ use tokio::time::Instant;
 use super::check;
 use super::law::Law;
 use crate::core::command::Command;
-use crate::core::remote::{Copy, Held, ParkedEvent, Place, Reduced, Remote, RemoteStep, Terms};
-use crate::core::subjects::{KEYS_MAX, KeyOf, KeyStep, SubjectId};
+use crate::core::remote::{
+    Copy, Held, ParkedEvent, Place, Reduced, Reduction, Remote, RemoteStep, Terms,
+};
+use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, SubjectId};
 use crate::metrics;
 use crate::shell::{Hosted, Shell};
 
@@ -32,6 +35,8 @@ const REDUCED_BYTES_MAX: usize = 1 << 20;
 const SUBMIT_MAX: Duration = Duration::from_secs(10);
 /// Looks again even if nothing was heard: a purge may have failed.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Views read in one go, for what they are sealed with.
+const READ_MAX: usize = 256;
 /// Between two commands, so that orders are not held up behind a purge.
 const BREATH: Duration = Duration::from_millis(10);
 
@@ -60,6 +65,9 @@ pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
         }
     }
 }
+
+type Copies = FrozenTable<OrderId, Copy>;
+type Waiting = FrozenTable<OrderId, Vec<ParkedEvent>>;
 
 /// What may be held of each origin's orders.
 struct Limits {
@@ -103,11 +111,33 @@ impl Limits {
         }
     }
 
+    /// Whether the block of such a view, and its key, may stay.
+    fn keeps(&self, place: Place, residence: Option<Country>) -> bool {
+        self.allowed(place, residence).has(DataClass::Personal)
+    }
+
     /// The key that a view's block is sealed with, if it may not be kept; a home's own ones only.
     fn keys(&self, place: Place, residence: Option<Country>, view: &Bytes) -> Vec<KeyOf> {
-        let kept = view.is_empty() || self.allowed(place, residence).has(DataClass::Personal);
+        let kept = view.is_empty() || self.keeps(place, residence);
         let key = (!kept).then(|| key_of(view)).flatten();
         key.filter(|of| of.subject.home == place.0).into_iter().collect()
+    }
+
+    /// What opens the copies and waiting events that may show who ordered.
+    async fn kept(&self, copies: &Copies, parked: &Waiting) -> BTreeSet<KeyOf> {
+        let copies = copies.iter().map(|(_, copy)| (copy.origin, copy.shown, &copy.view));
+        let waiting = parked.iter().flat_map(|(_, events)| events);
+        let waiting = waiting.map(|of| (of.origin, of.event.shown, &of.event.view));
+        let mut kept = BTreeSet::new();
+        for (n, (origin, shown, view)) in copies.chain(waiting).enumerate() {
+            if n % READ_MAX == READ_MAX - 1 {
+                tokio::task::yield_now().await;
+            }
+            if self.keeps(origin.place(), shown.residence) {
+                kept.extend(key_of(view));
+            }
+        }
+        kept
     }
 }
 
@@ -125,18 +155,20 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
         let over = copies.iter().filter(|(_, copy)| {
             limits.held(copy.origin.place(), copy.shown.residence).exceeded_by(copy.shown)
         });
-        let waiting = parked.iter().filter(|(_, events)| {
-            let over = |p: &ParkedEvent| {
-                let held = limits.held(p.origin.place(), p.event.shown.residence);
-                !p.event.view.is_empty() && held.exceeded_by(p.event.shown)
-            };
-            events.iter().any(over)
-        });
-        let waiting = waiting.filter_map(|(order, events)| strip(*order, events, &limits));
-        let (mut part, mut found) = (Part::default(), false);
-        let over = over.filter_map(|(order, copy)| reduce(*order, copy, &limits));
-        for (reduced, keys) in over.chain(waiting) {
-            if part.full(&reduced) {
+        let waiting = parked.iter();
+        let waiting = waiting.flat_map(|(order, events)| strip(*order, events, &limits));
+        let (mut part, mut found, mut kept) = (Part::default(), false, None);
+        let mut given = BTreeSet::new();
+        let over = over.map(|(order, copy)| reduce(*order, copy, &limits));
+        for mut next in over.chain(waiting) {
+            if !next.keys.is_empty() {
+                // Another order of the customer may be under another law.
+                if kept.is_none() {
+                    kept = Some(limits.kept(&copies, &parked).await);
+                }
+                next.keys.retain(|of| kept.as_ref().is_none_or(|kept| !kept.contains(of)));
+            }
+            if part.full(&next) {
                 if limits.stale(shell) {
                     break;
                 }
@@ -144,15 +176,40 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
                     return;
                 }
             }
-            part.add(reduced, keys);
+            given.extend(&next.keys);
+            part.add(next);
             found = true;
         }
         // What was found by another law counts no more: the next turn looks again.
         if limits.stale(shell) {
+            want_again(shell, hosted, &limits, &given).await;
             continue;
         }
-        if !found || !part.submit(hosted).await {
+        let done = found && part.submit(hosted).await;
+        want_again(shell, hosted, &limits, &given).await;
+        if !done {
             return;
+        }
+    }
+}
+
+/// Asks again for copies that came while their key was given back.
+async fn want_again(shell: &Shell, hosted: &Hosted, limits: &Limits, given: &BTreeSet<KeyOf>) {
+    if given.is_empty() {
+        return;
+    }
+    let copies: Copies = hosted.group.peek(|machine| machine.state.remote.copies.freeze());
+    for (n, (order, copy)) in copies.iter().enumerate() {
+        if n % READ_MAX == READ_MAX - 1 {
+            tokio::task::yield_now().await;
+        }
+        let place = copy.origin.place();
+        if !limits.keeps(place, copy.shown.residence) {
+            continue;
+        }
+        let Some(of) = key_of(&copy.view).filter(|of| given.contains(of)) else { continue };
+        if hosted.group.peek(|machine| machine.state.subjects.key(of)) == KeyState::Unknown {
+            shell.heard.want(place, *order);
         }
     }
 }
@@ -163,11 +220,10 @@ fn excess(remote: &Remote, limits: &Limits) -> u64 {
 }
 
 /// The copy with what may stay.
-fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Option<(Reduced, Vec<KeyOf>)> {
+fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Reduction {
     let place = copy.origin.place();
     let held = limits.held(place, copy.shown.residence);
     let allowed = limits.allowed(place, copy.shown.residence);
-    // A customer lives under one law: what his other orders are sealed with goes as well.
     let keys = limits.keys(place, copy.shown.residence, &copy.view);
     let view = OrderView::decode(copy.view.clone()).ok();
     let view = view.filter(|_| allowed.has(DataClass::Operational)).map(|mut view| {
@@ -176,63 +232,79 @@ fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Option<(Reduced, Vec<
     });
     let terms = limits.told(place).map_or(0, |told| told.version);
     let (version, from) = (copy.version, copy.shown.terms);
-    Some((Reduced { order, version, from, terms, allowed: held, view }, keys))
+    let of = Reduced { order, version, from, terms, allowed: held, view };
+    Reduction { of, waiting: None, keys }
 }
 
-/// What opens the personal block of a view.
+/// What opens the personal block of a view, or compares requests that came with it where there is
+/// none.
 pub(super) fn key_of(view: &Bytes) -> Option<KeyOf> {
-    let block = OrderView::decode(view.clone()).ok()?.sealed?;
-    let home = RegionNumber::try_from(u16::try_from(block.home).ok()?).ok()?;
-    let hash = u128::from_be_bytes(block.subject.as_ref().try_into().ok()?);
-    Some(KeyOf { subject: SubjectId { home, hash }, generation: block.generation })
+    let view = OrderView::decode(view.clone()).ok()?;
+    let (home, hash, generation) = match view.sealed {
+        Some(block) => (block.home, block.subject, block.generation),
+        None => {
+            let subject = view.succession?.subject?;
+            (subject.home, subject.hash, subject.generation)
+        }
+    };
+    let home = RegionNumber::try_from(u16::try_from(home).ok()?).ok()?;
+    let hash = u128::from_be_bytes(hash.as_ref().try_into().ok()?);
+    Some(KeyOf { subject: SubjectId { home, hash }, generation })
 }
 
-/// Only the waiting events lose their content, and what it was sealed with.
-fn strip(order: OrderId, events: &[ParkedEvent], limits: &Limits) -> Option<(Reduced, Vec<KeyOf>)> {
-    let first = events.first()?;
-    let allowed = limits.held(first.origin.place(), first.event.shown.residence);
-    let keys = events.iter().flat_map(|ParkedEvent { origin, event, .. }| {
-        limits.keys(origin.place(), event.shown.residence, &event.view)
-    });
-    // No copy has this version: it stays as it is.
-    let reduced = Reduced { order, version: 0, from: 0, terms: 0, allowed, view: None };
-    Some((reduced, keys.collect()))
+/// Only the waiting events lose their content, and what it was sealed with: each by the law of
+/// where it came from.
+fn strip(order: OrderId, events: &[ParkedEvent], limits: &Limits) -> Vec<Reduction> {
+    let mut from: BTreeMap<(Place, Option<Country>), BTreeSet<KeyOf>> = BTreeMap::new();
+    for ParkedEvent { origin, event, .. } in events {
+        let (place, residence) = (origin.place(), event.shown.residence);
+        let over = limits.held(place, residence).exceeded_by(event.shown);
+        if over && !event.view.is_empty() {
+            let keys = limits.keys(place, residence, &event.view);
+            from.entry((place, residence)).or_default().extend(keys);
+        }
+    }
+    let stripped = |((place, residence), keys): ((Place, Option<Country>), BTreeSet<KeyOf>)| {
+        let allowed = limits.held(place, residence);
+        // Of no copy.
+        let of = Reduced { order, version: 0, from: 0, terms: 0, allowed, view: None };
+        let waiting = Some((place, residence));
+        Reduction { of, waiting, keys: keys.into_iter().collect() }
+    };
+    from.into_iter().map(stripped).collect()
 }
 
 #[derive(Default)]
 struct Part {
-    reduced: Vec<Reduced>,
-    /// Keys of blocks that go.
-    keys: Vec<KeyOf>,
+    reductions: Vec<Reduction>,
+    keys: usize,
     bytes: usize,
 }
 
 impl Part {
-    fn full(&self, next: &Reduced) -> bool {
-        let more = next.view.as_ref().map_or(0, Bytes::len);
-        let full = self.bytes + more > REDUCED_BYTES_MAX || self.reduced.len() == REDUCED_MAX;
-        full && !self.reduced.is_empty()
+    fn full(&self, next: &Reduction) -> bool {
+        let more = next.of.view.as_ref().map_or(0, Bytes::len);
+        let full = self.bytes + more > REDUCED_BYTES_MAX
+            || self.reductions.len() == REDUCED_MAX
+            || self.keys + next.keys.len() > KEYS_MAX;
+        full && !self.reductions.is_empty()
     }
 
-    fn add(&mut self, next: Reduced, keys: Vec<KeyOf>) {
-        self.keys.extend(keys);
-        self.bytes += next.view.as_ref().map_or(0, Bytes::len);
-        self.reduced.push(next);
+    fn add(&mut self, next: Reduction) {
+        self.keys += next.keys.len();
+        self.bytes += next.of.view.as_ref().map_or(0, Bytes::len);
+        self.reductions.push(next);
     }
 
     /// `false` when this is not the place to go on.
     async fn submit(&mut self, hosted: &Hosted) -> bool {
         let part = std::mem::take(self);
-        if part.reduced.is_empty() {
+        if part.reductions.is_empty() {
             return true;
         }
-        // Keys first: a crash between the two leaves blocks that nobody opens, never the reverse.
-        let keys = part.keys.chunks(KEYS_MAX).map(|keys| KeyStep::GiveBack(keys.to_vec()));
-        let purge = Command::Remote(RemoteStep::Purge(part.reduced));
-        for command in keys.map(Command::Keys).chain([purge]) {
-            if hosted.submit(&command, Instant::now() + SUBMIT_MAX).await.is_err() {
-                return false;
-            }
+        let purge = Command::Remote(RemoteStep::Reduce(part.reductions));
+        if hosted.submit(&purge, Instant::now() + SUBMIT_MAX).await.is_err() {
+            return false;
         }
         tokio::time::sleep(BREATH).await;
         true

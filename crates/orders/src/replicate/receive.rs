@@ -3,6 +3,7 @@
 mod keys;
 mod probe;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use hansa_api::pb::replication::replication_service_server::ReplicationService;
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::Mark;
 use hansa_node::tls::PeerIdentity;
-use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_types::id::{GroupId, GroupKind, NodeId, OrderId};
 use hansa_types::identity::Role;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use hansa_types::region::RegionNumber;
@@ -148,6 +149,8 @@ struct Inbound {
     own: Arc<Law>,
     /// What was last said of the terms that copies are held under.
     said: Option<wire::ViewState>,
+    /// Orders whose keys are missing, and how often they were asked for.
+    keyless: BTreeMap<OrderId, u8>,
 }
 
 impl Inbound {
@@ -174,8 +177,20 @@ impl Inbound {
         }
         let own = Law::of(&*shell.map.now()?, &shell.region);
         let (told, said, rewinding) = (Arc::default(), None, false);
-        let first = Some(first);
-        Ok(Self { shell, hosted, origin, first, rest, reached, rewinding, told, own, said })
+        let (first, keyless) = (Some(first), BTreeMap::new());
+        Ok(Self {
+            shell,
+            hosted,
+            origin,
+            first,
+            rest,
+            reached,
+            rewinding,
+            told,
+            own,
+            said,
+            keyless,
+        })
     }
 
     fn answers(self) -> Answers {
@@ -207,6 +222,7 @@ impl Inbound {
         let again = again.transpose()?.unwrap_or_default();
         // Before what they open, and before a cursor says that they were taken.
         self.take_keys(&message, live.iter().chain(&again)).await?;
+        let orders: Vec<OrderId> = live.iter().chain(&again).map(|event| event.order).collect();
         let mut rewind = false;
         if !live.is_empty() || message.upto_sequence > self.reached {
             rewind = self.apply(&message, live).await?;
@@ -214,6 +230,7 @@ impl Inbound {
         if let Some(refill) = message.refill.as_ref().filter(|_| !rewind) {
             self.refill(refill, again).await?;
         }
+        self.want_keys(&orders);
         for of in message.settled.iter().take(SETTLED_MAX) {
             let Some(birth) = region_of(of.birth) else { continue };
             let from = of.from.iter().take(SETTLED_MAX).filter_map(taken_from).collect();

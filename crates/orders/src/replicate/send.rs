@@ -5,6 +5,7 @@ mod compare;
 mod refill;
 mod session;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ const HEADS_EVERY: Duration = Duration::from_secs(5);
 /// Of live batches in a row while orders wait to be shipped again, or the peer to be compared:
 /// live events come first, and still leave a fifth of the messages to these.
 const LIVE_RUN_MAX: u32 = 4;
+/// Between two looks at how far the peer lags, if nothing else happens.
+const LEVEL_EVERY: Duration = Duration::from_millis(500);
 /// Between two parts of building the digest, so that orders go on.
 const WALK_EVERY: Duration = Duration::from_millis(5);
 
@@ -84,7 +87,7 @@ impl Sender {
                     Ok(()) => continue,
                     Err(_) => return,
                 },
-                ended = self.session() => ended,
+                ended = self.watched(self.session()) => ended,
             };
             if started.elapsed() > BACKOFF_MAX {
                 backoff = BACKOFF_FIRST;
@@ -94,13 +97,14 @@ impl Sender {
                 tracing::debug!(%peer, %group, %why, "replication stream ended");
                 self.lags.failed(&self.peer, group.index(), &why.to_string());
             }
-            self.level(0, false);
+            self.lags.disconnected(&self.peer, group.index());
+            self.level_again();
             let wait = backoff + self.shell.env.entropy.jitter(backoff);
             backoff = (backoff * 2).min(BACKOFF_MAX);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = sleep(wait) => {}
+                () = self.watched(sleep(wait)) => {}
             }
         }
     }
@@ -311,16 +315,32 @@ impl Sender {
             let oldest = first.and_then(|(_, id)| state.orders.get(&id));
             (state.meta.seq, oldest.map(|order| order.updated.ms()))
         });
-        if !connected {
-            // What it acknowledged is not known any more; what was known stays on show.
-            self.lags.disconnected(&self.peer, group.index());
-            return;
-        }
         let now = self.shell.env.clock.wall().ms();
         let ms = oldest.map_or(0, |oldest| now.saturating_sub(oldest));
-        let lag = Lag { events: seq.saturating_sub(acked), ms, connected, acknowledged: acked };
+        let events = seq.saturating_sub(acked);
+        let lag = Lag { events, ms, connected, acknowledged: acked, heard: true };
         metrics::lag(&self.peer, group, lag.events, Duration::from_millis(ms));
         self.lags.set(&self.peer, group.index(), lag);
+    }
+
+    /// What the peer acknowledged is durable there, whether it can be reached or not; it lags
+    /// behind by what came since.
+    fn level_again(&self) {
+        if let Some(lag) = self.lags.of(&self.peer, self.hosted.group.id().index()) {
+            self.level(lag.acknowledged, lag.connected);
+        }
+    }
+
+    /// Has `what` go on and the lag shown meanwhile, which grows when nothing else happens.
+    async fn watched<T>(&self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut what => return done,
+                () = sleep(LEVEL_EVERY) => self.level_again(),
+            }
+        }
     }
 
     /// Shows operators what is known of the peer.

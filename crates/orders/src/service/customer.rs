@@ -16,7 +16,7 @@ use crate::shell::{Hosted, Shell, not_read, personal};
 pub struct Found<'a> {
     pub hosted: &'a Arc<Hosted>,
     pub slot: Slot,
-    /// `None` for a guest of another region, whose pseudonym only his home can make.
+    /// `None` for a guest whose order another region has: only that one can make his pseudonym.
     pub subject: Option<SubjectId>,
 }
 
@@ -40,7 +40,10 @@ pub async fn find<'a>(
             let slot = id.slot();
             if id.region() != shell.number {
                 hosted.group.read(due, |_| ()).await.map_err(not_read)?;
-                return Ok(Found { hosted, slot, subject: None });
+                // One that was taken over has a subject of this region's.
+                if !shell.keeps(id) {
+                    return Ok(Found { hosted, slot, subject: None });
+                }
             }
             let (subject, guest) =
                 hosted.read(id, due, |_, c| (c.sealed_with.subject, c.guest)).await?;

@@ -185,11 +185,14 @@ impl Asked<'_> {
         let look = |machine: &crate::machine::OrdersMachine| {
             let of = heard_under(&machine.state, scope)?;
             match machine.state.subjects.key(of) {
-                KeyState::Living(wrapped) => Some((of, wrapped)),
-                KeyState::Erased | KeyState::Unknown => None,
+                KeyState::Living(wrapped) => Some(Ok((of, wrapped))),
+                KeyState::Erased => None,
+                // Its key never came here: nobody can tell whether the body is the same.
+                KeyState::Unknown => Some(Err(crate::shell::refusal(Refused::InDoubt))),
             }
         };
-        let Some((of, wrapped)) = self.hosted.group.peek(look) else { return Ok(None) };
+        let Some(found) = self.hosted.group.peek(look) else { return Ok(None) };
+        let (of, wrapped) = found?;
         match self.shell.keyring.unwrap(of, &wrapped).await {
             Ok(key) => Ok(Some(key)),
             Err(VaultError::Erased | VaultError::Destroyed(_)) => Ok(None),

@@ -15,7 +15,7 @@ use crate::core::state::State;
 use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey};
 use crate::machine::OrdersMachine;
 use crate::metrics;
-use crate::shell::{Hosted, Shell, Trust};
+use crate::shell::{Hosted, Shell, Trust, not_read};
 use crate::vault::{KeyInfo, KeyLife, VaultError};
 
 /// How long one command may take.
@@ -230,6 +230,9 @@ impl Keeper {
             }
             return Ok(newest);
         }
+        // A leader that was replaced and does not know it would make a second key of that number.
+        let leads = self.hosted.group.read(Instant::now() + SUBMIT_MAX, |_| ()).await;
+        leads.map_err(|error| Stuck::NotCommitted(not_read(error).to_string()))?;
         match self.shell.vault.rotate(newest.key, now, cfg.window_ms).await {
             Ok(made) => {
                 let former = newest.key;

@@ -92,12 +92,13 @@ impl Ring {
         window_ms: u64,
         entropy: &dyn Entropy,
     ) -> Result<KeyInfo, VaultError> {
+        // First: what it takes out moves the others.
+        self.prune();
         let at = self.keys.iter().position(|(info, _)| info.key == former);
         let at = at.ok_or(VaultError::NotNewest(former))?;
         if let Some((next, _)) = self.keys.get(at + 1) {
             return Ok(*next);
         }
-        self.prune();
         let number = former.number() + 1;
         if self.keys.len() >= KEYS_MAX || number > RegionKey::NUMBER_MAX {
             return Err(VaultError::Full);

@@ -237,6 +237,10 @@ fn remote(step: &RemoteStep, to: &mut Hearing<'_>) -> Result<(), String> {
             let view = reduced.view.as_ref();
             view.map_or(Ok(()), |view| self::view(reduced.order, view, None, to))
         }),
+        RemoteStep::Reduce(reductions) => reductions.iter().try_for_each(|reduction| {
+            let (order, view) = (reduction.of.order, reduction.of.view.as_ref());
+            view.map_or(Ok(()), |view| self::view(order, view, None, to))
+        }),
         RemoteStep::Held { .. } | RemoteStep::Resolve { .. } => Ok(()),
     }
 }

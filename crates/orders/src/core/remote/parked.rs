@@ -185,17 +185,39 @@ impl Remote {
         Resolved::Done(chosen.event.version)
     }
 
-    /// Takes the content from waiting events that show more than is allowed.
-    pub(super) fn strip_parked(&mut self, order: OrderId, allowed: Held) {
-        let Some(mut waiting) = self.parked.get(&order).cloned() else { return };
-        for parked in &mut waiting {
+    /// Lets those of an order's waiting events go that `late` names; whether the first is one,
+    /// which is why all others wait.
+    pub fn let_late_go(&mut self, order: OrderId, late: impl Fn(&ParkedEvent) -> bool) -> bool {
+        let Some(waiting) = self.parked.get(&order).cloned() else { return false };
+        let first = waiting.first().is_some_and(&late);
+        let (gone, left): (Vec<_>, Vec<_>) = waiting.into_iter().partition(late);
+        gone.iter().for_each(|parked| self.let_go(parked));
+        self.set_waiting(order, left);
+        first
+    }
+
+    /// Takes the content from waiting events that show more than is allowed, of those that `of`
+    /// names; whether there was any.
+    pub(super) fn strip_parked(
+        &mut self,
+        order: OrderId,
+        allowed: Held,
+        of: impl Fn(&ParkedEvent) -> bool,
+    ) -> bool {
+        let Some(mut waiting) = self.parked.get(&order).cloned() else { return false };
+        let mut stripped = false;
+        for parked in waiting.iter_mut().filter(|parked| of(parked)) {
             if !parked.event.view.is_empty() && allowed.exceeded_by(parked.event.shown) {
+                stripped = true;
                 self.uncount(parked.origin, parked.event.shown);
                 parked.event.view = Bytes::new();
                 parked.event.fault = Some(Fault::ForbiddenClass);
             }
         }
-        self.set_waiting(order, waiting);
+        if stripped {
+            self.set_waiting(order, waiting);
+        }
+        stripped
     }
 }
 

@@ -7,7 +7,8 @@ use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 use serde::{Deserialize, Serialize};
 
-use super::{Copy, Held, Kind, Origin, Place, Remote, Shown, Terms};
+use super::{Held, Kind, Origin, Place, Remote, Shown, Terms};
+use crate::core::subjects::KeyOf;
 
 /// What lacks the raised fields of two laws is like neither of them.
 const MIXED: u32 = u32::MAX;
@@ -25,6 +26,19 @@ pub struct Reduced {
     /// `None` where nothing may be kept.
     pub view: Option<Bytes>,
 }
+
+/// A reduction, and the keys that go with what it takes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reduction {
+    pub of: Reduced,
+    /// Not the copy: the order's waiting events from there, of that country's residents.
+    pub waiting: Option<(Place, Option<Country>)>,
+    /// Given back if anything was taken.
+    pub keys: Vec<KeyOf>,
+}
+
+/// What copies of whom are no longer what their origin believes.
+type Lowered = BTreeSet<(Place, Country, Held)>;
 
 impl Held {
     /// Only what the other side's terms allow as well.
@@ -60,35 +74,60 @@ impl Remote {
     /// Applied again or late it does nothing. Copies that lost something are no longer what their
     /// origin believes: it ships them again once the law lets it.
     pub fn purge(&mut self, reduced: Vec<Reduced>) {
-        let mut lowered: BTreeSet<(Place, Country, Held)> = BTreeSet::new();
-        for Reduced { order, version, from, terms, allowed, view } in reduced {
-            self.strip_parked(order, allowed);
-            let Some(copy) = self.copies.get(&order) else { continue };
-            let computed_from = (copy.version, copy.shown.terms) == (version, from);
-            if !computed_from || !allowed.exceeded_by(copy.shown) {
-                continue;
-            }
-            if view.as_ref() != Some(&copy.view) {
-                let of = copy.shown.residence;
-                lowered.extend(of.map(|of| (copy.origin.place(), of, allowed)));
-            }
-            let Some(view) = view else {
-                self.drop_copy(order);
-                continue;
-            };
-            let mut copy: Copy = copy.clone();
-            copy.shown.reduced |= copy.view != view;
-            copy.view = view;
-            copy.shown.classes &= allowed.classes;
-            copy.shown.raised = allowed.raised;
-            copy.shown.terms = copy.shown.terms.max(terms);
-            self.put(order, copy);
+        let mut lowered = Lowered::new();
+        for reduced in reduced {
+            self.strip_parked(reduced.order, reduced.allowed, |_| true);
+            self.reduce_copy(reduced, &mut lowered);
         }
         self.lower(&lowered);
     }
 
+    /// The same; the keys of what was taken.
+    pub fn reduce(&mut self, reductions: Vec<Reduction>) -> Vec<KeyOf> {
+        let (mut lowered, mut unused) = (Lowered::new(), Vec::new());
+        for Reduction { of, waiting, keys } in reductions {
+            let done = match waiting {
+                Some(from) => self.strip_parked(of.order, of.allowed, |parked| {
+                    from == (parked.origin.place(), parked.event.shown.residence)
+                }),
+                None => self.reduce_copy(of, &mut lowered),
+            };
+            if done {
+                unused.extend(keys);
+            }
+        }
+        self.lower(&lowered);
+        unused
+    }
+
+    /// Whether it took effect.
+    fn reduce_copy(&mut self, reduced: Reduced, lowered: &mut Lowered) -> bool {
+        let Reduced { order, version, from, terms, allowed, view } = reduced;
+        let Some(mut copy) = self.copies.get(&order).cloned() else { return false };
+        let computed_from = (copy.version, copy.shown.terms) == (version, from);
+        if !computed_from || !allowed.exceeded_by(copy.shown) {
+            return false;
+        }
+        if view.as_ref() != Some(&copy.view) {
+            let of = copy.shown.residence;
+            lowered.extend(of.map(|of| (copy.origin.place(), of, allowed)));
+        }
+        let Some(view) = view else {
+            self.drop_copy(order);
+            return true;
+        };
+        // Even with the same bytes: home never made them by what is shown from now on.
+        copy.shown.reduced = true;
+        copy.view = view;
+        copy.shown.classes &= allowed.classes;
+        copy.shown.raised = allowed.raised;
+        copy.shown.terms = copy.shown.terms.max(terms);
+        self.put(order, copy);
+        true
+    }
+
     /// What was said to be held is held no more.
-    fn lower(&mut self, lowered: &BTreeSet<(Place, Country, Held)>) {
+    fn lower(&mut self, lowered: &Lowered) {
         let origins: Vec<Origin> = self.views.iter().map(|(origin, _)| *origin).collect();
         for origin in origins {
             let here = || lowered.iter().filter(|(place, ..)| *place == origin.place());
@@ -105,9 +144,11 @@ impl Remote {
         }
     }
 
-    /// Everybody whose copies are here.
+    /// Everybody of whom there is content here: copies, or events that wait.
     pub fn places(&self) -> Vec<Place> {
-        self.trees.keys().copied().collect()
+        let mut places: Vec<Place> = self.kinds.keys().map(|(place, ..)| *place).collect();
+        places.dedup();
+        places
     }
 
     /// How many contents of a place are kept that show more than `allowed` says of their kind.

@@ -1,11 +1,12 @@
 //! Commands about copies of other regions' orders.
 
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
 use super::State;
 use crate::core::command::{Outcome, Refused};
-use crate::core::remote::{RemoteStep, Resolved};
+use crate::core::remote::{Copy, RemoteStep, Resolved, Retried};
 
 impl State {
     pub(super) fn remote_step(&mut self, at: LogTime, step: RemoteStep) -> Outcome {
@@ -23,13 +24,22 @@ impl State {
                 self.remote.purge(reduced);
                 Outcome::Noted
             }
-            RemoteStep::Retry { order, events } => match self.remote.retry(order, &events) {
-                Some(retried) => {
-                    self.look_again(order);
-                    Outcome::Retried(retried)
+            RemoteStep::Reduce(reductions) => {
+                let unused = self.remote.reduce(reductions);
+                self.give_back(unused);
+                Outcome::Noted
+            }
+            RemoteStep::Retry { order, events } => {
+                let dropped = self.drop_late(order);
+                let none = dropped.then_some(Retried { left: 0, ask_home: false });
+                match self.remote.retry(order, &events).or(none) {
+                    Some(retried) => {
+                        self.look_again(order);
+                        Outcome::Retried(retried)
+                    }
+                    None => Outcome::Refused(Refused::NotParked),
                 }
-                None => Outcome::Refused(Refused::NotParked),
-            },
+            }
             #[cfg(test)]
             RemoteStep::Plant(order, copy) => {
                 self.remote.plant(order, copy.map(|copy| *copy));
@@ -55,5 +65,28 @@ impl State {
             Resolved::Done(version) => Outcome::Resolved(version),
             Resolved::AskHome => Outcome::Refused(Refused::NotKept),
         }
+    }
+
+    /// Another owner is known: what the one before it sent late holds its orders back no more.
+    pub(in crate::core) fn release_late(&mut self, birth: RegionNumber) {
+        let waiting = self.remote.parked.iter().map(|(id, _)| *id);
+        let waiting: Vec<OrderId> = waiting.filter(|id| id.region() == birth).collect();
+        for order in waiting {
+            if self.drop_late(order) {
+                self.remote.retry(order, &[]);
+                self.look_again(order);
+            }
+        }
+    }
+
+    /// Drops what a replaced owner wrote where the copy is its successor's already; whether the
+    /// order waited for that.
+    fn drop_late(&mut self, order: OrderId) -> bool {
+        let Some(reached) = self.remote.copies.get(&order).map(Copy::epoch) else { return false };
+        let births = &self.births;
+        self.remote.let_late_go(order, |waiting| {
+            let epoch = waiting.event.epoch(waiting.origin);
+            epoch < reached && births.is_over(order.region(), epoch)
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! By which residency policy the group places orders: an older one counts no more.
 
 use crate::core::command::{Command, Outcome, Refused};
+use crate::core::subjects::Wrapped;
 
 use super::State;
 
@@ -13,10 +14,22 @@ impl State {
     pub(super) fn under_policy(&mut self, command: Command) -> Result<Command, Outcome> {
         let Command::UnderPolicy { version, command } = command else { return Ok(command) };
         if version < self.meta.policy {
+            if let Some(minted) = command.as_deref().and_then(mint) {
+                self.logged(minted);
+            }
             return Err(Outcome::Refused(Refused::NotOwner));
         }
         self.meta.policy = version;
         command.map(|command| *command).ok_or(Outcome::Noted)
+    }
+}
+
+/// The data key that an order brings along, which lies in the log whatever becomes of the order.
+fn mint(command: &Command) -> Option<&Wrapped> {
+    match command {
+        Command::Accept(accept) => accept.mint.as_ref(),
+        Command::Dated { command, .. } => mint(command),
+        _ => None,
     }
 }
 

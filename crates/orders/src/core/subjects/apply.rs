@@ -76,15 +76,21 @@ impl State {
                     }
                 }
             }
-            KeyStep::GiveBack(keys) => {
-                let here = self.meta.settings.region;
-                for of in keys.into_iter().take(KEYS_MAX).filter(|of| of.subject.home != here) {
-                    self.subjects.give_back(of);
-                }
+            KeyStep::GiveBack(mut keys) => {
+                keys.truncate(KEYS_MAX);
+                self.give_back(keys);
             }
         }
         self.note_dropped();
         Outcome::Noted
+    }
+
+    pub(in crate::core) fn give_back(&mut self, keys: Vec<KeyOf>) {
+        let here = self.meta.settings.region;
+        for of in keys.into_iter().filter(|of| of.subject.home != here) {
+            self.subjects.give_back(of);
+        }
+        self.note_dropped();
     }
 
     /// What was dropped stays known when its row is gone.
@@ -216,12 +222,13 @@ impl State {
         key.map_or(RegionKey(0), |key| key.by)
     }
 
-    /// Whether somebody may still need to know who ordered: to ship, to ask, to give back.
+    /// Whether somebody may still need to know who ordered: to ship, to ask, to give back. Of an
+    /// order that moved away its owner asks that, with a key of his own.
     pub fn is_open(&self, id: OrderId) -> bool {
         let (Some(order), Some(contents)) = (self.orders.get(&id), self.contents.get(&id)) else {
             return false;
         };
-        !order.closed() || under_way(order, contents)
+        self.is_own(id, order) && (!order.closed() || under_way(order, contents))
     }
 }
 

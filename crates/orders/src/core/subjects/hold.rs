@@ -112,7 +112,7 @@ impl Subjects {
         self.under.get(&key).into_iter().flatten().take(max).copied().collect()
     }
 
-    pub(in crate::core) fn put(&mut self, of: KeyOf, key: Wrapped) {
+    pub(crate) fn put(&mut self, of: KeyOf, key: Wrapped) {
         self.take_off(of.subject);
         self.under.entry(key.by).or_default().insert(of.subject);
         let erased = self.table.get(&of.subject).map(|row| row.erased.clone()).unwrap_or_default();

@@ -5,8 +5,12 @@ use hansa_types::region::RegionNumber;
 use super::*;
 use crate::core::command::Refused;
 use crate::core::effect::SettleResult;
+use crate::core::remote::{
+    Batch, Held, Origin, Reduced, Reduction, RemoteEvent, RemoteStep, Shown,
+};
 use crate::core::restored::{Restore, Step};
 use crate::core::subjects::{Erase, KeyEntry, KeyState, KeyStep, Next, first_generation};
+use crate::core::takeover;
 use crate::start::alive_again;
 
 const SECOND: RegionKey = RegionKey(2 << 48);
@@ -95,6 +99,19 @@ fn a_customer_with_an_order_under_way_is_not_erased_and_the_order_is_named() {
 }
 
 #[test]
+fn an_order_that_moved_away_is_its_owners_to_finish_and_stands_in_nobodys_way() {
+    let (mut state, _) = placed(contents());
+    let subject = of(&state, 1).subject;
+    let birth = state.meta.settings.region;
+    let owner = RegionNumber::try_from(2).unwrap();
+    let step = takeover::Step::Elsewhere { birth, owner, epoch: 2 };
+    assert_eq!(state.apply(START, Command::Takeover(step)), Outcome::Noted);
+    assert!(!state.is_open(order_id(1)));
+    assert!(matches!(erase(&mut state, subject, 1), Outcome::Erased(_, false)));
+    assert_eq!(state.subjects.key(of(&state, 1)), KeyState::Erased);
+}
+
+#[test]
 fn an_erased_key_is_gone_its_orders_stay_and_the_event_is_in_sequence() {
     let (mut state, subject) = fresh();
     let seq = state.meta.seq;
@@ -143,6 +160,49 @@ fn what_lies_in_the_log_only_makes_its_region_key_give_way_too() {
     let outcome = state.apply(START, Command::Accept(late));
     assert_eq!(outcome, Outcome::Refused(Refused::NotOwner));
     assert_eq!(state.meta.erased_under, Some(FIRST));
+    holds(&state);
+}
+
+#[test]
+fn the_key_of_a_first_order_that_an_old_policy_placed_gives_way_too() {
+    let (mut state, _) = fresh();
+    let only = Command::UnderPolicy { version: 7, command: None };
+    assert_eq!(state.apply(START, only), Outcome::Noted);
+    assert_eq!(state.meta.erased_under, None);
+    let dated = Command::Dated { first_sent_ms: 1, command: Box::new(accept(2, gift())) };
+    let late = Command::UnderPolicy { version: 6, command: Some(Box::new(dated)) };
+    assert_eq!(state.apply(START, late), Outcome::Refused(Refused::NotOwner));
+    assert_eq!(state.meta.erased_under, Some(FIRST));
+}
+
+#[test]
+fn a_key_goes_back_with_the_copy_that_it_opens_and_never_without() {
+    let (mut state, _) = fresh();
+    let home = RegionNumber::try_from(2).unwrap();
+    let of = KeyOf { subject: SubjectId { home, hash: 7 }, generation: 1 };
+    let take = KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(FIRST, 1) }]);
+    keys(&mut state, take);
+    let origin = Origin { region: home, group: 0, epoch: 1 };
+    let residence = Some("GB".parse().unwrap());
+    let shown = Shown { residence, classes: 3, terms: 1, ..Shown::default() };
+    let (order, view) = (order_id(9), "sealed".into());
+    let event = RemoteEvent { sequence: 1, order, version: 2, view, shown, fault: None };
+    let events = vec![event];
+    let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };
+    state.apply(START, Command::ApplyRemote(Box::new(batch)));
+    let mut reduce = |version| {
+        let allowed = Held { classes: 1, raised: 0 };
+        let view = Some("less".into());
+        let of_copy = Reduced { order, version, from: 1, terms: 2, allowed, view };
+        let reduction = Reduction { of: of_copy, waiting: None, keys: vec![of] };
+        let step = Command::Remote(RemoteStep::Reduce(vec![reduction]));
+        let step = Command::decode(&step.encode()).unwrap();
+        assert_eq!(state.apply(START, step), Outcome::Noted);
+        matches!(state.subjects.key(of), KeyState::Living(_))
+    };
+    assert!(reduce(1), "found in a copy that was replaced since");
+    assert!(!reduce(2));
+    assert_eq!(state.meta.erased_under, Some(FIRST), "its region key gives way");
     holds(&state);
 }
 

@@ -2,20 +2,27 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use hansa_api::pb::replication as wire;
 use hansa_api::status::{Failure, Reason};
+use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 
 use super::Inbound;
 use crate::core::command::Command;
 use crate::core::keys::Scope;
 use crate::core::remote::RemoteEvent;
-use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep, SubjectId};
+use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep, SubjectId, Subjects};
 use crate::replicate::purge::key_of;
 use crate::vault::{KeyShare, VaultError};
 
 /// Keys in one message.
 const SHARES_MAX: usize = 4_096;
+/// Region keys that may come while one message's keys are taken.
+const TAKES_MAX: usize = 4;
+/// How often a stream asks for one order because of its key, and for how many.
+const ASKS_MAX: u8 = 8;
+const KEYLESS_MAX: usize = 10_000;
 
 impl Inbound {
     /// Wraps shared keys under this region's own key and commits them; drops erased ones. Only
@@ -47,34 +54,69 @@ impl Inbound {
             true => BTreeSet::new(),
             false => opening(events),
         };
-        let mut taken = Vec::new();
+        let mut wanted = Vec::new();
         for share in shares {
             let of = self.key_of(share.home, &share.subject, share.generation)?;
-            if !kept.contains(&of) {
-                continue;
+            if kept.contains(&of) {
+                let share = KeyShare::of_bytes(of, &share.key).ok_or_else(malformed)?;
+                wanted.push((of, share));
             }
-            let (known, by) = self.hosted.group.peek(|machine| {
+        }
+        self.take_shares(wanted).await
+    }
+
+    /// Until all of them are here: what was wrapped while the region key was replaced is refused.
+    async fn take_shares(&self, mut shares: Vec<(KeyOf, KeyShare)>) -> Result<(), Failure> {
+        for _ in 0..TAKES_MAX {
+            let by = self.hosted.group.peek(|machine| {
                 let state = &machine.state;
-                (state.subjects.key(of) != KeyState::Unknown, state.meta.wraps)
+                shares.retain(|(of, _)| state.subjects.key(*of) == KeyState::Unknown);
+                state.meta.wraps
             });
-            if known {
-                continue;
-            }
-            let share = KeyShare::of_bytes(of, &share.key).ok_or_else(malformed)?;
-            match self.shell.keyring.take(&share, by).await {
-                Ok(wrapped) => taken.push(wrapped),
-                // Its home has erased it, and a late message brings it along.
-                Err(VaultError::Erased) => {}
-                Err(error) => {
-                    tracing::error!(%error, "a shared data key was not wrapped");
-                    return Err(Failure::of(Reason::Unavailable));
+            let (mut taken, mut erased) = (Vec::new(), BTreeSet::new());
+            for (of, share) in &shares {
+                match self.shell.keyring.take(share, by).await {
+                    Ok(wrapped) => taken.push(wrapped),
+                    // Its home has erased it, and a late message brings it along.
+                    Err(VaultError::Erased) => drop(erased.insert(*of)),
+                    Err(error) => {
+                        tracing::error!(%error, "a shared data key was not wrapped");
+                        return Err(Failure::of(Reason::Unavailable));
+                    }
                 }
             }
+            shares.retain(|(of, _)| !erased.contains(of));
+            if shares.is_empty() {
+                return Ok(());
+            }
+            for part in taken.chunks(KEYS_MAX) {
+                self.commit(Command::Keys(KeyStep::Take(part.to_vec()))).await?;
+            }
         }
-        for part in taken.chunks(KEYS_MAX) {
-            self.commit(Command::Keys(KeyStep::Take(part.to_vec()))).await?;
+        // The stream begins again where it was, with its keys.
+        let why = "region keys change faster than shared keys are taken";
+        Err(Failure::new(Reason::Unavailable, why))
+    }
+
+    /// Asks for the orders again that are here without what opens them, as far as may be: a key
+    /// that home shared with an event which had to wait was not kept.
+    pub(super) fn want_keys(&mut self, orders: &[OrderId]) {
+        let views: Vec<(OrderId, Bytes)> = self.hosted.group.peek(|machine| {
+            let copies = &machine.state.remote.copies;
+            let view = |id: &OrderId| Some((*id, copies.get(id)?.view.clone()));
+            orders.iter().filter_map(view).collect()
+        });
+        let keys = views.iter().filter_map(|(id, view)| Some((*id, key_of(view)?)));
+        let keys: Vec<_> = keys.filter(|(_, of)| of.subject.home == self.origin.region).collect();
+        let lacking = self.hosted.group.peek(|machine| lacking(&machine.state.subjects, keys));
+        for order in lacking {
+            // A home that cannot share it, either, is not asked for ever.
+            let room = self.keyless.len() < KEYLESS_MAX || self.keyless.contains_key(&order);
+            let asked = self.keyless.get(&order).copied().unwrap_or(0);
+            if room && asked < ASKS_MAX && self.shell.heard.want(self.origin.place(), order) {
+                self.keyless.insert(order, asked + 1);
+            }
         }
-        Ok(())
     }
 
     /// A region speaks for its own customers only.
@@ -90,6 +132,12 @@ impl Inbound {
     }
 }
 
+/// Those whose key was never heard of.
+fn lacking(subjects: &Subjects, keys: Vec<(OrderId, KeyOf)>) -> Vec<OrderId> {
+    let unknown = |(_, of): &(OrderId, KeyOf)| subjects.key(*of) == KeyState::Unknown;
+    keys.into_iter().filter(unknown).map(|(order, _)| order).collect()
+}
+
 /// The keys of the blocks that are kept of these events.
 fn opening<'a>(events: impl Iterator<Item = &'a RemoteEvent>) -> BTreeSet<KeyOf> {
     events.filter(|event| event.fault.is_none()).filter_map(|event| key_of(&event.view)).collect()
@@ -97,14 +145,13 @@ fn opening<'a>(events: impl Iterator<Item = &'a RemoteEvent>) -> BTreeSet<KeyOf>
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use hansa_types::id::OrderId;
     use hansa_types::region::Slot;
     use hansa_types::time::LogTime;
     use prost::Message;
 
     use super::*;
     use crate::core::remote::{Fault, Shown};
+    use crate::core::subjects::{RegionKey, Wrapped};
 
     fn event(subject: u8, fault: Option<Fault>) -> RemoteEvent {
         let sealed = wire::SealedBlock {
@@ -130,5 +177,36 @@ mod tests {
         let kept = opening(events.iter());
         let subjects: Vec<u128> = kept.iter().map(|of| of.subject.hash).collect();
         assert_eq!(subjects, [u128::from_be_bytes([1; 16])]);
+    }
+
+    #[test]
+    fn the_key_of_an_order_without_a_block_is_kept_for_its_requests() {
+        let subject = wire::SucceededSubject {
+            home: 2,
+            hash: Bytes::copy_from_slice(&[3; 16]),
+            generation: 4,
+            guest: true,
+        };
+        let succession = wire::Succession { subject: Some(subject), ..Default::default() };
+        let view = wire::OrderView { succession: Some(succession), ..Default::default() };
+        let guest = RemoteEvent { view: view.encode_to_vec().into(), ..event(1, None) };
+        let kept: Vec<_> = opening([guest].iter()).into_iter().collect();
+        let hash = u128::from_be_bytes([3; 16]);
+        let home = 2_u16.try_into().unwrap();
+        assert_eq!(kept, [KeyOf { subject: SubjectId { home, hash }, generation: 4 }]);
+    }
+
+    #[test]
+    fn an_order_is_asked_for_again_until_its_key_is_here_or_erased() {
+        let (mut subjects, order) = (Subjects::new(), event(1, None).order);
+        let home = 2_u16.try_into().unwrap();
+        let of = KeyOf { subject: SubjectId { home, hash: 1 }, generation: 2 };
+        assert_eq!(lacking(&subjects, vec![(order, of)]), [order]);
+        let ciphertext = Bytes::from_static(b"wrapped");
+        let wrapped = Wrapped { by: RegionKey(1 << 48), nonce: [0; 12], ciphertext };
+        subjects.put(of, wrapped);
+        assert_eq!(lacking(&subjects, vec![(order, of)]), []);
+        assert_eq!(lacking(&subjects, vec![(order, KeyOf { generation: 1, ..of })]), []);
+        assert_eq!(lacking(&subjects, vec![(order, KeyOf { generation: 3, ..of })]), [order]);
     }
 }

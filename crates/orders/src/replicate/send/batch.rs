@@ -134,8 +134,12 @@ impl Sender {
             let state = &machine.state;
             let key = |id: &OrderId| {
                 let contents = state.contents.get(id)?;
-                let personal = law.allowed(contents.residence)?.has(DataClass::Personal);
-                contents.personal.as_ref().filter(|_| personal)?;
+                let allowed = law.allowed(contents.residence)?;
+                // Without a block it still tells one request from another, for a successor.
+                let needed = contents.personal.is_some() || allowed.has(DataClass::Financial);
+                if !needed || !allowed.has(DataClass::Personal) {
+                    return None;
+                }
                 match state.subjects.key(contents.sealed_with) {
                     KeyState::Living(wrapped) => Some((contents.sealed_with, wrapped)),
                     KeyState::Erased | KeyState::Unknown => None,

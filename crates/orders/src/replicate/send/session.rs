@@ -180,6 +180,10 @@ impl Session {
         if self.sweep.as_ref().is_some_and(|sweep| sweep.lowered != view.lowered) {
             self.sweep = None;
         }
+        if self.view.lowered != view.lowered {
+            // It gave keys back as well.
+            self.shared.clear();
+        }
         self.view = view;
         self.view_known = true;
         self.plan_sweep();

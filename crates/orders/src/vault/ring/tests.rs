@@ -99,3 +99,24 @@ fn a_file_of_the_former_format_is_read_but_for_releases_of_a_life_without_a_name
     let (then, now) = (Named::of(&ring.secret).unwrap().id, Named::of(&read.secret).unwrap().id);
     assert_eq!(then, now);
 }
+
+#[test]
+fn a_former_file_with_more_tombstones_than_are_kept_rotates() {
+    let entropy = SystemEntropy::new();
+    let mut ring = Ring::draw(&entropy, 0);
+    ring.keys.clear();
+    for number in 1..=TOMBSTONES_MAX as u32 + 88 {
+        ring.add(&entropy, 0, number);
+        ring.keys.last_mut().unwrap().0.state = KeyLife::Destroyed { at_ms: 1 };
+    }
+    let key = ring.add(&entropy, 2, TOMBSTONES_MAX as u32 + 89).key;
+    let text = ring.write();
+    let (body, _) = text.trim_end().rsplit_once('\n').unwrap();
+    let body = format!("{}\n", body.replacen(MAGIC, FORMER_MAGIC, 1));
+    let mut read = Ring::read(&format!("{body}sum {}\n", sum(&body))).unwrap();
+    let made = rotate(&mut read, 3);
+    assert_eq!(made.number(), key.number() + 1);
+    assert_eq!(read.keys.len(), TOMBSTONES_MAX + 2);
+    let retired = read.keys.iter().find(|(info, _)| info.key == key).unwrap();
+    assert!(matches!(retired.0.state, KeyLife::Retired { at_ms: 3, .. }));
+}

@@ -100,7 +100,33 @@ fn a_purge_that_took_nothing_changes_nothing_that_is_held() {
     let mut state = held(7);
     purge(&mut state, 1, 2, 1, "whole");
     assert_eq!(lowered(&state), (terms(1, 7), 0));
-    assert!(!copy(&state).shown.reduced);
+}
+
+#[test]
+fn what_home_makes_of_a_copy_that_was_only_relabelled_is_no_conflict() {
+    let mut state = held(1);
+    let raised = |event, raised, terms| {
+        let mut event = shown(event, 1, terms);
+        event.shown.raised = raised;
+        event
+    };
+    // Terms 2 raise one field, terms 3 another, which this order does not have.
+    let without = raised(event(2, 2, 1, "without a"), 7, 2);
+    received(&mut state, batch(1, 2, vec![without]));
+    let allowed = Held { classes: 1, raised: 8 };
+    let (order, view) = (order_id(2), Some(Bytes::from_static(b"without a")));
+    let reduced = Reduced { order, version: 1, from: 2, terms: 3, allowed, view };
+    state.apply(START, Command::Remote(RemoteStep::Purge(vec![reduced])));
+    let with = || raised(event(2, 2, 1, "with a"), 8, 3);
+    assert_eq!(received(&mut state, refill(vec![with()], None, None)).parked, 0);
+    assert_eq!(view_of(&state, 2), ("with a", false));
+    let forged = raised(event(2, 2, 1, "forged"), 8, 3);
+    assert_eq!(received(&mut state, refill(vec![forged], None, None)).parked, 1);
+}
+
+fn view_of(state: &State, order: u64) -> (&str, bool) {
+    let copy = state.remote.copies.get(&order_id(order)).unwrap();
+    (view(state, order), copy.shown.reduced)
 }
 
 #[test]

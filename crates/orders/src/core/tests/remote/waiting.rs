@@ -1,6 +1,7 @@
 //! Events that wait: what an operator lets go is not lost, and never takes a copy back.
 
-use crate::core::remote::{Asked, Place};
+use crate::core::remote::{Asked, Place, Reduction};
+use crate::core::takeover;
 
 use super::*;
 
@@ -132,4 +133,55 @@ fn a_place_whose_events_all_wait_stops_no_other() {
     let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };
     let got = received(&mut state, Command::ApplyRemote(Box::new(batch)));
     assert_eq!(got, Received { applied: 1, ..Received::default() });
+}
+
+#[test]
+fn what_a_replaced_owner_sent_late_holds_its_successors_events_back_no_longer_than_it_is_unknown() {
+    let region = |n: u16| RegionNumber::try_from(n).unwrap();
+    let mut state = State::new(settings());
+    let order = OrderId::new(START, region(2), Slot::of(b"x"), 5);
+    let from = |of: u16, sequence, epoch, version, view| {
+        let origin = Origin { region: region(of), ..origin() };
+        let shown = Shown { epoch, ..Shown::default() };
+        let events = vec![RemoteEvent { order, shown, ..event(sequence, 1, version, view) }];
+        let (after, upto) = (sequence - 1, sequence);
+        let batch = Batch { origin, after, upto, current_as_of_ms: None, events };
+        Command::ApplyRemote(Box::new(batch))
+    };
+    let copy = |state: &State| state.remote.copies.get(&order).unwrap().view.clone();
+    received(&mut state, from(2, 1, 1, 1, "first"));
+    received(&mut state, from(3, 1, 2, 2, "adopted"));
+    assert_eq!(received(&mut state, from(2, 2, 1, 3, "late")).parked, 1);
+    assert_eq!(received(&mut state, from(3, 2, 2, 3, "goes on")).parked, 1);
+    assert_eq!(copy(&state), "adopted");
+    let step = takeover::Step::Elsewhere { birth: region(2), owner: region(3), epoch: 2 };
+    assert_eq!(state.apply(START, Command::Takeover(step)), Outcome::Noted);
+    assert_eq!(copy(&state), "goes on");
+    assert!(state.remote.parked.is_empty() && state.remote.consistent());
+    assert_eq!(received(&mut state, from(2, 3, 1, 4, "later")).parked, 0);
+    assert_eq!(copy(&state), "goes on");
+    holds(&state);
+}
+
+#[test]
+fn waiting_events_lose_their_content_by_the_law_of_where_they_came_from() {
+    let mut state = State::new(settings());
+    // Nothing but a waiting event is here of this place.
+    let older = fault(event(1, 1, 1, "x"), Fault::Undecodable);
+    received(&mut state, batch(0, 2, vec![older, shown(event(2, 1, 2, "wide"), 7, 1)]));
+    assert!(state.remote.copies.is_empty());
+    assert_eq!(state.remote.places(), [origin().place()]);
+    let mut strip = |region: u16| {
+        let place = (RegionNumber::try_from(region).unwrap(), 0);
+        let allowed = Held { classes: 1, raised: 0 };
+        let order = order_id(1);
+        let of = Reduced { order, version: 0, from: 0, terms: 0, allowed, view: None };
+        let waiting = Some((place, Some("GB".parse().unwrap())));
+        let step = RemoteStep::Reduce(vec![Reduction { of, waiting, keys: Vec::new() }]);
+        state.apply(START, Command::Remote(step));
+        assert!(state.remote.consistent());
+        state.remote.parked.get(&order).unwrap()[1].event.view.is_empty()
+    };
+    assert!(!strip(3));
+    assert!(strip(2));
 }

@@ -115,7 +115,7 @@ impl Round {
             true => tree.leaves(&part.span).take(LEAVES_MAX).count() as u64,
             false => wider.first().map_or(0, |(_, sum)| sum.orders),
         };
-        if ours + part.theirs <= BY_ORDER_MAX || part.shift == 0 {
+        if ours.saturating_add(part.theirs) <= BY_ORDER_MAX || part.shift == 0 {
             return self.by_order(part, tree, version);
         }
         let shift = tree.shift_for(&part.span, BUCKETS_MAX).min(part.shift.saturating_sub(1));
@@ -177,7 +177,9 @@ impl Round {
         }
         let asked = std::mem::take(&mut self.asked);
         for different in &answer.buckets {
-            let Some(of) = asked.get(different.range as usize) else { continue };
+            let of = asked.get(different.range as usize);
+            // Wider than any bucket: nothing that was asked, or nothing that can be told apart.
+            let Some(of) = of.filter(|of| of.shift < WIDEST) else { continue };
             if self.wait.len() == WAIT_MAX {
                 self.more = true;
                 break;
