@@ -395,11 +395,7 @@ impl Inbound {
         Ok(received.gap)
     }
 
-    async fn refill(
-        &self,
-        refill: &wire::Refill,
-        events: Vec<RemoteEvent>,
-    ) -> Result<(), Failure> {
+    async fn refill(&self, refill: &wire::Refill, events: Vec<RemoteEvent>) -> Result<(), Failure> {
         let swept = Sweep { terms: refill.version, swept: refill.upto, end: refill.end };
         let of_now = refill.version == self.told.version;
         let done = refill.last && of_now;

@@ -164,3 +164,23 @@ fn one_difference_in_a_million_costs_this() {
         assert!(planted > 1 || bytes < 100_000);
     }
 }
+
+#[test]
+fn an_answer_that_no_peer_gives_is_no_end_of_the_sender() {
+    for orders in [3, 1_000] {
+        let mut home = Tree::default();
+        for n in 0..orders {
+            let id = id(1_700_000_000_000 + n * 8_000, n);
+            home.put(id, Leaf(u128::from(n) + 1));
+        }
+        let mut round = Round::new(1);
+        round.probe(&home, |_| 1);
+        round.take(&wire::ProbeAnswer::default(), 0, &home, 0);
+        for _ in 0..4 {
+            round.probe(&home, |_| 1);
+            let bucket = |bucket| wire::DifferentBucket { range: 0, bucket, orders: u64::MAX };
+            let buckets = vec![bucket(0), bucket(1), bucket(u64::MAX)];
+            round.take(&wire::ProbeAnswer { buckets, ..Default::default() }, 0, &home, 0);
+        }
+    }
+}
