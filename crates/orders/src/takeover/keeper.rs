@@ -106,7 +106,8 @@ impl Keeper {
         }
         if record.is_none() && newer && row.as_ref().is_some_and(|row| row.held_by(now.here)) {
             self.commit(Step::TakeOver(Box::new(goes_on(birth, word)))).await?;
-            tracing::warn!(group = %self.hosted.group.id(), %birth, epoch = word.epoch, "births owned in a newer epoch");
+            let (group, epoch) = (self.hosted.group.id(), word.epoch);
+            tracing::warn!(%group, %birth, epoch, "births owned in a newer epoch");
             return Ok(true);
         }
         // After a restore an owner begins beyond the record that says why it owns.

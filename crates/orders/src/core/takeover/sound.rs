@@ -1,4 +1,4 @@
-//! What a peer's copy may say of an order: nothing that this group's own rules would not let happen.
+//! What a peer's copy may say of an order: nothing that this group's own rules would refuse.
 
 use super::adopt::{Facts, Moved, Stepped};
 use crate::core::contents::Contents;
