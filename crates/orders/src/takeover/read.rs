@@ -16,6 +16,8 @@ use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::OrderView;
 use hansa_api::status::Failure;
 use hansa_region_router::core::directory::Snapshot;
+use hansa_region_router::core::heir;
+use hansa_types::country::Country;
 use hansa_types::id::{CustomerId, OrderId};
 use hansa_types::money::Money;
 use hansa_types::region::RegionNumber;
@@ -126,10 +128,22 @@ impl Reader<'_> {
         }
         let former = former_key(heirloom).ok_or(NotAdopted::NotInFailoverSet)?;
         let resealed = self.reseal(id, &view, heirloom, former).await?;
-        let contents = self.contents(id, order, heirloom, &resealed).ok_or(NotAdopted::Unreadable)?;
+        let contents =
+            self.contents(id, order, heirloom, &resealed).ok_or(NotAdopted::Unreadable)?;
+        if !self.lawful(id, contents.residence) {
+            return Err(NotAdopted::NotInFailoverSet.into());
+        }
         let mut facts = facts(order, heirloom, former).ok_or(NotAdopted::Unreadable)?;
         facts.placed_as = resealed.scope;
         Ok(Adopted { order: id, version, contents, mint: resealed.mint, facts })
+    }
+
+    /// Whether today's law lets this region go on with the order: what it holds may be of a law
+    /// that has changed since.
+    fn lawful(&self, id: OrderId, residence: Country) -> bool {
+        let law = self.now.policy.of_country(residence);
+        let (Some(law), Some(own)) = (law, self.now.own_region()) else { return false };
+        id.region() == self.now.here || heir::may_own(&self.now.policy, law, &own.name)
     }
 
     async fn reseal(
@@ -140,8 +154,7 @@ impl Reader<'_> {
         former: KeyOf,
     ) -> Result<Resealed, Stop> {
         let guest = heirloom.subject.as_ref().is_some_and(|subject| subject.guest);
-        let erased =
-            Resealed { sealed_with: former, personal: None, mint: None, scope: None };
+        let erased = Resealed { sealed_with: former, personal: None, mint: None, scope: None };
         let plain = match &view.sealed {
             Some(block) => match self.open(id, block).await? {
                 Some(plain) => Some(plain),
@@ -157,7 +170,8 @@ impl Reader<'_> {
             Some(Err(_)) => return Err(NotAdopted::Unreadable.into()),
         };
         let request = heirloom.request_id.parse().map_err(|_| NotAdopted::Unreadable)?;
-        let subject = personal::subject(self.shell, customer.as_ref(), (&heirloom.caller, &request));
+        let subject =
+            personal::subject(self.shell, customer.as_ref(), (&heirloom.caller, &request));
         let subject = subject.map_err(Stop::Now)?;
         let ((of, key), mint) = self.key_here(subject).await?;
         let personal = match &plain {
@@ -192,7 +206,8 @@ impl Reader<'_> {
             Err(VaultError::Destroyed(_) | VaultError::Erased) => return Ok(None),
             Err(error) => return Err(Stop::Now(vault_failed(&error))),
         };
-        let nonce = <[u8; 12]>::try_from(block.nonce.as_ref()).map_err(|_| NotAdopted::Unreadable)?;
+        let nonce =
+            <[u8; 12]>::try_from(block.nonce.as_ref()).map_err(|_| NotAdopted::Unreadable)?;
         let sealed = Sealed { nonce, ciphertext: block.ciphertext.clone() };
         let plain = key.open(of, id, &sealed).map_err(|_| NotAdopted::Unreadable)?;
         Ok(Some(plain))
@@ -337,7 +352,10 @@ fn standing(order: &shown::Order) -> Standing {
             };
             let (sku, available) = (rejection.sku, rejection.available_quantity);
             let detail = String::new();
-            Standing::Rejected(reject, Refusal { code, line: rejection.line, sku, available, detail })
+            Standing::Rejected(
+                reject,
+                Refusal { code, line: rejection.line, sku, available, detail },
+            )
         }
         shown::OrderState::Cancelled => Standing::Cancelled,
         shown::OrderState::Parked => {
