@@ -103,7 +103,8 @@ pub fn lag(peer: &RegionName, group: GroupId, events: u64, age: Duration) {
 /// `None` where it is not known: no number says so.
 pub fn differences(peer: &RegionName, group: GroupId, orders: Option<u64>) {
     let labels = [("peer", peer.to_string()), ("group", group.to_string())];
-    gauge!("hansa_orders_replication_differences", &labels).set(orders.map_or(f64::NAN, |n| n as f64));
+    gauge!("hansa_orders_replication_differences", &labels)
+        .set(orders.map_or(f64::NAN, |n| n as f64));
 }
 
 pub fn parked_events(events: u32) {

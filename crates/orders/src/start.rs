@@ -52,8 +52,8 @@ use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
 use crate::shell::lease::{Gate, Lease, Renewer};
 use crate::shell::waiters::Waiters;
-use crate::takeover::{self, NodeTakeover};
 use crate::shell::{Hosted, Shell, Trust};
+use crate::takeover::{self, NodeTakeover};
 use crate::vault::{FileVault, Keyring, Vault, VaultError};
 pub use copies::RestoreStatus;
 use custody::{Custody, First};
@@ -420,7 +420,8 @@ async fn start_group(
         Views::Folder => open_view(&cfg.views.join(id.to_string())),
         Views::Memory => Arc::new(MemoryView::default()),
     });
-    let (waiters, trusted, hold) = (Waiters::default(), Sender::new(Trust::Unbound), Hold::default());
+    let (waiters, trusted, hold) =
+        (Waiters::default(), Sender::new(Trust::Unbound), Hold::default());
     Ok(Hosted { group, waiters, listing, trusted, hold, lease: lease.clone() })
 }
 

@@ -110,7 +110,11 @@ fn heirs(now: &Snapshot, birth: RegionNumber, heir: RegionNumber) -> Heirs {
 }
 
 /// Refuses an owner that some of those who live there may not have, unless that is accepted.
-fn check_laws(now: &Snapshot, of: &OwnershipRecord, accepted: bool) -> Result<Vec<String>, Failure> {
+fn check_laws(
+    now: &Snapshot,
+    of: &OwnershipRecord,
+    accepted: bool,
+) -> Result<Vec<String>, Failure> {
     let heirs = heirs(now, of.birth, of.owner);
     let refused: Vec<String> = heirs.refused.iter().map(ToString::to_string).collect();
     if refused.is_empty() || (accepted && !heirs.served.is_empty()) {
@@ -178,7 +182,10 @@ where
         Ok(Response::new(lists::not_adopted(self, &now, &request.into_inner(), due).await))
     }
 
-    async fn list_tail(&self, request: Request<pb::ListTailRequest>) -> Answer<pb::ListTailResponse> {
+    async fn list_tail(
+        &self,
+        request: Request<pb::ListTailRequest>,
+    ) -> Answer<pb::ListTailResponse> {
         let (due, now) = (due(&request), self.directory()?);
         Ok(Response::new(lists::tail(self, &now, &request.into_inner(), due).await))
     }

@@ -93,11 +93,7 @@ fn stock_command(verb: &Verb) -> Result<inventory::Command<'_>, Malformed> {
             reason: &it.reason,
             document: &it.document,
         }),
-        Verb::Authorize(_)
-        | Verb::Capture(_)
-        | Verb::Void(_)
-        | Verb::Refund(_)
-        | Verb::Open(_) => {
+        Verb::Authorize(_) | Verb::Capture(_) | Verb::Void(_) | Verb::Refund(_) | Verb::Open(_) => {
             return Err(Malformed);
         }
     })

@@ -282,9 +282,8 @@ impl State {
 
     /// Births whose orders may change again.
     pub(super) fn reindex(&mut self, birth: RegionNumber) {
-        let again = |(id, order): &(&OrderId, &Order)| {
-            id.region() == birth && self.moves(**id, order)
-        };
+        let again =
+            |(id, order): &(&OrderId, &Order)| id.region() == birth && self.moves(**id, order);
         let (mut work, mut timers) = (Vec::new(), Vec::new());
         for (id, order) in self.orders.iter().filter(again) {
             work.extend(order.work.iter().map(|work| (work.no, *id)));
@@ -338,7 +337,13 @@ impl State {
     }
 
     /// Adds a new order with its first event.
-    pub(super) fn insert(&mut self, at: LogTime, id: OrderId, contents: Contents, mut order: Order) {
+    pub(super) fn insert(
+        &mut self,
+        at: LogTime,
+        id: OrderId,
+        contents: Contents,
+        mut order: Order,
+    ) {
         let history_max = self.meta.settings.history_max;
         publish(&mut order, &contents, at, &mut self.meta.seq, history_max);
         self.work.extend(order.work.iter().map(|work| (work.no, id)));
@@ -415,14 +420,14 @@ impl State {
         let orders = self.orders.iter().all(|(id, order)| {
             let moves = self.moves(*id, order);
             work += if moves { order.work.len() } else { 0 };
-            (!moves || order.work.iter().all(|work| self.work.get(&work.no) == Some(id)))
-                && (!moves || order.wake.is_none_or(|at| self.timers.contains(&(at, *id))))
+            let waits = order.work.iter().all(|work| self.work.get(&work.no) == Some(id));
+            let wakes = order.wake.is_none_or(|at| self.timers.contains(&(at, *id)));
+            (!moves || (waits && wakes))
                 && self.by_seq.get(&order.last_seq) == Some(id)
                 && self.parked.contains(id) == order.parked.is_some()
         });
-        let timed = |(id, order): &(&OrderId, &Order)| {
-            order.wake.is_some() && self.moves(**id, order)
-        };
+        let timed =
+            |(id, order): &(&OrderId, &Order)| order.wake.is_some() && self.moves(**id, order);
         let timers = self.orders.iter().filter(timed).count();
         orders
             && work == self.work.len()

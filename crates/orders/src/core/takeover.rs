@@ -26,9 +26,7 @@ use super::order::Order;
 use super::remote::{Origin, RemoteEvent};
 use super::state::State;
 
-pub use self::adopt::{
-    Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped,
-};
+pub use self::adopt::{Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped};
 pub use self::give_back::Leftover;
 pub use self::sound::VERSION_MAX;
 pub use self::tail::{Decision, End, TailAction, TailRow};
@@ -118,23 +116,54 @@ pub struct TakeOver {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Step {
     /// The directory hands them over, since its version `drain`: take nothing new.
-    Drain { birth: RegionNumber, to: RegionNumber, epoch: u64, drain: u64 },
+    Drain {
+        birth: RegionNumber,
+        to: RegionNumber,
+        epoch: u64,
+        drain: u64,
+    },
     /// What ran has ended, or waited long enough.
-    Drained { birth: RegionNumber, epoch: u64 },
+    Drained {
+        birth: RegionNumber,
+        epoch: u64,
+    },
     /// They were not handed over after all, says the directory in its version `seen`.
-    Undrain { birth: RegionNumber, epoch: u64, seen: u64 },
+    Undrain {
+        birth: RegionNumber,
+        epoch: u64,
+        seen: u64,
+    },
     /// A record says that they are another region's.
-    Elsewhere { birth: RegionNumber, owner: RegionNumber, epoch: u64 },
+    Elsewhere {
+        birth: RegionNumber,
+        owner: RegionNumber,
+        epoch: u64,
+    },
     TakeOver(Box<TakeOver>),
-    Adopt { birth: RegionNumber, epoch: u64, orders: Vec<Candidate> },
+    Adopt {
+        birth: RegionNumber,
+        epoch: u64,
+        orders: Vec<Candidate>,
+    },
     /// Every copy is adopted, or cannot be.
-    Settled { birth: RegionNumber, epoch: u64 },
+    Settled {
+        birth: RegionNumber,
+        epoch: u64,
+    },
     /// What these former orders held here was given back; `last`: no others hold anything.
-    GivenBack { birth: RegionNumber, epoch: u64, orders: Vec<OrderId>, last: bool },
+    GivenBack {
+        birth: RegionNumber,
+        epoch: u64,
+        orders: Vec<OrderId>,
+        last: bool,
+    },
     /// Two people decided on an order of the unshipped tail.
     Decide(Box<Decision>),
     /// What came of that.
-    Decided { order: OrderId, end: End },
+    Decided {
+        order: OrderId,
+        end: End,
+    },
 }
 
 /// Births, and what a take-over left to people.

@@ -77,7 +77,8 @@ async fn compensate(
         return Some(End::Done);
     }
     let refund = TransferId::derive(owed.at, &[b"tail", &id.to_bytes()]);
-    let (key, charge) = (format!("ref-{refund}"), Charge { amount_minor: owed.left_minor, ..owed.charge });
+    let (key, charge) =
+        (format!("ref-{refund}"), Charge { amount_minor: owed.left_minor, ..owed.charge });
     match timeout(CALL_MAX, provider.refund(&charge, &owed.reference.0, &key)).await {
         Ok(Ok(Answer::Done)) => {}
         Ok(Ok(Answer::Refused { why } | Answer::Declined { why })) => {

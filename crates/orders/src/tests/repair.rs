@@ -152,7 +152,7 @@ async fn leaders_that_fall_in_the_middle_of_repairs_do_each_of_them_once() {
     let entry = |n: u8| {
         let (order, payment) = (nobody(u64::from(n)), transfer(100 + n));
         let [release, _, refund] = all(transfer(n), transfer(50 + n), payment);
-        (order, if n % 2 == 0 { release } else { refund })
+        (order, if n.is_multiple_of(2) { release } else { refund })
     };
     for n in 1..=ENTRIES {
         plant(&rig, nobody(u64::from(n)), transfer(n), transfer(50 + n), transfer(100 + n));

@@ -66,9 +66,8 @@ impl Rig {
     fn phase(&self) -> Option<Phase> {
         let node = self.nodes.values().next()?;
         let shell = node.orders.shell();
-        let row = |m: &crate::machine::OrdersMachine| {
-            m.state.births.get(number(1)).map(|row| row.phase)
-        };
+        let row =
+            |m: &crate::machine::OrdersMachine| m.state.births.get(number(1)).map(|row| row.phase);
         shell.groups[&0].group.peek(row)
     }
 }
@@ -228,7 +227,12 @@ async fn decide(here: &Node, tail: &str) {
         assert!(Instant::now() < end, "the new owner's stream is never heard to its end");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    assert_eq!(listed.orders.len(), 1, "{:?}", listed.orders.iter().map(|o| &o.order).collect::<Vec<_>>());
+    assert_eq!(
+        listed.orders.len(),
+        1,
+        "{:?}",
+        listed.orders.iter().map(|o| &o.order).collect::<Vec<_>>()
+    );
     let found = &listed.orders[0];
     assert_eq!((found.order.as_str(), found.adopted_version), (tail, 0));
     assert_eq!(found.proposed(), births::TailAction::Compensate);
@@ -244,11 +248,14 @@ async fn decide(here: &Node, tail: &str) {
     };
     let alone = takeover(here).decide_node_tail(call(decision("ada"))).await.unwrap_err();
     assert_eq!(Failure::from(&alone).reason(), Reason::OwnershipRefused);
-    assert!(takeover(here).decide_node_tail(call(decision("bob"))).await.unwrap().into_inner().known);
+    assert!(
+        takeover(here).decide_node_tail(call(decision("bob"))).await.unwrap().into_inner().known
+    );
     eventually("carried out", || {
         let shell = here.orders.shell();
         shell.groups[&0].group.peek(|m| {
-            m.state.births.tail.iter().all(|(_, row)| row.end.is_some()) && !m.state.births.tail.is_empty()
+            m.state.births.tail.iter().all(|(_, row)| row.end.is_some())
+                && !m.state.births.tail.is_empty()
         })
     })
     .await;
@@ -271,9 +278,9 @@ async fn a_planned_change_loses_nothing_doubts_nothing_and_can_be_taken_back() {
     assert_eq!(last.phase(), births::BirthPhase::Drained);
     eventually("shipped to the last sequence", || {
         let shell = pair.away().orders.shell();
-        shell.groups[&0].group.peek(|m| {
-            m.state.remote.cursors.iter().any(|(_, at)| at.applied >= last.last_sequence)
-        })
+        shell.groups[&0]
+            .group
+            .peek(|m| m.state.remote.cursors.iter().any(|(_, at)| at.applied >= last.last_sequence))
     })
     .await;
     pair.abroad.owned_by(2, 2, Kind::Switchover);

@@ -6,8 +6,8 @@ use crate::core::contents::{Contents, Line};
 use crate::core::effect::{
     Amount, Books, Call, Capture, Effect, Open, Settle, StockCall, StockLine, StockVerb, Todo, Work,
 };
-use crate::core::takeover::Phase;
 use crate::core::order::{Funds, Movement, Order, Part, Stock};
+use crate::core::takeover::Phase;
 
 use super::State;
 

@@ -17,7 +17,7 @@ impl State {
     fn row_in(&self, birth: RegionNumber, epoch: u64) -> Result<Birth, Refused> {
         let own = birth == self.meta.settings.region;
         let row = self.births.get(birth).cloned().or_else(|| {
-            own.then(|| Birth {
+            own.then_some(Birth {
                 epoch: self.meta.settings.epoch,
                 owner: birth,
                 phase: Phase::Owned,

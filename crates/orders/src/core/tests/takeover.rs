@@ -50,9 +50,10 @@ fn facts_of(order: &Order, contents: &Contents) -> Facts {
         list.iter().map(one).collect::<Vec<_>>()
     };
     let standing = match (order.order_status(contents), &order.goal) {
-        (OrderStatus::Rejected, Goal::Undo { why: super::super::order::Why::Rejected(r, w), .. }) => {
-            Standing::Rejected(*r, w.clone())
-        }
+        (
+            OrderStatus::Rejected,
+            Goal::Undo { why: super::super::order::Why::Rejected(r, w), .. },
+        ) => Standing::Rejected(*r, w.clone()),
         (OrderStatus::Cancelled, _) => Standing::Cancelled,
         (OrderStatus::Parked, _) => {
             let parked = order.parked.as_ref().unwrap();
@@ -323,7 +324,9 @@ fn a_confirmed_order_for_which_there_is_no_stock_waits_for_an_operator_and_can_b
     let (a, mut b, id) = pair(fine, true);
     survive(&a, &mut b, 2);
     let out = |todo: &Todo| match todo {
-        Todo::Stock(call) if matches!(call.verb, crate::core::effect::StockVerb::Reserve { .. }) => {
+        Todo::Stock(call)
+            if matches!(call.verb, crate::core::effect::StockVerb::Reserve { .. }) =>
+        {
             StepResult::Refused(crate::core::effect::Refusal::new(
                 crate::core::effect::RefusalCode::OutOfStock,
                 "",
@@ -339,10 +342,8 @@ fn a_confirmed_order_for_which_there_is_no_stock_waits_for_an_operator_and_can_b
     run(&mut b, out);
     assert_eq!(status(&b, id), OrderStatus::Parked);
     let cancel = Command::Cancel { order: id, key: key(60), reason: "why wait".into() };
-    let dated = |command| Command::Dated {
-        first_sent_ms: START.ms() + 5_000,
-        command: Box::new(command),
-    };
+    let dated =
+        |command| Command::Dated { first_sent_ms: START.ms() + 5_000, command: Box::new(command) };
     assert!(matches!(apply(&mut b, dated(cancel)), Outcome::Done(_)));
     run(&mut b, fine);
     assert_eq!(status(&b, id), OrderStatus::Cancelled);
@@ -354,7 +355,8 @@ fn a_confirmed_order_for_which_there_is_no_stock_waits_for_an_operator_and_can_b
 fn a_refund_under_way_goes_out_again_under_its_own_id_after_the_books_are_open() {
     let (mut a, id) = placed(contents());
     run(&mut a, fine);
-    let refund = Command::Refund { order: id, key: key(5), amount_minor: 100, note: Note::default() };
+    let refund =
+        Command::Refund { order: id, key: key(5), amount_minor: 100, note: Note::default() };
     assert!(matches!(apply(&mut a, refund.clone()), Outcome::Done(_)));
     let refund_id = of(&a, id).refunds[0].id;
     let mut b = group_of(2);
@@ -381,7 +383,8 @@ fn a_refund_under_way_goes_out_again_under_its_own_id_after_the_books_are_open()
 fn shipped_lines_stay_shipped_and_only_the_rest_is_reserved() {
     let (mut a, id) = placed(contents());
     run(&mut a, fine);
-    let parcel = Command::Ship { order: id, key: key(5), lines: vec![(0, 1)], note: Note::default() };
+    let parcel =
+        Command::Ship { order: id, key: key(5), lines: vec![(0, 1)], note: Note::default() };
     apply(&mut a, parcel);
     run(&mut a, fine);
     let mut b = group_of(2);
@@ -562,7 +565,10 @@ fn no_event_of_an_old_epoch_is_taken_once_a_record_is_known() {
     // The new owner's version replaces whatever the former one had reached.
     ship(&b, &mut c, origin(2));
     let copy = c.remote.copies.get(&id).unwrap();
-    assert_eq!((copy.origin.region, copy.epoch(), copy.version), (region(2), 2, of(&b, id).version));
+    assert_eq!(
+        (copy.origin.region, copy.epoch(), copy.version),
+        (region(2), 2, of(&b, id).version)
+    );
     assert!(c.remote.parked.is_empty() && c.remote.consistent());
     let elsewhere = Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 };
     step(&mut c, elsewhere);

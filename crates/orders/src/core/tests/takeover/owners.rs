@@ -15,8 +15,7 @@ fn undrain(seen: u64) -> Step {
 }
 
 #[test]
-fn what_was_sent_before_the_former_owner_stopped_is_in_doubt_however_old_its_record()
- {
+fn what_was_sent_before_the_former_owner_stopped_is_in_doubt_however_old_its_record() {
     let (a, mut b, id) = pair(fine, true);
     let Step::TakeOver(mut take) = take_over(1, 1, 2) else { panic!() };
     take.record_ms = START.ms() - 300_000;

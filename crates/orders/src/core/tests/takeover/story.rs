@@ -57,8 +57,7 @@ impl Story {
         }
         let call = due[self.rng.below(due.len() as u64) as usize].clone();
         let settle_ms = settings().settle_ms;
-        let result =
-            self.world.perform(self.now, call.order, &call.todo, settle_ms, &mut self.rng);
+        let result = self.world.perform(self.now, call.order, &call.todo, settle_ms, &mut self.rng);
         // Done, and nobody heard of it.
         if self.rng.one_in(4) {
             return;
@@ -151,13 +150,8 @@ impl Story {
             }
             for call in due {
                 let settle_ms = settings().settle_ms;
-                let result = self.world.perform(
-                    self.now,
-                    call.order,
-                    &call.todo,
-                    settle_ms,
-                    &mut self.rng,
-                );
+                let result =
+                    self.world.perform(self.now, call.order, &call.todo, settle_ms, &mut self.rng);
                 let report = Report { order: call.order, no: call.no, result };
                 apply(&mut self.b, Command::Report(vec![report]));
             }

@@ -114,7 +114,8 @@ fn a_copy_that_says_more_than_was_ordered_or_paid_makes_no_order() {
         let note = Note::default();
         Moved { id: no_id(), lines: vec![(place, units)], note, state: Stepped::Done }
     };
-    let wrongs: [fn(&mut Facts, i64, &dyn Fn(i64) -> Repaid, &dyn Fn(u16, u32) -> Moved); 7] = [
+    type Wrong = fn(&mut Facts, i64, &dyn Fn(i64) -> Repaid, &dyn Fn(u16, u32) -> Moved);
+    let wrongs: [Wrong; 7] = [
         |facts, all, _, _| facts.captured_minor = all + 1,
         |facts, _, _, _| facts.authorized_minor = -1,
         |facts, _, _, _| facts.refunded_minor = i64::MAX,
