@@ -296,13 +296,6 @@ impl Orders {
         self.lags.streams()
     }
 
-    #[cfg(test)]
-    pub(crate) async fn retry_parked(&self, order: OrderId) {
-        let name = self.shell.map.name_of(order);
-        let due = Instant::now() + std::time::Duration::from_secs(10);
-        self.replication().retry(&name, due).await.map(drop).unwrap_or_default();
-    }
-
     /// What does not hold of the invariants that lie with orders, per group, on this node's state.
     pub fn invariants(&self, max: usize) -> Vec<(GroupId, Vec<Violation>)> {
         let check = |hosted: &Arc<Hosted>| {
