@@ -78,7 +78,7 @@ fn base64(text: &str, shift: usize) -> String {
 /// most of a log's segment is that, and no form has a zero page in it.
 pub fn is_in(bytes: &[u8], text: &str) -> bool {
     let forms = forms(text);
-    let finders: Vec<_> = forms.iter().map(|form| memmem::Finder::new(form)).collect();
+    let finders: Vec<_> = forms.iter().map(memmem::Finder::new).collect();
     let found = |part: &[u8]| finders.iter().any(|finder| finder.find(part).is_some());
     parts(bytes).into_iter().any(found)
 }

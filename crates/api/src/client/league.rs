@@ -206,6 +206,18 @@ impl League {
         Box::pin(self.make(deadline, Some(about), home, make)).await
     }
 
+    /// What a failure says of a remembered home.
+    fn doubt(&self, about: About<'_>, at_home: bool, failure: &Failure) {
+        let homes = &mut self.lock().homes;
+        if at_home && turns_away(failure) {
+            homes.turned_away(about);
+        }
+        if failure.reason() == Reason::WrongRegion {
+            // Also where it names nobody, or the second one in a row.
+            homes.forget(about);
+        }
+    }
+
     async fn make<T, F, Fut>(
         &self,
         deadline: Instant,
@@ -233,12 +245,8 @@ impl League {
                 Ok(Err(status)) => Failure::from(status),
                 Err(_) => Reason::DeadlineExceeded.into(),
             };
-            if let Some(about) = about.filter(|_| at_home && turns_away(&failure)) {
-                self.lock().homes.turned_away(about);
-            }
-            if let Some(about) = about.filter(|_| failure.reason() == Reason::WrongRegion) {
-                // Also where it names nobody, or the second one in a row.
-                self.lock().homes.forget(about);
+            if let Some(about) = about {
+                self.doubt(about, at_home, &failure);
             }
             let stay = redirected || !turns_away(&failure);
             if failure.reason() == Reason::DeadlineExceeded {

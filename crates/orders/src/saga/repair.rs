@@ -97,19 +97,16 @@ impl Repairer {
             return owned;
         }
         let id = |step: &str| step_id(entry, row, step);
-        let order = row.order.map(order_to_bytes).unwrap_or_default();
-        let due = Instant::now() + CALL_MAX;
-        let bound = Bound { shell: &self.shell, order: row.order, due };
-        match bound.stale(&row.action, &id("refund")).await {
-            Ok(None) => {}
-            Ok(Some(stale)) => return Some(stale),
-            Err(failure) => {
-                tracing::debug!(reason = %failure.reason(), "repair's grounds not looked at yet");
-                return None;
-            }
+        let bound = Bound { shell: &self.shell, order: row.order, due: Instant::now() + CALL_MAX };
+        let looked = bound.stale(&row.action, &id("refund")).await.inspect_err(|failure| {
+            tracing::debug!(reason = %failure.reason(), "repair's grounds not looked at yet");
+        });
+        if let Some(stale) = looked.ok()? {
+            return Some(stale);
         }
         match &row.action {
             Action::ReleaseStock { group, hold, committed } => {
+                let order = row.order.map(order_to_bytes).unwrap_or_default();
                 let (id, hold) = (id("stock"), transfer_to_bytes(*hold));
                 let verb = match committed {
                     true => Verb::Uncommit(wire::Uncommit { id, hold, order }),
@@ -118,10 +115,9 @@ impl Repairer {
                 self.book(GroupId::new(GroupKind::Inventory, *group), verb).await
             }
             Action::VoidMoney { books, hold } => {
-                match self.give_back(row.order?, "").await? {
-                    // Money that was only ever held here need not be known there.
-                    Given::Back | Given::Unknown => {}
-                    Given::Refused(why) => return Some(End::Refused(why)),
+                // Money that was only ever held here need not be known there.
+                if let Given::Refused(why) = self.give_back(row.order?, "").await? {
+                    return Some(End::Refused(why));
                 }
                 let (id, hold) = (id("void"), transfer_to_bytes(*hold));
                 let payment = transfer_to_bytes(books.payment);
@@ -129,24 +125,18 @@ impl Repairer {
                 self.book(GroupId::new(GroupKind::Payments, books.group), verb).await
             }
             Action::RefundCapture { books, amount_minor, .. } => {
-                match self.give_back(row.order?, "").await? {
-                    // What stands in the books alone is given back in the books alone.
-                    Given::Back | Given::Unknown => {}
-                    Given::Refused(why) => return Some(End::Refused(why)),
+                // What stands in the books alone is given back in the books alone.
+                if let Given::Refused(why) = self.give_back(row.order?, "").await? {
+                    return Some(End::Refused(why));
                 }
                 let (id, amount_minor) = (id("refund"), *amount_minor);
                 let payment = transfer_to_bytes(books.payment);
                 let verb = Verb::Refund(wire::Refund { id, payment, amount_minor });
                 self.book(GroupId::new(GroupKind::Payments, books.group), verb).await
             }
-            Action::CancelCharge { reference, .. } => match self.stands(row.order?) {
-                true => Some(End::Stale("the order stands for this charge".to_owned())),
-                false => Some(match self.give_back(row.order?, &reference.0).await? {
-                    Given::Back => End::Done,
-                    Given::Unknown => End::Refused("the provider knows no such charge".to_owned()),
-                    Given::Refused(why) => End::Refused(why),
-                }),
-            },
+            Action::CancelCharge { reference, .. } => {
+                self.cancel_charge(row.order?, &reference.0).await
+            }
             Action::Rebook { group, sku, delta, expected_shipped } => {
                 let rebook = wire::Rebook {
                     id: id("rebook"),
@@ -156,12 +146,22 @@ impl Repairer {
                     reason: row.why.clone(),
                     document: self.ticket(entry),
                 };
-                let group = GroupId::new(GroupKind::Inventory, *group);
-                self.book(group, Verb::Rebook(rebook)).await
+                self.book(GroupId::new(GroupKind::Inventory, *group), Verb::Rebook(rebook)).await
             }
             // Done by the machine itself, or by who applies the plan.
             Action::Resume | Action::Reship { .. } => Some(End::Done),
         }
+    }
+
+    async fn cancel_charge(&self, order: OrderId, reference: &str) -> Option<End> {
+        if self.stands(order) {
+            return Some(End::Stale("the order stands for this charge".to_owned()));
+        }
+        Some(match self.give_back(order, reference).await? {
+            Given::Back => End::Done,
+            Given::Unknown => End::Refused("the provider knows no such charge".to_owned()),
+            Given::Refused(why) => End::Refused(why),
+        })
     }
 
     /// What becomes of a repair of an order that may not change here: another region's order is

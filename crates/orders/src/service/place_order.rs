@@ -145,8 +145,8 @@ impl Asked<'_> {
         }
     }
 
-    /// The subject's living key, or a new one if he has none; `None` for one that was erased since. `glance`: as this replica knows it;
-    /// one that lags is told so by the log, and looks again.
+    /// The subject's living key, or a new one if he has none; `None` for one that was erased since.
+    /// `glance`: as this replica knows it; one that lags is told so by the log, and looks again.
     async fn key(
         &self,
         subject: SubjectId,

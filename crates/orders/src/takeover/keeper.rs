@@ -99,7 +99,8 @@ impl Keeper {
             if concerns && newer {
                 let (owner, epoch) = (word.owner, word.epoch);
                 self.commit(Step::Elsewhere { birth, owner, epoch }).await?;
-                tracing::warn!(group = %self.hosted.group.id(), %birth, %owner, epoch, "births are another region's");
+                let group = self.hosted.group.id();
+                tracing::warn!(%group, %birth, %owner, epoch, "births are another region's");
                 return Ok(true);
             }
             return give_back::round(&self.shell, &self.hosted, birth).await;
@@ -119,7 +120,8 @@ impl Keeper {
             }
             let take = self.take_over(record, word.epoch, row.as_ref());
             self.commit(Step::TakeOver(Box::new(take))).await?;
-            tracing::warn!(group = %self.hosted.group.id(), %birth, epoch = word.epoch, "births taken over");
+            let (group, epoch) = (self.hosted.group.id(), word.epoch);
+            tracing::warn!(%group, %birth, epoch, "births taken over");
             return Ok(true);
         }
         if let Err(failure) = give_back::round(&self.shell, &self.hosted, birth).await {

@@ -77,15 +77,7 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
             let reference = o.money.reference.clone();
             Todo::Refund { books: books()?, id: refund.id, money, reference }
         }
-        Effect::Open => Todo::Open(Open {
-            books: books()?,
-            id: o.money.step?,
-            ended: o.adopted?.ended,
-            currency: c.currency,
-            authorized_minor: o.money.authorized_minor,
-            captured_minor: o.money.captured_minor,
-            refunded_minor: opened_refunds(o),
-        }),
+        Effect::Open => Todo::Open(open(o, c, books()?)?),
         Effect::Ship(n) => {
             let (hold, movement) = movement(o, &o.shipments, n)?;
             let verb = StockVerb::Ship { hold, lines: moved_lines(c, movement) };
@@ -96,6 +88,19 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
             let verb = StockVerb::Restock { hold, lines: moved_lines(c, movement) };
             Todo::Stock(StockCall { group: movement.group, id: movement.id, verb })
         }
+    })
+}
+
+/// What books begin with that another region kept before.
+fn open(o: &Order, c: &Contents, books: Books) -> Option<Open> {
+    Some(Open {
+        books,
+        id: o.money.step?,
+        ended: o.adopted?.ended,
+        currency: c.currency,
+        authorized_minor: o.money.authorized_minor,
+        captured_minor: o.money.captured_minor,
+        refunded_minor: opened_refunds(o),
     })
 }
 

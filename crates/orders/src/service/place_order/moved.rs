@@ -35,8 +35,8 @@ pub fn moving() -> Failure {
     Failure::of(Reason::HomeMoving).retry_after(RETRY)
 }
 
-/// By this node's directory: of which births an order of this home is, and in which epoch. None if this
-/// region is not the home. The gateway's may be older or newer.
+/// By this node's directory: of which births an order of this home is, and in which epoch. None if
+/// this region is not the home. The gateway's may be older or newer.
 ///
 /// # Errors
 /// `WRONG_REGION` with the home, or why there is none.
