@@ -57,17 +57,17 @@ pub fn text(output: &Output) -> String {
 
 /// Later than any record: nobody can have carried it out before.
 pub fn surely_new() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    u64::try_from(now.as_millis()).unwrap() + 60_000
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    u64::try_from(now.as_millis()).expect("before the year 584 million") + 60_000
 }
 
 impl Rig {
     pub async fn start(name: &str) -> Self {
         let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&data);
-        let mut layout = Layout::anywhere().unwrap();
+        let mut layout = Layout::anywhere().expect("free ports");
         layout.timing = hansa_consensus::Profile::Quick;
-        let (configs, profile) = prepare(&data, &layout).unwrap();
+        let (configs, profile) = prepare(&data, &layout).expect("a league on disk");
         let mut first = BTreeMap::new();
         for mut config in configs {
             for region in &mut config.league {
@@ -91,7 +91,7 @@ impl Rig {
     }
 
     pub async fn begin(&mut self, region: &str) {
-        let node = Node::start(self.configs[region].clone()).await.unwrap();
+        let node = Node::start(self.configs[region].clone()).await.expect("a node starts");
         self.nodes.insert(region.to_owned(), node);
         eventually("it serves", || async { self.nodes[region].ready().is_ok() }).await;
     }
@@ -107,11 +107,11 @@ impl Rig {
     async fn as_client(&self, client: &str, region: &str) -> Services {
         let files = &self.profile.clients[client];
         let (cert, key, ca) = (files.cert.clone(), files.key.clone(), self.profile.ca.clone());
-        let identity = Identity::read(&Files { cert, key, ca }).unwrap();
-        let endpoint = &self.profile.regions[&region.parse().unwrap()].endpoints[0];
-        let expect = Expect::NodeOf(region.parse().unwrap());
+        let identity = Identity::read(&Files { cert, key, ca }).expect("good files");
+        let endpoint = &self.profile.regions[&region.parse().expect("a region name")].endpoints[0];
+        let expect = Expect::NodeOf(region.parse().expect("a region name"));
         let channel = connect(&identity, endpoint, &expect, Timing::default()).await;
-        Services::new(channel.unwrap())
+        Services::new(channel.expect("a channel"))
     }
 
     async fn stock(&self, region: &str) {
@@ -124,7 +124,7 @@ impl Rig {
             ..Default::default()
         };
         let mut warehouse = self.as_client("warehouse", region).await.inventory;
-        warehouse.receive_stock(request).await.unwrap();
+        warehouse.receive_stock(request).await.expect("stock");
     }
 
     /// Of a German customer.
@@ -160,7 +160,7 @@ impl Rig {
         first_sent::put(request.metadata_mut(), first_sent_ms.min(surely_new()));
         let answer = orders.place_order(request).await.map_err(|s| Failure::from(&s))?;
         let answer = answer.into_inner();
-        Ok((answer.order.unwrap(), answer.replayed))
+        Ok((answer.order.expect("an order"), answer.replayed))
     }
 
     /// Confirmed orders that were asked for in a region.
@@ -194,9 +194,9 @@ impl Rig {
     async fn read(&self, region: &str, order: &str, read: ReadMode) -> Result<Order, Failure> {
         let mut orders = self.as_client("storefront", region).await.orders;
         let order = order.to_owned();
-        let request = GetOrderRequest { order, read: read.into(), ..Default::default() };
+        let request = GetOrderRequest { order, read: read.into() };
         let answer = orders.get_order(request).await.map_err(|s| Failure::from(&s))?;
-        Ok(answer.into_inner().order.unwrap())
+        Ok(answer.into_inner().order.expect("an order"))
     }
 
     /// Waits until the survivor has copies of all of them as they are.
@@ -246,6 +246,6 @@ impl Rig {
             .args(words)
             .output()
             .await
-            .unwrap()
+            .expect("hansactl runs")
     }
 }
