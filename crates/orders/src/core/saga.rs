@@ -213,6 +213,10 @@ fn undo_stock(order: &mut Order, now: &mut Now<'_>) {
 }
 
 fn undo_provider(order: &mut Order, now: &mut Now<'_>) {
+    if order.adopted.is_some() && order.provider == Provider::Untouched {
+        // Who had the order before may have asked for a charge and told nobody.
+        order.provider = Provider::InDoubt { since: now.at };
+    }
     match order.provider {
         Provider::InDoubt { .. } => {
             // The durable intent to cancel ends the re-sending of the charge.
