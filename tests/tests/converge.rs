@@ -20,7 +20,7 @@ const REGIONS: [(&str, u8); 4] =
     [("eu-west", 1), ("us-east", 2), ("ap-south", 3), ("eu-central", 4)];
 const WITHIN: Duration = Duration::from_secs(120);
 /// Rows of the sample that CI replays.
-const ROWS: usize = 3_000;
+const ROWS: usize = 1_500;
 
 fn nodes() -> usize {
     scale::cycles(1, 3)
