@@ -64,6 +64,7 @@ async fn a_running_league_follows_its_law() {
     a_new_law_is_loaded_everywhere(&rig).await;
     strict_transit(&rig).await;
     a_moved_home_knows_what_the_old_one_did(&rig, &before.0).await;
+    a_former_home_says_that_he_was_erased(&rig).await;
     regions_that_differ(&rig).await;
     the_disk(&rig).await;
     let logged = String::from_utf8_lossy(&logged().lock().unwrap()).into_owned();
@@ -138,6 +139,15 @@ async fn a_moved_home_knows_what_the_old_one_did(rig: &Rig, before: &str) {
     let request = GetOrderRequest { order: before.to_owned(), ..Default::default() };
     let found = shop.orders.get_order(request).await.unwrap().into_inner().order.unwrap();
     assert_eq!((found.name.as_str(), found.home_region.as_str()), (before, "us-east"));
+}
+
+/// His former home has erased him: a repeat there is neither his order nor another body.
+async fn a_former_home_says_that_he_was_erased(rig: &Rig) {
+    let customer = order("BR", "r-1").customer_id;
+    let (code, out, err) = rig.ctl("", &["customer", "erase", "--country", "BR", &customer]).await;
+    assert!(code == 0 && out.contains("us-east"), "{code} {out}{err}");
+    let again = place(rig, "ap-south", order("BR", "r-1")).await.unwrap_err();
+    assert_eq!(again.reason(), Reason::CustomerErased);
 }
 
 async fn regions_that_differ(rig: &Rig) {

@@ -79,8 +79,16 @@ pub fn residences(
 /// `UNAVAILABLE` until the directory is known.
 pub fn lawful(shell: &Shell, residences: BTreeSet<Country>) -> Result<Vec<String>, Failure> {
     let now = shell.map.now()?;
-    let laws: Vec<_> = residences.into_iter().filter_map(|c| now.policy.of_country(c)).collect();
-    let lives = |name: &RegionName| laws.iter().any(|law| now.policy.may_live_in(law, name));
+    // Under a law that was replaced not long ago he may have lived elsewhere, and be known there.
+    let former = now.former.iter().map(|former| &former.policy);
+    let laws: Vec<_> = std::iter::once(&now.policy).chain(former).collect();
+    let lives = |name: &RegionName| {
+        let by = |residence| {
+            let mut laws = laws.iter();
+            laws.any(|all| all.of_country(residence).is_some_and(|law| all.may_live_in(law, name)))
+        };
+        residences.iter().any(|residence| by(*residence))
+    };
     let others = shell.map.others().into_iter().filter(lives);
     Ok(std::iter::once(shell.region.clone()).chain(others).map(|name| name.to_string()).collect())
 }
