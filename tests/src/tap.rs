@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use hansa_api::ownership::{Authorities, Signed};
+use hansa_api::signature::{Authorities, Signed};
 use hansa_node::net::{Accept, Address, Connection, Doing, Error, Knock, Net, Stream};
 use hansa_types::identity::{Role, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};

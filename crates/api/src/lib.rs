@@ -13,6 +13,7 @@ pub mod ownership;
 pub mod pb;
 pub mod principal;
 pub mod routing;
+pub mod signature;
 pub mod status;
 pub mod sweep;
 

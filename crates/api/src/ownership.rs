@@ -4,18 +4,12 @@
 //! docs/adr/0016-region-loss.md
 
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::Duration;
 
-use hansa_types::identity::{Role, SpiffeId};
-use rustls::crypto::CryptoProvider;
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, UnixTime};
-use thiserror::Error;
+use hansa_types::identity::Role;
 
-use crate::client::tls::{Identity, NotSvid, svid};
+use crate::client::tls::Identity;
 use crate::pb::directory::OwnershipRecord;
+use crate::signature::{Authorities, BadSignature, Signer};
 
 /// The first line: another text is another thing.
 const TITLE: &str = "hansa ownership record 1";
@@ -62,57 +56,15 @@ pub fn sign(
     Ok(record)
 }
 
-/// A signature and the certificates under it.
-pub struct Signed {
-    pub chain: Vec<CertificateDer<'static>>,
-    pub scheme: SignatureScheme,
-    pub signature: Vec<u8>,
-}
-
-/// Whom our trust domain believes.
-#[derive(Clone, Debug)]
-pub struct Authorities {
-    pub trust_domain: String,
-    pub roots: Arc<RootCertStore>,
-    pub provider: Arc<CryptoProvider>,
-}
-
-/// Why a record is not believed, in the order of the checks.
-#[derive(Debug, Error)]
-pub enum BadSignature {
-    #[error("it carries no certificate")]
-    Empty,
-    #[error("its certificate was not issued by our authorities, or not for its time: {0}")]
-    Chain(rustls::Error),
-    #[error("our authorities: {0}")]
-    Roots(#[from] VerifierBuilderError),
-    #[error("its certificate names nobody: {0}")]
-    NotSvid(#[from] NotSvid),
-    #[error("it names {named} as its signer, the certificate is of {found}")]
-    OtherName { named: String, found: SpiffeId },
-    #[error("{0} is no client of our trust domain")]
-    NotAClient(SpiffeId),
-    #[error("its signature is of a kind that we do not verify")]
-    Scheme,
-    #[error("its signature is not of this text")]
-    Signature,
-}
-
 /// Whether a client of our trust domain signed the record, by certificates that were good at the
 /// record's own time: so the same bytes are judged alike whenever they come.
 ///
 /// # Errors
 /// See [`BadSignature`]; the first that applies.
 pub fn verify(record: &OwnershipRecord, by: &Authorities) -> Result<(), BadSignature> {
-    let chain: Vec<CertificateDer<'_>> =
-        record.certificates.iter().map(|der| CertificateDer::from(der.as_ref())).collect();
-    let (leaf, intermediates) = chain.split_first().ok_or(BadSignature::Empty)?;
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(by.roots.clone(), by.provider.clone());
-    let at = UnixTime::since_unix_epoch(Duration::from_millis(record.time_ms));
-    let chained = verifier.build()?.verify_client_cert(leaf, intermediates, at);
-    chained.map_err(BadSignature::Chain)?;
-    let found = svid(leaf)?;
+    let certificates = record.certificates.iter().map(AsRef::as_ref);
+    let signer = Signer::of(certificates, record.time_ms, by)?;
+    let found = signer.id.clone();
     if found.to_string() != record.signed_by {
         return Err(BadSignature::OtherName { named: record.signed_by.clone(), found });
     }
@@ -120,19 +72,7 @@ pub fn verify(record: &OwnershipRecord, by: &Authorities) -> Result<(), BadSigna
     if !client || found.trust_domain() != by.trust_domain {
         return Err(BadSignature::NotAClient(found));
     }
-    let algorithms = &by.provider.signature_verification_algorithms;
-    let wanted = u16::try_from(record.scheme).map_err(|_| BadSignature::Scheme)?;
-    let of = |(scheme, _): &&(SignatureScheme, _)| u16::from(*scheme) == wanted;
-    let (_, fit) = algorithms.mapping.iter().find(of).ok_or(BadSignature::Scheme)?;
-    let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|_| NotSvid::Unreadable)?;
-    let text = text(record);
-    let good = |algorithm: &&dyn rustls_pki_types::SignatureVerificationAlgorithm| {
-        leaf.verify_signature(*algorithm, text.as_bytes(), &record.signature).is_ok()
-    };
-    match fit.iter().any(good) {
-        true => Ok(()),
-        false => Err(BadSignature::Signature),
-    }
+    signer.signed(text(record).as_bytes(), record.scheme, &record.signature, by)
 }
 
 #[cfg(test)]

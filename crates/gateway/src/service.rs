@@ -18,6 +18,7 @@ mod version;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use hansa_api::pb::admin::admin_service_server::AdminService;
 use hansa_api::pb::admin::{self};
 use hansa_api::pb::region::region_service_server::RegionService;
@@ -116,6 +117,33 @@ async fn within<T>(
     let answer = timeout_at(due.0, asked).await;
     let answer = answer.map_err(|_| Failure::of(Reason::DeadlineExceeded))?;
     Ok(answer.map_err(Failure::from)?.into_inner())
+}
+
+/// What the nodes said, and the names of those that said nothing.
+struct Told<T> {
+    answers: Vec<(Node, T)>,
+    silent: Vec<String>,
+}
+
+/// Asks every node of this region; one that does not offer the service is not missed.
+async fn ask_nodes<U, T, F, Fut>(upstreams: &U, now: &Snapshot, due: Deadline, how: F) -> Told<T>
+where
+    U: Upstreams,
+    F: Fn(U::Peer) -> Fut,
+    Fut: Future<Output = Result<Response<T>, Status>>,
+{
+    let nodes = nodes(now);
+    let asked = nodes.iter().map(|node| within(due, how(upstreams.node(node.id))));
+    let answers = join_all(asked).await;
+    let mut told = Told { answers: Vec::new(), silent: Vec::new() };
+    for (node, answer) in nodes.into_iter().zip(answers) {
+        match answer {
+            Ok(answer) => told.answers.push((node, answer)),
+            Err(failure) if failure.reason() == Reason::Unimplemented => {}
+            Err(_) => told.silent.push(node.name),
+        }
+    }
+    told
 }
 
 #[tonic::async_trait]

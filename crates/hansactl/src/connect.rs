@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hansa_api::client::{Expect, Files, Identity, League, Options, Services, Timing};
-use hansa_api::ownership::Authorities;
 use hansa_api::pb::directory::OwnershipRecord;
+use hansa_api::signature::Authorities;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 

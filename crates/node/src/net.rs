@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use hansa_api::ownership::{Authorities, Signed};
+use hansa_api::signature::{Authorities, Signed};
 use hansa_types::identity::SpiffeId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hansa_api::client::tls::{Expect, SvidServers};
-use hansa_api::ownership::Authorities;
+use hansa_api::signature::Authorities;
 use hansa_types::identity::SpiffeId;
 use hansa_types::time::WallTime;
 use rustls::client::Resumption;

@@ -144,7 +144,7 @@ where
         let now = self.directory()?;
         let pb::FenceEpochRequest { record, wait_ms } = request.into_inner();
         let signed = record.ok_or(Reason::MessageMalformed)?;
-        let unsigned = |why: hansa_api::ownership::BadSignature| {
+        let unsigned = |why: hansa_api::signature::BadSignature| {
             Failure::new(Reason::OwnershipRefused, format!("the record is not signed: {why}"))
         };
         self.vouch.check(&signed).map_err(unsigned)?;

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hansa_api::ownership::{BadSignature, verify};
+use hansa_api::ownership::verify;
 use hansa_api::pb::directory::OwnershipRecord;
+use hansa_api::signature::BadSignature;
 use hansa_node::net::Net;
 
 type Check = dyn Fn(&OwnershipRecord) -> Result<(), BadSignature> + Send + Sync;

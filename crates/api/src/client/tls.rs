@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::ownership::{Authorities, Signed};
+use crate::signature::{Authorities, Signed};
 
 /// The only application protocol we speak.
 pub const ALPN_H2: &[u8] = b"h2";
@@ -149,11 +149,7 @@ impl Identity {
     pub fn sign(&self, message: &[u8]) -> Result<Signed, rustls::Error> {
         let (current, provider) = (self.0.current.load(), &self.0.provider);
         let key = provider.key_provider.load_private_key(current.key.clone_key())?;
-        let schemes = provider.signature_verification_algorithms.supported_schemes();
-        let other = || rustls::Error::General("the key signs with nothing that we verify".into());
-        let signer = key.choose_scheme(&schemes).ok_or_else(other)?;
-        let (chain, scheme) = (current.chain.clone(), signer.scheme());
-        Ok(Signed { chain, scheme, signature: signer.sign(message)? })
+        Signed::by(&*key, current.chain.clone(), provider, message)
     }
 
     /// The authorities that we trust.

@@ -10,7 +10,6 @@ mod set_isolation;
 mod spread;
 mod switchover;
 
-use futures::future::join_all;
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::region_loss_service_server::RegionLossService;
 use hansa_api::pb::directory::OwnershipRecord as Signed;
@@ -18,14 +17,14 @@ use hansa_api::pb::node as inner;
 use hansa_api::pb::node::node_takeover_service_client::NodeTakeoverServiceClient;
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
-use hansa_region_router::core::directory::{Node, OwnershipRecord, Snapshot};
+use hansa_region_router::core::directory::{OwnershipRecord, Snapshot};
 use hansa_region_router::core::heir::{self, Heirs};
 use hansa_region_router::forward::Upstreams;
 use hansa_region_router::wire::loss::record_of;
 use hansa_types::region::RegionNumber;
 use tonic::{Request, Response, Status};
 
-use super::{Own, change_directory, due, here, nodes, within};
+use super::{Own, Told, ask_nodes, change_directory, due, here};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Part<U> = NodeTakeoverServiceClient<<U as Upstreams>::Peer>;
@@ -38,34 +37,14 @@ fn listed(asked: u32) -> u32 {
     if asked == 0 { LISTED } else { asked.min(LISTED_MAX) }
 }
 
-/// What the nodes said, and the names of those that said nothing.
-struct Told<T> {
-    answers: Vec<(Node, T)>,
-    silent: Vec<String>,
-}
-
-/// Asks every node; one that has no orders is not missed.
+/// Asks every node that has orders.
 async fn ask<U, T, F, Fut>(own: &Own<U>, now: &Snapshot, due: Deadline, how: F) -> Told<T>
 where
     U: Upstreams,
     F: Fn(Part<U>) -> Fut,
     Fut: Future<Output = Result<Response<T>, Status>>,
 {
-    let nodes = nodes(now);
-    let asked = nodes.iter().map(|node| {
-        let client = NodeTakeoverServiceClient::new(own.upstreams.node(node.id));
-        within(due, how(client))
-    });
-    let answers = join_all(asked).await;
-    let mut told = Told { answers: Vec::new(), silent: Vec::new() };
-    for (node, answer) in nodes.into_iter().zip(answers) {
-        match answer {
-            Ok(answer) => told.answers.push((node, answer)),
-            Err(failure) if failure.reason() == Reason::Unimplemented => {}
-            Err(_) => told.silent.push(node.name.clone()),
-        }
-    }
-    told
+    ask_nodes(&own.upstreams, now, due, |peer| how(NodeTakeoverServiceClient::new(peer))).await
 }
 
 /// What the region's orders groups hold of births, each as its leader says.

@@ -4,18 +4,16 @@ mod differences;
 mod parked;
 mod status;
 
-use futures::future::join_all;
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::replication_service_server::ReplicationService;
 use hansa_api::pb::node::node_replication_service_client::NodeReplicationServiceClient;
-use hansa_api::status::Reason;
 use hansa_node::layers::Deadline;
-use hansa_region_router::core::directory::{Node, Snapshot};
+use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use tonic::{Request, Response, Status};
 
-use super::{Own, due, here, nodes, within};
+use super::{Own, Told, ask_nodes, due, here};
 
 /// How far a peer has acknowledged one group's stream.
 pub(super) struct Acknowledged {
@@ -50,35 +48,18 @@ const LISTED_MAX: u32 = 10_000;
 type Answer<T> = Result<Response<T>, Status>;
 type Part<U> = NodeReplicationServiceClient<<U as Upstreams>::Peer>;
 
-/// What each node said, and the names of those that said nothing.
-struct Told<T> {
-    answers: Vec<(Node, T)>,
-    silent: Vec<String>,
-}
-
-/// Asks every node; one that has no orders is not missed.
+/// Asks every node that has orders.
 async fn ask<U, T, F, Fut>(upstreams: &U, directory: &Snapshot, due: Deadline, how: F) -> Told<T>
 where
     U: Upstreams,
     F: Fn(Part<U>) -> Fut,
     Fut: Future<Output = Result<Response<T>, Status>>,
 {
-    let nodes = nodes(directory);
-    let asked = nodes.iter().map(|node| async {
-        let client = NodeReplicationServiceClient::new(upstreams.node(node.id))
-            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
-        within(due, how(client)).await
-    });
-    let answers = join_all(asked).await;
-    let mut told = Told { answers: Vec::new(), silent: Vec::new() };
-    for (node, answer) in nodes.into_iter().zip(answers) {
-        match answer {
-            Ok(answer) => told.answers.push((node, answer)),
-            Err(failure) if failure.reason() == Reason::Unimplemented => {}
-            Err(_) => told.silent.push(node.name.clone()),
-        }
-    }
-    told
+    ask_nodes(upstreams, directory, due, |peer| {
+        let client = NodeReplicationServiceClient::new(peer);
+        how(client.max_decoding_message_size(PEER_MESSAGE_BYTES_MAX))
+    })
+    .await
 }
 
 #[tonic::async_trait]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use futures::StreamExt as _;
-use hansa_api::ownership::Authorities;
 use hansa_api::pb::admin::{
     NodeSweep, ResidencyReport, ResidencyVerdict, SignedSweep, UnreadFile, VerifyResidencyRequest,
 };
+use hansa_api::signature::Authorities;
 use hansa_api::sweep;
 
 use crate::connect::{Role, Session};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hansa_api::ownership::{Authorities, Signed};
+use hansa_api::signature::{Authorities, Signed};
 use hansa_types::identity::SpiffeId;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
