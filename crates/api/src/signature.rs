@@ -1,5 +1,5 @@
-//! Signatures that outlive a connection: made with the key of a certificate of our trust domain, and
-//! judged as of a time of their own.
+//! Signatures that outlive a connection: made with the key of a certificate of our trust domain,
+//! and judged as of a time of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
