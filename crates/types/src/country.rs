@@ -1,5 +1,6 @@
 //! Countries by ISO 3166-1 alpha-2 code.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -35,16 +36,32 @@ impl Country {
 
     /// Every assigned code, in alphabetical order.
     pub fn all() -> impl Iterator<Item = Self> {
-        ASSIGNED.split_ascii_whitespace().filter_map(|code| code.parse().ok())
+        ASSIGNED
+            .split_ascii_whitespace()
+            .filter_map(|code| code.as_bytes().try_into().ok().map(Self))
     }
+}
+
+/// Whether a list of codes, in alphabetical order and with a blank between any two, has this one.
+pub(crate) fn listed<const N: usize>(list: &str, code: [u8; N]) -> bool {
+    let list = list.as_bytes();
+    let (mut low, mut high) = (0, list.len().div_ceil(N + 1));
+    while low < high {
+        let middle = low.midpoint(high);
+        match list[middle * (N + 1)..][..N].cmp(&code) {
+            Ordering::Less => low = middle + 1,
+            Ordering::Equal => return true,
+            Ordering::Greater => high = middle,
+        }
+    }
+    false
 }
 
 impl FromStr for Country {
     type Err = UnknownCountry;
     fn from_str(s: &str) -> Result<Self, UnknownCountry> {
         let code = <[u8; 2]>::try_from(s.as_bytes()).map_err(|_| UnknownCountry)?;
-        let assigned = ASSIGNED.split_ascii_whitespace().any(|known| known == s);
-        if assigned { Ok(Self(code)) } else { Err(UnknownCountry) }
+        if listed(ASSIGNED, code) { Ok(Self(code)) } else { Err(UnknownCountry) }
     }
 }
 
@@ -86,5 +103,7 @@ mod tests {
             assert_eq!(bad.parse::<Country>(), Err(UnknownCountry));
         }
         assert_eq!(Country::all().count(), 249);
+        assert!(Country::all().is_sorted());
+        assert!(Country::all().all(|country| country.as_str().parse() == Ok(country)));
     }
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::country::listed;
+
 /// An ISO 4217 currency, by its three letters.
 ///
 /// # Source
@@ -32,9 +34,9 @@ impl Currency {
 
     /// Decimal places of one major unit: JPY 0, EUR 2, KWD 3.
     pub fn exponent(self) -> u32 {
-        if listed(EXPONENT_0, self.as_str()) {
+        if listed(EXPONENT_0, self.0) {
             0
-        } else if listed(EXPONENT_3, self.as_str()) {
+        } else if listed(EXPONENT_3, self.0) {
             3
         } else {
             2
@@ -47,18 +49,12 @@ impl Currency {
     }
 }
 
-fn listed(list: &str, code: &str) -> bool {
-    list.split_ascii_whitespace().any(|c| c == code)
-}
-
 impl FromStr for Currency {
     type Err = MoneyError;
     fn from_str(s: &str) -> Result<Self, MoneyError> {
-        let known = [EXPONENT_2, EXPONENT_0, EXPONENT_3].iter().any(|list| listed(list, s));
-        match <[u8; 3]>::try_from(s.as_bytes()) {
-            Ok(code) if known => Ok(Self(code)),
-            _ => Err(MoneyError::UnknownCurrency),
-        }
+        let code = <[u8; 3]>::try_from(s.as_bytes()).map_err(|_| MoneyError::UnknownCurrency)?;
+        let known = [EXPONENT_2, EXPONENT_0, EXPONENT_3].iter().any(|list| listed(list, code));
+        if known { Ok(Self(code)) } else { Err(MoneyError::UnknownCurrency) }
     }
 }
 
@@ -219,6 +215,10 @@ mod tests {
     fn only_listed_currencies_parse() {
         for bad in ["", "gbp", "GB", "XXX", "EURO", "E R"] {
             assert_eq!(bad.parse::<Currency>(), Err(MoneyError::UnknownCurrency));
+        }
+        for (list, exponent) in [(EXPONENT_0, 0), (EXPONENT_2, 2), (EXPONENT_3, 3)] {
+            let all = list.split(' ').map(|code| code.parse::<Currency>().unwrap());
+            assert!(all.clone().is_sorted() && all.clone().all(|c| c.exponent() == exponent));
         }
     }
 
