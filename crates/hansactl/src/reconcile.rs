@@ -1,16 +1,16 @@
 //! `hansactl reconcile …`: what orders, stock, money and the provider say of the same things.
 
-mod apply;
-mod approve;
+pub mod apply;
+pub mod approve;
 mod copies;
 mod file;
 mod patience;
-mod plan;
+pub mod plan;
 pub mod progress;
 mod read;
 mod report;
 mod run;
-mod scan;
+pub mod scan;
 mod show;
 mod statement;
 mod verify;

@@ -9,7 +9,7 @@ mod not_adopted;
 pub mod plan;
 mod status;
 mod switchover;
-mod tail;
+pub mod tail;
 mod watch;
 
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ pub enum Verb {
     Failback(failback::Args),
     /// Says what a region does while it is cut off: serve, or stop without a lease.
     Isolation(isolation::Args),
-    /// Lists what a region accepted and its new owner never saw.
+    /// Lists what a region accepted and its new owner never saw, and decides on it.
     Tail(tail::Args),
     /// Lists orders that a new owner could not go on with, and why.
     NotAdopted(not_adopted::Args),

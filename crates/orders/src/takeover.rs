@@ -9,9 +9,10 @@ mod keeper;
 mod progress;
 mod read;
 mod tail;
+mod tail_final;
 
 pub use keeper::Keeper;
-pub use progress::NodeTakeover;
+pub use progress::{NodeTakeover, tail_action};
 
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::OrderId;

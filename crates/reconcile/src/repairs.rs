@@ -77,6 +77,7 @@ pub fn propose(found: &FoundDifference, beside: &Beside<'_>) -> (Option<Repair>,
         }
         Class::CopyExtra => person("the peer knows an order that its home does not"),
         Class::CopyConflicting => person("one version with two contents: compare both histories"),
+        Class::UnshippedTail => person("it is decided on by a plan of its own: `region tail plan`"),
         Class::Unspecified => person("a class that this release does not know"),
     }
 }

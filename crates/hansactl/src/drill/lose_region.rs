@@ -15,6 +15,7 @@ use crate::error::Problem;
 use crate::invariants::check;
 use crate::region::failover::{self, Forced};
 use crate::region::plan::{self, Why};
+use crate::region::tail;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -192,7 +193,14 @@ async fn report(
     );
     missing.iter().for_each(|name| eprintln!("not found: {name}"));
     let code = check::run(&session.in_region(&args.to)).await?;
-    eprintln!("{} is stopped: start its nodes, then `region failback {}`", args.lost, args.lost);
+    let (lost, steps) = (&args.lost, tail::steps(&args.lost));
+    match sequences > 0 || !missing.is_empty() {
+        true => eprintln!("{lost} has what {} never saw: once its nodes run, {steps}", args.to),
+        false => eprintln!("if {lost} has what {} never saw, once its nodes run, {steps}", args.to),
+    }
+    eprintln!(
+        "{lost} is stopped: start its nodes, decide on its tail, then `region failback {lost}`"
+    );
     match after.is_some() {
         true => Ok(code),
         false => Ok(ExitCode::from(crate::error::WRONG)),

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use hansa_api::pb::admin as pb;
 use hansa_reconcile::tree::FORMAT;
 
-use super::scan::Outcome;
+use super::file::Plan;
+use super::scan::{Entry, Outcome};
 use super::{Look, file, request_id, scan, show};
 use crate::connect::{Role, Session};
 use crate::error::{NO_ANSWER, Problem};
@@ -30,20 +31,9 @@ pub async fn run(
         eprintln!("no plan: there is nothing to repair");
         return Ok(code);
     }
-    let planned_by = session.who(Role::Operator)?;
     let incomplete = !outcome.complete();
-    let plan = file::write(path, plan(&session, outcome, reason, planned_by))?;
-    let request = pb::ProposePlanRequest {
-        request_id: request_id(),
-        region: plan.region(),
-        plan: Bytes::copy_from_slice(&plan.hash),
-        header: plan.plan.header.clone(),
-        proof: plan.tree.proof(0),
-    };
-    let proposed = session.call(Role::Operator, request, |mut services, request| async move {
-        services.reconcile.propose_plan(request).await
-    });
-    proposed.await?;
+    let Outcome { report, entries, .. } = outcome;
+    let plan = propose(&session, path, (reason, report.reads), entries).await?;
     let repairs = plan.plan.entries.iter().filter(|entry| entry.repair.is_some()).count();
     eprintln!(
         "{}: {repairs} repairs, {} for a person; plan {}",
@@ -58,15 +48,16 @@ pub async fn run(
     Ok(if incomplete { ExitCode::from(NO_ANSWER) } else { code })
 }
 
-fn plan(
+/// Writes a plan's file, and says at its region that there is one.
+pub async fn propose(
     session: &Session,
-    outcome: Outcome,
-    reason: String,
-    planned_by: String,
-) -> pb::ReconcilePlan {
+    path: &Path,
+    (reason, reads): (String, Vec<pb::FactsHead>),
+    entries: Vec<Entry>,
+) -> Result<Plan, Problem> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let entries: Vec<pb::PlanEntry> = (1..)
-        .zip(outcome.entries)
+        .zip(entries)
         .map(|(number, entry)| pb::PlanEntry {
             number,
             difference: Some(entry.difference),
@@ -78,11 +69,24 @@ fn plan(
         format: FORMAT,
         region: session.region(),
         created_ms: u64::try_from(since.as_millis()).unwrap_or(0),
-        planned_by,
+        planned_by: session.who(Role::Operator)?,
         reason,
-        reads: outcome.report.reads,
+        reads,
         entries: u32::try_from(entries.len()).unwrap_or(u32::MAX),
         nonce: request_id(),
     };
-    pb::ReconcilePlan { header: Some(header), entries, hash: String::new() }
+    let plan = pb::ReconcilePlan { header: Some(header), entries, hash: String::new() };
+    let plan = file::write(path, plan)?;
+    let request = pb::ProposePlanRequest {
+        request_id: request_id(),
+        region: plan.region(),
+        plan: Bytes::copy_from_slice(&plan.hash),
+        header: plan.plan.header.clone(),
+        proof: plan.tree.proof(0),
+    };
+    let proposed = session.call(Role::Operator, request, |mut services, request| async move {
+        services.reconcile.propose_plan(request).await
+    });
+    proposed.await?;
+    Ok(plan)
 }

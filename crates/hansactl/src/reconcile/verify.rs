@@ -26,7 +26,8 @@ pub async fn run(session: &Session, path: &Path, look: &Look) -> Result<ExitCode
     if unseen > 0 {
         eprintln!(
             "nothing is proven: {unseen} of the plan's differences are of a side that was left \
-             out; name the provider's statement (--statement), and leave --no-copies away"
+             out; name the provider's statement (--statement), leave --no-copies away, and look at \
+             a tail with `region tail`"
         );
         return Ok(ExitCode::from(NO_ANSWER));
     }
@@ -53,6 +54,8 @@ fn looked_at(found: &FoundDifference, look: &Look) -> bool {
             | DifferenceClass::CopyStale
             | DifferenceClass::CopyConflicting,
         ) => !look.no_copies,
+        // `region tail` looks at it.
+        Ok(DifferenceClass::UnshippedTail) => false,
         _ => true,
     }
 }

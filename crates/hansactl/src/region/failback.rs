@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::plan::{self, Why};
 use super::switchover::{Plan, hand_over};
+use super::tail;
 use crate::args::span;
 use crate::connect::Session;
 use crate::error::Problem;
@@ -67,8 +68,7 @@ fn settled(told: &GetRegionLossResponse, birth: &str) -> Result<(), Problem> {
                 "{group} has {count} orders{so_far} that the new owner never saw in full, on which \
                  nobody has decided"
             );
-            let next = format!("look at them: `hansactl region tail {birth}`; docs/region-loss.md");
-            return Err(Problem::refused(what, next));
+            return Err(Problem::refused(what, tail::steps(birth)));
         }
     }
     Ok(())

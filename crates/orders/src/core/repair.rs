@@ -14,9 +14,10 @@ use hansa_types::region::RegionName;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
-use super::command::{Command, Outcome};
+use super::command::{Command, Outcome, Refused};
 use super::effect::Reference;
 use super::state::State;
+use super::takeover::{Decision, TailAction};
 
 /// Plans that a group remembers, and their entries; the oldest that are over make room.
 const PLANS_MAX: usize = 256;
@@ -66,13 +67,38 @@ pub struct Begin {
 /// One compensating entry.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Action {
-    ReleaseStock { group: u16, hold: TransferId, committed: bool },
-    VoidMoney { books: Money, hold: TransferId },
-    RefundCapture { books: Money, amount_minor: i64, currency: Currency },
-    CancelCharge { key: String, reference: Reference },
+    ReleaseStock {
+        group: u16,
+        hold: TransferId,
+        committed: bool,
+    },
+    VoidMoney {
+        books: Money,
+        hold: TransferId,
+    },
+    RefundCapture {
+        books: Money,
+        amount_minor: i64,
+        currency: Currency,
+    },
+    CancelCharge {
+        key: String,
+        reference: Reference,
+    },
     Resume,
-    Rebook { group: u16, sku: Sku, delta: i64, expected_shipped: i64 },
-    Reship { peer: RegionName },
+    Rebook {
+        group: u16,
+        sku: Sku,
+        delta: i64,
+        expected_shipped: i64,
+    },
+    Reship {
+        peer: RegionName,
+    },
+    /// What becomes of an order of the unshipped tail: what the plan's two people say.
+    DecideTail {
+        action: TailAction,
+    },
 }
 
 /// A payment's books.
@@ -177,9 +203,11 @@ impl Repairs {
         sum
     }
 
-    /// Entries whose intent is committed and that nobody has reported done, in order.
+    /// Entries whose intent is committed and that nobody has reported done, in order. What was
+    /// decided on the tail is carried out by who follows the births.
     pub fn open(&self) -> impl Iterator<Item = (EntryId, &RepairRow)> {
-        self.open.iter().filter_map(|id| Some((*id, self.rows.get(id)?)))
+        let all = self.open.iter().filter_map(|id| Some((*id, self.rows.get(id)?)));
+        all.filter(|(_, row)| !matches!(row.action, Action::DecideTail { .. }))
     }
 
     fn propose(&mut self, at: LogTime, plan: PlanId, row: PlanRow) -> Answer {
@@ -288,31 +316,70 @@ impl State {
             return Answer::Refused(why);
         }
         let stale = begin.rests_on.and_then(|(order, hash)| self.changed(order, hash));
-        let resumed = begin.rests_on.map(|(order, _)| order);
         let Begin { entry, by, why, rests_on, action } = begin;
-        let resumes = action == Action::Resume;
         let order = rests_on.map(|(order, _)| order);
-        let row = RepairRow { order, action, by, why, begun: at, ended: None };
-        self.repairs.rows.insert(entry, row);
-        self.repairs.open.insert(entry);
-        self.repairs.busy.extend(order.map(|order| (order, entry)));
-        let ended = match (stale, resumed) {
-            (Some(why), _) => Some(End::Stale(why)),
-            // No other group or provider has a part in it: it is done here.
-            (None, Some(order)) if resumes => {
+        // No other group or provider has a part in some: they are done here.
+        let ended = match (stale, order, &action) {
+            (Some(why), ..) => Some(End::Stale(why)),
+            (None, Some(order), Action::Resume) => {
                 Some(match self.apply(at, Command::Resume { order }) {
                     Outcome::Noted => End::Done,
                     _ => End::Refused("the order is not parked".to_owned()),
                 })
             }
-            (None, _) => None,
+            (None, _, Action::DecideTail { action }) => {
+                self.decided_by(at, entry.0, (rests_on, *action, &why))
+            }
+            (None, ..) => None,
         };
+        let row = RepairRow { order, action, by, why, begun: at, ended: None };
+        self.repairs.rows.insert(entry, row);
+        self.repairs.open.insert(entry);
+        self.repairs.busy.extend(order.map(|order| (order, entry)));
         if let Some(end) = ended {
             self.repairs.end(at, entry, end);
         }
         match self.repairs.rows.get(&entry) {
             Some(row) => Answer::Repair(row.clone()),
             None => Answer::Refused(Why::NoSuchEntry),
+        }
+    }
+
+    /// What two people agreed on for an order of the tail becomes a decision; `None`: it is to be
+    /// carried out.
+    fn decided_by(
+        &mut self,
+        at: LogTime,
+        plan: PlanId,
+        (rests_on, action, why): (Option<(OrderId, Option<u128>)>, TailAction, &str),
+    ) -> Option<End> {
+        let people = self.repairs.plans.get(&plan).and_then(|row| {
+            let approved = row.approved.as_ref()?;
+            Some((row.by.clone(), approved.by.clone(), approved.ticket.clone()))
+        });
+        let Some(((by, approved_by, ticket), (order, Some(hash)))) = people.zip(rests_on) else {
+            return Some(End::Refused("not about an order as it was listed".to_owned()));
+        };
+        let reason = why.to_owned();
+        let decision = Decision { order, action, reason, by, approved_by, ticket, hash };
+        if let Err(why) = self.decide(at, decision) {
+            return Some(not_decided(why));
+        }
+        let open = self.births.tail.get(&order).is_some_and(|row| row.end.is_none());
+        // What is to go on here does so when the births come back.
+        (!open || action == TailAction::Adopt).then_some(End::Done)
+    }
+
+    /// What was decided on the tail is done, or cannot be.
+    pub(in crate::core) fn tail_ended(&mut self, at: LogTime, order: OrderId, end: End) {
+        let Some(entry) = self.repairs.busy.get(&order).copied() else { return };
+        let decides = self
+            .repairs
+            .rows
+            .get(&entry)
+            .is_some_and(|row| matches!(row.action, Action::DecideTail { .. }));
+        if decides {
+            self.repairs.end(at, entry, end);
         }
     }
 
@@ -333,4 +400,17 @@ impl State {
         };
         Some(what.to_owned())
     }
+}
+
+fn not_decided(why: Refused) -> End {
+    let text = match why {
+        Refused::NotSettled => "decided before, otherwise",
+        Refused::NotOwner => "its owner went on with the order: it cannot go on here as well",
+        Refused::TooMany => "too many decisions are kept",
+        Refused::OrderNotFound | Refused::NotParked => {
+            return End::Stale("the order is not in the tail".to_owned());
+        }
+        _ => "not a decision of two people on what was listed",
+    };
+    End::Refused(text.to_owned())
 }

@@ -29,7 +29,7 @@ use super::state::State;
 pub use self::adopt::{Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped};
 pub use self::give_back::Leftover;
 pub use self::sound::VERSION_MAX;
-pub use self::tail::{Decision, End, TailAction, TailRow};
+pub use self::tail::{Decision, End, TailAction, TailRow, refund_id};
 
 /// Orders in one command that adopts or gives back.
 pub const ORDERS_MAX: usize = 256;

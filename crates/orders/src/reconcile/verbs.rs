@@ -22,6 +22,7 @@ use crate::core::repair::{
 };
 use crate::shell::{Hosted, ledger};
 use crate::start::Orders;
+use crate::takeover;
 
 /// How long a caller waits for an entry to be done; a repeat finds out later.
 const DONE_MAX: Duration = Duration::from_secs(4);
@@ -98,15 +99,20 @@ impl Orders {
         let rests_on = match action {
             // Shipping what the home says now rests on nothing.
             Action::Reship { .. } => None,
-            _ => self.rests_on(group, entry)?,
+            _ => self.rests_on(group, entry, &action)?,
         };
         let of_none = matches!(action, Action::Rebook { .. } | Action::Reship { .. });
         if rests_on.is_none() && !of_none {
             return Err(Failure::field(Reason::FieldInvalid, "entry", "about an order"));
         }
-        if !known.map_err(crate::shell::not_read)?
-            && let Some(why) = self.books_changed(entry, due).await?
+        let known = known.map_err(crate::shell::not_read)?;
+        if let (false, Action::DecideTail { .. }, Some((order, _))) = (known, &action, rests_on)
+            && !self.shell().tail_is_final(&hosted, order.region())
         {
+            let why = "the owner's stream was not heard to its end: it may know the order";
+            return Err(Failure::new(Reason::Unavailable, why));
+        }
+        if !known && let Some(why) = self.books_changed(entry, due).await? {
             return Ok(pb::RepairRecord {
                 state: pb::RepairState::Stale.into(),
                 detail: why,
@@ -163,6 +169,7 @@ impl Orders {
         &self,
         group: GroupId,
         entry: &pb::PlanEntry,
+        action: &Action,
     ) -> Result<Option<(OrderId, Option<u128>)>, Failure> {
         let invalid = |what| Failure::field(Reason::FieldInvalid, "entry", what);
         let found = entry.difference.as_ref().ok_or_else(|| invalid("a difference"))?;
@@ -175,7 +182,9 @@ impl Orders {
             text => Some(u128::from_str_radix(text, 16).map_err(|_| invalid("an order's hash"))?),
         };
         let now = self.shell().map.now()?;
-        let ours = now.owner(order.region(), order.slot()).is_some_and(|of| of.owner == now.here);
+        // A tail is of orders that another region owns.
+        let ours = matches!(action, Action::DecideTail { .. })
+            || now.owner(order.region(), order.slot()).is_some_and(|of| of.owner == now.here);
         // Another region's order is unknown here, and its charge is not ours to give back.
         if !ours || self.shell().map.orders_group(order.slot())? != group {
             return Err(invalid("of this group's orders"));
@@ -321,6 +330,10 @@ fn action(entry: &pb::PlanEntry) -> Result<Action, Failure> {
         Wire::ReshipCopy(it) => {
             Action::Reship { peer: it.peer.parse().map_err(|_| invalid("a region"))? }
         }
+        Wire::DecideTail(it) => {
+            let action = takeover::tail_action(it.action());
+            Action::DecideTail { action: action.ok_or_else(|| invalid("what becomes of it"))? }
+        }
     })
 }
 
@@ -376,6 +389,7 @@ fn what(row: &RepairRow) -> String {
         Action::Resume => "resume the order".to_owned(),
         Action::Rebook { sku, delta, .. } => format!("rebook {delta} of {sku}"),
         Action::Reship { peer } => format!("ship to {peer} again"),
+        Action::DecideTail { action } => format!("{action:?} the order").to_lowercase(),
     };
     format!("{what}: {}", row.why)
 }

@@ -150,6 +150,8 @@ impl Repairer {
             }
             // Done by the machine itself, or by who applies the plan.
             Action::Resume | Action::Reship { .. } => Some(End::Done),
+            // By who follows the births.
+            Action::DecideTail { .. } => None,
         }
     }
 

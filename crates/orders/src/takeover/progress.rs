@@ -1,6 +1,6 @@
 //! What this node's groups hold of each region's births, for whoever orders a change of owner.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,20 +8,16 @@ use hansa_api::convert::time::{from_log, from_ms};
 use hansa_api::pb::node as pb;
 use hansa_api::pb::node::node_takeover_service_server::NodeTakeoverService;
 use hansa_api::status::{Failure, Reason};
-use hansa_types::id::{OrderId, OrderName};
+use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use crate::core::command::{Command, Outcome, Refused};
 use crate::core::order::{Order, Provider};
 use crate::core::remote::Origin;
 use crate::core::settings::Settings;
 use crate::core::state::State;
-use crate::core::takeover::{
-    Birth, Decision, End, NotAdopted, Phase, Step, TailAction, TailRow, Taken,
-};
-use crate::shell::{Hosted, Shell, deadline, refusal};
+use crate::core::takeover::{Birth, Decision, End, NotAdopted, Phase, TailAction, TailRow, Taken};
+use crate::shell::{Hosted, Shell};
 
 /// Listed at most in one answer.
 const LISTED_MAX: usize = 10_000;
@@ -83,7 +79,7 @@ impl NodeTakeoverService for NodeTakeover {
         let max = LISTED_MAX.min(asked.max as usize);
         let mut answer = pb::ListNodeTailResponse::default();
         for hosted in self.led() {
-            if !self.is_final(&hosted, birth) {
+            if !self.shell.tail_is_final(&hosted, birth) {
                 answer.not_final.push(hosted.group.id().number());
             }
             let told = hosted.group.peek(|machine| {
@@ -96,14 +92,6 @@ impl NodeTakeoverService for NodeTakeover {
         answer.truncated = answer.orders.len() > max;
         answer.orders.truncate(max);
         Ok(Response::new(answer))
-    }
-
-    async fn decide_node_tail(
-        &self,
-        request: Request<pb::DecideNodeTailRequest>,
-    ) -> Answer<pb::DecideNodeTailResponse> {
-        let due = deadline(&request);
-        Ok(Response::new(self.decide(request.into_inner(), due).await?))
     }
 }
 
@@ -158,7 +146,8 @@ impl NodeTakeover {
         });
         let mut births = births;
         for of in &mut births {
-            of.tail_final = self.birth(&of.birth).is_ok_and(|birth| self.is_final(hosted, birth));
+            of.tail_final =
+                self.birth(&of.birth).is_ok_and(|birth| self.shell.tail_is_final(hosted, birth));
         }
         let mut cursors = cursors;
         cursors.sort_unstable_by_key(|(origin, _)| *origin);
@@ -257,37 +246,6 @@ impl NodeTakeover {
         }
     }
 
-    /// Whether the new owner said that it has adopted all that it knows, and all of that is here:
-    /// what is missing it does not know. It says so in every group whose stream comes here.
-    fn is_final(&self, hosted: &Hosted, birth: RegionNumber) -> bool {
-        hosted.group.peek(|machine| {
-            let state = &machine.state;
-            let Some(row) = state.births.get(birth) else { return true };
-            if !matches!(row.phase, Phase::Elsewhere { .. }) {
-                return true;
-            }
-            let settings = &state.meta.settings;
-            let heard = self.shell.freshness.marks(row.owner).into_iter().map(|(of, _)| of);
-            let here = |of: &Origin| {
-                of.region == row.owner && of.group % settings.groups.max(1) == settings.index
-            };
-            let kept = state.remote.cursors.iter().map(|(of, _)| *of);
-            // A group's older stream has ended, and what it had is in the newest one.
-            let newest: BTreeMap<u16, Origin> = kept
-                .chain(heard)
-                .filter(here)
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .map(|of| (of.group, of))
-                .collect();
-            let settled = |of: &Origin| {
-                let applied = state.remote.cursors.get(of).map_or(0, |at| at.applied);
-                self.shell.freshness.has_settled((*of, applied), birth, row.epoch)
-            };
-            !newest.is_empty() && newest.values().all(settled)
-        })
-    }
-
     fn tail_order(&self, state: &State, (id, adopted): (OrderId, u64)) -> Option<pb::TailOrder> {
         let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
         let (proposed, why) = propose(order, adopted, self.was_there(state, id, order));
@@ -324,60 +282,6 @@ impl NodeTakeover {
         let had = self.shell.freshness.taken_from(own, id.region(), owned);
         order.history.first().is_some_and(|first| first.seq <= had)
     }
-
-    async fn decide(
-        &self,
-        asked: pb::DecideNodeTailRequest,
-        due: Instant,
-    ) -> Result<pb::DecideNodeTailResponse, Failure> {
-        let name: OrderName = asked.order.parse().map_err(|_| {
-            Failure::field(Reason::OrderNameInvalid, "order", "an order's public name")
-        })?;
-        let id = self.shell.map.check_name(&name)?;
-        let known = self
-            .led()
-            .into_iter()
-            .find(|hosted| hosted.group.peek(|machine| machine.state.orders.contains(&id)));
-        let Some(hosted) = known else { return Ok(pb::DecideNodeTailResponse::default()) };
-        let action = match asked.action() {
-            pb::TailAction::Compensate => TailAction::Compensate,
-            pb::TailAction::Discard => TailAction::Discard,
-            pb::TailAction::Adopt => TailAction::Adopt,
-            pb::TailAction::Unspecified => {
-                let why = "adopt, compensate or discard";
-                return Err(Failure::field(Reason::FieldInvalid, "action", why));
-            }
-        };
-        if !self.is_final(&hosted, id.region()) {
-            let why = "the owner's stream was not heard to its end: it may know the order";
-            return Err(Failure::new(Reason::Unavailable, why));
-        }
-        let hash = u128::from_str_radix(&asked.hash, 16)
-            .map_err(|_| Failure::field(Reason::FieldInvalid, "hash", "as it was listed"))?;
-        let pb::DecideNodeTailRequest { reason, by, approved_by, ticket, .. } = asked;
-        let decision = Decision { order: id, action, reason, by, approved_by, ticket, hash };
-        let step = Step::Decide(Box::new(decision));
-        match hosted.submit(&Command::Takeover(step), due).await? {
-            Outcome::Refused(why) => return Err(not_decided(why)),
-            Outcome::Noted => {}
-            _ => return Err(Failure::of(Reason::Internal)),
-        }
-        let row = hosted.group.peek(|machine| machine.state.births.tail.get(&id).cloned());
-        let decision = row.as_ref().map(decided);
-        Ok(pb::DecideNodeTailResponse { known: true, decision })
-    }
-}
-
-fn not_decided(why: Refused) -> Failure {
-    let text = match why {
-        Refused::Malformed => "who decides and who approves are two people, both named",
-        Refused::NotSettled => "decided before, otherwise",
-        Refused::NotParked => "the order is not in the tail",
-        Refused::NotOwner => "its owner went on with the order: it cannot go on here as well",
-        Refused::KeyChanged => "the order's record is not the one that was listed",
-        other => return refusal(other),
-    };
-    Failure::new(Reason::OwnershipRefused, text)
 }
 
 /// What the machine would do, and why.
@@ -397,6 +301,16 @@ fn propose(order: &Order, adopted: u64, was_there: bool) -> (pb::TailAction, &'s
             (pb::TailAction::Discard, "all of it was given back, and nobody else knows the order")
         }
         _ => (pb::TailAction::Compensate, "charged here, and nobody else knows the order"),
+    }
+}
+
+/// `None` for a word that decides nothing.
+pub fn tail_action(said: pb::TailAction) -> Option<TailAction> {
+    match said {
+        pb::TailAction::Compensate => Some(TailAction::Compensate),
+        pb::TailAction::Discard => Some(TailAction::Discard),
+        pb::TailAction::Adopt => Some(TailAction::Adopt),
+        pb::TailAction::Unspecified => None,
     }
 }
 

@@ -15,7 +15,7 @@ use super::give_back::book;
 use super::keeper::commit;
 use crate::core::effect::Reference;
 use crate::core::order::{Provider as Charged, provider_key};
-use crate::core::takeover::{Decision, End, Step};
+use crate::core::takeover::{Decision, End, Step, refund_id};
 use crate::provider::{Answer, Charge, Provider};
 use crate::shell::{Hosted, Shell};
 
@@ -76,7 +76,7 @@ async fn compensate(
     if owed.left_minor <= 0 {
         return Some(End::Done);
     }
-    let refund = TransferId::derive(owed.at, &[b"tail", &id.to_bytes()]);
+    let refund = refund_id(owed.at, id);
     let (key, charge) =
         (format!("ref-{refund}"), Charge { amount_minor: owed.left_minor, ..owed.charge });
     match timeout(CALL_MAX, provider.refund(&charge, &owed.reference.0, &key)).await {

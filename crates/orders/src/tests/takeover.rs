@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use hansa_api::convert::id::order_to_bytes;
 use hansa_api::first_sent;
+use hansa_api::pb::admin;
 use hansa_api::pb::node as births;
 use hansa_api::pb::node::node_takeover_service_server::NodeTakeoverService;
 use hansa_api::pb::order as wire;
@@ -13,7 +16,8 @@ use hansa_api::pb::payment::payment_service_server::PaymentService;
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::testing::eventually;
 use hansa_region_router::core::directory::{Drain, Kind, Ownership, OwnershipRecord, Proof};
-use hansa_types::id::NodeId;
+use hansa_reconcile::tree::{FORMAT, Tree};
+use hansa_types::id::{GroupId, GroupKind, NodeId, OrderName};
 use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 
@@ -237,20 +241,53 @@ async fn decide(here: &Node, tail: &str) {
     assert_eq!((found.order.as_str(), found.adopted_version), (tail, 0));
     assert_eq!(found.proposed(), births::TailAction::Compensate);
     assert!(!found.events.is_empty() && found.captured_minor == 700);
-    let decision = |approved_by: &str| births::DecideNodeTailRequest {
-        order: tail.into(),
-        action: births::TailAction::Compensate.into(),
-        reason: "nobody else knows it".into(),
-        by: "ada".into(),
-        approved_by: approved_by.into(),
-        ticket: "T-2".into(),
-        hash: found.hash.clone(),
+    let id = order_to_bytes(tail.parse::<OrderName>().unwrap().id);
+    let entry = |number, order_hash| {
+        let action = births::TailAction::Compensate.into();
+        let action = Some(admin::repair::Action::DecideTail(admin::DecideTail { action }));
+        let order_id = id.clone();
+        let found = admin::FoundDifference { order_id, order_hash, ..Default::default() };
+        let (difference, repair) = (Some(found), Some(admin::Repair { action }));
+        admin::PlanEntry { number, difference, repair, why: "nobody else knows it".into() }
     };
-    let alone = takeover(here).decide_node_tail(call(decision("ada"))).await.unwrap_err();
-    assert_eq!(Failure::from(&alone).reason(), Reason::OwnershipRefused);
-    assert!(
-        takeover(here).decide_node_tail(call(decision("bob"))).await.unwrap().into_inner().known
-    );
+    let header = admin::PlanHeader {
+        format: FORMAT,
+        region: "eu-west".into(),
+        planned_by: "ada".into(),
+        reason: "it was cut off".into(),
+        entries: 2,
+        ..Default::default()
+    };
+    let entries = vec![entry(1, found.hash.clone()), entry(2, format!("{:032x}", 7))];
+    let plan = admin::ReconcilePlan { header: Some(header), entries, hash: String::new() };
+    let tree = Tree::of(&plan).unwrap();
+    let (hash, group) = (Bytes::copy_from_slice(&tree.hash()), GroupId::new(GroupKind::Orders, 0));
+    let proposed = admin::ProposePlanRequest {
+        plan: hash.clone(),
+        header: plan.header.clone(),
+        proof: tree.proof(0),
+        ..Default::default()
+    };
+    here.orders.propose_plan(group, "ada", &proposed, end).await.unwrap();
+    let ticket = "T-2".to_owned();
+    let approved =
+        admin::ApprovePlanRequest { plan: hash.clone(), ticket, ..Default::default() };
+    let apply = |n: u32| {
+        let asked = admin::ApplyRepairRequest {
+            plan: hash.clone(),
+            entries: 2,
+            entry: Some(plan.entries[n as usize - 1].clone()),
+            proof: tree.proof(n),
+            ..Default::default()
+        };
+        async move { here.orders.apply_repair(group, "ada", &asked, end).await }
+    };
+    let alone = here.orders.approve_plan(group, "ada", &approved, end).await.unwrap_err();
+    assert_eq!(alone.reason(), Reason::PermissionDenied);
+    assert_eq!(apply(1).await.unwrap_err().reason(), Reason::FailedPrecondition);
+    here.orders.approve_plan(group, "bob", &approved, end).await.unwrap();
+    assert_eq!(apply(2).await.unwrap().state(), admin::RepairState::Stale, "not what was listed");
+    eventually_done(|| apply(1)).await;
     eventually("carried out", || {
         let shell = here.orders.shell();
         shell.groups[&0].group.peek(|m| {
@@ -259,6 +296,22 @@ async fn decide(here: &Node, tail: &str) {
         })
     })
     .await;
+}
+
+/// The same entry over and over, until what was charged is given back.
+async fn eventually_done<Fut>(apply: impl Fn() -> Fut)
+where
+    Fut: Future<Output = Result<admin::RepairRecord, Failure>>,
+{
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let record = apply().await.unwrap();
+        if record.state() == admin::RepairState::Done {
+            return;
+        }
+        assert_eq!(record.state(), admin::RepairState::Running, "{record:?}");
+        assert!(Instant::now() < end, "never done");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

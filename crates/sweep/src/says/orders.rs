@@ -266,7 +266,8 @@ fn action_of(order: OrderId, action: &Action, to: &mut Hearing<'_>) {
         Action::ReleaseStock { .. }
         | Action::Resume
         | Action::Rebook { .. }
-        | Action::Reship { .. } => {}
+        | Action::Reship { .. }
+        | Action::DecideTail { .. } => {}
     }
 }
 

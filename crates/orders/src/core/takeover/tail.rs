@@ -3,13 +3,14 @@
 //! It is told from state alone: an order that was written here in an epoch that is over, in a
 //! version that the new owner's adoption does not include.
 
-use hansa_types::id::OrderId;
+use hansa_types::id::{OrderId, TransferId};
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use crate::core::command::Refused;
-use crate::core::order::Order;
+use crate::core::order::{Done, Note, Order, Refund, RefundCause};
+use crate::core::repair;
 use crate::core::state::State;
 
 /// Decisions kept.
@@ -25,7 +26,7 @@ pub enum TailAction {
     Adopt,
 }
 
-/// Two people's word on one order of the tail.
+/// Two people's word on one order of the tail, from the entry of a plan (`core::repair`).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Decision {
     pub order: OrderId,
@@ -50,6 +51,11 @@ pub struct TailRow {
 pub enum End {
     Done,
     Refused(String),
+}
+
+/// The refund of what was charged for an order of the tail, decided on at this time.
+pub fn refund_id(at: LogTime, order: OrderId) -> TransferId {
+    TransferId::derive(at, &[b"tail", &order.to_bytes()])
 }
 
 impl State {
@@ -78,7 +84,14 @@ impl State {
         found
     }
 
-    pub(super) fn decide(&mut self, at: LogTime, decision: Decision) -> Result<(), Refused> {
+    /// # Outcomes
+    /// `NotSettled`: decided before, otherwise; `NotParked`: not in the tail; `NotOwner`: its owner
+    /// goes on with it; `KeyChanged`: not what they saw.
+    pub(in crate::core) fn decide(
+        &mut self,
+        at: LogTime,
+        decision: Decision,
+    ) -> Result<(), Refused> {
         let id = decision.order;
         let people = [&decision.by, &decision.approved_by];
         if decision.by == decision.approved_by || people.iter().any(|name| name.is_empty()) {
@@ -115,17 +128,45 @@ impl State {
         (!waits && !matches!(row.end, Some(End::Refused(_)))).then_some(row)
     }
 
-    pub(super) fn decided(
-        &mut self,
-        _at: LogTime,
-        order: OrderId,
-        end: End,
-    ) -> Result<(), Refused> {
+    pub(super) fn decided(&mut self, at: LogTime, order: OrderId, end: End) -> Result<(), Refused> {
         let known = self.births.tail.update(&order, |row| {
             // The first word stands.
-            row.end.get_or_insert(end);
+            row.end.get_or_insert(end).clone()
         });
-        known.ok_or(Refused::OrderNotFound)
+        let end = match known.ok_or(Refused::OrderNotFound)? {
+            End::Done => {
+                self.given_back_of(order);
+                repair::End::Done
+            }
+            End::Refused(why) => repair::End::Refused(why),
+        };
+        self.tail_ended(at, order, end);
+        Ok(())
+    }
+
+    /// What was charged for an order and is given back is in its own figures, as it is in the books.
+    fn given_back_of(&mut self, id: OrderId) {
+        let Some(row) = self.births.tail.get(&id) else { return };
+        let (action, at) = (row.decision.action, row.at);
+        let owed = |order: &Order| order.money.captured_minor - order.money.refunded_minor;
+        let former = self.orders.get(&id).filter(|order| !self.is_own(id, order));
+        let Some(left) = former.map(owed).filter(|left| *left > 0) else { return };
+        if action != TailAction::Compensate {
+            return;
+        }
+        self.orders.update(&id, |order: &mut Order| {
+            order.money.refunded_minor += left;
+            order.refunds.push(Refund {
+                id: refund_id(at, id),
+                at,
+                amount_minor: left,
+                cause: RefundCause::Asked,
+                with: None,
+                state: Done::Done,
+                version: 0,
+                note: Note::default(),
+            });
+        });
     }
 
     /// Decisions that are to be carried out.

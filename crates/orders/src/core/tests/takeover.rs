@@ -441,6 +441,7 @@ fn thawed(state: &State) -> State {
 fn copy_of(state: &State) -> State {
     use crate::core::keys::Keys;
     use crate::core::remote::Remote;
+    use crate::core::repair::Repairs;
     use crate::core::takeover::Births;
     use hansa_pages::Table;
     macro_rules! again {
@@ -464,11 +465,14 @@ fn copy_of(state: &State) -> State {
         remote,
         again!("subjects", state.subjects.table),
     );
-    copy.with_births(Births::rebuild(
+    let plans = again!("plans", state.repairs.plans);
+    let mut copy = copy.with_births(Births::rebuild(
         again!("births", state.births.rows),
         again!("not-adopted", state.births.failed),
         again!("tail", state.births.tail),
-    ))
+    ));
+    copy.repairs = Repairs::rebuild(plans, again!("repairs", state.repairs.rows));
+    copy
 }
 
 #[test]

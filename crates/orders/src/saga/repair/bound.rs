@@ -68,7 +68,8 @@ impl Bound<'_> {
             Action::CancelCharge { .. }
             | Action::Resume
             | Action::Rebook { .. }
-            | Action::Reship { .. } => None,
+            | Action::Reship { .. }
+            | Action::DecideTail { .. } => None,
         })
     }
 

@@ -1,6 +1,7 @@
 //! What only the former owner knows, and what a copy may not say.
 
 use super::*;
+use crate::core::repair::{self, Action, Answer, Begin, PlanId, RepairStep};
 
 fn decide(state: &mut State, order: OrderId, action: TailAction) -> Outcome {
     let hash = state.hash_of(order).unwrap().0;
@@ -63,6 +64,53 @@ fn an_order_that_nobody_went_on_with_goes_on_where_it_stands_once_two_people_say
     ship(&a, &mut b, origin(1));
     let copy = b.remote.copies.get(&alone).unwrap();
     assert_eq!((copy.epoch(), copy.version), (3, of(&a, alone).version));
+    holds(&a);
+    assert_eq!(thawed(&a).digest(), a.digest());
+}
+
+#[test]
+fn a_plan_of_two_people_decides_what_they_saw_and_ends_when_that_is_done() {
+    let (mut a, _, first, alone) = back();
+    let plan = PlanId([9; 32]);
+    let mut repair = |step| match apply(&mut a, Command::Repair(step)) {
+        Outcome::Repair(answer) => *answer,
+        other => panic!("{other:?}"),
+    };
+    let (by, reason) = ("ada".to_owned(), "cut off".to_owned());
+    repair(RepairStep::Propose { plan, by, reason, entries: 9 });
+    repair(RepairStep::Approve { plan, by: "bob".into(), ticket: "T-1".into() });
+    let begin = |a: &mut State, number, order, action, off: u128| {
+        let hash = a.hash_of(order).map(|hash| hash.0 ^ off);
+        let (by, why, rests_on) = ("eve".into(), "charged here".into(), Some((order, hash)));
+        let action = Action::DecideTail { action };
+        let begin = Begin { entry: (plan, number), by, why, rests_on, action };
+        match apply(a, Command::Repair(RepairStep::Begin(Box::new(begin)))) {
+            Outcome::Repair(answer) => match *answer {
+                Answer::Repair(row) => row.ended.map(|(_, end)| end),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    let went_on = begin(&mut a, 1, first, TailAction::Adopt, 0);
+    assert!(matches!(went_on, Some(repair::End::Refused(_))), "its owner went on with it");
+    let stale = begin(&mut a, 2, alone, TailAction::Compensate, 1);
+    assert!(matches!(stale, Some(repair::End::Stale(_))), "not what they saw");
+    let adopted = begin(&mut a, 3, alone, TailAction::Adopt, 0);
+    assert_eq!(adopted, Some(repair::End::Done));
+    // Until the births come back they may think again.
+    assert_eq!(begin(&mut a, 4, alone, TailAction::Compensate, 0), None);
+    assert_eq!(a.repairs.open().count(), 0, "it is not for the repairer");
+    let kept = a.births.tail.get(&alone).unwrap().decision.clone();
+    assert_eq!((kept.by.as_str(), kept.approved_by.as_str()), ("ada", "bob"));
+    assert_eq!((kept.ticket.as_str(), kept.reason.as_str()), ("T-1", "charged here"));
+    let mut a = thawed(&a);
+    step(&mut a, Step::Decided { order: alone, end: End::Done });
+    assert_eq!(begin(&mut a, 4, alone, TailAction::Compensate, 0), Some(repair::End::Done));
+    let again = begin(&mut a, 5, alone, TailAction::Compensate, 0);
+    assert_eq!(again, Some(repair::End::Done), "in another plan of the same two it is the same");
+    let other = begin(&mut a, 6, alone, TailAction::Discard, 0);
+    assert!(matches!(other, Some(repair::End::Refused(_))), "decided before");
     holds(&a);
     assert_eq!(thawed(&a).digest(), a.digest());
 }

@@ -1,0 +1,42 @@
+//! Whether a tail can still shrink.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hansa_types::region::RegionNumber;
+
+use crate::core::remote::Origin;
+use crate::core::takeover::Phase;
+use crate::shell::{Hosted, Shell};
+
+impl Shell {
+    /// Whether the new owner said that it has adopted all that it knows, and all of that is here:
+    /// what is missing it does not know. It says so in every group whose stream comes here.
+    pub fn tail_is_final(&self, hosted: &Hosted, birth: RegionNumber) -> bool {
+        hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let Some(row) = state.births.get(birth) else { return true };
+            if !matches!(row.phase, Phase::Elsewhere { .. }) {
+                return true;
+            }
+            let settings = &state.meta.settings;
+            let heard = self.freshness.marks(row.owner).into_iter().map(|(of, _)| of);
+            let here = |of: &Origin| {
+                of.region == row.owner && of.group % settings.groups.max(1) == settings.index
+            };
+            let kept = state.remote.cursors.iter().map(|(of, _)| *of);
+            // A group's older stream has ended, and what it had is in the newest one.
+            let newest: BTreeMap<u16, Origin> = kept
+                .chain(heard)
+                .filter(here)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(|of| (of.group, of))
+                .collect();
+            let settled = |of: &Origin| {
+                let applied = state.remote.cursors.get(of).map_or(0, |at| at.applied);
+                self.freshness.has_settled((*of, applied), birth, row.epoch)
+            };
+            !newest.is_empty() && newest.values().all(settled)
+        })
+    }
+}
