@@ -15,8 +15,8 @@ use hansa_api::pb::payment as pay;
 use hansa_api::pb::payment::payment_service_server::PaymentService;
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::testing::eventually;
-use hansa_region_router::core::directory::{Drain, Kind, Ownership, OwnershipRecord, Proof};
 use hansa_reconcile::tree::{FORMAT, Tree};
+use hansa_region_router::core::directory::{Drain, Kind, Ownership, OwnershipRecord, Proof};
 use hansa_types::id::{GroupId, GroupKind, NodeId, OrderName};
 use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
@@ -270,8 +270,7 @@ async fn decide(here: &Node, tail: &str) {
     };
     here.orders.propose_plan(group, "ada", &proposed, end).await.unwrap();
     let ticket = "T-2".to_owned();
-    let approved =
-        admin::ApprovePlanRequest { plan: hash.clone(), ticket, ..Default::default() };
+    let approved = admin::ApprovePlanRequest { plan: hash.clone(), ticket, ..Default::default() };
     let apply = |n: u32| {
         let asked = admin::ApplyRepairRequest {
             plan: hash.clone(),
