@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The format that this version writes and reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Groups that a manifest names at most: a guard against damaged or hostile files.
 const GROUPS_MAX: usize = 1_024;
 /// Bytes of a manifest.
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(Manifest::parse(good.to_json().as_bytes()), Ok(good.clone()));
         let changed = good.to_json().replace("\"epoch\": 1", "\"epoch\": 2");
         assert_eq!(Manifest::parse(changed.as_bytes()), Err(BadManifest::Hash));
-        let newer = good.to_json().replace("\"format\": 1", "\"format\": 9");
+        let newer = good.to_json().replace("\"format\": 2", "\"format\": 9");
         assert_eq!(Manifest::parse(newer.as_bytes()), Err(BadManifest::Format(9)));
     }
 

@@ -1,4 +1,4 @@
-//! The archive of a group: committed entries and the records that left hot state, in `redb`.
+//! The archive of a group: what lasts of committed entries, and the records that left hot state, in `redb`.
 //!
 //! Both are packed in chunks cut by count at fixed positions, so the archives of two replicas are
 //! equal byte for byte. Appended off the commit path; what lies beyond the loaded checkpoint is cut
@@ -31,7 +31,8 @@ use crate::raft::codec;
 /// Entries and records in one chunk.
 pub(crate) const ENTRIES_PER_CHUNK: u64 = 64;
 const RECORDS_PER_CHUNK: u64 = 256;
-const FORMAT: u32 = 1;
+/// 1 had all of every entry, and a chain over that.
+const FORMAT: u32 = 2;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");

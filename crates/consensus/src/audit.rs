@@ -363,7 +363,8 @@ impl Audit {
             }
             let told = codec::head_of(entry.head).map_err(|e| differs(next, &e.to_string()))?;
             let (kind, term) = (told.0 as u8, told.1);
-            let link = Link { group: id, term, index: next, kind, payload: &entry.payload };
+            let payload = self.books.replica.lasting(told.0, &entry.payload);
+            let link = Link { group: id, term, index: next, kind, payload: &payload };
             head = chain::extend(&head, link);
             next += 1;
             if next == self.next && head != self.head {

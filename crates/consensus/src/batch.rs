@@ -96,6 +96,20 @@ impl Batch {
         Commands { rest: self.bytes.get(HEAD_BYTES..).unwrap_or_default(), left: self.len() }
     }
 
+    /// The batch with what lasts of its commands, where that is not all of it.
+    pub fn lasting(&self, form: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Self> {
+        let forms: Vec<Option<Vec<u8>>> = self.commands().map(form).collect();
+        if forms.iter().all(Option::is_none) {
+            return None;
+        }
+        let lasts = |(form, command): (Option<Vec<u8>>, &[u8])| match form {
+            Some(form) => Bytes::from(form),
+            None => self.bytes.slice_ref(command),
+        };
+        let commands: Vec<Bytes> = forms.into_iter().zip(self.commands()).map(lasts).collect();
+        Some(Self::encode(self.at(), commands.iter()))
+    }
+
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -149,6 +163,18 @@ mod tests {
         let batch = Batch::decode(batch.bytes().clone()).unwrap();
         assert_eq!((batch.at(), batch.len()), (LogTime(7), 3));
         assert!(batch.commands().eq(commands.iter().map(|c| &c[..])));
+    }
+
+    #[test]
+    fn what_lasts_of_a_batch_is_a_batch_of_what_lasts_of_its_commands() {
+        let of = |commands: &[&'static str]| {
+            let commands: Vec<Bytes> = commands.iter().map(|c| Bytes::from(*c)).collect();
+            Batch::encode(LogTime(7), commands.iter())
+        };
+        let form = |command: &[u8]| command.starts_with(b"secret").then(|| b"#".to_vec());
+        assert_eq!(of(&["a", "", "b"]).lasting(form), None);
+        assert_eq!(of(&["a", "secret", ""]).lasting(form), Some(of(&["a", "#", ""])));
+        assert_eq!(Batch::raise(LogTime(7), 2).lasting(form), None);
     }
 
     #[test]

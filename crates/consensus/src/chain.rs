@@ -7,7 +7,7 @@ pub(crate) type Head = [u8; 32];
 
 pub(crate) const GENESIS: Head = [0; 32];
 
-/// What of an entry the chain covers.
+/// What of an entry the chain covers. Of its payload what lasts, see [`crate::Machine::lasting`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Link<'a> {
     pub group: GroupId,
@@ -17,7 +17,7 @@ pub(crate) struct Link<'a> {
     pub payload: &'a [u8],
 }
 
-/// The head after `link`: H(previous head, group, log id, payload).
+/// The head after `link`: H(previous head, group, log id, kind, what lasts of the payload).
 pub(crate) fn extend(previous: &Head, link: Link<'_>) -> Head {
     let mut hasher = blake3::Hasher::new();
     hasher.update(previous);

@@ -22,6 +22,7 @@ pub(crate) struct ArchivedEntry {
     pub index: u64,
     pub term: u64,
     pub kind: Kind,
+    /// What lasts of it.
     pub payload: Bytes,
     /// The audit chain before and after the entry.
     pub heads: (Head, Head),

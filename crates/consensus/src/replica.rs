@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use hansa_types::hash::StateHash;
 use hansa_types::id::GroupId;
 use hansa_types::seeded::{self, Bug};
@@ -15,6 +16,8 @@ use crate::chain::{self, Head, Link};
 use crate::digests::Digests;
 use crate::machine::{Frozen, Machine, Records, ThawError};
 use crate::pending::{Applied, Pending};
+use crate::batch::Batch;
+use crate::raft::codec::Kind;
 use crate::raft::{Entry, LogId, Reply, StoredMembership, codec, term_of};
 use crate::version::{GENESIS, Unsupported, Versions};
 
@@ -61,6 +64,8 @@ pub(crate) trait Replica: Send + Sync + 'static {
     /// # Errors
     /// The entry raises the group to a version that this binary does not know: nothing changed.
     fn apply(&self, entry: Entry) -> Result<Reply, Unsupported>;
+    /// What of an entry's payload lasts: archive and chain have this.
+    fn lasting(&self, kind: Kind, payload: &Bytes) -> Bytes;
     /// A view as of the last applied entry.
     fn freeze(&self) -> FrozenReplica;
     /// Reads a state, checks its digest against `position`, and puts it in place of the present
@@ -231,11 +236,12 @@ impl<M: Machine> Replica for Cell<M> {
         let (kind, payload) = codec::payload(&entry);
         let id = entry.log_id;
         let (term, index) = (term_of(&id), id.index());
+        let lasting = self.lasting(kind, &payload);
         let mut state = self.state.write();
         let State { machine, position } = &mut *state;
         let raised = self.raised(&entry, position.version)?;
         let before_it = self.applied_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
-        let link = Link { group: self.group, term, index, kind: kind as u8, payload: &payload };
+        let link = Link { group: self.group, term, index, kind: kind as u8, payload: &lasting };
         let before = position.chain;
         // The first entry behind a loaded checkpoint.
         let joint = before_it == 0 && position.applied.is_some();
@@ -268,13 +274,22 @@ impl<M: Machine> Replica for Cell<M> {
             }
         };
         let heads = (before, position.chain);
-        let applied = Applied { id, kind, payload, heads };
+        let applied = Applied { id, kind, payload: lasting, heads };
         position.records = self.pending.push(applied, records, position.records);
         self.digests.note(index, told(machine.digest(), position.version));
         self.note_due(machine.next_due());
         drop(state);
         self.note_applied(Some(&id));
         Ok(reply)
+    }
+
+    fn lasting(&self, kind: Kind, payload: &Bytes) -> Bytes {
+        let batch = match kind {
+            Kind::Commands => Batch::decode(payload.clone()).ok(),
+            Kind::Blank | Kind::Membership | Kind::Raise => None,
+        };
+        let lasting = batch.and_then(|batch| batch.lasting(M::lasting));
+        lasting.map_or_else(|| payload.clone(), |batch| batch.bytes().clone())
     }
 
     fn freeze(&self) -> FrozenReplica {

@@ -6,6 +6,7 @@ mod damage;
 mod disk;
 mod divergence;
 mod every_op;
+mod lasting;
 mod membership;
 mod pauses;
 mod power;

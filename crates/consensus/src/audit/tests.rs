@@ -41,6 +41,9 @@ async fn filled(nodes: u64) -> Cluster<Counters> {
 async fn fill(cluster: &Cluster<Counters>, count: usize) {
     for n in 0..count {
         cluster.submit(format!("add k{} 1", n % 7)).await;
+        if n % 4 == 0 {
+            cluster.submit(format!("secret number {n}")).await;
+        }
         if n % 3 == 0 {
             cluster.submit(format!("add gone{n} {n}")).await;
             cluster.submit(format!("close gone{n}")).await;

@@ -13,8 +13,8 @@ use tonic::metadata::MetadataMap;
 
 use crate::version::Versions;
 
-/// What this binary speaks.
-pub(crate) const SPOKEN: Versions = Versions::upto(1);
+/// What this binary speaks. Nodes of 1 chain and archive all of every entry.
+pub(crate) const SPOKEN: Versions = Versions { first: 2, last: 2 };
 
 const KEY: &str = "hansa-peer-protocol";
 
@@ -119,26 +119,26 @@ mod tests {
         protocol.put(&mut own);
         let agreed = |metadata| protocol.agreed(NodeId(2), metadata);
         assert_eq!(agreed(&own), Ok(SPOKEN.last));
-        assert_eq!(agreed(&MetadataMap::new()), Ok(1), "a node of an earlier release");
-        assert_eq!(said("1-4"), Ok(1), "a node of a later one, that speaks ours too");
+        assert!(agreed(&MetadataMap::new()).is_err(), "a node of before there were numbers");
+        assert_eq!(said("1-4"), Ok(2), "a node of a later one, that speaks ours too");
     }
 
     #[test]
     fn a_refused_peer_is_news_once_until_it_is_understood_again() {
         let (mut own, protocol) = (MetadataMap::new(), Protocol::new(SPOKEN));
         protocol.put(&mut own);
-        assert!(protocol.note(NodeId(2), "it speaks 2-3".into()));
-        assert!(!protocol.note(NodeId(2), "it does not understand 1-1".into()), "known");
-        assert!(protocol.note(NodeId(3), "it speaks 2-3".into()), "another one");
-        assert_eq!(protocol.refused()[&NodeId(2)], "it does not understand 1-1");
+        assert!(protocol.note(NodeId(2), "it speaks 3-4".into()));
+        assert!(!protocol.note(NodeId(2), "it does not understand 2-2".into()), "known");
+        assert!(protocol.note(NodeId(3), "it speaks 3-4".into()), "another one");
+        assert_eq!(protocol.refused()[&NodeId(2)], "it does not understand 2-2");
         assert!(protocol.agreed(NodeId(2), &own).is_ok());
-        assert!(protocol.note(NodeId(2), "it speaks 2-3".into()), "again");
+        assert!(protocol.note(NodeId(2), "it speaks 3-4".into()), "again");
     }
 
     #[test]
     fn a_peer_without_a_common_one_is_refused_by_name() {
-        let refused = said("2-3").unwrap_err().to_string();
-        assert!(refused.contains("speaks protocol 2-3, this node 1-1"), "{refused}");
+        let refused = said("3-4").unwrap_err().to_string();
+        assert!(refused.contains("speaks protocol 3-4, this node 2-2"), "{refused}");
         for nonsense in ["", "1", "x-y", "3-2", "0-0"] {
             assert!(said(nonsense).is_err(), "{nonsense}");
         }

@@ -20,7 +20,7 @@ use crate::testing::{Board, Cluster, Settings, env, eventually, group_id, soon};
 use crate::timing::Timing;
 
 #[derive(Clone, Default)]
-struct Memory(BTreeMap<String, Vec<u8>>);
+pub(super) struct Memory(BTreeMap<String, Vec<u8>>);
 
 impl Shelf for Memory {
     fn open(&self, path: &str) -> io::Result<Box<dyn Read + Send>> {
@@ -92,7 +92,7 @@ async fn copy(exports: &Exports, cut: &Cut, broken_every: usize) -> (Memory, Man
     (Memory(named.collect()), manifest)
 }
 
-async fn backup(cluster: &Cluster<Counters>) -> (Memory, Manifest) {
+pub(super) async fn backup(cluster: &Cluster<Counters>) -> (Memory, Manifest) {
     let leader = cluster.leader().await;
     let follower = cluster.up().into_iter().find(|node| *node != leader).unwrap();
     let index = Exports::new(cluster.node(leader).host.clone());

@@ -91,6 +91,7 @@ async fn sound() -> (SimFs, PathBuf) {
         cluster.submit(format!("add k{} {n}", n % 7)).await;
         cluster.submit(format!("add gone{n} {n}")).await;
         cluster.submit(format!("close gone{n}")).await;
+        cluster.submit(format!("secret {n}")).await;
         if n == 40 || n == 80 {
             cluster.group(NODE).checkpoint().await;
         }
