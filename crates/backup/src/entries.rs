@@ -1,4 +1,5 @@
-//! The audit chain over archived entries: h = H(h before, group, log id, kind, payload).
+//! The audit chain over archived entries: h = H(h before, group, log id, kind, what lasts of the
+//! payload).
 //!
 //! The form is that of the archive's chunks, which consensus writes; a test there keeps the two
 //! readers together.

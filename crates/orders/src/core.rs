@@ -5,6 +5,7 @@ pub mod contents;
 pub mod effect;
 pub mod invariants;
 pub mod keys;
+pub mod lasting;
 pub mod lease;
 pub mod order;
 pub mod remote;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Contents;
 use crate::core::keys::{KeyRow, Keys, Scope};
+use crate::core::lasting;
 use crate::core::order::Order;
 use crate::core::remote::{Copy, Cursor, Origin, ParkedEvent, Remote, Views};
 use crate::core::repair::{EntryId, PlanId, PlanRow, RepairRow, Repairs};
@@ -139,6 +140,10 @@ impl Machine for OrdersMachine {
             Some(command) => self.state.apply(at, command),
             None => Outcome::Refused(Refused::Malformed),
         }
+    }
+
+    fn lasting(command: &[u8]) -> Option<Vec<u8>> {
+        lasting::lasting(command)
     }
 
     fn next_due(&self) -> Option<LogTime> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::{Group, Host, ReadError, SubmitError};
-use hansa_node::env::Env;
+use hansa_node::env::{Entropy, Env};
 use hansa_node::layers::Deadline;
 use hansa_node::peers::Peers;
 use hansa_types::id::{GroupId, OrderId, OrderName};
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::core::command::{Command, Outcome, Refused, Target};
 use crate::core::contents::Contents;
+use crate::core::lasting::{self, Blind};
 use crate::core::order::Order;
 use crate::core::state::State;
 use crate::core::takeover::Phase;
@@ -75,6 +76,8 @@ pub struct Hosted {
     pub hold: Hold,
     /// Whether this region may take writes.
     pub lease: Lease,
+    /// For what blinds commands.
+    pub entropy: Arc<dyn Entropy>,
 }
 
 /// What this node's vault is to a group.
@@ -164,7 +167,12 @@ impl Hosted {
 
     /// Commits a command; `Err` is a failure of the way, a refusal is an outcome.
     pub async fn submit(&self, command: &Command, deadline: Instant) -> Result<Outcome, Failure> {
-        let bytes = bytes::Bytes::from(command.encode());
+        let blind = || {
+            let mut blind = Blind::default();
+            self.entropy.fill(&mut blind);
+            blind
+        };
+        let bytes = bytes::Bytes::from(lasting::to_log(command, blind));
         let submit = async {
             let done = self.group.submit(bytes, deadline).await;
             done.map_err(|error| not_submitted(error, deadline))

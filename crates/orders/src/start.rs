@@ -20,7 +20,7 @@ use hansa_api::pb::replication::home_service_server::HomeServiceServer;
 use hansa_api::pb::replication::replication_service_server::ReplicationServiceServer;
 use hansa_api::status::Failure;
 use hansa_consensus::{GroupSpec, Host, Mark};
-use hansa_node::env::Env;
+use hansa_node::env::{Entropy, Env};
 use hansa_node::peers::Peers;
 use hansa_node::tasks::OnError;
 use hansa_region_router::book::Book;
@@ -153,7 +153,8 @@ impl Orders {
         lease.follow(Gate::of(&now), &now.owned().collect());
         // All of them: a group that does not count on this node waits for the day it does.
         for id in now.groups.keys().filter(|id| id.kind() == GroupKind::Orders) {
-            let hosted = match start_group(host, &cfg, views, &now, *id, &lease).await {
+            let with = (&lease, &env.entropy);
+            let hosted = match start_group(host, &cfg, views, &now, *id, with).await {
                 // Damage of one group: it is listed as stopped, the others go on.
                 Err(StartError::Group(error)) if error.stops_group_only() => continue,
                 started => started?,
@@ -401,7 +402,7 @@ async fn start_group(
     views: Views,
     now: &Snapshot,
     id: GroupId,
-    lease: &Lease,
+    (lease, entropy): (&Lease, &Arc<dyn Entropy>),
 ) -> Result<Hosted, StartError> {
     let first = now.groups.get(&id).filter(|members| members.contains(&host.node()));
     let members = first.cloned().unwrap_or_default();
@@ -415,7 +416,8 @@ async fn start_group(
     });
     let (waiters, trusted, hold) =
         (Waiters::default(), Sender::new(Trust::Unbound), Hold::default());
-    Ok(Hosted { group, waiters, listing, trusted, hold, lease: lease.clone() })
+    let (lease, entropy) = (lease.clone(), entropy.clone());
+    Ok(Hosted { group, waiters, listing, trusted, hold, lease, entropy })
 }
 
 /// A view on disk; in memory where the disk gives none, for a view is never the truth.

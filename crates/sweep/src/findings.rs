@@ -21,10 +21,14 @@ const WAITING_MAX: usize = 1_000_000;
 /// What becomes of bytes of a place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Stays {
-    /// As long as the region: the archive of committed entries, backups, what is in force.
+    /// As long as the region: the archive, views.
     Kept,
-    /// Until two checkpoints more have been written.
-    Checkpoints,
+    /// Until somebody deletes it.
+    Backup,
+    /// A start would load it: the newest checkpoint, and the log behind it.
+    InForce,
+    /// A start would not: until checkpoints and log have moved on.
+    Behind,
 }
 
 /// Where facts were found.
@@ -314,13 +318,18 @@ impl Findings {
         let Came::Before(key) = kind.came else {
             return (NEVER.0, NEVER.1, "was never lawful here");
         };
-        if kind.place.stays == Stays::Checkpoints && class != DataClass::Personal {
-            let goes = "with the second checkpoint from now";
-            return (Verdict::Expiring, 0, goes);
-        }
         let sealed = class == DataClass::Personal && kind.what.starts_with("sealed");
         if !sealed {
-            return (NEVER.0, NEVER.1, "purged, and kept in plain by what is never rewritten");
+            return match kind.place.stays {
+                Stays::Behind if class != DataClass::Personal => {
+                    (Verdict::Expiring, 0, "with the next checkpoint and its segment of the log")
+                }
+                Stays::InForce | Stays::Behind => {
+                    (NEVER.0, NEVER.1, "until it is purged and a checkpoint without it is written")
+                }
+                Stays::Backup => (NEVER.0, NEVER.1, "as long as this backup is kept"),
+                Stays::Kept => (NEVER.0, NEVER.1, "in plain, in what is never rewritten"),
+            };
         }
         let life = |info: &&KeyInfo| key.is_none_or(|key| info.key == key);
         let lives = self.vault.iter().filter(life).map(|info| info.state);

@@ -1,5 +1,6 @@
 //! A kind of file.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,7 +59,12 @@ pub struct Opened<'a> {
     pub length: u64,
     /// Whether somebody may be writing to it.
     pub live: bool,
+    /// The newest checkpoint of each folder when the sweep began.
+    pub newest: &'a Newest,
 }
+
+/// Checkpoints by their folders: what a start would have loaded.
+pub type Newest = BTreeMap<PathBuf, String>;
 
 impl Opened<'_> {
     /// All of its bytes.
@@ -91,6 +97,11 @@ impl Opened<'_> {
     /// A file beside it.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.path.with_file_name(name)
+    }
+
+    /// The folder that it lies in.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// The group in whose folder it lies.

@@ -6,10 +6,11 @@ mod states;
 mod times;
 
 use hansa_api::classes::DataClass;
+use hansa_orders::core::command::Command;
 use hansa_wal::fs::{Op, Rule};
 
-use self::rig::{DE, Rig, US, batch, foreign, swept, view};
-use crate::findings::Verdict;
+use self::rig::{DE, Rig, US, batch, foreign, swept, swept_by, view};
+use crate::findings::{Found, Verdict};
 
 const BOTH: [DataClass; 2] = [DataClass::Personal, DataClass::Financial];
 
@@ -46,6 +47,37 @@ async fn a_foreign_order_is_found_in_log_checkpoint_and_archive() {
         assert!(named.iter().any(|found| found.file.contains(place) && found.first.contains(what)));
     }
     assert!(!sweep.findings.clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_tightened_law_takes_back_is_foreign_until_it_is_purged_and_then_gone() {
+    let by = times::before_and_after();
+    let money = |found: &Found| found.class == DataClass::Financial;
+    let rig = Rig::start_at(4).await;
+    rig.submit_blinded(&batch(1, &[(7, view(7, DE, &BOTH))])).await;
+    rig.checkpointed().await;
+    let (fs, dir) = rig.disk();
+    let lawful = swept_by(&fs, &dir, by.0.clone());
+    assert_eq!(foreign(&lawful, |_| true), 0, "{:?}", lawful.findings.found());
+    let pending = swept_by(&fs, &dir, by.1.clone());
+    assert!(foreign(&pending, money) > 0, "nobody has purged it yet");
+    let named = pending.findings.found();
+    let kept = |file: &str| file.ends_with("archive.redb");
+    assert!(!named.iter().any(|found| kept(&found.file)), "of it nothing lasts: {named:?}");
+
+    rig.submit_blinded(&rig::purge(7)).await;
+    // The older of the two that are kept has it still; the next one takes its place.
+    for _ in 0..2 {
+        rig.submit(&Command::Resume { order: rig::order(4, 1) }).await;
+        rig.checkpointed().await;
+    }
+    let (fs, dir) = rig.stop().await;
+    let done = swept_by(&fs, &dir, by.1);
+    assert_eq!(foreign(&done, money), 0, "{:?}", done.findings.found());
+    assert_eq!((&done.findings.unexplained, &done.unread), (&vec![], &vec![]));
+    let left = done.findings.found();
+    let left = left.iter().filter(|found| money(found));
+    assert!(left.clone().all(|found| found.file.starts_with("wal/")), "{left:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hansa_wal::fs::Fs;
 
 use crate::findings::Findings;
-use crate::format::{Cursor, Format, Opened};
+use crate::format::{Cursor, Format, Newest, Opened, last};
 use crate::formats::{self, view};
 
 /// Folders below one another.
@@ -71,10 +71,29 @@ struct Todo {
     format: Option<usize>,
 }
 
+impl Todo {
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    fn is_checkpoint(&self) -> bool {
+        self.name.ends_with(".ckpt")
+    }
+
+    fn rank(&self) -> u8 {
+        match self.is_checkpoint() {
+            true => 0,
+            false if self.folder().ends_with("wal") => 1,
+            false => 2,
+        }
+    }
+}
+
 /// A sweep under way.
 pub struct Sweep {
     formats: Vec<Box<dyn Format>>,
     todo: VecDeque<Todo>,
+    newest: Newest,
     at: Cursor,
     views: VecDeque<(view::Source, Option<Vec<u8>>)>,
     done_bytes: u64,
@@ -97,6 +116,7 @@ impl Sweep {
         let mut sweep = Self {
             formats,
             todo: VecDeque::new(),
+            newest: Newest::new(),
             at: Cursor::default(),
             views: views.into_iter().map(|view| (view, None)).collect(),
             done_bytes: 0,
@@ -113,6 +133,13 @@ impl Sweep {
             let under = Under { fs: root.fs, live, format: own };
             sweep.list(&under, &root.path, root.name, 0);
         }
+        for todo in sweep.todo.iter().filter(|todo| todo.is_checkpoint()) {
+            let newest = sweep.newest.entry(todo.folder().to_owned()).or_default();
+            // Entries in decimal places enough for all: they sort as they follow.
+            *newest = std::mem::take(newest).max(last(&todo.name).to_owned());
+        }
+        // What is in force first, before a running node writes another checkpoint.
+        sweep.todo.make_contiguous().sort_by_key(Todo::rank);
         sweep.total_bytes = sweep.todo.iter().map(|todo| todo.length).sum();
         sweep
     }
@@ -149,14 +176,14 @@ impl Sweep {
             self.findings.unexplained(&todo.name, 0, todo.length, "no file of ours");
             return self.done(todo, "unknown");
         };
-        let Self { formats, findings, .. } = self;
+        let Self { formats, findings, newest, .. } = self;
         let format = &formats[format];
         let length = match todo.fs.open(&todo.path).and_then(|file| file.len()) {
             Ok(length) => length,
             Err(error) => return self.lost(todo, &error),
         };
         let Todo { fs, path, name, live, .. } = &todo;
-        let opened = Opened { fs, path, name, length, live: *live };
+        let opened = Opened { fs, path, name, length, live: *live, newest };
         let (read, known) = (format.read(&opened, self.at, findings), format.name());
         match read {
             Ok(piece) => match piece.next {
@@ -173,8 +200,9 @@ impl Sweep {
     }
 
     fn lost(&mut self, todo: Todo, error: &io::Error) -> Step {
-        // A running node removes what it needs no more.
-        if !(todo.live && error.kind() == io::ErrorKind::NotFound) {
+        // A running node removes what it needs no more; what was in force is in another file then.
+        let in_force = self.newest.get(todo.folder()).is_some_and(|name| name == last(&todo.name));
+        if in_force || !(todo.live && error.kind() == io::ErrorKind::NotFound) {
             self.unread.push((todo.name.clone(), error.to_string()));
         }
         self.done(todo, "unread")

@@ -91,6 +91,7 @@ async fn a_node_speaks_only_for_itself_and_only_to_whom_it_means() {
     let name = |node: u64| format!("spiffe://hansa/region/eu-west/node/n{node}").parse().unwrap();
     let admit = |says: u64, shows: SpiffeId, expects: Option<u128>| {
         let mut metadata = MetadataMap::new();
+        Protocol::new(SPOKEN).put(&mut metadata);
         metadata.insert(NODE, MetadataValue::from(says));
         let incarnation = cluster.node(NodeId(2)).host.served().inbound.identity.incarnation;
         put_incarnation(&mut metadata, INCARNATION, incarnation);

@@ -16,7 +16,8 @@ const SECRET: &[u8] = b"4539 1488 0343 6467";
 
 fn settings() -> Settings {
     let timing = Timing { checkpoint_entries: 30, ..Timing::quick() };
-    Settings { timing, ..Settings::paused() }
+    // They look into the folders.
+    Settings { timing, disks: None, ..Settings::paused() }
 }
 
 async fn fill(cluster: &Cluster<Counters>, count: usize) {

@@ -1,10 +1,62 @@
 //! `residency verify` against a running league: clean, and red over what is planted.
 
+use std::path::Path;
+
 use hansa_api::pb::order::{Order, PaymentFacts};
 use hansa_api::pb::replication::OrderView;
 use prost::Message as _;
 
-use super::rig::{Rig, order};
+use super::SHIPPED;
+use super::rig::{Rig, eventually, order};
+
+/// Money of Brazil's residents goes to ap-south as well, or no more.
+fn law(version: u64, failover: &str) -> String {
+    let text = SHIPPED.replace("\nversion = 1", &format!("\nversion = {version}"));
+    let rule = r#"{ store = ["*"], transit = true }"#;
+    let money = format!(r#"{{ store = ["*"], transit = true, failover = [{failover}] }}"#);
+    format!(
+        "{text}\n[jurisdiction.BR]\nlaw = \"LGPD\"\ncountries = [\"BR\"]\nhome = [\"us-east\"]\n\
+         PERSONAL = {rule}\nFINANCIAL = {money}\nOPERATIONAL = {rule}\n"
+    )
+}
+
+/// Whether a file below the folder has these bytes.
+fn anywhere(folder: &Path, file: &str, bytes: &[u8]) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return anywhere(&path, file, bytes);
+        }
+        let wanted = path.to_string_lossy().ends_with(file);
+        wanted && std::fs::read(&path).unwrap().windows(bytes.len()).any(|found| found == bytes)
+    })
+}
+
+/// Money that a tightened law takes back from a peer: foreign until it is purged, then gone.
+async fn what_the_law_takes_back_goes(rig: &Rig) {
+    rig.write("wide.toml", &law(2, r#""ap-south""#));
+    rig.write("narrow.toml", &law(3, ""));
+    let (code, out, err) = rig.ctl("", &["residency", "load", "--all", "wide.toml"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let request = order("BR", "v-2");
+    let token = request.payment_token.clone();
+    rig.shop("us-east").await.orders.place_order(request).await.unwrap();
+    let peer = rig.data.join("ap-south/ap-south-1");
+    let shipped = || async { anywhere(&peer, ".seg", token.as_bytes()) };
+    eventually("the peer has it", shipped).await;
+    let (code, out, err) = rig.ctl("ap-south", &["residency", "verify"]).await;
+    assert_eq!(code, 0, "lawful so far: {out}{err}");
+
+    let (code, out, err) = rig.ctl("", &["residency", "load", "--all", "narrow.toml"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    eventually("purged, and no start would load it", || async {
+        let (code, out, err) = rig.ctl("ap-south", &["residency", "verify"]).await;
+        assert!(code == 0 || code == 1 && out.contains("until it is purged"), "{out}{err}");
+        code == 0
+    })
+    .await;
+    assert!(!anywhere(&peer, "archive.redb", token.as_bytes()), "it never lasted");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_swears_to_what_it_keeps_and_a_leak_turns_it_red() {
@@ -14,6 +66,7 @@ async fn a_node_swears_to_what_it_keeps_and_a_leak_turns_it_red() {
     let own = placed.order.unwrap();
     let folder = rig.data.join("eu-west/eu-west-1");
 
+    what_the_law_takes_back_goes(&rig).await;
     let verify = &["residency", "verify", "--out", "report.json"];
     let (code, out, err) = rig.ctl("eu-west", verify).await;
     assert_eq!(code, 0, "{out}{err}");

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::contents::Contents;
 use super::effect::Report;
 use super::keys::Key;
+use super::lasting::Form;
 use super::order::Note;
 use super::remote::{Batch, Received, RemoteStep, Retried};
 use super::repair::{Answer, RepairStep};
@@ -103,6 +104,15 @@ impl Command {
 
     /// `None` for bytes that are no command of a version we know: an outcome, never a panic.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        match Form::read(bytes)? {
+            Form::Whole(command) | Form::Blinded(_, command) => Some(command),
+            // What became of one is none.
+            Form::Kept(..) => None,
+        }
+    }
+
+    /// The command of bytes without a frame.
+    pub(super) fn bare(bytes: &[u8]) -> Option<Self> {
         match bytes.split_first()? {
             (&VERSION, rest) => postcard::from_bytes(rest).ok(),
             _ => None,

@@ -3,6 +3,7 @@
 mod attack;
 mod drive;
 mod keys;
+mod lasting;
 mod remote;
 mod repair;
 mod restored;

@@ -17,7 +17,7 @@ use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use prost::Message;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::check;
 use super::law::Law;
@@ -37,6 +37,7 @@ const SUBMIT_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Views read in one go, for what they are sealed with.
 const READ_MAX: usize = 256;
+const CHECKPOINT_MAX: Duration = Duration::from_secs(30);
 /// Between two commands, so that orders are not held up behind a purge.
 const BREATH: Duration = Duration::from_millis(10);
 
@@ -45,15 +46,21 @@ pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
     let stop = shell.env.tasks.stop_token();
     let (mut changes, mut heard) = (book.changes(), shell.heard.changes());
     let mut leadership = hosted.group.leadership();
+    let mut written = 0;
     loop {
         changes.borrow_and_update();
         heard.borrow_and_update();
-        if leadership.borrow_and_update().mine {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                () = purge(&shell, &hosted) => {}
+        let mine = leadership.borrow_and_update().mine;
+        let turn = async {
+            if mine {
+                purge(&shell, &hosted).await;
             }
+            forget(&shell, &hosted, &mut written).await;
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = turn => {}
         }
         tokio::select! {
             biased;
@@ -138,6 +145,22 @@ impl Limits {
             }
         }
         kept
+    }
+}
+
+/// Writes a checkpoint without what was purged: a start would load it again from the one before.
+/// On each replica, whoever purged; `written` is how many purges the last one knew.
+async fn forget(shell: &Shell, hosted: &Hosted, written: &mut u64) {
+    let Some(limits) = Limits::now(shell, hosted) else { return };
+    let (left, purges) = hosted.group.peek(|machine| {
+        let remote = &machine.state.remote;
+        let purges = remote.views.iter().map(|(_, views)| views.lowered).sum();
+        (excess(remote, &limits), purges)
+    });
+    let due = left == 0 && purges != *written;
+    // One that does not get done in time is wanted again at the next turn.
+    if due && timeout(CHECKPOINT_MAX, hosted.group.checkpoint()).await.is_ok() {
+        *written = purges;
     }
 }
 

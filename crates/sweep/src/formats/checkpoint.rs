@@ -32,7 +32,9 @@ impl Format for Checkpoint {
             to.unexplained(file.name, 0, file.length, "a checkpoint of no group");
             return Ok(Piece::whole(file.length));
         };
-        let place = file.place(Stays::Checkpoints);
+        let newest = file.newest.get(file.folder());
+        let in_force = newest.is_some_and(|name| name == last(file.name));
+        let place = file.place(if in_force { Stays::InForce } else { Stays::Behind });
         let at = || format!("{group} state");
         let mut hearing = Hearing { findings: to, place: &place, at: &at };
         let read = inspect::checkpoint(&opened, file.path, group).map_err(said);

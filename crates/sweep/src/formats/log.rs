@@ -1,5 +1,6 @@
 //! The write-ahead log: every record of every segment.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use hansa_consensus::inspect;
@@ -57,14 +58,17 @@ impl Format for Log {
             let next = Cursor { part: from.part + 1, at: 0 };
             return Ok(Piece { bytes: 0, next: Some(next) });
         }
-        let place = file.place(Stays::Checkpoints);
+        let (in_force, behind) = (file.place(Stays::InForce), file.place(Stays::Behind));
+        let mut replayed = BTreeMap::new();
         let mut records = 0;
         let unread = wal::segment(log, number, &bytes, |record| {
             records += 1;
             let Some(entry) = inspect::log_record(&record)? else { return Ok(()) };
             let group: GroupId = record.group.ok_or("an entry of no group")?;
             let at = || format!("byte {}, {group} entry {}", record.offset, entry.index);
-            let mut hearing = Hearing { findings: to, place: &place, at: &at };
+            let from = *replayed.entry(group).or_insert_with(|| replayed_from(file, group));
+            let place = if entry.index >= from { &in_force } else { &behind };
+            let mut hearing = Hearing { findings: to, place, at: &at };
             says::entry(group, &entry, &mut hearing)
         });
         for wal::Unread { offset, bytes, why } in unread {
@@ -73,6 +77,13 @@ impl Format for Log {
         to.tally(self.name()).records += records;
         Ok(Piece::whole(bytes.len() as u64))
     }
+}
+
+/// From which of a group's entries on a start replays the log: its checkpoint says so by its name.
+fn replayed_from(file: &Opened<'_>, group: GroupId) -> u64 {
+    let node = file.folder().parent().unwrap_or(file.folder());
+    let newest = file.newest.get(&node.join("groups").join(group.to_string()));
+    newest.and_then(|name| name.strip_suffix(".ckpt")?.parse().ok()).unwrap_or(0)
 }
 
 impl Format for LogFormat {

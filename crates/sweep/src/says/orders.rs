@@ -8,6 +8,7 @@ use hansa_api::pb::replication::OrderView;
 use hansa_orders::core::command::{Accept, Command};
 use hansa_orders::core::contents::Contents;
 use hansa_orders::core::effect::{Report, StepResult};
+use hansa_orders::core::lasting::Form;
 use hansa_orders::core::remote::{RemoteEvent, RemoteStep};
 use hansa_orders::core::repair::{Action, Begin, RepairStep};
 use hansa_orders::core::restored;
@@ -24,10 +25,10 @@ use crate::fact::{Content, Fact, Whose, only};
 pub use self::rows::state;
 
 pub fn command(bytes: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
-    let read = Command::decode(bytes);
-    let same = read.as_ref().is_some_and(|command| command.encode() == bytes);
-    let command = super::whole(read, same, "a command of orders")?;
-    said(&command, None, to)
+    let read = Form::read(bytes);
+    let same = read.as_ref().is_some_and(|form| form.write() == bytes);
+    let form = super::whole(read, same, "a command of orders")?;
+    said(form.command(), None, to)
 }
 
 /// What a command says; `under` is the policy by which it was made, if that is known.

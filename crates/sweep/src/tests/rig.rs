@@ -12,7 +12,10 @@ use hansa_consensus::testing::{Cluster, Settings, eventually};
 use hansa_orders::core::command::{Accept, Command};
 use hansa_orders::core::contents::{Contents, Sealed, Token};
 use hansa_orders::core::keys::{Key, Scope};
-use hansa_orders::core::remote::{Batch, Origin, RemoteEvent, Shown};
+use hansa_orders::core::lasting;
+use hansa_orders::core::remote::{
+    Batch, Held, Origin, Reduced, Reduction, RemoteEvent, RemoteStep, Shown,
+};
 use hansa_orders::core::settings::Settings as Rules;
 use hansa_orders::core::subjects::{KeyOf, RegionKey, SubjectId, Wrapped};
 use hansa_orders::machine::OrdersMachine;
@@ -50,8 +53,13 @@ pub struct Rig {
 
 impl Rig {
     pub async fn start() -> Self {
+        Self::start_at(2).await
+    }
+
+    /// In the region of this number.
+    pub async fn start_at(region: u16) -> Self {
         let rules = Rules {
-            region: number(2),
+            region: number(region),
             index: 0,
             groups: 1,
             epoch: 1,
@@ -73,19 +81,35 @@ impl Rig {
         self.cluster.submit(command.encode()).await;
     }
 
-    /// The node's disk, once a checkpoint has everything.
-    pub async fn stop(mut self) -> (SimFs, PathBuf) {
+    /// The same as the shell does, which blinds what must not last.
+    pub async fn submit_blinded(&self, command: &Command) {
+        self.cluster.submit(lasting::to_log(command, || [5; 16])).await;
+    }
+
+    /// The node's disk as it lies, and its folder.
+    pub fn disk(&self) -> (SimFs, PathBuf) {
         let node = NodeId(1);
-        self.cluster.leader().await;
-        let group = self.cluster.group(node).clone();
-        let host = self.cluster.node(node).host.clone();
+        (self.cluster.disk(node).fork(1), self.cluster.dir(node))
+    }
+
+    /// Until a checkpoint has everything.
+    pub async fn checkpointed(&self) {
+        let host = self.cluster.node(NodeId(1)).host.clone();
         eventually("a checkpoint of all of it", || {
             let statuses = host.statuses();
             let checkpoint = statuses.iter().map(|status| status.checkpoint.unwrap_or(0)).min();
             checkpoint == statuses.iter().map(|status| status.applied).max()
         })
         .await;
-        drop((group, host));
+    }
+
+    /// The node's disk, once a checkpoint has everything.
+    pub async fn stop(mut self) -> (SimFs, PathBuf) {
+        let node = NodeId(1);
+        self.cluster.leader().await;
+        let group = self.cluster.group(node).clone();
+        self.checkpointed().await;
+        drop(group);
         let (disk, dir) = (self.cluster.disk(node).clone(), self.cluster.dir(node));
         self.cluster.kill(node).await;
         (disk, dir)
@@ -184,6 +208,13 @@ pub fn batch(terms: u64, views: &[(u64, Bytes)]) -> Command {
     let upto = views.iter().map(|(n, _)| *n).max().unwrap_or(0);
     let events = views.iter().map(event).collect();
     Command::ApplyRemote(Box::new(Batch { origin, after: 0, upto, current_as_of_ms: None, events }))
+}
+
+/// Takes order `n` of eu-west from the copies, by the second version of the law.
+pub fn purge(n: u64) -> Command {
+    let (order, allowed) = (order(1, n), Held::default());
+    let of = Reduced { order, version: 1, from: 1, terms: 2, allowed, view: None };
+    Command::Remote(RemoteStep::Reduce(vec![Reduction { of, waiting: None, keys: Vec::new() }]))
 }
 
 /// How a file is damaged.

@@ -11,18 +11,23 @@ use prost::Message as _;
 
 use super::rig::{self, DE, POLICY, law, order, view};
 use crate::findings::{Findings, Found, Place, Stays, Verdict};
+use crate::law::Law;
 use crate::says::{Hearing, orders};
 
-/// eu-central, which was in the failover set until version 2.
-fn tightened() -> Findings {
+/// The laws of eu-central, which was in the failover set until version 2.
+pub fn before_and_after() -> (Law, Law) {
     let text = POLICY
         .replace("version = 1", "version = 2")
         .replace("failover = [\"eu-central\"]", "failover = []");
-    let mut law = law("eu-central", 4);
-    law.now = Arc::new(Policy::parse(&text).unwrap());
-    let mut findings = Findings::new(law);
-    findings.policy(POLICY).unwrap();
-    findings
+    let before = law("eu-central", 4);
+    let mut after = before.clone();
+    after.now = Arc::new(Policy::parse(&text).unwrap());
+    after.remember(before.now.clone());
+    (before, after)
+}
+
+fn tightened() -> Findings {
+    Findings::new(before_and_after().1)
 }
 
 fn found(stays: Stays, terms: u64, keys: &[KeyInfo]) -> Vec<Found> {
@@ -65,10 +70,13 @@ fn a_sealed_block_goes_with_the_region_key_that_opens_it() {
 }
 
 #[test]
-fn money_in_plain_goes_with_the_checkpoints_and_never_from_the_archive() {
+fn money_in_plain_goes_once_no_start_would_load_it_and_never_from_the_archive() {
     let financial = |stays| of(&found(stays, 1, &[]), DataClass::Financial).clone();
-    assert_eq!(financial(Stays::Checkpoints).verdict, Verdict::Expiring);
+    assert_eq!(financial(Stays::Behind).verdict, Verdict::Expiring);
     assert_eq!(financial(Stays::Kept).verdict, Verdict::Foreign);
+    let (in_force, backup) = (financial(Stays::InForce), financial(Stays::Backup));
+    assert!(in_force.verdict == Verdict::Foreign && in_force.goes.contains("purged"));
+    assert!(backup.verdict == Verdict::Foreign && backup.goes.contains("backup"));
 }
 
 #[test]
