@@ -12,11 +12,11 @@ use openraft::EntryPayload;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use crate::batch::Batch;
 use crate::chain::{self, Head, Link};
 use crate::digests::Digests;
 use crate::machine::{Frozen, Machine, Records, ThawError};
 use crate::pending::{Applied, Pending};
-use crate::batch::Batch;
 use crate::raft::codec::Kind;
 use crate::raft::{Entry, LogId, Reply, StoredMembership, codec, term_of};
 use crate::version::{GENESIS, Unsupported, Versions};

@@ -3,11 +3,12 @@
 //! or the node refuses; what it answers is never wrong.
 
 use hansa_types::id::NodeId;
-use hansa_wal::fs::{Op, Rule};
+use hansa_wal::fs::{Fs as _, Op, Rule};
 
+use super::lasting::{SECRET, audited, holds};
 use crate::outcome::Role;
 use crate::testing::counter::{CLOSED, Counters};
-use crate::testing::{Cluster, Settings, soon};
+use crate::testing::{Cluster, Settings, group_id, soon};
 use crate::timing::Timing;
 
 const NODE: NodeId = NodeId(1);
@@ -46,6 +47,9 @@ async fn script(cluster: &Cluster<Counters>) -> Acked {
                 return acked;
             }
             acked.closed.push(name);
+            if group.submit(format!("secret {SECRET} {n}").into(), soon()).await.is_err() {
+                return acked;
+            }
             let written =
                 tokio::time::timeout(std::time::Duration::from_secs(2), group.checkpoint());
             if written.await.is_err() {
@@ -75,6 +79,11 @@ async fn check(cluster: &mut Cluster<Counters>, acked: &Acked, what: &str) -> Re
     }
     let full = group.archive_scan(CLOSED, b"", 1_000).unwrap();
     assert!(full.len() >= acked.closed.len(), "{what}");
+    group.checkpoint().await;
+    audited(cluster, NODE).await;
+    let folder = cluster.dir(NODE).join("groups").join(group_id().to_string());
+    let archive = cluster.disk(NODE).read(&folder.join("archive.redb"), u64::MAX).unwrap();
+    assert!(!holds(&archive), "{what}: what does not last is in the archive");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::testing::counter::Counters;
 use crate::testing::{Cluster, Settings, eventually, group_id};
 use crate::timing::Timing;
 
-const SECRET: &[u8] = b"4539 1488 0343 6467";
+pub(super) const SECRET: &str = "4539 1488 0343 6467";
 
 fn settings() -> Settings {
     let timing = Timing { checkpoint_entries: 30, ..Timing::quick() };
@@ -23,12 +23,12 @@ fn settings() -> Settings {
 async fn fill(cluster: &Cluster<Counters>, count: usize) {
     for n in 0..count {
         cluster.submit(format!("add k{} 1", n % 7)).await;
-        cluster.submit(format!("secret {} {n}", String::from_utf8_lossy(SECRET))).await;
+        cluster.submit(format!("secret {SECRET} {n}")).await;
     }
 }
 
-fn holds(bytes: &[u8]) -> bool {
-    bytes.windows(SECRET.len()).any(|window| window == SECRET)
+pub(super) fn holds(bytes: &[u8]) -> bool {
+    bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
 }
 
 /// What a replica's archive has, once it has everything that was committed by now.
@@ -43,7 +43,7 @@ async fn archived(cluster: &Cluster<Counters>, node: NodeId) -> Vec<ArchivedEntr
 }
 
 /// Walks a replica's chain from genesis; its head.
-async fn audited(cluster: &Cluster<Counters>, node: NodeId) -> [u8; 32] {
+pub(super) async fn audited(cluster: &Cluster<Counters>, node: NodeId) -> [u8; 32] {
     let audit = cluster.node(node).host.audit(group_id(), BTreeSet::new(), None).await;
     let mut audit = audit.unwrap();
     loop {
