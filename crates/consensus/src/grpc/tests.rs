@@ -7,7 +7,7 @@ use hansa_types::identity::SpiffeId;
 use tonic::Extensions;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use super::{EXPECTS, INCARNATION, NODE, check_answerer, put_incarnation};
+use super::{EXPECTS, INCARNATION, NODE, Protocol, SPOKEN, check_answerer, put_incarnation};
 use crate::identity::Incarnation;
 
 use crate::outcome::SubmitError;
