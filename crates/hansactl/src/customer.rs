@@ -2,6 +2,7 @@
 
 mod erase;
 mod export;
+mod r#move;
 
 use clap::Subcommand;
 
@@ -15,6 +16,9 @@ pub enum Verb {
     Erase(erase::Args),
     /// Writes what every lawful region knows of a customer, as JSON lines.
     Export(export::Args),
+    /// Has a customer live in another region: his new orders go there, and what he leaves is
+    /// deleted once the window is over. Repeated, it goes on or tells where it stands.
+    Move(r#move::Args),
 }
 
 /// Who is meant.
@@ -49,5 +53,6 @@ pub async fn run(session: &Session, verb: Verb) -> Result<(), Problem> {
     match verb {
         Verb::Erase(args) => erase::run(session, args).await,
         Verb::Export(args) => export::run(session, args).await,
+        Verb::Move(args) => r#move::run(session, args).await,
     }
 }

@@ -7,6 +7,7 @@ pub mod invariants;
 pub mod keys;
 pub mod lasting;
 pub mod lease;
+pub mod moves;
 pub mod order;
 pub mod remote;
 pub mod repair;

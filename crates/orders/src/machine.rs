@@ -15,6 +15,7 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Contents;
 use crate::core::keys::{KeyRow, Keys, Scope};
 use crate::core::lasting;
+use crate::core::moves::{Kept, MoveRow, Moves};
 use crate::core::order::Order;
 use crate::core::remote::{Copy, Cursor, Origin, ParkedEvent, Remote, Views};
 use crate::core::repair::{EntryId, PlanId, PlanRow, RepairRow, Repairs};
@@ -25,9 +26,10 @@ use crate::core::subjects::{SubjectId, SubjectRow};
 use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 
 /// Format of a checkpoint; with what a restore left to settle, if there was one. 1 and 2 had
-/// customers by their names and one key for all of them; 3 and 4 did not say whose births they own.
-const FORMAT: u32 = 5;
-const FORMAT_RESTORED: u32 = 6;
+/// customers by their names and one key for all of them; 3 and 4 did not say whose births they own,
+/// 5 and 6 not who had moved.
+const FORMAT: u32 = 7;
+const FORMAT_RESTORED: u32 = 8;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;
@@ -71,6 +73,8 @@ pub struct FrozenOrders {
     births: FrozenTable<RegionNumber, Birth>,
     failed: FrozenTable<OrderId, NotAdopted>,
     tail: FrozenTable<OrderId, TailRow>,
+    moves: FrozenTable<SubjectId, MoveRow>,
+    kept: FrozenTable<OrderId, Kept>,
 }
 
 impl Frozen for FrozenOrders {
@@ -93,7 +97,9 @@ impl Frozen for FrozenOrders {
         self.repairs.write(to)?;
         self.births.write(to)?;
         self.failed.write(to)?;
-        self.tail.write(to)
+        self.tail.write(to)?;
+        self.moves.write(to)?;
+        self.kept.write(to)
     }
 
     fn digest_full(&self) -> StateHash {
@@ -111,6 +117,8 @@ impl Frozen for FrozenOrders {
         sum.add(self.births.recompute_digest());
         sum.add(self.failed.recompute_digest());
         sum.add(self.tail.recompute_digest());
+        sum.add(self.moves.recompute_digest());
+        sum.add(self.kept.recompute_digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -170,6 +178,8 @@ impl Machine for OrdersMachine {
             births: births.rows.freeze(),
             failed: births.failed.freeze(),
             tail: births.tail.freeze(),
+            moves: self.state.moves.rows.freeze(),
+            kept: self.state.moves.kept.freeze(),
         }
     }
 
@@ -200,7 +210,9 @@ impl Machine for OrdersMachine {
         let births = Table::read("births", from).map_err(damaged)?;
         let failed = Table::read("not-adopted", from).map_err(damaged)?;
         let tail = Table::read("tail", from).map_err(damaged)?;
-        let state = state.with_births(Births::rebuild(births, failed, tail));
+        let mut state = state.with_births(Births::rebuild(births, failed, tail));
+        let moves = Table::read("moves", from).map_err(damaged)?;
+        state.moves = Moves::rebuild(moves, Table::read("kept", from).map_err(damaged)?);
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {
             true => Ok(Self::of(state)),

@@ -7,14 +7,18 @@ mod export_customer;
 mod find_request;
 mod get_order;
 mod get_payment;
+mod home;
 mod list_account_entries;
 mod list_keys;
 mod list_orders;
+pub(crate) mod move_customer;
+mod place_moved;
 mod place_order;
 mod record_shipment;
 mod refund_payment;
 mod return_items;
 mod rotate_key;
+mod take_customer;
 mod watch_order;
 
 use std::pin::Pin;
@@ -108,6 +112,13 @@ impl CustomerService for Service {
     ) -> Answer<Exported> {
         let items = export_customer::run(self.shell.clone(), request).await?;
         Ok(Response::new(Box::pin(items)))
+    }
+
+    async fn move_customer(
+        &self,
+        request: Request<people::MoveCustomerRequest>,
+    ) -> Answer<people::MoveCustomerResponse> {
+        Ok(Response::new(move_customer::run(&self.shell, request).await?))
     }
 }
 

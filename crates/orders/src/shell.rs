@@ -364,7 +364,9 @@ pub fn refusal(why: Refused) -> Failure {
     let reason = match why {
         Refused::Malformed => Reason::Internal,
         // The directory is on its way to who lags behind.
-        Refused::NotOwner => return Failure::of(Reason::HomeMoving).retry_after(SOON),
+        Refused::NotOwner | Refused::Moved => {
+            return Failure::of(Reason::HomeMoving).retry_after(SOON);
+        }
         Refused::RequestIdReused => {
             let why = "used before for another request";
             return Failure::field(Reason::RequestIdReused, "request_id", why);

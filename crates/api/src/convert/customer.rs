@@ -43,6 +43,69 @@ pub struct ExportCustomer {
     pub region: Option<RegionName>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MoveAction {
+    /// Only says where it stands.
+    Tell,
+    Move,
+    /// Deletes what he left, before it is due.
+    Finish,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoveCustomer {
+    /// A customer: a guest has no second order to place elsewhere.
+    pub person: Person,
+    pub residence: Option<Country>,
+    pub region: Option<RegionName>,
+    pub request_id: RequestId,
+    pub action: MoveAction,
+    /// There for a move.
+    pub to: Option<RegionName>,
+    pub window_ms: Option<u64>,
+    pub reason: String,
+    pub ticket: String,
+}
+
+impl TryFrom<pb::MoveCustomerRequest> for MoveCustomer {
+    type Error = Failure;
+    fn try_from(request: pb::MoveCustomerRequest) -> Result<Self, Failure> {
+        let mut checks = Checks::begin(&request)?;
+        let person = checks.required("customer_id", &request.customer_id).map(Person::Customer);
+        let residence = checks.optional("residence_country", &request.residence_country);
+        let region = checks.optional("region", &request.region);
+        let id = checks.request_id(&request.request_id);
+        let to = checks.optional("to", &request.to);
+        let action = match request.action() {
+            pb::MoveAction::Unspecified => MoveAction::Tell,
+            pb::MoveAction::Move => MoveAction::Move,
+            pb::MoveAction::Finish => MoveAction::Finish,
+        };
+        // Who and why stand in the chain for ever.
+        if action != MoveAction::Tell {
+            checks.required_text("reason", &request.reason);
+            checks.required_text("ticket", &request.ticket);
+        }
+        if action == MoveAction::Move && request.to.is_empty() {
+            checks.refuse(Reason::FieldEmpty, "to", "the region where he is to live");
+        }
+        let value = (|| {
+            Some(Self {
+                person: person?,
+                residence: residence?,
+                region: region?,
+                request_id: id?,
+                action,
+                to: to?,
+                window_ms: Some(request.window_ms).filter(|ms| *ms > 0),
+                reason: request.reason,
+                ticket: request.ticket,
+            })
+        })();
+        checks.done(value)
+    }
+}
+
 impl TryFrom<pb::EraseCustomerRequest> for EraseCustomer {
     type Error = Failure;
     fn try_from(request: pb::EraseCustomerRequest) -> Result<Self, Failure> {

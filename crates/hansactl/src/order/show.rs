@@ -23,8 +23,10 @@ pub fn facts(order: Option<&Order>) -> Rows {
         add("detail", dash(&order.parked_detail));
     }
     add("customer", dash(&order.customer_id));
-    if order.personal_state() == PersonalState::Erased {
-        add("personal", "ERASED".to_owned());
+    match order.personal_state() {
+        PersonalState::Unspecified => {}
+        PersonalState::Erased => add("personal", "ERASED".to_owned()),
+        PersonalState::Moved => add("personal", "MOVED".to_owned()),
     }
     add("country", order.residence_country.clone());
     add("home", order.home_region.clone());

@@ -7,6 +7,7 @@ use super::contents::Contents;
 use super::effect::Report;
 use super::keys::Key;
 use super::lasting::Form;
+use super::moves;
 use super::order::Note;
 use super::remote::{Batch, Received, RemoteStep, Retried};
 use super::repair::{Answer, RepairStep};
@@ -82,6 +83,13 @@ pub enum Command {
     },
     /// Of whose births this group owns.
     Takeover(takeover::Step),
+    /// Of customers who move.
+    Moves(moves::Step),
+    /// A new order of somebody who has moved, by who knows that he lives here since that move.
+    Resident {
+        epoch: u64,
+        command: Box<Command>,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -200,4 +208,6 @@ pub enum Refused {
     NotAdopted,
     /// Copies wait still, or steps are under way.
     NotSettled,
+    /// The customer lives in another region.
+    Moved,
 }

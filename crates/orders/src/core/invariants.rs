@@ -7,6 +7,7 @@ mod events_gapless;
 mod holds_are_named;
 mod indexes;
 mod keys_fit;
+mod moves_fit;
 mod one_effect;
 mod refunds;
 
@@ -35,11 +36,12 @@ const ORDER_CHECKS: [(u32, &str, OrderCheck); 4] = [
     (0, "closed-is-clean", closed_is_clean::check),
 ];
 
-const STATE_CHECKS: [(u32, &str, StateCheck); 4] = [
+const STATE_CHECKS: [(u32, &str, StateCheck); 5] = [
     (8, "one-effect-per-key", one_effect::check),
     (0, "events-gapless", events_gapless::check),
     (0, "indexes-agree", indexes::check),
     (0, "keys-fit", keys_fit::check),
+    (0, "moves-fit", moves_fit::check),
 ];
 
 /// The names and numbers of all, for a report that also lists what holds.

@@ -18,6 +18,7 @@ use super::command::{Command, Outcome, Refused};
 use super::contents::Contents;
 use super::effect::Report;
 use super::keys::Keys;
+use super::moves::Moves;
 use super::order::{Change, Done, Order};
 use super::remote::Remote;
 use super::repair::Repairs;
@@ -64,6 +65,7 @@ pub struct State {
     /// There once the group came back from a backup.
     pub restored: Option<Restored>,
     pub births: Births,
+    pub moves: Moves,
     /// Outstanding steps in the order they were decided.
     work: BTreeMap<u64, OrderId>,
     timers: BTreeSet<(LogTime, OrderId)>,
@@ -126,6 +128,7 @@ impl State {
             repairs: Repairs::new(),
             restored,
             births: Births::new(),
+            moves: Moves::new(),
             work,
             timers,
             by_seq,
@@ -152,6 +155,10 @@ impl State {
             Ok(command) => command,
             Err(outcome) => return outcome,
         };
+        let (resident, command) = match command {
+            Command::Resident { epoch, command } => (epoch, *command),
+            plain => (0, plain),
+        };
         let (first_sent_ms, command) = match command {
             Command::Dated { first_sent_ms, command } => (Some(first_sent_ms), *command),
             plain => (None, plain),
@@ -161,6 +168,7 @@ impl State {
             _ => None,
         };
         let refused = self.not_owned(&command);
+        let refused = refused.or_else(|| self.lives_elsewhere(&command, resident));
         let outcome = match refused.or_else(|| self.unanswerable(&command, first_sent_ms)) {
             Some(why) => Outcome::Refused(why),
             None => self.act(at, command),
@@ -178,7 +186,7 @@ impl State {
     fn act(&mut self, at: LogTime, command: Command) -> Outcome {
         match command {
             // Once is enough: a date says nothing twice.
-            Command::Dated { .. } | Command::UnderPolicy { .. } => {
+            Command::Dated { .. } | Command::UnderPolicy { .. } | Command::Resident { .. } => {
                 Outcome::Refused(Refused::Malformed)
             }
             Command::Restore(step) => self.restore_step(at, step),
@@ -210,6 +218,7 @@ impl State {
             Command::Remote(step) => self.remote_step(at, step),
             Command::Repair(step) => self.repair_step(at, step),
             Command::Takeover(step) => self.takeover_step(at, step),
+            Command::Moves(step) => self.move_step(at, step),
         }
     }
 
@@ -394,6 +403,7 @@ impl State {
         sum.add(self.subjects.table.digest());
         sum.add(self.repairs.digest());
         sum.add(self.births.digest());
+        sum.add(self.moves.digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -410,6 +420,7 @@ impl State {
         sum.add(self.subjects.table.recompute_digest());
         sum.add(self.repairs.digest_full());
         sum.add(self.births.digest_full());
+        sum.add(self.moves.digest_full());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -436,6 +447,7 @@ impl State {
             && self.keys.consistent()
             && self.remote.consistent()
             && self.subjects.consistent(self.orders.len())
+            && self.moves.consistent()
     }
 }
 

@@ -4,6 +4,7 @@ mod attack;
 mod drive;
 mod keys;
 mod lasting;
+mod moves;
 mod remote;
 mod repair;
 mod restored;

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use hansa_api::convert::customer::Person;
 use hansa_api::status::{Failure, Reason};
+use hansa_region_router::core::directory::Snapshot;
+use hansa_region_router::core::heir;
+use hansa_region_router::core::policy::class_name;
 use hansa_types::country::Country;
-use hansa_types::region::{RegionName, Slot};
+use hansa_types::region::{RegionName, RegionNumber, Slot};
 use tokio::time::Instant;
 
 use crate::core::subjects::SubjectId;
@@ -68,16 +71,22 @@ pub fn residences(
         let state = &machine.state;
         let orders = state.subjects.orders_of(subject);
         let lived = orders.filter_map(|id| Some(state.contents.get(&id)?.residence));
-        lived.chain(named).collect()
+        let kept = state.moves.kept_of(subject);
+        let kept = kept.filter_map(|id| Some(state.moves.kept.get(&id)?.residence));
+        lived.chain(kept).chain(named).collect()
     })
 }
 
 /// The regions in which the data of residents of these countries may lie by the policy in force,
-/// this one first.
+/// this one first, with those that the subject moved from or to.
 ///
 /// # Errors
 /// `UNAVAILABLE` until the directory is known.
-pub fn lawful(shell: &Shell, residences: BTreeSet<Country>) -> Result<Vec<String>, Failure> {
+pub fn lawful(
+    shell: &Shell,
+    (hosted, subject): (&Hosted, Option<SubjectId>),
+    residences: BTreeSet<Country>,
+) -> Result<Vec<String>, Failure> {
     let now = shell.map.now()?;
     // Under a law that was replaced not long ago he may have lived elsewhere, and be known there.
     let former = now.former.iter().map(|former| &former.policy);
@@ -89,6 +98,29 @@ pub fn lawful(shell: &Shell, residences: BTreeSet<Country>) -> Result<Vec<String
         };
         residences.iter().any(|residence| by(*residence))
     };
-    let others = shell.map.others().into_iter().filter(lives);
+    let moved: Vec<RegionNumber> = hosted.group.peek(|machine| {
+        let row = subject.and_then(|subject| machine.state.moves.get(subject));
+        row.map_or_else(Vec::new, |row| vec![row.lives, row.former])
+    });
+    let asked = |name: &RegionName| {
+        lives(name) || now.number(name).is_some_and(|number| moved.contains(&number))
+    };
+    let others = shell.map.others().into_iter().filter(asked);
     Ok(std::iter::once(shell.region.clone()).chain(others).map(|name| name.to_string()).collect())
+}
+
+/// Whether a customer who lives in `residence` may live in a region: where the law puts him, or
+/// where it keeps what serving him takes.
+///
+/// # Errors
+/// `NO_LAWFUL_REGION` with the rule that does not admit it.
+pub fn admitted(now: &Snapshot, residence: Country, region: &RegionName) -> Result<(), Failure> {
+    let Some(law) = now.policy.of_country(residence) else {
+        let why = format!("no rule of the residency policy places {residence}");
+        return Err(Failure::new(Reason::NoLawfulRegion, why));
+    };
+    let Some(class) = heir::withheld(&now.policy, law, region) else { return Ok(()) };
+    let rule = format!("jurisdiction.{}.{}", law.name, class_name(class));
+    let why = format!("{rule} does not have {region} keep what residents of {residence} need");
+    Err(Failure::new(Reason::NoLawfulRegion, why).with("rule", rule))
 }

@@ -26,7 +26,7 @@ use crate::vault::VaultError;
 const BUSY: Duration = Duration::from_millis(20);
 /// Open orders named in a refusal.
 const OPEN_MAX: usize = 10;
-const KEPT: &str = "order name, lines, amounts, currency, country, times and payment facts, for \
+pub(super) const KEPT: &str = "order name, lines, amounts, currency, country, times and payment facts, for \
                     tax and commercial law; no personal data";
 
 pub async fn run(
@@ -57,7 +57,7 @@ pub async fn run(
     let mut replayed = false;
     if let Some(subject) = subject {
         let residences = customer::residences(hosted, subject, asked.residence);
-        receipt.lawful_regions = customer::lawful(shell, residences)?;
+        receipt.lawful_regions = customer::lawful(shell, (hosted, Some(subject)), residences)?;
         let (asked_ms, destroy_after_ms) = times;
         let request = scope(slot, subject);
         let erase = Command::Erase(Erase { subject, request, asked_ms, destroy_after_ms });
@@ -85,7 +85,7 @@ pub async fn run(
 }
 
 /// Has the vault remember an erasure. A repeat of the request tries again, as the keeper does.
-async fn remember(shell: &Shell, of: KeyOf, under: RegionKey, due: Instant) -> Result<(), Failure> {
+pub(super) async fn remember(shell: &Shell, of: KeyOf, under: RegionKey, due: Instant) -> Result<(), Failure> {
     loop {
         match shell.vault.note_erased(&[(of, under)]).await {
             Ok(()) => return Ok(()),
@@ -101,7 +101,7 @@ async fn remember(shell: &Shell, of: KeyOf, under: RegionKey, due: Instant) -> R
     }
 }
 
-fn tell(receipt: &mut wire::ErasureReceipt, shell: &Shell, subject: SubjectId, erased: &Erased) {
+pub(super) fn tell(receipt: &mut wire::ErasureReceipt, shell: &Shell, subject: SubjectId, erased: &Erased) {
     receipt.key = Some(wire::ErasedKey {
         home_region: shell.region.to_string(),
         subject: format!("{:032x}", subject.hash),
@@ -148,7 +148,7 @@ async fn forget(
 }
 
 /// Names what is in the way.
-fn open(shell: &Shell, hosted: &Hosted, subject: SubjectId, first: OrderId) -> Failure {
+pub(super) fn open(shell: &Shell, hosted: &Hosted, subject: SubjectId, first: OrderId) -> Failure {
     let mut open: Vec<OrderId> = hosted.group.peek(|machine| {
         let state = &machine.state;
         let open = state.subjects.orders_of(subject).filter(|id| state.is_open(*id));

@@ -6,13 +6,16 @@ use futures::{Stream, stream};
 use hansa_api::convert::customer::ExportCustomer;
 use hansa_api::pb::customer as wire;
 use hansa_api::pb::customer::export_customer_response::Item;
+use hansa_api::pb::order as orders;
 use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::OrderId;
 use tonic::{Request, Status};
 
+use crate::core::state::State;
 use crate::core::subjects::SubjectId;
 use crate::service::customer::{self, Found};
+use crate::service::get_order;
 use crate::shell::{Hosted, Shell, deadline, personal};
 use crate::wire as show;
 
@@ -26,13 +29,17 @@ pub async fn run(
     let Found { hosted, subject, .. } = customer::find(&shell, &asked.person, due).await?;
     let hosted = hosted.clone();
     let orders: Vec<OrderId> = hosted.group.peek(|machine| {
-        subject.map_or_else(Vec::new, |of| machine.state.subjects.orders_of(of).collect())
+        let State { subjects, moves, contents, .. } = &machine.state;
+        let elsewhere = |id: &OrderId| !contents.contains(id);
+        let known =
+            |of| subjects.orders_of(of).chain(moves.kept_of(of).filter(elsewhere)).collect();
+        subject.map_or_else(Vec::new, known)
     });
     let residences = match subject {
         Some(of) => customer::residences(&hosted, of, asked.residence),
         None => asked.residence.into_iter().collect(),
     };
-    let lawful = customer::lawful(&shell, residences)?;
+    let lawful = customer::lawful(&shell, (&hosted, subject), residences)?;
     let count = orders.len();
     let export = Export { shell, hosted, subject, orders: orders.into_iter(), count, lawful };
     Ok(stream::unfold(Some(export), |export| async move {
@@ -45,6 +52,11 @@ pub async fn run(
             Err(failure) => Some((Err(failure.into()), None)),
         }
     }))
+}
+
+/// Of an order of which this region has no copy.
+fn named(shell: &Shell, id: OrderId) -> orders::Order {
+    orders::Order { name: shell.map.name_of(id), ..Default::default() }
 }
 
 /// Holds ids only: each order is read when the stream has room for it.
@@ -66,10 +78,15 @@ impl Export {
         let region = self.shell.region.to_string();
         let Some(id) = self.orders.next() else { return Ok((self.summary(region), false)) };
         let shell = &self.shell;
-        let (mut order, payment) = self.hosted.look(id, |order, contents| {
+        let found = self.hosted.look(id, |order, contents| {
             let payment = show::payment(shell, id, order, contents);
             (show::order(shell, id, order, contents), payment)
-        })?;
+        });
+        let (mut order, payment) = match found {
+            // Another region's, of which he brought along what is personal.
+            Err(_) => (get_order::copy(shell, id).unwrap_or_else(|_| named(shell, id)), None),
+            Ok(found) => found,
+        };
         personal::reveal(shell, &self.hosted, id, &mut order, true).await?;
         Ok((Item::Order(wire::ExportedOrder { region, order: Some(order), payment }), true))
     }

@@ -1,5 +1,7 @@
 //! GetOrder: the home's truth, or a copy that says how stale it is.
 
+use std::sync::Arc;
+
 use hansa_api::classes::Lawful as _;
 use hansa_api::convert::order::GetOrder;
 use hansa_api::convert::time::from_ms;
@@ -12,7 +14,7 @@ use prost::Message;
 use tonic::Request;
 
 use crate::core::contents::Contents;
-use crate::shell::{Shell, deadline, personal};
+use crate::shell::{Hosted, Shell, deadline, personal};
 use crate::wire as show;
 
 pub async fn run(
@@ -24,7 +26,7 @@ pub async fn run(
     let get = GetOrder::try_from(request.into_inner())?;
     let id = shell.map.check_name(&get.order)?;
     if get.local_copy && !shell.keeps(id) {
-        return copy(shell, id);
+        return local(shell, id, details).await;
     }
     let hosted = shell.home_of(id)?;
     shell.adopt_first(hosted, id, due).await?;
@@ -36,7 +38,31 @@ pub async fn run(
     Ok(wire::GetOrderResponse { order: Some(order), staleness: None })
 }
 
-fn copy(shell: &Shell, id: OrderId) -> Result<wire::GetOrderResponse, Failure> {
+/// What there is here of another region's order; with who ordered, if he lives here by now.
+async fn local(
+    shell: &Shell,
+    id: OrderId,
+    details: bool,
+) -> Result<wire::GetOrderResponse, Failure> {
+    let mut answer = found(shell, id)?;
+    let keeps = |hosted: &&Arc<Hosted>| {
+        hosted.group.serves() && hosted.group.peek(|machine| machine.state.moves.kept.contains(&id))
+    };
+    if let (Some(order), Some(hosted)) = (&mut answer.order, shell.groups.values().find(keeps)) {
+        personal::reveal(shell, hosted, id, order, details).await?;
+    }
+    Ok(answer)
+}
+
+/// The copy that this region has of an order.
+///
+/// # Errors
+/// `ORDER_NOT_FOUND`
+pub(super) fn copy(shell: &Shell, id: OrderId) -> Result<wire::Order, Failure> {
+    found(shell, id)?.order.ok_or_else(|| Failure::of(Reason::OrderNotFound))
+}
+
+fn found(shell: &Shell, id: OrderId) -> Result<wire::GetOrderResponse, Failure> {
     let mut serving = shell.groups.values().filter(|hosted| hosted.group.serves());
     let found = serving.find_map(|hosted| {
         hosted.group.peek(|machine| {

@@ -1,5 +1,6 @@
 //! PlaceOrder: check, seal under the customer's key, accept, wait until decided.
 
+mod away;
 mod moved;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::shell::{Hosted, Sent, Shell, answer_by, caller, deadline, not_read};
 use crate::vault::{DataKey, VaultError};
 use crate::{metrics, wire as show};
 
+use self::away::Lives;
 pub use self::moved::moving;
 
 /// Draws of an order id: 50 random bits within a millisecond and slot collide about never.
@@ -69,33 +71,27 @@ pub async fn run(
         let order = Some(wire::Order { customer_id: says, ..order });
         return Ok(wire::PlaceOrderResponse { order, replayed: true });
     }
-    let (target, replayed) = asked.accept(subject, scope, sent, due).await?;
-    metrics::placed(replayed);
-    let decided = |order: &crate::core::order::Order, contents: &Contents| {
-        order.order_status(contents).decided()
+    let mut answer = match asked.lives(subject, scope, sent, due).await? {
+        Lives::Here(resident) => asked.placed(subject, scope, resident, sent, due).await?,
+        Lives::There(answer) => *answer,
     };
-    let mut answer = hosted
-        .when(target.order, Want::Decision, answer_by(due), decided, |order, contents| {
-            show::order(shell, target.order, order, contents)
-        })
-        .await?;
     // He has just said who he is; whether that was erased since is for who reads the order.
-    answer.customer_id = says;
-    Ok(wire::PlaceOrderResponse { order: Some(answer), replayed })
+    answer.order.iter_mut().for_each(|order| order.customer_id.clone_from(&says));
+    Ok(answer)
 }
 
 /// A request that was checked.
-struct Asked<'a> {
-    shell: &'a Shell,
-    hosted: &'a Hosted,
-    slot: Slot,
-    caller: &'a str,
-    place: &'a PlaceOrder,
-    body: &'a [u8],
+pub(super) struct Asked<'a> {
+    pub shell: &'a Shell,
+    pub hosted: &'a Hosted,
+    pub slot: Slot,
+    pub caller: &'a str,
+    pub place: &'a PlaceOrder,
+    pub body: &'a [u8],
     /// The directory by which this is the home.
-    now: Arc<Snapshot>,
+    pub now: Arc<Snapshot>,
     /// The region whose number the order carries, and the epoch in which this one owns it.
-    home: (RegionNumber, u64),
+    pub home: (RegionNumber, u64),
 }
 
 /// What an order is sealed and fingerprinted with.
@@ -106,10 +102,32 @@ struct SealedWith {
 }
 
 impl Asked<'_> {
+    /// Takes the order and waits until it is decided. `resident`: the move since which he is known
+    /// to live here; 0 for somebody who never moved.
+    pub async fn placed(
+        &self,
+        subject: SubjectId,
+        scope: Scope,
+        resident: u64,
+        sent: Sent,
+        due: Instant,
+    ) -> Result<wire::PlaceOrderResponse, Failure> {
+        let (target, replayed) = self.accept(subject, scope, resident, sent, due).await?;
+        metrics::placed(replayed);
+        let decided = |order: &crate::core::order::Order, contents: &Contents| {
+            order.order_status(contents).decided()
+        };
+        let (id, want) = (target.order, Want::Decision);
+        let show = |order: &_, contents: &_| show::order(self.shell, id, order, contents);
+        let order = self.hosted.when(id, want, answer_by(due), decided, show).await?;
+        Ok(wire::PlaceOrderResponse { order: Some(order), replayed })
+    }
+
     async fn accept(
         &self,
         subject: SubjectId,
         scope: Scope,
+        resident: u64,
         sent: Sent,
         due: Instant,
     ) -> Result<(Target, bool), Failure> {
@@ -129,7 +147,11 @@ impl Asked<'_> {
                 None => with.key.fingerprint("PlaceOrder", self.body),
             };
             let command = self.command(id, Key { scope, body }, &with)?;
-            let command = Some(Box::new(self.hosted.dated(command, sent)));
+            let command = Box::new(self.hosted.dated(command, sent));
+            let command = Some(match resident {
+                0 => command,
+                epoch => Box::new(Command::Resident { epoch, command }),
+            });
             let version = self.now.policy.version();
             let command = Command::UnderPolicy { version, command };
             match self.hosted.submit(&command, due).await? {

@@ -244,7 +244,7 @@ pub fn birth_of(command: &Command) -> Option<RegionNumber> {
         | Command::Return { order, .. }
         | Command::Refund { order, .. }
         | Command::Resume { order } => Some(order.region()),
-        Command::Dated { command, .. } => birth_of(command),
+        Command::Dated { command, .. } | Command::Resident { command, .. } => birth_of(command),
         Command::UnderPolicy { command, .. } => birth_of(command.as_deref()?),
         Command::Report(_)
         | Command::ApplyRemote(_)
@@ -255,6 +255,7 @@ pub fn birth_of(command: &Command) -> Option<RegionNumber> {
         | Command::Erase(_)
         | Command::Remote(_)
         | Command::Repair(_)
-        | Command::Takeover(_) => None,
+        | Command::Takeover(_)
+        | Command::Moves(_) => None,
     }
 }

@@ -29,7 +29,7 @@ pub fn sees_details(principal: &Principal) -> bool {
 pub struct Shown {
     customer_id: String,
     details: Option<wire::PersonalDetails>,
-    erased: bool,
+    state: wire::PersonalState,
 }
 
 impl Shown {
@@ -37,9 +37,7 @@ impl Shown {
     pub fn put(&self, order: &mut wire::Order, details: bool) {
         order.customer_id = self.customer_id.clone();
         order.personal = self.details.clone().filter(|_| details);
-        if self.erased {
-            order.personal_state = wire::PersonalState::Erased.into();
-        }
+        order.personal_state = self.state.into();
     }
 }
 
@@ -48,6 +46,29 @@ struct Found {
     of: KeyOf,
     sealed: Option<Sealed>,
     key: KeyState,
+    /// Why there is nothing to see without the key.
+    gone: wire::PersonalState,
+}
+
+impl Found {
+    /// The order's own block; or, where that opens no more or is another region's, the one that
+    /// its customer brought along when he moved here.
+    fn of(state: &State, id: OrderId) -> Option<Self> {
+        let own = state.contents.get(&id).map(|contents| {
+            let of = contents.sealed_with;
+            let gone = match state.moves.is_gone(of) {
+                true => wire::PersonalState::Moved,
+                false => wire::PersonalState::Erased,
+            };
+            Self { of, sealed: contents.personal.clone(), key: state.subjects.key(of), gone }
+        });
+        let kept = state.moves.kept.get(&id).map(|kept| {
+            let (of, sealed) = (kept.of, Some(kept.personal.clone()));
+            Self { of, sealed, key: state.subjects.key(of), gone: wire::PersonalState::Erased }
+        });
+        let opens = |found: &Self| matches!(found.key, KeyState::Living(_));
+        own.filter(|own| opens(own) || !kept.as_ref().is_some_and(opens)).or(kept)
+    }
 }
 
 /// Opens the order's block as this replica knows it.
@@ -55,12 +76,7 @@ struct Found {
 /// # Errors
 /// `VAULT_UNAVAILABLE`; `INTERNAL` for a block that does not open with its own key.
 pub async fn shown(shell: &Shell, hosted: &Hosted, id: OrderId) -> Result<Shown, Failure> {
-    let look = |state: &State| {
-        let contents = state.contents.get(&id)?;
-        let of = contents.sealed_with;
-        Some(Found { of, sealed: contents.personal.clone(), key: state.subjects.key(of) })
-    };
-    let Some(found) = hosted.group.peek(|machine| look(&machine.state)) else {
+    let Some(found) = hosted.group.peek(|machine| Found::of(&machine.state, id)) else {
         return Ok(Shown::default());
     };
     open(shell, id, found).await
@@ -82,7 +98,7 @@ pub async fn reveal(
 }
 
 async fn open(shell: &Shell, id: OrderId, found: Found) -> Result<Shown, Failure> {
-    let erased = Shown { erased: true, ..Shown::default() };
+    let erased = Shown { state: found.gone, ..Shown::default() };
     let wrapped = match found.key {
         KeyState::Living(wrapped) => wrapped,
         KeyState::Erased => return Ok(erased),
@@ -98,7 +114,8 @@ async fn open(shell: &Shell, id: OrderId, found: Found) -> Result<Shown, Failure
     let plain = key.open(found.of, id, &sealed).map_err(|error| not_opened(id, &error))?;
     let block = PersonalBlock::decode(plain.as_slice());
     let block = block.map_err(|error| not_opened(id, &error))?;
-    Ok(Shown { customer_id: block.customer_id, details: block.details, erased: false })
+    let PersonalBlock { customer_id, details } = block;
+    Ok(Shown { customer_id, details, ..Shown::default() })
 }
 
 fn not_opened(order: OrderId, error: &dyn std::error::Error) -> Failure {

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
 use crate::core::state::State;
-use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey};
+use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey, SubjectId};
 use crate::machine::OrdersMachine;
 use crate::metrics;
+use crate::service::move_customer::delete;
 use crate::shell::{Hosted, Shell, Trust, not_read};
 use crate::vault::{KeyInfo, KeyLife, VaultError};
 
@@ -112,6 +113,7 @@ impl Keeper {
         if wraps != Some(newest.key) {
             self.commit(KeyStep::Use { key: newest.key }).await?;
         }
+        self.delete_left().await?;
         let rewrapped = self.rewrap(newest.key).await?;
         let epoch = self.hosted.group.peek(|machine| machine.state.meta.settings.epoch);
         if rewrapped {
@@ -296,6 +298,22 @@ impl Keeper {
             }
         }
         Ok(false)
+    }
+
+    /// Deletes what customers left who moved, as far as it is due and nobody ships to them.
+    async fn delete_left(&self) -> Result<(), Stuck> {
+        let now = self.shell.env.clock.wall().ms();
+        let due: Vec<_> = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let waits = |subject: &SubjectId| state.left_open(*subject).next().is_some();
+            state.moves.due(now).filter(|subject| !waits(subject)).take(STEPS_MAX).collect()
+        });
+        for subject in due {
+            let end = Instant::now() + SUBMIT_MAX;
+            let deleted = delete(&self.shell, &self.hosted, subject, ("", "due"), end).await;
+            deleted.map_err(|failure| Stuck::NotCommitted(failure.to_string()))?;
+        }
+        Ok(())
     }
 
     async fn destroy(&self) -> Result<(), Stuck> {

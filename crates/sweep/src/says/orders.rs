@@ -9,6 +9,7 @@ use hansa_orders::core::command::{Accept, Command};
 use hansa_orders::core::contents::Contents;
 use hansa_orders::core::effect::{Report, StepResult};
 use hansa_orders::core::lasting::Form;
+use hansa_orders::core::moves;
 use hansa_orders::core::remote::{RemoteEvent, RemoteStep};
 use hansa_orders::core::repair::{Action, Begin, RepairStep};
 use hansa_orders::core::restored;
@@ -81,6 +82,11 @@ fn said(command: &Command, under: Option<u64>, to: &mut Hearing<'_>) -> Result<(
             take_over(step, to);
             Ok(())
         }
+        Command::Moves(step) => {
+            moves(step, to);
+            Ok(())
+        }
+        Command::Resident { epoch: _, command } => said(command, under, to),
     }
 }
 
@@ -292,6 +298,32 @@ fn take_over(step: &takeover::Step, to: &mut Hearing<'_>) {
         | takeover::Step::Decide(_)
         | takeover::Step::Decided { .. } => {}
     }
+}
+
+fn moves(step: &moves::Step, to: &mut Hearing<'_>) {
+    match step {
+        moves::Step::Keep { of, mint, blocks } => {
+            for (order, residence, _) in blocks {
+                kept(*order, of.subject, *residence, to);
+            }
+            if let Some(mint) = mint {
+                let residence = blocks.first().map(|(_, residence, _)| *residence);
+                key(*of, mint, residence, None, to);
+            }
+        }
+        // Pseudonyms, regions and times; who and why of an operator.
+        moves::Step::Leave(_)
+        | moves::Step::Arrive { .. }
+        | moves::Step::Follow { .. }
+        | moves::Step::Delete { .. } => {}
+    }
+}
+
+/// The block of an order that another region keeps.
+fn kept(order: OrderId, subject: SubjectId, residence: Country, to: &mut Hearing<'_>) {
+    to.findings.lives(subject, residence);
+    let fact = Fact::new(Whose::Order(order), only(DataClass::Personal), SEALED);
+    to.fact(fact.of(Some(residence)));
 }
 
 fn adopted(adopted: &Adopted, to: &mut Hearing<'_>) {

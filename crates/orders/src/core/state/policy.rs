@@ -28,7 +28,7 @@ impl State {
 fn mint(command: &Command) -> Option<&Wrapped> {
     match command {
         Command::Accept(accept) => accept.mint.as_ref(),
-        Command::Dated { command, .. } => mint(command),
+        Command::Dated { command, .. } | Command::Resident { command, .. } => mint(command),
         _ => None,
     }
 }

@@ -44,7 +44,7 @@ impl State {
             return Outcome::Refused(Refused::Erased);
         }
         // Before another body is called that: a fingerprint under a key that lost says nothing.
-        if let Err(why) = self.key_fits(&contents, mint.as_ref()) {
+        if let Err(why) = self.key_fits(contents.sealed_with, mint.as_ref()) {
             return Outcome::Refused(why);
         }
         if matches!(seen, Seen::Other) {

@@ -18,10 +18,9 @@ impl State {
     /// Whether a new order is sealed with the subject's living key, or brings the next one.
     pub(in crate::core) fn key_fits(
         &self,
-        contents: &Contents,
+        of: KeyOf,
         mint: Option<&Wrapped>,
     ) -> Result<(), Refused> {
-        let of = contents.sealed_with;
         if of.subject.home != self.meta.settings.region {
             return Err(Refused::Malformed);
         }
@@ -168,10 +167,11 @@ impl State {
         if let Some(open) = self.subjects.orders_of(subject).find(|id| self.is_open(*id)) {
             return Outcome::Refused(Refused::OrderOpen(open));
         }
-        let Some(row) = self.subjects.table.get(&subject) else {
+        let Some(row) = self.subjects.table.get(&subject).cloned() else {
             return Outcome::Refused(Refused::SubjectNotFound);
         };
         if row.key.is_none() {
+            self.moves.erased(subject);
             // Another request has erased it: that one's receipt holds.
             return match row.erased.last() {
                 Some(erased) => Outcome::Erased(Box::new(erased.clone()), true),
@@ -185,7 +185,7 @@ impl State {
         }
     }
 
-    fn drop_subject(
+    pub(in crate::core) fn drop_subject(
         &mut self,
         at: LogTime,
         subject: SubjectId,
@@ -214,6 +214,7 @@ impl State {
             orders: u32::try_from(orders).unwrap_or(u32::MAX),
         };
         self.subjects.drop_key(subject, erased);
+        self.moves.drop_kept(KeyOf { subject, generation });
         self.note_dropped();
     }
 

@@ -265,7 +265,7 @@ impl State {
         }
         // Sealed anew for this region's customer; his key may have changed since that was done.
         let ours = contents.sealed_with.subject.home == settings.region;
-        if ours && self.key_fits(&contents, mint.as_ref()).is_err() {
+        if ours && self.key_fits(contents.sealed_with, mint.as_ref()).is_err() {
             return false;
         }
         if let Some(wrapped) = mint.filter(|_| ours) {

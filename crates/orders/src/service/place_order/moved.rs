@@ -24,11 +24,11 @@ use crate::shell::Sent;
 
 /// A request that was first sent this long after a move was not sent before it, whatever the clock
 /// of its client and ours say.
-const SKEW_MS: u64 = 10_000;
+pub(super) const SKEW_MS: u64 = 10_000;
 /// The other region answers soon, or not at all.
 const ASK_MAX: Duration = Duration::from_secs(3);
 /// When to come back while a home moves.
-const RETRY: Duration = Duration::from_secs(1);
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// A home that is being moved: nothing was done.
 pub fn moving() -> Failure {

@@ -104,6 +104,7 @@ pub const METHODS: &[Method] = &[
         streams: true,
         ..served("hansa.customer.v1.CustomerService/ExportCustomer", Orders, Rule::Subject)
     },
+    served("hansa.customer.v1.CustomerService/MoveCustomer", Orders, Rule::Subject),
     served("hansa.inventory.v1.InventoryService/AdjustStock", Inventory, Rule::Sku),
     served("hansa.inventory.v1.InventoryService/GetStock", Inventory, Rule::Sku),
     served("hansa.inventory.v1.InventoryService/ListStock", Inventory, Rule::Region),

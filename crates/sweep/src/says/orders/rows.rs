@@ -8,7 +8,7 @@ use hansa_orders::core::order::{Order, Provider};
 use hansa_orders::machine::OrdersMachine;
 use hansa_types::id::OrderId;
 
-use super::{action_of, contents, key, view};
+use super::{action_of, contents, kept, key, view};
 use crate::fact::{Fact, Whose, only};
 use crate::says::Hearing;
 
@@ -48,6 +48,10 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
         }
         records += 1;
     }
+    for (id, row) in state.moves.kept.iter() {
+        kept(*id, row.of.subject, row.residence, to);
+        records += 1;
+    }
     for (_, row) in state.repairs.rows.iter() {
         if let Some(order) = row.order {
             action_of(order, &row.action, to);
@@ -61,7 +65,7 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
             records += 1;
         }
     }
-    // Keys of requests, cursors, terms, plans and births name nobody.
+    // Keys of requests, cursors, terms, plans, births and moves name nobody.
     Ok(records)
 }
 

@@ -1,0 +1,21 @@
+//! Who lives here has left nothing to be deleted, and what is kept of other regions' orders is under
+//! a key of a customer of this one.
+
+use crate::core::state::State;
+
+pub fn check(state: &State) -> Result<(), String> {
+    let here = state.meta.settings.region;
+    for (subject, row) in state.moves.rows.iter() {
+        if subject.home != here || (row.lives == here && row.left.is_some()) {
+            return Err(format!("{subject:?} moved, and did not"));
+        }
+    }
+    for (id, kept) in state.moves.kept.iter() {
+        let row = state.subjects.table.get(&kept.of.subject);
+        let had = row.is_some_and(|row| row.generation >= kept.of.generation);
+        if kept.of.subject.home != here || !had {
+            return Err(format!("{id}: kept under a key that never was"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! Customers who moved: where they live, what they took along, and what they left (ADR 0018).
+//!
+//! Orders stay where they were written. What moves is the person: from the move on his new orders
+//! go elsewhere, the blocks of his old ones lie there under his key there, and his key here is
+//! dropped once nobody needs it any more. A region knows only what became of its own pseudonym.
+
+mod apply;
+
+use std::collections::BTreeSet;
+
+use hansa_pages::Table;
+use hansa_types::country::Country;
+use hansa_types::hash::StateHash;
+use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
+use serde::{Deserialize, Serialize};
+
+use super::contents::Sealed;
+use super::keys::Scope;
+use super::subjects::{KeyOf, SubjectId, Wrapped};
+
+/// Blocks in one command: what apply costs stays small.
+pub const BLOCKS_MAX: usize = 256;
+/// Generations of which it is known that they were left, newest last.
+const GONE_MAX: usize = 16;
+
+/// A customer who has moved, here or away.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct MoveRow {
+    /// Counts his moves: what a later one says goes before what an earlier one did.
+    pub epoch: u64,
+    /// Where his new orders go.
+    pub lives: RegionNumber,
+    /// Where they went before: it may know a request that nobody here does.
+    pub former: RegionNumber,
+    /// Wall clock ms.
+    pub since_ms: u64,
+    /// What he left here.
+    pub left: Option<Left>,
+    /// Generations of his key here that were dropped because he had left, oldest first.
+    pub gone: Vec<u32>,
+}
+
+/// What a customer left, to be deleted.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Left {
+    pub generation: u32,
+    /// The request that asked for the move: the tombstone names it, too.
+    pub request: Scope,
+    /// Blocks that he took along, and what they add up to.
+    pub orders: u32,
+    pub digest: StateHash,
+    /// Wall clock ms.
+    pub delete_after_ms: u64,
+    pub deleted: bool,
+}
+
+/// The block of an order that another region keeps, under its customer's key here.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    pub of: KeyOf,
+    pub residence: Country,
+    pub personal: Sealed,
+}
+
+/// A sealed block, and whose law binds it.
+pub type Block = (OrderId, Country, Sealed);
+
+/// What a block adds to the sum that both sides of a move must have alike.
+pub fn print_of(order: OrderId, residence: Country, personal: &Sealed) -> StateHash {
+    StateHash::of_record("block", &order, &(residence, personal))
+}
+
+/// What happens to those who move; commands of the shell.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Step {
+    /// Blocks of somebody who is to live here, sealed anew under his key here.
+    Keep { of: KeyOf, mint: Option<Wrapped>, blocks: Vec<Block> },
+    /// He lives elsewhere from now on: the one step that decides.
+    Leave(Box<Leave>),
+    /// He has left `from`, to live here.
+    Arrive { subject: SubjectId, from: RegionNumber, epoch: u64, at_ms: u64 },
+    /// Where he went from here he has gone on.
+    Follow { subject: SubjectId, to: RegionNumber, epoch: u64, at_ms: u64 },
+    /// What he left goes. Who and why stand in the log for the audit chain; nobody for what is due.
+    Delete { subject: SubjectId, asked_ms: u64, destroy_after_ms: u64, by: String, reason: String },
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Leave {
+    pub subject: SubjectId,
+    pub to: RegionNumber,
+    pub epoch: u64,
+    /// What was found there, all of it under this key of his.
+    pub generation: u32,
+    pub orders: u32,
+    pub digest: StateHash,
+    pub request: Scope,
+    pub asked_ms: u64,
+    pub delete_after_ms: u64,
+    pub by: String,
+    pub reason: String,
+    pub ticket: String,
+}
+
+pub struct Moves {
+    pub rows: Table<SubjectId, MoveRow>,
+    pub kept: Table<OrderId, Kept>,
+    /// Whose blocks are kept, in order of time.
+    of: BTreeSet<(SubjectId, [u8; 16])>,
+    /// What is to be deleted, and when.
+    due: BTreeSet<(u64, SubjectId)>,
+}
+
+impl Moves {
+    pub fn new() -> Self {
+        Self::rebuild(Table::new("moves"), Table::new("kept"))
+    }
+
+    pub fn rebuild(rows: Table<SubjectId, MoveRow>, kept: Table<OrderId, Kept>) -> Self {
+        let of = kept.iter().map(|(id, kept)| (kept.of.subject, id.to_bytes())).collect();
+        let due = rows.iter().filter_map(|(subject, row)| Some((row.due()?, *subject))).collect();
+        Self { rows, kept, of, due }
+    }
+
+    pub fn get(&self, subject: SubjectId) -> Option<&MoveRow> {
+        self.rows.get(&subject)
+    }
+
+    /// Orders of other regions whose blocks of this subject are kept.
+    pub fn kept_of(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {
+        let range = self.of.range((subject, [0; 16])..=(subject, [u8::MAX; 16]));
+        range.filter_map(|(_, order)| OrderId::from_bytes(*order).ok())
+    }
+
+    /// Whom to delete by `now_ms`, the longest due first.
+    pub fn due(&self, now_ms: u64) -> impl Iterator<Item = SubjectId> {
+        let due = self.due.iter().take_while(move |(at, _)| *at <= now_ms);
+        due.map(|(_, subject)| *subject)
+    }
+
+    /// Whether this key was dropped because its customer had left.
+    pub fn is_gone(&self, of: KeyOf) -> bool {
+        self.get(of.subject).is_some_and(|row| row.gone.contains(&of.generation))
+    }
+
+    pub fn digest(&self) -> StateHash {
+        let mut sum = self.rows.digest();
+        sum.add(self.kept.digest());
+        sum
+    }
+
+    pub fn digest_full(&self) -> StateHash {
+        let mut sum = self.rows.recompute_digest();
+        sum.add(self.kept.recompute_digest());
+        sum
+    }
+
+    /// Whether the indexes say what the tables say.
+    pub fn consistent(&self) -> bool {
+        let kept = self.kept.iter().all(|(id, kept)| {
+            self.of.contains(&(kept.of.subject, id.to_bytes()))
+        });
+        let due = self.rows.iter().filter_map(|(subject, row)| Some((row.due()?, *subject)));
+        kept && self.of.len() == self.kept.len() && due.collect::<BTreeSet<_>>() == self.due
+    }
+
+    fn put(&mut self, subject: SubjectId, row: MoveRow) {
+        let due = row.due();
+        let old = self.rows.insert(subject, row).and_then(|old| old.due());
+        old.map(|at| self.due.remove(&(at, subject)));
+        due.map(|at| self.due.insert((at, subject)));
+    }
+
+    fn keep(&mut self, order: OrderId, kept: Kept) {
+        let subject = kept.of.subject;
+        if let Some(old) = self.kept.insert(order, kept) {
+            self.of.remove(&(old.of.subject, order.to_bytes()));
+        }
+        self.of.insert((subject, order.to_bytes()));
+    }
+
+    /// What this key opened opens no more.
+    pub(in crate::core) fn drop_kept(&mut self, of: KeyOf) {
+        let opened = |id: &OrderId| self.kept.get(id).is_some_and(|kept| kept.of == of);
+        let dead: Vec<OrderId> = self.kept_of(of.subject).filter(opened).collect();
+        for id in dead {
+            self.kept.remove(&id);
+            self.of.remove(&(of.subject, id.to_bytes()));
+        }
+    }
+
+    /// He asked to be forgotten after he had left: nobody is told where he went.
+    pub(in crate::core) fn erased(&mut self, subject: SubjectId) {
+        if let Some(mut row) = self.rows.get(&subject).filter(|row| !row.gone.is_empty()).cloned()
+        {
+            row.gone.clear();
+            self.put(subject, row);
+        }
+    }
+}
+
+impl Default for Moves {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MoveRow {
+    /// When what he left is to be deleted; `None` where nothing is.
+    fn due(&self) -> Option<u64> {
+        let left = self.left.as_ref().filter(|left| !left.deleted)?;
+        Some(left.delete_after_ms)
+    }
+}

@@ -1,0 +1,191 @@
+//! What commands do to those who move.
+
+use hansa_types::hash::StateHash;
+use hansa_types::id::OrderId;
+use hansa_types::time::LogTime;
+
+use super::{BLOCKS_MAX, Block, GONE_MAX, Kept, Leave, Left, MoveRow, Step, print_of};
+use crate::core::command::{Command, Outcome, Refused};
+use crate::core::keys::Seen;
+use crate::core::state::State;
+use crate::core::subjects::{KeyOf, KeyState, SubjectId, SubjectRow, Wrapped};
+
+impl State {
+    /// A new order of somebody who has moved, by who does not know that he lives here since that
+    /// move: it would be a second home, or would not have asked the former one. What is known of
+    /// his requests is answered wherever he lives.
+    pub(in crate::core) fn lives_elsewhere(
+        &self,
+        command: &Command,
+        resident: u64,
+    ) -> Option<Refused> {
+        let Command::Accept(accept) = command else { return None };
+        let row = self.moves.get(accept.contents.sealed_with.subject)?;
+        let here = row.lives == self.meta.settings.region && row.epoch == resident;
+        let new = matches!(self.keys.seen(accept.key), Seen::Never);
+        (new && !here).then_some(Refused::Moved)
+    }
+
+    pub(in crate::core) fn move_step(&mut self, at: LogTime, step: Step) -> Outcome {
+        let here = self.meta.settings.region;
+        let done = match step {
+            Step::Keep { of, mint, blocks } => self.keep(of, mint, blocks),
+            Step::Leave(leave) => self.leave(*leave),
+            Step::Arrive { subject, from, epoch, at_ms } if subject.home == here => {
+                let gone = self.moves.get(subject).map_or_else(Vec::new, |row| row.gone.clone());
+                // Back before it was due: what he had left is his again.
+                let (lives, former, since_ms) = (here, from, at_ms);
+                let row = MoveRow { epoch, lives, former, since_ms, left: None, gone };
+                self.moved(subject, row);
+                Ok(())
+            }
+            Step::Follow { subject, to, epoch, at_ms } if to != here => {
+                match self.moves.get(subject).cloned() {
+                    Some(row) => {
+                        let former = row.lives;
+                        let row = MoveRow { epoch, lives: to, former, since_ms: at_ms, ..row };
+                        self.moved(subject, row);
+                        Ok(())
+                    }
+                    None => Err(Refused::SubjectNotFound),
+                }
+            }
+            Step::Arrive { .. } | Step::Follow { .. } => Err(Refused::Malformed),
+            Step::Delete { subject, asked_ms, destroy_after_ms, by: _, reason: _ } => {
+                self.delete_left(at, subject, (asked_ms, destroy_after_ms))
+            }
+        };
+        match done {
+            Ok(()) => Outcome::Noted,
+            Err(why) => Outcome::Refused(why),
+        }
+    }
+
+    /// Late and repeated news of a move change nothing.
+    fn moved(&mut self, subject: SubjectId, row: MoveRow) {
+        if self.moves.get(subject).is_none_or(|known| known.epoch < row.epoch) {
+            self.moves.put(subject, row);
+        }
+    }
+
+    /// The blocks that this key of his opens, his own orders' first.
+    pub fn blocks(&self, of: KeyOf) -> impl Iterator<Item = Block> {
+        let own = self.subjects.orders_of(of.subject).filter_map(move |id| {
+            let contents = self.contents.get(&id).filter(|contents| contents.sealed_with == of)?;
+            Some((id, contents.residence, contents.personal.clone()?))
+        });
+        let kept = self.moves.kept_of(of.subject).filter_map(move |id| {
+            let kept = self.moves.kept.get(&id).filter(|kept| kept.of == of)?;
+            Some((id, kept.residence, kept.personal.clone()))
+        });
+        own.chain(kept)
+    }
+
+    fn keep(
+        &mut self,
+        of: KeyOf,
+        mint: Option<Wrapped>,
+        blocks: Vec<Block>,
+    ) -> Result<(), Refused> {
+        if blocks.len() > BLOCKS_MAX {
+            return Err(Refused::Malformed);
+        }
+        if let Err(why) = self.key_fits(of, mint.as_ref()) {
+            mint.iter().for_each(|minted| self.logged(minted));
+            return Err(why);
+        }
+        if let Some(wrapped) = mint {
+            self.meta.wraps.get_or_insert(wrapped.by);
+            self.subjects.put(of, wrapped);
+        }
+        for (id, residence, personal) in blocks {
+            if !self.readable(id) {
+                self.moves.keep(id, Kept { of, residence, personal });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the order is here with a block that opens still.
+    fn readable(&self, id: OrderId) -> bool {
+        let contents = self.contents.get(&id).filter(|contents| contents.personal.is_some());
+        contents.is_some_and(|c| matches!(self.subjects.key(c.sealed_with), KeyState::Living(_)))
+    }
+
+    fn leave(&mut self, leave: Leave) -> Result<(), Refused> {
+        let Leave { subject, to, epoch, generation, orders, digest, request, .. } = leave;
+        let here = self.meta.settings.region;
+        if subject.home != here || to == here {
+            return Err(Refused::Malformed);
+        }
+        let row = self.moves.get(subject);
+        if let Some(row) = row.filter(|row| row.lives != here) {
+            let same = row.left.as_ref().is_some_and(|left| left.request == request);
+            return if same { Ok(()) } else { Err(Refused::Moved) };
+        }
+        let (before, gone) = row.map_or((0, Vec::new()), |row| (row.epoch, row.gone.clone()));
+        let of = KeyOf { subject, generation };
+        let living = matches!(self.subjects.key(of), KeyState::Living(_));
+        // Somebody ordered meanwhile, or was forgotten, or moved: the shell looks again.
+        if epoch <= before || !living || self.sum_of(of) != (orders, digest) {
+            return Err(Refused::KeyChanged);
+        }
+        let delete_after_ms = leave.delete_after_ms;
+        let left = Left { generation, request, orders, digest, delete_after_ms, deleted: false };
+        let (lives, former, since_ms) = (to, here, leave.asked_ms);
+        self.moves.put(
+            subject,
+            MoveRow { epoch, lives, former, since_ms, left: Some(left), gone },
+        );
+        Ok(())
+    }
+
+    /// How many blocks a key opens, and what they add up to.
+    fn sum_of(&self, of: KeyOf) -> (u32, StateHash) {
+        let (mut count, mut sum) = (0_u32, StateHash::default());
+        for (id, residence, personal) in self.blocks(of) {
+            count = count.saturating_add(1);
+            sum.add(print_of(id, residence, &personal));
+        }
+        (count, sum)
+    }
+
+    /// His orders here that are under way under the key that he left: who ships them asks for him.
+    pub fn left_open(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {
+        let left = self.moves.get(subject).and_then(|row| row.left.as_ref());
+        let generation = left.filter(|left| !left.deleted).map(|left| left.generation);
+        let under = move |id: &OrderId| {
+            let contents = self.contents.get(id);
+            contents.is_some_and(|contents| Some(contents.sealed_with.generation) == generation)
+        };
+        let open = move |id: &OrderId| under(id) && self.is_open(*id);
+        self.subjects.orders_of(subject).filter(open)
+    }
+
+    fn delete_left(
+        &mut self,
+        at: LogTime,
+        subject: SubjectId,
+        times: (u64, u64),
+    ) -> Result<(), Refused> {
+        let row = self.moves.get(subject).filter(|row| row.left.is_some());
+        let mut row = row.cloned().ok_or(Refused::SubjectNotFound)?;
+        let Some(left) = row.left.as_mut().filter(|left| !left.deleted) else { return Ok(()) };
+        if let Some(open) = self.left_open(subject).next() {
+            return Err(Refused::OrderOpen(open));
+        }
+        left.deleted = true;
+        let (generation, request) = (left.generation, left.request);
+        let living = |row: &&SubjectRow| row.key.is_some() && row.generation == generation;
+        // Else he was forgotten meanwhile: that was more than this.
+        if self.subjects.table.get(&subject).filter(living).is_some() {
+            self.drop_subject(at, subject, request, times);
+            row.gone.push(generation);
+            if row.gone.len() > GONE_MAX {
+                row.gone.remove(0);
+            }
+        }
+        self.moves.put(subject, row);
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! PlaceMoved: an order of a customer who lives here, by the region where it arrived.
+
+use hansa_api::pb::order as orders;
+use hansa_api::pb::replication as wire;
+use hansa_api::pb::replication::home_service_client::HomeServiceClient;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::GroupKind;
+use hansa_types::region::RegionNumber;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::customer::admitted;
+use super::find_request;
+use super::home::{self, Asker, Told};
+use super::place_order::{Asked, moving};
+use crate::core::command::{Command, Outcome};
+use crate::core::moves::{MoveRow, Step};
+use crate::core::subjects::SubjectId;
+use crate::shell::keys::{ScopeOf, Whose};
+use crate::shell::{Hosted, Sent, Shell, deadline, personal, refusal};
+
+pub async fn run(
+    shell: &Shell,
+    request: Request<wire::PlaceMovedRequest>,
+) -> Result<Response<wire::PlaceMovedResponse>, Status> {
+    let Asker { region: asker, relayed } = Asker::of(shell, &request, &request.get_ref().region)?;
+    let (due, sent) = (deadline(&request), Sent::of(&request));
+    let question = request.into_inner();
+    let Told { place, body, slot } = Told::of(&question.request)?;
+    let now = shell.map.now()?;
+    let hosted = shell.hosted(now.group(GroupKind::Orders, slot))?;
+    if let Some(leader) = home::led_by(hosted, relayed)? {
+        let mut request = home::passed_on(question, due)?;
+        if let Sent(Some(sent)) = sent {
+            hansa_api::first_sent::put(request.metadata_mut(), sent);
+        }
+        let mut client = HomeServiceClient::new(shell.peers.to(leader));
+        return home::in_time(due, client.place_moved(request)).await;
+    }
+    let (caller, place) = (question.caller.as_str(), &place);
+    // A guest has no second order.
+    let customer = place.customer_id.as_ref().ok_or(Reason::MessageMalformed)?;
+    let subject = personal::customer(shell, customer)?;
+    let from = now.number(&asker).ok_or(Reason::UnknownRegion)?;
+    if question.known_only {
+        let asked = find_request::Asked { shell, hosted, place, slot, caller };
+        let order = asked.find(&body, due).await?;
+        let placed = order.map(|order| orders::PlaceOrderResponse {
+            order: Some(order),
+            replayed: true,
+        });
+        return Ok(Response::new(wire::PlaceMovedResponse { placed, ..Default::default() }));
+    }
+    let whose = Whose::Subject(subject);
+    let (method, home, request) = ("PlaceOrder", shell.number, &place.request_id);
+    let scope = ScopeOf { caller, method, home, slot, whose, request }.scope();
+    let row = arrived(shell, hosted, subject, (from, question.epoch), due).await?;
+    let known = hosted.group.peek(|machine| machine.state.keys.table.contains(&scope));
+    if row.lives != shell.number && !known {
+        let gone_to = now.region(row.lives).map(|region| region.name.to_string());
+        return Ok(Response::new(wire::PlaceMovedResponse {
+            placed: None,
+            gone_to: gone_to.unwrap_or_default(),
+            gone_epoch: row.epoch,
+        }));
+    }
+    let own = now.own_region().ok_or_else(moving)?;
+    admitted(&now, place.residence_country, &own.name)?;
+    let birth = now.owner(now.here, slot).filter(|owner| owner.owner == now.here);
+    let home = (now.here, birth.ok_or_else(moving)?.epoch);
+    let asked = Asked { shell, hosted, slot, caller, place, body: &body, now, home };
+    let placed = asked.placed(subject, scope, row.epoch, sent, due).await?;
+    Ok(Response::new(wire::PlaceMovedResponse { placed: Some(placed), ..Default::default() }))
+}
+
+/// Where he lives, once what the asker says of his move is taken in: it takes no order of his any
+/// more, so it is believed.
+async fn arrived(
+    shell: &Shell,
+    hosted: &Hosted,
+    subject: SubjectId,
+    (from, epoch): (RegionNumber, u64),
+    due: Instant,
+) -> Result<MoveRow, Failure> {
+    let look = || hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
+    if let Some(row) = look().filter(|row| row.epoch >= epoch) {
+        return Ok(row);
+    }
+    let at_ms = shell.env.clock.wall().ms();
+    let step = Step::Arrive { subject, from, epoch, at_ms };
+    match hosted.submit(&Command::Moves(step), due).await? {
+        Outcome::Noted => look().ok_or_else(moving),
+        Outcome::Refused(why) => Err(refusal(why)),
+        _ => Err(Failure::of(Reason::Internal)),
+    }
+}

@@ -1,0 +1,170 @@
+//! TakeCustomer: what is personal of somebody who is to live here, sealed under his key here.
+
+use hansa_api::convert::id::order_from_bytes;
+use hansa_api::pb::customer::PersonalBlock;
+use hansa_api::pb::replication as wire;
+use hansa_api::pb::replication::home_service_client::HomeServiceClient;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::country::Country;
+use hansa_types::hash::StateHash;
+use hansa_types::id::{CustomerId, GroupKind, OrderId};
+use hansa_types::region::{RegionNumber, Slot};
+use prost::Message;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
+
+use super::customer::admitted;
+use super::home::{self, Asker};
+use crate::core::command::{Command, Outcome, Refused};
+use crate::core::contents::Sealed;
+use crate::core::moves::{BLOCKS_MAX, Block, Step, print_of};
+use crate::core::subjects::{KeyOf, Next, SubjectId};
+use crate::shell::keys::vault_failed;
+use crate::shell::{Hosted, Shell, deadline, not_read, personal, refusal};
+use crate::vault::{KeyShare, VaultError};
+
+/// Looks at the customer's key here: an order of his may make it meanwhile.
+const LOOKS: u32 = 4;
+
+pub async fn run(
+    shell: &Shell,
+    request: Request<wire::TakeCustomerRequest>,
+) -> Result<Response<wire::TakeCustomerResponse>, Status> {
+    let Asker { region: asker, relayed } = Asker::of(shell, &request, &request.get_ref().region)?;
+    let due = deadline(&request);
+    let question = request.into_inner();
+    let now = shell.map.now()?;
+    let from = now.number(&asker).ok_or(Reason::UnknownRegion)?;
+    let slot = slot_of(&question)?;
+    let hosted = shell.hosted(now.group(GroupKind::Orders, slot))?;
+    if let Some(leader) = home::led_by(hosted, relayed)? {
+        let request = home::passed_on(question, due)?;
+        let mut client = HomeServiceClient::new(shell.peers.to(leader));
+        return home::in_time(due, client.take_customer(request)).await;
+    }
+    let came = Came::of(&question, from, slot)?;
+    let own = now.own_region().ok_or(Reason::Unavailable)?;
+    for (_, residence, _) in &came.blocks {
+        admitted(&now, *residence, &own.name)?;
+    }
+    let subject = personal::customer(shell, &came.customer)?;
+    let mut digest = StateHash::default();
+    for (id, residence, personal) in &came.sealed {
+        digest.add(print_of(*id, *residence, personal));
+    }
+    let count = u32::try_from(came.sealed.len()).unwrap_or(u32::MAX);
+    keep(shell, hosted, subject, &came.blocks, due).await?;
+    if question.arrive_epoch > 0 {
+        let (epoch, at_ms) = (question.arrive_epoch, shell.env.clock.wall().ms());
+        commit(hosted, Step::Arrive { subject, from, epoch, at_ms }, due).await?;
+    }
+    let epoch = hosted.group.peek(|m| m.state.moves.get(subject).map_or(0, |row| row.epoch));
+    let digest = bytes::Bytes::copy_from_slice(&digest.0.to_be_bytes());
+    Ok(Response::new(wire::TakeCustomerResponse { block_count: count, digest, epoch }))
+}
+
+/// All orders of a customer lie in one slot, wherever they are.
+fn slot_of(question: &wire::TakeCustomerRequest) -> Result<Slot, Failure> {
+    let first = question.blocks.first().ok_or_else(malformed)?;
+    let id = order_from_bytes(&first.order_id).map_err(|_| malformed())?;
+    Ok(id.slot())
+}
+
+fn malformed() -> Failure {
+    Failure::of(Reason::MessageMalformed)
+}
+
+/// What came, opened.
+struct Came {
+    customer: CustomerId,
+    sealed: Vec<Block>,
+    blocks: Vec<(OrderId, Country, Zeroizing<Vec<u8>>)>,
+}
+
+impl Came {
+    /// Opens every block with the key that came along; all of them must be the same customer's.
+    fn of(
+        question: &wire::TakeCustomerRequest,
+        from: RegionNumber,
+        slot: Slot,
+    ) -> Result<Self, Failure> {
+        let share = question.key.as_ref().and_then(|share| share_of(share, from));
+        let share = share.ok_or_else(malformed)?;
+        if question.blocks.len() > BLOCKS_MAX {
+            return Err(malformed());
+        }
+        let (mut customer, mut sealed, mut blocks) = (None, Vec::new(), Vec::new());
+        for block in &question.blocks {
+            let id = order_from_bytes(&block.order_id).map_err(|_| malformed())?;
+            let residence: Country =
+                block.residence_country.parse().map_err(|_| malformed())?;
+            let nonce = block.nonce.as_ref().try_into().map_err(|_| malformed())?;
+            let personal = Sealed { nonce, ciphertext: block.ciphertext.clone() };
+            let plain = share.key.open(share.of, id, &personal).map_err(|_| malformed())?;
+            let of = PersonalBlock::decode(plain.as_slice()).map_err(|_| malformed())?;
+            let whose: CustomerId = of.customer_id.parse().map_err(|_| malformed())?;
+            let fits = Slot::of(whose.as_str().as_bytes()) == slot && id.slot() == slot;
+            if !fits || *customer.get_or_insert_with(|| whose.clone()) != whose {
+                return Err(malformed());
+            }
+            sealed.push((id, residence, personal));
+            blocks.push((id, residence, plain));
+        }
+        Ok(Self { customer: customer.ok_or_else(malformed)?, sealed, blocks })
+    }
+}
+
+fn share_of(share: &wire::KeyShare, from: RegionNumber) -> Option<KeyShare> {
+    let hash = u128::from_be_bytes(<[u8; 16]>::try_from(share.subject.as_ref()).ok()?);
+    let home = RegionNumber::try_from(u16::try_from(share.home).ok()?).ok()?;
+    let of = KeyOf { subject: SubjectId { home, hash }, generation: share.generation };
+    // A region speaks for its own customers only.
+    (home == from).then(|| KeyShare::of_bytes(of, &share.key)).flatten()
+}
+
+/// Seals the blocks anew under the customer's key here, and commits them.
+async fn keep(
+    shell: &Shell,
+    hosted: &Hosted,
+    subject: SubjectId,
+    plain: &[(OrderId, Country, Zeroizing<Vec<u8>>)],
+    due: Instant,
+) -> Result<(), Failure> {
+    let failed = |error: VaultError| vault_failed(&error);
+    for _ in 0..LOOKS {
+        let next = hosted.group.read(due, |machine| machine.state.next_key(subject));
+        let (of, key, mint) = match next.await.map_err(not_read)? {
+            Next::Use(generation, wrapped) => {
+                let of = KeyOf { subject, generation };
+                (of, shell.keyring.unwrap(of, &wrapped).await.map_err(failed)?, None)
+            }
+            Next::Mint(generation, by) => {
+                let of = KeyOf { subject, generation };
+                let (key, wrapped) = shell.keyring.mint(of, by).await.map_err(failed)?;
+                (of, key, Some(wrapped))
+            }
+        };
+        let mut blocks = Vec::with_capacity(plain.len());
+        for (id, residence, plain) in plain {
+            let sealed = key.seal(of, *id, plain, shell.env.entropy.as_ref());
+            blocks.push((*id, *residence, sealed.map_err(failed)?));
+        }
+        let step = Step::Keep { of, mint, blocks };
+        match hosted.submit(&Command::Moves(step), due).await? {
+            Outcome::Noted => return Ok(()),
+            Outcome::Refused(Refused::KeyChanged) => {}
+            Outcome::Refused(why) => return Err(refusal(why)),
+            _ => return Err(Failure::of(Reason::Internal)),
+        }
+    }
+    Err(refusal(Refused::KeyChanged))
+}
+
+pub(super) async fn commit(hosted: &Hosted, step: Step, due: Instant) -> Result<(), Failure> {
+    match hosted.submit(&Command::Moves(step), due).await? {
+        Outcome::Noted => Ok(()),
+        Outcome::Refused(why) => Err(refusal(why)),
+        _ => Err(Failure::of(Reason::Internal)),
+    }
+}
