@@ -1,6 +1,8 @@
 //! A region is lost and another one of its jurisdiction goes on with its orders, by the operator's
 //! tool; then it comes back and gets them again.
 
+#[path = "region_loss/moved.rs"]
+mod moved;
 #[path = "region_loss/rig.rs"]
 mod rig;
 
@@ -22,6 +24,7 @@ async fn a_lost_region_is_taken_over_and_gets_its_orders_back() {
     let mut rig = Rig::start("lost-region").await;
     let placed = rig.place(LOST, 6).await;
     rig.copied(&placed).await;
+    let mover = moved::out(&rig).await;
     // Nobody is taken over from who may still serve, unless somebody says that he does not.
     let refused = failover(&rig, &[]).await;
     assert_eq!(refused.status.code(), Some(4), "{}", text(&refused));
@@ -40,6 +43,7 @@ async fn a_lost_region_is_taken_over_and_gets_its_orders_back() {
         let replayed = rig.replay(SURVIVOR, order).await.expect("a repeat is answered");
         assert_eq!(replayed, (order.name.clone(), true), "with the same order");
     }
+    moved::at_the_survivor(&rig, &mover).await;
     // A request that may have been carried out by who is lost, and one that cannot have been.
     let unknown = rig.ask(SURVIVOR, &rig.request(), 1).await.unwrap_err();
     assert_eq!(unknown.reason(), Reason::RequestInDoubt);

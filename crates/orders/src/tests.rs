@@ -6,6 +6,7 @@ mod edges;
 mod erase;
 mod flow;
 mod leaders;
+mod moves;
 mod regions;
 mod repair;
 mod rig;

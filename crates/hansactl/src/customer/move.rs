@@ -110,7 +110,10 @@ fn rows(told: &MoveCustomerResponse) -> Rows {
         add("moved", "never".to_owned());
         return rows;
     }
-    add("moved", format!("{} from {}, move {}", time(told.move_time.as_ref()), told.former, told.epoch));
+    add(
+        "moved",
+        format!("{} from {}, move {}", time(told.move_time.as_ref()), told.former, told.epoch),
+    );
     if told.delete_time.is_some() {
         add("took along", format!("{} orders, {}", told.order_count, dash(&told.digest)));
     }

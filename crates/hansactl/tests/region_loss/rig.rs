@@ -191,7 +191,7 @@ impl Rig {
         self.read(region, order, ReadMode::Unspecified).await
     }
 
-    async fn read(&self, region: &str, order: &str, read: ReadMode) -> Result<Order, Failure> {
+    pub async fn read(&self, region: &str, order: &str, read: ReadMode) -> Result<Order, Failure> {
         let mut orders = self.as_client("storefront", region).await.orders;
         let order = order.to_owned();
         let request = GetOrderRequest { order, read: read.into() };

@@ -158,9 +158,8 @@ impl Moves {
 
     /// Whether the indexes say what the tables say.
     pub fn consistent(&self) -> bool {
-        let kept = self.kept.iter().all(|(id, kept)| {
-            self.of.contains(&(kept.of.subject, id.to_bytes()))
-        });
+        let kept =
+            self.kept.iter().all(|(id, kept)| self.of.contains(&(kept.of.subject, id.to_bytes())));
         let due = self.rows.iter().filter_map(|(subject, row)| Some((row.due()?, *subject)));
         kept && self.of.len() == self.kept.len() && due.collect::<BTreeSet<_>>() == self.due
     }
@@ -192,8 +191,7 @@ impl Moves {
 
     /// He asked to be forgotten after he had left: nobody is told where he went.
     pub(in crate::core) fn erased(&mut self, subject: SubjectId) {
-        if let Some(mut row) = self.rows.get(&subject).filter(|row| !row.gone.is_empty()).cloned()
-        {
+        if let Some(mut row) = self.rows.get(&subject).filter(|row| !row.gone.is_empty()).cloned() {
             row.gone.clear();
             self.put(subject, row);
         }

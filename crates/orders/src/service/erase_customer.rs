@@ -85,7 +85,12 @@ pub async fn run(
 }
 
 /// Has the vault remember an erasure. A repeat of the request tries again, as the keeper does.
-pub(super) async fn remember(shell: &Shell, of: KeyOf, under: RegionKey, due: Instant) -> Result<(), Failure> {
+pub(super) async fn remember(
+    shell: &Shell,
+    of: KeyOf,
+    under: RegionKey,
+    due: Instant,
+) -> Result<(), Failure> {
     loop {
         match shell.vault.note_erased(&[(of, under)]).await {
             Ok(()) => return Ok(()),
@@ -101,7 +106,12 @@ pub(super) async fn remember(shell: &Shell, of: KeyOf, under: RegionKey, due: In
     }
 }
 
-pub(super) fn tell(receipt: &mut wire::ErasureReceipt, shell: &Shell, subject: SubjectId, erased: &Erased) {
+pub(super) fn tell(
+    receipt: &mut wire::ErasureReceipt,
+    shell: &Shell,
+    subject: SubjectId,
+    erased: &Erased,
+) {
     receipt.key = Some(wire::ErasedKey {
         home_region: shell.region.to_string(),
         subject: format!("{:032x}", subject.hash),

@@ -105,9 +105,10 @@ impl Asked<'_> {
         let Some(customer) = &self.place.customer_id else { return Ok(false) };
         let subject = personal::customer(self.shell, customer)?;
         let here = self.shell.number;
-        Ok(self.hosted.group.peek(|machine| {
-            machine.state.moves.get(subject).is_some_and(|row| row.lives != here)
-        }))
+        Ok(self
+            .hosted
+            .group
+            .peek(|machine| machine.state.moves.get(subject).is_some_and(|row| row.lives != here)))
     }
 
     /// As the order was accepted here.

@@ -60,8 +60,7 @@ impl Asker {
         let Some(Role::Node { region, .. }) = peer.0.role() else {
             return Err(Reason::PermissionDenied.into());
         };
-        let named: RegionName =
-            named.parse().map_err(|_| Failure::of(Reason::MessageMalformed))?;
+        let named: RegionName = named.parse().map_err(|_| Failure::of(Reason::MessageMalformed))?;
         match region == *if relayed { &shell.region } else { &named } {
             true => Ok(Self { region: named, relayed }),
             false => Err(Reason::PermissionDenied.into()),

@@ -131,8 +131,7 @@ impl Mover<'_> {
         });
         let found = read.await.map_err(not_read)?;
         let found = found.filter(|(_, _, blocks)| !blocks.is_empty());
-        let (of, wrapped, blocks) =
-            found.ok_or_else(|| Failure::of(Reason::CustomerNotFound))?;
+        let (of, wrapped, blocks) = found.ok_or_else(|| Failure::of(Reason::CustomerNotFound))?;
         let mut digest = StateHash::default();
         blocks.iter().for_each(|(id, law, block)| digest.add(print_of(*id, *law, block)));
         Ok(Luggage { of, wrapped, blocks, digest })
@@ -235,7 +234,8 @@ impl Mover<'_> {
             (row.clone(), open, erased.cloned())
         });
         let (row, open, erased) = look.await.map_err(not_read)?;
-        let name = |number| shell.map.region_name(number).map_or_else(String::new, |n| n.to_string());
+        let name =
+            |number| shell.map.region_name(number).map_or_else(String::new, |n| n.to_string());
         let region = shell.region.to_string();
         let Some(row) = row else {
             let lives_in = region.clone();

@@ -45,10 +45,8 @@ pub async fn run(
     if question.known_only {
         let asked = find_request::Asked { shell, hosted, place, slot, caller };
         let order = asked.find(&body, due).await?;
-        let placed = order.map(|order| orders::PlaceOrderResponse {
-            order: Some(order),
-            replayed: true,
-        });
+        let placed =
+            order.map(|order| orders::PlaceOrderResponse { order: Some(order), replayed: true });
         return Ok(Response::new(wire::PlaceMovedResponse { placed, ..Default::default() }));
     }
     let whose = Whose::Subject(subject);

@@ -97,8 +97,7 @@ impl Came {
         let (mut customer, mut sealed, mut blocks) = (None, Vec::new(), Vec::new());
         for block in &question.blocks {
             let id = order_from_bytes(&block.order_id).map_err(|_| malformed())?;
-            let residence: Country =
-                block.residence_country.parse().map_err(|_| malformed())?;
+            let residence: Country = block.residence_country.parse().map_err(|_| malformed())?;
             let nonce = block.nonce.as_ref().try_into().map_err(|_| malformed())?;
             let personal = Sealed { nonce, ciphertext: block.ciphertext.clone() };
             let plain = share.key.open(share.of, id, &personal).map_err(|_| malformed())?;

@@ -115,7 +115,7 @@ async fn shipped(pair: &Pair, orders: usize) {
 }
 
 /// The follower's stream back: from the survivor to who was lost.
-async fn reconnect(pair: &Pair) {
+pub(super) async fn reconnect(pair: &Pair) {
     let back = serve(&pair.home, NodeId(1)).await;
     pair.away().peers.set_gateways("eu-west".parse().unwrap(), vec![back]);
     let gateway = vec![pair.address.clone()];

@@ -133,10 +133,7 @@ impl State {
         let delete_after_ms = leave.delete_after_ms;
         let left = Left { generation, request, orders, digest, delete_after_ms, deleted: false };
         let (lives, former, since_ms) = (to, here, leave.asked_ms);
-        self.moves.put(
-            subject,
-            MoveRow { epoch, lives, former, since_ms, left: Some(left), gone },
-        );
+        self.moves.put(subject, MoveRow { epoch, lives, former, since_ms, left: Some(left), gone });
         Ok(())
     }
 

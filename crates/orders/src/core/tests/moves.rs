@@ -40,7 +40,8 @@ fn place(state: &mut State, n: u64, resident: u64) -> Outcome {
     contents.sealed_with = KeyOf { subject: whose, generation };
     contents.personal = Some(Sealed { nonce: [n as u8; 12], ciphertext: vec![7; 40].into() });
     let order = OrderId::new(START, state.meta.settings.region, Slot::of(b"c"), n);
-    let key = key(u128::from(n));
+    // Under another key the same body has another fingerprint.
+    let key = Key { body: u128::from(generation) << 64 | u128::from(n), ..key(u128::from(n)) };
     let accept = Accept { order, key, epoch: 1, contents, mint };
     let command = Box::new(Command::Accept(Box::new(accept)));
     let outcome = match resident {
@@ -111,9 +112,8 @@ fn carry(from: &State, to: &mut State) -> Outcome {
         Next::Use(generation, _) => (generation, None),
         Next::Mint(generation, by) => (generation, Some(wrapped(by.unwrap_or(FIRST), 9))),
     };
-    let anew = |(id, law, _): Block| {
-        (id, law, Sealed { nonce: [9; 12], ciphertext: vec![9; 40].into() })
-    };
+    let anew =
+        |(id, law, _): Block| (id, law, Sealed { nonce: [9; 12], ciphertext: vec![9; 40].into() });
     let blocks = blocks.into_iter().map(anew).collect();
     step(to, Step::Keep { of: KeyOf { subject: whose, generation }, mint, blocks })
 }
@@ -202,7 +202,8 @@ fn what_he_left_is_deleted_when_due_and_the_tombstone_says_by_which_request() {
     // A repeat of an old request cannot be compared any more, and orders nothing.
     assert_eq!(place(&mut a, 2, 0), Outcome::Refused(Refused::Erased));
     assert_eq!(place(&mut a, 9, 0), Outcome::Refused(Refused::Moved));
-    let opens = |id| matches!(b.subjects.key(b.moves.kept.get(&id).unwrap().of), KeyState::Living(_));
+    let of = |id| b.moves.kept.get(&id).unwrap().of;
+    let opens = |id| matches!(b.subjects.key(of(id)), KeyState::Living(_));
     assert!(b.moves.kept_of(subject(2)).all(opens));
     holds(&a);
 }

@@ -11,8 +11,8 @@ use hansa_node::layers::deadline::outgoing;
 use hansa_types::region::RegionNumber;
 use tokio::time::{Instant, timeout_at};
 
-use super::moved::{SKEW_MS, moving};
 use super::Asked;
+use super::moved::{SKEW_MS, moving};
 use crate::core::command::{Command, Outcome};
 use crate::core::keys::Scope;
 use crate::core::moves::{MoveRow, Step};
@@ -59,9 +59,9 @@ impl Asked<'_> {
             }
             if row.lives == here {
                 let before = self.known_before(&row, sent, due).await?;
-                return Ok(before.map_or(Lives::Here(row.epoch), |there| {
-                    Lives::There(Box::new(there))
-                }));
+                return Ok(
+                    before.map_or(Lives::Here(row.epoch), |there| Lives::There(Box::new(there)))
+                );
             }
             let owner = self.owner_of(row.lives)?;
             let (lives, epoch) = match owner == here {
@@ -119,8 +119,7 @@ impl Asked<'_> {
         due: Instant,
     ) -> Result<Option<wire::PlaceOrderResponse>, Failure> {
         let wall = self.shell.env.clock.wall().ms();
-        let ttl =
-            self.hosted.group.peek(|machine| machine.state.meta.settings.key_ttl_ms);
+        let ttl = self.hosted.group.peek(|machine| machine.state.meta.settings.key_ttl_ms);
         let expired = row.since_ms.saturating_add(ttl) < wall;
         let newer = sent.is_some_and(|sent| sent > row.since_ms.saturating_add(SKEW_MS));
         let owner = self.owner_of(row.former)?;

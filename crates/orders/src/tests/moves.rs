@@ -1,0 +1,202 @@
+//! A customer moves to another region and back: one effect per request, and nothing left behind.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use hansa_api::pb::customer as wire;
+use hansa_api::pb::customer::customer_service_server::CustomerService as _;
+use hansa_api::pb::customer::export_customer_response::Item;
+use hansa_api::pb::order as orders;
+use hansa_api::pb::order::order_service_server::OrderService as _;
+use hansa_api::status::{Failure, Reason};
+use tokio::time::{Instant, sleep};
+
+use super::rig::{Node, call, order};
+use super::takeover::reconnect;
+use super::views::{Pair, policy};
+use crate::core::subjects::KeyState;
+
+/// An order that is over at once: nothing to ship.
+fn gift(request_id: &str) -> orders::PlaceOrderRequest {
+    let mut request = order(request_id);
+    request.lines.remove(0);
+    request
+}
+
+fn asks(action: wire::MoveAction, to: &str) -> wire::MoveCustomerRequest {
+    wire::MoveCustomerRequest {
+        residence_country: "GB".into(),
+        customer_id: "c-1".into(),
+        request_id: format!("move-{to}"),
+        action: action.into(),
+        to: to.into(),
+        window_ms: 3_600_000,
+        reason: "he asked".into(),
+        ticket: "T-1".into(),
+        ..Default::default()
+    }
+}
+
+/// Again while nobody leads there, as the operator's tool does.
+async fn ask(
+    node: &Node,
+    request: wire::MoveCustomerRequest,
+) -> Result<wire::MoveCustomerResponse, Failure> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = node.service.move_customer(call(request.clone())).await;
+        match answer.map_err(|status| Failure::from(&status)) {
+            Err(failure)
+                if matches!(
+                    failure.reason(),
+                    Reason::NotLeader | Reason::Unavailable | Reason::HomeUnreachable
+                ) && Instant::now() < end =>
+            {
+                sleep(Duration::from_millis(10)).await;
+            }
+            answer => return Ok(answer?.into_inner()),
+        }
+    }
+}
+
+/// Name of the order, and whether it was known.
+async fn placed(pair: &Pair, request_id: &str) -> (String, bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        match pair.home.place(&gift(request_id)).await {
+            Ok(answer) => return (answer.order.unwrap().name, answer.replayed),
+            Err(failure) => {
+                let soon = matches!(failure.reason(), Reason::HomeMoving | Reason::HomeUnreachable);
+                assert!(soon && Instant::now() < end, "{failure:?}");
+            }
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn read(node: &Node, name: &str, read: orders::ReadMode) -> orders::Order {
+    let get = orders::GetOrderRequest { order: name.into(), read: read.into() };
+    node.service.get_order(call(get)).await.unwrap().into_inner().order.unwrap()
+}
+
+/// Who ordered what, as one region knows it.
+async fn exported(node: &Node) -> Vec<(String, String)> {
+    let asked = wire::ExportCustomerRequest { customer_id: "c-1".into(), ..Default::default() };
+    let stream = node.service.export_customer(call(asked)).await.unwrap().into_inner();
+    let items: Vec<_> = stream.collect().await;
+    let mut known: Vec<_> = items
+        .into_iter()
+        .filter_map(|item| match item.unwrap().item.unwrap() {
+            Item::Order(exported) => {
+                let order = exported.order.unwrap();
+                Some((order.name, order.personal.unwrap_or_default().name))
+            }
+            Item::Summary(_) => None,
+        })
+        .collect();
+    known.sort();
+    known
+}
+
+/// Keys of the region's own customers that live.
+fn living(node: &Node) -> usize {
+    let shell = node.orders.shell();
+    shell.groups[&0].group.peek(|machine| {
+        let rows = machine.state.subjects.table.iter();
+        rows.filter(|(of, row)| of.home == shell.number && row.key.is_some()).count()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_moves_orders_there_is_found_there_and_is_deleted_here_and_may_come_back() {
+    let pair = Pair::start().await;
+    let (here, away) = (pair.here(), pair.away());
+    let (first, _) = placed(&pair, "r-1").await;
+    // His law does not have the other region keep what he needs.
+    reconnect(&pair).await;
+    let refused = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::NoLawfulRegion);
+    assert!(refused.metadata("rule").unwrap().starts_with("jurisdiction.GB."), "{refused:?}");
+    pair.legislate(&policy(2, true));
+    for _repeated in 0..2 {
+        let told = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+        assert_eq!((told.lives_in.as_str(), told.epoch, told.order_count), ("us-east", 1, 1));
+    }
+    // What he asks for from now on is done there, once; what he asked for before, here, once.
+    let (second, replayed) = placed(&pair, "r-2").await;
+    assert!(second.starts_with("regions/us-east/orders/") && !replayed, "{second}");
+    assert_eq!(placed(&pair, "r-2").await, (second.clone(), true));
+    assert_eq!(placed(&pair, "r-1").await, (first.clone(), true));
+    let own = orders::ReadMode::Unspecified;
+    assert_eq!(read(here, &first, own).await.customer_id, "c-1", "in the window, at either side");
+
+    let told = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap();
+    let proof = told.receipt.unwrap();
+    assert!(proof.destroy_time > proof.erase_time && !proof.region_key.is_empty(), "{proof:?}");
+    assert_eq!(living(here), 0);
+    let gone = read(here, &first, own).await;
+    assert_eq!(gone.personal_state(), orders::PersonalState::Moved);
+    assert_eq!((gone.customer_id.as_str(), gone.personal), ("", None));
+    let name = || "Ada Secretname".to_owned();
+    let mut both = [(first.clone(), name()), (second.clone(), name())];
+    both.sort();
+    assert_eq!(exported(away).await, both);
+    let late = pair.home.place(&gift("r-1")).await.unwrap_err();
+    assert_eq!(late.reason(), Reason::CustomerErased, "nothing is ordered twice");
+
+    // And back: what he ordered there meanwhile is known here.
+    let back = asks(wire::MoveAction::Move, "eu-west");
+    let back = wire::MoveCustomerRequest { residence_country: String::new(), ..back };
+    let told = ask(away, back).await.unwrap();
+    assert_eq!((told.lives_in.as_str(), told.epoch, told.order_count), ("eu-west", 2, 2));
+    assert_eq!(placed(&pair, "r-2").await, (second.clone(), true));
+    let (third, _) = placed(&pair, "r-3").await;
+    assert!(third.starts_with("regions/eu-west/orders/"), "{third}");
+    assert_eq!(read(here, &first, own).await.customer_id, "c-1");
+    assert_eq!(exported(here).await.len(), 3);
+    let finish = asks(wire::MoveAction::Finish, "");
+    let finish = wire::MoveCustomerRequest { residence_country: String::new(), ..finish };
+    assert!(ask(away, finish).await.unwrap().receipt.is_some());
+    assert_eq!((living(away), living(here)), (0, 1));
+    pair.home.at_rest().await;
+    pair.abroad.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_goes_by_itself_when_the_window_is_over_and_nobody_ships_to_him() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    let open = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    let short =
+        wire::MoveCustomerRequest { window_ms: 1, ..asks(wire::MoveAction::Move, "us-east") };
+    let told = ask(here, short).await.unwrap();
+    assert_eq!(told.open_orders, [open.clone()]);
+    let refused = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::CustomerHasOpenOrders);
+    assert_eq!(refused.metadata("orders"), Some(open.as_str()));
+    let cancel = orders::CancelOrderRequest {
+        order: open.clone(),
+        request_id: "x-1".into(),
+        reason: String::new(),
+    };
+    here.service.cancel_order(call(cancel)).await.unwrap();
+    pair.home.at_rest().await;
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let told = ask(here, asks(wire::MoveAction::Unspecified, "")).await.unwrap();
+        if told.receipt.is_some() {
+            break;
+        }
+        assert!(Instant::now() < end, "{told:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let shell = away.orders.shell();
+    let opens = shell.groups[&0].group.peek(|machine| {
+        let state = &machine.state;
+        let mut kept = state.moves.kept.iter();
+        kept.all(|(_, kept)| matches!(state.subjects.key(kept.of), KeyState::Living(_)))
+    });
+    assert!(opens && exported(away).await.len() == 1);
+}
