@@ -25,8 +25,8 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         order: who.order(),
         region: String::new(),
     };
-    let home = export(session, request).await?;
-    let mut orders = home.order_count;
+    let mut orders = BTreeSet::new();
+    let home = export(session, request, &mut orders).await?;
     let mut asked = BTreeSet::from([home.region.clone()]);
     for region in home.lawful_regions.iter().filter(|region| **region != home.region) {
         let request = ExportCustomerRequest {
@@ -35,16 +35,16 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
             region: region.clone(),
             ..Default::default()
         };
-        let told = export(&session.in_region(region), request).await.map_err(|problem| {
+        let told = export(&session.in_region(region), request, &mut orders).await;
+        let told = told.map_err(|problem| {
             let what = format!("{region} did not tell what it knows: {}", problem.text());
             Problem::unreachable(what, "the export is not whole; repeat it")
         })?;
-        orders += told.order_count;
         asked.insert(told.region);
     }
     let asked: Vec<String> = asked.into_iter().collect();
-    eprintln!("{orders} orders, asked {}", asked.join(" "));
-    match orders {
+    eprintln!("{} orders, asked {}", orders.len(), asked.join(" "));
+    match orders.len() {
         0 => Err(Problem::not_found(
             "no lawful region knows the customer",
             "check the id and the country in which he lived when he ordered",
@@ -53,10 +53,12 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
     }
 }
 
-/// Prints one region's items as they come; `Err` unless its summary ends them.
+/// Prints one region's items as they come; `Err` unless its summary ends them. An order of somebody
+/// who moved is told by both regions, and counts once.
 async fn export(
     session: &Session,
     request: ExportCustomerRequest,
+    orders: &mut BTreeSet<String>,
 ) -> Result<ExportSummary, Problem> {
     let mut customers = session.services(Role::Operator).await?.customers;
     let slow = || Problem::unreachable("the region fell silent", "repeat the export");
@@ -70,8 +72,12 @@ async fn export(
         };
         // Lines are for programs, whatever is asked of other commands.
         output::print(Format::Json, "hansa.customer.v1.ExportCustomerResponse", &item, none)?;
-        if let Some(Item::Summary(summary)) = item.item {
-            return Ok(summary);
+        match item.item {
+            Some(Item::Summary(summary)) => return Ok(summary),
+            Some(Item::Order(exported)) => {
+                orders.extend(exported.order.map(|order| order.name));
+            }
+            None => {}
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Who lives here has left nothing to be deleted, and what is kept of other regions' orders is under
-//! a key of a customer of this one.
+//! Who lives here has left nothing to be deleted, and what is kept of other regions' orders is
+//! under a key of a customer of this one.
 
 use crate::core::state::State;
 
