@@ -6,6 +6,7 @@
 //! | [`env`] | clocks, randomness, loops and the exit, injected |
 //! | [`tasks`] | named tasks with a failure policy, one stop, a bounded drain |
 //! | [`net`] | authenticated byte streams: TCP and TLS, or whatever a test or a simulator brings |
+//! | [`https`] | requests to servers that are none of ours |
 //! | [`tls`], [`devca`] | an identity that rotates; certificates for development and tests |
 //! | [`listen`], [`layers`] | the mTLS listener and the one tower stack behind it |
 //! | [`peers`] | other nodes as tower services, ourselves without a socket |
@@ -17,6 +18,7 @@ pub mod devca;
 pub mod env;
 #[cfg(test)]
 mod fixture;
+pub mod https;
 pub mod layers;
 pub mod listen;
 mod metrics;

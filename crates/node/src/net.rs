@@ -5,6 +5,7 @@
 //! for tests; a simulator brings its own.
 
 pub mod memory;
+mod outsider;
 mod real;
 
 use std::future::Future;
@@ -20,6 +21,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+pub use self::outsider::Outsider;
 pub use self::real::TlsNet;
 use crate::tls::{self, NotSvid};
 
@@ -54,6 +56,13 @@ pub trait Net: Send + Sync + 'static {
     ///
     /// Unbounded in time: the caller sets a limit, and dropping the future gives up.
     fn connect<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>>;
+
+    /// A stream to a server that is none of ours, if it is who it must be. Unbounded in time, too.
+    ///
+    /// A network without an outside refuses.
+    fn reach<'a>(&'a self, _to: &'a Outsider) -> Doing<'a, Result<Box<dyn Stream>, Error>> {
+        Box::pin(async { Err(io::Error::from(io::ErrorKind::Unsupported).into()) })
+    }
 }
 
 /// A bound address.

@@ -1,18 +1,20 @@
 //! How the orders role of a node is set up.
 
+mod vault;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::vault::{Auth, Hashicorp, Vault};
 
 /// `[orders]` of a node's file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The region's vault key, the same on each of its nodes: made by the first leader, copied to
-    /// nodes that do not share its disk. A node with another one does not serve.
-    pub vault: PathBuf,
     /// Folder of this node's listing views; may be deleted at any time.
     pub views: PathBuf,
+    pub vault: Vault,
     pub saga: Saga,
     pub provider: Sandbox,
     pub replicate: Replicate,
@@ -86,8 +88,8 @@ pub struct Replicate {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            vault: "vault.key".into(),
             views: "views/orders".into(),
+            vault: Vault::default(),
             saga: Saga::default(),
             provider: Sandbox::default(),
             replicate: Replicate::default(),
@@ -153,6 +155,7 @@ impl Config {
     /// # Errors
     /// The first value that is out of range.
     pub fn check(&self) -> Result<(), BadConfig> {
+        self.vault.check()?;
         let (saga, provider) = (&self.saga, &self.provider);
         let rows = [
             ("saga.hold_ttl_ms", saga.hold_ttl_ms, 1_000, saga.hold_cap_ms),

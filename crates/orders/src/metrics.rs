@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `hansa_orders_placed_total` | orders | replayed | PlaceOrder calls accepted |
 //! | `hansa_orders_erased_total` | customers | replayed | EraseCustomer calls answered |
+//! | `hansa_orders_vault_seconds` | s | call, outcome | requests to HashiCorp Vault |
 //! | `hansa_orders_rewrapped_total` | keys | | data keys put under a newer region key |
 //! | `hansa_orders_step_seconds` | s | step | a saga step from pull to result |
 //! | `hansa_orders_reports_total` | results | | results submitted |
@@ -35,6 +36,11 @@ pub fn placed(replayed: bool) {
 
 pub fn rewrapped(keys: usize) {
     counter!("hansa_orders_rewrapped_total").increment(keys as u64);
+}
+
+pub fn vault_asked(call: &'static str, answered: bool, took: Duration) {
+    let outcome = if answered { "answered" } else { "failed" };
+    histogram!("hansa_orders_vault_seconds", "call" => call, "outcome" => outcome).record(took);
 }
 
 pub fn erased(replayed: bool) {

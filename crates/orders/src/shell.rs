@@ -86,7 +86,8 @@ pub enum Trust {
     /// The group is bound to none yet, or this node does not know to which.
     Unbound,
     Ours,
-    /// The group's, but without the region key in use: an operator reads what to do.
+    /// Not to be used now: without the region key in use, or without an answer. An operator reads
+    /// what to do.
     Lacks(String),
 }
 

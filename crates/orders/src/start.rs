@@ -21,6 +21,7 @@ use hansa_api::pb::replication::replication_service_server::ReplicationServiceSe
 use hansa_api::status::Failure;
 use hansa_consensus::{GroupSpec, Host, Mark};
 use hansa_node::env::{Entropy, Env};
+use hansa_node::net::Net;
 use hansa_node::peers::Peers;
 use hansa_node::tasks::OnError;
 use hansa_region_router::book::Book;
@@ -37,7 +38,7 @@ use tokio::sync::watch::Sender;
 use tokio::time::Instant;
 use tonic::service::Routes;
 
-use crate::config::{BadConfig, Config, Sandbox};
+use crate::config::{self, BadConfig, Config, Sandbox};
 use crate::core::command::{Command, Outcome};
 use crate::core::invariants::{self, Violation};
 use crate::core::settings::Settings;
@@ -54,7 +55,7 @@ use crate::shell::lease::{Gate, Lease, Renewer};
 use crate::shell::waiters::Waiters;
 use crate::shell::{Hosted, Shell, Trust};
 use crate::takeover::{self, NodeTakeover};
-use crate::vault::{FileVault, Keyring, Vault, VaultError};
+use crate::vault::{FileVault, HashicorpVault, KeyInfo, Keyring, Vault, VaultError};
 pub use copies::RestoreStatus;
 use custody::{Custody, First};
 use keeper::Keeper;
@@ -91,13 +92,18 @@ pub enum Views {
 }
 
 impl Around {
-    /// The vault's key on `fs`, the sandbox with its journal on this machine's disk, listings in
+    /// The vault that the config names, files on `fs`, the sandbox with its journal on this machine's disk, listings in
     /// their folder.
     ///
     /// # Errors
     /// A key or a journal that cannot be used.
-    pub fn of_config(env: &Env, cfg: &Config, fs: Arc<dyn Fs>) -> Result<Self, StartError> {
-        let vault = Self::vault(env, cfg, fs)?;
+    pub fn of_config(
+        env: &Env,
+        cfg: &Config,
+        fs: Arc<dyn Fs>,
+        net: Arc<dyn Net>,
+    ) -> Result<Self, StartError> {
+        let vault = Self::vault(env, cfg, fs, net)?;
         let Sandbox { journal, late_ms, remember_all, settlement, .. } = &cfg.provider;
         let provider = SandboxProvider::open(journal, *late_ms, env.clock.clone());
         let path = || journal.display().to_string();
@@ -110,17 +116,25 @@ impl Around {
         Ok(Self { vault, provider, views: Views::Folder })
     }
 
-    /// The vault with its key on `fs`.
+    /// The vault that the config names: a file on `fs`, or a server that is reached over `net`.
     ///
     /// # Errors
-    /// A key that cannot be used.
-    pub fn vault(env: &Env, cfg: &Config, fs: Arc<dyn Fs>) -> Result<Arc<dyn Vault>, StartError> {
-        match FileVault::open(fs, &cfg.vault, env.entropy.clone(), env.clock.clone()) {
-            Ok(vault) => Ok(Arc::new(vault.looped(env.loops.as_ref()))),
-            Err(source) => {
-                let path = cfg.vault.display().to_string();
-                Err(StartError::Vault { path, source })
+    /// A file that cannot be used. A server is asked later.
+    pub fn vault(
+        env: &Env,
+        cfg: &Config,
+        fs: Arc<dyn Fs>,
+        net: Arc<dyn Net>,
+    ) -> Result<Arc<dyn Vault>, StartError> {
+        let path = match &cfg.vault {
+            config::Vault::File { path } => path,
+            config::Vault::Hashicorp(cfg) => {
+                return Ok(Arc::new(HashicorpVault::new(cfg, env, fs, net)));
             }
+        };
+        match FileVault::open(fs, path, env.entropy.clone(), env.clock.clone()) {
+            Ok(vault) => Ok(Arc::new(vault.looped(env.loops.as_ref()))),
+            Err(source) => Err(StartError::Vault { path: path.display().to_string(), source }),
         }
     }
 }
@@ -160,7 +174,10 @@ impl Orders {
                 started => started?,
             };
             // As early as this disk knows; what it does not know yet is watched for below.
-            custody::check(&hosted, vault.as_ref())?;
+            match custody::check(&hosted, vault.as_ref()).await {
+                Err(error) if !error.passes() => return Err(error.into()),
+                _ => {}
+            }
             groups.insert(id.index(), Arc::new(hosted));
         }
         let shell = Arc::new(Shell {
@@ -260,6 +277,15 @@ impl Orders {
 
     pub(crate) fn shell(&self) -> Arc<Shell> {
         self.shell.clone()
+    }
+
+    /// The region's keys, as its vault has them now.
+    ///
+    /// # Errors
+    /// The vault does not answer.
+    pub async fn region_keys(&self) -> Result<Vec<KeyInfo>, Failure> {
+        let keys = self.shell.vault.keys().await;
+        keys.map_err(|error| crate::shell::keys::vault_failed(&error))
     }
 
     /// The heads that this node keeps of the groups of `region`.

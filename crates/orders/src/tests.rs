@@ -4,6 +4,7 @@ mod books;
 mod compare;
 mod edges;
 mod erase;
+pub(crate) mod fake_vault;
 mod flow;
 mod leaders;
 mod moves;

@@ -4,39 +4,45 @@
 mod data_key;
 mod disk;
 mod file;
+mod hashicorp;
 mod keyring;
 mod ring;
+mod ring_vault;
 
 use hansa_types::id::GroupId;
 use thiserror::Error;
 
 pub use self::data_key::DataKey;
 pub use self::file::FileVault;
+pub use self::hashicorp::HashicorpVault;
 pub use self::keyring::{KeyShare, Keyring};
 use crate::core::subjects::{KeyOf, RegionKey, Wrapped};
 
 /// Where a region's keys are: a file, or a service that never shows them.
 ///
 /// Wrapping and unwrapping may be calls over a network, so they are async; what a request needs
-/// each time (pseudonyms) is not. A vault has one id through all rotations of its region keys.
+/// each time (pseudonyms) is not, and is there once [`Self::id`] has been heard. A vault has one id through all rotations of its region keys.
 #[tonic::async_trait]
 pub trait Vault: Send + Sync + 'static {
     /// Names the vault: two with one id make the same pseudonyms and open each other's keys.
     /// `None` while it has none.
     ///
     /// # Errors
-    /// There is a secret and it cannot be used.
-    fn id(&self) -> Result<Option<u64>, VaultError>;
+    /// There is a secret and it cannot be used, or it is not known whether there is one.
+    async fn id(&self) -> Result<Option<u64>, VaultError>;
 
     /// The vault's id, with a new secret if there is none. Only for who knows that the region has
     /// none.
     ///
     /// # Errors
     /// The secret cannot be made, or not be used.
-    fn make(&self) -> Result<u64, VaultError>;
+    async fn make(&self) -> Result<u64, VaultError>;
 
     /// Where the keys lie, in words for an operator.
     fn place(&self) -> String;
+
+    /// What an operator does about a node that finds another vault there, none, or an old one.
+    fn advice(&self) -> &'static str;
 
     /// A keyed fingerprint under the vault's own secret: equal for equal bytes, telling nothing
     /// about them, and the same after every rotation.
@@ -105,6 +111,19 @@ pub trait Vault: Send + Sync + 'static {
     /// It cannot be read.
     async fn erased(&self) -> Result<Vec<(KeyOf, RegionKey)>, VaultError>;
 
+    /// Notes the newest region key under which something of a group was dropped: its erased, and
+    /// what it held for other homes.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    async fn note_dropped(&self, group: GroupId, under: RegionKey) -> Result<(), VaultError>;
+
+    /// The newest region key that opens something erased or dropped, as any group has noted it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    async fn dropped(&self) -> Result<Option<RegionKey>, VaultError>;
+
     /// Destroys retired keys whose window is over and that every one of `groups` has released in
     /// `epoch` or since: what a group said in an earlier life it may need again.
     ///
@@ -168,7 +187,7 @@ pub enum VaultError {
     Busy,
     #[error("there is no key yet")]
     NoKey,
-    #[error("region key {0} is not in this vault; copy the vault file of a node that has it")]
+    #[error("region key {0} is not in this vault")]
     UnknownKey(RegionKey),
     #[error("region key {0} was destroyed")]
     Destroyed(RegionKey),
@@ -182,8 +201,17 @@ pub enum VaultError {
     Open,
     #[error("the vault does not answer: {0}")]
     Silent(String),
+    #[error(transparent)]
+    Hashicorp(#[from] hashicorp::Error),
     #[error("the data key was erased")]
     Erased,
+}
+
+impl VaultError {
+    /// Whether the vault may answer later, without anything changed on this node.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Busy | Self::Silent(_) | Self::Hashicorp(_))
+    }
 }
 
 #[cfg(test)]

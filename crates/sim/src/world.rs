@@ -193,7 +193,8 @@ fn shared(config: &Config, dice: &mut Dice) -> anyhow::Result<SimFs> {
         file.sync_data()?;
         fs.sync_dir(folder)?;
     }
-    let vault = config.orders.vault.parent().context("a vault without a folder")?;
+    let vault = config.orders.vault.file().and_then(Path::parent);
+    let vault = vault.context("a vault without a folder")?;
     fs.create_dir_all(vault)?;
     Ok(fs)
 }

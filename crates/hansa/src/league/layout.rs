@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use hansa_consensus::Profile as Timing;
 use hansa_node::telemetry;
+use hansa_orders::config::Vault;
 use hansa_region_router::core::directory::NodeRole;
 use hansa_types::id::NodeId;
 use hansa_types::region::RegionName;
@@ -125,7 +126,7 @@ impl Layout {
                 let account = name.split('-').next().unwrap_or(name);
                 let journal = data.join(format!("sandbox-{account}.journal"));
                 let orders = hansa_orders::config::Config {
-                    vault: shared.join("vault.key"),
+                    vault: Vault::File { path: shared.join("vault.key") },
                     views: data_dir.join("views/orders"),
                     provider: hansa_orders::config::Sandbox { journal, ..defaults.provider },
                     ..defaults

@@ -15,6 +15,7 @@ use hansa_api::pb::node::node_residency_service_server::{
 use hansa_api::status::{Failure, Reason};
 use hansa_node::tasks::OnError;
 use hansa_node::telemetry;
+use hansa_orders::config::Vault;
 use hansa_sweep::formats::{
     metrics, pem::Pem, policy::PolicyFile, sandbox, vault::VaultFile, view,
 };
@@ -71,7 +72,7 @@ impl NodeResidencyService for Serve {
     ) -> Result<Response<Self::SweepNodeStream>, Status> {
         let full = || Failure::of(Reason::Overloaded).retry_after(Duration::from_secs(10));
         let permit = Arc::clone(&self.one).try_acquire_owned().map_err(|_| full())?;
-        let sweep = self.at.sweep()?;
+        let sweep = self.at.sweep().await?;
         let (to, told) = mpsc::channel(STEPS_MAX);
         let at = self.at.clone();
         let stop = at.world.env.tasks.stop_token();
@@ -89,7 +90,7 @@ impl NodeResidencyService for Serve {
 
 impl At {
     /// Everything that this node keeps, and the law of now.
-    fn sweep(&self) -> Result<Sweep, Failure> {
+    async fn sweep(&self) -> Result<Sweep, Failure> {
         let starting = || Failure::new(Reason::Unavailable, "the directory is not known yet");
         let now = self.inside.book().now().ok_or_else(starting)?;
         let law = Law::new(self.config.region.clone(), now.here, now.policy.clone());
@@ -100,6 +101,11 @@ impl At {
         if self.world.pages == Pages::Served {
             let page = telemetry::metrics().map_err(|_| Failure::of(Reason::Internal))?.render();
             metrics::page("metrics", &page, &mut findings);
+        }
+        // They say when what they wrap goes; a file is read with all others.
+        let remote = self.config.orders.vault.file().is_none();
+        if let Some(orders) = self.inside.orders().filter(|_| remote) {
+            findings.vault(orders.region_keys().await?);
         }
         Ok(Sweep::new(self.roots(), sweep::formats(), self.views(), findings))
     }
@@ -113,8 +119,12 @@ impl At {
             Root::of(shared, path, format!("config/{}", name.unwrap_or_default()), true)
         };
         // The vault first: it says when keys go.
+        let vault = match &orders.vault {
+            Vault::File { path } => beside(path).as_a(VaultFile),
+            Vault::Hashicorp(vault) => beside(&vault.ca).as_a(Pem),
+        };
         let mut roots = vec![
-            beside(&orders.vault).as_a(VaultFile),
+            vault,
             beside(&orders.provider.journal).as_a(sandbox::Journal),
             beside(residency_file).as_a(PolicyFile),
             beside(&tls.cert).as_a(Pem),

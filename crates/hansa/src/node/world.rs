@@ -84,9 +84,9 @@ impl World {
     /// What the orders role needs of it.
     pub(super) fn around(&self, config: &hansa_orders::config::Config) -> anyhow::Result<Around> {
         let around = match &self.provider {
-            None => Around::of_config(&self.env, config, self.shared.clone())?,
+            None => Around::of_config(&self.env, config, self.shared.clone(), self.net.clone())?,
             Some(provider) => Around {
-                vault: Around::vault(&self.env, config, self.shared.clone())?,
+                vault: Around::vault(&self.env, config, self.shared.clone(), self.net.clone())?,
                 provider: provider.clone(),
                 views: self.views,
             },

@@ -11,7 +11,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::{Accept, Address, Connection, Doing, Error, Knock, Net};
+use super::{Accept, Address, Connection, Doing, Error, Knock, Net, Outsider, Stream};
 use crate::env::Clock;
 use crate::tls::{self, ALPN_H2, Identity, Svid};
 
@@ -40,9 +40,7 @@ impl TlsNet {
     }
 
     async fn dial(&self, to: &Address) -> Result<Connection, Error> {
-        let stream = tokio::time::timeout(TCP_MAX, knock(&to.addr)).await;
-        let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        stream.set_nodelay(true)?;
+        let stream = tcp(&to.addr).await?;
         // Taken before the handshake: authorities that change during it make it doubtful.
         let doubted = self.identity.doubted();
         let config = self.identity.client_config(&to.id)?;
@@ -71,6 +69,13 @@ impl TlsNet {
         let life = self.life(&svid);
         Ok(Connection { stream: Box::new(stream), peer: svid.id, life, doubted })
     }
+}
+
+async fn tcp(addr: &str) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(TCP_MAX, knock(addr)).await;
+    let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// The first of two handshakes that ends, the second begun when the first takes its time.
@@ -108,6 +113,14 @@ impl Net for TlsNet {
 
     fn connect<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>> {
         Box::pin(self.dial(to))
+    }
+
+    fn reach<'a>(&'a self, to: &'a Outsider) -> Doing<'a, Result<Box<dyn Stream>, Error>> {
+        Box::pin(async move {
+            let stream = tcp(&to.addr).await?;
+            let stream = TlsConnector::from(to.tls.clone()).connect(to.name.clone(), stream).await;
+            Ok(Box::new(stream?) as Box<dyn Stream>)
+        })
     }
 }
 

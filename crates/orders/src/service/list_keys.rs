@@ -18,7 +18,7 @@ pub async fn run(
 ) -> Result<wire::ListKeysResponse, Failure> {
     Principal::of(&request)?;
     let keys = shell.vault.keys().await.map_err(|error| vault_failed(&error))?;
-    let vault = shell.vault.id().map_err(|error| vault_failed(&error))?;
+    let vault = shell.vault.id().await.map_err(|error| vault_failed(&error))?;
     Ok(wire::ListKeysResponse {
         keys: keys.iter().map(key).collect(),
         groups: shell.groups.values().map(group).collect(),

@@ -17,22 +17,31 @@ use crate::vault::{Vault, VaultError};
 /// How long one try to bind may take, and what lies between two.
 const BIND_MAX: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
+/// Between two looks at a vault that does not answer.
+const AGAIN: Duration = Duration::from_millis(500);
 
-/// Why this node may not serve. Each names the file and what to do.
+/// Why this node may not serve. Each names the vault and what to do.
 #[derive(Debug, Error)]
 pub enum Error {
     #[error(
-        "vault {path}: not the key of this region ({group} has vault {bound:016x}, this file is \
-         {here:016x}); copy the vault file of a node that serves here, then start again"
+        "vault {path}: not the key of this region ({group} has vault {bound:016x}, this is \
+         {here:016x}); {advice}; then start again"
     )]
-    Other { path: String, group: GroupId, bound: u64, here: u64 },
+    Other { path: String, group: GroupId, bound: u64, here: u64, advice: &'static str },
     #[error(
-        "vault {path}: no such file, and the region has a key already ({group} has vault \
-         {bound:016x}); copy the vault file of a node that serves here, then start again"
+        "vault {path}: there is none, and the region has a key already ({group} has vault \
+         {bound:016x}); {advice}; then start again"
     )]
-    Missing { path: String, group: GroupId, bound: u64 },
+    Missing { path: String, group: GroupId, bound: u64, advice: &'static str },
     #[error("vault {path}: {source}")]
     Unusable { path: String, source: VaultError },
+}
+
+impl Error {
+    /// Whether this node may serve later as it is.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unusable { source, .. } if source.passes())
+    }
 }
 
 /// Watches one group until its vault and this node's are known to be one.
@@ -55,15 +64,19 @@ pub enum First {
 ///
 /// # Errors
 /// It is bound to another, or this one cannot be read.
-pub fn check(hosted: &Hosted, vault: &dyn Vault) -> Result<bool, Error> {
+pub async fn check(hosted: &Hosted, vault: &dyn Vault) -> Result<bool, Error> {
     let group = hosted.group.id();
     let bound = hosted.group.peek(|machine| machine.state.meta.vault);
-    let here = vault.id().map_err(|source| Error::Unusable { path: vault.place(), source })?;
+    let (path, advice) = (vault.place(), vault.advice());
+    let here = match vault.id().await {
+        Ok(here) => here,
+        Err(source) => return Err(Error::Unusable { path, source }),
+    };
     match (bound, here) {
         (None, _) => Ok(false),
         (Some(bound), Some(here)) if bound == here => Ok(true),
-        (Some(bound), Some(here)) => Err(Error::Other { path: vault.place(), group, bound, here }),
-        (Some(bound), None) => Err(Error::Missing { path: vault.place(), group, bound }),
+        (Some(bound), Some(here)) => Err(Error::Other { path, group, bound, here, advice }),
+        (Some(bound), None) => Err(Error::Missing { path, group, bound, advice }),
     }
 }
 
@@ -76,7 +89,7 @@ impl Custody {
         loop {
             applied.borrow_and_update();
             let leads = leadership.borrow_and_update().mine;
-            let checked = match check(&self.hosted, self.vault.as_ref()) {
+            let checked = match check(&self.hosted, self.vault.as_ref()).await {
                 Ok(false) if leads => self.bind().await,
                 Ok(true) => {
                     self.hosted.trusted.send_replace(Trust::Ours);
@@ -84,16 +97,47 @@ impl Custody {
                 }
                 other => other.map(drop),
             };
-            if let Err(error) = checked {
-                self.env.exit.exit(&error.to_string());
-                return;
-            }
+            let pause = match checked {
+                Err(error) if error.passes() => {
+                    self.tell(Trust::Lacks(error.to_string()));
+                    AGAIN
+                }
+                Err(error) => {
+                    self.env.exit.exit(&error.to_string());
+                    return;
+                }
+                Ok(()) => {
+                    self.tell(Trust::Unbound);
+                    RETRY
+                }
+            };
+            let again = tokio::time::sleep(pause);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                changed = applied.changed() => if changed.is_err() { return },
+                // Each entry would ask a vault that does not answer.
+                changed = applied.changed(), if pause == RETRY => {
+                    if changed.is_err() { return }
+                }
                 changed = leadership.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(RETRY), if leads => {}
+                () = again, if leads || pause == AGAIN => {}
+            }
+        }
+    }
+
+    fn tell(&self, trust: Trust) {
+        let changes = |before: &mut Trust| match *before == trust {
+            true => false,
+            false => {
+                *before = trust.clone();
+                true
+            }
+        };
+        if self.hosted.trusted.send_if_modified(changes) {
+            let group = self.hosted.group.id();
+            match trust {
+                Trust::Lacks(why) => tracing::warn!(%group, why, "not served from here yet"),
+                Trust::Unbound | Trust::Ours => tracing::info!(%group, "the vault answers"),
             }
         }
     }
@@ -107,18 +151,18 @@ impl Custody {
             return Ok(());
         }
         let ours = match &self.first {
-            First::This => match self.vault.make() {
+            First::This => match self.vault.make().await {
                 // Another node is making it: what it made is found by the next try.
                 Err(VaultError::Busy) => return Ok(()),
                 made => made.map(Some),
             },
             First::Here(first) if !first.trusts() => return Ok(()),
-            First::Here(_) | First::Elsewhere => self.vault.id(),
+            First::Here(_) | First::Elsewhere => self.vault.id().await,
         };
         let unusable = |source| Error::Unusable { path: self.vault.place(), source };
         let Some(vault) = ours.map_err(unusable)? else {
             let path = self.vault.place();
-            tracing::warn!(group = %group.id(), path, "waits for the region's vault file");
+            tracing::warn!(group = %group.id(), path, "waits for the region's vault");
             return Ok(());
         };
         match self.hosted.submit(&Command::BindVault { vault }, due).await {

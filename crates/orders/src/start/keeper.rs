@@ -147,15 +147,15 @@ impl Keeper {
     }
 
     fn lacks(&self, wraps: RegionKey, newest: RegionKey) -> String {
-        let path = self.shell.vault.place();
+        let (path, advice) = (self.shell.vault.place(), self.shell.vault.advice());
         match wraps.number() > newest.number() {
             true => format!(
                 "vault {path} lacks region key {wraps}, which is in use (its newest is {newest}); \
-                 copy the vault file of a node that serves"
+                 {advice}"
             ),
             false => format!(
                 "vault {path} has rotated apart from the region's: it has {newest}, in use is \
-                 {wraps}; put the vault file of a node that serves in its place"
+                 {wraps}; {advice}"
             ),
         }
     }
@@ -186,7 +186,15 @@ impl Keeper {
             }
         }
         *noted = seq;
-        Ok(())
+        // What else was dropped is no event here: keys of other homes, and what was given back.
+        // The first group's leader need be no member of this group.
+        match self.hosted.group.peek(|machine| machine.state.meta.erased_under) {
+            Some(under) => {
+                let group = self.hosted.group.id();
+                Ok(self.shell.vault.note_dropped(group, under).await?)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Erases anew what a backup brought back to life.
@@ -256,8 +264,8 @@ impl Keeper {
     async fn erased_in_region(&self) -> Result<Option<RegionKey>, Stuck> {
         let groups = self.shell.groups.values();
         let here = groups.filter_map(|h| h.group.peek(|machine| machine.state.meta.erased_under));
-        let told = self.shell.vault.erased().await?;
-        Ok(here.chain(told.into_iter().map(|(_, under)| under)).max())
+        let told = self.shell.vault.dropped().await?;
+        Ok(here.chain(told).max())
     }
 
     /// Puts what is living under `newest`; whether all of it is.

@@ -28,7 +28,7 @@ use tonic::Request;
 use tonic::service::Routes;
 
 use super::books::Books;
-use crate::config::{Config, Keys};
+use crate::config::{Config, Keys, Vault};
 use crate::crosscheck::Verdict;
 use crate::machine::OrdersMachine;
 use crate::service::Service;
@@ -125,13 +125,17 @@ impl Rig {
     }
 
     /// The same with a vault file of the node's own.
-    pub async fn boot_with(&mut self, id: NodeId, vault: PathBuf) -> Result<(), StartError> {
+    pub async fn boot_with(&mut self, id: NodeId, path: PathBuf) -> Result<(), StartError> {
+        self.boot_on(id, Vault::File { path }).await
+    }
+
+    pub async fn boot_on(&mut self, id: NodeId, vault: Vault) -> Result<(), StartError> {
         let node = self.cluster.node(id);
         let name = format!("{}-{id}", self.name());
         let files = self.ca.node(&self.name().parse().unwrap(), &name).unwrap();
         let identity = Identity::load(files).unwrap();
         let net = Arc::new(TlsNet::new(identity, node.env.clock.clone()));
-        let peers = Peers::new(id, net, Default::default(), node.env.tasks.clone());
+        let peers = Peers::new(id, net.clone(), Default::default(), node.env.tasks.clone());
         let folder = self.dir.path().join(self.name());
         let mut cfg =
             Config { vault, views: folder.join(format!("views-{id}")), ..Config::default() };
@@ -143,7 +147,7 @@ impl Rig {
         cfg.keys = Keys { window_ms: 200, erase_gap_ms: 0, check_ms: 50 };
         cfg.replicate.compare_ms = 100;
         let book = Book::of(self.directory());
-        let around = Around::of_config(&node.env, &cfg, Arc::new(RealFs))?;
+        let around = Around::of_config(&node.env, &cfg, Arc::new(RealFs), net)?;
         let (host, env) = (&node.host, node.env.clone());
         let orders = Orders::start(host, env, peers.clone(), cfg, book.clone(), around).await?;
         let routes = Routes::new(LedgerCommandServiceServer::new(self.books.clone()));

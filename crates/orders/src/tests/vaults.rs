@@ -3,14 +3,22 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hansa_api::pb::customer as customers;
+use hansa_api::pb::customer::customer_service_server::CustomerService as _;
 use hansa_api::pb::order as wire;
 use hansa_api::pb::order::order_service_server::OrderService as _;
+use hansa_api::status::{Failure, Reason};
 use hansa_consensus::testing::eventually;
 use hansa_types::id::NodeId;
 use hansa_wal::fs::RealFs;
 
+use tokio::time::{Instant, sleep};
+
+use super::fake_vault::FakeVault;
 use super::rig::{Rig, call, order};
+use crate::config;
 use crate::vault::{FileVault, Vault as _};
 
 fn file(rig: &Rig, id: NodeId) -> PathBuf {
@@ -51,7 +59,7 @@ async fn nodes_without_the_regions_key_say_what_to_do_and_serve_with_a_copy_of_i
     let env = rig.cluster.node(without[0]).env.clone();
     let other = file(&rig, without[0]);
     let other = FileVault::open(Arc::new(RealFs), &other, env.entropy, env.clock).unwrap();
-    other.make().unwrap();
+    other.make().await.unwrap();
     for (n, id) in without.iter().enumerate() {
         rig.kill(*id).await;
         rig.cluster.boot(*id).await;
@@ -87,7 +95,7 @@ async fn every_group_of_a_region_is_bound_to_the_one_key() {
     let shell = rig.leader().await.orders.shell();
     let bound: Vec<_> =
         shell.groups.values().map(|hosted| hosted.group.peek(|m| m.state.meta.vault)).collect();
-    assert_eq!(bound, vec![shell.vault.id().unwrap(); 3]);
+    assert_eq!(bound, vec![shell.vault.id().await.unwrap(); 3]);
     assert!(bound[0].is_some());
 }
 
@@ -101,7 +109,7 @@ async fn a_copy_of_the_vault_that_rotated_apart_does_not_serve_and_says_why() {
         FileVault::open(Arc::new(RealFs), &file(&rig, id), entropy, clock).unwrap()
     };
     let made = open(ids[0]);
-    made.make().unwrap();
+    made.make().await.unwrap();
     for id in &ids[1..] {
         fs::copy(file(&rig, ids[0]), file(&rig, *id)).unwrap();
     }
@@ -143,4 +151,83 @@ async fn a_copy_of_the_vault_that_rotated_apart_does_not_serve_and_says_why() {
     }
     eventually("all serve again", || ids.iter().all(|id| ready(id).is_ok())).await;
     rig.place(&order("r-2")).await.unwrap();
+}
+
+/// Asks until the answer is not that nobody leads.
+async fn erase(rig: &Rig, request_id: &str) -> Result<customers::EraseCustomerResponse, Reason> {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let request = customers::EraseCustomerRequest {
+            residence_country: "GB".into(),
+            customer_id: "c-1".into(),
+            request_id: request_id.into(),
+            ..Default::default()
+        };
+        let answer = rig.leader().await.service.erase_customer(call(request)).await;
+        match answer.map_err(|status| Failure::from(&status).reason()) {
+            Err(Reason::NotLeader | Reason::Unavailable) if Instant::now() < end => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            other => return other.map(|response| response.into_inner()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_without_a_shared_disk_waits_for_its_vault_and_loses_no_erasure_to_it() {
+    let mut rig = Rig::start_unbooted(3).await;
+    let vault = FakeVault::start(rig.dir.path(), rig.ca.clone()).await;
+    let kind = || config::Vault::Hashicorp(vault.config());
+    vault.state.lock().sealed = true;
+    let ids = rig.cluster.ids();
+    for id in &ids {
+        rig.boot_on(*id, kind()).await.unwrap();
+    }
+    let waits = |id: &NodeId| rig.nodes[id].orders.ready().is_err_and(|why| why.contains("sealed"));
+    eventually("all say what they wait for", || ids.iter().any(waits)).await;
+    assert!(vault.state.lock().versions.is_empty());
+    vault.state.lock().sealed = false;
+    let ready = |id: &NodeId| rig.nodes[id].orders.ready().is_ok();
+    eventually("all serve", || ids.iter().all(ready)).await;
+    let mut gift = order("r-1");
+    gift.customer_id = "c-1".into();
+    gift.lines.remove(0);
+    rig.place(&gift).await.unwrap();
+    // What is erased while it is away is not forgotten, and no receipt says so before that.
+    vault.state.lock().sealed = true;
+    assert_eq!(erase(&rig, "e-1").await.unwrap_err(), Reason::VaultUnavailable);
+    // Orders go on: their keys are in memory.
+    rig.place(&order("r-2")).await.unwrap();
+    vault.state.lock().sealed = false;
+    let end = Instant::now() + Duration::from_secs(20);
+    let receipt = loop {
+        match erase(&rig, "e-1").await {
+            Err(Reason::VaultUnavailable) if Instant::now() < end => {
+                sleep(Duration::from_millis(50)).await;
+            }
+            answer => break answer.unwrap().receipt.unwrap(),
+        }
+    };
+    assert_eq!(receipt.order_count, 1);
+    let leader = rig.leader_now().unwrap();
+    let kept = rig.nodes[&leader].orders.shell().vault.clone();
+    // Its region key gives way, and is in no version any more.
+    let gone = |keys: Vec<crate::vault::KeyInfo>| keys.len() > 1;
+    let end = Instant::now() + Duration::from_secs(30);
+    while !kept.keys().await.is_ok_and(gone) {
+        assert!(Instant::now() < end, "no rotation for the erasure");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let one = || vault.state.lock().texts().len() == 1;
+    eventually("one version is left", one).await;
+    // A node that comes back while it is sealed waits again, and the others serve.
+    let back = *ids.iter().find(|id| Some(**id) != rig.leader_now()).unwrap();
+    rig.kill(back).await;
+    vault.state.lock().sealed = true;
+    rig.cluster.boot(back).await;
+    rig.boot_on(back, kind()).await.unwrap();
+    eventually("it waits", || rig.nodes[&back].orders.ready().is_err()).await;
+    rig.place(&order("r-3")).await.unwrap();
+    vault.state.lock().sealed = false;
+    eventually("it serves", || rig.nodes[&back].orders.ready().is_ok()).await;
 }

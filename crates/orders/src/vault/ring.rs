@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 use super::{KeyInfo, KeyLife, VaultError};
 use crate::core::subjects::{KeyOf, RegionKey, SubjectId};
 
-const MAGIC: &str = "hansa-vault-3";
-/// Read as well: it lacks what was forgotten, and whose word on `released` it is.
-const FORMER_MAGIC: &str = "hansa-vault-2";
+const MAGIC: &str = "hansa-vault-4";
+/// Read as well: the third lacks what was dropped, the second what was forgotten, and whose word
+/// on `released` it is.
+const FORMER_MAGICS: [&str; 2] = ["hansa-vault-3", "hansa-vault-2"];
 const OLD_MAGIC: &str = "hansa-vault-1";
 /// Pseudonyms and ids of vaults stay what they were when the format was young.
 const NAMES: &str = "hansa-vault-2";
@@ -31,7 +32,7 @@ pub(super) type Secret = Zeroizing<[u8; KEY_BYTES]>;
 
 /// The file's content.
 #[derive(Clone)]
-pub(super) struct Ring {
+pub struct Ring {
     /// Never rotated: pseudonyms must stay what they are.
     pub secret: Secret,
     /// Oldest first; `None` in place of a destroyed secret.
@@ -43,6 +44,8 @@ pub(super) struct Ring {
     pub released: BTreeMap<GroupId, (u64, RegionKey)>,
     /// Data keys that were erased, and the region key that opens them in older backups.
     pub erased: BTreeMap<KeyOf, RegionKey>,
+    /// The newest region key under which each group has dropped something.
+    pub dropped: BTreeMap<GroupId, RegionKey>,
 }
 
 impl Ring {
@@ -54,8 +57,8 @@ impl Ring {
     }
 
     fn empty(secret: Secret) -> Self {
-        let (released, erased) = (BTreeMap::new(), BTreeMap::new());
-        Self { secret, keys: Vec::new(), forgotten: None, released, erased }
+        let (released, erased, dropped) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { secret, keys: Vec::new(), forgotten: None, released, erased, dropped }
     }
 
     fn add(&mut self, entropy: &dyn Entropy, made_ms: u64, number: u32) -> KeyInfo {
@@ -147,6 +150,7 @@ impl Ring {
             *secret = None;
         }
         self.erased.retain(|_, under| !keys.contains(under));
+        self.dropped.retain(|_, under| !keys.contains(under));
         self.prune();
     }
 
@@ -178,6 +182,12 @@ impl Ring {
         (news, room)
     }
 
+    /// Notes that a group has dropped something under a living region key; whether that is news.
+    pub fn note_dropped(&mut self, group: GroupId, under: RegionKey) -> bool {
+        let known = self.dropped.get(&group).is_some_and(|known| *known >= under);
+        !known && self.secret_of(under).is_ok() && self.dropped.insert(group, under) != Some(under)
+    }
+
     pub fn write(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(format!("{MAGIC}\nsecret {}\n", hex(&self.secret).as_str()));
         // Writing into a string cannot fail.
@@ -203,6 +213,9 @@ impl Ring {
             let KeyOf { subject: SubjectId { home, hash }, generation } = of;
             let _ = writeln!(text, "erased {home} {hash:032x} {generation} {under}");
         }
+        for (group, under) in &self.dropped {
+            let _ = writeln!(text, "dropped {} {under}", group.number());
+        }
         let sum = sum(&text);
         let _ = writeln!(text, "sum {sum}");
         text
@@ -222,7 +235,7 @@ impl Ring {
             return Err(bad());
         }
         let mut lines = body.lines();
-        if !matches!(lines.next(), Some(MAGIC | FORMER_MAGIC)) {
+        if !lines.next().is_some_and(|line| line == MAGIC || FORMER_MAGICS.contains(&line)) {
             return Err(bad());
         }
         let secret = lines.next().and_then(|line| line.strip_prefix("secret "));
@@ -251,6 +264,10 @@ impl Ring {
             ["released", group, epoch, of] => {
                 let group = GroupId::from_number(group.parse().ok()?)?;
                 self.released.insert(group, (number(epoch)?, key(of)?));
+                return Some(());
+            }
+            ["dropped", group, under] => {
+                self.dropped.insert(GroupId::from_number(group.parse().ok()?)?, key(under)?);
                 return Some(());
             }
             ["forgotten", last] => {

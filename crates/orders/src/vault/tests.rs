@@ -31,9 +31,8 @@ fn unmade(path: &Path) -> FileVault {
 }
 
 fn vault(path: &Path) -> FileVault {
-    let vault = unmade(path);
-    vault.make().unwrap();
-    vault
+    unmade(path).store.disk.make().unwrap();
+    unmade(path)
 }
 
 fn draw() -> DataKey {
@@ -57,13 +56,13 @@ async fn opening_makes_no_key_and_finds_the_one_that_is_put_there_later() {
     let folder = tempfile::tempdir().unwrap();
     let (here, there) = (folder.path().join("here"), folder.path().join("there"));
     let (late, made) = (unmade(&here), vault(&there));
-    assert_eq!(late.id().unwrap(), None);
+    assert_eq!(late.id().await.unwrap(), None);
     assert!(matches!(late.fingerprint("x", b"x"), Err(VaultError::NoKey)));
     assert!(matches!(late.wrap(of(1, 1), &draw(), None).await, Err(VaultError::NoKey)));
     assert!(!here.exists());
     fs::copy(&there, &here).unwrap();
-    assert_eq!(late.id().unwrap(), made.id().unwrap());
-    assert_eq!(late.make().unwrap(), made.make().unwrap());
+    assert_eq!(late.id().await.unwrap(), made.id().await.unwrap());
+    assert_eq!(late.make().await.unwrap(), made.make().await.unwrap());
     let wrapped = made.wrap(of(1, 1), &draw(), None).await.unwrap();
     assert!(late.unwrap(of(1, 1), &wrapped).await.is_ok());
 }
@@ -128,7 +127,7 @@ async fn a_rotation_keeps_the_vaults_id_and_pseudonyms_and_opens_what_is_old() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key");
     let (a, b) = (vault(&path), vault(&path));
-    let (id, name) = (a.id().unwrap(), a.fingerprint("customer", b"c-1").unwrap());
+    let (id, name) = (a.id().await.unwrap(), a.fingerprint("customer", b"c-1").unwrap());
     let former = newest(&a).await;
     let old = a.wrap(of(1, 1), &draw(), None).await.unwrap();
     let made = a.rotate(former, 100, 50).await.unwrap();
@@ -136,7 +135,7 @@ async fn a_rotation_keeps_the_vaults_id_and_pseudonyms_and_opens_what_is_old() {
     assert_eq!(b.rotate(former, 200, 50).await.unwrap(), made);
     assert_eq!(newest(&b).await, made.key);
     assert!(made.key > former);
-    assert_eq!((b.id().unwrap(), b.fingerprint("customer", b"c-1").unwrap()), (id, name));
+    assert_eq!((b.id().await.unwrap(), b.fingerprint("customer", b"c-1").unwrap()), (id, name));
     assert!(b.unwrap(of(1, 1), &old).await.is_ok());
     let new = b.wrap(of(1, 1), &draw(), None).await.unwrap();
     assert_eq!(new.by, made.key);

@@ -91,7 +91,9 @@ fn a_file_of_the_former_format_is_read_but_for_releases_of_a_life_without_a_name
     let (former, key) = (newest(&ring), rotate(&mut ring, 1));
     let text = ring.write();
     let (body, _) = text.trim_end().rsplit_once('\n').unwrap();
-    let body = body.replacen(MAGIC, FORMER_MAGIC, 1);
+    let third = format!("{}\n", body.replacen(MAGIC, FORMER_MAGICS[0], 1));
+    assert_eq!(newest(&Ring::read(&format!("{third}sum {}\n", sum(&third))).unwrap()), key);
+    let body = body.replacen(MAGIC, FORMER_MAGICS[1], 1);
     let body = format!("{body}\nreleased {} {key}\n", group().number());
     let read = Ring::read(&format!("{body}sum {}\n", sum(&body))).unwrap();
     assert!(read.secret_of(former).is_ok() && newest(&read) == key);
@@ -112,11 +114,25 @@ fn a_former_file_with_more_tombstones_than_are_kept_rotates() {
     let key = ring.add(&entropy, 2, TOMBSTONES_MAX as u32 + 89).key;
     let text = ring.write();
     let (body, _) = text.trim_end().rsplit_once('\n').unwrap();
-    let body = format!("{}\n", body.replacen(MAGIC, FORMER_MAGIC, 1));
+    let body = format!("{}\n", body.replacen(MAGIC, FORMER_MAGICS[1], 1));
     let mut read = Ring::read(&format!("{body}sum {}\n", sum(&body))).unwrap();
     let made = rotate(&mut read, 3);
     assert_eq!(made.number(), key.number() + 1);
     assert_eq!(read.keys.len(), TOMBSTONES_MAX + 2);
     let retired = read.keys.iter().find(|(info, _)| info.key == key).unwrap();
     assert!(matches!(retired.0.state, KeyLife::Retired { at_ms: 3, .. }));
+}
+
+#[test]
+fn what_a_group_dropped_under_a_living_key_is_told_until_that_is_destroyed() {
+    let mut ring = Ring::draw(&SystemEntropy::new(), 0);
+    let former = newest(&ring);
+    assert!(ring.note_dropped(group(), former));
+    assert!(!ring.note_dropped(group(), former));
+    assert!(!ring.note_dropped(group(), RegionKey::new(9, 9)), "nobody's key");
+    let key = rotate(&mut ring, 1);
+    assert!(ring.note_dropped(group(), key) && !ring.note_dropped(group(), former));
+    assert_eq!(Ring::read(&ring.write()).unwrap().dropped, [(group(), key)].into());
+    ring.destroy(&[key], 2);
+    assert!(ring.dropped.is_empty());
 }
