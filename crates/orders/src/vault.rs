@@ -143,7 +143,7 @@ pub trait Vault: Send + Sync + 'static {
 /// Another format, or damage.
 pub fn inspect(text: &str) -> Result<Vec<KeyInfo>, String> {
     let ring = ring::Ring::read(text).map_err(|error| error.to_string())?;
-    match ring.write().trim_end() == text.trim_end() {
+    match ring.is_written(text) {
         true => Ok(ring.keys.iter().map(|(info, _)| *info).collect()),
         false => Err("lines in another form than ours".to_owned()),
     }

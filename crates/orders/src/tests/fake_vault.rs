@@ -55,6 +55,8 @@ pub enum Fault {
 #[derive(Default)]
 pub struct State {
     pub sealed: bool,
+    /// Its storage takes nothing.
+    pub full: bool,
     pub tokens: BTreeSet<String>,
     /// What a service account shows, and the number of its logins.
     pub jwt: String,
@@ -139,6 +141,7 @@ impl State {
         let fault = self.faults.get_mut(call.as_str()).and_then(VecDeque::pop_front);
         match fault {
             _ if self.sealed => return Some((503, json!({ "errors": ["Vault is sealed"] }))),
+            _ if self.full && call == "POST data" => return Some((500, Value::Null)),
             Some(Fault::Status(status)) => return Some((status, Value::Null)),
             Some(Fault::Hang) => return None,
             Some(Fault::Overtaken) => {

@@ -193,22 +193,43 @@ async fn a_region_without_a_shared_disk_waits_for_its_vault_and_loses_no_erasure
     gift.customer_id = "c-1".into();
     gift.lines.remove(0);
     rig.place(&gift).await.unwrap();
-    // What is erased while it is away is not forgotten, and no receipt says so before that.
     vault.state.lock().sealed = true;
-    assert_eq!(erase(&rig, "e-1").await.unwrap_err(), Reason::VaultUnavailable);
+    assert_eq!(erase(&rig, "e-0").await.unwrap_err(), Reason::VaultUnavailable);
     // Orders go on: their keys are in memory.
-    rig.place(&order("r-2")).await.unwrap();
-    vault.state.lock().sealed = false;
+    let mut other = order("r-2");
+    other.customer_id = "c-2".into();
+    rig.place(&other).await.unwrap();
+    // No receipt is given before the vault remembers, and the erasure stands.
+    {
+        let mut state = vault.state.lock();
+        (state.sealed, state.full) = (false, true);
+    }
+    let end = Instant::now() + Duration::from_secs(20);
+    let erased = || {
+        let state = |node: &super::rig::Node| {
+            let shell = node.orders.shell();
+            shell.groups[&0].group.peek(|machine| machine.state.meta.erased_under)
+        };
+        rig.nodes.values().any(|node| state(node).is_some())
+    };
+    while !erased() {
+        assert_eq!(erase(&rig, "e-1").await.unwrap_err(), Reason::VaultUnavailable);
+        assert!(Instant::now() < end, "not erased");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(erase(&rig, "e-1").await.unwrap_err(), Reason::VaultUnavailable);
+    vault.state.lock().full = false;
     let end = Instant::now() + Duration::from_secs(20);
     let receipt = loop {
         match erase(&rig, "e-1").await {
             Err(Reason::VaultUnavailable) if Instant::now() < end => {
                 sleep(Duration::from_millis(50)).await;
             }
-            answer => break answer.unwrap().receipt.unwrap(),
+            answer => break answer.unwrap(),
         }
     };
-    assert_eq!(receipt.order_count, 1);
+    assert!(receipt.replayed);
+    assert_eq!(receipt.receipt.unwrap().order_count, 1);
     let leader = rig.leader_now().unwrap();
     let kept = rig.nodes[&leader].orders.shell().vault.clone();
     // Its region key gives way, and is in no version any more.

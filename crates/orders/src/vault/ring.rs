@@ -189,7 +189,17 @@ impl Ring {
     }
 
     pub fn write(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(format!("{MAGIC}\nsecret {}\n", hex(&self.secret).as_str()));
+        self.write_as(MAGIC)
+    }
+
+    /// Whether this is how we write the ring, in this format or a former one.
+    pub fn is_written(&self, text: &str) -> bool {
+        let mut magics = [MAGIC].into_iter().chain(FORMER_MAGICS);
+        magics.any(|magic| self.write_as(magic).trim_end() == text.trim_end())
+    }
+
+    fn write_as(&self, magic: &str) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(format!("{magic}\nsecret {}\n", hex(&self.secret).as_str()));
         // Writing into a string cannot fail.
         for (info, secret) in &self.keys {
             let (key, made) = (info.key, info.made_ms);

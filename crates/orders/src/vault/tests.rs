@@ -199,6 +199,20 @@ async fn an_erasure_is_remembered_as_long_as_its_region_key_opens_a_backup() {
 }
 
 #[tokio::test]
+async fn what_any_groups_leader_has_dropped_the_first_groups_hears_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let (first, other) = (vault(&path), unmade(&path));
+    let key = newest(&first).await;
+    assert_eq!(first.dropped().await.unwrap(), None);
+    other.note_dropped(groups()[1], key).await.unwrap();
+    assert_eq!(first.dropped().await.unwrap(), Some(key));
+    let made = first.rotate(key, 1, 0).await.unwrap();
+    other.note_erased(&[(of(1, 1), made.key)]).await.unwrap();
+    assert_eq!(first.dropped().await.unwrap(), Some(made.key));
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_vault_is_refused_not_replaced_and_an_old_one_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key");

@@ -93,6 +93,7 @@ fn a_file_of_the_former_format_is_read_but_for_releases_of_a_life_without_a_name
     let (body, _) = text.trim_end().rsplit_once('\n').unwrap();
     let third = format!("{}\n", body.replacen(MAGIC, FORMER_MAGICS[0], 1));
     assert_eq!(newest(&Ring::read(&format!("{third}sum {}\n", sum(&third))).unwrap()), key);
+    assert!(ring.is_written(&format!("{third}sum {}\n", sum(&third))));
     let body = body.replacen(MAGIC, FORMER_MAGICS[1], 1);
     let body = format!("{body}\nreleased {} {key}\n", group().number());
     let read = Ring::read(&format!("{body}sum {}\n", sum(&body))).unwrap();
