@@ -5,6 +5,8 @@
 mod moved;
 #[path = "region_loss/rig.rs"]
 mod rig;
+#[path = "region_loss/tail.rs"]
+mod tail;
 
 use std::time::Duration;
 
@@ -23,13 +25,14 @@ async fn failover(rig: &Rig, more: &[&str]) -> std::process::Output {
 async fn a_lost_region_is_taken_over_and_gets_its_orders_back() {
     let mut rig = Rig::start("lost-region").await;
     let placed = rig.place(LOST, 6).await;
+    tail::sent(&rig, &placed[2].name).await;
     rig.copied(&placed).await;
     let mover = moved::out(&rig).await;
     // Nobody is taken over from who may still serve, unless somebody says that he does not.
     let refused = failover(&rig, &[]).await;
     assert_eq!(refused.status.code(), Some(4), "{}", text(&refused));
     assert!(text(&refused).contains("machines are off"), "{}", text(&refused));
-    rig.stop(LOST).await;
+    let unheard = tail::taken_alone(&mut rig).await;
     let done = failover(&rig, &["--confirm-stopped"]).await;
     assert!(done.status.success(), "{}", text(&done));
     let (owner, epoch) = rig.owner_as_told_by(SURVIVOR).await.expect("it is known");
@@ -50,6 +53,7 @@ async fn a_lost_region_is_taken_over_and_gets_its_orders_back() {
     let new = rig.place(SURVIVOR, 1).await.remove(0);
     assert!(new.name.starts_with(&format!("regions/{LOST}/orders/")), "{}", new.name);
     rig.cancelled(SURVIVOR, &placed[0].name).await;
+    tail::came_back(&rig, &placed[2].name).await;
     // The lost region comes back and hears that it owns no longer.
     rig.begin(LOST).await;
     eventually("the old side knows", || async {
@@ -58,7 +62,9 @@ async fn a_lost_region_is_taken_over_and_gets_its_orders_back() {
     .await;
     let through = rig.get(LOST, &new.name).await.expect("its gateway forwards");
     assert_eq!(through.state(), OrderState::Confirmed);
+    tail::decided_by_two(&rig, &unheard).await;
     home(&rig).await;
+    tail::gone_on_with(&rig, &unheard).await;
     let back = rig.place(LOST, 1).await.remove(0);
     let (owner, newer) = rig.owner_as_told_by(LOST).await.expect("it is known");
     assert_eq!((owner.as_str(), newer > epoch), (LOST, true));

@@ -127,6 +127,7 @@ async fn skus(frozen: &StockFrozen, by_holds: &BTreeMap<u32, [i64; 2]>) -> Vec<p
             committed_by_holds,
             on_hand: totals.on_hand,
             came_in: totals.came_in,
+            elsewhere: totals.elsewhere,
             ..pb::SkuFacts::default()
         }
     });

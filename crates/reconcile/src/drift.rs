@@ -16,6 +16,7 @@ pub struct Moved {
 struct Sum {
     shipped: i64,
     returned: i64,
+    elsewhere: i64,
     moving: bool,
 }
 
@@ -25,6 +26,7 @@ impl Moved {
             let sum = self.skus.entry(facts.sku.clone()).or_default();
             sum.shipped += facts.shipped;
             sum.returned += facts.returned;
+            sum.elsewhere += facts.elsewhere;
             sum.moving |= facts.moving;
         }
     }
@@ -57,6 +59,7 @@ pub fn compare(
                 ("reserved", facts.reserved, "its holds say", facts.reserved_by_holds),
                 ("committed", facts.committed, "its holds say", facts.committed_by_holds),
                 ("on hand", facts.on_hand, "came in and stayed", facts.came_in),
+                ("from elsewhere", facts.elsewhere, "orders returned", sum.elsewhere),
             ];
             for (bucket, units, word, moved) in pairs {
                 if units != moved {

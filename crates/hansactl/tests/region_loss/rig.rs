@@ -42,7 +42,7 @@ pub struct Rig {
 }
 
 /// Looks until `done` says so.
-pub async fn eventually<Fut: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> Fut) {
+pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !done().await {
         assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
@@ -102,6 +102,21 @@ impl Rig {
 
     pub async fn end(self) {
         futures::future::join_all(self.nodes.into_values().map(Node::stop)).await;
+    }
+
+    /// Leaves only `one` running, or all but it.
+    pub async fn cut(&mut self, one: &str, alone: bool) {
+        let regions: Vec<String> = self.configs.keys().cloned().collect();
+        let others: Vec<String> = regions.into_iter().filter(|region| region != one).collect();
+        if alone {
+            let nodes = others.iter().map(|other| self.nodes.remove(other).expect("it runs"));
+            futures::future::join_all(nodes.map(Node::stop)).await;
+            return;
+        }
+        self.stop(one).await;
+        for other in &others {
+            self.begin(other).await;
+        }
     }
 
     async fn as_client(&self, client: &str, region: &str) -> Services {
@@ -204,7 +219,8 @@ impl Rig {
         for order in placed {
             eventually("a copy at the survivor", || async {
                 let copy = self.read(SURVIVOR, &order.name, ReadMode::LocalCopy).await;
-                copy.is_ok_and(|copy| copy.state() == OrderState::Confirmed)
+                let done = [OrderState::Confirmed, OrderState::Completed];
+                copy.is_ok_and(|copy| done.contains(&copy.state()))
             })
             .await;
         }

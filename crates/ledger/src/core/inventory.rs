@@ -19,8 +19,8 @@ mod stock;
 
 pub use buckets::{Bucket, Movement, SkuNo, WarehouseNo};
 pub use command::{
-    Adjust, Command, CommandId, Rebook, Receive, RequestKey, Reserve, Return, SetFloor, Ship,
-    StockLine,
+    Adjust, Command, CommandId, Rebook, Receive, RequestKey, Reserve, Return, ReturnElsewhere,
+    SetFloor, Ship, StockLine,
 };
 pub use facts::{SkuTotals, StockFrozen};
 pub use frozen::Frozen;
@@ -30,7 +30,7 @@ use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
 use hansa_pages::Table;
-use hansa_types::id::{AccountId, OrderId, TransferId};
+use hansa_types::id::{AccountId, OrderId, Sku, TransferId};
 use hansa_types::limits::{LINE_QUANTITY_MAX, ORDER_LINES_MAX};
 use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
@@ -263,7 +263,10 @@ impl Inventory {
             Command::Uncommit { hold, .. } => self.uncommit(at, id, hold),
             Command::Release { hold, .. } => self.release(hold),
             Command::Ship(ship) => self.ship(at, id, ship),
-            Command::Return(returned) => self.take_back(at, id, returned),
+            Command::Return(returned) => self.take_back(at, id, returned, &[]),
+            Command::ReturnElsewhere(ReturnElsewhere { returned, elsewhere, .. }) => {
+                self.take_back(at, id, returned, elsewhere)
+            }
             Command::Receive(receive) => self.receive(at, id, receive),
             Command::Adjust(adjust) => self.adjust(at, id, adjust),
             Command::SetFloor(floor) => self.set_floor(floor),
@@ -386,6 +389,9 @@ fn refused_by_itself(command: &Command<'_>) -> Option<Outcome> {
         Command::Ship(Ship { lines, .. }) | Command::Return(Return { lines, .. }) => {
             refused_lines(lines)
         }
+        Command::ReturnElsewhere(ReturnElsewhere { returned, elsewhere, .. }) => {
+            refused_elsewhere(&returned.lines, elsewhere)
+        }
         Command::Receive(Receive { quantity, .. }) if !(1..=QUANTITY_MAX).contains(quantity) => {
             Some(OutcomeCode::AmountInvalid.into())
         }
@@ -418,6 +424,19 @@ fn refused_lines(lines: &[StockLine<'_>]) -> Option<Outcome> {
     }
     let bad = lines.iter().find(|line| line.quantity == 0 || line.quantity > LINE_QUANTITY_MAX)?;
     Some(Outcome::of(OutcomeCode::AmountInvalid).at_line(bad.line))
+}
+
+/// As of a return, and no more of a line from elsewhere than comes back of it.
+fn refused_elsewhere(lines: &[StockLine<'_>], elsewhere: &[u32]) -> Option<Outcome> {
+    if lines.is_empty() {
+        return Some(OutcomeCode::AmountInvalid.into());
+    }
+    let named = |sku: &str| sku.parse::<Sku>().is_ok_and(|known| known.as_str() == sku);
+    let fits = |(line, units): (&StockLine<'_>, &u32)| *units <= line.quantity && named(line.sku);
+    if elsewhere.len() != lines.len() || !lines.iter().zip(elsewhere).all(fits) {
+        return Some(OutcomeCode::Malformed.into());
+    }
+    refused_lines(lines)
 }
 
 #[cfg(test)]

@@ -63,11 +63,7 @@ fn stock_command(verb: &Verb) -> Result<inventory::Command<'_>, Malformed> {
             hold: id(&it.hold)?,
             lines: lines(&it.lines),
         }),
-        Verb::ReturnStock(it) => Command::Return(inventory::Return {
-            id: id(&it.id)?,
-            order: order_from_bytes(&it.order)?,
-            lines: lines(&it.lines),
-        }),
+        Verb::ReturnStock(it) => returned(it)?,
         Verb::Receive(it) => Command::Receive(inventory::Receive {
             id: CommandId::Given(id(&it.id)?),
             sku: &it.sku,
@@ -97,6 +93,20 @@ fn stock_command(verb: &Verb) -> Result<inventory::Command<'_>, Malformed> {
             return Err(Malformed);
         }
     })
+}
+
+/// A return, told apart by whether another region shipped any of it.
+fn returned(it: &pb::ReturnStock) -> Result<inventory::Command<'_>, Malformed> {
+    use inventory::Command;
+    let (id, order) = (transfer_from_bytes(&it.id)?, order_from_bytes(&it.order)?);
+    let returned = inventory::Return { id, order, lines: lines(&it.lines) };
+    if it.elsewhere.is_empty() {
+        return Ok(Command::Return(returned));
+    }
+    let units = |line: u32| it.elsewhere.iter().find(|of| of.line == line).map(|of| of.quantity);
+    let elsewhere = returned.lines.iter().map(|line| units(line.line).unwrap_or(0)).collect();
+    let ended = it.ended_epoch;
+    Ok(Command::ReturnElsewhere(inventory::ReturnElsewhere { returned, elsewhere, ended }))
 }
 
 fn money_command(verb: &Verb) -> Result<payments::Command, Malformed> {

@@ -15,8 +15,9 @@ use super::restored::Step;
 use super::subjects::{Erase, Erased, KeyStep, Wrapped};
 use super::takeover;
 
-/// The version byte in front of every encoded command. 1 knew no keys of customers, 2 no take-over.
-const VERSION: u8 = 3;
+/// The version byte in front of every encoded command. 1 knew no keys of customers, 2 no take-over,
+/// 3 not whose books have what a copy shows as moved.
+const VERSION: u8 = 4;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {

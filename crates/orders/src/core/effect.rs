@@ -97,13 +97,34 @@ pub struct StockCall {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StockVerb {
-    Reserve { lines: Vec<StockLine>, ttl_ms: u64 },
-    Extend { hold: TransferId, ttl_ms: u64 },
-    Release { hold: TransferId },
-    Commit { hold: TransferId },
-    Uncommit { hold: TransferId },
-    Ship { hold: TransferId, lines: Vec<StockLine> },
-    Restock { hold: TransferId, lines: Vec<StockLine> },
+    Reserve {
+        lines: Vec<StockLine>,
+        ttl_ms: u64,
+    },
+    Extend {
+        hold: TransferId,
+        ttl_ms: u64,
+    },
+    Release {
+        hold: TransferId,
+    },
+    Commit {
+        hold: TransferId,
+    },
+    Uncommit {
+        hold: TransferId,
+    },
+    Ship {
+        hold: TransferId,
+        lines: Vec<StockLine>,
+    },
+    /// `elsewhere`: of these lines, what another region's books shipped, in the epoch that ended.
+    Restock {
+        hold: TransferId,
+        lines: Vec<StockLine>,
+        elsewhere: Vec<StockLine>,
+        ended: u64,
+    },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

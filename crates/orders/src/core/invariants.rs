@@ -4,6 +4,7 @@
 mod captured_belongs;
 mod closed_is_clean;
 mod events_gapless;
+mod goods_booked;
 mod holds_are_named;
 mod indexes;
 mod keys_fit;
@@ -29,7 +30,8 @@ pub struct Violation {
 type OrderCheck = fn(&Order, &Contents) -> Result<(), String>;
 type StateCheck = fn(&State) -> Result<(), String>;
 
-const ORDER_CHECKS: [(u32, &str, OrderCheck); 4] = [
+const ORDER_CHECKS: [(u32, &str, OrderCheck); 5] = [
+    (2, "returns-within-shipments", goods_booked::check),
     (4, "refunds-within-captures", refunds::check),
     (5, "captures-belong", captured_belongs::check),
     (6, "holds-are-named", holds_are_named::check),

@@ -1,9 +1,11 @@
 //! The moving part of an order: facts, from which everything else is derived.
 
 mod change;
+mod goods;
 mod heard;
 
 use hansa_types::id::{OrderId, TransferId, WarehouseId};
+use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
@@ -191,6 +193,10 @@ pub struct Movement {
     /// The order's version that first showed it as done; 0 before.
     pub version: u64,
     pub note: Note,
+    /// The region whose books have it; `None` where nobody can say whether any do.
+    pub booked: Option<RegionNumber>,
+    /// Of a return: units that other books than those had shipped.
+    pub elsewhere: Vec<(u16, u32)>,
 }
 
 /// What the caller said of a movement or refund: kept with its event, never interpreted. Each part

@@ -157,9 +157,7 @@ pub enum Step {
         orders: Vec<OrderId>,
         last: bool,
     },
-    /// Two people decided on an order of the unshipped tail.
-    Decide(Box<Decision>),
-    /// What came of that.
+    /// What came of what two people decided on an order of the unshipped tail.
     Decided {
         order: OrderId,
         end: End,
@@ -310,7 +308,6 @@ impl State {
             Step::GivenBack { birth, epoch, orders, last } => {
                 self.given_back(birth, epoch, &orders, last)
             }
-            Step::Decide(decision) => self.decide(at, *decision),
             Step::Decided { order, end } => self.decided(at, order, end),
         };
         match done {

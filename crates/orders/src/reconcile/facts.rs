@@ -9,6 +9,7 @@ use hansa_api::pb::admin as pb;
 use hansa_pages::FrozenTable;
 use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 
 use crate::core::contents::Contents;
 use crate::core::order::{Done, Funds, Goal, Movement, Order, Part, Stock};
@@ -16,7 +17,11 @@ use crate::core::state::State;
 
 /// Orders as they were at one moment.
 pub enum Frozen {
-    All { orders: FrozenTable<OrderId, Order>, contents: FrozenTable<OrderId, Contents> },
+    All {
+        here: RegionNumber,
+        orders: FrozenTable<OrderId, Order>,
+        contents: FrozenTable<OrderId, Contents>,
+    },
     Some(Vec<pb::OrderFacts>),
 }
 
@@ -24,7 +29,8 @@ impl Frozen {
     pub fn of(state: &State, only: &BTreeSet<OrderId>) -> Self {
         if only.is_empty() {
             let (orders, contents) = (state.orders.freeze(), state.contents.freeze());
-            return Self::All { orders, contents };
+            let here = state.meta.settings.region;
+            return Self::All { here, orders, contents };
         }
         let known = |id: &OrderId| Some(facts(*id, state.orders.get(id)?, state.contents.get(id)?));
         Self::Some(only.iter().filter_map(known).collect())
@@ -33,8 +39,8 @@ impl Frozen {
 
 pub async fn tell(frozen: Frozen, head: pb::FactsHead, mut telling: Telling) -> Result<(), Gone> {
     telling.head(head).await?;
-    let (orders, contents) = match frozen {
-        Frozen::All { orders, contents } => (orders, contents),
+    let (here, orders, contents) = match frozen {
+        Frozen::All { here, orders, contents } => (here, orders, contents),
         Frozen::Some(some) => {
             for facts in some {
                 telling.order(facts).await?;
@@ -44,22 +50,16 @@ pub async fn tell(frozen: Frozen, head: pb::FactsHead, mut telling: Telling) -> 
     };
     let (places, beside) = (places(&orders).await, places(&contents).await);
     let mut beside = beside.into_iter().peekable();
-    let mut units = BTreeMap::new();
+    let mut units: BTreeMap<String, pb::SkuFacts> = BTreeMap::new();
     for (id, slot) in places {
         while beside.next_if(|(other, _)| *other < id).is_some() {}
         let Some((_, other)) = beside.next_if(|(other, _)| *other == id) else { continue };
         let found = (orders.at(slot as usize), contents.at(other as usize));
         let (Some((_, order)), Some((_, contents))) = found else { continue };
-        count(order, contents, &mut units);
+        count(here, order, contents, &mut units);
         telling.order(facts(id, order, contents)).await?;
     }
-    let skus = units.into_iter().map(|(sku, [shipped, returned, moving])| pb::SkuFacts {
-        sku,
-        shipped,
-        returned,
-        moving: moving > 0,
-        ..pb::SkuFacts::default()
-    });
+    let skus = units.into_iter().map(|(sku, facts)| pb::SkuFacts { sku, ..facts });
     telling.end(skus.collect()).await
 }
 
@@ -77,26 +77,33 @@ async fn places<V: hansa_pages::Record>(table: &FrozenTable<OrderId, V>) -> Vec<
     places
 }
 
-/// Adds an order's shipments and returns to the units of their SKUs.
-fn count(order: &Order, contents: &Contents, units: &mut BTreeMap<String, [i64; 3]>) {
-    let kinds: [(usize, &[Movement]); 2] = [(0, &order.shipments), (1, &order.returns)];
-    for (kind, list) in kinds {
-        for movement in list {
-            let column = match movement.state {
-                Done::Done => kind,
-                Done::Outstanding => 2,
-                Done::Refused(_) => continue,
-            };
-            for (line, quantity) in &movement.lines {
-                let line = contents.lines.get(usize::from(*line));
-                let Some(sku) = line.and_then(|line| line.sku.as_ref()) else { continue };
-                match units.get_mut(sku.as_str()) {
-                    Some(of) => of[column] += i64::from(*quantity),
-                    None => {
-                        let mut of = [0; 3];
-                        of[column] = i64::from(*quantity);
-                        units.insert(sku.to_string(), of);
-                    }
+/// Adds what this region's books shipped and took back for an order to the units of its SKUs.
+fn count(
+    here: RegionNumber,
+    order: &Order,
+    contents: &Contents,
+    units: &mut BTreeMap<String, pb::SkuFacts>,
+) {
+    let kinds: [(bool, &[Movement]); 2] = [(false, &order.shipments), (true, &order.returns)];
+    let booked = kinds.into_iter().flat_map(|(back, list)| list.iter().map(move |of| (back, of)));
+    for (back, movement) in booked.filter(|(_, of)| of.booked == Some(here)) {
+        if matches!(movement.state, Done::Refused(_)) {
+            continue;
+        }
+        for (place, quantity) in &movement.lines {
+            let line = contents.lines.get(usize::from(*place));
+            let Some(sku) = line.and_then(|line| line.sku.as_ref()) else { continue };
+            if !units.contains_key(sku.as_str()) {
+                units.insert(sku.to_string(), pb::SkuFacts::default());
+            }
+            let Some(of) = units.get_mut(sku.as_str()) else { continue };
+            let own = movement.own_units(*place).min(*quantity);
+            match (&movement.state, back) {
+                (Done::Outstanding, _) => of.moving = true,
+                (_, false) => of.shipped += i64::from(*quantity),
+                (_, true) => {
+                    of.returned += i64::from(own);
+                    of.elsewhere += i64::from(quantity - own);
                 }
             }
         }

@@ -145,6 +145,7 @@ fn movement(movement: &Movement, version: u64) -> wire::SucceededMovement {
     let line = |(place, units): &(u16, u32)| wire::MovedLine {
         line: u32::from(*place) + 1,
         quantity: *units,
+        elsewhere_quantity: units.saturating_sub(movement.own_units(*place)),
     };
     let note = &movement.note;
     wire::SucceededMovement {
@@ -154,6 +155,7 @@ fn movement(movement: &Movement, version: u64) -> wire::SucceededMovement {
         carrier: note.carrier.clone(),
         tracking_code: note.tracking_code.clone(),
         state: state(&movement.state, movement.version, version),
+        booked_region: movement.booked.map_or(0, |region| u32::from(region.get())),
     }
 }
 

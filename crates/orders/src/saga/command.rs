@@ -47,9 +47,10 @@ pub fn stock(of: OrderId, call: &StockCall) -> wire::Command {
         StockVerb::Ship { hold, lines: l } => {
             Verb::Ship(wire::Ship { id: step, hold: id(*hold), order, lines: lines(l) })
         }
-        StockVerb::Restock { hold, lines: l } => {
-            let (hold, lines) = (id(*hold), lines(l));
-            Verb::ReturnStock(wire::ReturnStock { id: step, hold, order, lines })
+        StockVerb::Restock { hold, lines: l, elsewhere, ended } => {
+            let (hold, elsewhere, ended_epoch) = (id(*hold), lines(elsewhere), *ended);
+            let (id, lines) = (step, lines(l));
+            Verb::ReturnStock(wire::ReturnStock { id, hold, order, lines, elsewhere, ended_epoch })
         }
     })
 }

@@ -417,6 +417,13 @@ fn moved(movement: &wire::SucceededMovement) -> Option<Moved> {
     let line = |line: &wire::MovedLine| {
         Some((u16::try_from(line.line.checked_sub(1)?).ok()?, line.quantity))
     };
+    let away = |line: &&wire::MovedLine| line.elsewhere_quantity > 0;
+    let elsewhere =
+        |of: &wire::MovedLine| line(of).map(|(place, _)| (place, of.elsewhere_quantity));
+    let booked = match movement.booked_region {
+        0 => None,
+        number => Some(RegionNumber::try_from(u16::try_from(number).ok()?).ok()?),
+    };
     let warehouse = match movement.warehouse.as_str() {
         "" => None,
         name => Some(name.parse().ok()?),
@@ -432,6 +439,8 @@ fn moved(movement: &wire::SucceededMovement) -> Option<Moved> {
         lines: movement.lines.iter().map(line).collect::<Option<_>>()?,
         note,
         state: stepped(movement.state()),
+        booked,
+        elsewhere: movement.lines.iter().filter(away).map(elsewhere).collect::<Option<_>>()?,
     })
 }
 

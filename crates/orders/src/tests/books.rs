@@ -33,6 +33,8 @@ pub struct State {
     pub refunds: BTreeMap<Bytes, Vec<Bytes>>,
     pub shipped: i64,
     pub returned: i64,
+    /// Of these, units that another region had shipped, and the epoch that was cited.
+    pub elsewhere: Vec<(i64, u64)>,
     answers: BTreeMap<Bytes, pb::Outcome>,
     /// Batches to refuse as "may have been applied", after applying them.
     pub lose: u32,
@@ -94,7 +96,16 @@ impl State {
                 code(Code::Applied)
             }
             Verb::ReturnStock(c) => {
-                self.returned += c.lines.iter().map(|line| i64::from(line.quantity)).sum::<i64>();
+                let units = |lines: &[pb::StockLine]| {
+                    lines.iter().map(|line| i64::from(line.quantity)).sum::<i64>()
+                };
+                let (all, away) = (units(&c.lines), units(&c.elsewhere));
+                let before: i64 = self.elsewhere.iter().map(|(units, _)| units).sum();
+                if all - away > self.shipped - (self.returned - before) {
+                    return code(Code::ExceedsShipped);
+                }
+                self.returned += all;
+                self.elsewhere.extend((away > 0).then_some((away, c.ended_epoch)));
                 code(Code::Applied)
             }
             Verb::Authorize(c) => {

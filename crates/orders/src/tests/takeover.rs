@@ -7,6 +7,8 @@ use bytes::Bytes;
 use hansa_api::convert::id::order_to_bytes;
 use hansa_api::first_sent;
 use hansa_api::pb::admin;
+use hansa_api::pb::inventory as stock;
+use hansa_api::pb::inventory::inventory_service_server::InventoryService;
 use hansa_api::pb::node as births;
 use hansa_api::pb::node::node_takeover_service_server::NodeTakeoverService;
 use hansa_api::pb::order as wire;
@@ -369,4 +371,60 @@ async fn a_planned_change_loses_nothing_doubts_nothing_and_can_be_taken_back() {
     assert!(pair.home.place(&order("r-2")).await.unwrap().replayed);
     assert!(!pair.home.place(&order("r-3")).await.unwrap().replayed);
     pair.home.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_lost_region_shipped_comes_back_to_the_survivor_from_elsewhere() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    let mut names = Vec::new();
+    for n in 1..=2 {
+        let placed = pair.home.place(&order(&format!("r-{n}"))).await.unwrap();
+        names.push(placed.order.unwrap().name);
+    }
+    let parcel = |n: u32, units| stock::RecordShipmentRequest {
+        order: names[0].clone(),
+        request_id: format!("s-{n}"),
+        lines: vec![stock::ShipmentLine { line: 1, sku: "A".into(), quantity: units }],
+        ..Default::default()
+    };
+    pair.here().service.record_shipment(call(parcel(1, 1))).await.unwrap();
+    shipped(&pair, 2).await;
+    pair.here().peers.set_gateways("us-east".parse().unwrap(), Vec::new());
+    pair.abroad.owned_by(2, 2, Kind::Failover);
+    eventually("settled", || pair.abroad.phase() == Some(Phase::Owned)).await;
+    allocated(&pair.abroad).await;
+    let away = pair.away();
+    away.service.record_shipment(dated(parcel(2, 1))).await.unwrap();
+    let other = stock::RecordShipmentRequest {
+        order: names[1].clone(),
+        request_id: "s-3".into(),
+        ..Default::default()
+    };
+    away.service.record_shipment(dated(other)).await.unwrap();
+    let back = |order: &String, n: u32, quantity| wire::ReturnItemsRequest {
+        order: order.clone(),
+        request_id: format!("b-{n}"),
+        lines: vec![wire::ReturnLine { line: 1, quantity }],
+        reason: "broken".into(),
+    };
+    // One of the two left the lost region: the survivor has no such unit with its customers.
+    for repeat in [false, true] {
+        let returned = away.service.return_items(dated(back(&names[0], 1, 2))).await.unwrap();
+        assert_eq!(returned.into_inner().replayed, repeat);
+    }
+    away.service.return_items(dated(back(&names[1], 2, 2))).await.unwrap();
+    pair.abroad.at_rest().await;
+    for name in &names {
+        let order = shown(away, name).await;
+        assert_eq!(order.state(), wire::OrderState::Completed, "no order is short");
+        assert_eq!(order.fulfillment_state(), wire::FulfillmentState::Returned);
+    }
+    let books = pair.abroad.books.0.lock();
+    assert_eq!((books.shipped, books.returned), (3, 4));
+    assert_eq!(books.elsewhere, [(1, 1)], "and the epoch in which it was shipped is cited");
+    drop(books);
+    for (group, broken) in away.orders.invariants(10) {
+        assert!(broken.is_empty(), "{group}: {broken:?}");
+    }
 }

@@ -295,7 +295,6 @@ fn take_over(step: &takeover::Step, to: &mut Hearing<'_>) {
         | takeover::Step::TakeOver(_)
         | takeover::Step::Settled { .. }
         | takeover::Step::GivenBack { .. }
-        | takeover::Step::Decide(_)
         | takeover::Step::Decided { .. } => {}
     }
 }

@@ -40,6 +40,8 @@ pub enum Bucket {
     Customer,
     /// External: what is lost or found when counting.
     Shrinkage,
+    /// External: what another region's books shipped, and came back here.
+    Elsewhere,
 }
 
 impl Bucket {
@@ -47,7 +49,7 @@ impl Bucket {
     pub const PHYSICAL: [Self; 5] =
         [Self::Available, Self::Committed, Self::Picked, Self::Quarantine, Self::Damaged];
 
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Available,
         Self::Committed,
         Self::Picked,
@@ -57,6 +59,7 @@ impl Bucket {
         Self::Supplier,
         Self::Customer,
         Self::Shrinkage,
+        Self::Elsewhere,
     ];
 
     fn code(self) -> Code {
@@ -70,6 +73,7 @@ impl Bucket {
             Self::Supplier => 16,
             Self::Customer => 17,
             Self::Shrinkage => 18,
+            Self::Elsewhere => 19,
         })
     }
 
@@ -79,7 +83,7 @@ impl Bucket {
     }
 
     fn is_external(self) -> bool {
-        matches!(self, Self::Supplier | Self::Customer | Self::Shrinkage)
+        matches!(self, Self::Supplier | Self::Customer | Self::Shrinkage | Self::Elsewhere)
     }
 
     fn limit(self) -> Limit {
@@ -92,6 +96,8 @@ impl Bucket {
             | Self::Damaged
             | Self::Customer => Limit::Debits { floor: 0 },
             Self::Incoming | Self::Supplier | Self::Shrinkage => Limit::None,
+            // Goods only come from there.
+            Self::Elsewhere => Limit::Credits { floor: 0 },
         }
     }
 
@@ -119,10 +125,12 @@ pub enum Movement {
     Ship,
     Return,
     Rebook,
+    /// A return of what another region's books shipped.
+    ReturnElsewhere,
 }
 
 impl Movement {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Receive,
         Self::Adjust,
         Self::Reserve,
@@ -131,6 +139,7 @@ impl Movement {
         Self::Ship,
         Self::Return,
         Self::Rebook,
+        Self::ReturnElsewhere,
     ];
 
     pub fn code(self) -> Code {
@@ -143,6 +152,7 @@ impl Movement {
             Self::Ship => 106,
             Self::Return => 107,
             Self::Rebook => 108,
+            Self::ReturnElsewhere => 109,
         })
     }
 

@@ -39,6 +39,8 @@ pub enum Command<'a> {
     SetFloor(SetFloor<'a>),
     #[serde(borrow)]
     Rebook(Rebook<'a>),
+    #[serde(borrow)]
+    ReturnElsewhere(ReturnElsewhere<'a>),
 }
 
 /// A quantity of one SKU for one line of an order.
@@ -77,6 +79,17 @@ pub struct Return<'a> {
     pub order: OrderId,
     #[serde(borrow)]
     pub lines: Vec<StockLine<'a>>,
+}
+
+/// A return of which another region's books shipped a part, or all, before its orders were taken over.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReturnElsewhere<'a> {
+    #[serde(borrow)]
+    pub returned: Return<'a>,
+    /// Line by line, how many of the units those were.
+    pub elsewhere: Vec<u32>,
+    /// The epoch of the order's births in which those books were kept.
+    pub ended: u64,
 }
 
 /// Moves stock from the supplier to available; a new SKU or warehouse is known from then on.
@@ -157,6 +170,7 @@ impl Command<'_> {
             Self::Adjust(_) => 9,
             Self::SetFloor(_) => 10,
             Self::Rebook(_) => 11,
+            Self::ReturnElsewhere(_) => 12,
         }
     }
 
@@ -169,6 +183,7 @@ impl Command<'_> {
             | Self::Release { id, .. }
             | Self::Ship(Ship { id, .. })
             | Self::Return(Return { id, .. })
+            | Self::ReturnElsewhere(ReturnElsewhere { returned: Return { id, .. }, .. })
             | Self::Rebook(Rebook { id, .. }) => CommandId::Given(*id),
             Self::Receive(Receive { id, .. })
             | Self::Adjust(Adjust { id, .. })

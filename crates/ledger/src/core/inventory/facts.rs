@@ -51,6 +51,8 @@ pub struct SkuTotals {
     pub committed: i64,
     /// What customers have.
     pub shipped: i64,
+    /// What came back that another region shipped.
+    pub elsewhere: i64,
     pub on_hand: i64,
     /// What came in less what went out.
     pub came_in: i64,
@@ -66,6 +68,7 @@ impl SkuTotals {
             }
             Some(Bucket::Committed) => self.committed += balance,
             Some(Bucket::Customer) => self.shipped += balance,
+            Some(Bucket::Elsewhere) => self.elsewhere -= balance,
             _ => {}
         }
         match bucket {

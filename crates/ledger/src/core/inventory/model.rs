@@ -12,7 +12,9 @@ pub struct Shelf {
     pub received: i64,
     pub adjusted: i64,
     pub shipped: i64,
+    /// Into quarantine, and how much of it another region had shipped.
     pub returned: i64,
+    pub elsewhere: i64,
     /// From customers back to available.
     pub rebooked: i64,
     pub floor: i64,
@@ -20,7 +22,7 @@ pub struct Shelf {
 
 impl Shelf {
     fn with_customers(&self) -> i64 {
-        self.shipped - self.returned - self.rebooked
+        self.shipped + self.elsewhere - self.returned - self.rebooked
     }
 }
 
@@ -142,7 +144,8 @@ impl Model {
                 booking.ended = Some(C::AlreadyVoided);
             }
             Command::Ship(ship) => self.ship(ship)?,
-            Command::Return(returned) => self.take_back(returned)?,
+            Command::Return(returned) => self.take_back(returned, &[])?,
+            Command::ReturnElsewhere(back) => self.take_back(&back.returned, &back.elsewhere)?,
             Command::Receive(receive) => {
                 let shelf = self.shelves.entry(receive.sku.to_owned()).or_default();
                 shelf.received += receive.quantity as i64;
@@ -224,14 +227,23 @@ impl Model {
         Ok(())
     }
 
-    fn take_back(&mut self, returned: &Return<'_>) -> Result<(), C> {
+    fn take_back(&mut self, returned: &Return<'_>, elsewhere: &[u32]) -> Result<(), C> {
         let mut after = self.shelves.clone();
-        for line in &returned.lines {
+        for (n, line) in returned.lines.iter().enumerate() {
+            let own = line.quantity - elsewhere.get(n).unwrap_or(&0);
+            if own == 0 {
+                continue;
+            }
             let shelf = after.get_mut(line.sku).ok_or(C::UnknownSku)?;
-            shelf.returned += i64::from(line.quantity);
+            shelf.returned += i64::from(own);
             if shelf.with_customers() < 0 {
                 return Err(C::ExceedsShipped);
             }
+        }
+        for (line, units) in returned.lines.iter().zip(elsewhere).filter(|(_, units)| **units > 0) {
+            let shelf = after.entry(line.sku.to_owned()).or_default();
+            shelf.returned += i64::from(*units);
+            shelf.elsewhere += i64::from(*units);
         }
         self.shelves = after;
         Ok(())
@@ -253,7 +265,8 @@ impl Model {
     fn adjust(&mut self, adjust: &Adjust<'_>) -> Result<(), C> {
         let sku = adjust.sku;
         let shelf = self.shelves.get(sku).ok_or(C::UnknownSku)?;
-        let on_hand = shelf.received + shelf.adjusted - shelf.with_customers();
+        let came_in = shelf.received + shelf.adjusted + shelf.elsewhere;
+        let on_hand = came_in - shelf.with_customers();
         if adjust.expected_on_hand.is_some_and(|expected| expected != on_hand) {
             return Err(C::CountDiffers);
         }
@@ -288,7 +301,9 @@ fn ended(code: C) -> Booking {
 
 fn malformed(command: &Command<'_>) -> Option<C> {
     let lines = match command {
-        Command::Reserve(Reserve { lines, .. }) | Command::Return(Return { lines, .. }) => {
+        Command::Reserve(Reserve { lines, .. })
+        | Command::Return(Return { lines, .. })
+        | Command::ReturnElsewhere(ReturnElsewhere { returned: Return { lines, .. }, .. }) => {
             if lines.is_empty() {
                 return Some(C::AmountInvalid);
             }

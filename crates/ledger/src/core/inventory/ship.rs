@@ -1,6 +1,6 @@
 //! Ship and return: stock that leaves to a customer, and stock that comes back.
 
-use hansa_types::id::TransferId;
+use hansa_types::id::{OrderId, TransferId};
 use hansa_types::time::LogTime;
 
 use super::command::{Return, Ship};
@@ -85,24 +85,33 @@ impl Inventory {
         Ok(taken)
     }
 
-    /// Moves shipped stock from the customer to quarantine, every line or none.
+    /// Moves goods that came back to quarantine, every line or none: from the customer, and as far
+    /// as another region's books shipped them (`elsewhere`, line by line), from there. So no return
+    /// is short of what this region shipped for other orders.
     ///
     /// # Outcomes
-    /// `ExceedsShipped` for the first line that brings back more than ever left. That an order
-    /// returns no more than it got is kept by the order.
+    /// `ExceedsShipped` for the first line that brings back more than ever left here. That an order
+    /// returns no more than it got, here and elsewhere, is kept by the order.
     pub(super) fn take_back(
         &mut self,
         at: LogTime,
         id: TransferId,
         returned: &Return<'_>,
+        elsewhere: &[u32],
     ) -> Result<Outcome, Outcome> {
         self.books.begin();
         let mark = self.journal.mark();
-        for line in &returned.lines {
-            if let Err(code) = self.take_back_line(at, id, returned, line) {
-                self.books.take_back();
-                self.journal.take_back(mark);
-                return Err(Outcome::of(code).at_line(line.line));
+        let away = |nth: usize| elsewhere.get(nth).copied().unwrap_or(0);
+        // What may be refused comes first: only goods that stay here may bring a new SKU.
+        for foreign in [false, true] {
+            for (nth, line) in returned.lines.iter().enumerate() {
+                let units = if foreign { away(nth) } else { line.quantity - away(nth) };
+                let back = Back { id, order: returned.order, foreign, units: u64::from(units) };
+                if let Err(code) = self.take_back_line(at, &back, line) {
+                    self.books.take_back();
+                    self.journal.take_back(mark);
+                    return Err(Outcome::of(code).at_line(line.line));
+                }
             }
         }
         self.books.keep();
@@ -112,19 +121,47 @@ impl Inventory {
     fn take_back_line(
         &mut self,
         at: LogTime,
-        id: TransferId,
-        returned: &Return<'_>,
+        back: &Back,
         line: &super::StockLine<'_>,
     ) -> Result<(), OutcomeCode> {
-        let sku = SkuNo(self.skus.number(line.sku).ok_or(OutcomeCode::UnknownSku)?);
+        let Back { id, order, foreign, units: amount } = *back;
         let warehouse = self.warehouse(line.warehouse).ok_or(OutcomeCode::AccountNotFound)?;
-        let debit = self.open(Bucket::Customer, sku, warehouse);
+        if amount == 0 {
+            return Ok(());
+        }
+        let (from, movement, id) = match foreign {
+            false => (Bucket::Customer, Movement::Return, id.child(line.line)),
+            true => {
+                let id = id.child(FOREIGN | line.line);
+                (Bucket::Elsewhere, Movement::ReturnElsewhere, id)
+            }
+        };
+        let sku = match (self.skus.number(line.sku), foreign) {
+            (Some(sku), _) => SkuNo(sku),
+            (None, true) => SkuNo(self.skus.number_or_new(line.sku)),
+            (None, false) => return Err(OutcomeCode::UnknownSku),
+        };
+        let debit = self.open(from, sku, warehouse);
         let credit = self.open(Bucket::Quarantine, sku, warehouse);
-        let amount = u64::from(line.quantity);
+        if foreign {
+            // Where it is restocked: a SKU that came this way may be ordered.
+            self.open(Bucket::Available, sku, warehouse);
+        }
         self.books.transfer(&debit, &credit, amount).map_err(|_| OutcomeCode::ExceedsShipped)?;
-        let reference = order_reference(returned.order);
-        let (id, movement) = (id.child(line.line), Movement::Return);
+        let reference = order_reference(order);
         self.post(Moved { id, at, debit, credit, movement, reference }, amount, Origin::Move);
         Ok(())
     }
+}
+
+/// Tells a line's two transfers apart: numbers of lines are far below.
+const FOREIGN: u32 = 1 << 31;
+
+/// A part of a return.
+struct Back {
+    id: TransferId,
+    order: OrderId,
+    /// Shipped by another region's books.
+    foreign: bool,
+    units: u64,
 }

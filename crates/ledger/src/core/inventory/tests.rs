@@ -118,6 +118,38 @@ fn stock_goes_from_the_shelf_to_the_customer_and_back_to_quarantine() {
 }
 
 #[test]
+fn what_another_region_shipped_comes_back_from_there_and_leaves_other_orders_theirs() {
+    let mut b = books();
+    code(&mut b, &receive(1, "A", 5));
+    code(&mut b, &reserve(2, &[line(1, "A", 2)]));
+    code(&mut b, &Command::Commit { id: id(3), hold: id(2) });
+    code(&mut b, &Command::Ship(Ship { id: id(4), hold: id(2), lines: vec![] }));
+    let back = |n, sku, quantity, away| {
+        let returned = Return { id: id(n), order: order(9), lines: vec![line(1, sku, quantity)] };
+        Command::ReturnElsewhere(ReturnElsewhere { returned, elsewhere: vec![away], ended: 1 })
+    };
+    // Of three that come back two left elsewhere, and one that nobody here ever had.
+    assert_eq!(code(&mut b, &back(5, "A", 3, 2)), C::Applied);
+    assert_eq!(code(&mut b, &back(5, "A", 3, 2)), C::Exists);
+    assert_eq!(code(&mut b, &back(6, "NEW", 1, 1)), C::Applied);
+    let quarantine = |b: &Inventory, sku| b.stock(sku, None)[0].quarantine;
+    assert_eq!((quarantine(&b, "A"), quarantine(&b, "NEW")), (3, 1));
+    // The other unit that left here is still the one order's to bring back, and nobody else's.
+    assert_eq!(code(&mut b, &back(7, "A", 2, 0)), C::ExceedsShipped);
+    assert_eq!(code(&mut b, &back(8, "A", 1, 0)), C::Applied);
+    assert_eq!(code(&mut b, &back(9, "A", 1, 2)), C::Malformed);
+    assert_eq!(code(&mut b, &back(10, "OTHER", 2, 1)), C::UnknownSku);
+    assert!(!b.knows("OTHER"), "what is refused leaves no trace");
+    let mut totals = SkuTotals::default();
+    let unit = b.skus.number("A").unwrap();
+    let accounts = b.books().accounts().filter(|(_, account)| account.unit.0 == unit);
+    accounts.for_each(|(_, account)| totals.add(account));
+    assert_eq!((totals.shipped, totals.elsewhere), (0, 2));
+    assert_eq!((totals.on_hand, totals.came_in), (7, 7));
+    assert_eq!(invariants::of_inventory(&b), []);
+}
+
+#[test]
 fn partial_shipments_of_a_line_add_up() {
     let mut b = books();
     code(&mut b, &receive(1, "A", 10));
@@ -246,7 +278,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let quantity = prop_oneof![10 => 1u32..8, 1 => Just(0)];
     let lines = prop::collection::vec((0usize..3, quantity), 0..4);
-    let kind = prop_oneof![5 => Just(0u8), 10 => 1u8..11, 3 => Just(7)];
+    let kind = prop_oneof![5 => Just(0u8), 10 => 1u8..12, 3 => Just(7)];
     prop_oneof![
         3 => (0u64..900).prop_map(Step::Pass),
         14 => (kind, 0usize..6, lines, -12i64..20, any::<bool>(), 0usize..3).prop_map(
@@ -300,6 +332,12 @@ fn draft(
             let expected_shipped = if *flag { 0 } else { lines.len() as i64 };
             let (delta, reason, document) = (*amount, "", "");
             Command::Rebook(Rebook { id, sku, delta, expected_shipped, reason, document })
+        }
+        11 => {
+            let away = |line: &StockLine<'_>| if *flag { line.quantity } else { line.quantity / 2 };
+            let elsewhere = lines.iter().map(away).collect();
+            let returned = Return { id, order: order(1), lines };
+            Command::ReturnElsewhere(ReturnElsewhere { returned, elsewhere, ended: 1 })
         }
         _ if *flag => Command::Return(Return { id, order: order(1), lines }),
         _ => {

@@ -80,12 +80,15 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
         Effect::Open => Todo::Open(open(o, c, books()?)?),
         Effect::Ship(n) => {
             let (hold, movement) = movement(o, &o.shipments, n)?;
-            let verb = StockVerb::Ship { hold, lines: moved_lines(c, movement) };
+            let verb = StockVerb::Ship { hold, lines: moved_lines(c, &movement.lines) };
             Todo::Stock(StockCall { group: movement.group, id: movement.id, verb })
         }
         Effect::Restock(n) => {
             let (hold, movement) = movement(o, &o.returns, n)?;
-            let verb = StockVerb::Restock { hold, lines: moved_lines(c, movement) };
+            let lines = moved_lines(c, &movement.lines);
+            let elsewhere = moved_lines(c, &movement.elsewhere);
+            let ended = o.adopted.map_or(0, |adoption| adoption.ended);
+            let verb = StockVerb::Restock { hold, lines, elsewhere, ended };
             Todo::Stock(StockCall { group: movement.group, id: movement.id, verb })
         }
     })
@@ -124,12 +127,12 @@ fn movement<'a>(order: &Order, list: &'a [Movement], n: u16) -> Option<(Transfer
     Some((part.hold, movement))
 }
 
-fn moved_lines(contents: &Contents, movement: &Movement) -> Vec<StockLine> {
+fn moved_lines(contents: &Contents, moved: &[(u16, u32)]) -> Vec<StockLine> {
     let line = |(place, quantity): &(u16, u32)| {
         let sku = contents.lines.get(usize::from(*place))?.sku.clone()?;
         Some(StockLine { line: u32::from(*place) + 1, sku, quantity: *quantity })
     };
-    movement.lines.iter().filter_map(line).collect()
+    moved.iter().filter_map(line).collect()
 }
 
 fn settle(order: &Order, contents: &Contents, money: Amount) -> Settle {

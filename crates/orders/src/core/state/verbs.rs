@@ -124,7 +124,7 @@ impl State {
                 let id = now.mint(order, "ship", n);
                 order
                     .shipments
-                    .push(Movement { note: note.clone(), ..movement(id, group, now.at, lines) });
+                    .push(Movement { note: note.clone(), ..movement(id, group, now, lines) });
                 now.push(order, Effect::Ship(n));
             }
             Ok(target(now.id, first, order.shipments.len()))
@@ -166,9 +166,10 @@ impl State {
             for (group, lines) in groups {
                 let n = order.returns.len() as u16;
                 let id = now.mint(order, "return", n);
-                order
-                    .returns
-                    .push(Movement { note: note.clone(), ..movement(id, group, now.at, lines) });
+                let elsewhere = order.from_elsewhere(now.settings.region, &lines, None);
+                let note = note.clone();
+                let back = Movement { note, elsewhere, ..movement(id, group, now, lines) };
+                order.returns.push(back);
                 now.push(order, Effect::Restock(n));
             }
             // Part of it may have been refunded before, for goodwill.
@@ -322,10 +323,20 @@ fn allocated<'a>(order: &Order, mut groups: impl Iterator<Item = &'a u16>) -> Re
 fn movement(
     id: hansa_types::id::TransferId,
     group: u16,
-    at: LogTime,
+    now: &Now<'_>,
     lines: Vec<(u16, u32)>,
 ) -> Movement {
-    Movement { id, group, at, lines, state: Done::Outstanding, version: 0, note: Note::default() }
+    Movement {
+        id,
+        group,
+        at: now.at,
+        lines,
+        state: Done::Outstanding,
+        version: 0,
+        note: Note::default(),
+        booked: Some(now.settings.region),
+        elsewhere: Vec::new(),
+    }
 }
 
 /// Of the refund that was just decided.
@@ -436,8 +447,12 @@ fn rewind_returns(order: &mut Order, now: &mut Now<'_>) {
             for refund in order.refunds.iter_mut().filter(|refund| refund.with == Some(old)) {
                 refund.with = Some(new);
             }
-            order.returns[n].id = new;
-            order.returns[n].state = Done::Outstanding;
+            let here = now.settings.region;
+            let elsewhere = order.from_elsewhere(here, &order.returns[n].lines, Some(n));
+            let back = &mut order.returns[n];
+            (back.id, back.state) = (new, Done::Outstanding);
+            // A former owner may have asked its own books for it.
+            (back.booked, back.elsewhere) = (Some(here), elsewhere);
             now.push(order, Effect::Restock(n as u16));
         }
     }

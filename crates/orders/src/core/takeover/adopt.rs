@@ -112,6 +112,9 @@ pub struct Moved {
     pub lines: Vec<(u16, u32)>,
     pub note: Note,
     pub state: Stepped,
+    /// The region whose books were asked, and of a return what other books had shipped.
+    pub booked: Option<RegionNumber>,
+    pub elsewhere: Vec<(u16, u32)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -449,6 +452,9 @@ fn movements(moved: &[Moved], contents: &Contents, version: u64, at: LogTime) ->
         state: if one.state == Stepped::Refused { refused() } else { Done::Done },
         version,
         note: one.note.clone(),
+        // What was under way may be in those books, or not.
+        booked: one.booked.filter(|_| one.state == Stepped::Done),
+        elsewhere: one.elsewhere.clone(),
     };
     moved.iter().map(movement).collect()
 }

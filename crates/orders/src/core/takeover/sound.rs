@@ -36,6 +36,7 @@ fn moved_fit(moved: &[Moved], contents: &Contents) -> bool {
     let mut left: Vec<u32> = contents.lines.iter().map(|line| line.quantity).collect();
     moved.iter().all(|movement| {
         movement.lines.len() <= contents.lines.len()
+            && within(&movement.elsewhere, &movement.lines)
             && movement.lines.iter().all(|(place, units)| {
                 let Some(left) = left.get_mut(usize::from(*place)) else { return false };
                 match movement.state {
@@ -53,4 +54,11 @@ fn moved_fit(moved: &[Moved], contents: &Contents) -> bool {
                 }
             })
     })
+}
+
+/// Whether these are units of those lines, each named once.
+fn within(part: &[(u16, u32)], lines: &[(u16, u32)]) -> bool {
+    let named = |place: u16| lines.iter().find(|(line, _)| *line == place).map(|(_, units)| *units);
+    part.len() <= lines.len()
+        && part.iter().all(|(place, units)| named(*place).is_some_and(|all| *units <= all))
 }

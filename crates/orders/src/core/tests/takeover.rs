@@ -1,6 +1,7 @@
 //! Births that change their owner: drained, taken over from copies, and lost to another.
 
 mod drained;
+mod goods;
 mod owners;
 mod returned;
 mod story;
@@ -48,6 +49,8 @@ fn facts_of(order: &Order, contents: &Contents) -> Facts {
             lines: m.lines.clone(),
             note: m.note.clone(),
             state: stepped(&m.state),
+            booked: m.booked,
+            elsewhere: m.elsewhere.clone(),
         };
         list.iter().map(one).collect::<Vec<_>>()
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hansa_types::id::{OrderId, TransferId};
+use hansa_types::id::{OrderId, Sku, TransferId};
 use hansa_types::time::LogTime;
 
 use crate::core::effect::{
@@ -60,6 +60,10 @@ pub struct World {
     pub opened: BTreeMap<OrderId, i64>,
     /// A region was lost: who goes on may capture what that one cancelled and never told of.
     pub lost: bool,
+    /// Units of each SKU that customers have by the books of who went on, and that came back to it
+    /// from elsewhere.
+    pub customers: BTreeMap<Sku, i64>,
+    pub elsewhere: i64,
 }
 
 fn refused(code: RefusalCode) -> StepResult {
@@ -100,6 +104,12 @@ impl World {
             Todo::Refund { id, money, .. } => {
                 let captured = self.captured.get(&order).copied().unwrap_or(0);
                 let paid = self.refunds.entry(order).or_default();
+                let others = paid.iter().filter(|(known, _)| *known != id);
+                let others: i64 = others.map(|(_, minor)| minor).sum();
+                // What the lost region gave back and never told of comes on top.
+                if self.lost && others + money.minor > captured {
+                    return refused(RefusalCode::Other);
+                }
                 paid.insert(*id, money.minor);
                 assert!(paid.values().sum::<i64>() <= captured, "refunded beyond the capture");
                 StepResult::Done
@@ -140,8 +150,26 @@ impl World {
                 world.holds.insert(*hold, Hold::Uncommitted);
                 StepResult::Done
             }
-            StockVerb::Ship { hold, .. } | StockVerb::Restock { hold, .. } => {
+            StockVerb::Ship { hold, lines } => {
                 assert_eq!(world.holds.get(hold), Some(&Hold::Committed));
+                for line in lines.iter().filter(|_| world.lost) {
+                    *world.customers.entry(line.sku.clone()).or_default() +=
+                        i64::from(line.quantity);
+                }
+                StepResult::Done
+            }
+            StockVerb::Restock { hold, lines, elsewhere, ended } => {
+                assert!(world.lost || world.holds.get(hold) == Some(&Hold::Committed));
+                assert!(world.lost || elsewhere.is_empty(), "nothing was taken over");
+                for line in lines.iter().filter(|_| world.lost) {
+                    let away = elsewhere.iter().find(|of| of.line == line.line);
+                    let away = away.map_or(0, |of| i64::from(of.quantity));
+                    assert!(away == 0 || *ended > 0, "the epoch is cited");
+                    let left = world.customers.entry(line.sku.clone()).or_default();
+                    *left -= i64::from(line.quantity) - away;
+                    assert!(*left >= 0, "another order's units came back: {line:?}");
+                    world.elsewhere += away;
+                }
                 StepResult::Done
             }
         })

@@ -39,7 +39,7 @@ fn the_former_owner_refuses_follows_gives_back_and_lists_its_tail() {
         hash,
     };
     let hash = a.hash_of(order_id(2)).unwrap().0;
-    let decide = |a: &mut State, by, hash| step(a, Step::Decide(Box::new(decision(by, hash))));
+    let decide = |a: &mut State, by, hash| super::tail::decided(a, decision(by, hash));
     assert_eq!(decide(&mut a, "ada", hash), Outcome::Refused(Refused::Malformed));
     assert_eq!(decide(&mut a, "bob", hash ^ 1), Outcome::Refused(Refused::KeyChanged));
     assert_eq!(decide(&mut a, "bob", hash), Outcome::Noted);

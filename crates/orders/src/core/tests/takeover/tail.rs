@@ -3,6 +3,12 @@
 use super::*;
 use crate::core::repair::{self, Action, Answer, Begin, PlanId, RepairStep};
 
+/// What an approved plan's entry does.
+pub fn decided(state: &mut State, decision: Decision) -> Outcome {
+    let at = state.meta.now;
+    state.decide(at, decision).map_or_else(Outcome::Refused, |()| Outcome::Noted)
+}
+
 fn decide(state: &mut State, order: OrderId, action: TailAction) -> Outcome {
     let hash = state.hash_of(order).unwrap().0;
     let decision = Decision {
@@ -14,7 +20,7 @@ fn decide(state: &mut State, order: OrderId, action: TailAction) -> Outcome {
         ticket: "T-1".into(),
         hash,
     };
-    step(state, Step::Decide(Box::new(decision)))
+    decided(state, decision)
 }
 
 /// A came back with two confirmed orders: the first B took over from an older version, the second
@@ -159,7 +165,9 @@ fn a_copy_that_says_more_than_was_ordered_or_paid_makes_no_order() {
     };
     let moved = |place, units| {
         let note = Note::default();
-        Moved { id: no_id(), lines: vec![(place, units)], note, state: Stepped::Done }
+        let (booked, elsewhere) = (Some(region(1)), Vec::new());
+        let lines = vec![(place, units)];
+        Moved { id: no_id(), lines, note, state: Stepped::Done, booked, elsewhere }
     };
     type Wrong = fn(&mut Facts, i64, &dyn Fn(i64) -> Repaid, &dyn Fn(u16, u32) -> Moved);
     let wrongs: [Wrong; 7] = [
