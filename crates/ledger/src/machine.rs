@@ -162,8 +162,8 @@ impl Frozen for payments::Frozen {
     }
 }
 
-/// The version of a checkpoint's body. 1 knew no payments that began elsewhere, 2 no goods that came
-/// back from there.
+/// The version of a checkpoint's body. 1 knew no payments that began elsewhere, 2 no goods that
+/// came back from there.
 const STATE_FORMAT: u32 = 3;
 
 /// Applies the commands of a batch one by one.

@@ -1,5 +1,5 @@
-//! `hansactl region tail …`: what a region that is back did to orders after their new owner's copies
-//! were made, and what becomes of it. Two people decide, on a plan as `reconcile` has it.
+//! `hansactl region tail …`: what a region that is back did to orders after their new owner's
+//! copies were made, and what becomes of it. Two people decide, on a plan as `reconcile` has it.
 
 mod plan;
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use self::bound::Bound;
 use crate::core::command::Command;
+use crate::core::effect::Reference;
 use crate::core::order::provider_key;
 use crate::core::repair::{Action, End, EntryId, RepairRow, RepairStep};
 use crate::core::takeover::Phase;
@@ -134,9 +135,7 @@ impl Repairer {
                 let verb = Verb::Refund(wire::Refund { id, payment, amount_minor });
                 self.book(GroupId::new(GroupKind::Payments, books.group), verb).await
             }
-            Action::CancelCharge { reference, .. } => {
-                self.cancel_charge(row.order?, &reference.0).await
-            }
+            Action::CancelCharge { reference: at, .. } => self.cancel_charge(row.order?, at).await,
             Action::Rebook { group, sku, delta, expected_shipped } => {
                 let rebook = wire::Rebook {
                     id: id("rebook"),
@@ -155,11 +154,11 @@ impl Repairer {
         }
     }
 
-    async fn cancel_charge(&self, order: OrderId, reference: &str) -> Option<End> {
+    async fn cancel_charge(&self, order: OrderId, at: &Reference) -> Option<End> {
         if self.stands(order) {
             return Some(End::Stale("the order stands for this charge".to_owned()));
         }
-        Some(match self.give_back(order, reference).await? {
+        Some(match self.give_back(order, &at.0).await? {
             Given::Back => End::Done,
             Given::Unknown => End::Refused("the provider knows no such charge".to_owned()),
             Given::Refused(why) => End::Refused(why),

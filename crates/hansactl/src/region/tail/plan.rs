@@ -20,8 +20,8 @@ use crate::reconcile::scan::Entry;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The plan holds the hash of every order's record as it was listed: one that has changed since is not \
-decided on.
+The plan holds the hash of every order's record as it was listed: one that has changed since is \
+not decided on.
 
 Example:
   hansactl region tail plan eu-west --reason 'INC-12: cut off' --out tail.json \\

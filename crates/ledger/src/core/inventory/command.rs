@@ -81,7 +81,8 @@ pub struct Return<'a> {
     pub lines: Vec<StockLine<'a>>,
 }
 
-/// A return of which another region's books shipped a part, or all, before its orders were taken over.
+/// A return of which another region's books shipped a part, or all, before its orders were taken
+/// over.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReturnElsewhere<'a> {
     #[serde(borrow)]

@@ -144,7 +144,7 @@ impl State {
         Ok(())
     }
 
-    /// What was charged for an order and is given back is in its own figures, as it is in the books.
+    /// What was charged for an order and is given back is in its own figures, as in the books.
     fn given_back_of(&mut self, id: OrderId) {
         let Some(row) = self.births.tail.get(&id) else { return };
         let (action, at) = (row.decision.action, row.at);
