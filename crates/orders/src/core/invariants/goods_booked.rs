@@ -1,5 +1,6 @@
-//! 2. What came back is what left: no line returns more than was shipped of it, and none that
-//! region's books took back as their own shipped more than those had shipped.
+//! 2. What came back is what left: no line returns more than was shipped of it.
+//!
+//! Nor do a region's books take back as their own more than those had shipped.
 
 use std::collections::BTreeSet;
 
