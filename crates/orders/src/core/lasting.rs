@@ -68,9 +68,9 @@ pub fn lasting(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.first() != Some(&BLINDED) {
         return None;
     }
-    let Form::Blinded(_, command) = Form::read(bytes)? else { return None };
-    let of = *blake3::hash(bytes).as_bytes();
-    Some(Form::Kept(of, about(command)).write())
+    let Form::Blinded(_, mut command) = Form::read(bytes)? else { return None };
+    strip(&mut command);
+    Some(Form::Kept(*blake3::hash(bytes).as_bytes(), command).write())
 }
 
 /// The bytes for the log; `blind` is asked where the command must not last as it is.
@@ -81,6 +81,7 @@ pub fn to_log(command: &Command, blind: impl FnOnce() -> Blind) -> Vec<u8> {
     }
 }
 
+/// Exhaustive: who adds a command says here whether it may last.
 fn shows_copies(command: &Command) -> bool {
     match command {
         Command::ApplyRemote(_) => true,
@@ -93,13 +94,32 @@ fn shows_copies(command: &Command) -> bool {
             #[cfg(test)]
             RemoteStep::Plant(..) => false,
         },
-        _ => false,
+        Command::Dated { command, .. } | Command::Resident { command, .. } => {
+            shows_copies(command)
+        }
+        Command::UnderPolicy { command, .. } => command.as_deref().is_some_and(shows_copies),
+        Command::Accept(_)
+        | Command::Report(_)
+        | Command::Cancel { .. }
+        | Command::Ship { .. }
+        | Command::Return { .. }
+        | Command::Refund { .. }
+        | Command::Resume { .. }
+        | Command::ResolveRemote { .. }
+        | Command::BindVault { .. }
+        | Command::Restore(_)
+        | Command::Keys(_)
+        | Command::Erase(_)
+        | Command::Repair(_)
+        | Command::Takeover(_)
+        // Its blocks are sealed.
+        | Command::Moves(_) => false,
     }
 }
 
-/// The command without what it shows.
-fn about(mut command: Command) -> Command {
-    match &mut command {
+/// Takes out what the command shows.
+fn strip(command: &mut Command) {
+    match command {
         Command::ApplyRemote(batch) => empty(&mut batch.events),
         Command::Remote(RemoteStep::Refill(refill)) => empty(&mut refill.events),
         Command::Remote(RemoteStep::Retry { events, .. }) => empty(events),
@@ -107,9 +127,11 @@ fn about(mut command: Command) -> Command {
         Command::Remote(RemoteStep::Reduce(reductions)) => {
             reductions.iter_mut().for_each(|reduction| lessen(&mut reduction.of));
         }
+        Command::Dated { command: inner, .. }
+        | Command::Resident { command: inner, .. }
+        | Command::UnderPolicy { command: Some(inner), .. } => strip(inner),
         _ => {}
     }
-    command
 }
 
 fn empty(events: &mut [RemoteEvent]) {

@@ -151,15 +151,17 @@ impl Limits {
 /// Writes a checkpoint without what was purged: a start would load it again from the one before.
 /// On each replica, whoever purged; `written` is how many purges the last one knew.
 async fn forget(shell: &Shell, hosted: &Hosted, written: &mut u64) {
-    let Some(limits) = Limits::now(shell, hosted) else { return };
-    let (left, purges) = hosted.group.peek(|machine| {
-        let remote = &machine.state.remote;
-        let purges = remote.views.iter().map(|(_, views)| views.lowered).sum();
-        (excess(remote, &limits), purges)
+    let purges = hosted.group.peek(|machine| {
+        let views = machine.state.remote.views.iter();
+        views.map(|(_, views)| views.lowered).sum()
     });
-    let due = left == 0 && purges != *written;
+    if purges == *written {
+        return;
+    }
+    let Some(limits) = Limits::now(shell, hosted) else { return };
+    let done = hosted.group.peek(|machine| excess(&machine.state.remote, &limits)) == 0;
     // One that does not get done in time is wanted again at the next turn.
-    if due && timeout(CHECKPOINT_MAX, hosted.group.checkpoint()).await.is_ok() {
+    if done && timeout(CHECKPOINT_MAX, hosted.group.checkpoint()).await.is_ok() {
         *written = purges;
     }
 }
