@@ -1,4 +1,5 @@
-//! The archive of a group: what lasts of committed entries, and the records that left hot state, in `redb`.
+//! The archive of a group, in `redb`: what lasts of committed entries, and the records that left
+//! hot state.
 //!
 //! Both are packed in chunks cut by count at fixed positions, so the archives of two replicas are
 //! equal byte for byte. Appended off the commit path; what lies beyond the loaded checkpoint is cut
