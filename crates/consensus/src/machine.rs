@@ -39,10 +39,11 @@ pub trait Machine: Send + Sync + Sized + 'static {
     /// replica at the same entry for ever.
     fn apply(&mut self, at: LogTime, command: &[u8], out: &mut Records) -> Self::Outcome;
 
-    /// What of a command lasts, where that is not all of it: archive, backups and audit chain have this in its place; the log alone has the command itself, until it is purged. What
-    /// may have to be forgotten must not last; a hash over the command that tells nothing of it
-    /// may. A pure function of the bytes, whatever the version of behaviour: what was once chained
-    /// is hashed anew for ever.
+    /// What of a command lasts, where that is not all of it: archive, backups and audit chain have
+    /// this in its place; the log alone has the command itself, until it is purged. What may have
+    /// to be forgotten must not last; a hash over the command that tells nothing of it may. A pure
+    /// function of the bytes, whatever the version of behaviour: what was once chained is hashed
+    /// anew for ever.
     fn lasting(_command: &[u8]) -> Option<Vec<u8>> {
         None
     }

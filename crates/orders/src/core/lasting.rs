@@ -3,8 +3,8 @@
 //! A law may take back what this region holds of another one's orders. The log forgets it when it
 //! is purged; the archive of committed entries and backups never do. So a command that shows copies
 //! is framed with a blind on its way into the log, and of it lasts what it was about, and a hash
-//! over all of it. The blind does not last: the hash holds whoever has the command to its content, and
-//! tells nobody else anything that he could try out.
+//! over all of it. The blind does not last: the hash holds whoever has the command to its content,
+//! and tells nobody else anything that could be tried out.
 
 use bytes::Bytes;
 

@@ -172,7 +172,7 @@ async fn what_is_left_goes_by_itself_when_the_window_is_over_and_nobody_ships_to
     let short =
         wire::MoveCustomerRequest { window_ms: 1, ..asks(wire::MoveAction::Move, "us-east") };
     let told = ask(here, short).await.unwrap();
-    assert_eq!(told.open_orders, [open.clone()]);
+    assert_eq!(told.open_orders, std::slice::from_ref(&open));
     let refused = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::CustomerHasOpenOrders);
     assert_eq!(refused.metadata("orders"), Some(open.as_str()));
