@@ -92,8 +92,8 @@ pub enum Views {
 }
 
 impl Around {
-    /// The vault that the config names, files on `fs`, the sandbox with its journal on this machine's disk, listings in
-    /// their folder.
+    /// The vault that the config names, files on `fs`, the sandbox with its journal on this
+    /// machine's disk, listings in their folder.
     ///
     /// # Errors
     /// A key or a journal that cannot be used.

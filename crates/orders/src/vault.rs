@@ -21,7 +21,8 @@ use crate::core::subjects::{KeyOf, RegionKey, Wrapped};
 /// Where a region's keys are: a file, or a service that never shows them.
 ///
 /// Wrapping and unwrapping may be calls over a network, so they are async; what a request needs
-/// each time (pseudonyms) is not, and is there once [`Self::id`] has been heard. A vault has one id through all rotations of its region keys.
+/// each time (pseudonyms) is not, and is there once [`Self::id`] has been heard. A vault has one id
+/// through all rotations of its region keys.
 #[tonic::async_trait]
 pub trait Vault: Send + Sync + 'static {
     /// Names the vault: two with one id make the same pseudonyms and open each other's keys.
