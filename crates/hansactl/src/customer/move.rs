@@ -59,19 +59,13 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         false => MoveAction::Unspecified,
     };
     let home = ask(session, step(first, "")).await?;
-    let mut lives_in = home.lives_in.clone();
+    let lives_in = home.lives_in.clone();
     let mut told = vec![home];
     if let Some(to) = args.to.as_ref().filter(|to| **to != lives_in) {
         let moved = step(MoveAction::Move, &lives_in);
         told.push(ask(&session.in_region(&lives_in), moved).await?);
-        lives_in.clone_from(to);
     }
-    let known: Vec<String> =
-        told.iter().flat_map(|one| [one.lives_in.clone(), one.former.clone()]).collect();
-    for region in known {
-        if region.is_empty() || told.iter().any(|one| one.region == region) {
-            continue;
-        }
+    while let Some(region) = unasked(&told) {
         let asked = step(MoveAction::Unspecified, &region);
         let asked = ask(&session.in_region(&region), asked).await;
         told.push(asked.map_err(|problem| {
@@ -88,6 +82,13 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         output::print(session.format, "hansa.customer.v1.MoveCustomerResponse", one, rows)?;
     }
     Ok(())
+}
+
+/// A region that was named and has not been asked.
+fn unasked(told: &[MoveCustomerResponse]) -> Option<String> {
+    let mut named = told.iter().flat_map(|one| [&one.lives_in, &one.former]);
+    let new = |name: &&String| !name.is_empty() && told.iter().all(|one| one.region != **name);
+    named.find(new).cloned()
 }
 
 async fn ask(

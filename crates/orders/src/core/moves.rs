@@ -12,7 +12,9 @@ use hansa_pages::Table;
 use hansa_types::country::Country;
 use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
+use hansa_types::limits::CALL_DEADLINE_MS_MAX;
 use hansa_types::region::RegionNumber;
+use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use super::contents::Sealed;
@@ -21,6 +23,10 @@ use super::subjects::{KeyOf, SubjectId, Wrapped};
 
 /// Blocks in one command: what apply costs stays small.
 pub const BLOCKS_MAX: usize = 256;
+/// How long what is here stays once some of it was brought back: longer than any call that moves
+/// him takes to its end.
+const HOLD_MS: u64 = 600_000;
+const _: () = assert!(HOLD_MS > 4 * CALL_DEADLINE_MS_MAX);
 /// Generations of which it is known that they were left, newest last.
 const GONE_MAX: usize = 16;
 
@@ -53,6 +59,8 @@ pub struct Left {
     /// Wall clock ms.
     pub delete_after_ms: u64,
     pub deleted: bool,
+    /// Until then it is not: what is brought back counts on what is here still.
+    pub held: LogTime,
 }
 
 /// The block of an order that another region keeps, under its customer's key here.
@@ -208,6 +216,6 @@ impl MoveRow {
     /// When what he left is to be deleted; `None` where nothing is.
     fn due(&self) -> Option<u64> {
         let left = self.left.as_ref().filter(|left| !left.deleted)?;
-        Some(left.delete_after_ms)
+        Some(left.delete_after_ms.max(left.held.ms()))
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::core::command::Command;
 use crate::core::lease::{Grants, Rule};
+use crate::core::moves::Step;
 
 /// When to ask again: a region that is back is renewed within a third of a lease.
 const RETRY: Duration = Duration::from_secs(1);
@@ -244,6 +245,8 @@ pub fn birth_of(command: &Command) -> Option<RegionNumber> {
         | Command::Return { order, .. }
         | Command::Refund { order, .. }
         | Command::Resume { order } => Some(order.region()),
+        // Who may not write may not let anybody go.
+        Command::Moves(Step::Leave(leave)) => Some(leave.subject.home),
         Command::Dated { command, .. } | Command::Resident { command, .. } => birth_of(command),
         Command::UnderPolicy { command, .. } => birth_of(command.as_deref()?),
         Command::Report(_)

@@ -47,6 +47,23 @@ pub fn law(here: &str, at: u16) -> Law {
     Law::new(here.parse().unwrap(), number(at), Arc::new(Policy::parse(POLICY).unwrap()))
 }
 
+/// How the orders group of a region decides.
+pub fn rules(region: u16) -> Rules {
+    Rules {
+        region: number(region),
+        index: 0,
+        groups: 1,
+        epoch: 1,
+        hold_ttl_ms: 60_000,
+        hold_cap_ms: 300_000,
+        settle_ms: 30_000,
+        funds_ttl_ms: 86_400_000,
+        park_after_ms: 3_600_000,
+        key_ttl_ms: 86_400_000,
+        history_max: 64,
+    }
+}
+
 pub struct Rig {
     cluster: Cluster<OrdersMachine>,
 }
@@ -58,19 +75,7 @@ impl Rig {
 
     /// In the region of this number.
     pub async fn start_at(region: u16) -> Self {
-        let rules = Rules {
-            region: number(region),
-            index: 0,
-            groups: 1,
-            epoch: 1,
-            hold_ttl_ms: 60_000,
-            hold_cap_ms: 300_000,
-            settle_ms: 30_000,
-            funds_ttl_ms: 86_400_000,
-            park_after_ms: 3_600_000,
-            key_ttl_ms: 86_400_000,
-            history_max: 64,
-        };
+        let rules = rules(region);
         let timing = Timing { checkpoint_entries: 1, ..Timing::quick() };
         let settings = Settings { nodes: 1, timing, ..Settings::paused() };
         let cluster = Cluster::with(settings, move || OrdersMachine::new(rules.clone())).await;

@@ -5,6 +5,11 @@ use hansa_consensus::{Frozen as _, Machine, Records};
 use hansa_ledger::core::inventory::{self, CommandId, Inventory, Receive};
 use hansa_ledger::core::payments::{self, Authorize, PaymentKey, Payments};
 use hansa_ledger::machine::Batch;
+use hansa_orders::core::command::Command;
+use hansa_orders::core::contents::Sealed;
+use hansa_orders::core::moves;
+use hansa_orders::core::subjects::{KeyOf, RegionKey, SubjectId, Wrapped};
+use hansa_orders::machine::OrdersMachine;
 use hansa_region_router::core::directory;
 use hansa_types::id::{GroupId, GroupKind, TransferId};
 use hansa_types::time::LogTime;
@@ -75,6 +80,21 @@ fn money_of_another_regions_order_is_foreign_in_log_and_state() {
             timeout_ms: 0,
         }));
         assert_eq!(told(Payments::new(settings), GroupKind::Payments, batch.finish()), leaks);
+    }
+}
+
+#[test]
+fn what_somebody_brought_along_is_foreign_where_his_law_does_not_have_it_kept() {
+    for (residence, leaks) in [("US", 0), ("DE", 4)] {
+        let personal = Sealed { nonce: [1; 12], ciphertext: vec![1; 40].into() };
+        let of = KeyOf { subject: SubjectId { home: number(2), hash: 7 }, generation: 1 };
+        let by = RegionKey::new(1, 7);
+        let mint = Some(Wrapped { by, nonce: [2; 12], ciphertext: vec![2; 80].into() });
+        let blocks = vec![(order(2, 1), residence.parse().unwrap(), personal)];
+        let keep = Command::Moves(moves::Step::Keep { of, mint, blocks });
+        let machine = OrdersMachine::new(rig::rules(2));
+        // The block and the key that opens it, in log and state.
+        assert_eq!(told(machine, GroupKind::Orders, keep.encode()), leaks, "{residence}");
     }
 }
 

@@ -4,7 +4,7 @@ use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 
-use super::{BLOCKS_MAX, Block, GONE_MAX, Kept, Leave, Left, MoveRow, Step, print_of};
+use super::{BLOCKS_MAX, Block, GONE_MAX, HOLD_MS, Kept, Leave, Left, MoveRow, Step, print_of};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Seen;
 use crate::core::state::State;
@@ -29,7 +29,7 @@ impl State {
     pub(in crate::core) fn move_step(&mut self, at: LogTime, step: Step) -> Outcome {
         let here = self.meta.settings.region;
         let done = match step {
-            Step::Keep { of, mint, blocks } => self.keep(of, mint, blocks),
+            Step::Keep { of, mint, blocks } => self.keep(at, of, mint, blocks),
             Step::Leave(leave) => self.leave(*leave),
             Step::Arrive { subject, from, epoch, at_ms } if subject.home == here => {
                 let gone = self.moves.get(subject).map_or_else(Vec::new, |row| row.gone.clone());
@@ -83,6 +83,7 @@ impl State {
 
     fn keep(
         &mut self,
+        at: LogTime,
         of: KeyOf,
         mint: Option<Wrapped>,
         blocks: Vec<Block>,
@@ -98,12 +99,22 @@ impl State {
             self.meta.wraps.get_or_insert(wrapped.by);
             self.subjects.put(of, wrapped);
         }
+        self.hold_left(at, of.subject);
         for (id, residence, personal) in blocks {
             if !self.readable(id) {
                 self.moves.keep(id, Kept { of, residence, personal });
             }
         }
         Ok(())
+    }
+
+    /// He may be on his way back, and brings along only what is not here.
+    fn hold_left(&mut self, at: LogTime, subject: SubjectId) {
+        let Some(mut row) = self.moves.get(subject).cloned() else { return };
+        if let Some(left) = row.left.as_mut().filter(|left| !left.deleted) {
+            left.held = at.plus_ms(HOLD_MS);
+            self.moves.put(subject, row);
+        }
     }
 
     /// Whether the order is here with a block that opens still.
@@ -130,8 +141,9 @@ impl State {
         if epoch <= before || !living || self.sum_of(of) != (orders, digest) {
             return Err(Refused::KeyChanged);
         }
-        let delete_after_ms = leave.delete_after_ms;
-        let left = Left { generation, request, orders, digest, delete_after_ms, deleted: false };
+        let (delete_after_ms, held) = (leave.delete_after_ms, LogTime::ZERO);
+        let left =
+            Left { generation, request, orders, digest, delete_after_ms, deleted: false, held };
         let (lives, former, since_ms) = (to, here, leave.asked_ms);
         self.moves.put(subject, MoveRow { epoch, lives, former, since_ms, left: Some(left), gone });
         Ok(())
@@ -170,6 +182,9 @@ impl State {
         let Some(left) = row.left.as_mut().filter(|left| !left.deleted) else { return Ok(()) };
         if let Some(open) = self.left_open(subject).next() {
             return Err(Refused::OrderOpen(open));
+        }
+        if at < left.held {
+            return Err(Refused::Moved);
         }
         left.deleted = true;
         let (generation, request) = (left.generation, left.request);

@@ -250,6 +250,27 @@ fn who_comes_back_takes_all_of_it_along_again() {
 }
 
 #[test]
+fn nothing_is_deleted_while_he_brings_back_only_what_is_not_here() {
+    let (mut a, mut b) = moved();
+    place(&mut b, 3, 1);
+    assert_eq!(carry(&b, &mut a), Outcome::Noted);
+    assert_eq!(a.moves.due(50).count(), 0);
+    assert_eq!(delete(&mut a), Outcome::Refused(Refused::Moved));
+    assert_eq!(leave(&mut b, 1, 2), Outcome::Noted);
+    assert_eq!(arrive(&mut a, 2, 2), Outcome::Noted);
+    assert_eq!(luggage(&a).1.len(), 3);
+    // Had he stayed away, it would go later.
+    let (mut a, b) = moved();
+    carry(&b, &mut a);
+    let later = START.plus_ms(700_000);
+    assert_eq!(a.moves.due(later.ms()).count(), 1);
+    let (subject, by, reason) = (subject(1), String::new(), String::new());
+    let late = Step::Delete { subject, asked_ms: 60, destroy_after_ms: 90, by, reason };
+    assert_eq!(a.apply(later, Command::Moves(late)), Outcome::Noted);
+    holds(&a);
+}
+
+#[test]
 fn where_he_left_first_follows_him_on() {
     let (mut a, mut b) = moved();
     let mut c = state_of(3);
