@@ -61,7 +61,7 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
     let home = ask(session, step(first, "")).await?;
     let lives_in = home.lives_in.clone();
     let mut told = vec![home];
-    if let Some(to) = args.to.as_ref().filter(|to| **to != lives_in) {
+    if args.to.as_ref().is_some_and(|to| *to != lives_in) {
         let moved = step(MoveAction::Move, &lives_in);
         told.push(ask(&session.in_region(&lives_in), moved).await?);
     }

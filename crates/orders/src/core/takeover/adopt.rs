@@ -23,7 +23,7 @@ use crate::core::order::{
 use crate::core::remote::Origin;
 use crate::core::saga::{self, Now};
 use crate::core::state::State;
-use crate::core::subjects::Wrapped;
+use crate::core::subjects::{KeyState, Wrapped};
 
 /// A copy as the shell read it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -268,7 +268,11 @@ impl State {
         }
         // Sealed anew for this region's customer; his key may have changed since that was done.
         let ours = contents.sealed_with.subject.home == settings.region;
-        if ours && self.key_fits(contents.sealed_with, mint.as_ref()).is_err() {
+        // Who was forgotten here, or had left, has no key to fit: there is nothing to open.
+        let gone = mint.is_none()
+            && contents.personal.is_none()
+            && self.subjects.key(contents.sealed_with) == KeyState::Erased;
+        if ours && !gone && self.key_fits(contents.sealed_with, mint.as_ref()).is_err() {
             return false;
         }
         if let Some(wrapped) = mint.filter(|_| ours) {
