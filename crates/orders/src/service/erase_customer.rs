@@ -26,8 +26,8 @@ use crate::vault::VaultError;
 const BUSY: Duration = Duration::from_millis(20);
 /// Open orders named in a refusal.
 const OPEN_MAX: usize = 10;
-pub(super) const KEPT: &str = "order name, lines, amounts, currency, country, times and payment facts, for tax and \
-     commercial law; no personal data";
+pub(super) const KEPT: &str = "order name, lines, amounts, currency, country, times and payment \
+                               facts, for tax and commercial law; no personal data";
 
 pub async fn run(
     shell: &Shell,
