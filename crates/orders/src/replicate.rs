@@ -18,6 +18,7 @@ mod receive;
 mod send;
 pub mod status;
 mod view;
+pub mod wants;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -48,7 +48,7 @@ use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::provider::{Provider, SandboxProvider};
 use crate::replicate::status::NodeReplication;
-use crate::replicate::{Freshness, Heard, Lag, Lags, Receiver, purge};
+use crate::replicate::{Freshness, Heard, Lag, Lags, Receiver, purge, wants};
 use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
 use crate::shell::lease::{Gate, Lease, Renewer};
@@ -228,6 +228,7 @@ impl Orders {
             let feed = hosted.listing.clone().feed(hosted.group.clone(), stop.clone());
             env.loops.start(format!("{id}-listing"), Box::pin(feed));
             purge::start(&env.tasks, self.shell.clone(), hosted.clone(), book.clone());
+            wants::start(&env.tasks, self.shell.clone(), hosted.clone());
             let (shell, provider) = (self.shell.clone(), desk.provider());
             let (hosted, book) = (hosted.clone(), book.clone());
             let births = takeover::Keeper { shell, hosted, book, provider };

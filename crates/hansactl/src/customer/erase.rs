@@ -1,4 +1,7 @@
-use hansa_api::pb::customer::{EraseCustomerRequest, EraseCustomerResponse, ErasureReceipt};
+use hansa_api::pb::customer::{
+    EraseCustomerRequest, EraseCustomerResponse, ErasedKey, ErasureReceipt,
+};
+use prost_types::Timestamp;
 
 use super::Who;
 use crate::connect::{Role, Session};
@@ -15,51 +18,91 @@ pub struct Args {
     request_id: Option<String>,
 }
 
+/// Passes over the regions: what the first one learns of a customer's keys is for all of them.
+const PASSES_MAX: usize = 4;
+
 /// Asks the home first: it refuses while an order is open, and knows where else he may be.
 pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
     let id = request_id(args.request_id);
-    let request = EraseCustomerRequest {
-        residence_country: args.who.country(),
+    let who = EraseCustomerRequest {
         customer_id: args.who.customer(),
         order: args.who.order(),
         request_id: id.clone(),
         ..Default::default()
     };
+    let request = EraseCustomerRequest { residence_country: args.who.country(), ..who.clone() };
     let home = ask(session, request).await?;
     show(session, &home)?;
+    let mut told = Told::default();
+    told.take(&home);
     let receipt = home.receipt.unwrap_or_default();
-    let mut known = receipt.key.is_some();
-    let mut silent = Vec::new();
-    for region in receipt.lawful_regions.iter().filter(|region| **region != receipt.region) {
-        let request = EraseCustomerRequest {
-            customer_id: args.who.customer(),
-            order: args.who.order(),
-            request_id: id.clone(),
-            region: region.clone(),
-            copies: receipt.key.iter().cloned().collect(),
-            ..Default::default()
-        };
-        // Its own gateway: nobody else needs to hear who it is about.
-        match ask(&session.in_region(region), request).await {
-            Ok(answer) => {
-                let told = answer.receipt.as_ref();
-                known |= told.is_some_and(|told| told.key.is_some() || told.copy_count > 0);
-                show(session, &answer)?;
+    let others: Vec<&String> =
+        receipt.lawful_regions.iter().filter(|region| **region != receipt.region).collect();
+    let mut named = Vec::new();
+    for pass in 0..PASSES_MAX {
+        // What the first pass has learned goes to the home as well.
+        let again = (pass > 0).then_some(&receipt.region);
+        if pass > 0 && named == told.keys {
+            break;
+        }
+        named = told.keys.clone();
+        let mut silent = Vec::new();
+        for region in again.into_iter().chain(others.iter().copied()) {
+            let request = EraseCustomerRequest {
+                region: region.clone(),
+                copies: named.clone(),
+                ..who.clone()
+            };
+            // Its own gateway: nobody else needs to hear who it is about.
+            match ask(&session.in_region(region), request).await {
+                Ok(answer) => {
+                    told.take(&answer);
+                    if pass == 0 {
+                        show(session, &answer)?;
+                    }
+                }
+                Err(problem) => silent.push(format!("{region}: {}", problem.text())),
             }
-            Err(problem) => silent.push(format!("{region}: {}", problem.text())),
+        }
+        if !silent.is_empty() {
+            let what =
+                format!("not every lawful region has erased the customer; {}", silent.join("; "));
+            return Err(Problem::unreachable(what, format!("repeat with --request-id {id}")));
         }
     }
-    if !silent.is_empty() {
-        let what =
-            format!("not every lawful region has erased the customer; {}", silent.join("; "));
-        return Err(Problem::unreachable(what, format!("repeat with --request-id {id}")));
-    }
-    match known {
-        true => Ok(()),
+    match told.known {
+        true => {
+            eprintln!("the last key of his is destroyed by {}", time(told.last.as_ref()));
+            Ok(())
+        }
         false => Err(Problem::not_found(
             "no lawful region knows the customer",
             "check the id and the country in which he lived when he ordered",
         )),
+    }
+}
+
+/// What all regions together have said.
+#[derive(Default)]
+struct Told {
+    known: bool,
+    /// Every key that opened something of his.
+    keys: Vec<ErasedKey>,
+    /// When the last region destroys what wrapped the last of them.
+    last: Option<Timestamp>,
+}
+
+impl Told {
+    fn take(&mut self, answer: &EraseCustomerResponse) {
+        let Some(receipt) = &answer.receipt else { return };
+        self.known |= receipt.key.is_some() || receipt.copy_count > 0;
+        for key in receipt.key.iter().chain(&receipt.former_keys) {
+            if !self.keys.contains(key) {
+                self.keys.push(key.clone());
+            }
+        }
+        let later = |of: &Timestamp| (of.seconds, of.nanos);
+        self.last = self.last.into_iter().chain(receipt.destroy_time).max_by_key(later);
     }
 }
 
@@ -84,17 +127,30 @@ fn rows(answer: &EraseCustomerResponse) -> Rows {
     let ErasureReceipt { region, key, order_count, region_key, kept, copy_count, .. } = receipt;
     let mut add = |what: &str, value: String| rows.add([what.to_owned(), value]);
     add("region", region.clone());
-    let Some(key) = key else {
-        add("erased", format!("nothing of his own here, {copy_count} copies of his key"));
-        return rows;
-    };
-    add("erased", time(receipt.erase_time.as_ref()));
-    add("before", if answer.replayed { "yes, by an earlier request" } else { "no" }.to_owned());
-    add("pseudonym", format!("{} generation {}", key.subject, key.generation));
-    add("orders kept", order_count.to_string());
-    add("kept", kept.clone());
-    add("region key", dash(region_key));
-    add("destroyed by", time(receipt.destroy_time.as_ref()));
-    add("lawful regions", receipt.lawful_regions.join(" "));
+    match key {
+        Some(key) => {
+            add("erased", time(receipt.erase_time.as_ref()));
+            let before = if answer.replayed { "yes, by an earlier request" } else { "no" };
+            add("before", before.to_owned());
+            add("pseudonym", name(key));
+            for former in &receipt.former_keys {
+                add("formerly", format!("{} at {}", name(former), former.home_region));
+            }
+            add("orders kept", order_count.to_string());
+            add("kept", kept.clone());
+        }
+        None => add("erased", format!("nothing of his own here, {copy_count} copies of his keys")),
+    }
+    if receipt.destroy_time.is_some() {
+        add("region key", dash(region_key));
+        add("destroyed by", time(receipt.destroy_time.as_ref()));
+    }
+    if key.is_some() {
+        add("lawful regions", receipt.lawful_regions.join(" "));
+    }
     rows
+}
+
+fn name(key: &ErasedKey) -> String {
+    format!("{} generation {}", key.subject, key.generation)
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contents::Contents;
 use super::effect::{Effect, Reference, Refusal, Work};
+use super::subjects::KeyOf;
 use super::status::{Face, FulfillmentStatus, OrderStatus, PaymentStatus};
 
 pub use self::change::Change;
@@ -58,6 +59,8 @@ pub struct Adoption {
     pub version: u64,
     /// The epoch that ended with it.
     pub ended: u64,
+    /// What its former owner knew the customer by.
+    pub sealed: KeyOf,
 }
 
 /// What the saga works towards.

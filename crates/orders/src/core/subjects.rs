@@ -108,8 +108,28 @@ pub struct SubjectRow {
     pub generation: u32,
     /// `None` once erased, until the customer orders again.
     pub key: Option<Wrapped>,
+    /// Living keys of earlier generations, oldest first, which no erasure ended: their home came
+    /// back from a backup that did not know them, and what it had shared is here still.
+    pub older: Vec<(u32, Wrapped)>,
     /// What was erased, oldest first: the tombstones.
     pub erased: Vec<Erased>,
+}
+
+impl SubjectRow {
+    /// Living keys with their generations.
+    pub fn living(&self) -> impl Iterator<Item = (u32, &Wrapped)> {
+        let newest = self.key.as_ref().map(|key| (self.generation, key));
+        self.older.iter().map(|(generation, key)| (*generation, key)).chain(newest)
+    }
+}
+
+/// What a former owner of his orders knew an erased customer by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Former {
+    /// His keys up to this one.
+    pub of: KeyOf,
+    /// By these births' owner it is told: they are why anybody here speaks for another home.
+    pub birth: RegionNumber,
 }
 
 /// That a key was dropped, and what the receipt of it says.
@@ -128,6 +148,16 @@ pub struct Erased {
     pub destroy_after_ms: u64,
     /// Orders that are kept without personal data.
     pub orders: u32,
+    /// Dropped with it: keys of the homes from which his orders were taken over.
+    pub also: Vec<Former>,
+}
+
+impl Erased {
+    /// Every key that is gone with it.
+    pub fn keys_of(&self, subject: SubjectId) -> impl Iterator<Item = KeyOf> {
+        let own = KeyOf { subject, generation: self.generation };
+        self.also.iter().map(|former| former.of).chain([own])
+    }
 }
 
 /// What happens to keys; commands of the shell.
@@ -149,6 +179,9 @@ pub enum KeyStep {
     /// The law no longer lets this region hold these keys of another home's customers. Not
     /// erased: a later law may bring them back.
     GiveBack(Vec<KeyOf>),
+    /// Own customers whom the region erased that has their orders now. One who is served here
+    /// still, under an order that is under way, stays until that is over.
+    Told { keys: Vec<KeyOf>, request: Scope, asked_ms: u64, destroy_after_ms: u64 },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -12,7 +12,10 @@ use hansa_types::country::Country;
 use hansa_types::region::{RegionName, RegionNumber, Slot};
 use tokio::time::Instant;
 
+use super::place_order::moving;
 use crate::core::subjects::SubjectId;
+use crate::core::takeover::Phase;
+use crate::machine::OrdersMachine;
 use crate::shell::{Hosted, Shell, not_read, personal};
 
 /// The group that keeps a person's orders in this region.
@@ -24,7 +27,7 @@ pub struct Found<'a> {
 }
 
 /// # Errors
-/// As the verbs: not the leader, no such order.
+/// As the verbs: not the leader, no such order; `HOME_MOVING` while orders are being taken over.
 pub async fn find<'a>(
     shell: &'a Shell,
     person: &Person,
@@ -35,8 +38,15 @@ pub async fn find<'a>(
             let slot = Slot::of(id.as_str().as_bytes());
             let hosted = shell.hosted(shell.map.orders_group(slot)?)?;
             // The leader's answer alone says that there is nothing.
-            hosted.group.read(due, |_| ()).await.map_err(not_read)?;
-            Ok(Found { hosted, slot, subject: Some(personal::customer(shell, id)?) })
+            let adopting = |machine: &OrdersMachine| {
+                let mut births = machine.state.births.iter();
+                births.any(|(_, row)| row.phase == Phase::Adopting)
+            };
+            // Of copies that wait to be adopted nobody can tell yet which are his.
+            match hosted.group.read(due, adopting).await.map_err(not_read)? {
+                true => Err(moving()),
+                false => Ok(Found { hosted, slot, subject: Some(personal::customer(shell, id)?) }),
+            }
         }
         Person::Guest(name) => {
             let (id, hosted) = shell.find(name)?;
@@ -44,6 +54,7 @@ pub async fn find<'a>(
             if id.region() != shell.number {
                 hosted.group.read(due, |_| ()).await.map_err(not_read)?;
                 // One that was taken over has a subject of this region's.
+                shell.adopt_first(hosted, id, due).await?;
                 if !shell.keeps(id) {
                     return Ok(Found { hosted, slot, subject: None });
                 }

@@ -9,12 +9,13 @@ use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::OrderId;
 use hansa_types::region::Slot;
+use hansa_types::time::LogTime;
 use tokio::time::{Instant, sleep};
 use tonic::Request;
 
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
-use crate::core::subjects::{Erase, Erased, KeyOf, KeyState, KeyStep, RegionKey, SubjectId};
+use crate::core::subjects::{Erase, Erased, KeyOf, KeyStep, RegionKey, SubjectId};
 use crate::metrics;
 use crate::service::customer::{self, Found};
 use crate::shell::keys::{ScopeOf, Whose, vault_failed};
@@ -47,13 +48,17 @@ pub async fn run(
     let asked_ms = shell.env.clock.wall().ms();
     let after = |newest| destroy_after_ms(newest, &shell.cfg.keys, asked_ms);
     let times = (asked_ms, keys.last().map_or(asked_ms, after));
-    let copies = forget(shell, hosted, &asked.copies, scope, slot, times, due).await?;
     let mut receipt = wire::ErasureReceipt {
         region: shell.region.to_string(),
         kept: KEPT.to_owned(),
-        copy_count: copies,
         ..Default::default()
     };
+    let mut last = Last::default();
+    for copy in &asked.copies {
+        let gone = forget(shell, hosted, copy, (&scope, slot), times, due).await?;
+        receipt.copy_count += u32::from(gone.is_some());
+        gone.iter().for_each(|erased| last.take(erased));
+    }
     let mut replayed = false;
     if let Some(subject) = subject {
         let residences = customer::residences(hosted, subject, asked.residence);
@@ -65,12 +70,13 @@ pub async fn run(
             Outcome::Erased(erased, before) => {
                 replayed = before;
                 let of = KeyOf { subject, generation: erased.generation };
-                shell.keyring.forget(of);
                 // A receipt that a backup could undo is none: the vault knows first.
-                remember(shell, of, erased.under, due).await?;
+                erased.keys_of(subject).for_each(|of| shell.keyring.forget(of));
+                remember(shell, subject, &erased, due).await?;
                 shell.keys_changed.notify_waiters();
                 metrics::erased(before);
                 tell(&mut receipt, shell, subject, &erased);
+                last.take(&erased);
             }
             Outcome::Refused(Refused::OrderOpen(first)) => {
                 return Err(open(shell, hosted, subject, first));
@@ -81,18 +87,44 @@ pub async fn run(
             _ => return Err(Failure::of(Reason::Internal)),
         }
     }
+    last.tell(&mut receipt);
     Ok(wire::EraseCustomerResponse { receipt: Some(receipt), replayed })
+}
+
+/// What was dropped last, and goes for good last: own keys, former homes' and copies' alike.
+#[derive(Default)]
+pub(super) struct Last {
+    at: LogTime,
+    destroy_after_ms: u64,
+    under: Option<RegionKey>,
+}
+
+impl Last {
+    pub(super) fn take(&mut self, erased: &Erased) {
+        self.at = self.at.max(erased.at);
+        self.destroy_after_ms = self.destroy_after_ms.max(erased.destroy_after_ms);
+        self.under = self.under.max(Some(erased.under));
+    }
+
+    pub(super) fn tell(&self, receipt: &mut wire::ErasureReceipt) {
+        if let Some(under) = self.under {
+            receipt.erase_time = Some(from_log(self.at));
+            receipt.destroy_time = Some(from_ms(self.destroy_after_ms));
+            receipt.region_key = under.to_string();
+        }
+    }
 }
 
 /// Has the vault remember an erasure. A repeat of the request tries again, as the keeper does.
 pub(super) async fn remember(
     shell: &Shell,
-    of: KeyOf,
-    under: RegionKey,
+    subject: SubjectId,
+    erased: &Erased,
     due: Instant,
 ) -> Result<(), Failure> {
+    let noted: Vec<_> = erased.keys_of(subject).map(|of| (of, erased.under)).collect();
     loop {
-        match shell.vault.note_erased(&[(of, under)]).await {
+        match shell.vault.note_erased(&noted).await {
             Ok(()) => return Ok(()),
             Err(VaultError::Busy) if Instant::now() + BUSY < due => sleep(BUSY).await,
             // It stands, and the rotation that ends it comes: only a backup of before could undo
@@ -112,49 +144,47 @@ pub(super) fn tell(
     subject: SubjectId,
     erased: &Erased,
 ) {
-    receipt.key = Some(wire::ErasedKey {
-        home_region: shell.region.to_string(),
-        subject: format!("{:032x}", subject.hash),
-        generation: erased.generation,
-    });
-    receipt.erase_time = Some(from_log(erased.at));
-    receipt.destroy_time = Some(from_ms(erased.destroy_after_ms));
-    receipt.region_key = erased.under.to_string();
+    let key = |of: KeyOf| {
+        Some(wire::ErasedKey {
+            home_region: shell.map.region_name(of.subject.home)?.to_string(),
+            subject: format!("{:032x}", of.subject.hash),
+            generation: of.generation,
+        })
+    };
+    receipt.key = key(KeyOf { subject, generation: erased.generation });
+    receipt.former_keys = erased.also.iter().filter_map(|former| key(former.of)).collect();
     receipt.order_count = erased.orders;
 }
 
-/// Drops keys of copies that another home has erased; how many are gone here.
+/// Drops the key of copies that another home has erased; what says so, if it is gone here.
 async fn forget(
     shell: &Shell,
     hosted: &Hosted,
-    copies: &[CopyKey],
-    scope: impl Fn(Slot, SubjectId) -> Scope,
-    slot: Slot,
+    copy: &CopyKey,
+    (scope, slot): (&impl Fn(Slot, SubjectId) -> Scope, Slot),
     (asked_ms, destroy_after_ms): (u64, u64),
     due: Instant,
-) -> Result<u32, Failure> {
-    let mut gone = 0;
-    for copy in copies {
-        let home = shell.map.region_number(&copy.home);
-        let home = home.ok_or_else(|| Failure::of(Reason::UnknownRegion))?;
-        if home == shell.number {
-            continue;
-        }
-        let subject = SubjectId { home, hash: copy.subject };
-        let of = KeyOf { subject, generation: copy.generation };
-        let request = scope(slot, subject);
-        let keys = vec![of];
-        let step = KeyStep::Forget { keys, request, asked_ms, destroy_after_ms };
-        match hosted.submit(&Command::Keys(step), due).await? {
-            Outcome::Noted => {}
-            Outcome::Refused(why) => return Err(refusal(why)),
-            _ => return Err(Failure::of(Reason::Internal)),
-        }
-        shell.keyring.forget(of);
-        let dead = hosted.group.peek(|machine| machine.state.subjects.key(of));
-        gone += u32::from(dead == KeyState::Erased);
+) -> Result<Option<Erased>, Failure> {
+    let home = shell.map.region_number(&copy.home);
+    let home = home.ok_or_else(|| Failure::of(Reason::UnknownRegion))?;
+    if home == shell.number {
+        return Ok(None);
     }
-    Ok(gone)
+    let subject = SubjectId { home, hash: copy.subject };
+    let of = KeyOf { subject, generation: copy.generation };
+    let request = scope(slot, subject);
+    let keys = vec![of];
+    let step = KeyStep::Forget { keys, request, asked_ms, destroy_after_ms };
+    match hosted.submit(&Command::Keys(step), due).await? {
+        Outcome::Noted => {}
+        Outcome::Refused(why) => return Err(refusal(why)),
+        _ => return Err(Failure::of(Reason::Internal)),
+    }
+    shell.keyring.forget(of);
+    Ok(hosted.group.peek(|machine| {
+        let erased = &machine.state.subjects.table.get(&subject)?.erased;
+        erased.iter().rfind(|erased| erased.generation >= of.generation).cloned()
+    }))
 }
 
 /// Names what is in the way.

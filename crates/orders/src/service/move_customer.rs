@@ -27,7 +27,7 @@ use crate::core::keys::Scope;
 use crate::core::moves::{BLOCKS_MAX, Block, Leave, MoveRow, Step, print_of};
 use crate::core::subjects::{Erased, KeyOf, Next, SubjectId, Wrapped};
 use crate::service::customer::{self, Found, admitted};
-use crate::service::erase_customer::{KEPT, open, remember, tell};
+use crate::service::erase_customer::{KEPT, Last, open, remember, tell};
 use crate::shell::keys::{ScopeOf, Whose, vault_failed};
 use crate::shell::{Hosted, Shell, caller, deadline, not_read, refusal};
 use crate::start::destroy_after_ms;
@@ -262,14 +262,16 @@ impl Mover<'_> {
 
     /// No proof is given that a backup could undo: the vault knows first.
     async fn receipt(&self, erased: &Erased) -> Result<wire::ErasureReceipt, Failure> {
-        let of = KeyOf { subject: self.subject, generation: erased.generation };
-        remember(self.shell, of, erased.under, self.due).await?;
+        remember(self.shell, self.subject, erased, self.due).await?;
         let mut receipt = wire::ErasureReceipt {
             region: self.shell.region.to_string(),
             kept: KEPT.to_owned(),
             ..Default::default()
         };
         tell(&mut receipt, self.shell, self.subject, erased);
+        let mut last = Last::default();
+        last.take(erased);
+        last.tell(&mut receipt);
         Ok(receipt)
     }
 }

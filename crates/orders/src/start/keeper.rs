@@ -169,9 +169,9 @@ impl Keeper {
             let rows = rows.filter_map(|(_, id)| Some((id, state.subjects.table.get(&id)?)));
             let mut found = Vec::new();
             for (subject, row) in rows {
-                found.extend(row.erased.iter().map(|erased| {
-                    (KeyOf { subject, generation: erased.generation }, erased.under)
-                }));
+                for erased in &row.erased {
+                    found.extend(erased.keys_of(subject).map(|of| (of, erased.under)));
+                }
             }
             (state.meta.seq, found)
         });

@@ -331,6 +331,7 @@ fn facts(order: &shown::Order, heirloom: &wire::Succession, former: KeyOf) -> Op
         refunds,
         shipments: moved(&heirloom.shipments)?,
         returns: moved(&heirloom.returns)?,
+        sealed: former,
         requests: heirloom.requests.iter().map(heard).collect::<Option<_>>()?,
         placed_as: None,
     })

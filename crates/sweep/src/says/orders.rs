@@ -232,7 +232,8 @@ fn key_step(step: &KeyStep, to: &mut Hearing<'_>) {
         | KeyStep::Forget { .. }
         | KeyStep::Lost { .. }
         | KeyStep::Again { .. }
-        | KeyStep::GiveBack(_) => {}
+        | KeyStep::GiveBack(_)
+        | KeyStep::Told { .. } => {}
     }
 }
 

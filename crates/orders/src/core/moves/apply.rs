@@ -191,7 +191,7 @@ impl State {
         let living = |row: &&SubjectRow| row.key.is_some() && row.generation == generation;
         // Else he was forgotten meanwhile: that was more than this.
         if self.subjects.table.get(&subject).filter(living).is_some() {
-            self.drop_subject(at, subject, request, times);
+            self.drop_with_former(at, KeyOf { subject, generation }, request, times);
             row.gone.push(generation);
             if row.gone.len() > GONE_MAX {
                 row.gone.remove(0);

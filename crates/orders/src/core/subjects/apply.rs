@@ -1,10 +1,12 @@
 //! What commands do to keys.
 
+use std::collections::BTreeMap;
+
 use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 
 use super::{
-    Erase, Erased, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey, SubjectId,
+    Erase, Erased, Former, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next, RegionKey, SubjectId,
     WRAPPED_BYTES_MAX, Wrapped,
 };
 use crate::core::command::{Outcome, Refused};
@@ -25,12 +27,12 @@ impl State {
             return Err(Refused::Malformed);
         }
         let fits = match (self.subjects.next(of.subject, None, self.meta.settings.epoch), mint) {
-            (super::Next::Use(generation, _), None) => generation == of.generation,
-            (super::Next::Mint(generation, _), Some(wrapped)) => {
+            (Next::Use(generation, _), None) => generation == of.generation,
+            (Next::Mint(generation, _), Some(wrapped)) => {
                 generation == of.generation && self.wraps_now(wrapped)
             }
             // Another request made the key first, or it was erased meanwhile.
-            (super::Next::Use(..), Some(_)) | (super::Next::Mint(..), None) => false,
+            (Next::Use(..), Some(_)) | (Next::Mint(..), None) => false,
         };
         fits.then_some(()).ok_or(Refused::KeyChanged)
     }
@@ -71,13 +73,18 @@ impl State {
                 for of in keys.into_iter().take(KEYS_MAX) {
                     if matches!(self.subjects.key(of), KeyState::Living(_)) {
                         let times = (asked_ms, destroy_after_ms);
-                        self.drop_subject(at, of.subject, Scope(0), times);
+                        self.drop_with_former(at, of, Scope(0), times);
                     }
                 }
             }
             KeyStep::GiveBack(mut keys) => {
                 keys.truncate(KEYS_MAX);
                 self.give_back(keys);
+            }
+            KeyStep::Told { keys, request, asked_ms, destroy_after_ms } => {
+                for of in keys.into_iter().take(KEYS_MAX) {
+                    self.told(at, of, request, (asked_ms, destroy_after_ms));
+                }
             }
         }
         self.note_dropped();
@@ -128,33 +135,37 @@ impl State {
         }
     }
 
-    fn forget(&mut self, at: LogTime, of: KeyOf, request: Scope, (asked, destroy): (u64, u64)) {
+    fn forget(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
         let foreign = of.subject.home != self.meta.settings.region;
-        let newer = self.subjects.table.get(&of.subject).map(|row| row.generation);
-        let done = self.subjects.key(of) == KeyState::Erased;
-        if foreign && !done && newer.is_none_or(|newer| newer <= of.generation) {
-            let under = self.under_of(of.subject);
-            let erased = Erased {
-                generation: of.generation,
-                request,
-                at,
-                seq: 0,
-                under,
-                asked_ms: asked,
-                destroy_after_ms: destroy,
-                orders: 0,
-            };
-            self.subjects.drop_key(of.subject, erased);
+        if foreign && self.subjects.key(of) != KeyState::Erased {
+            self.drop_subject(at, of, request, times, Vec::new());
         }
     }
 
-    /// Only for a key that the group does not use: a vault cannot have destroyed that.
+    /// Who has his orders now has erased him. A generation that is not named is of a later order,
+    /// unless nothing of his is this group's any more.
+    fn told(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
+        let own = of.subject.home == self.meta.settings.region;
+        let Next::Use(generation, _) = self.next_key(of.subject) else { return };
+        let orders = || self.subjects.orders_of(of.subject);
+        let is_own = |id: OrderId| self.orders.get(&id).is_some_and(|row| self.is_own(id, row));
+        let meant = generation == of.generation || !orders().any(is_own);
+        if own && meant && !orders().any(|id| self.is_open(id)) {
+            self.drop_with_former(at, KeyOf { generation, ..of }, request, times);
+        }
+    }
+
+    /// Only for a key that the group does not use: a vault cannot have destroyed that. Another
+    /// home's may live there still, and come again.
     fn lost(&mut self, at: LogTime, key: RegionKey, asked_ms: u64) {
         if self.meta.wraps.is_none_or(|now| key >= now) {
             return;
         }
-        for subject in self.subjects.under(key, KEYS_MAX) {
-            self.drop_subject(at, subject, Scope(0), (asked_ms, asked_ms));
+        for of in self.subjects.under(key, KEYS_MAX) {
+            match of.subject.home == self.meta.settings.region {
+                true => self.drop_subject(at, of, Scope(0), (asked_ms, asked_ms), Vec::new()),
+                false => self.subjects.give_back(of),
+            }
         }
     }
 
@@ -178,22 +189,51 @@ impl State {
                 None => Outcome::Refused(Refused::SubjectNotFound),
             };
         }
-        self.drop_subject(at, subject, request, (asked_ms, destroy_after_ms));
+        let of = KeyOf { subject, generation: row.generation };
+        self.drop_with_former(at, of, request, (asked_ms, destroy_after_ms));
         match self.subjects.table.get(&subject).and_then(|row| row.erased.last()) {
             Some(erased) => Outcome::Erased(Box::new(erased.clone()), false),
             None => Outcome::Refused(Refused::SubjectNotFound),
         }
     }
 
-    pub(in crate::core) fn drop_subject(
+    /// Whoever owned his orders before knew him by another key, which opens the same.
+    pub(in crate::core) fn drop_with_former(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
+        let also = self.former_keys(of.subject);
+        self.drop_subject(at, of, request, times, also.clone());
+        for former in also {
+            self.forget(at, former.of, request, times);
+        }
+    }
+
+    /// What opened his orders where they were taken over from.
+    fn former_keys(&self, subject: SubjectId) -> Vec<Former> {
+        let here = self.meta.settings.region;
+        let mut newest: BTreeMap<SubjectId, Former> = BTreeMap::new();
+        for id in self.subjects.orders_of(subject) {
+            let Some(order) = self.orders.get(&id).filter(|order| self.is_own(id, order)) else {
+                continue;
+            };
+            let sealed = order.adopted.map(|adoption| adoption.sealed);
+            let heard = order.requests.iter().filter_map(|heard| heard.under);
+            for of in sealed.into_iter().chain(heard).filter(|of| of.subject.home != here) {
+                let former = newest.entry(of.subject).or_insert(Former { of, birth: id.region() });
+                former.of = former.of.max(of);
+            }
+        }
+        newest.into_values().collect()
+    }
+
+    /// Drops the subject's keys up to this one, and says so: to peers as well if it is an own one.
+    fn drop_subject(
         &mut self,
         at: LogTime,
-        subject: SubjectId,
+        of: KeyOf,
         request: Scope,
         (asked_ms, destroy_after_ms): (u64, u64),
+        also: Vec<Former>,
     ) {
-        let Some(row) = self.subjects.table.get(&subject) else { return };
-        let generation = row.generation;
+        let KeyOf { subject, generation } = of;
         let own = subject.home == self.meta.settings.region;
         if own {
             self.meta.seq += 1;
@@ -202,25 +242,23 @@ impl State {
         let sealed = |id: &OrderId| {
             self.contents.get(id).is_some_and(|c| c.sealed_with.generation == generation)
         };
-        let orders = self.subjects.orders_of(subject).filter(sealed).count();
+        let orders = self.subjects.orders_of(subject).filter(|id| own && sealed(id)).count();
+        let keys = also.iter().map(|former| former.of).chain([of]);
+        let under = keys.filter_map(|of| self.subjects.under_of(of)).max();
         let erased = Erased {
             generation,
             request,
             at,
             seq: if own { self.meta.seq } else { 0 },
-            under: self.under_of(subject),
+            under: under.unwrap_or(RegionKey(0)),
             asked_ms,
             destroy_after_ms,
             orders: u32::try_from(orders).unwrap_or(u32::MAX),
+            also,
         };
         self.subjects.drop_key(subject, erased);
         self.moves.drop_kept(KeyOf { subject, generation });
         self.note_dropped();
-    }
-
-    fn under_of(&self, subject: SubjectId) -> RegionKey {
-        let key = self.subjects.table.get(&subject).and_then(|row| row.key.as_ref());
-        key.map_or(RegionKey(0), |key| key.by)
     }
 
     /// Whether somebody may still need to know who ordered: to ship, to ask, to give back. Of an

@@ -11,11 +11,13 @@ use super::{
 
 /// Tombstones kept of one subject, newest last: who erases more often repeats himself.
 const ERASED_MAX: usize = 16;
+/// Keys of earlier lives of their home that are kept beside the newest.
+const OLDER_MAX: usize = 16;
 
 pub struct Subjects {
     pub table: Table<SubjectId, SubjectRow>,
     /// Living keys by the region key that wraps them.
-    under: BTreeMap<RegionKey, BTreeSet<SubjectId>>,
+    under: BTreeMap<RegionKey, BTreeSet<KeyOf>>,
     /// Erasures by the event that says so.
     by_seq: BTreeMap<u64, SubjectId>,
     /// The newest region key that wraps something erased, in logs and backups.
@@ -34,12 +36,12 @@ impl Subjects {
         table: Table<SubjectId, SubjectRow>,
         orders: impl Iterator<Item = (SubjectId, OrderId)>,
     ) -> Self {
-        let mut under: BTreeMap<RegionKey, BTreeSet<SubjectId>> = BTreeMap::new();
+        let mut under: BTreeMap<RegionKey, BTreeSet<KeyOf>> = BTreeMap::new();
         let (mut by_seq, mut erased_under) = (BTreeMap::new(), None);
         for (id, row) in table.iter() {
             erased_under = row.erased.iter().map(|erased| erased.under).max().max(erased_under);
-            if let Some(key) = &row.key {
-                under.entry(key.by).or_default().insert(*id);
+            for (generation, key) in row.living() {
+                under.entry(key.by).or_default().insert(KeyOf { subject: *id, generation });
             }
             let told = row.erased.iter().filter(|erased| erased.seq > 0);
             by_seq.extend(told.map(|erased| (erased.seq, *id)));
@@ -51,10 +53,10 @@ impl Subjects {
     /// What there is to open a block with.
     pub fn key(&self, of: KeyOf) -> KeyState {
         let Some(row) = self.table.get(&of.subject) else { return KeyState::Unknown };
-        match &row.key {
-            Some(key) if row.generation == of.generation => KeyState::Living(key.clone()),
-            _ if row.generation >= of.generation => KeyState::Erased,
-            _ => KeyState::Unknown,
+        match row.living().find(|(generation, _)| *generation == of.generation) {
+            Some((_, key)) => KeyState::Living(key.clone()),
+            None if of.generation <= dead(row) => KeyState::Erased,
+            None => KeyState::Unknown,
         }
     }
 
@@ -85,10 +87,10 @@ impl Subjects {
 
     /// Living keys under region keys older than `key`, oldest first, at most `max`.
     pub fn under_older(&self, key: RegionKey, max: usize) -> Vec<(KeyOf, Wrapped)> {
-        let older = self.under.range(..key).flat_map(|(_, subjects)| subjects);
-        let living = |subject: &SubjectId| {
-            let row = self.table.get(subject)?;
-            Some((KeyOf { subject: *subject, generation: row.generation }, row.key.clone()?))
+        let older = self.under.range(..key).flat_map(|(_, keys)| keys);
+        let living = |of: &KeyOf| match self.key(*of) {
+            KeyState::Living(wrapped) => Some((*of, wrapped)),
+            KeyState::Erased | KeyState::Unknown => None,
         };
         older.filter_map(living).take(max).collect()
     }
@@ -100,7 +102,7 @@ impl Subjects {
 
     /// How many living keys each region key wraps.
     pub fn counts(&self) -> Vec<(RegionKey, usize)> {
-        self.under.iter().map(|(key, subjects)| (*key, subjects.len())).collect()
+        self.under.iter().map(|(key, keys)| (*key, keys.len())).collect()
     }
 
     /// Erasures after event `after`, in order.
@@ -108,32 +110,63 @@ impl Subjects {
         self.by_seq.range(after + 1..).map(|(seq, subject)| (*seq, *subject))
     }
 
-    pub(super) fn under(&self, key: RegionKey, max: usize) -> Vec<SubjectId> {
+    pub(super) fn under(&self, key: RegionKey, max: usize) -> Vec<KeyOf> {
         self.under.get(&key).into_iter().flatten().take(max).copied().collect()
     }
 
+    /// The newest region key over the subject's living keys up to this one.
+    pub(super) fn under_of(&self, of: KeyOf) -> Option<RegionKey> {
+        let living = self.table.get(&of.subject)?.living();
+        living.filter(|(at, _)| *at <= of.generation).map(|(_, key)| key.by).max()
+    }
+
+    /// Puts a key in its place, beside living ones of other generations.
     pub(crate) fn put(&mut self, of: KeyOf, key: Wrapped) {
-        self.take_off(of.subject);
-        self.under.entry(key.by).or_default().insert(of.subject);
-        let erased = self.table.get(&of.subject).map(|row| row.erased.clone()).unwrap_or_default();
-        let row = SubjectRow { generation: of.generation, key: Some(key), erased };
+        let mut row = self.row(of.subject);
+        let mut living: BTreeMap<u32, Wrapped> =
+            row.living().map(|(generation, key)| (generation, key.clone())).collect();
+        let by = key.by;
+        if let Some(old) = living.insert(of.generation, key) {
+            self.take_off(of, old.by);
+        }
+        while living.len() > OLDER_MAX + 1
+            && let Some((generation, old)) = living.pop_first()
+        {
+            self.erased_under = self.erased_under.max(Some(old.by));
+            self.take_off(KeyOf { generation, ..of }, old.by);
+        }
+        self.under.entry(by).or_default().insert(of);
+        set(&mut row, living);
         self.table.insert(of.subject, row);
     }
 
-    /// Drops the key and leaves the tombstone; also for a generation that never was here.
+    /// Drops the keys up to a generation and leaves the tombstone; also for one that never was
+    /// here.
     pub(super) fn drop_key(&mut self, subject: SubjectId, erased: Erased) {
-        self.take_off(subject);
-        let empty = SubjectRow { generation: 0, key: None, erased: Vec::new() };
-        let mut row = self.table.get(&subject).cloned().unwrap_or(empty);
+        let mut row = self.row(subject);
         self.erased_under = self.erased_under.max(Some(erased.under));
-        row.key = None;
-        row.generation = row.generation.max(erased.generation);
+        let mut living = BTreeMap::new();
+        for (generation, key) in row.living() {
+            if generation > erased.generation {
+                living.insert(generation, key.clone());
+                continue;
+            }
+            self.erased_under = self.erased_under.max(Some(key.by));
+            self.take_off(KeyOf { subject, generation }, key.by);
+        }
+        if living.is_empty() {
+            row.generation = row.generation.max(erased.generation);
+        }
+        set(&mut row, living);
         if erased.seq > 0 {
             self.by_seq.insert(erased.seq, subject);
         }
         row.erased.push(erased);
         if row.erased.len() > ERASED_MAX {
-            let oldest = row.erased.remove(0);
+            // The last generation that is dead stays known.
+            let (dead, places) = (dead(&row), 0..row.erased.len());
+            let oldest = places.into_iter().find(|at| row.erased[*at].generation < dead);
+            let oldest = row.erased.remove(oldest.unwrap_or(0));
             self.by_seq.remove(&oldest.seq);
         }
         self.table.insert(subject, row);
@@ -141,19 +174,26 @@ impl Subjects {
 
     /// Drops a key without a tombstone; its region key counts as one that an erased key was under.
     pub(super) fn give_back(&mut self, of: KeyOf) {
-        let Some(row) = self.table.get(&of.subject).cloned() else { return };
-        let Some(key) = row.key.as_ref().filter(|_| row.generation == of.generation) else {
-            return;
-        };
+        let KeyState::Living(key) = self.key(of) else { return };
         self.erased_under = self.erased_under.max(Some(key.by));
-        self.take_off(of.subject);
+        self.take_off(of, key.by);
+        let mut row = self.row(of.subject);
+        let living = row.living().filter(|(at, _)| *at != of.generation);
+        let living: BTreeMap<u32, Wrapped> = living.map(|(at, key)| (at, key.clone())).collect();
         // As if it had never come: only what was erased stays so.
-        match row.erased.iter().map(|erased| erased.generation).max() {
-            None => self.table.remove(&of.subject),
-            Some(generation) => {
-                self.table.insert(of.subject, SubjectRow { generation, key: None, ..row })
-            }
-        };
+        if living.is_empty() && row.erased.is_empty() {
+            self.table.remove(&of.subject);
+            return;
+        }
+        row.generation = dead(&row);
+        set(&mut row, living);
+        self.table.insert(of.subject, row);
+    }
+
+    fn row(&self, subject: SubjectId) -> SubjectRow {
+        let (key, older, erased) = (None, Vec::new(), Vec::new());
+        let none = SubjectRow { generation: 0, key, older, erased };
+        self.table.get(&subject).cloned().unwrap_or(none)
     }
 
     pub(in crate::core) fn own(&mut self, subject: SubjectId, order: OrderId) {
@@ -164,12 +204,10 @@ impl Subjects {
         self.orders.remove(&(subject, order.to_bytes()));
     }
 
-    fn take_off(&mut self, subject: SubjectId) {
-        let by = self.table.get(&subject).and_then(|row| row.key.as_ref()).map(|key| key.by);
-        let Some(by) = by else { return };
-        if let Some(subjects) = self.under.get_mut(&by) {
-            subjects.remove(&subject);
-            if subjects.is_empty() {
+    fn take_off(&mut self, of: KeyOf, by: RegionKey) {
+        if let Some(keys) = self.under.get_mut(&by) {
+            keys.remove(&of);
+            if keys.is_empty() {
                 self.under.remove(&by);
             }
         }
@@ -177,15 +215,31 @@ impl Subjects {
 
     /// Whether the indexes say what the tables say.
     pub fn consistent(&self, orders: usize) -> bool {
-        let living = self.table.iter().filter(|(_, row)| row.key.is_some()).count();
+        let living: usize = self.table.iter().map(|(_, row)| row.living().count()).sum();
         let told: usize = self.under.values().map(BTreeSet::len).sum();
         let under = self.table.iter().all(|(id, row)| {
-            row.key.as_ref().is_none_or(|key| {
-                self.under.get(&key.by).is_some_and(|subjects| subjects.contains(id))
+            row.living().all(|(generation, key)| {
+                let of = KeyOf { subject: *id, generation };
+                self.under.get(&key.by).is_some_and(|keys| keys.contains(&of))
             })
         });
         under && living == told && self.orders.len() == orders
     }
+}
+
+/// The last generation that an erasure ended; none has the number 0.
+fn dead(row: &SubjectRow) -> u32 {
+    row.erased.iter().map(|erased| erased.generation).max().unwrap_or(0)
+}
+
+/// The living keys of a row; its generation stays where none is.
+fn set(row: &mut SubjectRow, mut living: BTreeMap<u32, Wrapped>) {
+    let newest = living.pop_last();
+    row.older = living.into_iter().collect();
+    if let Some((generation, _)) = newest {
+        row.generation = generation;
+    }
+    row.key = newest.map(|(_, key)| key);
 }
 
 impl Default for Subjects {

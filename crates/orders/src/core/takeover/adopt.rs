@@ -23,7 +23,7 @@ use crate::core::order::{
 use crate::core::remote::Origin;
 use crate::core::saga::{self, Now};
 use crate::core::state::State;
-use crate::core::subjects::{KeyState, Wrapped};
+use crate::core::subjects::{KeyOf, KeyState, Wrapped};
 
 /// A copy as the shell read it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -84,6 +84,8 @@ pub struct Facts {
     pub refunds: Vec<Repaid>,
     pub shipments: Vec<Moved>,
     pub returns: Vec<Moved>,
+    /// What the former owner knew the customer by.
+    pub sealed: KeyOf,
     /// Each with the key of its body.
     pub requests: Vec<Heard>,
     /// Where this region looks for the first of them.
@@ -271,7 +273,7 @@ impl State {
         // Who was forgotten here, or had left, has no key to fit: there is nothing to open.
         let gone = mint.is_none()
             && contents.personal.is_none()
-            && self.subjects.key(contents.sealed_with) == KeyState::Erased;
+            && !matches!(self.subjects.key(contents.sealed_with), KeyState::Living(_));
         if ours && !gone && self.key_fits(contents.sealed_with, mint.as_ref()).is_err() {
             return false;
         }
@@ -281,7 +283,7 @@ impl State {
         }
         let ended = self.remote.copies.get(&id).map_or(0, |copy| copy.epoch());
         let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
-        let adoption = Adoption { version, ended };
+        let adoption = Adoption { version, ended, sealed: facts.sealed };
         let order = order(&facts, &contents, (epoch, adoption), &mut now);
         self.forget_former(id);
         self.insert(at, id, contents, order);

@@ -313,6 +313,61 @@ fn another_homes_key_is_taken_once_and_forgotten_for_good() {
 }
 
 #[test]
+fn a_home_that_came_back_anew_overwrites_no_living_key_and_ends_both_with_one_erasure() {
+    let (mut state, _) = fresh();
+    let subject = SubjectId { home: RegionNumber::try_from(2).unwrap(), hash: 7 };
+    let first = KeyOf { subject, generation: 1 };
+    let anew = KeyOf { subject, generation: first_generation(2) };
+    let take = |of, fill| KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(FIRST, fill) }]);
+    keys(&mut state, take(first, 1));
+    keys(&mut state, take(anew, 2));
+    assert_eq!(state.subjects.key(first), KeyState::Living(wrapped(FIRST, 1)));
+    assert_eq!(state.subjects.key(anew), KeyState::Living(wrapped(FIRST, 2)));
+    holds(&state);
+    // A rotation moves both.
+    keys(&mut state, KeyStep::Use { key: SECOND });
+    let older: Vec<KeyOf> =
+        state.subjects.under_older(SECOND, 9).into_iter().map(|(of, _)| of).collect();
+    assert_eq!(older, [first, anew]);
+    let moved = older.into_iter().map(|of| KeyEntry { of, wrapped: wrapped(SECOND, 3) });
+    keys(&mut state, KeyStep::Rewrap(moved.collect()));
+    assert_eq!(state.subjects.counts(), [(SECOND, 2)]);
+    holds(&state);
+    // One that comes late is beside the newer one, and the erasure of one is not the other's.
+    let second = KeyOf { subject, generation: 2 };
+    keys(&mut state, KeyStep::Take(vec![KeyEntry { of: second, wrapped: wrapped(SECOND, 4) }]));
+    let forget = |of| {
+        let keys = vec![of];
+        KeyStep::Forget { keys, request: Scope(1), asked_ms: 1, destroy_after_ms: 2 }
+    };
+    keys(&mut state, forget(first));
+    assert_eq!(state.subjects.key(first), KeyState::Erased);
+    assert!(matches!(state.subjects.key(second), KeyState::Living(_)));
+    assert!(matches!(state.subjects.key(anew), KeyState::Living(_)));
+    holds(&state);
+    keys(&mut state, forget(anew));
+    assert_eq!(state.subjects.key(second), KeyState::Erased);
+    assert_eq!(state.subjects.key(anew), KeyState::Erased);
+    assert_eq!(state.subjects.counts(), []);
+    holds(&state);
+}
+
+#[test]
+fn another_homes_key_under_a_destroyed_region_key_may_come_again() {
+    let (mut state, _) = fresh();
+    let subject = SubjectId { home: RegionNumber::try_from(2).unwrap(), hash: 7 };
+    let of = KeyOf { subject, generation: 1 };
+    let take = |by| KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(by, 1) }]);
+    keys(&mut state, take(FIRST));
+    keys(&mut state, KeyStep::Use { key: SECOND });
+    keys(&mut state, KeyStep::Lost { key: FIRST, asked_ms: 1 });
+    assert_eq!(state.subjects.key(of), KeyState::Unknown);
+    keys(&mut state, take(SECOND));
+    assert!(matches!(state.subjects.key(of), KeyState::Living(_)));
+    holds(&state);
+}
+
+#[test]
 fn a_key_that_was_given_back_may_come_again_and_what_was_erased_before_may_not() {
     let (mut state, _) = fresh();
     let home = RegionNumber::try_from(2).unwrap();

@@ -1,6 +1,7 @@
 //! Births that change their owner: drained, taken over from copies, and lost to another.
 
 mod drained;
+mod erased;
 mod goods;
 mod owners;
 mod returned;
@@ -91,9 +92,19 @@ fn facts_of(order: &Order, contents: &Contents) -> Facts {
             .collect(),
         shipments: moved(&order.shipments),
         returns: moved(&order.returns),
+        sealed: contents.sealed_with,
         requests: order.requests.clone(),
         placed_as: None,
     }
+}
+
+/// As it reads them: each request is under the key that its owner had.
+fn heard_of(order: &Order, contents: &Contents) -> Facts {
+    let mut facts = facts_of(order, contents);
+    for heard in &mut facts.requests {
+        heard.under = heard.under.or(Some(contents.sealed_with));
+    }
+    facts
 }
 
 fn shown(epoch: u64, adopted: u64) -> Shown {
@@ -169,7 +180,7 @@ fn candidate(from: &State, to: &State, id: OrderId) -> Candidate {
         nonce: [0; 12],
         ciphertext: Bytes::from_static(b"sealed again"),
     });
-    let facts = facts_of(order, &contents);
+    let facts = heard_of(order, from.contents.get(&id).unwrap());
     let (order, version) = (id, copy.version);
     Candidate::Take(Box::new(Adopted { order, version, contents, mint, facts }))
 }

@@ -6,14 +6,16 @@ use bytes::Bytes;
 use hansa_api::pb::replication as wire;
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::OrderId;
-use hansa_types::region::RegionNumber;
 
 use super::Inbound;
 use crate::core::command::Command;
 use crate::core::keys::Scope;
 use crate::core::remote::RemoteEvent;
 use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep, SubjectId, Subjects};
+use crate::core::takeover::Birth;
 use crate::replicate::purge::key_of;
+use crate::shell::keys::vault_failed;
+use crate::start::destroy_after_ms;
 use crate::vault::{KeyShare, VaultError};
 
 /// Keys in one message.
@@ -37,18 +39,9 @@ impl Inbound {
         if shares.len() > SHARES_MAX || erasures.len() > SHARES_MAX {
             return Err(malformed());
         }
-        // First: the customer's next key would take the row of the one that is to go.
+        // First: what a late share brings along is to stay erased.
         for erased in erasures {
-            let of = self.key_of(erased.home, &erased.subject, erased.generation)?;
-            let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
-            let step = KeyStep::Forget {
-                keys: vec![of],
-                request: Scope(u128::from_be_bytes(request)),
-                asked_ms: erased.asked_ms,
-                destroy_after_ms: erased.destroy_after_ms,
-            };
-            self.commit(Command::Keys(step)).await?;
-            self.shell.keyring.forget(of);
+            self.take_erasure(erased).await?;
         }
         let kept = match shares.is_empty() {
             true => BTreeSet::new(),
@@ -63,6 +56,74 @@ impl Inbound {
             }
         }
         self.take_shares(wanted).await
+    }
+
+    async fn take_erasure(&self, erased: &wire::KeyErasure) -> Result<(), Failure> {
+        let malformed = || Failure::of(Reason::MessageMalformed);
+        let of = key_named(erased.home, &erased.subject, erased.generation);
+        let of = of.ok_or_else(malformed)?;
+        let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
+        let word = self.word_on(of, erased)?;
+        let state = || self.hosted.group.peek(|machine| machine.state.subjects.key(of));
+        if word == Word::NotHis || state() == KeyState::Erased {
+            return Ok(());
+        }
+        // When the last of it is gone here is for this region to say.
+        let vault = self.shell.vault.keys().await;
+        let newest = vault.map_err(|error| vault_failed(&error))?.last().copied();
+        let wall = self.shell.env.clock.wall().ms();
+        let after = |newest| destroy_after_ms(newest, &self.shell.cfg.keys, wall);
+        let destroy_after_ms = newest.as_ref().map_or(erased.destroy_after_ms, after);
+        let (keys, asked_ms) = (vec![of], erased.asked_ms);
+        let request = Scope(u128::from_be_bytes(request));
+        let step = match word {
+            Word::OfCopies => KeyStep::Forget { keys, request, asked_ms, destroy_after_ms },
+            Word::OfOurs | Word::NotHis => {
+                KeyStep::Told { keys, request, asked_ms, destroy_after_ms }
+            }
+        };
+        self.commit(Command::Keys(step)).await?;
+        if state() == KeyState::Erased {
+            self.shell.keyring.forget(of);
+        }
+        self.shell.keys_changed.notify_waiters();
+        Ok(())
+    }
+
+    /// A region speaks for its own customers, and for those whose orders it took over: to copies
+    /// while it owns them, and to their home also when they have come back to it since.
+    fn word_on(&self, of: KeyOf, erased: &wire::KeyErasure) -> Result<Word, Failure> {
+        let origin = self.origin.region;
+        if of.subject.home == origin {
+            return Ok(Word::OfCopies);
+        }
+        let birth = super::region_of(erased.birth);
+        let birth = birth.ok_or_else(|| Failure::of(Reason::MessageMalformed))?;
+        let ours = of.subject.home == self.shell.number;
+        let (known, served) = match ours {
+            // Before the group itself has let go of its orders they would look as if under way.
+            true => self.hosted.group.peek(|machine| {
+                let births = &machine.state.births;
+                let from = |row: &Birth| row.taken.as_ref().is_some_and(|t| t.take.from == origin);
+                let known = births.get(birth).map(|row| (row.owner, row.epoch));
+                (known, births.iter().any(|(_, row)| from(row)))
+            }),
+            false => {
+                let now = self.shell.map.now()?;
+                (now.owners.get(&birth).map(|of| (of.owner, of.epoch)), false)
+            }
+        };
+        if known.map_or(0, |(_, epoch)| epoch) < erased.ownership_epoch {
+            let why = "an erasure by an owner who is not known as such here yet";
+            return Err(Failure::new(Reason::Unavailable, why));
+        }
+        let owns = known.is_some_and(|(owner, _)| owner == origin) && erased.ownership_epoch > 0;
+        Ok(match (owns, ours) {
+            (true, false) => Word::OfCopies,
+            (true, true) => Word::OfOurs,
+            (false, true) if served => Word::OfOurs,
+            (false, _) => Word::NotHis,
+        })
     }
 
     /// Until all of them are here: what was wrapped while the region key was replaced is refused.
@@ -119,17 +180,28 @@ impl Inbound {
         }
     }
 
-    /// A region speaks for its own customers only.
+    /// A region shares its own customers' keys only.
     fn key_of(&self, home: u32, subject: &[u8], generation: u32) -> Result<KeyOf, Failure> {
-        let home = u16::try_from(home).ok().and_then(|home| RegionNumber::try_from(home).ok());
-        let hash = <[u8; 16]>::try_from(subject).ok().map(u128::from_be_bytes);
-        match (home, hash) {
-            (Some(home), Some(hash)) if home == self.origin.region => {
-                Ok(KeyOf { subject: SubjectId { home, hash }, generation })
-            }
-            _ => Err(Reason::MessageMalformed.into()),
-        }
+        let of = key_named(home, subject, generation);
+        let own = of.filter(|of| of.subject.home == self.origin.region);
+        own.ok_or_else(|| Reason::MessageMalformed.into())
     }
+}
+
+/// What an origin's word on a key that was erased is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    /// His to say: copies' keys go.
+    OfCopies,
+    /// Of this region's own customer, whose orders it has or had.
+    OfOurs,
+    NotHis,
+}
+
+fn key_named(home: u32, subject: &[u8], generation: u32) -> Option<KeyOf> {
+    let home = super::region_of(home)?;
+    let hash = u128::from_be_bytes(<[u8; 16]>::try_from(subject).ok()?);
+    Some(KeyOf { subject: SubjectId { home, hash }, generation })
 }
 
 /// Those whose key was never heard of.
@@ -206,7 +278,7 @@ mod tests {
         let wrapped = Wrapped { by: RegionKey(1 << 48), nonce: [0; 12], ciphertext };
         subjects.put(of, wrapped);
         assert_eq!(lacking(&subjects, vec![(order, of)]), []);
-        assert_eq!(lacking(&subjects, vec![(order, KeyOf { generation: 1, ..of })]), []);
+        assert_eq!(lacking(&subjects, vec![(order, KeyOf { generation: 1, ..of })]), [order]);
         assert_eq!(lacking(&subjects, vec![(order, KeyOf { generation: 3, ..of })]), [order]);
     }
 }

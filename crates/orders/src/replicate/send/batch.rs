@@ -12,7 +12,7 @@ use super::Sender;
 use super::session::{Broken, Session};
 use crate::core::remote::tree::Leaf;
 use crate::core::state::State;
-use crate::core::subjects::{KeyOf, KeyState, SubjectId, Wrapped};
+use crate::core::subjects::{Erased, Former, KeyOf, KeyState, Wrapped};
 use crate::replicate::law::Law;
 use crate::replicate::view;
 use crate::shell::Shell;
@@ -174,18 +174,30 @@ impl Sender {
 
 /// Keys that were dropped by events in (after, upto].
 fn erasures(state: &State, after: u64, upto: u64) -> Vec<wire::KeyErasure> {
-    let told = state.subjects.erased_after(after).take_while(|(seq, _)| *seq <= upto);
-    let erasure = |(seq, subject): (u64, SubjectId)| {
-        let row = state.subjects.table.get(&subject)?;
-        let erased = row.erased.iter().find(|erased| erased.seq == seq)?;
-        Some(wire::KeyErasure {
-            home: u32::from(subject.home.get()),
-            subject: Bytes::copy_from_slice(&subject.hash.to_be_bytes()),
-            generation: erased.generation,
-            request: Bytes::copy_from_slice(&erased.request.0.to_be_bytes()),
-            asked_ms: erased.asked_ms,
-            destroy_after_ms: erased.destroy_after_ms,
-        })
-    };
-    told.filter_map(erasure).collect()
+    let mut told = Vec::new();
+    for (seq, subject) in state.subjects.erased_after(after).take_while(|(seq, _)| *seq <= upto) {
+        let row = state.subjects.table.get(&subject);
+        let erased = row.and_then(|row| row.erased.iter().find(|erased| erased.seq == seq));
+        let Some(erased) = erased else { continue };
+        told.push(erasure(KeyOf { subject, generation: erased.generation }, erased));
+        told.extend(erased.also.iter().map(|Former { of, birth }| wire::KeyErasure {
+            birth: u32::from(birth.get()),
+            ownership_epoch: state.ships(*birth).unwrap_or(0),
+            ..erasure(*of, erased)
+        }));
+    }
+    told
+}
+
+fn erasure(of: KeyOf, erased: &Erased) -> wire::KeyErasure {
+    wire::KeyErasure {
+        home: u32::from(of.subject.home.get()),
+        subject: Bytes::copy_from_slice(&of.subject.hash.to_be_bytes()),
+        generation: of.generation,
+        request: Bytes::copy_from_slice(&erased.request.0.to_be_bytes()),
+        asked_ms: erased.asked_ms,
+        destroy_after_ms: erased.destroy_after_ms,
+        birth: 0,
+        ownership_epoch: 0,
+    }
 }

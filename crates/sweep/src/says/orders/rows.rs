@@ -41,8 +41,7 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
         }
     }
     for (subject, row) in state.subjects.table.iter() {
-        if let Some(wrapped) = &row.key {
-            let generation = row.generation;
+        for (generation, wrapped) in row.living() {
             let of = hansa_orders::core::subjects::KeyOf { subject: *subject, generation };
             key(of, wrapped, None, None, to);
         }

@@ -1,0 +1,129 @@
+//! Somebody is forgotten by who took his orders over, and by everybody before that.
+
+use super::*;
+use crate::core::subjects::{Erase, KeyEntry, KeyState, KeyStep, RegionKey};
+
+const ASKED: (u64, u64) = (5, 9);
+
+/// The first customer's key in region `n`.
+fn key_at(n: u16) -> KeyOf {
+    KeyOf { subject: SubjectId { home: region(n), hash: 1 }, generation: 1 }
+}
+
+fn erase(state: &mut State, at: u16) -> Outcome {
+    let (asked_ms, destroy_after_ms) = ASKED;
+    let (subject, request) = (key_at(at).subject, Scope(77));
+    apply(state, Command::Erase(Erase { subject, request, asked_ms, destroy_after_ms }))
+}
+
+fn keys(state: &mut State, step: KeyStep) {
+    assert_eq!(apply(state, Command::Keys(step)), Outcome::Noted);
+}
+
+/// A peer's key comes along with the copies.
+fn share(to: &mut State, of: KeyOf, by: RegionKey) {
+    keys(to, KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(by, 3) }]));
+}
+
+fn told(of: KeyOf) -> KeyStep {
+    let (asked_ms, destroy_after_ms) = ASKED;
+    KeyStep::Told { keys: vec![of], request: Scope(77), asked_ms, destroy_after_ms }
+}
+
+fn alive(state: &State, of: KeyOf) -> bool {
+    matches!(state.subjects.key(of), KeyState::Living(_))
+}
+
+/// A's order of a gift is over, and B took it over with its key.
+fn taken_over() -> (State, State) {
+    let gift = || with_lines(vec![line("CARD", 1, 0, None)]);
+    let (mut a, _) = placed(gift());
+    run(&mut a, fine);
+    let mut b = group_of(2);
+    share(&mut b, key_at(1), FIRST);
+    ship(&a, &mut b, origin(1));
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    (a, b)
+}
+
+#[test]
+fn a_survivor_drops_the_former_homes_key_with_its_own_and_names_both() {
+    let (_, mut b) = taken_over();
+    assert!(alive(&b, key_at(1)) && alive(&b, key_at(2)));
+    let Outcome::Erased(receipt, false) = erase(&mut b, 2) else { panic!() };
+    assert_eq!(b.subjects.key(key_at(1)), KeyState::Erased);
+    assert_eq!(b.subjects.key(key_at(2)), KeyState::Erased);
+    let also: Vec<_> = receipt.also.iter().map(|former| (former.of, former.birth)).collect();
+    assert_eq!(also, [(key_at(1), region(1))]);
+    // Nothing brings it back, and a repeat says the same.
+    share(&mut b, key_at(1), FIRST);
+    assert_eq!(b.subjects.key(key_at(1)), KeyState::Erased);
+    let Outcome::Erased(again, true) = erase(&mut b, 2) else { panic!() };
+    assert_eq!(again, receipt);
+    holds(&b);
+    assert_eq!(thawed(&b).digest(), b.digest());
+}
+
+#[test]
+fn the_receipt_waits_for_the_newest_region_key_over_any_of_his_keys() {
+    let (_, mut b) = taken_over();
+    let newer = RegionKey(2 << 48);
+    keys(&mut b, KeyStep::Use { key: newer });
+    keys(&mut b, KeyStep::Rewrap(vec![KeyEntry { of: key_at(1), wrapped: wrapped(newer, 4) }]));
+    let Outcome::Erased(receipt, false) = erase(&mut b, 2) else { panic!() };
+    assert_eq!((receipt.under, b.meta.erased_under), (newer, Some(newer)));
+}
+
+#[test]
+fn who_was_the_second_owner_is_named_by_the_third() {
+    let (_, b) = taken_over();
+    let id = order_id(1);
+    let mut c = group_of(3);
+    share(&mut c, key_at(1), FIRST);
+    share(&mut c, key_at(2), FIRST);
+    ship(&b, &mut c, origin(2));
+    assert_eq!(step(&mut c, take_over(1, 2, 3)), Outcome::Noted);
+    adopt(&b, &mut c, 1, 3);
+    run(&mut c, fine);
+    assert_eq!(of(&c, id).epoch, 3);
+    let Outcome::Erased(receipt, false) = erase(&mut c, 3) else { panic!() };
+    let also: Vec<KeyOf> = receipt.also.iter().map(|former| former.of).collect();
+    assert_eq!(also, [key_at(1), key_at(2)]);
+    assert!(also.into_iter().all(|of| c.subjects.key(of) == KeyState::Erased));
+    holds(&c);
+}
+
+#[test]
+fn a_former_home_forgets_whom_the_owner_erased_and_tells_its_own_peers() {
+    let (mut a, _) = taken_over();
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    let seq = a.meta.seq;
+    keys(&mut a, told(key_at(1)));
+    keys(&mut a, told(key_at(1)));
+    assert_eq!(a.subjects.key(key_at(1)), KeyState::Erased);
+    let events: Vec<_> = a.subjects.erased_after(seq).collect();
+    assert_eq!(events, [(seq + 1, key_at(1).subject)]);
+    holds(&a);
+}
+
+#[test]
+fn whom_a_former_home_serves_again_is_not_taken_from_under_an_order_that_is_under_way() {
+    let (mut a, _) = placed(contents());
+    keys(&mut a, told(key_at(1)));
+    assert!(alive(&a, key_at(1)), "an order of his is under way here");
+    run(&mut a, |todo| match todo {
+        Todo::Authorize { .. } => StepResult::Refused(crate::core::effect::Refusal::new(
+            crate::core::effect::RefusalCode::Declined,
+            "no",
+        )),
+        other => fine(other),
+    });
+    // An older key is meant than the one of the order that is this group's own.
+    keys(&mut a, told(KeyOf { generation: 0, ..key_at(1) }));
+    assert!(alive(&a, key_at(1)));
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    keys(&mut a, told(KeyOf { generation: 0, ..key_at(1) }));
+    assert!(!alive(&a, key_at(1)), "what he did unshipped goes with the rest");
+    holds(&a);
+}
