@@ -40,35 +40,15 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         receipt.lawful_regions.iter().filter(|region| **region != receipt.region).collect();
     let mut named = Vec::new();
     for pass in 0..PASSES_MAX {
-        // What the first pass has learned goes to the home as well.
-        let again = (pass > 0).then_some(&receipt.region);
         if pass > 0 && named == told.keys {
             break;
         }
         named = told.keys.clone();
-        let mut silent = Vec::new();
-        for region in again.into_iter().chain(others.iter().copied()) {
-            let request = EraseCustomerRequest {
-                region: region.clone(),
-                copies: named.clone(),
-                ..who.clone()
-            };
-            // Its own gateway: nobody else needs to hear who it is about.
-            match ask(&session.in_region(region), request).await {
-                Ok(answer) => {
-                    told.take(&answer);
-                    if pass == 0 {
-                        show(session, &answer)?;
-                    }
-                }
-                Err(problem) => silent.push(format!("{region}: {}", problem.text())),
-            }
-        }
-        if !silent.is_empty() {
-            let what =
-                format!("not every lawful region has erased the customer; {}", silent.join("; "));
-            return Err(Problem::unreachable(what, format!("repeat with --request-id {id}")));
-        }
+        // What was learned on the way goes to the home as well.
+        let again = (pass > 0).then_some(&receipt.region);
+        let asked: Vec<&String> = again.into_iter().chain(others.iter().copied()).collect();
+        let request = EraseCustomerRequest { copies: named.clone(), ..who.clone() };
+        ask_each(session, &asked, request, &mut told, pass == 0).await?;
     }
     match told.known {
         true => {
@@ -80,6 +60,34 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
             "check the id and the country in which he lived when he ordered",
         )),
     }
+}
+
+/// Each at its own gateway: nobody else needs to hear who it is about.
+async fn ask_each(
+    session: &Session,
+    regions: &[&String],
+    request: EraseCustomerRequest,
+    told: &mut Told,
+    shown: bool,
+) -> Result<(), Problem> {
+    let mut silent = Vec::new();
+    for &region in regions {
+        let request = EraseCustomerRequest { region: region.clone(), ..request.clone() };
+        match ask(&session.in_region(region), request).await {
+            Ok(answer) => {
+                told.take(&answer);
+                if shown {
+                    show(session, &answer)?;
+                }
+            }
+            Err(problem) => silent.push(format!("{region}: {}", problem.text())),
+        }
+    }
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let what = format!("not every lawful region has erased the customer; {}", silent.join("; "));
+    Err(Problem::unreachable(what, format!("repeat with --request-id {}", request.request_id)))
 }
 
 /// What all regions together have said.
