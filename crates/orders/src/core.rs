@@ -20,4 +20,4 @@ pub mod subjects;
 pub mod takeover;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,10 +10,10 @@ mod leaders;
 mod moves;
 mod regions;
 mod repair;
-mod rig;
+pub(crate) mod rig;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
 mod takeover;
 mod validation;
 mod vaults;
-mod views;
+pub(crate) mod views;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::contents::Contents;
 use super::effect::{Effect, Reference, Refusal, Work};
-use super::subjects::KeyOf;
 use super::status::{Face, FulfillmentStatus, OrderStatus, PaymentStatus};
+use super::subjects::KeyOf;
 
 pub use self::change::Change;
 pub use self::heard::Heard;

@@ -32,7 +32,7 @@ use super::{invariants, status::OrderStatus};
 
 const START: LogTime = LogTime(1_700_000_000_000);
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         region: RegionNumber::try_from(1).unwrap(),
         index: 0,

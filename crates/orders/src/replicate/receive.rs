@@ -1,5 +1,6 @@
 //! The receiver: takes another region's events into the matching group here.
 
+mod erasures;
 mod keys;
 mod probe;
 

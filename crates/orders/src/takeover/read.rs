@@ -460,3 +460,6 @@ fn heard(request: &wire::SucceededRequest, former: KeyOf) -> Option<Heard> {
         count: u16::try_from(request.count).ok()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! One vault per region: a node with a key of its own does not serve.
 
+mod quorum;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,8 +6,8 @@ use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 
 use super::{
-    Erase, Erased, Former, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next, RegionKey, SubjectId,
-    WRAPPED_BYTES_MAX, Wrapped,
+    Erase, Erased, Former, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next, RegionKey,
+    SubjectId, WRAPPED_BYTES_MAX, Wrapped,
 };
 use crate::core::command::{Outcome, Refused};
 use crate::core::contents::Contents;
@@ -142,15 +142,16 @@ impl State {
         }
     }
 
-    /// Who has his orders now has erased him. A generation that is not named is of a later order,
-    /// unless nothing of his is this group's any more.
+    /// Another region that has, or had, his orders was asked to erase him. Who has ordered here
+    /// since, or has an order under way, is for this region to ask.
     fn told(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
         let own = of.subject.home == self.meta.settings.region;
         let Next::Use(generation, _) = self.next_key(of.subject) else { return };
-        let orders = || self.subjects.orders_of(of.subject);
-        let is_own = |id: OrderId| self.orders.get(&id).is_some_and(|row| self.is_own(id, row));
-        let meant = generation == of.generation || !orders().any(is_own);
-        if own && meant && !orders().any(|id| self.is_open(id)) {
+        let stays = |id: OrderId| {
+            let order = self.orders.get(&id).filter(|order| self.is_own(id, order));
+            order.is_some_and(|order| order.created.ms() > times.0) || self.is_open(id)
+        };
+        if own && !self.subjects.orders_of(of.subject).any(stays) {
             self.drop_with_former(at, KeyOf { generation, ..of }, request, times);
         }
     }

@@ -9,13 +9,10 @@ use hansa_types::id::OrderId;
 
 use super::Inbound;
 use crate::core::command::Command;
-use crate::core::keys::Scope;
 use crate::core::remote::RemoteEvent;
-use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep, SubjectId, Subjects};
-use crate::core::takeover::Birth;
+use crate::core::state::State;
+use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep, RegionKey, SubjectId, Subjects};
 use crate::replicate::purge::key_of;
-use crate::shell::keys::vault_failed;
-use crate::start::destroy_after_ms;
 use crate::vault::{KeyShare, VaultError};
 
 /// Keys in one message.
@@ -58,82 +55,10 @@ impl Inbound {
         self.take_shares(wanted).await
     }
 
-    async fn take_erasure(&self, erased: &wire::KeyErasure) -> Result<(), Failure> {
-        let malformed = || Failure::of(Reason::MessageMalformed);
-        let of = key_named(erased.home, &erased.subject, erased.generation);
-        let of = of.ok_or_else(malformed)?;
-        let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
-        let word = self.word_on(of, erased)?;
-        let state = || self.hosted.group.peek(|machine| machine.state.subjects.key(of));
-        if word == Word::NotHis || state() == KeyState::Erased {
-            return Ok(());
-        }
-        // When the last of it is gone here is for this region to say.
-        let vault = self.shell.vault.keys().await;
-        let newest = vault.map_err(|error| vault_failed(&error))?.last().copied();
-        let wall = self.shell.env.clock.wall().ms();
-        let after = |newest| destroy_after_ms(newest, &self.shell.cfg.keys, wall);
-        let destroy_after_ms = newest.as_ref().map_or(erased.destroy_after_ms, after);
-        let (keys, asked_ms) = (vec![of], erased.asked_ms);
-        let request = Scope(u128::from_be_bytes(request));
-        let step = match word {
-            Word::OfCopies => KeyStep::Forget { keys, request, asked_ms, destroy_after_ms },
-            Word::OfOurs | Word::NotHis => {
-                KeyStep::Told { keys, request, asked_ms, destroy_after_ms }
-            }
-        };
-        self.commit(Command::Keys(step)).await?;
-        if state() == KeyState::Erased {
-            self.shell.keyring.forget(of);
-        }
-        self.shell.keys_changed.notify_waiters();
-        Ok(())
-    }
-
-    /// A region speaks for its own customers, and for those whose orders it took over: to copies
-    /// while it owns them, and to their home also when they have come back to it since.
-    fn word_on(&self, of: KeyOf, erased: &wire::KeyErasure) -> Result<Word, Failure> {
-        let origin = self.origin.region;
-        if of.subject.home == origin {
-            return Ok(Word::OfCopies);
-        }
-        let birth = super::region_of(erased.birth);
-        let birth = birth.ok_or_else(|| Failure::of(Reason::MessageMalformed))?;
-        let ours = of.subject.home == self.shell.number;
-        let (known, served) = match ours {
-            // Before the group itself has let go of its orders they would look as if under way.
-            true => self.hosted.group.peek(|machine| {
-                let births = &machine.state.births;
-                let from = |row: &Birth| row.taken.as_ref().is_some_and(|t| t.take.from == origin);
-                let known = births.get(birth).map(|row| (row.owner, row.epoch));
-                (known, births.iter().any(|(_, row)| from(row)))
-            }),
-            false => {
-                let now = self.shell.map.now()?;
-                (now.owners.get(&birth).map(|of| (of.owner, of.epoch)), false)
-            }
-        };
-        if known.map_or(0, |(_, epoch)| epoch) < erased.ownership_epoch {
-            let why = "an erasure by an owner who is not known as such here yet";
-            return Err(Failure::new(Reason::Unavailable, why));
-        }
-        let owns = known.is_some_and(|(owner, _)| owner == origin) && erased.ownership_epoch > 0;
-        Ok(match (owns, ours) {
-            (true, false) => Word::OfCopies,
-            (true, true) => Word::OfOurs,
-            (false, true) if served => Word::OfOurs,
-            (false, _) => Word::NotHis,
-        })
-    }
-
     /// Until all of them are here: what was wrapped while the region key was replaced is refused.
     async fn take_shares(&self, mut shares: Vec<(KeyOf, KeyShare)>) -> Result<(), Failure> {
         for _ in 0..TAKES_MAX {
-            let by = self.hosted.group.peek(|machine| {
-                let state = &machine.state;
-                shares.retain(|(of, _)| state.subjects.key(*of) == KeyState::Unknown);
-                state.meta.wraps
-            });
+            let by = self.hosted.group.peek(|machine| missing(&machine.state, &mut shares));
             let (mut taken, mut erased) = (Vec::new(), BTreeSet::new());
             for (of, share) in &shares {
                 match self.shell.keyring.take(share, by).await {
@@ -188,20 +113,16 @@ impl Inbound {
     }
 }
 
-/// What an origin's word on a key that was erased is worth.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Word {
-    /// His to say: copies' keys go.
-    OfCopies,
-    /// Of this region's own customer, whose orders it has or had.
-    OfOurs,
-    NotHis,
-}
-
-fn key_named(home: u32, subject: &[u8], generation: u32) -> Option<KeyOf> {
+pub(super) fn key_named(home: u32, subject: &[u8], generation: u32) -> Option<KeyOf> {
     let home = super::region_of(home)?;
     let hash = u128::from_be_bytes(<[u8; 16]>::try_from(subject).ok()?);
     Some(KeyOf { subject: SubjectId { home, hash }, generation })
+}
+
+/// Leaves those that are not here; what they are to be wrapped with now.
+fn missing<T>(state: &State, shares: &mut Vec<(KeyOf, T)>) -> Option<RegionKey> {
+    shares.retain(|(of, _)| state.subjects.key(*of) == KeyState::Unknown);
+    state.meta.wraps
 }
 
 /// Those whose key was never heard of.
@@ -223,7 +144,8 @@ mod tests {
 
     use super::*;
     use crate::core::remote::{Fault, Shown};
-    use crate::core::subjects::{RegionKey, Wrapped};
+    use crate::core::subjects::{KeyEntry, Wrapped};
+    use crate::core::tests::settings;
 
     fn event(subject: u8, fault: Option<Fault>) -> RemoteEvent {
         let sealed = wire::SealedBlock {
@@ -266,6 +188,26 @@ mod tests {
         let hash = u128::from_be_bytes([3; 16]);
         let home = 2_u16.try_into().unwrap();
         assert_eq!(kept, [KeyOf { subject: SubjectId { home, hash }, generation: 4 }]);
+    }
+
+    #[test]
+    fn a_key_that_was_wrapped_while_the_region_key_was_replaced_is_wrapped_once_more() {
+        let mut state = State::new(settings());
+        let mut keys = |state: &mut State, step| state.apply(LogTime(1), Command::Keys(step));
+        let home = 2_u16.try_into().unwrap();
+        let of = KeyOf { subject: SubjectId { home, hash: 1 }, generation: 1 };
+        let (old, new) = (RegionKey::new(1, 7), RegionKey::new(2, 7));
+        keys(&mut state, KeyStep::Use { key: old });
+        let mut shares = vec![(of, ())];
+        for (seen, now) in [(old, new), (new, new)] {
+            assert_eq!((missing(&state, &mut shares), shares.len()), (Some(seen), 1));
+            // Committed before what is wrapped by what was seen.
+            keys(&mut state, KeyStep::Use { key: now });
+            let ciphertext = Bytes::from_static(b"wrapped");
+            let wrapped = Wrapped { by: seen, nonce: [0; 12], ciphertext };
+            keys(&mut state, KeyStep::Take(vec![KeyEntry { of, wrapped }]));
+        }
+        assert_eq!((missing(&state, &mut shares), shares.len()), (Some(new), 0));
     }
 
     #[test]

@@ -135,6 +135,22 @@ async fn a_repeat_whose_key_is_not_here_is_in_doubt_and_nobody_is_told_that_he_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_that_only_the_lost_region_heard_of_holds_once_it_is_back() {
+    let (pair, names, former) = taken_over(&[gift("c-1", "r-1"), gift("c-2", "r-2")]).await;
+    let away = pair.away();
+    let here: Vec<KeyOf> = names.iter().map(|name| sealed(away, name)).collect();
+    // Granted where he was at home, and shipped to nobody.
+    let receipt = erased(pair.here(), "c-1", "").await;
+    assert_eq!(receipt.key.unwrap().home_region, "eu-west");
+    assert!(alive(away, former[0]) && alive(away, here[0]));
+    pair.home.owned_by(2, 2, Kind::Failover);
+    reconnect(&pair).await;
+    let gone = |of: KeyOf| key(away, of) == KeyState::Erased;
+    eventually("gone where his orders went", || gone(former[0]) && gone(here[0])).await;
+    assert!(alive(away, former[1]) && alive(away, here[1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_key_is_asked_for_by_a_receiver_that_starts_again() {
     let mut pair = Pair::start().await;
     pair.legislate(&policy(2, true));

@@ -25,9 +25,8 @@ fn share(to: &mut State, of: KeyOf, by: RegionKey) {
     keys(to, KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(by, 3) }]));
 }
 
-fn told(of: KeyOf) -> KeyStep {
-    let (asked_ms, destroy_after_ms) = ASKED;
-    KeyStep::Told { keys: vec![of], request: Scope(77), asked_ms, destroy_after_ms }
+fn told(of: KeyOf, asked_ms: u64) -> KeyStep {
+    KeyStep::Told { keys: vec![of], request: Scope(77), asked_ms, destroy_after_ms: 9 }
 }
 
 fn alive(state: &State, of: KeyOf) -> bool {
@@ -99,8 +98,8 @@ fn a_former_home_forgets_whom_the_owner_erased_and_tells_its_own_peers() {
     let (mut a, _) = taken_over();
     step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
     let seq = a.meta.seq;
-    keys(&mut a, told(key_at(1)));
-    keys(&mut a, told(key_at(1)));
+    keys(&mut a, told(key_at(1), 5));
+    keys(&mut a, told(key_at(1), 5));
     assert_eq!(a.subjects.key(key_at(1)), KeyState::Erased);
     let events: Vec<_> = a.subjects.erased_after(seq).collect();
     assert_eq!(events, [(seq + 1, key_at(1).subject)]);
@@ -110,7 +109,7 @@ fn a_former_home_forgets_whom_the_owner_erased_and_tells_its_own_peers() {
 #[test]
 fn whom_a_former_home_serves_again_is_not_taken_from_under_an_order_that_is_under_way() {
     let (mut a, _) = placed(contents());
-    keys(&mut a, told(key_at(1)));
+    keys(&mut a, told(key_at(1), u64::MAX));
     assert!(alive(&a, key_at(1)), "an order of his is under way here");
     run(&mut a, |todo| match todo {
         Todo::Authorize { .. } => StepResult::Refused(crate::core::effect::Refusal::new(
@@ -119,11 +118,23 @@ fn whom_a_former_home_serves_again_is_not_taken_from_under_an_order_that_is_unde
         )),
         other => fine(other),
     });
-    // An older key is meant than the one of the order that is this group's own.
-    keys(&mut a, told(KeyOf { generation: 0, ..key_at(1) }));
-    assert!(alive(&a, key_at(1)));
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
-    keys(&mut a, told(KeyOf { generation: 0, ..key_at(1) }));
-    assert!(!alive(&a, key_at(1)), "what he did unshipped goes with the rest");
+    keys(&mut a, told(key_at(1), START.ms() - 1));
+    assert!(alive(&a, key_at(1)), "he has ordered since");
+    let mut moved = thawed(&a);
+    step(&mut moved, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    keys(&mut moved, told(key_at(1), START.ms() - 1));
+    assert!(!alive(&moved, key_at(1)), "what he did unshipped goes with the rest");
+    holds(&moved);
+    keys(&mut a, told(key_at(1), START.ms()));
+    assert!(!alive(&a, key_at(1)), "once it is over");
     holds(&a);
+}
+
+#[test]
+fn who_asked_his_home_before_it_was_lost_is_forgotten_where_his_orders_went() {
+    let (_, mut b) = taken_over();
+    keys(&mut b, told(key_at(2), START.ms()));
+    assert_eq!(b.subjects.key(key_at(1)), KeyState::Erased);
+    assert_eq!(b.subjects.key(key_at(2)), KeyState::Erased);
+    holds(&b);
 }

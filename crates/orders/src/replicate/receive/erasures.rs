@@ -1,0 +1,155 @@
+//! What other regions say of customers who are to be forgotten.
+
+use std::collections::BTreeSet;
+
+use hansa_api::pb::replication as wire;
+use hansa_api::status::{Failure, Reason};
+use hansa_types::id::OrderId;
+
+use super::Inbound;
+use super::keys::key_named;
+use crate::core::command::Command;
+use crate::core::keys::Scope;
+use crate::core::order::Order;
+use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep};
+use crate::core::takeover::Birth;
+use crate::shell::keys::vault_failed;
+use crate::start::destroy_after_ms;
+
+/// Orders looked at in one go.
+const LOOKED_MAX: usize = 4_096;
+
+/// What an origin's word on a key that was erased is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Word {
+    /// His to say: copies' keys go.
+    OfCopies,
+    /// Of this region's own customer, whose orders it has or had.
+    OfOurs,
+    NotHis,
+}
+
+impl Inbound {
+    /// Drops a key, and what it became where its orders were taken over, if that is the origin's
+    /// to say.
+    pub(super) async fn take_erasure(&self, erased: &wire::KeyErasure) -> Result<(), Failure> {
+        let malformed = || Failure::of(Reason::MessageMalformed);
+        let of = key_named(erased.home, &erased.subject, erased.generation);
+        let of = of.ok_or_else(malformed)?;
+        let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
+        let word = self.word_on(of, erased)?;
+        let state = || self.hosted.group.peek(|machine| machine.state.subjects.key(of));
+        if word == Word::NotHis || state() == KeyState::Erased {
+            return Ok(());
+        }
+        // When the last of it is gone here is for this region to say.
+        let vault = self.shell.vault.keys().await;
+        let newest = vault.map_err(|error| vault_failed(&error))?.last().copied();
+        let wall = self.shell.env.clock.wall().ms();
+        let after = |newest| destroy_after_ms(newest, &self.shell.cfg.keys, wall);
+        let destroy_after_ms = newest.as_ref().map_or(erased.destroy_after_ms, after);
+        let (keys, asked_ms) = (vec![of], erased.asked_ms);
+        let request = Scope(u128::from_be_bytes(request));
+        let told = match word {
+            Word::OfCopies => {
+                // After a crash in between it is asked for again only if this one is still to do.
+                let became = self.became(of).await;
+                self.tell(KeyStep::Told { keys: became, request, asked_ms, destroy_after_ms })
+                    .await?;
+                KeyStep::Forget { keys, request, asked_ms, destroy_after_ms }
+            }
+            Word::OfOurs | Word::NotHis => {
+                KeyStep::Told { keys, request, asked_ms, destroy_after_ms }
+            }
+        };
+        self.tell(told).await
+    }
+
+    async fn tell(&self, step: KeyStep) -> Result<(), Failure> {
+        let (KeyStep::Forget { keys, .. } | KeyStep::Told { keys, .. }) = &step else {
+            return Ok(());
+        };
+        let keys = keys.clone();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.commit(Command::Keys(step)).await?;
+        for of in keys {
+            match self.hosted.group.peek(|machine| machine.state.subjects.key(of)) {
+                KeyState::Erased => self.shell.keyring.forget(of),
+                KeyState::Living(_) => tracing::warn!(
+                    subject = format!("{:032x}", of.subject.hash),
+                    "erased elsewhere and served here since, or still: erase him here as well"
+                ),
+                KeyState::Unknown => {}
+            }
+        }
+        self.shell.keys_changed.notify_waiters();
+        Ok(())
+    }
+
+    /// A region speaks for its own customers, and for those whose orders it took over: to copies
+    /// while it owns them, and to their home also when they have come back to it since.
+    fn word_on(&self, of: KeyOf, erased: &wire::KeyErasure) -> Result<Word, Failure> {
+        let origin = self.origin.region;
+        if of.subject.home == origin {
+            return Ok(Word::OfCopies);
+        }
+        let birth = super::region_of(erased.birth);
+        let birth = birth.ok_or_else(|| Failure::of(Reason::MessageMalformed))?;
+        let ours = of.subject.home == self.shell.number;
+        let (known, served) = match ours {
+            // Before the group itself has let go of its orders they would look as if under way.
+            true => self.hosted.group.peek(|machine| {
+                let births = &machine.state.births;
+                let from = |row: &Birth| row.taken.as_ref().is_some_and(|t| t.take.from == origin);
+                let known = births.get(birth).map(|row| (row.owner, row.epoch));
+                (known, births.iter().any(|(_, row)| from(row)))
+            }),
+            false => {
+                let now = self.shell.map.now()?;
+                (now.owners.get(&birth).map(|of| (of.owner, of.epoch)), false)
+            }
+        };
+        if known.map_or(0, |(_, epoch)| epoch) < erased.ownership_epoch {
+            let why = "an erasure by an owner who is not known as such here yet";
+            return Err(Failure::new(Reason::Unavailable, why));
+        }
+        let owns = known.is_some_and(|(owner, _)| owner == origin) && erased.ownership_epoch > 0;
+        Ok(match (owns, ours) {
+            (true, false) => Word::OfCopies,
+            (true, true) => Word::OfOurs,
+            (false, true) if served => Word::OfOurs,
+            (false, _) => Word::NotHis,
+        })
+    }
+
+    /// What his orders are sealed with that were taken over from there: he asked before his home
+    /// was lost, and nobody here had heard of it.
+    async fn became(&self, of: KeyOf) -> Vec<KeyOf> {
+        let here = self.shell.number;
+        let orders = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let mut births = state.births.iter();
+            let took = births.any(|(_, row)| row.held_by(here) && row.taken.is_some());
+            took.then(|| state.orders.freeze())
+        });
+        let was = |key: &KeyOf| key.subject == of.subject && key.generation <= of.generation;
+        let his = |order: &Order| {
+            let sealed = order.adopted.is_some_and(|adoption| was(&adoption.sealed));
+            sealed || order.requests.iter().any(|heard| heard.under.as_ref().is_some_and(was))
+        };
+        let mut found: Vec<OrderId> = Vec::new();
+        for (n, (id, order)) in orders.iter().flat_map(|orders| orders.iter()).enumerate() {
+            if n % LOOKED_MAX == LOOKED_MAX - 1 {
+                tokio::task::yield_now().await;
+            }
+            found.extend(his(order).then_some(*id));
+        }
+        let sealed: BTreeSet<KeyOf> = self.hosted.group.peek(|machine| {
+            let contents = &machine.state.contents;
+            found.iter().filter_map(|id| Some(contents.get(id)?.sealed_with)).collect()
+        });
+        sealed.into_iter().filter(|of| of.subject.home == here).take(KEYS_MAX).collect()
+    }
+}
