@@ -315,6 +315,7 @@ fn another_homes_key_is_taken_once_and_forgotten_for_good() {
 #[test]
 fn a_home_that_came_back_anew_overwrites_no_living_key_and_ends_both_with_one_erasure() {
     let mut state = State::new(settings());
+    keys(&mut state, KeyStep::Use { key: FIRST });
     let subject = SubjectId { home: RegionNumber::try_from(2).unwrap(), hash: 7 };
     let first = KeyOf { subject, generation: 1 };
     let anew = KeyOf { subject, generation: first_generation(2) };

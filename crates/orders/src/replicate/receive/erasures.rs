@@ -127,11 +127,14 @@ impl Inbound {
     /// What his orders are sealed with that were taken over from there: he asked before his home
     /// was lost, and nobody here had heard of it.
     async fn became(&self, of: KeyOf) -> Vec<KeyOf> {
-        let here = self.shell.number;
+        let (here, home) = (self.shell.number, of.subject.home);
         let orders = self.hosted.group.peek(|machine| {
             let state = &machine.state;
+            let from = |birth, row: &Birth| {
+                row.taken.as_ref().is_some_and(|of| birth == home || of.take.from == home)
+            };
             let mut births = state.births.iter();
-            let took = births.any(|(_, row)| row.held_by(here) && row.taken.is_some());
+            let took = births.any(|(birth, row)| row.held_by(here) && from(birth, row));
             took.then(|| state.orders.freeze())
         });
         let was = |key: &KeyOf| key.subject == of.subject && key.generation <= of.generation;

@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_key_that_was_wrapped_while_the_region_key_was_replaced_is_wrapped_once_more() {
         let mut state = State::new(settings());
-        let mut keys = |state: &mut State, step| state.apply(LogTime(1), Command::Keys(step));
+        let keys = |state: &mut State, step| state.apply(LogTime(1), Command::Keys(step));
         let home = 2_u16.try_into().unwrap();
         let of = KeyOf { subject: SubjectId { home, hash: 1 }, generation: 1 };
         let (old, new) = (RegionKey::new(1, 7), RegionKey::new(2, 7));
