@@ -143,7 +143,7 @@ impl State {
     }
 
     /// Another region that has, or had, his orders was asked to erase him. Who has ordered here
-    /// since, or has an order under way, is for this region to ask.
+    /// since, has an order under way, or has moved here is for this region to ask.
     fn told(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
         let own = of.subject.home == self.meta.settings.region;
         let Next::Use(generation, _) = self.next_key(of.subject) else { return };
@@ -151,7 +151,8 @@ impl State {
             let order = self.orders.get(&id).filter(|order| self.is_own(id, order));
             order.is_some_and(|order| order.created.ms() > times.0) || self.is_open(id)
         };
-        if own && !self.subjects.orders_of(of.subject).any(stays) {
+        let lives = self.moves.get(of.subject).is_some_and(|row| row.lives == of.subject.home);
+        if own && !lives && !self.subjects.orders_of(of.subject).any(stays) {
             self.drop_with_former(at, KeyOf { generation, ..of }, request, times);
         }
     }
