@@ -69,7 +69,6 @@ pub async fn run(
         match hosted.submit(&erase, due).await? {
             Outcome::Erased(erased, before) => {
                 replayed = before;
-                let of = KeyOf { subject, generation: erased.generation };
                 // A receipt that a backup could undo is none: the vault knows first.
                 erased.keys_of(subject).for_each(|of| shell.keyring.forget(of));
                 remember(shell, subject, &erased, due).await?;
