@@ -200,7 +200,13 @@ impl State {
     }
 
     /// Whoever owned his orders before knew him by another key, which opens the same.
-    pub(in crate::core) fn drop_with_former(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
+    pub(in crate::core) fn drop_with_former(
+        &mut self,
+        at: LogTime,
+        of: KeyOf,
+        request: Scope,
+        times: (u64, u64),
+    ) {
         let also = self.former_keys(of.subject);
         self.drop_subject(at, of, request, times, also.clone());
         for former in also {

@@ -98,15 +98,6 @@ fn facts_of(order: &Order, contents: &Contents) -> Facts {
     }
 }
 
-/// As it reads them: each request is under the key that its owner had.
-fn heard_of(order: &Order, contents: &Contents) -> Facts {
-    let mut facts = facts_of(order, contents);
-    for heard in &mut facts.requests {
-        heard.under = heard.under.or(Some(contents.sealed_with));
-    }
-    facts
-}
-
 fn shown(epoch: u64, adopted: u64) -> Shown {
     let residence = Some("GB".parse().unwrap());
     Shown { residence, classes: 7, terms: 1, epoch, adopted, ..Shown::default() }
@@ -180,7 +171,9 @@ fn candidate(from: &State, to: &State, id: OrderId) -> Candidate {
         nonce: [0; 12],
         ciphertext: Bytes::from_static(b"sealed again"),
     });
-    let facts = heard_of(order, from.contents.get(&id).unwrap());
+    let mut facts = facts_of(order, from.contents.get(&id).unwrap());
+    let former = facts.sealed;
+    facts.requests.iter_mut().for_each(|heard| heard.under = heard.under.or(Some(former)));
     let (order, version) = (id, copy.version);
     Candidate::Take(Box::new(Adopted { order, version, contents, mint, facts }))
 }

@@ -79,7 +79,7 @@ impl Inbound {
                 KeyState::Erased => self.shell.keyring.forget(of),
                 KeyState::Living(_) => tracing::warn!(
                     subject = format!("{:032x}", of.subject.hash),
-                    "erased elsewhere and he lives here, or was served since: erase him here as well"
+                    "erased elsewhere, and he lives here or was served since: erase him here, too"
                 ),
                 KeyState::Unknown => {}
             }
