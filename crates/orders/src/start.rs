@@ -230,8 +230,10 @@ impl Orders {
             purge::start(&env.tasks, self.shell.clone(), hosted.clone(), book.clone());
             wants::start(&env.tasks, self.shell.clone(), hosted.clone());
             let (shell, provider) = (self.shell.clone(), desk.provider());
-            let (hosted, book) = (hosted.clone(), book.clone());
-            let births = takeover::Keeper { shell, hosted, book, provider };
+            let tail = takeover::Compensator { shell, hosted: hosted.clone(), provider };
+            env.tasks.spawn(format!("{id}-tail"), OnError::StopNode, tail.run());
+            let (shell, hosted, book) = (self.shell.clone(), hosted.clone(), book.clone());
+            let births = takeover::Keeper { shell, hosted, book };
             env.tasks.spawn(format!("{id}-births"), OnError::StopNode, births.run());
         }
         let first = self.shell.map.first_orders_group().ok();

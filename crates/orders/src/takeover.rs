@@ -13,6 +13,7 @@ mod tail_final;
 
 pub use keeper::Keeper;
 pub use progress::{NodeTakeover, tail_action};
+pub use tail::Compensator;
 
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::OrderId;

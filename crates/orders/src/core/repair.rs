@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Command, Outcome, Refused};
 use super::effect::Reference;
 use super::state::State;
-use super::takeover::{Decision, TailAction};
+use super::takeover::{Decision, TailAction, TailRow};
 
 /// Plans that a group remembers, and their entries; the oldest that are over make room.
 const PLANS_MAX: usize = 256;
@@ -360,6 +360,12 @@ impl State {
         let Some(((by, approved_by, ticket), (order, Some(hash)))) = people.zip(rests_on) else {
             return Some(End::Refused("not about an order as it was listed".to_owned()));
         };
+        let agreed = self.repairs.plans.get(&plan).and_then(|row| row.approved.as_ref());
+        let since = |row: &TailRow| agreed.is_none_or(|agreed| agreed.at < row.at);
+        if self.births.tail.get(&order).is_some_and(since) {
+            let why = "it was decided on since this plan was approved: plan it anew";
+            return Some(End::Stale(why.to_owned()));
+        }
         let reason = why.to_owned();
         let decision = Decision { order, action, reason, by, approved_by, ticket, hash };
         if let Err(why) = self.decide(at, decision) {
@@ -407,6 +413,7 @@ fn not_decided(why: Refused) -> End {
         Refused::NotSettled => "decided before, otherwise",
         Refused::NotOwner => "its owner went on with the order: it cannot go on here as well",
         Refused::TooMany => "too many decisions are kept",
+        Refused::NotAdopted => "events of it wait here for an operator: see to those first",
         Refused::OrderNotFound | Refused::NotParked => {
             return End::Stale("the order is not in the tail".to_owned());
         }

@@ -22,7 +22,7 @@ const AT_ONCE: usize = 32;
 /// Ids are of the time when they go out, or the books would call a late one too old; a repeat
 /// within this is the same command. A later one finds that there is nothing left: no verb here does
 /// twice what is done.
-const SAME_MS: u64 = 60_000;
+pub(super) const SAME_MS: u64 = 60_000;
 
 /// One part of it; whether there is more at once.
 ///

@@ -9,10 +9,9 @@ use hansa_region_router::core::directory::{Drain, Kind, Ownership, OwnershipReco
 use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 
-use super::{give_back, read, tail};
+use super::{give_back, read};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::takeover::{Birth, ORDERS_MAX, Phase, Step, TakeOver};
-use crate::provider::Provider;
 use crate::shell::{Hosted, Shell};
 
 const SUBMIT_MAX: Duration = Duration::from_secs(10);
@@ -27,7 +26,6 @@ pub struct Keeper {
     pub shell: Arc<Shell>,
     pub hosted: Arc<Hosted>,
     pub book: Book,
-    pub provider: Arc<dyn Provider>,
 }
 
 impl Keeper {
@@ -74,7 +72,6 @@ impl Keeper {
                 }
             }
         }
-        tail::carry_out(&self.shell, &self.hosted, &self.provider).await;
         wait
     }
 

@@ -10,6 +10,7 @@ use hansa_api::pb::node::node_takeover_service_server::NodeTakeoverService;
 use hansa_api::status::{Failure, Reason};
 use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use crate::core::order::{Order, Provider};
@@ -21,6 +22,8 @@ use crate::shell::{Hosted, Shell};
 
 /// Listed at most in one answer.
 const LISTED_MAX: usize = 10_000;
+/// And no more than this, well below what a message may have.
+const LISTED_BYTES_MAX: usize = 4 << 20;
 /// Events told of one order of the tail.
 const EVENTS_MAX: usize = 64;
 
@@ -78,6 +81,7 @@ impl NodeTakeoverService for NodeTakeover {
         let birth = self.birth(&asked.birth)?;
         let max = LISTED_MAX.min(asked.max as usize);
         let mut answer = pb::ListNodeTailResponse::default();
+        let mut bytes = 0;
         for hosted in self.led() {
             if !self.shell.tail_is_final(&hosted, birth) {
                 answer.not_final.push(hosted.group.id().number());
@@ -85,11 +89,17 @@ impl NodeTakeoverService for NodeTakeover {
             let told = hosted.group.peek(|machine| {
                 let state = &machine.state;
                 let tail = state.tail(birth, max + 1);
-                tail.into_iter().filter_map(|of| self.tail_order(state, of)).collect::<Vec<_>>()
+                let told = tail.into_iter().filter_map(|of| self.tail_order(state, of));
+                let fits = |of: &pb::TailOrder| {
+                    bytes += of.encoded_len();
+                    answer.truncated |= bytes > LISTED_BYTES_MAX;
+                    bytes <= LISTED_BYTES_MAX
+                };
+                told.take_while(fits).collect::<Vec<_>>()
             });
             answer.orders.extend(told);
         }
-        answer.truncated = answer.orders.len() > max;
+        answer.truncated |= answer.orders.len() > max;
         answer.orders.truncate(max);
         Ok(Response::new(answer))
     }
@@ -180,15 +190,13 @@ impl NodeTakeover {
             Phase::Adopting => (pb::BirthPhase::Adopting, None, 0, 0),
             Phase::Elsewhere { .. } => (pb::BirthPhase::Elsewhere, None, 0, 0),
         };
-        let elsewhere = matches!(row.phase, Phase::Elsewhere { .. });
-        // What was decided and cannot be done is to be decided anew.
-        let undecided = |(id, _): &(OrderId, u64)| {
-            let row = state.births.tail.get(id);
-            row.is_none_or(|row| matches!(row.end, Some(End::Refused(_))))
-        };
-        let tail = match elsewhere {
-            true => state.tail(birth, usize::MAX).iter().filter(|of| undecided(of)).count(),
-            false => 0,
+        // While copies are adopted, what is not yet would be counted.
+        let tail = match row.phase {
+            Phase::Elsewhere { .. } | Phase::Owned => {
+                let tail = state.tail(birth, usize::MAX);
+                tail.iter().take_while(|(id, _)| state.undecided(*id)).count()
+            }
+            _ => 0,
         };
         let to_give_back = match row.phase {
             Phase::Elsewhere { given_back: false, .. } => {
@@ -248,7 +256,10 @@ impl NodeTakeover {
 
     fn tail_order(&self, state: &State, (id, adopted): (OrderId, u64)) -> Option<pb::TailOrder> {
         let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
-        let (proposed, why) = propose(order, adopted, self.was_there(state, id, order));
+        let (proposed, why) = match state.blocked(id) {
+            true => (pb::TailAction::Unspecified, "events of it wait here: see to those first"),
+            false => propose(order, adopted, self.was_there(state, id, order)),
+        };
         let decision = state.births.tail.get(&id);
         let events = order.history.iter().filter(|change| change.version > adopted);
         let event = |change: &crate::core::order::Change| pb::TailEvent {
@@ -284,9 +295,19 @@ impl NodeTakeover {
     }
 }
 
-/// What the machine would do, and why.
+/// What the machine would do, and why; `Unspecified`: a person has to say.
 fn propose(order: &Order, adopted: u64, was_there: bool) -> (pb::TailAction, &'static str) {
+    // Version 0: not told yet.
+    let since = |version: u64| version == 0 || version > adopted;
+    let mut goods = order.shipments.iter().chain(&order.returns).filter(|of| of.state.counts());
+    let moved = goods.any(|of| since(of.version));
+    let mut refunds = order.refunds.iter().filter(|of| of.state.counts());
+    let repaid = refunds.any(|of| since(of.version));
     match (&order.provider, adopted) {
+        (_, 1..) if moved || repaid => (
+            pb::TailAction::Unspecified,
+            "goods or money moved here that its owner does not know of: look at both, and say",
+        ),
         (_, 0) if was_there => (
             pb::TailAction::Adopt,
             "its owner was told of it and may not, or cannot, go on with it",
@@ -294,11 +315,15 @@ fn propose(order: &Order, adopted: u64, was_there: bool) -> (pb::TailAction, &'s
         (_, 1..) => {
             (pb::TailAction::Discard, "its owner went on from an older version, by the same charge")
         }
+        // A refund on its way may never have been paid.
+        (Provider::Captured, _) if order.money.refunded_minor == order.money.captured_minor => {
+            (pb::TailAction::Discard, "all of it was given back, and nobody else knows the order")
+        }
+        _ if moved => {
+            (pb::TailAction::Adopt, "goods were shipped here, and nobody else knows the order")
+        }
         (provider, _) if provider.clear() => {
             (pb::TailAction::Discard, "nobody was charged, and nobody else knows the order")
-        }
-        (Provider::Captured, _) if order.refundable_minor() == 0 => {
-            (pb::TailAction::Discard, "all of it was given back, and nobody else knows the order")
         }
         _ => (pb::TailAction::Compensate, "charged here, and nobody else knows the order"),
     }

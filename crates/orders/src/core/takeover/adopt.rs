@@ -201,7 +201,7 @@ impl State {
         // Of some there is nothing but what waits for an operator.
         let parked = self.remote.parked.iter().map(|(id, _)| *id);
         let parked = parked.filter(|id| !self.remote.copies.contains(id) && self.blocked(*id));
-        let again = self.to_own_again(birth).filter(|id| !self.blocked(*id));
+        let again = self.to_own_again(birth);
         again.chain(self.remote.ids().chain(parked).filter(waits)).take(max).collect()
     }
 
@@ -286,6 +286,8 @@ impl State {
         let adoption = Adoption { version, ended, sealed: facts.sealed };
         let order = order(&facts, &contents, (epoch, adoption), &mut now);
         self.forget_former(id);
+        // What was decided on it was of an earlier loss.
+        self.births.tail.remove(&id);
         self.insert(at, id, contents, order);
         self.remote.drop_copy(id);
         self.births.failed.remove(&id);

@@ -4,7 +4,7 @@ use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
-use super::{Birth, End, Phase, TailAction};
+use super::{Birth, Phase, TailAction};
 use crate::core::state::State;
 
 impl State {
@@ -18,7 +18,17 @@ impl State {
     /// Whether this order is one of them.
     pub fn goes_on_here(&self, id: OrderId) -> bool {
         let row = self.births.tail.get(&id).filter(|row| row.end.is_none());
-        row.is_some_and(|row| row.decision.action == TailAction::Adopt) && self.is_left(id)
+        let adopts = row.is_some_and(|row| row.decision.action == TailAction::Adopt);
+        adopts && self.is_left(id) && !self.blocked(id)
+    }
+
+    /// Decided once the births are back and settled: they are looked through again.
+    pub(super) fn adopt_late(&mut self, id: OrderId) {
+        let owned = |row: &&Birth| row.phase == Phase::Owned;
+        let Some(row) = self.births.get(id.region()).filter(owned).cloned() else { return };
+        if self.goes_on_here(id) {
+            self.births.put(id.region(), Birth { phase: Phase::Adopting, ..row });
+        }
     }
 
     /// Whether the order is a former one here, and nobody's copy says that it went on elsewhere.
@@ -40,7 +50,8 @@ impl State {
         }
         self.remote.drop_copy(id);
         self.births.failed.remove(&id);
-        self.births.tail.update(&id, |row| row.end = Some(End::Done));
+        // In another loss it is decided on anew.
+        self.births.tail.remove(&id);
         true
     }
 }

@@ -53,9 +53,10 @@ pub enum End {
     Refused(String),
 }
 
-/// The refund of what was charged for an order of the tail, decided on at this time.
-pub fn refund_id(at: LogTime, order: OrderId) -> TransferId {
-    TransferId::derive(at, &[b"tail", &order.to_bytes()])
+/// The refund of what is left of an order's charge: of the order, not of the decision, so that it is
+/// paid once however often it is decided on.
+pub fn refund_id(order: OrderId) -> TransferId {
+    TransferId::derive(order.born(), &[b"tail", &order.to_bytes()])
 }
 
 impl State {
@@ -74,19 +75,27 @@ impl State {
         (order.version > adopted).then_some(adopted)
     }
 
-    /// Orders in the tail of a region's births, ascending, at most `max`.
+    /// Orders in the tail of a region's births, at most `max`: those to be decided on first, each
+    /// part ascending.
     pub fn tail(&self, birth: RegionNumber, max: usize) -> Vec<(OrderId, u64)> {
         let ours = self.orders.iter().filter(|(id, _)| id.region() == birth);
         let mut found: Vec<(OrderId, u64)> =
             ours.filter_map(|(id, order)| Some((*id, self.tail_of(*id, order)?))).collect();
-        found.sort_unstable();
+        found.sort_unstable_by_key(|(id, _)| (!self.undecided(*id), *id));
         found.truncate(max);
         found
     }
 
+    /// Whether an order of the tail is to be decided on: also anew, if what was decided cannot be
+    /// done.
+    pub fn undecided(&self, id: OrderId) -> bool {
+        let row = self.births.tail.get(&id);
+        row.is_none_or(|row| matches!(row.end, Some(End::Refused(_))))
+    }
+
     /// # Outcomes
     /// `NotSettled`: decided before, otherwise; `NotParked`: not in the tail; `NotOwner`: its owner
-    /// goes on with it; `KeyChanged`: not what they saw.
+    /// goes on with it; `NotAdopted`: events of it wait here; `KeyChanged`: not what they saw.
     pub(in crate::core) fn decide(
         &mut self,
         at: LogTime,
@@ -106,17 +115,22 @@ impl State {
             None => return Err(Refused::NotParked),
             // Its owner goes on with it there.
             Some(1..) if decision.action == TailAction::Adopt => return Err(Refused::NotOwner),
+            // Somebody wrote them, and so knows it: nothing is undone, and nothing gone on with.
+            Some(_) if decision.action != TailAction::Discard && self.blocked(id) => {
+                return Err(Refused::NotAdopted);
+            }
             Some(_) => {}
         }
         // Not what they saw.
         if self.hash_of(id).is_none_or(|hash| hash.0 != decision.hash) {
             return Err(Refused::KeyChanged);
         }
-        if self.births.tail.len() >= ROWS_MAX {
+        if self.births.tail.len() >= ROWS_MAX && !self.births.tail.contains(&id) {
             return Err(Refused::TooMany);
         }
         let end = (decision.action == TailAction::Discard).then_some(End::Done);
         self.births.tail.insert(id, TailRow { decision, at, end });
+        self.adopt_late(id);
         Ok(())
     }
 
@@ -148,16 +162,25 @@ impl State {
     fn given_back_of(&mut self, id: OrderId) {
         let Some(row) = self.births.tail.get(&id) else { return };
         let (action, at) = (row.decision.action, row.at);
-        let owed = |order: &Order| order.money.captured_minor - order.money.refunded_minor;
-        let former = self.orders.get(&id).filter(|order| !self.is_own(id, order));
-        let Some(left) = former.map(owed).filter(|left| *left > 0) else { return };
-        if action != TailAction::Compensate {
+        let former = self.orders.get(&id).is_some_and(|order| !self.is_own(id, order));
+        if action != TailAction::Compensate || !former {
             return;
         }
         self.orders.update(&id, |order: &mut Order| {
+            // What was on its way went out again first.
+            for refund in &mut order.refunds {
+                if refund.state == Done::Outstanding {
+                    refund.state = Done::Done;
+                    order.money.refunded_minor += refund.amount_minor;
+                }
+            }
+            let left = order.money.captured_minor - order.money.refunded_minor;
+            if left <= 0 {
+                return;
+            }
             order.money.refunded_minor += left;
             order.refunds.push(Refund {
-                id: refund_id(at, id),
+                id: refund_id(id),
                 at,
                 amount_minor: left,
                 cause: RefundCause::Asked,
@@ -170,11 +193,11 @@ impl State {
     }
 
     /// Decisions that are to be carried out.
-    pub fn tail_open(&self) -> Vec<Decision> {
+    pub fn tail_open(&self) -> impl Iterator<Item = &Decision> {
         let open = self.births.tail.iter().filter(|(_, row)| {
             // What is to go on here does so when the births come back.
             row.end.is_none() && row.decision.action != TailAction::Adopt
         });
-        open.map(|(_, row)| row.decision.clone()).collect()
+        open.map(|(_, row)| &row.decision)
     }
 }
