@@ -363,7 +363,7 @@ impl State {
         let agreed = self.repairs.plans.get(&plan).and_then(|row| row.approved.as_ref());
         let since = |row: &TailRow| agreed.is_none_or(|agreed| agreed.at < row.at);
         if self.births.tail.get(&order).is_some_and(since) {
-            let why = "it was decided on since this plan was approved: plan it anew";
+            let why = "decided before, after this plan was approved: plan it anew";
             return Some(End::Stale(why.to_owned()));
         }
         let reason = why.to_owned();

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::core::command::{Command, Outcome};
 use crate::core::effect::Reference;
+use crate::core::order::MoneyFacts;
 use crate::core::repair::{
     Action, Answer, Begin, End, EntryId, Money, PlanId, PlanRow, RepairRow, RepairStep, Why,
 };
@@ -189,7 +190,32 @@ impl Orders {
         if !ours || self.shell().map.orders_group(order.slot())? != group {
             return Err(invalid("of this group's orders"));
         }
+        if matches!(action, Action::DecideTail { .. }) {
+            self.says_what_is(group, found, (order, hash))?;
+        }
         Ok(Some((order, hash)))
+    }
+
+    /// Two people decide by what the plan says: it names the order that its id is of, and as long as
+    /// that has not changed, its version and amount.
+    fn says_what_is(
+        &self,
+        group: GroupId,
+        found: &pb::FoundDifference,
+        (id, hash): (OrderId, Option<u128>),
+    ) -> Result<(), Failure> {
+        let said = (found.order_version, found.amount_minor);
+        let other = self.shell().hosted(group)?.group.peek(|machine| {
+            let same = machine.state.hash_of(id).map(|hash| hash.0) == hash;
+            let order = machine.state.orders.get(&id).filter(|_| same);
+            let left = |money: &MoneyFacts| money.captured_minor - money.refunded_minor;
+            order.is_some_and(|order| (order.version, left(&order.money)) != said)
+        });
+        if other || found.order != self.shell().map.name_of(id) {
+            let what = "says what its order is: name, version and amount";
+            return Err(Failure::field(Reason::FieldInvalid, "entry", what));
+        }
+        Ok(())
     }
 
     /// What the money books say that the entry does not, before anything is intended.

@@ -73,9 +73,10 @@ impl Compensator {
 
     /// What cannot be done now waits for the next round.
     async fn round(&self) {
-        let open: Vec<OrderId> = self.hosted.group.peek(|machine| {
-            machine.state.tail_open().take(ROUND_MAX).map(|of| of.order).collect()
-        });
+        let open: Vec<OrderId> = self
+            .hosted
+            .group
+            .peek(|machine| machine.state.tail_open().take(ROUND_MAX).map(|of| of.order).collect());
         let done = open.into_iter().map(|order| self.one(order));
         stream::iter(done).buffer_unordered(AT_ONCE).collect::<()>().await;
     }

@@ -250,7 +250,14 @@ async fn decide(here: &Node, tail: &str) {
         let action = births::TailAction::Compensate.into();
         let action = Some(admin::repair::Action::DecideTail(admin::DecideTail { action }));
         let order_id = id.clone();
-        let found = admin::FoundDifference { order_id, order_hash, ..Default::default() };
+        let found = admin::FoundDifference {
+            order: found.order.clone(),
+            order_id,
+            order_hash,
+            order_version: found.version,
+            amount_minor: found.captured_minor,
+            ..Default::default()
+        };
         let (difference, repair) = (Some(found), Some(admin::Repair { action }));
         admin::PlanEntry { number, difference, repair, why: "nobody else knows it".into() }
     };

@@ -53,7 +53,7 @@ pub enum End {
     Refused(String),
 }
 
-/// The refund of what is left of an order's charge: of the order, not of the decision, so that it is
+/// The refund of what is left of an order's charge: of the order, not of the decision, so it is
 /// paid once however often it is decided on.
 pub fn refund_id(order: OrderId) -> TransferId {
     TransferId::derive(order.born(), &[b"tail", &order.to_bytes()])

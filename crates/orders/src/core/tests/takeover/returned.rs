@@ -44,9 +44,9 @@ fn the_former_owner_refuses_follows_gives_back_and_lists_its_tail() {
     assert_eq!(decide(&mut a, "bob", hash ^ 1), Outcome::Refused(Refused::KeyChanged));
     assert_eq!(decide(&mut a, "bob", hash), Outcome::Noted);
     assert_eq!(decide(&mut a, "bob", hash), Outcome::Noted);
-    assert_eq!(a.tail_open().len(), 1);
+    assert_eq!(a.tail_open().count(), 1);
     step(&mut a, Step::Decided { order: order_id(2), end: End::Done });
-    assert!(a.tail_open().is_empty());
+    assert_eq!(a.tail_open().count(), 0);
     assert_eq!(a.leftovers(region(1), 9).0.len(), 1);
     holds(&a);
     assert_eq!(thawed(&a).digest(), a.digest());

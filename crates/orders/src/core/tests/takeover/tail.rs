@@ -43,7 +43,7 @@ fn an_order_that_nobody_went_on_with_goes_on_where_it_stands_once_two_people_say
     let (mut a, mut b, first, alone) = back();
     assert_eq!(decide(&mut a, first, TailAction::Adopt), Outcome::Refused(Refused::NotOwner));
     assert_eq!(decide(&mut a, alone, TailAction::Adopt), Outcome::Noted);
-    assert!(a.tail_open().is_empty(), "nothing is paid back");
+    assert_eq!(a.tail_open().count(), 0, "nothing is paid back");
     let (left, waits) = a.leftovers(region(1), 9);
     assert!(waits && left.iter().all(|of| of.order != alone), "its stock stays its own");
     let version = of(&a, alone).version;
@@ -59,7 +59,7 @@ fn an_order_that_nobody_went_on_with_goes_on_where_it_stands_once_two_people_say
     assert_eq!(adopt(&b, &mut a, 1, 3), 1);
     assert_eq!(step(&mut a, settled()), Outcome::Noted);
     assert_eq!((of(&a, alone).version, of(&a, alone).epoch), (version + 1, 3));
-    assert_eq!(a.births.tail.get(&alone).unwrap().end, Some(End::Done));
+    assert!(a.births.tail.is_empty(), "it is no order of a tail any more");
     assert!(a.tail(region(1), 9).is_empty() && a.decided_leftovers(region(1), 9).is_empty());
     let parcel = Command::Ship { order: alone, key: key(70), lines: vec![], note: Note::default() };
     let sent = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(parcel) };
@@ -104,6 +104,12 @@ fn a_plan_of_two_people_decides_what_they_saw_and_ends_when_that_is_done() {
     assert!(matches!(stale, Some(repair::End::Stale(_))), "not what they saw");
     let adopted = begin(&mut a, 3, alone, TailAction::Adopt, 0);
     assert_eq!(adopted, Some(repair::End::Done));
+    // On a later approval only.
+    let now = a.meta.now;
+    a.births.tail.update(&alone, |row| row.at = now.plus_ms(1));
+    let old = begin(&mut a, 5, alone, TailAction::Compensate, 0);
+    assert!(matches!(old, Some(repair::End::Stale(_))), "decided on since");
+    a.births.tail.update(&alone, |row| row.at = now);
     // Until the births come back they may think again.
     assert_eq!(begin(&mut a, 4, alone, TailAction::Compensate, 0), None);
     assert_eq!(a.repairs.open().count(), 0, "it is not for the repairer");
@@ -134,6 +140,84 @@ fn what_is_decided_after_the_births_came_back_is_given_back_then() {
     assert_eq!(step(&mut a, give), Outcome::Noted);
     assert!(a.decided_leftovers(region(1), 9).is_empty());
     assert_eq!(phase_of(&a), Phase::Adopting);
+    holds(&a);
+}
+
+#[test]
+fn an_order_that_is_lost_twice_is_decided_on_twice() {
+    let (mut a, mut b, first, alone) = back();
+    assert_eq!(decide(&mut a, first, TailAction::Discard), Outcome::Noted);
+    assert_eq!(a.tail(region(1), 1)[0].0, alone, "what is to be decided on comes first");
+    assert_eq!(decide(&mut a, alone, TailAction::Adopt), Outcome::Noted);
+    step(&mut a, take_over(1, 2, 3));
+    let again = vec![Candidate::Again { order: alone }];
+    step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders: again });
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
+    // Lost again, and nobody has heard of either since.
+    step(&mut b, Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3 });
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 4 });
+    for order in [first, alone] {
+        assert!(a.tail(region(1), 9).iter().any(|(id, _)| *id == order) && a.undecided(order));
+    }
+    let (left, waits) = a.leftovers(region(1), 9);
+    assert!(left.is_empty() && waits, "nobody has said that their stock is given away");
+    assert_eq!(decide(&mut a, alone, TailAction::Adopt), Outcome::Noted);
+    step(&mut a, take_over(1, 2, 5));
+    assert!(a.waiting(region(1), 9).contains(&alone));
+    holds(&a);
+}
+
+#[test]
+fn an_order_goes_on_also_when_they_say_so_after_the_births_came_back() {
+    let (mut a, b, _, alone) = back();
+    step(&mut a, take_over(1, 2, 3));
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    let settled = || Step::Settled { birth: region(1), epoch: 3 };
+    assert_eq!(step(&mut a, settled()), Outcome::Noted);
+    assert_eq!(decide(&mut a, alone, TailAction::Adopt), Outcome::Noted);
+    assert_eq!(step(&mut a, settled()), Outcome::Refused(Refused::NotSettled));
+    let orders = vec![Candidate::Again { order: alone }];
+    assert_eq!(
+        step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders }),
+        Outcome::Adopted(1)
+    );
+    assert_eq!(step(&mut a, settled()), Outcome::Noted);
+    assert_eq!(of(&a, alone).epoch, 3);
+    holds(&a);
+}
+
+#[test]
+fn a_refund_that_was_on_its_way_is_part_of_what_is_given_back() {
+    let (mut a, id) = placed(contents());
+    run(&mut a, fine);
+    let note = Note::default();
+    apply(&mut a, Command::Refund { order: id, key: key(60), amount_minor: 1, note });
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    assert_eq!(decide(&mut a, id, TailAction::Compensate), Outcome::Noted);
+    step(&mut a, Step::Decided { order: id, end: End::Done });
+    let all = contents().total_minor;
+    let paid: Vec<_> = of(&a, id).refunds.iter().map(|of| (&of.state, of.amount_minor)).collect();
+    assert_eq!(paid, [(&Done::Done, 1), (&Done::Done, all - 1)]);
+    assert_eq!(of(&a, id).money.refunded_minor, all);
+    holds(&a);
+}
+
+#[test]
+fn an_order_whose_owners_events_wait_here_is_neither_undone_nor_gone_on_with() {
+    let (mut a, mut b, first) = pair(fine, false);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    let fault = crate::core::remote::Fault::UnknownField;
+    let mut sent = batch(&b, origin(2), 0);
+    sent.events.iter_mut().for_each(|event| event.fault = Some(fault));
+    apply(&mut a, Command::ApplyRemote(Box::new(sent)));
+    assert!(a.blocked(first));
+    for action in [TailAction::Compensate, TailAction::Adopt] {
+        assert_eq!(decide(&mut a, first, action), Outcome::Refused(Refused::NotAdopted));
+    }
+    assert_eq!(decide(&mut a, first, TailAction::Discard), Outcome::Noted);
     holds(&a);
 }
 
