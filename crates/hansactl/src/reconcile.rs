@@ -11,7 +11,7 @@ mod read;
 mod report;
 mod run;
 pub mod scan;
-mod show;
+pub mod show;
 mod statement;
 mod verify;
 

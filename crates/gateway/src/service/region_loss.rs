@@ -21,6 +21,8 @@ use hansa_region_router::core::directory::{OwnershipRecord, Snapshot};
 use hansa_region_router::core::heir::{self, Heirs};
 use hansa_region_router::forward::Upstreams;
 use hansa_region_router::wire::loss::record_of;
+use hansa_types::id::GroupKind;
+use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use hansa_types::region::RegionNumber;
 use tonic::{Request, Response, Status};
 
@@ -44,7 +46,11 @@ where
     F: Fn(Part<U>) -> Fut,
     Fut: Future<Output = Result<Response<T>, Status>>,
 {
-    ask_nodes(&own.upstreams, now, due, |peer| how(NodeTakeoverServiceClient::new(peer))).await
+    ask_nodes(&own.upstreams, now, due, |peer| {
+        let client = NodeTakeoverServiceClient::new(peer);
+        how(client.max_decoding_message_size(PEER_MESSAGE_BYTES_MAX))
+    })
+    .await
 }
 
 /// What the region's orders groups hold of births, each as its leader says.
@@ -69,6 +75,13 @@ async fn held<U: Upstreams>(own: &Own<U>, now: &Snapshot, due: Deadline) -> Held
     }
     held.groups.sort_by_key(|group| group.group);
     held
+}
+
+/// Groups for which nobody has spoken: they have no leader, or it is silent.
+fn unheard(now: &Snapshot, held: &Held) -> Vec<String> {
+    let orders = now.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
+    let told = |number| held.groups.iter().any(|of| of.group == number);
+    orders.filter(|group| !told(group.number())).map(ToString::to_string).collect()
 }
 
 /// The record that a call carries, by the regions that the directory knows.

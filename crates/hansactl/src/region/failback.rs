@@ -31,10 +31,7 @@ pub struct Args {
 }
 
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
-    let told = plan::told(session, &args.birth).await?;
-    if plan::birth(&told, &args.birth)?.owner_region != args.birth {
-        settled(&told, &args.birth)?;
-    }
+    check(session, &args.birth).await?;
     let plan = Plan {
         to: args.birth.clone(),
         birth: args.birth,
@@ -45,6 +42,17 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
         until: Instant::now() + args.wait,
     };
     hand_over(session, plan).await
+}
+
+/// Refuses to hand births home to a region that has something to decide on first.
+pub async fn check(session: &Session, birth: &str) -> Result<(), Problem> {
+    let told = plan::told(session, birth).await?;
+    if plan::birth(&told, birth)?.owner_region == birth {
+        return Ok(());
+    }
+    settled(&told, birth)?;
+    // Also by every group: one without a leader says nothing above.
+    tail::whole(session, birth).await
 }
 
 /// Whether nothing is left to decide on, and everybody who knows has said so.
@@ -62,7 +70,11 @@ fn settled(told: &GetRegionLossResponse, birth: &str) -> Result<(), Problem> {
             let what = format!("{group} of {birth} has not heard yet that it owns no longer");
             return Err(Problem::refused(what, "wait a moment: `region status` shows it"));
         }
-        if state.tail > 0 || !state.tail_final {
+        if state.tail == 0 && !state.tail_final {
+            let what = format!("{group} has not heard the new owner's stream to its end yet");
+            return Err(Problem::refused(what, "wait a moment: `region tail` shows it"));
+        }
+        if state.tail > 0 {
             let (count, so_far) = (state.tail, if state.tail_final { "" } else { " so far" });
             let what = format!(
                 "{group} has {count} orders{so_far} that the new owner never saw in full, on which \

@@ -7,6 +7,7 @@ use hansa_api::pb::admin::{
 use hansa_api::pb::directory::OwnershipRecord;
 use tokio::time::{Instant, sleep};
 
+use super::failback;
 use super::plan::{self, Why};
 use super::status;
 use super::watch::{self, BETWEEN, Said};
@@ -48,6 +49,9 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     }
     let missing = || Problem::usage("--reason and --ticket are required", "say why, and where");
     let (why, to) = (args.why.ok_or_else(missing)?, args.to.unwrap_or_default());
+    if to == args.birth {
+        failback::check(session, &to).await?;
+    }
     let plan = Plan {
         birth: args.birth,
         to,

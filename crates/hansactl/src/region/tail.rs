@@ -13,6 +13,7 @@ use hansa_api::pb::node::{TailAction, TailOrder};
 use crate::connect::{Role, Session};
 use crate::error::{self, Problem};
 use crate::output::{self, Rows};
+use crate::reconcile::show::priced;
 use crate::reconcile::{apply, approve};
 use crate::values::{dash, short};
 
@@ -101,6 +102,11 @@ async fn told(
     call.await
 }
 
+/// Refuses unless every group of a region has listed its tail, and to its end.
+pub async fn whole(session: &Session, birth: &str) -> Result<(), Problem> {
+    plan::whole(&told(session, birth, birth, 1).await?)
+}
+
 async fn list(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     let birth = args.birth.unwrap_or_default();
     let at = args.at.unwrap_or_else(|| birth.clone());
@@ -117,8 +123,16 @@ async fn list(session: &Session, args: Args) -> Result<ExitCode, Problem> {
 }
 
 fn rows(told: &ListTailResponse) -> Rows {
-    let header =
-        ["order", "version here", "owner has", "what happened", "proposed", "why", "decided"];
+    let header = [
+        "order",
+        "version here",
+        "owner has",
+        "what happened",
+        "charged",
+        "proposed",
+        "why",
+        "decided",
+    ];
     let mut rows = Rows::new(&header, "the new owner has seen all of it");
     for of in &told.orders {
         let decided = of.decision.as_ref().map(|decision| {
@@ -129,6 +143,7 @@ fn rows(told: &ListTailResponse) -> Rows {
             of.version.to_string(),
             of.adopted_version.to_string(),
             dash(&happened(of)),
+            priced(of.captured_minor - of.refunded_minor, &of.currency),
             word(of.proposed()),
             dash(&of.why),
             dash(&decided.unwrap_or_default()),
@@ -139,9 +154,14 @@ fn rows(told: &ListTailResponse) -> Rows {
 
 fn happened(of: &TailOrder) -> String {
     let states = of.events.iter().map(|event| event.state.as_str());
-    states.collect::<Vec<_>>().join(" ")
+    // What was shipped is seen from the last.
+    let goods = of.events.last().map(|event| event.fulfillment_state.as_str());
+    states.chain(goods).collect::<Vec<_>>().join(" ")
 }
 
 fn word(action: TailAction) -> String {
-    short(action.as_str_name(), "TAIL_ACTION_").to_lowercase()
+    match action {
+        TailAction::Unspecified => "yours to say".to_owned(),
+        _ => short(action.as_str_name(), "TAIL_ACTION_").to_lowercase(),
+    }
 }

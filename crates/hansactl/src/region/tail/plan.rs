@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use hansa_api::convert::id::order_to_bytes;
 use hansa_api::pb::admin::repair::Action;
 use hansa_api::pb::admin::{self as pb, DifferenceClass, ListTailResponse, ReconcilePlan};
+use hansa_api::pb::node::TailAction::Unspecified;
 use hansa_api::pb::node::{TailAction, TailOrder};
 use hansa_reconcile::tree::ENTRIES_MAX;
 use hansa_types::id::OrderName;
@@ -17,6 +18,7 @@ use crate::error::Problem;
 use crate::output::{self, Rows};
 use crate::reconcile::plan::propose;
 use crate::reconcile::scan::Entry;
+use crate::reconcile::show::priced;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -56,6 +58,10 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     let told = told(&session, &args.birth, &at, ENTRIES_MAX).await?;
     whole(&told)?;
     let entries = entries(&told, &args, &chosen(&args)?)?;
+    let yours = told.orders.iter().filter(|of| open(of) && of.proposed() == Unspecified);
+    for of in yours.filter(|of| !entries.iter().any(|entry| entry.difference.order == of.order)) {
+        eprintln!("{}: yours to say, it is not in the plan: {}", of.order, of.why);
+    }
     if entries.is_empty() {
         eprintln!("no plan: there is nothing to decide on");
         return Ok(ExitCode::SUCCESS);
@@ -71,7 +77,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
 }
 
 /// A list that is not all of it, or may shrink, decides nothing.
-fn whole(told: &ListTailResponse) -> Result<(), Problem> {
+pub(super) fn whole(told: &ListTailResponse) -> Result<(), Problem> {
     if !told.silent_nodes.is_empty() {
         let what = format!("no answer from {}", told.silent_nodes.join(", "));
         return Err(Problem::unreachable(what, "start its nodes, then repeat"));
@@ -109,14 +115,24 @@ fn entries(
     let listed = |name: &&str| told.orders.iter().any(|of| of.order == **name);
     if let Some(name) = chosen.keys().find(|name| !listed(name)) {
         let next = format!("`region tail {}` lists them", args.birth);
-        return Err(Problem::usage(format!("{name} is not in the tail"), next));
+        let what = match told.truncated {
+            true => format!("{name} is not among the first {}", told.orders.len()),
+            false => format!("{name} is not in the tail"),
+        };
+        return Err(Problem::usage(what, next));
     }
-    // What was decided and cannot be done is to be decided anew.
-    let open = |of: &&TailOrder| {
-        let outcome = of.decision.as_ref().map_or("", |decision| decision.outcome.as_str());
-        !matches!(outcome, "OPEN" | "DONE") || chosen.contains_key(of.order.as_str())
+    let undoes = |of: &&TailOrder| {
+        let action = chosen.get(of.order.as_str());
+        of.adopted_version > 0 && matches!(action, Some(TailAction::Adopt | TailAction::Compensate))
     };
-    let decided = told.orders.iter().filter(open).map(|of| {
+    if let Some(of) = told.orders.iter().find(undoes) {
+        let what = format!("{}: its owner went on with it, by the same charge", of.order);
+        return Err(Problem::refused(what, "discard it, and reconcile it at its owner"));
+    }
+    let planned = |of: &&TailOrder| {
+        chosen.contains_key(of.order.as_str()) || open(of) && of.proposed() != Unspecified
+    };
+    let decided = told.orders.iter().filter(planned).map(|of| {
         let (action, why) = match chosen.get(of.order.as_str()) {
             Some(action) => (*action, args.reason.clone()),
             None => (of.proposed(), of.why.clone()),
@@ -124,6 +140,12 @@ fn entries(
         entry(of, action, why)
     });
     decided.collect()
+}
+
+/// What was decided and cannot be done is to be decided anew.
+fn open(of: &TailOrder) -> bool {
+    let outcome = of.decision.as_ref().map_or("", |decision| decision.outcome.as_str());
+    !matches!(outcome, "OPEN" | "DONE")
 }
 
 fn entry(of: &TailOrder, action: TailAction, why: String) -> Result<Entry, Problem> {
@@ -158,14 +180,16 @@ fn entry(of: &TailOrder, action: TailAction, why: String) -> Result<Entry, Probl
 }
 
 fn rows(plan: &ReconcilePlan) -> Rows {
-    let mut rows = Rows::new(&["entry", "order", "what becomes of it", "why"], "nothing");
+    let header = ["entry", "order", "charged", "what becomes of it", "why"];
+    let mut rows = Rows::new(&header, "nothing");
     for entry in &plan.entries {
         let action = entry.repair.as_ref().and_then(|repair| repair.action.as_ref());
         let Some(Action::DecideTail(decide)) = action else { continue };
-        let order = entry.difference.as_ref().map(|found| found.order.clone());
+        let found = entry.difference.clone().unwrap_or_default();
         rows.add([
             entry.number.to_string(),
-            order.unwrap_or_default(),
+            found.order,
+            priced(found.amount_minor, &found.currency),
             word(decide.action()),
             entry.why.clone(),
         ]);
