@@ -5,6 +5,9 @@ use crate::error::Problem;
 use crate::output::{self, Rows};
 use crate::values::{dash, request_id, time};
 
+/// Regions asked to move him on, one after the other.
+const HOPS_MAX: usize = 4;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The customer's id.
@@ -59,11 +62,19 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         false => MoveAction::Unspecified,
     };
     let home = ask(session, step(first, "")).await?;
-    let lives_in = home.lives_in.clone();
+    let (mut lives_in, mut asked) = (home.lives_in.clone(), home.region.clone());
     let mut told = vec![home];
-    if args.to.as_ref().is_some_and(|to| *to != lives_in) {
-        let moved = step(MoveAction::Move, &lives_in);
-        told.push(ask(&session.in_region(&lives_in), moved).await?);
+    if let Some(to) = &args.to {
+        while lives_in != *to && lives_in != asked && told.len() < HOPS_MAX {
+            let moved =
+                ask(&session.in_region(&lives_in), step(MoveAction::Move, &lives_in)).await?;
+            (lives_in, asked) = (moved.lives_in.clone(), moved.region.clone());
+            told.push(moved);
+        }
+        if lives_in != *to {
+            let what = format!("{asked} says that he lives in {lives_in}, not in {to}");
+            return Err(Problem::unreachable(what, "repeat the command without --to"));
+        }
     }
     while let Some(region) = unasked(&told) {
         let asked = step(MoveAction::Unspecified, &region);
@@ -132,6 +143,9 @@ fn rows(told: &MoveCustomerResponse) -> Rows {
     }
     if !told.open_orders.is_empty() {
         add("waits for", told.open_orders.join(" "));
+    }
+    if !told.waits_for.is_empty() {
+        add("waits for", told.waits_for.clone());
     }
     rows
 }

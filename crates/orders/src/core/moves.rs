@@ -27,6 +27,8 @@ pub const BLOCKS_MAX: usize = 256;
 /// him takes to its end.
 const HOLD_MS: u64 = 600_000;
 const _: () = assert!(HOLD_MS > 4 * CALL_DEADLINE_MS_MAX);
+/// Moves that one word of another region may be ahead of what is known here.
+pub const EPOCHS_MAX: u64 = 1_024;
 /// Generations of which it is known that they were left, newest last.
 const GONE_MAX: usize = 16;
 

@@ -406,10 +406,20 @@ impl State {
         first_sent_ms: Option<u64>,
         places: bool,
     ) -> Option<Refused> {
-        let row = self.births.get(birth)?;
         if !matches!(self.keys.seen(key), Seen::Never) {
             return None;
         }
+        self.doubts_of(birth, first_sent_ms, places)
+    }
+
+    /// The same of a request that nobody here knows.
+    pub fn doubts_of(
+        &self,
+        birth: RegionNumber,
+        first_sent_ms: Option<u64>,
+        places: bool,
+    ) -> Option<Refused> {
+        let row = self.births.get(birth)?;
         let taken = row.taken.as_ref()?;
         // The record was signed before the former owner had stopped: until this group took over, it
         // may have granted what nobody here heard of.

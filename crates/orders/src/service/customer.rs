@@ -120,6 +120,14 @@ pub fn lawful(
     Ok(std::iter::once(shell.region.clone()).chain(others).map(|name| name.to_string()).collect())
 }
 
+/// Whether a region may be asked to take orders of residents of a country, by the policy in force
+/// or one that it replaced not long ago.
+pub fn may_be_home(now: &Snapshot, residence: Country, region: &RegionName) -> bool {
+    let former = now.former.iter().map(|former| &former.policy);
+    let mut laws = std::iter::once(&now.policy).chain(former);
+    laws.any(|all| all.of_country(residence).is_some_and(|law| all.may_live_in(law, region)))
+}
+
 /// Whether a customer who lives in `residence` may live in a region: where the law puts him, or
 /// where it keeps what serving him takes.
 ///

@@ -17,6 +17,7 @@ use super::home::{self, Asker, Told};
 use super::place_order::moving;
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
+use crate::core::moves::MoveRow;
 use crate::shell::keys::{ScopeOf, Whose, fingerprint};
 use crate::shell::{Hosted, Shell, deadline, not_read, personal, refusal};
 use crate::wire as show;
@@ -48,7 +49,7 @@ pub async fn run(
     }
     let order = asked.find(&body, due).await?;
     if order.is_none() && asked.lives_elsewhere()? {
-        // Where he lives may know it, and is not asked from here.
+        // Where he lives, or lived lately, may know it, and is not asked from here.
         return Err(moving().into());
     }
     Ok(Response::new(wire::FindRequestResponse { order }))
@@ -104,11 +105,12 @@ impl Asked<'_> {
     fn lives_elsewhere(&self) -> Result<bool, Failure> {
         let Some(customer) = &self.place.customer_id else { return Ok(false) };
         let subject = personal::customer(self.shell, customer)?;
-        let here = self.shell.number;
-        Ok(self
-            .hosted
-            .group
-            .peek(|machine| machine.state.moves.get(subject).is_some_and(|row| row.lives != here)))
+        let (here, wall) = (self.shell.number, self.shell.env.clock.wall().ms());
+        Ok(self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let lately = |row: &MoveRow| row.former != here && wall < state.settled_ms(row);
+            state.moves.get(subject).is_some_and(|row| row.lives != here || lately(row))
+        }))
     }
 
     /// As the order was accepted here.

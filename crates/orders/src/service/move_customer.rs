@@ -3,23 +3,24 @@
 //! What he takes along is durable there before the one step that decides: this group's, that he
 //! lives elsewhere. A call that ends before it has changed nothing that anybody sees.
 
-use std::sync::Arc;
+mod proof;
 
-use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
 use hansa_api::convert::customer::{MoveAction, MoveCustomer};
-use hansa_api::convert::id::order_to_bytes;
 use hansa_api::convert::time::from_ms;
 use hansa_api::pb::customer as wire;
 use hansa_api::pb::replication as home;
-use hansa_api::pb::replication::home_service_client::HomeServiceClient;
 use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
-use hansa_node::layers::Deadline;
-use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::{Region, Snapshot};
+use hansa_region_router::core::home::home as home_of;
+use hansa_types::country::Country;
 use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
-use tokio::time::{Instant, timeout_at};
+use hansa_types::region::{RegionNumber, Slot};
+use tokio::time::Instant;
 use tonic::Request;
 
 use crate::core::command::{Command, Outcome, Refused};
@@ -36,6 +37,8 @@ use crate::start::destroy_after_ms;
 const TRIES: u32 = 8;
 /// Bytes of blocks in one message.
 const PAGE_BYTES_MAX: usize = 1 << 20;
+/// How long where he lives may take to say what it has, for who only looks.
+const ASK_MAX: Duration = Duration::from_secs(3);
 /// Orders named that the deletion waits for.
 const OPEN_MAX: usize = 10;
 
@@ -53,7 +56,7 @@ pub async fn run(
     let method = "MoveCustomer";
     let scope = ScopeOf { caller: &caller, method, home, slot, whose, request }.scope();
     let now = shell.map.now()?;
-    let mover = Mover { shell, hosted, subject, scope, by, asked: &asked, now, due };
+    let mover = Mover { shell, hosted, slot, subject, scope, by, asked: &asked, now, due };
     match asked.action {
         MoveAction::Tell => {}
         MoveAction::Move => mover.go().await?,
@@ -65,6 +68,7 @@ pub async fn run(
 struct Mover<'a> {
     shell: &'a Shell,
     hosted: &'a Arc<Hosted>,
+    slot: Slot,
     subject: SubjectId,
     scope: Scope,
     by: String,
@@ -92,8 +96,12 @@ impl Mover<'_> {
         let to = to.and_then(|number| now.region(number));
         let to = to.ok_or_else(|| Failure::of(Reason::UnknownRegion))?;
         // Who has left is the other region's to move on.
-        if to.name == shell.region || self.row().is_some_and(|row| row.lives != shell.number) {
+        let row = self.row();
+        if to.name == shell.region || row.as_ref().is_some_and(|row| row.lives != shell.number) {
             return Ok(());
+        }
+        if let Some(row) = row {
+            self.one_step(&row, to)?;
         }
         for residence in customer::residences(self.hosted, self.subject, asked.residence) {
             admitted(now, residence, &to.name)?;
@@ -101,7 +109,8 @@ impl Mover<'_> {
         for _ in 0..TRIES {
             let luggage = self.luggage().await?;
             let there = self.carry(to, &luggage).await?;
-            let epoch = there.max(self.row().map_or(0, |row| row.epoch)) + 1;
+            let known = there.max(self.row().map_or(0, |row| row.epoch));
+            let epoch = known.checked_add(1).ok_or_else(|| Failure::of(Reason::Internal))?;
             match self.leave(to, &luggage, epoch).await? {
                 Outcome::Noted => {
                     tracing::info!(to = %to.name, epoch, orders = luggage.blocks.len(), "left");
@@ -157,6 +166,36 @@ impl Mover<'_> {
         Err(Failure::of(Reason::Internal))
     }
 
+    /// Who came here lately may only go back: whom he asked before that is known where he came
+    /// from, and to nobody whom another region would ask. From a region that is not his home he
+    /// never goes on but home.
+    fn one_step(&self, row: &MoveRow, to: &Region) -> Result<(), Failure> {
+        let to_number = self.now.number(&to.name);
+        if to_number == Some(row.former) {
+            return Ok(());
+        }
+        let residences = customer::residences(self.hosted, self.subject, self.asked.residence);
+        let homes = |region: RegionNumber| {
+            let home =
+                |residence: &Country| home_of(*residence, self.slot, &self.now.policy, &*self.now);
+            residences.iter().all(|r| home(r).is_ok_and(|home| home.region == region))
+        };
+        if !homes(self.shell.number) && !to_number.is_some_and(homes) {
+            let why = "a customer who moved goes on from his home: move him back first";
+            return Err(Failure::new(Reason::HomeMoving, why));
+        }
+        let settled = self.hosted.group.peek(|machine| machine.state.settled_ms(row));
+        if self.shell.env.clock.wall().ms() < settled {
+            let wait = Duration::from_millis(settled - self.shell.env.clock.wall().ms());
+            let why = format!(
+                "he moved here lately: only back until {}",
+                hansa_types::time::LogTime(settled)
+            );
+            return Err(Failure::new(Reason::HomeMoving, why).retry_after(wait));
+        }
+        Ok(())
+    }
+
     async fn bring(
         &self,
         to: &Region,
@@ -164,33 +203,9 @@ impl Mover<'_> {
         blocks: &[Block],
         arrive_epoch: u64,
     ) -> Result<home::TakeCustomerResponse, Failure> {
-        let share = self.shell.keyring.share(luggage.of, &luggage.wrapped).await;
-        let share = share.map_err(|error| vault_failed(&error))?;
-        let subject = luggage.of.subject;
-        let key = home::KeyShare {
-            home: u32::from(subject.home.get()),
-            subject: Bytes::copy_from_slice(&subject.hash.to_be_bytes()),
-            generation: luggage.of.generation,
-            key: Bytes::copy_from_slice(share.bytes()),
-        };
-        let question = home::TakeCustomerRequest {
-            region: self.shell.region.to_string(),
-            key: Some(key),
-            blocks: blocks.iter().map(moved_block).collect(),
-            arrive_epoch,
-        };
-        let request = outgoing(question, Deadline(self.due))?;
-        let mut client = HomeServiceClient::new(self.shell.peers.gateway(&to.name));
-        let failure = match timeout_at(self.due, client.take_customer(request)).await {
-            Ok(Ok(answer)) => return Ok(answer.into_inner()),
-            Ok(Err(status)) => Failure::from(&status),
-            Err(_) => Failure::of(Reason::DeadlineExceeded),
-        };
-        Err(match failure.reason() {
-            // Its leader, not ours.
-            Reason::NotLeader => Failure::of(Reason::HomeUnreachable),
-            _ => failure,
-        })
+        let with = (luggage.of, &luggage.wrapped);
+        let ask = proof::Ask { arrive_epoch, holds_only: false };
+        proof::take_customer(self.shell, to, with, blocks, ask, self.due).await
     }
 
     async fn leave(&self, to: &Region, luggage: &Luggage, epoch: u64) -> Result<Outcome, Failure> {
@@ -230,7 +245,11 @@ impl Mover<'_> {
             let row = state.moves.get(*subject).cloned();
             let open: Vec<OrderId> = state.left_open(*subject).take(OPEN_MAX).collect();
             let left = row.as_ref().and_then(|row| row.left.as_ref());
-            let erased = left.and_then(|left| state.subjects.erased_by(*subject, left.request));
+            // By whatever request the key of that move went.
+            let erased = left.and_then(|left| {
+                let row = state.subjects.table.get(subject)?;
+                row.erased.iter().rev().find(|erased| erased.generation == left.generation)
+            });
             (row.clone(), open, erased.cloned())
         });
         let (row, open, erased) = look.await.map_err(not_read)?;
@@ -246,8 +265,15 @@ impl Mover<'_> {
             Some(erased) => Some(self.receipt(&erased).await?),
             None => None,
         };
+        let wall = shell.env.clock.wall().ms();
+        let waits = left.is_some_and(|left| !left.deleted && left.delete_after_ms <= wall);
+        let waits_for = match waits && open.is_empty() {
+            true => self.waits_for().await,
+            false => String::new(),
+        };
         Ok(wire::MoveCustomerResponse {
             region,
+            waits_for,
             lives_in: name(row.lives),
             former: name(row.former),
             epoch: row.epoch,
@@ -258,6 +284,13 @@ impl Mover<'_> {
             open_orders: open.into_iter().map(|id| shell.map.name_of(id)).collect(),
             receipt,
         })
+    }
+
+    /// Why what is due is not deleted.
+    async fn waits_for(&self) -> String {
+        let due = self.due.min(Instant::now() + ASK_MAX);
+        let held = proof::held_there(self.shell, self.hosted, self.subject, due).await;
+        held.err().map_or_else(String::new, |why| why.to_string())
     }
 
     /// No proof is given that a backup could undo: the vault knows first.
@@ -279,7 +312,8 @@ impl Mover<'_> {
 /// Deletes what a customer left here.
 ///
 /// # Errors
-/// `CUSTOMER_HAS_OPEN_ORDERS` with their names; `CUSTOMER_NOT_FOUND` where nobody left anything.
+/// `CUSTOMER_HAS_OPEN_ORDERS` with their names; `CUSTOMER_NOT_FOUND` where nobody left anything;
+/// `HOME_MOVING` or `HOME_UNREACHABLE` while where he lives does not say that it has all of it.
 pub async fn delete(
     shell: &Shell,
     hosted: &Hosted,
@@ -287,6 +321,7 @@ pub async fn delete(
     (by, reason): (&str, &str),
     due: Instant,
 ) -> Result<(), Failure> {
+    proof::held_there(shell, hosted, subject, due).await?;
     let keys = shell.vault.keys().await.map_err(|error| vault_failed(&error))?;
     let asked_ms = shell.env.clock.wall().ms();
     let after = |newest| destroy_after_ms(newest, &shell.cfg.keys, asked_ms);
@@ -318,13 +353,4 @@ fn page(blocks: &[Block]) -> usize {
         bytes <= PAGE_BYTES_MAX
     };
     blocks.iter().take(BLOCKS_MAX).take_while(fits).count().max(1)
-}
-
-fn moved_block((id, residence, personal): &Block) -> home::MovedBlock {
-    home::MovedBlock {
-        order_id: order_to_bytes(*id),
-        residence_country: residence.to_string(),
-        nonce: Bytes::copy_from_slice(&personal.nonce),
-        ciphertext: personal.ciphertext.clone(),
-    }
 }

@@ -9,7 +9,7 @@ use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::customer::admitted;
+use super::customer::{admitted, may_be_home};
 use super::find_request;
 use super::home::{self, Asker, Told};
 use super::place_order::{Asked, moving};
@@ -42,6 +42,20 @@ pub async fn run(
     let customer = place.customer_id.as_ref().ok_or(Reason::MessageMalformed)?;
     let subject = personal::customer(shell, customer)?;
     let from = now.number(&asker).ok_or(Reason::UnknownRegion)?;
+    let look = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
+    let lives = look.as_ref().is_some_and(|row| row.lives == from);
+    // Only who may be his home, or is where he lived or lives, may say where he does.
+    let told = match question.known_only {
+        true => lives,
+        false => {
+            let lived = look.is_some_and(|row| row.former == from);
+            lives || lived || may_be_home(&now, place.residence_country, &asker)
+        }
+    };
+    if !told || from == now.here {
+        tracing::warn!(%asker, "an order of somebody who does not live there");
+        return Err(moving().into());
+    }
     if question.known_only {
         let asked = find_request::Asked { shell, hosted, place, slot, caller };
         let order = asked.find(&body, due).await?;

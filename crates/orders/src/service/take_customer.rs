@@ -53,15 +53,30 @@ pub async fn run(
     for (id, residence, personal) in &came.sealed {
         digest.add(print_of(*id, *residence, personal));
     }
-    let count = u32::try_from(came.sealed.len()).unwrap_or(u32::MAX);
-    keep(shell, hosted, subject, &came.blocks, due).await?;
+    let at_ms = shell.env.clock.wall().ms();
+    if !question.holds_only {
+        let comes = hosted.group.read(due, |m| m.state.may_come(subject, from, at_ms)).await;
+        if !comes.map_err(not_read)? {
+            let why = "he lived elsewhere lately, by what is known here: see where, and ask later";
+            return Err(Failure::new(Reason::HomeMoving, why).into());
+        }
+        keep(shell, hosted, subject, &came.blocks, due).await?;
+    }
     if question.arrive_epoch > 0 {
-        let (epoch, at_ms) = (question.arrive_epoch, shell.env.clock.wall().ms());
+        let epoch = question.arrive_epoch;
         commit(hosted, Step::Arrive { subject, from, epoch, at_ms }, due).await?;
     }
-    let epoch = hosted.group.peek(|m| m.state.moves.get(subject).map_or(0, |row| row.epoch));
+    let read = hosted.group.read(due, |machine| {
+        let state = &machine.state;
+        let held = came.blocks.iter().filter(|(id, ..)| state.holds(subject, *id)).count();
+        let row = state.moves.get(subject).map(|row| (row.epoch, row.lives));
+        (u32::try_from(held).unwrap_or(u32::MAX), row)
+    });
+    let (block_count, row) = read.await.map_err(not_read)?;
+    let (epoch, lives) = row.unwrap_or((0, from));
+    let lives_in = shell.map.region_name(lives).map_or_else(String::new, |name| name.to_string());
     let digest = bytes::Bytes::copy_from_slice(&digest.0.to_be_bytes());
-    Ok(Response::new(wire::TakeCustomerResponse { block_count: count, digest, epoch }))
+    Ok(Response::new(wire::TakeCustomerResponse { block_count, digest, epoch, lives_in }))
 }
 
 /// All orders of a customer lie in one slot, wherever they are.

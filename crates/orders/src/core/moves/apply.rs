@@ -2,13 +2,22 @@
 
 use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
-use super::{BLOCKS_MAX, Block, GONE_MAX, HOLD_MS, Kept, Leave, Left, MoveRow, Step, print_of};
+use super::{
+    BLOCKS_MAX, Block, EPOCHS_MAX, GONE_MAX, HOLD_MS, Kept, Leave, Left, MoveRow, Step, print_of,
+};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Seen;
 use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, SubjectId, SubjectRow, Wrapped};
+
+/// Whether a move may follow on the newest that is known. What another region says is believed,
+/// so no word of it can use up the numbers.
+fn next_step(known: u64, epoch: u64) -> bool {
+    epoch > known && epoch - known <= EPOCHS_MAX
+}
 
 impl State {
     /// A new order of somebody who has moved, by who does not know that he lives here since that
@@ -32,15 +41,12 @@ impl State {
             Step::Keep { of, mint, blocks } => self.keep(at, of, mint, blocks),
             Step::Leave(leave) => self.leave(*leave),
             Step::Arrive { subject, from, epoch, at_ms } if subject.home == here => {
-                let gone = self.moves.get(subject).map_or_else(Vec::new, |row| row.gone.clone());
-                // Back before it was due: what he had left is his again.
-                let (lives, former, since_ms) = (here, from, at_ms);
-                let row = MoveRow { epoch, lives, former, since_ms, left: None, gone };
-                self.moved(subject, row);
-                Ok(())
+                self.arrive(subject, from, epoch, at_ms)
             }
             Step::Follow { subject, to, epoch, at_ms } if to != here => {
                 match self.moves.get(subject).cloned() {
+                    Some(row) if epoch <= row.epoch => Ok(()),
+                    Some(row) if !next_step(row.epoch, epoch) => Err(Refused::Moved),
                     Some(row) => {
                         let former = row.lives;
                         let row = MoveRow { epoch, lives: to, former, since_ms: at_ms, ..row };
@@ -59,6 +65,57 @@ impl State {
             Ok(()) => Outcome::Noted,
             Err(why) => Outcome::Refused(why),
         }
+    }
+
+    fn arrive(
+        &mut self,
+        subject: SubjectId,
+        from: RegionNumber,
+        epoch: u64,
+        at_ms: u64,
+    ) -> Result<(), Refused> {
+        let here = self.meta.settings.region;
+        let (known, gone) =
+            self.moves.get(subject).map_or((0, Vec::new()), |row| (row.epoch, row.gone.clone()));
+        if epoch <= known {
+            return Ok(());
+        }
+        if from == here {
+            return Err(Refused::Malformed);
+        }
+        if !next_step(known, epoch) || !self.may_come(subject, from, at_ms) {
+            return Err(Refused::Moved);
+        }
+        // Back before it was due: what he had left is his again.
+        let (lives, former, since_ms) = (here, from, at_ms);
+        self.moved(subject, MoveRow { epoch, lives, former, since_ms, left: None, gone });
+        Ok(())
+    }
+
+    /// Whether somebody who lived in `from` may come to live here: who went from here comes back
+    /// from where he went, and who came here lately may be known to where he came from only.
+    pub fn may_come(&self, subject: SubjectId, from: RegionNumber, at_ms: u64) -> bool {
+        let Some(row) = self.moves.get(subject) else { return true };
+        match row.lives == self.meta.settings.region {
+            true => row.former == from || at_ms >= self.settled_ms(row),
+            false => row.lives == from,
+        }
+    }
+
+    /// When no request that the former region heard may be repeated any more.
+    pub fn settled_ms(&self, row: &MoveRow) -> u64 {
+        row.since_ms.saturating_add(self.meta.settings.key_ttl_ms)
+    }
+
+    /// Whether the block of an order of his is here, and opens by his key here.
+    pub fn holds(&self, subject: SubjectId, order: OrderId) -> bool {
+        let kept = self.moves.kept.get(&order).map(|kept| kept.of);
+        let own = self.contents.get(&order).filter(|contents| contents.personal.is_some());
+        let own = own.map(|contents| contents.sealed_with);
+        let opens = |of: KeyOf| {
+            of.subject == subject && matches!(self.subjects.key(of), KeyState::Living(_))
+        };
+        kept.into_iter().chain(own).any(opens)
     }
 
     /// Late and repeated news of a move change nothing.
@@ -101,7 +158,7 @@ impl State {
         }
         self.hold_left(at, of.subject);
         for (id, residence, personal) in blocks {
-            if !self.readable(id) {
+            if !self.holds(of.subject, id) {
                 self.moves.keep(id, Kept { of, residence, personal });
             }
         }
@@ -117,12 +174,6 @@ impl State {
         }
     }
 
-    /// Whether the order is here with a block that opens still.
-    fn readable(&self, id: OrderId) -> bool {
-        let contents = self.contents.get(&id).filter(|contents| contents.personal.is_some());
-        contents.is_some_and(|c| matches!(self.subjects.key(c.sealed_with), KeyState::Living(_)))
-    }
-
     fn leave(&mut self, leave: Leave) -> Result<(), Refused> {
         let Leave { subject, to, epoch, generation, orders, digest, request, .. } = leave;
         let here = self.meta.settings.region;
@@ -134,11 +185,16 @@ impl State {
             let same = row.left.as_ref().is_some_and(|left| left.request == request);
             return if same { Ok(()) } else { Err(Refused::Moved) };
         }
+        // Where he goes asks the region that he leaves, not the one that he left before.
+        let young = |row: &MoveRow| row.former != to && leave.asked_ms < self.settled_ms(row);
+        if row.is_some_and(young) {
+            return Err(Refused::Moved);
+        }
         let (before, gone) = row.map_or((0, Vec::new()), |row| (row.epoch, row.gone.clone()));
         let of = KeyOf { subject, generation };
         let living = matches!(self.subjects.key(of), KeyState::Living(_));
         // Somebody ordered meanwhile, or was forgotten, or moved: the shell looks again.
-        if epoch <= before || !living || self.sum_of(of) != (orders, digest) {
+        if !next_step(before, epoch) || !living || self.sum_of(of) != (orders, digest) {
             return Err(Refused::KeyChanged);
         }
         let (delete_after_ms, held) = (leave.delete_after_ms, LogTime::ZERO);

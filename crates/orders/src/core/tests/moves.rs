@@ -275,7 +275,15 @@ fn where_he_left_first_follows_him_on() {
     let (mut a, mut b) = moved();
     let mut c = state_of(3);
     carry(&b, &mut c);
-    assert_eq!(leave(&mut b, 3, 2), Outcome::Noted);
+    let ttl = b.meta.settings.key_ttl_ms;
+    let later = |b: &State, to, asked_ms| {
+        Step::Leave(Box::new(Leave { asked_ms, ..leave_by(b, to, 2, 1_002) }))
+    };
+    // While a request that the first region heard may be repeated, only it would be asked.
+    let early = later(&b, 3, 4 + ttl);
+    assert_eq!(step(&mut b, early), Outcome::Refused(Refused::Moved));
+    let late = later(&b, 3, 5 + ttl);
+    assert_eq!(step(&mut b, late), Outcome::Noted);
     assert_eq!(arrive(&mut c, 2, 2), Outcome::Noted);
     let on = |epoch| Step::Follow { subject: subject(1), to: region(3), epoch, at_ms: 9 };
     assert_eq!(step(&mut a, on(2)), Outcome::Noted);
@@ -329,4 +337,42 @@ fn a_checkpoint_keeps_moves_and_what_was_brought_along() {
         let due = |machine: &crate::machine::OrdersMachine| machine.state.moves.due(50).count();
         assert_eq!(due(&again), due(&machine));
     }
+}
+
+#[test]
+fn only_who_let_him_go_sends_him_and_no_word_uses_up_the_numbers_of_his_moves() {
+    let (mut a, mut b) = moved();
+    let ttl = a.meta.settings.key_ttl_ms;
+    let digests = (a.digest(), b.digest());
+    // He went to 2: nobody else sends him back, and nothing that he left is forgotten for it.
+    assert_eq!(arrive(&mut a, 3, 2), Outcome::Refused(Refused::Moved));
+    // He lives in 2 since lately: whom another sends would not be asked about in 1.
+    assert_eq!(arrive(&mut b, 3, 2), Outcome::Refused(Refused::Moved));
+    assert_eq!(arrive(&mut b, 2, 2), Outcome::Refused(Refused::Malformed));
+    for epoch in [u64::MAX, 2_000] {
+        assert_eq!(arrive(&mut b, 1, epoch), Outcome::Refused(Refused::Moved));
+        let on = Step::Follow { subject: subject(1), to: region(3), epoch, at_ms: 9 };
+        assert_eq!(step(&mut a, on), Outcome::Refused(Refused::Moved));
+        let far = leave_by(&b, 1, epoch, 7);
+        assert_eq!(step(&mut b, Step::Leave(Box::new(far))), Outcome::Refused(Refused::KeyChanged));
+    }
+    assert_eq!((a.digest(), b.digest()), digests);
+    assert!(!b.may_come(subject(2), region(3), 4 + ttl) && b.may_come(subject(2), region(1), 6));
+    assert!(b.may_come(subject(2), region(3), 5 + ttl) && !a.may_come(subject(1), region(3), 9));
+    holds(&a);
+    holds(&b);
+}
+
+#[test]
+fn a_region_says_what_it_holds_of_somebody_and_not_what_it_once_held() {
+    let (mut a, mut b) = moved();
+    let orders: Vec<OrderId> = luggage(&a).1.into_iter().map(|(id, ..)| id).collect();
+    let held = |state: &State, n| orders.iter().filter(|id| state.holds(subject(n), **id)).count();
+    assert_eq!((held(&a, 1), held(&b, 2), held(&b, 1)), (2, 2, 0));
+    delete(&mut a);
+    assert_eq!((held(&a, 1), held(&b, 2)), (0, 2));
+    let erase = Erase { subject: subject(2), request: Scope(5), asked_ms: 5, destroy_after_ms: 9 };
+    b.apply(START, Command::Erase(erase));
+    assert_eq!(held(&b, 2), 0);
+    assert_eq!(state_of(3).moves.get(subject(3)), None);
 }

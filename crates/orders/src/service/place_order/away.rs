@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Asked;
 use super::moved::{SKEW_MS, moving};
-use crate::core::command::{Command, Outcome};
+use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
 use crate::core::moves::{MoveRow, Step};
 use crate::core::subjects::SubjectId;
@@ -23,6 +23,12 @@ use crate::shell::{Sent, refusal};
 
 /// Regions that one request is followed through: more moves than that are heard of one by one.
 const HOPS_MAX: u32 = 4;
+
+/// He lives, or lived lately, in a region that a third went on with.
+fn taken_over() -> Failure {
+    let why = "where the customer lived was taken over by a region that cannot say what he ordered";
+    Failure::new(Reason::HomeUnreachable, why).retry_after(super::moved::RETRY)
+}
 
 /// Where an order is to be placed.
 pub(super) enum Lives {
@@ -66,7 +72,12 @@ impl Asked<'_> {
             let owner = self.owner_of(row.lives)?;
             let (lives, epoch) = match owner == here {
                 // Where he lived is lost, and this region went on with what was born there.
-                true => (here, row.epoch + 1),
+                true => {
+                    self.surely_new(row.lives, sent)?;
+                    (here, row.epoch.saturating_add(1))
+                }
+                // Its heir knows neither of the move nor what he asked for since.
+                false if owner != row.lives => return Err(taken_over()),
                 false => {
                     let answer = self.pass_on(owner, row.epoch, false, sent, due).await?;
                     if let Some(placed) = answer.placed {
@@ -83,6 +94,24 @@ impl Asked<'_> {
             self.follow(subject, (row.lives, lives), epoch, due).await?;
         }
         Err(moving())
+    }
+
+    /// Whether a request that is not known here was not placed where this region went on with what
+    /// was born.
+    ///
+    /// # Errors
+    /// `REQUEST_IN_DOUBT` for one that the lost region may have heard; `HOME_MOVING` while what it
+    /// is known to have heard is being taken over.
+    fn surely_new(&self, birth: RegionNumber, Sent(sent): Sent) -> Result<(), Failure> {
+        let doubt = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            match state.births.get(birth).is_some_and(|row| row.taken.is_some()) {
+                true => state.doubts_of(birth, sent, true),
+                // The directory is ahead of the group.
+                false => Some(Refused::NotOwner),
+            }
+        });
+        doubt.map_or(Ok(()), |why| Err(refusal(why)))
     }
 
     fn owner_of(&self, birth: RegionNumber) -> Result<RegionNumber, Failure> {
@@ -123,9 +152,15 @@ impl Asked<'_> {
         let expired = row.since_ms.saturating_add(ttl) < wall;
         let newer = sent.is_some_and(|sent| sent > row.since_ms.saturating_add(SKEW_MS));
         let owner = self.owner_of(row.former)?;
-        // What was taken over came with its requests, or is in doubt.
-        if expired || newer || owner == self.shell.number {
+        if expired || newer {
             return Ok(None);
+        }
+        // What was taken over came with its requests, or is in doubt.
+        if owner == self.shell.number {
+            return self.surely_new(row.former, Sent(sent)).map(|()| None);
+        }
+        if owner != row.former {
+            return Err(taken_over());
         }
         let answer = self.pass_on(owner, row.epoch, true, Sent(sent), due).await?;
         Ok(answer.placed)
