@@ -50,6 +50,7 @@ async fn local(
     };
     if let (Some(order), Some(hosted)) = (&mut answer.order, shell.groups.values().find(keeps)) {
         personal::reveal(shell, hosted, id, order, details).await?;
+        retain_lawful(shell, order);
     }
     Ok(answer)
 }
@@ -89,10 +90,14 @@ fn found(shell: &Shell, id: OrderId) -> Result<wire::GetOrderResponse, Failure> 
     let mut order = view.order;
     if let Some(order) = &mut order {
         order.epoch = epoch;
-        // The law of today also binds what was stored under that of yesterday.
-        let residence = order.residence_country.parse().ok();
-        let allowed = residence.map(|country| shell.map.allowed(country, &shell.region).0);
-        order.retain(allowed.unwrap_or_default());
+        retain_lawful(shell, order);
     }
     Ok(wire::GetOrderResponse { order, staleness: Some(staleness) })
+}
+
+/// The law of today also binds what was stored under that of yesterday.
+fn retain_lawful(shell: &Shell, order: &mut wire::Order) {
+    let residence = order.residence_country.parse().ok();
+    let allowed = residence.map(|country| shell.map.allowed(country, &shell.region).0);
+    order.retain(allowed.unwrap_or_default());
 }
