@@ -42,17 +42,11 @@ pub async fn run(
     let customer = place.customer_id.as_ref().ok_or(Reason::MessageMalformed)?;
     let subject = personal::customer(shell, customer)?;
     let from = now.number(&asker).ok_or(Reason::UnknownRegion)?;
-    let look = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
-    let lives = look.as_ref().is_some_and(|row| row.lives == from);
-    // Only who may be his home, or is where he lived or lives, may say where he does.
-    let told = match question.known_only {
-        true => lives,
-        false => {
-            let lived = look.is_some_and(|row| row.former == from);
-            lives || lived || may_be_home(&now, place.residence_country, &asker)
-        }
-    };
-    if !told || from == now.here {
+    let row = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
+    let known_only = question.known_only;
+    if from == now.here
+        || !may_ask(row, from, known_only, || may_be_home(&now, place.residence_country, &asker))
+    {
         tracing::warn!(%asker, "an order of somebody who does not live there");
         return Err(moving().into());
     }
@@ -83,6 +77,19 @@ pub async fn run(
     let asked = Asked { shell, hosted, slot, caller, place, body: &body, now, home };
     let placed = asked.placed(subject, scope, row.epoch, sent, due).await?;
     Ok(Response::new(wire::PlaceMovedResponse { placed: Some(placed), ..Default::default() }))
+}
+
+/// Whether a region may pass an order on: one that may be his home, or where he lives or lived.
+/// What he ordered before is told only to where he lives.
+fn may_ask(
+    row: Option<MoveRow>,
+    from: RegionNumber,
+    known_only: bool,
+    may_be_home: impl FnOnce() -> bool,
+) -> bool {
+    let lives = row.as_ref().is_some_and(|row| row.lives == from);
+    let lived = row.is_some_and(|row| row.former == from);
+    lives || !known_only && (lived || may_be_home())
 }
 
 /// Where he lives, once what the asker says of his move is taken in: it takes no order of his any
