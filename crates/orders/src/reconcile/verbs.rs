@@ -196,8 +196,8 @@ impl Orders {
         Ok(Some((order, hash)))
     }
 
-    /// Two people decide by what the plan says: it names the order that its id is of, and as long as
-    /// that has not changed, its version and amount.
+    /// Two people decide by what the plan says: it names the order that its id is of, and as long
+    /// as that has not changed, its version and amount.
     fn says_what_is(
         &self,
         group: GroupId,
