@@ -91,6 +91,7 @@ fn the_shipped_matrix() {
         ("Switchover", "-- -- -- yes -- --"),
         ("EraseCustomer", "-- -- -- yes -- --"),
         ("ExportCustomer", "-- -- -- yes -- --"),
+        ("MoveCustomer", "-- -- -- yes -- --"),
     ];
     assert_eq!(matrix.len(), METHODS.len(), "a method is missing in this table");
     for (method, row) in matrix {

@@ -139,10 +139,9 @@ async fn an_erasure_that_only_the_lost_region_heard_of_holds_once_it_is_back() {
     let (pair, names, former) = taken_over(&[gift("c-1", "r-1"), gift("c-2", "r-2")]).await;
     let away = pair.away();
     let here: Vec<KeyOf> = names.iter().map(|name| sealed(away, name)).collect();
-    // Granted where he was at home, and shipped to nobody.
+    // Granted where he was at home, which has not heard of its loss.
     let receipt = erased(pair.here(), "c-1", "").await;
     assert_eq!(receipt.key.unwrap().home_region, "eu-west");
-    assert!(alive(away, former[0]) && alive(away, here[0]));
     pair.home.owned_by(2, 2, Kind::Failover);
     reconnect(&pair).await;
     let gone = |of: KeyOf| key(away, of) == KeyState::Erased;
