@@ -322,8 +322,11 @@ fn voters(region: &Region) -> BTreeMap<GroupId, Vec<NodeId>> {
     led.into_iter().map(|status| (status.group, status.voters)).collect()
 }
 
-/// Groups that do not have all their members in the end.
+/// Groups that do not have all their members in the end, in a region whose disks are whole.
 fn short(region: &Region) -> Vec<String> {
+    if region.seats.iter().any(|seat| seat.damaged()) {
+        return Vec::new();
+    }
     let short = voters(region).into_iter().filter(|(_, voters)| voters.len() != SEATS);
     let name = &region.name;
     short

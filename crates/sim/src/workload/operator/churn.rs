@@ -64,8 +64,11 @@ impl Operator<'_> {
         let members = self.members().await;
         let places = members.map(|members| self.places(&members));
         if late {
-            let what = format!("{}: members not restored: {places:?}", self.region.name);
-            self.board.wrong.borrow_mut().push(what);
+            // A group that refuses its damaged disk never catches up: it is not promoted, rightly.
+            if !self.region.seats.iter().any(|seat| seat.damaged()) {
+                let what = format!("{}: members not restored: {places:?}", self.region.name);
+                self.board.wrong.borrow_mut().push(what);
+            }
             return true;
         }
         match places {
