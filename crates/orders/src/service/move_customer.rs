@@ -177,7 +177,7 @@ impl Mover<'_> {
         let residences = customer::residences(self.hosted, self.subject, self.asked.residence);
         let homes = |region: RegionNumber| {
             let home =
-                |residence: &Country| home_of(*residence, self.slot, &self.now.policy, &*self.now);
+                |residence: &Country| home_of(*residence, self.slot, &self.now.policy, &self.now);
             residences.iter().all(|r| home(r).is_ok_and(|home| home.region == region))
         };
         if !homes(self.shell.number) && !to_number.is_some_and(homes) {
