@@ -322,9 +322,10 @@ fn voters(region: &Region) -> BTreeMap<GroupId, Vec<NodeId>> {
     led.into_iter().map(|status| (status.group, status.voters)).collect()
 }
 
-/// Groups that do not have all their members in the end, in a region whose disks are whole.
+/// Groups that do not have all their members in the end; none where a replica refuses its damaged
+/// disk, for which the spare rightly stays.
 fn short(region: &Region) -> Vec<String> {
-    if region.seats.iter().any(|seat| seat.damaged()) {
+    if region.seats.iter().any(|seat| seat.refuses()) {
         return Vec::new();
     }
     let short = voters(region).into_iter().filter(|(_, voters)| voters.len() != SEATS);

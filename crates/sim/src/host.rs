@@ -132,6 +132,12 @@ impl Seat {
         self.damaged.load(Ordering::Relaxed)
     }
 
+    /// A group of it refuses its damaged disk: that replica never catches up.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.damaged() && self.groups().iter().any(|status| status.stopped.is_some())
+    }
+
     fn end(&self, alive: &Alive, end: End) {
         let mut now = self.now.lock();
         // The first word counts, and only of the process that sits there now.

@@ -64,8 +64,8 @@ impl Operator<'_> {
         let members = self.members().await;
         let places = members.map(|members| self.places(&members));
         if late {
-            // A group that refuses its damaged disk never catches up: it is not promoted, rightly.
-            if !self.region.seats.iter().any(|seat| seat.damaged()) {
+            // Who never catches up is not promoted, rightly.
+            if !self.region.seats.iter().any(|seat| seat.refuses()) {
                 let what = format!("{}: members not restored: {places:?}", self.region.name);
                 self.board.wrong.borrow_mut().push(what);
             }
