@@ -9,5 +9,5 @@ pub mod tls;
 pub use connect::{ConnectError, Services, Timing, connect, connect_lazy};
 pub use league::{About, Call, League, Options};
 pub use reach::Reach;
-pub use retry::{Budget, Policy, SERVICE_CONFIG};
+pub use retry::{Budget, Policy, RetryBudget, SERVICE_CONFIG};
 pub use tls::{Expect, Files, Identity, IdentityError};

@@ -100,46 +100,6 @@ impl Breaker {
     }
 }
 
-/// Retries as a share of calls, so that retries cannot multiply an outage.
-///
-/// # Invariant
-/// Over any time, retries ≤ calls × `per_call_milli` / 1000 + `held_max`.
-#[derive(Debug, Clone)]
-pub struct RetryBudget {
-    per_call_milli: u64,
-    held_max_milli: u64,
-    held_milli: u64,
-}
-
-impl RetryBudget {
-    const RETRY: u64 = 1000;
-
-    /// Each call earns `per_call_milli` thousandths of a retry, of which `held_max` whole ones are
-    /// kept; starts full.
-    pub fn new(per_call_milli: u64, held_max: u64) -> Self {
-        let held_max_milli = held_max.saturating_mul(Self::RETRY);
-        Self { per_call_milli, held_max_milli, held_milli: held_max_milli }
-    }
-
-    /// A first attempt was made.
-    pub fn earn(&mut self) {
-        self.held_milli =
-            self.held_milli.saturating_add(self.per_call_milli).min(self.held_max_milli);
-    }
-
-    /// Whether nothing is left for a retry.
-    pub fn is_spent(&self) -> bool {
-        self.held_milli < Self::RETRY
-    }
-
-    /// Whether a retry may be made; takes it from the budget if so.
-    pub fn spend(&mut self) -> bool {
-        let left = self.held_milli.checked_sub(Self::RETRY);
-        self.held_milli = left.unwrap_or(self.held_milli);
-        left.is_some()
-    }
-}
-
 /// Bounds the calls in flight to one neighbour, so that it cannot hold all of ours.
 #[derive(Debug, Clone)]
 pub struct Bulkhead {

@@ -74,23 +74,6 @@ fn a_late_success_from_before_does_not_close() {
 }
 
 #[test]
-fn retries_are_a_share_of_calls() {
-    let mut budget = RetryBudget::new(100, 2);
-    assert!(budget.spend() && budget.spend());
-    assert!(!budget.spend());
-    for _ in 0..9 {
-        budget.earn();
-    }
-    assert!(!budget.spend());
-    budget.earn();
-    assert!(budget.spend());
-    for _ in 0..1000 {
-        budget.earn();
-    }
-    assert!(budget.spend() && budget.spend() && !budget.spend(), "no more than two are kept");
-}
-
-#[test]
 fn a_full_bulkhead_refuses_until_someone_leaves() {
     let mut bulkhead = Bulkhead::new(1);
     assert!(bulkhead.enter());

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hansa_api::client::RetryBudget;
 use hansa_node::env::Clock;
-use hansa_node::resilience::{Breaker, BreakerPolicy, Bulkhead, Change, RetryBudget};
+use hansa_node::resilience::{Breaker, BreakerPolicy, Bulkhead, Change};
 use hansa_types::id::OrderId;
 use parking_lot::Mutex;
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hansa_api::client::RetryBudget;
 use hansa_node::env::{Clock, Entropy, Env};
 use hansa_node::https;
 use hansa_node::net::{Net, Outsider};
-use hansa_node::resilience::{Breaker, BreakerPolicy, Change, RetryBudget};
+use hansa_node::resilience::{Breaker, BreakerPolicy, Change};
 use hansa_wal::fs::Fs;
 use http::{HeaderValue, Request, header};
 use http_body_util::Full;
