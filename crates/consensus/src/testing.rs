@@ -11,7 +11,7 @@ mod wires;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -172,6 +172,8 @@ pub struct Cluster<M: Machine> {
     disks: BTreeMap<NodeId, SimFs>,
     genesis: Genesis<M>,
     nodes: BTreeMap<NodeId, Node<M>>,
+    /// How often any node was started: no two starts draw the same.
+    boots: AtomicU64,
     /// Nodes that came after the beginning.
     joined: BTreeSet<NodeId>,
     /// Whom the groups are to have, told to each node that starts.
@@ -211,6 +213,7 @@ impl<M: Machine> Cluster<M> {
             disks,
             genesis,
             nodes,
+            boots: AtomicU64::new(0),
             joined: BTreeSet::new(),
             wanted: None,
             releases: BTreeMap::new(),
@@ -305,7 +308,7 @@ impl<M: Machine> Cluster<M> {
     pub async fn try_boot(&self, node: NodeId) -> Result<Node<M>, OpenError> {
         let name = format!("node-{node}");
         let (env, exit) = match self.settings.simulated_time {
-            true => seeded(&name, node.0, WallTime(1_700_000_000_000)),
+            true => seeded(&name, self.next_seed(), WallTime(1_700_000_000_000)),
             false => env(&name),
         };
         let clock = SkewedClock { inner: env.clock.clone(), ahead_ms: AtomicI64::new(0) };
@@ -328,6 +331,10 @@ impl<M: Machine> Cluster<M> {
             }
         }
         Ok(Node { host, groups, env, exit, clock, _serving: serving })
+    }
+
+    fn next_seed(&self) -> u64 {
+        1 + self.boots.fetch_add(1, Ordering::Relaxed)
     }
 
     fn fs(&self, node: NodeId) -> Arc<dyn Fs> {

@@ -9,15 +9,21 @@ use crate::testing::counter::Counters;
 use crate::testing::{Cluster, Settings, eventually, soon};
 use crate::timing::Timing;
 
+/// In paused time nobody is late: who leads goes on leading, however busy the machine is.
 async fn cluster() -> Cluster<Counters> {
-    Cluster::start(Counters::default).await
+    Cluster::paused(Counters::default).await
+}
+
+/// With folders that a test can take away.
+async fn with_folders() -> Cluster<Counters> {
+    Cluster::with(Settings { disks: None, ..Settings::paused() }, Counters::default).await
 }
 
 fn other_than(cluster: &Cluster<Counters>, node: NodeId) -> NodeId {
     cluster.up().into_iter().find(|other| *other != node).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_submitted_command_is_read_back_and_reaches_every_replica() {
     let cluster = cluster().await;
     assert_eq!(cluster.submit("add a 2").await, 2);
@@ -29,7 +35,7 @@ async fn a_submitted_command_is_read_back_and_reaches_every_replica() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_follower_names_the_leader() {
     let cluster = cluster().await;
     let leader = cluster.leader().await;
@@ -42,7 +48,7 @@ async fn a_follower_names_the_leader() {
     assert_eq!(group.read(soon(), |m| m.value("a")).await, Err(refused));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn concurrent_commands_share_entries() {
     let cluster = cluster().await;
     let leader = cluster.leader().await;
@@ -57,7 +63,7 @@ async fn concurrent_commands_share_entries() {
     assert!(entries < 100, "{entries} entries for 1,000 commands");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn commands_submitted_together_are_one_entry_in_order() {
     let cluster = cluster().await;
     let leader = cluster.leader().await;
@@ -69,7 +75,7 @@ async fn commands_submitted_together_are_one_entry_in_order() {
     assert_eq!(group.status().applied, before + 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_dead_leader_is_replaced_and_loses_nothing_acknowledged() {
     let mut cluster = cluster().await;
     let first = cluster.leader().await;
@@ -86,7 +92,7 @@ async fn a_dead_leader_is_replaced_and_loses_nothing_acknowledged() {
     assert_eq!(cluster.group(first).peek(|m| (m.value("a"), m.value("b"))), (20, 1));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_stop_of_all_nodes_keeps_every_command() {
     let mut cluster = cluster().await;
     for n in 0..30 {
@@ -105,7 +111,7 @@ async fn a_stop_of_all_nodes_keeps_every_command() {
     assert_eq!(after.state_hash, before.state_hash);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_leader_cut_off_serves_no_read_and_acknowledges_nothing() {
     let cluster = cluster().await;
     cluster.submit("add a 1").await;
@@ -127,7 +133,7 @@ async fn a_leader_cut_off_serves_no_read_and_acknowledges_nothing() {
     assert!(value == 1 || value == 11, "applied once or not at all: {value}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_leader_whom_nobody_follows_says_so_before_its_callers_run_out_of_time() {
     let cluster = cluster().await;
     let old = cluster.leader().await;
@@ -144,7 +150,7 @@ async fn a_leader_whom_nobody_follows_says_so_before_its_callers_run_out_of_time
     cluster.settled().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_due_timer_fires_without_a_command() {
     let cluster = cluster().await;
     let leader = cluster.leader().await;
@@ -155,7 +161,7 @@ async fn a_due_timer_fires_without_a_command() {
     assert_eq!(cluster.group(leader).status().applied, entries, "nothing due, no tick");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn leadership_is_handed_over_on_demand_and_on_drain() {
     let cluster = cluster().await;
     cluster.submit("add a 1").await;
@@ -170,10 +176,10 @@ async fn leadership_is_handed_over_on_demand_and_on_drain() {
     cluster.submit("add a 1").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_early() {
     let timing = Timing { queue_commands_max: 10, ..Timing::quick() };
-    let settings = Settings { timing, ..Settings::default() };
+    let settings = Settings { timing, ..Settings::paused() };
     let cluster = Cluster::with(settings, Counters::default).await;
     let leader = cluster.leader().await;
     let group = cluster.group(leader);
@@ -190,7 +196,7 @@ async fn a_full_queue_refuses_early() {
     assert!((done..=done + unknown).contains(&value), "{value} of {done} and perhaps {unknown}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_passed_deadline_leaves_the_outcome_unknown() {
     let cluster = cluster().await;
     let mut answer = Err(SubmitError::NotLeader { leader: None });
@@ -204,10 +210,10 @@ async fn a_passed_deadline_leaves_the_outcome_unknown() {
     assert_eq!(answer, Err(SubmitError::Unknown));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn many_groups_share_one_log() {
     let groups: Vec<GroupId> = (0..4).map(|n| GroupId::new(GroupKind::Inventory, n)).collect();
-    let settings = Settings { groups: groups.clone(), ..Settings::default() };
+    let settings = Settings { groups: groups.clone(), ..Settings::paused() };
     let cluster = Cluster::with(settings, Counters::default).await;
     for (n, id) in groups.iter().enumerate() {
         let end = soon();
@@ -232,9 +238,9 @@ async fn many_groups_share_one_log() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_wiped_node_is_refused() {
-    let mut cluster = cluster().await;
+    let mut cluster = with_folders().await;
     cluster.submit("add a 1").await;
     cluster.settled().await;
     let leader = cluster.leader().await;
@@ -247,9 +253,9 @@ async fn a_wiped_node_is_refused() {
     assert_eq!(cluster.group(victim).peek(|m| m.value("a")), 0, "it was sent nothing");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_node_that_lost_its_log_alone_does_not_start() {
-    let mut cluster = cluster().await;
+    let mut cluster = with_folders().await;
     cluster.submit("add a 1").await;
     let leader = cluster.leader().await;
     cluster.kill(leader).await;
@@ -258,12 +264,11 @@ async fn a_node_that_lost_its_log_alone_does_not_start() {
     assert!(matches!(refused, Some(crate::OpenError::LogMissing { .. })), "{refused:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_waiting_timer_is_not_set_back_by_a_change_of_leader() {
     let cluster = cluster().await;
-    let leader = cluster.leader().await;
-    let group = cluster.group(leader);
-    assert_eq!(group.submit("after 3600000 a 7".into(), soon()).await, Ok(0));
+    assert_eq!(cluster.submit("after 3600000 a 7").await, 0);
+    let group = cluster.group(cluster.leader().await);
     assert_eq!(group.submit_many(Vec::new(), soon()).await, Ok(Vec::new()));
     let placed = group.status().log_time;
     eventually("an idle leader's time is in the log", || {
@@ -272,9 +277,9 @@ async fn a_waiting_timer_is_not_set_back_by_a_change_of_leader() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_wiped_node_is_refused_by_a_follower_that_never_needed_it() {
-    let mut cluster = cluster().await;
+    let mut cluster = with_folders().await;
     cluster.submit("add a 1").await;
     let leader = cluster.leader().await;
     let followers: Vec<NodeId> = cluster.ids().into_iter().filter(|n| *n != leader).collect();

@@ -24,7 +24,7 @@ fn small() -> Settings {
         disk_bytes_max: 8 * SEGMENT,
         ..hansa_wal::Config::default()
     };
-    Settings { wal, disks: Some(5), ..Settings::default() }
+    Settings { wal, disks: Some(5), ..Settings::paused() }
 }
 
 async fn cluster() -> Cluster<Counters> {
@@ -64,7 +64,7 @@ async fn until_refused(cluster: &Cluster<Counters>, wanted: bool) {
     timeout(crate::testing::PATIENCE, asked).await.expect("in time");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_quorum_without_room_refuses_commands_early_and_lives_on() {
     let mut cluster = cluster().await;
     cluster.ids().iter().take(2).for_each(|node| leave(&cluster, *node, SEGMENT));
@@ -83,7 +83,7 @@ async fn a_quorum_without_room_refuses_commands_early_and_lives_on() {
     assert!(cluster.ids().iter().all(|node| cluster.node(*node).exit.whys().is_empty()));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_waiting_timer_fires_on_the_reserve() {
     let cluster = cluster().await;
     let leader = cluster.leader().await;
@@ -97,7 +97,7 @@ async fn a_waiting_timer_fires_on_the_reserve() {
     eventually("the timer", fired).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_leader_alone_without_room_hands_over_and_commands_go_on() {
     let cluster = cluster().await;
     let first = cluster.leader().await;
@@ -109,7 +109,7 @@ async fn a_leader_alone_without_room_hands_over_and_commands_go_on() {
     until_refused(&cluster, false).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_follower_that_truly_runs_out_stops_and_returns_when_there_is_room() {
     let mut cluster = cluster().await;
     let leader = cluster.leader().await;
@@ -135,7 +135,7 @@ async fn a_follower_that_truly_runs_out_stops_and_returns_when_there_is_room() {
     assert_eq!(cluster.group(follower).peek(|m| m.value("a1")), 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_checkpoint_and_an_archive_that_do_not_fit_wait_for_room() {
     let settings = Settings { nodes: 1, ..small() };
     let cluster = Cluster::with(settings, Counters::default).await;
@@ -168,8 +168,7 @@ async fn the_log_stays_within_its_bound_whoever_is_idle() {
     let groups: Vec<GroupId> = (0..5).map(|n| GroupId::new(GroupKind::Inventory, n)).collect();
     let profile = crate::Profile::NoisyDisk;
     let timing = Timing { profile, checkpoint_bytes: AMPLE, ..Timing::default() };
-    let settings =
-        Settings { nodes: 1, groups: groups.clone(), timing, simulated_time: true, ..small() };
+    let settings = Settings { nodes: 1, groups: groups.clone(), timing, ..small() };
     let bound = settings.wal.disk_bytes_max + 4 * SEGMENT;
     let cluster = Cluster::with(settings, Counters::default).await;
     let node = cluster.leader().await;

@@ -13,7 +13,7 @@ use crate::timing::Timing;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn cluster() -> Cluster<Counters> {
-    Cluster::start(Counters::default).await
+    Cluster::paused(Counters::default).await
 }
 
 /// Waits until another node than `old` leads, and has it commit `command`.
@@ -35,9 +35,9 @@ async fn overtake(cluster: &Cluster<Counters>, old: hansa_types::id::NodeId, com
     panic!("nobody led for long enough to take {command}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_stood_still_serves_no_stale_read_when_it_wakes() {
-    for round in 1..=3 {
+    for round in 0..4 {
         let cluster = cluster().await;
         cluster.submit("add a 1").await;
         let old = cluster.leader().await;
@@ -79,7 +79,7 @@ async fn a_leader_that_stood_still_serves_no_stale_read_when_it_wakes() {
 }
 
 /// Found by the suite of faults: a call hung at such a leader until the cut was over.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn who_waits_at_a_leader_that_is_cut_off_is_told_that_it_is_not_known() {
     let cluster = cluster().await;
     cluster.submit("add a 1").await;
@@ -100,7 +100,7 @@ async fn who_waits_at_a_leader_that_is_cut_off_is_told_that_it_is_not_known() {
     cluster.settled().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_node_whose_wall_clock_is_wrong_stops_leading_and_does_not_win_again() {
     let cluster = cluster().await;
     let odd = cluster.leader().await;
@@ -125,7 +125,7 @@ async fn a_node_whose_wall_clock_is_wrong_stops_leading_and_does_not_win_again()
     assert!(passed < Duration::from_secs(60), "time followed the odd clock by {passed:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn wall_clocks_that_jump_by_minutes_expire_nothing_early() {
     for ahead in [600_000_i64, -600_000] {
         let cluster = cluster().await;
@@ -149,7 +149,7 @@ async fn wall_clocks_that_jump_by_minutes_expire_nothing_early() {
 
 /// Followers that answer each heartbeat, but late, follow: nobody else is elected, and openraft
 /// counts no answer that comes after one heartbeat's time.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_group_whose_heartbeats_are_answered_late_goes_on_serving() {
     let cluster = cluster().await;
     cluster.submit("add a 1").await;
@@ -166,7 +166,7 @@ async fn a_group_whose_heartbeats_are_answered_late_goes_on_serving() {
 }
 
 /// The same after a time in which nobody was heard at all, too short for the others to elect.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_is_heard_but_hears_nobody_in_time_gives_way() {
     let cluster = cluster().await;
     cluster.submit("add a 1").await;
