@@ -247,6 +247,9 @@ impl Hosted {
     ///
     /// Level-triggered: the state is looked at after registering and after each wake, so no change
     /// is missed and none needs to be told.
+    ///
+    /// # Errors
+    /// `HOME_MOVING` once another region goes on with the order: what becomes of it is known there.
     pub async fn when<R>(
         &self,
         id: OrderId,
@@ -260,10 +263,12 @@ impl Hosted {
             let woken = waiting.changed();
             let known = |state: &State| {
                 let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
-                Some(ready(order, contents))
+                Some((state.is_own(id, order), ready(order, contents)))
             };
-            if self.group.peek(|machine| known(&machine.state)) == Some(true) {
-                break;
+            match self.group.peek(|machine| known(&machine.state)) {
+                Some((false, _)) => return Err(refusal(Refused::NotOwner)),
+                Some((true, true)) => break,
+                Some((true, false)) | None => {}
             }
             tokio::select! {
                 biased;
@@ -275,6 +280,16 @@ impl Hosted {
             }
         }
         self.look(id, show)
+    }
+
+    /// # Errors
+    /// `HOME_MOVING` for an order that another region goes on with.
+    pub fn keeps(&self, id: OrderId) -> Result<(), Failure> {
+        let left = |state: &State| state.orders.get(&id).is_some_and(|of| !state.is_own(id, of));
+        match self.group.peek(|machine| left(&machine.state)) {
+            true => Err(refusal(Refused::NotOwner)),
+            false => Ok(()),
+        }
     }
 
     /// Returns once this node has known of no leader for a while: it may be cut off from those who

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use hansa_pages::Table;
+use hansa_types::id::OrderId;
 use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ pub struct KeyRow {
     pub body: u128,
     pub at: LogTime,
     pub target: Target,
-    /// What its body was fingerprinted with, where that is not the order's own key.
+    /// What its body was fingerprinted with, where that is not the key that seals the order now.
     pub under: Option<KeyOf>,
 }
 
@@ -77,6 +78,14 @@ impl Keys {
     pub fn remember_under(&mut self, key: Key, at: LogTime, target: Target, under: Option<KeyOf>) {
         self.table.insert(key.scope, KeyRow { body: key.body, at, target, under });
         self.order.insert((at, key.scope));
+    }
+
+    /// Says of a request on `order` what it was fingerprinted with, before the order is sealed anew.
+    pub fn pin(&mut self, scope: Scope, order: OrderId, under: KeyOf) {
+        let own = |row: &&KeyRow| row.target.order == order && row.under.is_none();
+        if let Some(row) = self.table.get(&scope).filter(own).cloned() {
+            self.table.insert(scope, KeyRow { under: Some(under), ..row });
+        }
     }
 
     /// Drops what is older than `ttl_ms`, oldest first.

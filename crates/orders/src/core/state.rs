@@ -341,6 +341,9 @@ impl State {
         old.wake.map(|at| self.timers.remove(&(at, id)));
         self.parked.remove(&id);
         if let Some(contents) = self.contents.remove(&id) {
+            for heard in &old.requests {
+                self.keys.pin(heard.scope, id, contents.sealed_with);
+            }
             self.subjects.disown(contents.sealed_with.subject, id);
         }
     }

@@ -202,7 +202,8 @@ impl Asked<'_> {
         }
     }
 
-    /// The key under which another region heard this request, if it did and this one took it over.
+    /// The key under which this request was heard, here or by a region that this one took over
+    /// from: the customer may have another by now.
     async fn heard_under(&self, scope: Scope) -> Result<Option<Arc<DataKey>>, Failure> {
         let look = |machine: &crate::machine::OrdersMachine| {
             let of = heard_under(&machine.state, scope)?;

@@ -115,6 +115,7 @@ impl Watcher {
     /// Takes what came after `sent`.
     async fn look(&mut self) -> Result<(), Failure> {
         let (shell, id, sent) = (&self.shell, self.id, self.sent);
+        self.hosted.keeps(id)?;
         let items = self
             .hosted
             .look(id, |order, contents| items_after(shell, id, order, contents, sent))?;

@@ -76,9 +76,11 @@ pub fn vault_failed(error: &VaultError) -> Failure {
     Failure::of(Reason::VaultUnavailable).retry_after(RETRY)
 }
 
-/// What another region fingerprinted a request's body with, which this one took over.
+/// What a known request's body was fingerprinted with: by another region that this one took over
+/// from, or here, with the key that seals its order.
 pub fn heard_under(state: &State, scope: Scope) -> Option<KeyOf> {
-    state.keys.table.get(&scope)?.under
+    let row = state.keys.table.get(&scope)?;
+    row.under.or_else(|| Some(state.contents.get(&row.target.order)?.sealed_with))
 }
 
 /// Under the data key of the order's customer, or of what the request was heard under before;

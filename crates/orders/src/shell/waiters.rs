@@ -59,6 +59,14 @@ impl Waiters {
         }
     }
 
+    /// Wakes everybody: orders may have left without a word about each.
+    pub fn wake_all(&self) {
+        for seat in self.by_order.lock().values() {
+            seat.changed.notify_waiters();
+            seat.decided.notify_waiters();
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.by_order.lock().len()
     }

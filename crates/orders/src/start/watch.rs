@@ -7,10 +7,12 @@ use std::time::Duration;
 use hansa_node::tasks::OnError;
 use hansa_region_router::book::Book;
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::invariants;
 use crate::core::state::State;
+use crate::machine::OrdersMachine;
 use crate::metrics::{self, Level};
 use crate::replicate::{Lags, Sender};
 use crate::shell::{Hosted, Shell};
@@ -21,28 +23,39 @@ const AUDIT_EVERY: Duration = Duration::from_secs(10);
 const AUDIT_ORDERS_MAX: usize = 5_000;
 const VIOLATIONS_MAX: usize = 10;
 
-/// Wakes those who wait for an order that changed.
+/// Wakes those who wait for an order that changed, or that another region goes on with.
 pub async fn wake(hosted: Arc<Hosted>, stop: CancellationToken) {
     let mut applied = hosted.group.applied();
-    let mut seen = hosted.group.peek(|machine| machine.state.meta.seq);
+    let look = |machine: &OrdersMachine| (machine.state.meta.seq, epochs(&machine.state));
+    let (mut seen, mut owned) = hosted.group.peek(look);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             changed = applied.changed() => if changed.is_err() { return },
         }
-        let changed = hosted.group.peek(|machine| {
+        let (changed, now) = hosted.group.peek(|machine| {
             let state = &machine.state;
             let after = std::mem::replace(&mut seen, state.meta.seq);
             // Asked while nothing can be applied: who joins later looks at a later state.
-            match hosted.waiters.is_empty() {
+            let changed = match hosted.waiters.is_empty() {
                 true => Vec::new(),
                 // A snapshot may have taken the group back to a state with fewer events.
                 false => decisions(state, after.min(state.meta.seq)),
-            }
+            };
+            (changed, epochs(state))
         });
+        if now != owned {
+            owned = now;
+            hosted.waiters.wake_all();
+        }
         hosted.waiters.wake(changed.into_iter());
     }
+}
+
+/// Whoever begins or ceases to own births does so in another epoch.
+fn epochs(state: &State) -> Vec<(RegionNumber, u64)> {
+    state.births.iter().map(|(birth, row)| (birth, row.epoch)).collect()
 }
 
 /// The orders that changed, and whether each is decided.

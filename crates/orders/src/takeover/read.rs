@@ -96,14 +96,14 @@ pub async fn candidates(
     Ok(read)
 }
 
-/// A customer's key in this region, as far as one batch has come.
-type Fresh = (KeyOf, Arc<DataKey>);
+/// A customer's key in this region, and the same wrapped where it is new.
+type Fresh = (KeyOf, Arc<DataKey>, Option<Wrapped>);
 
 struct Reader<'a> {
     shell: &'a Shell,
     hosted: &'a Hosted,
     now: Arc<Snapshot>,
-    /// Keys minted for this batch: the first order of each brings it.
+    /// Keys minted for this batch: every order of theirs brings it.
     fresh: BTreeMap<SubjectId, Fresh>,
 }
 
@@ -173,7 +173,7 @@ impl Reader<'_> {
         let subject =
             personal::subject(self.shell, customer.as_ref(), (&heirloom.caller, &request));
         let subject = subject.map_err(Stop::Now)?;
-        let ((of, key), mint) = self.key_here(subject).await?;
+        let (of, key, mint) = self.key_here(subject).await?;
         let personal = match &plain {
             Some(plain) => {
                 let sealed = key.seal(of, id, plain, self.shell.env.entropy.as_ref());
@@ -213,29 +213,29 @@ impl Reader<'_> {
         Ok(Some(plain))
     }
 
-    /// The customer's living key here; a new one comes with the first of his orders.
-    async fn key_here(&mut self, subject: SubjectId) -> Result<(Fresh, Option<Wrapped>), Stop> {
-        if let Some((of, key)) = self.fresh.get(&subject) {
-            return Ok(((*of, key.clone()), None));
+    /// The customer's living key here, or a new one that comes with his orders.
+    async fn key_here(&mut self, subject: SubjectId) -> Result<Fresh, Stop> {
+        if let Some(fresh) = self.fresh.get(&subject) {
+            return Ok(fresh.clone());
         }
         let next = self.hosted.group.peek(|machine| machine.state.next_key(subject));
         let keyring = &self.shell.keyring;
         let made = match next {
             Next::Use(generation, wrapped) => {
                 let of = KeyOf { subject, generation };
-                keyring.unwrap(of, &wrapped).await.map(|key| ((of, key), None))
+                keyring.unwrap(of, &wrapped).await.map(|key| (of, key, None))
             }
             Next::Mint(generation, by) => {
                 let of = KeyOf { subject, generation };
                 let minted = keyring.mint(of, by).await;
-                minted.map(|(key, wrapped)| ((of, key), Some(wrapped)))
+                minted.map(|(key, wrapped)| (of, key, Some(wrapped)))
             }
         };
-        let (fresh, mint) = made.map_err(|error| Stop::Now(vault_failed(&error)))?;
-        if mint.is_some() {
+        let fresh = made.map_err(|error| Stop::Now(vault_failed(&error)))?;
+        if fresh.2.is_some() {
             self.fresh.insert(subject, fresh.clone());
         }
-        Ok((fresh, mint))
+        Ok(fresh)
     }
 
     fn contents(

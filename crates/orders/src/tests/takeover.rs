@@ -1,6 +1,7 @@
 //! A region is lost after a part of its orders was shipped; another goes on with them, and the lost
 //! one comes back as its follower.
 
+mod again;
 mod erased;
 
 use std::time::Duration;

@@ -61,7 +61,8 @@ pub struct Adopted {
     /// Of the copy.
     pub version: u64,
     pub contents: Contents,
-    /// The next data key of a customer whom this region did not know.
+    /// The data key of a customer whom this region did not know: with each of his orders that were
+    /// read together, for the first of them may not be the first to come.
     pub mint: Option<Wrapped>,
     pub facts: Facts,
 }
@@ -274,10 +275,15 @@ impl State {
         let gone = mint.is_none()
             && contents.personal.is_none()
             && !matches!(self.subjects.key(contents.sealed_with), KeyState::Living(_));
+        // What came with an order before this one.
+        let here = |mint: &Wrapped| {
+            self.subjects.key(contents.sealed_with) == KeyState::Living(mint.clone())
+        };
+        let mint = mint.filter(|mint| ours && !here(mint));
         if ours && !gone && self.key_fits(contents.sealed_with, mint.as_ref()).is_err() {
             return false;
         }
-        if let Some(wrapped) = mint.filter(|_| ours) {
+        if let Some(wrapped) = mint {
             self.meta.wraps.get_or_insert(wrapped.by);
             self.subjects.put(contents.sealed_with, wrapped);
         }

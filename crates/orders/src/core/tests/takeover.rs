@@ -3,6 +3,7 @@
 mod drained;
 mod erased;
 mod goods;
+mod keys;
 mod owners;
 mod returned;
 mod story;
