@@ -60,7 +60,8 @@ fn default_folder() -> PathBuf {
 }
 
 /// Where and when, and whether others had work to do meanwhile.
-fn machine() -> Value {
+#[must_use]
+pub fn machine() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = read("/proc/loadavg");

@@ -81,17 +81,62 @@ fn entries(folder: &Path) -> Vec<(String, u64)> {
 /// A process's memory in bytes, and its time on cores since it began.
 #[must_use]
 pub fn process(pid: u32) -> (u64, Duration) {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
-    let status = read("status").unwrap_or_default();
-    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = kilobytes.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    // The name, the second field, may hold anything; the fields after it are numbers.
-    let stat = read("stat").unwrap_or_default();
-    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 =
-        after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-    let busy = Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND);
-    (kilobytes.unwrap_or_default() * 1_024, busy)
+    let used = Process::of(pid);
+    (used.memory, used.busy)
+}
+
+/// What a process has used since it began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Bytes now, and at the worst.
+    pub memory: u64,
+    pub memory_max: u64,
+    /// Time on cores, and that of each kind of thread that lives now.
+    pub busy: Duration,
+    pub threads: BTreeMap<String, Duration>,
+    /// Bytes that went to a disk.
+    pub written: u64,
+}
+
+impl Process {
+    /// Nothing of a process that is gone.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+        let (status, io) = (read("status").unwrap_or_default(), read("io").unwrap_or_default());
+        // The name, the second field, may hold anything; the fields after it are numbers.
+        let stat = read("stat").unwrap_or_default();
+        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks: u64 =
+            after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+        Self {
+            memory: named(&status, "VmRSS:") * 1_024,
+            memory_max: named(&status, "VmHWM:") * 1_024,
+            busy: Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND),
+            threads: threads(pid),
+            written: named(&io, "write_bytes:"),
+        }
+    }
+}
+
+/// The number on the line that begins so.
+fn named(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+/// Time on cores by thread name, as the scheduler counts it; numbers at the end say nothing.
+fn threads(pid: u32) -> BTreeMap<String, Duration> {
+    let mut named = BTreeMap::new();
+    let Ok(listed) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return named };
+    for task in listed.filter_map(Result::ok) {
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file));
+        let (Ok(name), Ok(times)) = (read("comm"), read("schedstat")) else { continue };
+        let nanos = times.split_whitespace().next().and_then(|n| n.parse().ok());
+        let name = name.trim().trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+        *named.entry(name.to_owned()).or_default() += Duration::from_nanos(nanos.unwrap_or(0));
+    }
+    named
 }
 
 #[cfg(test)]
@@ -105,6 +150,9 @@ mod tests {
         let (memory, time) = process(std::process::id());
         assert!(memory > 1 << 20, "{memory}");
         assert!(time > Duration::ZERO);
+        let used = Process::of(std::process::id());
+        assert!(used.memory_max >= memory, "{used:?}");
+        assert!(used.threads.values().sum::<Duration>() > Duration::ZERO, "{used:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod forger;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -119,6 +119,8 @@ pub struct Settings {
     pub simulated_time: bool,
     /// The last version that the binaries apply at the beginning; all that there are without.
     pub first_release: Option<u32>,
+    /// On whose disk the temporary folder lies; the system's choice without.
+    pub folder: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -139,6 +141,7 @@ impl Default for Settings {
             disks: None,
             simulated_time: false,
             first_release: None,
+            folder: None,
         }
     }
 }
@@ -196,7 +199,11 @@ impl<M: Machine> Cluster<M> {
     }
 
     pub async fn with(settings: Settings, genesis: impl Fn() -> M + Send + Sync + 'static) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let dir = match &settings.folder {
+            Some(folder) => tempfile::tempdir_in(folder),
+            None => tempfile::tempdir(),
+        };
+        let dir = dir.expect("a temporary folder");
         let (board, nodes) = (Board::default(), BTreeMap::new());
         let ids: Vec<NodeId> = (1..=settings.nodes).map(NodeId).collect();
         // One more has a place on the wires: it may join.
@@ -248,7 +255,7 @@ impl<M: Machine> Cluster<M> {
         self.node(node).groups.values().next().expect("the node hosts a group")
     }
 
-    pub fn dir(&self, node: NodeId) -> std::path::PathBuf {
+    pub fn dir(&self, node: NodeId) -> PathBuf {
         self.dir.path().join(format!("node-{node}"))
     }
 

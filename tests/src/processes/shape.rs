@@ -33,7 +33,11 @@ impl Shape {
 
     /// The first so many regions.
     pub fn of_regions(name: &str, regions: usize) -> Self {
-        let data = crate::folder::fresh(name);
+        Self::below(crate::folder::fresh(name), regions, binary().to_owned())
+    }
+
+    /// The same in a folder of the caller's, of another program.
+    pub fn below(data: PathBuf, regions: usize, binary: PathBuf) -> Self {
         let layout = Layout::anywhere().expect("free ports").first(regions);
         let (mut configs, profile) = prepare(&data, &layout).expect("a league on disk");
         for config in &mut configs {
@@ -42,8 +46,7 @@ impl Shape {
             config.telemetry.log_filter =
                 filter.unwrap_or_else(|_| "info,openraft=warn".to_owned());
         }
-        let (binary, netns) = (binary().to_owned(), BTreeMap::new());
-        Self { data, configs, profile, binary, netns }
+        Self { data, configs, profile, binary, netns: BTreeMap::new() }
     }
 
     /// One region of three nodes.

@@ -94,6 +94,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "hansa-bench",
+        &[
+            "hansa",
+            "hansa-tests",
+            "hansa-types",
+            "hansa-api",
+            "hansa-node",
+            "hansa-wal",
+            "hansa-consensus",
+            "hansa-ledger",
+        ],
+    ),
+    (
         "hansa-sim",
         &[
             "hansa",
