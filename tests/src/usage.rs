@@ -133,7 +133,9 @@ fn threads(pid: u32) -> BTreeMap<String, Duration> {
         let read = |file: &str| std::fs::read_to_string(task.path().join(file));
         let (Ok(name), Ok(times)) = (read("comm"), read("schedstat")) else { continue };
         let nanos = times.split_whitespace().next().and_then(|n| n.parse().ok());
-        let name = name.trim().trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+        // A node's own begin with its name.
+        let name = name.trim().rsplit('/').next().unwrap_or_default();
+        let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
         *named.entry(name.to_owned()).or_default() += Duration::from_nanos(nanos.unwrap_or(0));
     }
     named

@@ -68,6 +68,8 @@ pub enum Scenario {
     /// Orders here and in PostgreSQL with two synchronous replicas, by turns.
     Compare(Compare),
     #[command(hide = true)]
+    Group(crate::group::Args),
+    #[command(hide = true)]
     Serve(hansa::cli::serve::Args),
 }
 

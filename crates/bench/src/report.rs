@@ -207,3 +207,62 @@ fn over_time(scenario: &str, run: &Run) -> Chart {
         ],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Latency;
+    use crate::watch::{Cost, Group, Used};
+
+    fn run() -> Run {
+        let used = |name: &str, cpu_seconds| Used {
+            name: name.to_owned(),
+            cpu_seconds,
+            threads: [("wal-log".to_owned(), cpu_seconds)].into(),
+            ..Used::default()
+        };
+        let refused = [("OVERLOADED".to_owned(), 3)].into();
+        let latency = Latency { p50_ms: 1.5, ..Latency::default() };
+        let phase = Figures { done: 100, rate: 50.0, latency, refused, ..Figures::default() };
+        Run {
+            name: "4 clients".to_owned(),
+            unit: "orders",
+            phases: vec![phase],
+            cost: Cost {
+                processes: vec![used("client", 0.002), used("n1", 0.01), used("n2", 0.02)],
+                log_syncs: 250.0,
+                groups: [("orders".to_owned(), Group { entries: 10.0, commands: 80.0 })].into(),
+                ..Cost::default()
+            },
+            fdatasync_us: [130, 140],
+            load_average: "1.00".to_owned(),
+            seconds: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_used_is_told_per_unit() {
+        let text = text(&[run()]);
+        for told in [
+            "orders/s",
+            "50.0",
+            "100 + 200",
+            "2.50",
+            "0.10",
+            "orders 8.0",
+            "OVERLOADED 3",
+            "wal-log 300.0",
+            "130 us before",
+        ] {
+            assert!(text.contains(told), "no {told} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn programs_read_the_same() {
+        let outcome = Outcome { runs: vec![run()], ..Outcome::default() };
+        let told = json("orders", &outcome);
+        assert_eq!(told["runs"][0]["phases"][0]["p50_ms"], 1.5);
+        assert_eq!(told["runs"][0]["cost"]["groups"]["orders"]["entries"], 10.0);
+    }
+}

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::bench::{Bench, Run};
 use crate::cli::{Cli, Scenario};
+use crate::group;
 use crate::report;
 
 /// What a scenario came to.
@@ -31,6 +32,9 @@ pub struct Outcome {
 /// What could not be started; refusals are figures, not errors.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let bench = Bench::new(cli.common)?;
+    if let Scenario::Group(args) = &cli.scenario {
+        return group::serve(&bench, args).await;
+    }
     // What is started here must not outlive an interruption: dropped, it goes.
     let asked = shutdown::on_signals(&bench.tasks)?;
     let (name, outcome) = tokio::select! {
@@ -51,6 +55,6 @@ async fn measure(bench: &Bench, scenario: &Scenario) -> anyhow::Result<(&'static
         Scenario::Transfers(args) => ("transfers", transfers::run(bench, args).await?),
         Scenario::Calibrate(times) => ("calibrate", calibrate::run(bench, times).await?),
         Scenario::Compare(args) => ("compare", compare::run(bench, args).await?),
-        Scenario::Serve(_) => anyhow::bail!("a node is no scenario"),
+        Scenario::Group(_) | Scenario::Serve(_) => anyhow::bail!("a server is no scenario"),
     })
 }

@@ -31,9 +31,9 @@ struct Axis {
 
 impl Axis {
     fn linear(most: f64) -> Self {
+        let most = if most > 0.0 { most } else { 1.0 };
         let step = step(most);
-        let to = (most / step).ceil().max(1.0) * step;
-        Self { from: 0.0, to, log: false }
+        Self { from: 0.0, to: (most / step).ceil() * step, log: false }
     }
 
     /// Whole powers of ten.
@@ -63,7 +63,6 @@ impl Axis {
 
 /// 1, 2 or 5 of a power of ten, so that four to nine steps make up the whole.
 fn step(most: f64) -> f64 {
-    let most = if most > 0.0 { most } else { 1.0 };
     let power = 10_f64.powf((most / 5.0).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|of| of * power);
     steps.into_iter().find(|step| most / step <= 8.0).unwrap_or(steps[3])

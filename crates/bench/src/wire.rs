@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use hansa_api::client::{Expect, Identity, Timing, connect};
+use hansa_api::client::{Expect, Files, Identity, Timing, connect};
 use hansa_node::devca::DevCa;
 use hansa_node::env::SystemClock;
 use hansa_node::layers::{self, Exempt, Settings};
@@ -21,8 +21,8 @@ use hansa_node::listen::{Limits, Listener, Serving};
 use hansa_node::net::TlsNet;
 use hansa_node::tasks::Tasks;
 use hansa_node::tls;
-use hansa_types::region::RegionName;
 use http::uri::PathAndQuery;
+use serde::{Deserialize, Serialize};
 use tonic::body::Body;
 use tonic::client;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -39,6 +39,8 @@ const UNARY: &str = "/hansa.bench.Wire/Unary";
 const STREAM: &str = "/hansa.bench.Wire/Stream";
 /// Messages of one stream that are being answered.
 const ANSWERING_MAX: usize = 1_024;
+/// In the names of our certificates.
+const REGION: &str = "bench";
 const NUMBER_BYTES: usize = 8;
 /// Above a batch of 8,189 transfers.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -58,51 +60,30 @@ impl Answers for Echo {
     }
 }
 
-/// A server in this process, with certificates for itself and for its client.
-pub struct Server {
+/// Where a server is, and who may ask it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Door {
     endpoint: String,
-    region: RegionName,
-    client: Identity,
-    tasks: Tasks,
-    serving: Serving,
+    cert: PathBuf,
+    key: PathBuf,
+    ca: PathBuf,
 }
 
-impl Server {
-    /// # Errors
-    /// A folder for certificates, or a port, that cannot be had.
-    pub async fn start(tasks: &Tasks, folder: &Path, with: impl Answers) -> anyhow::Result<Self> {
-        let region: RegionName = "bench".parse()?;
-        let ca = DevCa::open(&folder.join("wire-pki"), "hansa")?;
-        let client = Identity::read(&ca.client("bench")?.into())?;
-        let own = tls::Identity::load(ca.node(&region, "wire")?)?;
-        let net = TlsNet::new(own, Arc::new(SystemClock::new()));
-        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let limits = Limits { streams_max: 1_024, ..Limits::default() };
-        let listener = Listener::bind("bench", at, &net, limits).await.context("a free port")?;
-        let endpoint = listener.local_addr()?.to_string();
-        // The same layers as a node's, so that the ceiling is one that it could reach.
-        let settings = Settings {
-            listener: "bench",
-            in_flight_max: 65_536,
-            timeout_max: Duration::from_secs(60),
-            exempt: Exempt::NOTHING,
-        };
-        let serving = listener.start(tasks, layers::stack(&settings, service_fn(served(with))));
-        Ok(Self { endpoint, region, client, tasks: tasks.clone(), serving })
-    }
-
+impl Door {
     /// # Errors
     /// A server that is gone.
     pub async fn connect(&self) -> anyhow::Result<Channel> {
-        let expect = Expect::NodeOf(self.region.clone());
-        Ok(connect(&self.client, &self.endpoint, &expect, Timing::default()).await?)
+        let (cert, key, ca) = (self.cert.clone(), self.key.clone(), self.ca.clone());
+        let identity = Identity::read(&Files { cert, key, ca })?;
+        let expect = Expect::NodeOf(REGION.parse()?);
+        Ok(connect(&identity, &self.endpoint, &expect, Timing::default()).await?)
     }
 
     /// So many streams, each over its own connection.
     ///
     /// # Errors
-    /// As [`Server::connect`].
-    pub async fn streams(&self, count: usize) -> anyhow::Result<Vec<Arc<Stream>>> {
+    /// As [`Door::connect`].
+    pub async fn streams(&self, tasks: &Tasks, count: usize) -> anyhow::Result<Vec<Arc<Stream>>> {
         let mut streams = Vec::with_capacity(count);
         for _ in 0..count.max(1) {
             let (pipe, questions) = Pipe::new();
@@ -111,10 +92,40 @@ impl Server {
             grpc.ready().await?;
             let path = PathAndQuery::from_static(STREAM);
             let opened = grpc.streaming(Request::new(questions), path, Raw).await;
-            pipe.listen(&self.tasks, opened?.into_inner(), number_of);
+            pipe.listen(tasks, opened?.into_inner(), number_of);
             streams.push(Arc::new(Stream(pipe)));
         }
         Ok(streams)
+    }
+}
+
+/// A server in this process, with certificates for itself and for its clients.
+pub struct Server {
+    pub door: Door,
+    serving: Serving,
+}
+
+impl Server {
+    /// # Errors
+    /// A folder for certificates, or a port, that cannot be had.
+    pub async fn start(tasks: &Tasks, folder: &Path, with: impl Answers) -> anyhow::Result<Self> {
+        let ca = DevCa::open(&folder.join("wire-pki"), "hansa")?;
+        let own = tls::Identity::load(ca.node(&REGION.parse()?, "wire")?)?;
+        let net = TlsNet::new(own, Arc::new(SystemClock::new()));
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let limits = Limits { streams_max: 1_024, ..Limits::default() };
+        let listener = Listener::bind("bench", at, &net, limits).await.context("a free port")?;
+        let tls::Files { cert, key, ca } = ca.client("bench")?;
+        let door = Door { endpoint: listener.local_addr()?.to_string(), cert, key, ca };
+        // The same layers as a node's, so that the ceiling is one that it could reach.
+        let settings = Settings {
+            listener: "bench",
+            in_flight_max: 65_536,
+            timeout_max: Duration::from_secs(60),
+            exempt: Exempt::NOTHING,
+        };
+        let serving = listener.start(tasks, layers::stack(&settings, service_fn(served(with))));
+        Ok(Self { door, serving })
     }
 
     pub async fn stop(self) {
@@ -145,10 +156,7 @@ fn served<A: Answers>(with: A) -> impl Fn(http::Request<Body>) -> Served + Clone
                 let with = with.clone();
                 async move {
                     let mut message = message?;
-                    if message.len() < NUMBER_BYTES {
-                        return Err(Status::invalid_argument("no number"));
-                    }
-                    let number = message.split_to(NUMBER_BYTES);
+                    let number = message.split_to(NUMBER_BYTES.min(message.len()));
                     Ok(joined(&number, &with.answer(message).await))
                 }
             });
@@ -259,12 +267,12 @@ mod tests {
     async fn messages_come_back_by_their_numbers_over_mtls() {
         let (tasks, folder) = (Tasks::new("bench"), hansa_tests::folder::fresh("bench-wire"));
         let server = Server::start(&tasks, &folder, Echo).await.unwrap();
-        let streams = server.streams(2).await.unwrap();
+        let streams = server.door.streams(&tasks, 2).await.unwrap();
         let asked = [streams[0].ask(1, b"one"), streams[0].ask(2, b"two"), streams[1].ask(3, b"")];
         let answers = futures::future::join_all(asked).await;
         let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
         assert_eq!(answers, [&b"one"[..], b"two", b""]);
-        let calls = Calls { channel: server.connect().await.unwrap(), bytes: 400 };
+        let calls = Calls { channel: server.door.connect().await.unwrap(), bytes: 400 };
         assert_eq!(calls.one(0).await, Ok(1));
         drop((streams, calls));
         server.stop().await;

@@ -26,6 +26,8 @@ fn orders_through_a_real_region_have_figures_and_a_cost() {
     let processes = run["cost"]["processes"].as_array().unwrap();
     assert_eq!(processes.len(), 4, "the client and three nodes: {run:#}");
     assert!(run["cost"]["log_syncs"].as_f64().unwrap() > 0.0, "{run:#}");
+    // Counters of the groups, which are made while a node starts, are on its page.
+    assert!(run["cost"]["groups"]["orders"]["entries"].as_f64().unwrap() >= 1.0, "{run:#}");
     let plot = std::fs::read_to_string(folder.join("svg/orders-4-clients.svg")).unwrap();
     assert!(plot.starts_with("<svg") && plot.ends_with("</svg>\n"));
 }

@@ -9,8 +9,9 @@ use super::Outcome;
 use crate::bench::{Bench, Run};
 use crate::cli::Times;
 use crate::disk;
+use crate::group::{Served, What};
 use crate::load::Drive;
-use crate::wire::{Calls, Echo, Messages, Server};
+use crate::wire::{Calls, Messages};
 
 /// An order's request is about as long.
 const BYTES: usize = 400;
@@ -31,25 +32,22 @@ pub async fn run(bench: &Bench, times: &Times) -> anyhow::Result<Outcome> {
     for clients in [64, 512] {
         runs.push(streams(bench, CONNECTIONS, (clients, BYTES), lasts).await?);
     }
-    let note = format!(
-        "fdatasync of 4 KiB on a quiet disk: p50 {p50} us, p99 {p99} us, max {max} us; calls and \
-         streams: client and server are one process, so its CPU is that of both"
-    );
+    let note = format!("fdatasync of 4 KiB, one by one: p50 {p50} us, p99 {p99} us, max {max} us");
     let more = json!({ "fdatasync_us": { "p50": p50, "p99": p99, "max": max } });
     Ok(Outcome { runs, notes: vec![note], more })
 }
 
 async fn unary(bench: &Bench, clients: usize, times: (Duration, Duration)) -> anyhow::Result<Run> {
-    let server = Server::start(&bench.tasks, bench.folder(), Echo).await?;
+    let server = Served::start(bench, What::Echo, 1).await?;
     let mut calls = Vec::new();
     for _ in 0..CONNECTIONS {
-        calls.push(Arc::new(Calls { channel: server.connect().await?, bytes: BYTES }));
+        calls.push(Arc::new(Calls { channel: server.door.connect().await?, bytes: BYTES }));
     }
     let name = format!("unary, {clients} in flight");
     let drive = Drive::Closed { clients };
-    let run = bench.measure((&name, "calls"), &calls, &drive, times, &[]).await;
+    let run = bench.measure((&name, "calls"), &calls, &drive, times, &server.watched).await;
     drop(calls);
-    server.stop().await;
+    server.stop().await?;
     Ok(run)
 }
 
@@ -63,14 +61,14 @@ pub async fn streams(
     (clients, bytes): (usize, usize),
     times: (Duration, Duration),
 ) -> anyhow::Result<Run> {
-    let server = Server::start(&bench.tasks, bench.folder(), Echo).await?;
-    let streams = server.streams(count).await?;
+    let server = Served::start(bench, What::Echo, 1).await?;
+    let streams = server.door.streams(&bench.tasks, count).await?;
     let messages = |stream| Arc::new(Messages { stream, bytes });
     let messages: Vec<_> = streams.into_iter().map(messages).collect();
     let name = format!("stream echo, {clients} in flight");
     let drive = Drive::Closed { clients };
-    let run = bench.measure((&name, "messages"), &messages, &drive, times, &[]).await;
+    let run = bench.measure((&name, "messages"), &messages, &drive, times, &server.watched).await;
     drop(messages);
-    server.stop().await;
+    server.stop().await?;
     Ok(run)
 }

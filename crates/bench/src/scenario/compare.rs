@@ -68,15 +68,8 @@ pub async fn run(bench: &Bench, args: &cli::Compare) -> anyhow::Result<Outcome> 
     let (skus, what) = if args.flash_sale { (1, "hot") } else { (10_000, "uniform") };
     let seconds = args.times.lasts().as_secs().max(1);
     let postgres = Postgres::init(&args.postgres, &bench.folder().join("postgres")).await?;
-    let mut theirs_best: Option<Peak> = None;
-    for &clients in &args.peer_clients {
-        let peak = postgres.peak(what, clients, seconds).await?;
-        if theirs_best.as_ref().is_none_or(|best| best.rate < peak.rate) {
-            theirs_best = Some(peak);
-        }
-    }
+    let theirs_clients = best_of(&postgres, what, &args.peer_clients, seconds).await?;
     postgres.stop().await?;
-    let theirs_clients = theirs_best.map_or(16, |best| best.clients);
     let region = Region::open(&bench.common, bench.folder()).await?;
     region.stock(skus).await?;
     let mut ours = Ours { bench, args, region, skus };
@@ -91,7 +84,8 @@ pub async fn run(bench: &Bench, args: &cli::Compare) -> anyhow::Result<Outcome> 
     let mut rounds = Vec::new();
     for number in 1..=args.rounds {
         // The other side is stopped meanwhile: paused it would still have its memory.
-        let peak = ours.at(&format!("round {number}"), &Drive::Closed { clients: best.0 }).await?;
+        let drive = Drive::Closed { clients: best.0 };
+        let peak = ours.at(&format!("round {number}"), &drive).await?;
         let rate = peak.phases[0].rate;
         let half = Plan::random(rate / 2.0, args.times.lasts(), bench.common.seed);
         let half = ours.at(&format!("round {number}, half load"), &Drive::Open(half)).await?;
@@ -122,6 +116,23 @@ pub async fn run(bench: &Bench, args: &cli::Compare) -> anyhow::Result<Outcome> 
         "rounds": rounds,
     });
     Ok(Outcome { runs, notes, more })
+}
+
+/// The number of clients with which PostgreSQL is fastest.
+async fn best_of(
+    postgres: &Postgres,
+    what: &str,
+    clients: &[usize],
+    seconds: u64,
+) -> anyhow::Result<usize> {
+    let mut best = (16, 0.0);
+    for &clients in clients {
+        let peak = postgres.peak(what, clients, seconds).await?;
+        if peak.rate > best.1 {
+            best = (clients, peak.rate);
+        }
+    }
+    Ok(best.0)
 }
 
 /// The middle of a few, and their ends.

@@ -8,9 +8,8 @@ use super::Outcome;
 use super::calibrate::streams;
 use crate::bench::Bench;
 use crate::cli;
-use crate::group::{Grouped, outcome};
+use crate::group::{Served, What, outcome};
 use crate::load::{Drive, Work};
-use crate::machines::Nothing;
 use crate::record::{Done, Refusal};
 use crate::wire::Stream;
 
@@ -33,24 +32,22 @@ pub async fn run(bench: &Bench, args: &cli::Raft) -> anyhow::Result<Outcome> {
     let (connections, most) = (args.times.connections, args.clients.iter().copied().max());
     let load = (most.unwrap_or(1), args.bytes);
     let mut runs = vec![streams(bench, connections, load, lasts).await?];
-    let group = Grouped::start(&bench.tasks, bench.folder(), 3, || Nothing).await?;
-    let streams = group.server.streams(connections).await?;
+    let group = Served::start(bench, What::Nothing, 3).await?;
+    let streams = group.door.streams(&bench.tasks, connections).await?;
     let commands = |stream| Arc::new(Commands { stream, bytes: args.bytes });
     let commands: Vec<_> = streams.into_iter().map(commands).collect();
     for &clients in &args.clients {
         let name = format!("{clients} in flight");
         let drive = Drive::Closed { clients };
-        runs.push(bench.measure((&name, "commands"), &commands, &drive, lasts, &[]).await);
+        runs.push(
+            bench.measure((&name, "commands"), &commands, &drive, lasts, &group.watched).await,
+        );
     }
     drop(commands);
-    group.stop().await;
+    group.stop().await?;
     let ceiling = runs[0].phases[0].rate;
     let best = runs[1..].iter().map(|run| run.phases[0].rate).fold(0.0, f64::max);
     let share = best / ceiling.max(f64::MIN_POSITIVE);
-    let note = format!(
-        "the best is {:.1} % of the stream's ceiling; client and replicas are one process, so its \
-         CPU is that of all",
-        100.0 * share
-    );
+    let note = format!("the best is {:.1} % of the stream's ceiling", 100.0 * share);
     Ok(Outcome { runs, notes: vec![note], more: json!({ "share_of_stream_ceiling": share }) })
 }

@@ -9,9 +9,9 @@ use serde_json::json;
 use super::Outcome;
 use crate::bench::Bench;
 use crate::cli;
-use crate::group::{Grouped, outcome};
+use crate::group::{Served, What, outcome};
 use crate::load::{Drive, Work};
-use crate::machines::{Books, moves};
+use crate::machines::moves;
 use crate::record::{Done, Refusal};
 use crate::report;
 use crate::wire::Stream;
@@ -59,8 +59,8 @@ pub async fn run(bench: &Bench, args: &cli::Transfers) -> anyhow::Result<Outcome
         for &batch in &args.batch {
             let batch = batch.max(1);
             // A group of its own: what one cell leaves behind is no burden to the next.
-            let group = Grouped::start(&bench.tasks, bench.folder(), replicas, Books::open).await?;
-            let streams = group.server.streams(args.times.connections).await?;
+            let group = Served::start(bench, What::Books, replicas).await?;
+            let streams = group.door.streams(&bench.tasks, args.times.connections).await?;
             let seed = bench.common.seed;
             let transfers = |stream| Arc::new(Transfers { stream, batch, seed });
             let transfers: Vec<_> = streams.into_iter().map(transfers).collect();
@@ -68,11 +68,11 @@ pub async fn run(bench: &Bench, args: &cli::Transfers) -> anyhow::Result<Outcome
             let name = format!("{replicas} replicas, {clients} x {batch}");
             let drive = Drive::Closed { clients };
             let what = (name.as_str(), "transfers");
-            let run = bench.measure(what, &transfers, &drive, lasts, &[]).await;
+            let run = bench.measure(what, &transfers, &drive, lasts, &group.watched).await;
             cells.push((replicas, batch, run.phases[0].rate));
             runs.push(run);
             drop(transfers);
-            group.stop().await;
+            group.stop().await?;
         }
     }
     let beside = |&(replicas, batch, rate): &(u64, u64, f64)| {
@@ -85,8 +85,7 @@ pub async fn run(bench: &Bench, args: &cli::Transfers) -> anyhow::Result<Outcome
         let cell = format!("{replicas} x {batch}");
         vec![cell, report::round(*rate), report::round(*seen), format!("{ratio:.2}")]
     });
-    let mut notes = vec![report::table(&header, rows)];
-    notes.push("client and replicas are one process, so its CPU is that of all".to_owned());
+    let notes = vec![report::table(&header, rows)];
     let rows = beside.iter().map(|(replicas, batch, rate, seen, ratio)| {
         json!({ "replicas": replicas, "batch": batch, "rate": rate, "seen": seen, "ratio": ratio })
     });

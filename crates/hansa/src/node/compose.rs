@@ -163,6 +163,10 @@ async fn listener(name: &'static str, config: &Config, net: &dyn Net) -> anyhow:
 }
 
 fn host(config: &Config, world: &World, peers: Peers, joins: bool) -> anyhow::Result<Host> {
+    // Before whatever counts: a counter that is made earlier is on no page.
+    if world.pages != Pages::Absent {
+        telemetry::metrics()?;
+    }
     let timing = Timing {
         profile: config.log.profile,
         checkpoint_entries: config.log.checkpoint_entries,
