@@ -15,7 +15,7 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Contents;
 use crate::core::keys::{KeyRow, Keys, Scope};
 use crate::core::lasting;
-use crate::core::moves::{Kept, MoveRow, Moves};
+use crate::core::moves::{Carry, Kept, MoveRow, Moves};
 use crate::core::order::Order;
 use crate::core::remote::{Copy, Cursor, Origin, ParkedEvent, Remote, Views};
 use crate::core::repair::{EntryId, PlanId, PlanRow, RepairRow, Repairs};
@@ -28,9 +28,9 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// Format of a checkpoint; with what a restore left to settle, if there was one. 1 and 2 had
 /// customers by their names and one key for all of them; 3 and 4 did not say whose births they own,
 /// 5 and 6 not who had moved, 7 and 8 not whose books have a movement of goods,
-/// 9 and 10 not what former homes knew whom by.
-const FORMAT: u32 = 11;
-const FORMAT_RESTORED: u32 = 12;
+/// 9 and 10 not what former homes knew whom by, 11 and 12 no moves that are under way.
+const FORMAT: u32 = 13;
+const FORMAT_RESTORED: u32 = 14;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;
@@ -76,6 +76,7 @@ pub struct FrozenOrders {
     tail: FrozenTable<OrderId, TailRow>,
     moves: FrozenTable<SubjectId, MoveRow>,
     kept: FrozenTable<OrderId, Kept>,
+    carries: FrozenTable<SubjectId, Carry>,
 }
 
 impl Frozen for FrozenOrders {
@@ -100,7 +101,8 @@ impl Frozen for FrozenOrders {
         self.failed.write(to)?;
         self.tail.write(to)?;
         self.moves.write(to)?;
-        self.kept.write(to)
+        self.kept.write(to)?;
+        self.carries.write(to)
     }
 
     fn digest_full(&self) -> StateHash {
@@ -120,6 +122,7 @@ impl Frozen for FrozenOrders {
         sum.add(self.tail.recompute_digest());
         sum.add(self.moves.recompute_digest());
         sum.add(self.kept.recompute_digest());
+        sum.add(self.carries.recompute_digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -181,6 +184,7 @@ impl Machine for OrdersMachine {
             tail: births.tail.freeze(),
             moves: self.state.moves.rows.freeze(),
             kept: self.state.moves.kept.freeze(),
+            carries: self.state.moves.carries.freeze(),
         }
     }
 
@@ -213,7 +217,9 @@ impl Machine for OrdersMachine {
         let tail = Table::read("tail", from).map_err(damaged)?;
         let mut state = state.with_births(Births::rebuild(births, failed, tail));
         let moves = Table::read("moves", from).map_err(damaged)?;
-        state.moves = Moves::rebuild(moves, Table::read("kept", from).map_err(damaged)?);
+        let kept = Table::read("kept", from).map_err(damaged)?;
+        let carries = Table::read("carries", from).map_err(damaged)?;
+        state.moves = Moves::rebuild(moves, kept, carries);
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {
             true => Ok(Self::of(state)),

@@ -425,6 +425,7 @@ pub fn refusal(why: Refused) -> Failure {
         // The shell looks again before a caller hears of this.
         Refused::KeyChanged => Reason::Unavailable,
         Refused::Erased => Reason::CustomerErased,
+        Refused::Left(_) => Reason::CustomerMoved,
         Refused::OrderOpen(_) => Reason::CustomerHasOpenOrders,
         Refused::SubjectNotFound => Reason::CustomerNotFound,
     };

@@ -50,6 +50,8 @@ pub enum MoveAction {
     Move,
     /// Deletes what he left, before it is due.
     Finish,
+    /// Calls off a move that is not decided.
+    Cancel,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl TryFrom<pb::MoveCustomerRequest> for MoveCustomer {
             pb::MoveAction::Unspecified => MoveAction::Tell,
             pb::MoveAction::Move => MoveAction::Move,
             pb::MoveAction::Finish => MoveAction::Finish,
+            pb::MoveAction::Cancel => MoveAction::Cancel,
         };
         // Who and why stand in the chain for ever.
         if action != MoveAction::Tell {

@@ -138,6 +138,9 @@ reasons! {
     CustomerErased "CUSTOMER_ERASED" FailedPrecondition
         "the order was erased since this request was first made, so a repeat cannot be compared; \
          look at the order, then send what is new under a new request_id";
+    CustomerMoved "CUSTOMER_MOVED" FailedPrecondition
+        "the request was carried out: its order is named in the details; its customer has moved \
+         since, and what a repeat is compared with was deleted; do not send it anew";
     CustomerHasOpenOrders "CUSTOMER_HAS_OPEN_ORDERS" FailedPrecondition
         "an order of the customer is under way; erase after it is completed, cancelled or rejected";
     VaultUnavailable "VAULT_UNAVAILABLE" Unavailable

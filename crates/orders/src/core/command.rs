@@ -16,8 +16,9 @@ use super::subjects::{Erase, Erased, KeyStep, Wrapped};
 use super::takeover;
 
 /// The version byte in front of every encoded command. 1 knew no keys of customers, 2 no take-over,
-/// 3 not whose books have what a copy shows as moved, 4 not what former owners knew whom by.
-const VERSION: u8 = 5;
+/// 3 not whose books have what a copy shows as moved, 4 not what former owners knew whom by, 5 not from
+/// where blocks of somebody come who moves.
+const VERSION: u8 = 6;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
@@ -211,4 +212,7 @@ pub enum Refused {
     NotSettled,
     /// The customer lives in another region.
     Moved,
+    /// The request made this order, and what its repeat could be compared with was deleted when
+    /// its customer had moved.
+    Left(OrderId),
 }

@@ -5,6 +5,7 @@
 //! dropped once nobody needs it any more. A region knows only what became of its own pseudonym.
 
 mod apply;
+mod carry;
 
 use std::collections::BTreeSet;
 
@@ -23,13 +24,13 @@ use super::subjects::{KeyOf, SubjectId, Wrapped};
 
 /// Blocks in one command: what apply costs stays small.
 pub const BLOCKS_MAX: usize = 256;
-/// How long what is here stays once some of it was brought back: longer than any call that moves
-/// him takes to its end.
+/// How long what came counts as on its way, and what is here stays once some of it was brought
+/// back: longer than any call that moves him takes to its end.
 const HOLD_MS: u64 = 600_000;
 const _: () = assert!(HOLD_MS > 4 * CALL_DEADLINE_MS_MAX);
 /// Moves that one word of another region may be ahead of what is known here.
 pub const EPOCHS_MAX: u64 = 1_024;
-/// Generations of which it is known that they were left, newest last.
+/// Generations of which it is known that they were left, and requests that moved him, newest last.
 const GONE_MAX: usize = 16;
 
 /// A customer who has moved, here or away.
@@ -47,6 +48,19 @@ pub struct MoveRow {
     pub left: Option<Left>,
     /// Generations of his key here that were dropped because he had left, oldest first.
     pub gone: Vec<u32>,
+    /// Requests by which he left, oldest first: each moves him once.
+    pub asked: Vec<Scope>,
+    /// Every region of which it is known here that he lived there, by number.
+    pub lived: Vec<RegionNumber>,
+}
+
+/// A move under way, at either side: what is his is being brought, and nothing is decided.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Carry {
+    /// To there. He leaves by this request or by none.
+    Going { to: RegionNumber, request: Scope, since_ms: u64 },
+    /// From there; what came is his only if he arrives. From `until` on who sent it is asked.
+    Coming { from: RegionNumber, until: LogTime },
 }
 
 /// What a customer left, to be deleted.
@@ -85,7 +99,7 @@ pub fn print_of(order: OrderId, residence: Country, personal: &Sealed) -> StateH
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Step {
     /// Blocks of somebody who is to live here, sealed anew under his key here.
-    Keep { of: KeyOf, mint: Option<Wrapped>, blocks: Vec<Block> },
+    Keep(Box<Keep>),
     /// He lives elsewhere from now on: the one step that decides.
     Leave(Box<Leave>),
     /// He has left `from`, to live here.
@@ -94,6 +108,23 @@ pub enum Step {
     Follow { subject: SubjectId, to: RegionNumber, epoch: u64, at_ms: u64 },
     /// What he left goes. Who and why stand in the log for the audit chain; nobody for what is due.
     Delete { subject: SubjectId, asked_ms: u64, destroy_after_ms: u64, by: String, reason: String },
+    /// What is his is brought to another region from now on, by this request.
+    Begin { subject: SubjectId, to: RegionNumber, request: Scope, at_ms: u64 },
+    /// He stays: no request that is under way moves him any more. Who and why are for the chain.
+    Cancel { subject: SubjectId, by: String, reason: String },
+    /// What came goes: by the word of where it came from, or once it is known not to be his here.
+    Abandon { subject: SubjectId, by: Option<RegionNumber>, asked_ms: u64, destroy_after_ms: u64 },
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Keep {
+    pub of: KeyOf,
+    pub mint: Option<Wrapped>,
+    pub blocks: Vec<Block>,
+    pub from: RegionNumber,
+    /// The last generation of his key here that was dead when this carry began: who was erased
+    /// since does not come back with a late page.
+    pub dead: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -116,6 +147,8 @@ pub struct Leave {
 pub struct Moves {
     pub rows: Table<SubjectId, MoveRow>,
     pub kept: Table<OrderId, Kept>,
+    /// At most one of a customer.
+    pub carries: Table<SubjectId, Carry>,
     /// Whose blocks are kept, in order of time.
     of: BTreeSet<(SubjectId, [u8; 16])>,
     /// What is to be deleted, and when.
@@ -124,13 +157,17 @@ pub struct Moves {
 
 impl Moves {
     pub fn new() -> Self {
-        Self::rebuild(Table::new("moves"), Table::new("kept"))
+        Self::rebuild(Table::new("moves"), Table::new("kept"), Table::new("carries"))
     }
 
-    pub fn rebuild(rows: Table<SubjectId, MoveRow>, kept: Table<OrderId, Kept>) -> Self {
+    pub fn rebuild(
+        rows: Table<SubjectId, MoveRow>,
+        kept: Table<OrderId, Kept>,
+        carries: Table<SubjectId, Carry>,
+    ) -> Self {
         let of = kept.iter().map(|(id, kept)| (kept.of.subject, id.to_bytes())).collect();
         let due = rows.iter().filter_map(|(subject, row)| Some((row.due()?, *subject))).collect();
-        Self { rows, kept, of, due }
+        Self { rows, kept, carries, of, due }
     }
 
     pub fn get(&self, subject: SubjectId) -> Option<&MoveRow> {
@@ -157,12 +194,14 @@ impl Moves {
     pub fn digest(&self) -> StateHash {
         let mut sum = self.rows.digest();
         sum.add(self.kept.digest());
+        sum.add(self.carries.digest());
         sum
     }
 
     pub fn digest_full(&self) -> StateHash {
         let mut sum = self.rows.recompute_digest();
         sum.add(self.kept.recompute_digest());
+        sum.add(self.carries.recompute_digest());
         sum
     }
 
@@ -193,14 +232,18 @@ impl Moves {
     pub(in crate::core) fn drop_kept(&mut self, of: KeyOf) {
         let opened = |id: &OrderId| self.kept.get(id).is_some_and(|kept| kept.of == of);
         let dead: Vec<OrderId> = self.kept_of(of.subject).filter(opened).collect();
-        for id in dead {
-            self.kept.remove(&id);
-            self.of.remove(&(of.subject, id.to_bytes()));
-        }
+        dead.into_iter().for_each(|id| self.unkeep(of.subject, id));
     }
 
-    /// He asked to be forgotten after he had left: nobody is told where he went.
+    fn unkeep(&mut self, subject: SubjectId, id: OrderId) {
+        self.kept.remove(&id);
+        self.of.remove(&(subject, id.to_bytes()));
+    }
+
+    /// He asked to be forgotten: nobody is told where he went, and what brings him along comes to
+    /// nothing.
     pub(in crate::core) fn erased(&mut self, subject: SubjectId) {
+        self.carries.remove(&subject);
         if let Some(mut row) = self.rows.get(&subject).filter(|row| !row.gone.is_empty()).cloned() {
             row.gone.clear();
             self.put(subject, row);
@@ -215,9 +258,33 @@ impl Default for Moves {
 }
 
 impl MoveRow {
+    /// After a move: what is known of those before it stays so.
+    fn after(
+        known: Option<&Self>,
+        epoch: u64,
+        (former, lives): (RegionNumber, RegionNumber),
+        since_ms: u64,
+    ) -> Self {
+        let none = || (Vec::new(), Vec::new(), Vec::new());
+        let (gone, asked, mut lived) =
+            known.map_or_else(none, |row| (row.gone.clone(), row.asked.clone(), row.lived.clone()));
+        lived.extend([former, lives]);
+        lived.sort_unstable();
+        lived.dedup();
+        Self { epoch, lives, former, since_ms, left: None, gone, asked, lived }
+    }
+
     /// When what he left is to be deleted; `None` where nothing is.
     fn due(&self) -> Option<u64> {
         let left = self.left.as_ref().filter(|left| !left.deleted)?;
         Some(left.delete_after_ms.max(left.held.ms()))
+    }
+}
+
+/// Puts it last; the oldest of too many goes.
+fn remember<T>(list: &mut Vec<T>, value: T) {
+    list.push(value);
+    if list.len() > GONE_MAX {
+        list.remove(0);
     }
 }

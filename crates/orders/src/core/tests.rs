@@ -1,6 +1,7 @@
 //! Claims about the machine; the random drive against a fake world is in `drive`.
 
 mod attack;
+mod carries;
 mod drive;
 mod keys;
 mod lasting;

@@ -111,7 +111,7 @@ pub fn lawful(
     };
     let moved: Vec<RegionNumber> = hosted.group.peek(|machine| {
         let row = subject.and_then(|subject| machine.state.moves.get(subject));
-        row.map_or_else(Vec::new, |row| vec![row.lives, row.former])
+        row.map_or_else(Vec::new, |row| row.lived.clone())
     });
     let asked = |name: &RegionName| {
         lives(name) || now.number(name).is_some_and(|number| moved.contains(&number))

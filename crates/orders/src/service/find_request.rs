@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::home::{self, Asker, Told};
-use super::place_order::moving;
+use super::place_order::{left_behind, moving};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
 use crate::core::moves::MoveRow;
@@ -91,9 +91,11 @@ impl Asked<'_> {
         let id = row.target.order;
         if fingerprint(shell, hosted, (id, scope), due, ("PlaceOrder", body)).await? != row.body {
             // Under his key it was made, and that is gone: nobody can tell it from another.
-            let erased = hosted.group.read(due, |machine| machine.state.is_erased(id)).await;
-            if erased.map_err(not_read)? {
-                return Err(refusal(Refused::Erased));
+            let erased = hosted.group.read(due, |machine| machine.state.erased_how(id)).await;
+            match erased.map_err(not_read)? {
+                Some(Refused::Left(order)) => return Err(left_behind(shell, order)),
+                Some(why) => return Err(refusal(why)),
+                None => {}
             }
             let why = "used before for another request";
             return Err(Failure::field(Reason::RequestIdReused, "request_id", why));

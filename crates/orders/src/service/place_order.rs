@@ -30,7 +30,7 @@ use crate::vault::{DataKey, VaultError};
 use crate::{metrics, wire as show};
 
 use self::away::Lives;
-pub use self::moved::moving;
+pub use self::moved::{left_behind, moving};
 
 /// Draws of an order id: 50 random bits within a millisecond and slot collide about never.
 const DRAWS: u32 = 3;
@@ -157,6 +157,9 @@ impl Asked<'_> {
             match self.hosted.submit(&command, due).await? {
                 Outcome::Refused(Refused::OrderIdTaken) if draws > 1 => draws -= 1,
                 Outcome::Refused(Refused::KeyChanged) if looks > 1 => looks -= 1,
+                Outcome::Refused(Refused::Left(order)) => {
+                    return Err(left_behind(self.shell, order));
+                }
                 outcome => {
                     if let (Outcome::Done(_), Some(wrapped)) = (&outcome, with.mint) {
                         self.shell.keyring.keep(with.of, wrapped, with.key);

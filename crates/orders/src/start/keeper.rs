@@ -4,7 +4,8 @@
 //! Everything is decided anew from state and vault each time, so a leader that falls in between
 //! leaves nothing half done that the next one would not finish.
 
-use std::collections::BTreeSet;
+mod moves;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,9 @@ use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
 use crate::core::state::State;
-use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey, SubjectId};
+use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey};
 use crate::machine::OrdersMachine;
 use crate::metrics;
-use crate::service::move_customer::delete;
 use crate::shell::{Hosted, Shell, Trust, not_read};
 use crate::vault::{KeyInfo, KeyLife, VaultError};
 
@@ -26,8 +26,6 @@ const SUBMIT_MAX: Duration = Duration::from_secs(5);
 const OVERDUE_ROUNDS: u32 = 60;
 /// Commands in one round: others of the group's work come between.
 const STEPS_MAX: usize = 64;
-/// Customers looked at in one round whose deletion is due.
-const DUE_MAX: usize = 1_024;
 
 pub struct Keeper {
     pub shell: Arc<Shell>,
@@ -117,6 +115,7 @@ impl Keeper {
             self.commit(KeyStep::Use { key: newest.key }).await?;
         }
         self.delete_left().await;
+        self.settle_carries().await;
         let rewrapped = self.rewrap(newest.key).await?;
         let epoch = self.hosted.group.peek(|machine| machine.state.meta.settings.epoch);
         if rewrapped {
@@ -309,34 +308,6 @@ impl Keeper {
             }
         }
         Ok(false)
-    }
-
-    /// Deletes what customers left who moved, as far as it is due and nobody ships to them.
-    async fn delete_left(&self) {
-        let now = self.shell.env.clock.wall().ms();
-        let due: Vec<_> = self.hosted.group.peek(|machine| {
-            let state = &machine.state;
-            let waits = |subject: &SubjectId| state.left_open(*subject).next().is_some();
-            let lives = |subject| Some((subject, state.moves.get(subject)?.lives));
-            let due = state.moves.due(now).filter(|subject| !waits(subject));
-            due.filter_map(lives).take(DUE_MAX).collect()
-        });
-        let (mut away, mut deleted) = (BTreeSet::new(), 0);
-        for (subject, lives) in due {
-            if deleted == STEPS_MAX || away.contains(&lives) {
-                continue;
-            }
-            let end = Instant::now() + SUBMIT_MAX;
-            match delete(&self.shell, &self.hosted, subject, ("", "due"), end).await {
-                Ok(()) => deleted += 1,
-                // What he left stays, whatever else there is to do for other keys.
-                Err(why) => {
-                    let group = self.hosted.group.id();
-                    tracing::info!(%group, region = lives.get(), %why, "not deleted yet");
-                    away.insert(lives);
-                }
-            }
-        }
     }
 
     async fn destroy(&self) -> Result<(), Stuck> {

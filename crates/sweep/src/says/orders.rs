@@ -302,7 +302,8 @@ fn take_over(step: &takeover::Step, to: &mut Hearing<'_>) {
 
 fn moves(step: &moves::Step, to: &mut Hearing<'_>) {
     match step {
-        moves::Step::Keep { of, mint, blocks } => {
+        moves::Step::Keep(keep) => {
+            let moves::Keep { of, mint, blocks, from: _, dead: _ } = keep.as_ref();
             for (order, residence, _) in blocks {
                 kept(*order, of.subject, *residence, to);
             }
@@ -315,7 +316,10 @@ fn moves(step: &moves::Step, to: &mut Hearing<'_>) {
         moves::Step::Leave(_)
         | moves::Step::Arrive { .. }
         | moves::Step::Follow { .. }
-        | moves::Step::Delete { .. } => {}
+        | moves::Step::Delete { .. }
+        | moves::Step::Begin { .. }
+        | moves::Step::Cancel { .. }
+        | moves::Step::Abandon { .. } => {}
     }
 }
 

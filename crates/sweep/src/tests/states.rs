@@ -91,7 +91,8 @@ fn what_somebody_brought_along_is_foreign_where_his_law_does_not_have_it_kept() 
         let by = RegionKey::new(1, 7);
         let mint = Some(Wrapped { by, nonce: [2; 12], ciphertext: vec![2; 80].into() });
         let blocks = vec![(order(2, 1), residence.parse().unwrap(), personal)];
-        let keep = Command::Moves(moves::Step::Keep { of, mint, blocks });
+        let keep = moves::Keep { of, mint, blocks, from: number(1), dead: 0 };
+        let keep = Command::Moves(moves::Step::Keep(Box::new(keep)));
         let machine = OrdersMachine::new(rig::rules(2));
         // The block and the key that opens it, in log and state.
         assert_eq!(told(machine, GroupKind::Orders, keep.encode()), leaks, "{residence}");

@@ -5,13 +5,11 @@ use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
-use super::{
-    BLOCKS_MAX, Block, EPOCHS_MAX, GONE_MAX, HOLD_MS, Kept, Leave, Left, MoveRow, Step, print_of,
-};
+use super::{Block, Carry, EPOCHS_MAX, HOLD_MS, Leave, Left, MoveRow, Step, print_of, remember};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Seen;
 use crate::core::state::State;
-use crate::core::subjects::{KeyOf, KeyState, SubjectId, SubjectRow, Wrapped};
+use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, SubjectRow};
 
 /// Whether a move may follow on the newest that is known. What another region says is believed,
 /// so no word of it can use up the numbers.
@@ -38,7 +36,7 @@ impl State {
     pub(in crate::core) fn move_step(&mut self, at: LogTime, step: Step) -> Outcome {
         let here = self.meta.settings.region;
         let done = match step {
-            Step::Keep { of, mint, blocks } => self.keep(at, of, mint, blocks),
+            Step::Keep(keep) => self.keep(at, *keep),
             Step::Leave(leave) => self.leave(*leave),
             Step::Arrive { subject, from, epoch, at_ms } if subject.home == here => {
                 self.arrive(subject, from, epoch, at_ms)
@@ -48,9 +46,8 @@ impl State {
                     Some(row) if epoch <= row.epoch => Ok(()),
                     Some(row) if !next_step(row.epoch, epoch) => Err(Refused::Moved),
                     Some(row) => {
-                        let former = row.lives;
-                        let row = MoveRow { epoch, lives: to, former, since_ms: at_ms, ..row };
-                        self.moved(subject, row);
+                        let next = MoveRow::after(Some(&row), epoch, (row.lives, to), at_ms);
+                        self.moved(subject, MoveRow { left: row.left, ..next });
                         Ok(())
                     }
                     None => Err(Refused::SubjectNotFound),
@@ -59,6 +56,13 @@ impl State {
             Step::Arrive { .. } | Step::Follow { .. } => Err(Refused::Malformed),
             Step::Delete { subject, asked_ms, destroy_after_ms, by: _, reason: _ } => {
                 self.delete_left(at, subject, (asked_ms, destroy_after_ms))
+            }
+            Step::Begin { subject, to, request, at_ms } => {
+                self.begin_carry(subject, to, request, at_ms)
+            }
+            Step::Cancel { subject, by: _, reason: _ } => self.cancel_carry(subject),
+            Step::Abandon { subject, by, asked_ms, destroy_after_ms } => {
+                self.abandon(at, subject, by, (asked_ms, destroy_after_ms))
             }
         };
         match done {
@@ -75,8 +79,7 @@ impl State {
         at_ms: u64,
     ) -> Result<(), Refused> {
         let here = self.meta.settings.region;
-        let (known, gone) =
-            self.moves.get(subject).map_or((0, Vec::new()), |row| (row.epoch, row.gone.clone()));
+        let known = self.moves.get(subject).map_or(0, |row| row.epoch);
         if epoch <= known {
             return Ok(());
         }
@@ -87,8 +90,11 @@ impl State {
             return Err(Refused::Moved);
         }
         // Back before it was due: what he had left is his again.
-        let (lives, former, since_ms) = (here, from, at_ms);
-        self.moved(subject, MoveRow { epoch, lives, former, since_ms, left: None, gone });
+        let row = MoveRow::after(self.moves.get(subject), epoch, (from, here), at_ms);
+        self.moved(subject, row);
+        if matches!(self.moves.carries.get(&subject), Some(Carry::Coming { .. })) {
+            self.moves.carries.remove(&subject);
+        }
         Ok(())
     }
 
@@ -138,35 +144,8 @@ impl State {
         own.chain(kept)
     }
 
-    fn keep(
-        &mut self,
-        at: LogTime,
-        of: KeyOf,
-        mint: Option<Wrapped>,
-        blocks: Vec<Block>,
-    ) -> Result<(), Refused> {
-        if blocks.len() > BLOCKS_MAX {
-            return Err(Refused::Malformed);
-        }
-        if let Err(why) = self.key_fits(of, mint.as_ref()) {
-            mint.iter().for_each(|minted| self.logged(minted));
-            return Err(why);
-        }
-        if let Some(wrapped) = mint {
-            self.meta.wraps.get_or_insert(wrapped.by);
-            self.subjects.put(of, wrapped);
-        }
-        self.hold_left(at, of.subject);
-        for (id, residence, personal) in blocks {
-            if !self.holds(of.subject, id) {
-                self.moves.keep(id, Kept { of, residence, personal });
-            }
-        }
-        Ok(())
-    }
-
     /// He may be on his way back, and brings along only what is not here.
-    fn hold_left(&mut self, at: LogTime, subject: SubjectId) {
+    pub(super) fn hold_left(&mut self, at: LogTime, subject: SubjectId) {
         let Some(mut row) = self.moves.get(subject).cloned() else { return };
         if let Some(left) = row.left.as_mut().filter(|left| !left.deleted) {
             left.held = at.plus_ms(HOLD_MS);
@@ -190,18 +169,27 @@ impl State {
         if row.is_some_and(young) {
             return Err(Refused::Moved);
         }
-        let (before, gone) = row.map_or((0, Vec::new()), |row| (row.epoch, row.gone.clone()));
+        if !self.goes_by(subject, to, request) {
+            return Err(Refused::Moved);
+        }
+        let before = row.map_or(0, |row| row.epoch);
         let of = KeyOf { subject, generation };
         let living = matches!(self.subjects.key(of), KeyState::Living(_));
+        // Who was forgotten takes nothing along, and goes all the same.
+        let nothing = matches!(self.next_key(subject), Next::Mint(..)) && row.is_some();
+        let found = self.sum_of(of) == (orders, digest) && (living || nothing && orders == 0);
         // Somebody ordered meanwhile, or was forgotten, or moved: the shell looks again.
-        if !next_step(before, epoch) || !living || self.sum_of(of) != (orders, digest) {
+        if !next_step(before, epoch) || !found {
             return Err(Refused::KeyChanged);
         }
         let (delete_after_ms, held) = (leave.delete_after_ms, LogTime::ZERO);
-        let left =
-            Left { generation, request, orders, digest, delete_after_ms, deleted: false, held };
-        let (lives, former, since_ms) = (to, here, leave.asked_ms);
-        self.moves.put(subject, MoveRow { epoch, lives, former, since_ms, left: Some(left), gone });
+        let deleted = !living;
+        let left = Left { generation, request, orders, digest, delete_after_ms, deleted, held };
+        let mut next = MoveRow::after(row, epoch, (here, to), leave.asked_ms);
+        next.left = Some(left);
+        remember(&mut next.asked, request);
+        self.moves.put(subject, next);
+        self.moves.carries.remove(&subject);
         Ok(())
     }
 
@@ -248,10 +236,7 @@ impl State {
         // Else he was forgotten meanwhile: that was more than this.
         if self.subjects.table.get(&subject).filter(living).is_some() {
             self.drop_with_former(at, KeyOf { subject, generation }, request, times);
-            row.gone.push(generation);
-            if row.gone.len() > GONE_MAX {
-                row.gone.remove(0);
-            }
+            remember(&mut row.gone, generation);
         }
         self.moves.put(subject, row);
         Ok(())

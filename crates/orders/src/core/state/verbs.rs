@@ -40,8 +40,8 @@ impl State {
         if let Seen::Same(target) = seen {
             return Outcome::Replayed(target);
         }
-        if self.erased_since(key) {
-            return Outcome::Refused(Refused::Erased);
+        if let Some(why) = self.erased_since(key) {
+            return Outcome::Refused(why);
         }
         // Before another body is called that: a fingerprint under a key that lost says nothing.
         if let Err(why) = self.key_fits(contents.sealed_with, mint.as_ref()) {
@@ -232,8 +232,10 @@ impl State {
         match self.keys.seen(key) {
             Seen::Same(target) => return Outcome::Replayed(target),
             // What was fingerprinted with the customer's key cannot be compared without it.
-            Seen::Other if self.is_erased(id) => return Outcome::Refused(Refused::Erased),
-            Seen::Other => return Outcome::Refused(Refused::RequestIdReused),
+            Seen::Other => {
+                let why = self.erased_how(id).unwrap_or(Refused::RequestIdReused);
+                return Outcome::Refused(why);
+            }
             Seen::Never => {}
         }
         let verdict = self.change(id, at, |order, contents, now| {

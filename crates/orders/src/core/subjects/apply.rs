@@ -38,9 +38,16 @@ impl State {
     }
 
     /// A repeat of a request whose order was erased: nobody can tell its body from another.
-    pub(in crate::core) fn erased_since(&self, key: Key) -> bool {
-        let target = self.keys.table.get(&key.scope).map(|row| row.target.order);
-        target.is_some_and(|order| self.is_erased(order))
+    pub(in crate::core) fn erased_since(&self, key: Key) -> Option<Refused> {
+        self.erased_how(self.keys.table.get(&key.scope)?.target.order)
+    }
+
+    /// Why a repeat of a request about this order cannot be compared, where it cannot.
+    pub fn erased_how(&self, order: OrderId) -> Option<Refused> {
+        let of = self.contents.get(&order)?.sealed_with;
+        let moved = self.moves.is_gone(of);
+        let why = if moved { Refused::Left(order) } else { Refused::Erased };
+        self.is_erased(order).then_some(why)
     }
 
     /// Whether the order's personal block can never be opened again.
@@ -183,8 +190,8 @@ impl State {
         let Some(row) = self.subjects.table.get(&subject).cloned() else {
             return Outcome::Refused(Refused::SubjectNotFound);
         };
+        self.moves.erased(subject);
         if row.key.is_none() {
-            self.moves.erased(subject);
             // Another request has erased it: that one's receipt holds.
             return match row.erased.last() {
                 Some(erased) => Outcome::Erased(Box::new(erased.clone()), true),

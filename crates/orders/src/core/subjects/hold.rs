@@ -74,6 +74,11 @@ impl Subjects {
         }
     }
 
+    /// The last generation of his key that an erasure ended; 0 where none did.
+    pub fn dead(&self, subject: SubjectId) -> u32 {
+        self.table.get(&subject).map_or(0, dead)
+    }
+
     /// The tombstone that a request made, if it made one.
     pub fn erased_by(&self, subject: SubjectId, request: super::Scope) -> Option<&Erased> {
         let row = self.table.get(&subject)?;

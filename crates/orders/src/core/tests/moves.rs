@@ -4,22 +4,22 @@ use super::*;
 use crate::core::command::Refused;
 use crate::core::contents::Sealed;
 use crate::core::effect::SettleResult;
-use crate::core::moves::{Block, Leave, Step, print_of};
+use crate::core::moves::{Block, Keep, Leave, Step, print_of};
 use crate::core::subjects::{Erase, KeyState, Next};
 use hansa_types::hash::StateHash;
 
-fn region(n: u16) -> RegionNumber {
+pub(super) fn region(n: u16) -> RegionNumber {
     RegionNumber::try_from(n).unwrap()
 }
 
 /// A region's state; customer `n` is known by another pseudonym in each.
-fn state_of(n: u16) -> State {
+pub(super) fn state_of(n: u16) -> State {
     let mut state = State::new(Settings { region: region(n), ..settings() });
     state.advance(START);
     state
 }
 
-fn subject(n: u16) -> SubjectId {
+pub(super) fn subject(n: u16) -> SubjectId {
     SubjectId { home: region(n), hash: u128::from(n) + 100 }
 }
 
@@ -28,7 +28,7 @@ fn here(state: &State) -> u16 {
 }
 
 /// Order `n` under request `n`, without goods or price: over as soon as it is settled.
-fn place(state: &mut State, n: u64, resident: u64) -> Outcome {
+pub(super) fn place(state: &mut State, n: u64, resident: u64) -> Outcome {
     let whose = subject(here(state));
     let (generation, mint) = match state.next_key(whose) {
         Next::Use(generation, _) => (generation, None),
@@ -55,12 +55,12 @@ fn place(state: &mut State, n: u64, resident: u64) -> Outcome {
     outcome
 }
 
-fn step(state: &mut State, step: Step) -> Outcome {
+pub(super) fn step(state: &mut State, step: Step) -> Outcome {
     let command = Command::decode(&Command::Moves(step).encode()).unwrap();
     state.apply(START, command)
 }
 
-fn luggage(state: &State) -> (KeyOf, Vec<Block>, StateHash) {
+pub(super) fn luggage(state: &State) -> (KeyOf, Vec<Block>, StateHash) {
     let whose = subject(here(state));
     let Next::Use(generation, _) = state.next_key(whose) else { panic!("no key") };
     let of = KeyOf { subject: whose, generation };
@@ -70,7 +70,7 @@ fn luggage(state: &State) -> (KeyOf, Vec<Block>, StateHash) {
     (of, blocks, digest)
 }
 
-fn leave_by(state: &State, to: u16, epoch: u64, request: u128) -> Leave {
+pub(super) fn leave_by(state: &State, to: u16, epoch: u64, request: u128) -> Leave {
     let (of, blocks, digest) = luggage(state);
     Leave {
         subject: of.subject,
@@ -88,24 +88,33 @@ fn leave_by(state: &State, to: u16, epoch: u64, request: u128) -> Leave {
     }
 }
 
-fn leave(state: &mut State, to: u16, epoch: u64) -> Outcome {
-    let leave = leave_by(state, to, epoch, u128::from(epoch) + 1_000);
-    step(state, Step::Leave(Box::new(leave)))
+pub(super) fn begin(state: &mut State, to: u16, request: u128) -> Outcome {
+    let (subject, to, request) = (subject(here(state)), region(to), Scope(request));
+    step(state, Step::Begin { subject, to, request, at_ms: 4 })
 }
 
-fn arrive(state: &mut State, from: u16, epoch: u64) -> Outcome {
+pub(super) fn leave(state: &mut State, to: u16, epoch: u64) -> Outcome {
+    let leave = leave_by(state, to, epoch, u128::from(epoch) + 1_000);
+    let begun = begin(state, to, u128::from(epoch) + 1_000);
+    match begun {
+        Outcome::Noted => step(state, Step::Leave(Box::new(leave))),
+        refused => refused,
+    }
+}
+
+pub(super) fn arrive(state: &mut State, from: u16, epoch: u64) -> Outcome {
     let subject = subject(here(state));
     step(state, Step::Arrive { subject, from: region(from), epoch, at_ms: 5 })
 }
 
-fn delete(state: &mut State) -> Outcome {
+pub(super) fn delete(state: &mut State) -> Outcome {
     let (subject, by) = (subject(here(state)), String::new());
     let reason = String::new();
     step(state, Step::Delete { subject, asked_ms: 60, destroy_after_ms: 90, by, reason })
 }
 
 /// What he has in `from` is sealed anew in `to`.
-fn carry(from: &State, to: &mut State) -> Outcome {
+pub(super) fn carry(from: &State, to: &mut State) -> Outcome {
     let (_, blocks, _) = luggage(from);
     let whose = subject(here(to));
     let (generation, mint) = match to.next_key(whose) {
@@ -115,15 +124,23 @@ fn carry(from: &State, to: &mut State) -> Outcome {
     let anew =
         |(id, law, _): Block| (id, law, Sealed { nonce: [9; 12], ciphertext: vec![9; 40].into() });
     let blocks = blocks.into_iter().map(anew).collect();
-    step(to, Step::Keep { of: KeyOf { subject: whose, generation }, mint, blocks })
+    let (of, dead) = (KeyOf { subject: whose, generation }, to.subjects.dead(whose));
+    let from = region(here(from));
+    step(to, Step::Keep(Box::new(Keep { of, mint, blocks, from, dead })))
 }
 
-fn lives(state: &State) -> u16 {
+pub(super) fn erase(state: &mut State) -> Outcome {
+    let (subject, request) = (subject(here(state)), Scope(5_000));
+    let erase = Erase { subject, request, asked_ms: 5, destroy_after_ms: 9 };
+    state.apply(START, Command::Erase(erase))
+}
+
+pub(super) fn lives(state: &State) -> u16 {
     state.moves.get(subject(here(state))).unwrap().lives.get()
 }
 
 /// Moved from 1 to 2 with two orders.
-fn moved() -> (State, State) {
+pub(super) fn moved() -> (State, State) {
     let (mut a, mut b) = (state_of(1), state_of(2));
     place(&mut a, 1, 0);
     place(&mut a, 2, 0);
@@ -157,6 +174,7 @@ fn an_order_in_between_is_not_left_behind() {
     let (mut a, mut b) = (state_of(1), state_of(2));
     place(&mut a, 1, 0);
     carry(&a, &mut b);
+    assert_eq!(begin(&mut a, 2, 7), Outcome::Noted);
     let stale = leave_by(&a, 2, 1, 7);
     place(&mut a, 2, 0);
     let refused = step(&mut a, Step::Leave(Box::new(stale)));
@@ -199,8 +217,9 @@ fn what_he_left_is_deleted_when_due_and_the_tombstone_says_by_which_request() {
     assert_eq!(delete(&mut a), Outcome::Noted);
     assert_eq!(a.subjects.erased_after(seq).count(), 1);
     assert_eq!(a.moves.due(u64::MAX).count(), 0);
-    // A repeat of an old request cannot be compared any more, and orders nothing.
-    assert_eq!(place(&mut a, 2, 0), Outcome::Refused(Refused::Erased));
+    // A repeat of an old request cannot be compared any more, and orders nothing: it is told so.
+    let made = OrderId::new(START, region(1), Slot::of(b"c"), 2);
+    assert_eq!(place(&mut a, 2, 0), Outcome::Refused(Refused::Left(made)));
     assert_eq!(place(&mut a, 9, 0), Outcome::Refused(Refused::Moved));
     let of = |id| b.moves.kept.get(&id).unwrap().of;
     let opens = |id| matches!(b.subjects.key(of(id)), KeyState::Living(_));
@@ -280,6 +299,7 @@ fn where_he_left_first_follows_him_on() {
         Step::Leave(Box::new(Leave { asked_ms, ..leave_by(b, to, 2, 1_002) }))
     };
     // While a request that the first region heard may be repeated, only it would be asked.
+    assert_eq!(begin(&mut b, 3, 1_002), Outcome::Noted);
     let early = later(&b, 3, 4 + ttl);
     assert_eq!(step(&mut b, early), Outcome::Refused(Refused::Moved));
     let late = later(&b, 3, 5 + ttl);
@@ -303,11 +323,6 @@ fn where_he_left_first_follows_him_on() {
 #[test]
 fn who_is_forgotten_leaves_nothing_to_delete_and_nobody_is_told_where_he_went() {
     let (mut a, mut b) = moved();
-    let erase = |state: &mut State| {
-        let (subject, request) = (subject(here(state)), Scope(5_000));
-        let erase = Erase { subject, request, asked_ms: 5, destroy_after_ms: 9 };
-        state.apply(START, Command::Erase(erase))
-    };
     assert!(matches!(erase(&mut a), Outcome::Erased(_, false)));
     assert_eq!(delete(&mut a), Outcome::Noted);
     assert!(!a.moves.is_gone(KeyOf { subject: subject(1), generation: 1 }));
@@ -349,6 +364,8 @@ fn only_who_let_him_go_sends_him_and_no_word_uses_up_the_numbers_of_his_moves() 
     // He lives in 2 since lately: whom another sends would not be asked about in 1.
     assert_eq!(arrive(&mut b, 3, 2), Outcome::Refused(Refused::Moved));
     assert_eq!(arrive(&mut b, 2, 2), Outcome::Refused(Refused::Malformed));
+    assert_eq!(begin(&mut b, 1, 7), Outcome::Noted);
+    let digests = (digests.0, b.digest());
     for epoch in [u64::MAX, 2_000] {
         assert_eq!(arrive(&mut b, 1, epoch), Outcome::Refused(Refused::Moved));
         let on = Step::Follow { subject: subject(1), to: region(3), epoch, at_ms: 9 };

@@ -1,4 +1,5 @@
-//! Before anything is deleted, the region where a customer lives says that it holds all of it.
+//! What two regions say to one another of a customer who moves. Before anything is deleted, the
+//! region where he lives says that it holds all of it.
 
 use bytes::Bytes;
 use hansa_api::convert::id::order_to_bytes;
@@ -8,20 +9,40 @@ use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Region;
+use hansa_types::id::CustomerId;
+use hansa_types::region::RegionNumber;
 use tokio::time::{Instant, timeout_at};
 
-use super::page;
-use crate::core::moves::{Block, Step};
+use super::times;
+use crate::core::moves::{BLOCKS_MAX, Block, Step};
 use crate::core::subjects::{KeyOf, KeyState, SubjectId, Wrapped};
 use crate::service::place_order::moving;
 use crate::service::take_customer::commit;
 use crate::shell::keys::vault_failed;
 use crate::shell::{Hosted, Shell, not_read};
 
+/// Bytes of blocks in one message.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
 /// What is asked of the region beside the blocks.
+#[derive(Clone, Copy, Default)]
 pub struct Ask {
     pub arrive_epoch: u64,
     pub holds_only: bool,
+    pub forget: bool,
+    pub erased_generation: u32,
+}
+
+impl Ask {
+    /// Takes nothing.
+    pub const HOLDS: Self =
+        Self { arrive_epoch: 0, holds_only: true, forget: false, erased_generation: 0 };
+}
+
+/// Whom a question is about: by what is sealed, or by name where nothing is.
+pub enum Who<'a> {
+    Keyed(KeyOf, &'a Wrapped, &'a [Block]),
+    Named(&'a CustomerId),
 }
 
 /// Nothing, once the region where he lives has all that he left here, or there is nothing to lose.
@@ -57,8 +78,8 @@ pub async fn held_there(
     let mut rest = &blocks[..];
     while !rest.is_empty() {
         let (asked, more) = rest.split_at(page(rest));
-        let ask = Ask { arrive_epoch, holds_only: true };
-        let said = take_customer(shell, region, (of, &wrapped), asked, ask, due).await?;
+        let (ask, who) = (Ask { arrive_epoch, ..Ask::HOLDS }, Who::Keyed(of, &wrapped, asked));
+        let said = take_customer(shell, region, who, ask, due).await?;
         if said.lives_in == shell.region.as_str() && said.epoch > row.epoch {
             let (epoch, at_ms) = (said.epoch, shell.env.clock.wall().ms());
             commit(hosted, Step::Arrive { subject, from: row.lives, epoch, at_ms }, due).await?;
@@ -80,30 +101,78 @@ pub async fn held_there(
     Ok(())
 }
 
+/// Asks where somebody lives whose luggage came from there, and who never arrived. He arrives, or it
+/// goes.
+///
+/// # Errors
+/// `HOME_UNREACHABLE` while who brought it is away or was taken over: it may have let him go.
+pub async fn settle(
+    shell: &Shell,
+    hosted: &Hosted,
+    (subject, from): (SubjectId, RegionNumber),
+    due: Instant,
+) -> Result<(), Failure> {
+    let read = hosted.group.read(due, |machine| {
+        let state = &machine.state;
+        let epoch = state.moves.get(subject).map_or(0, |row| row.epoch);
+        let id = state.moves.kept_of(subject).next()?;
+        let kept = state.moves.kept.get(&id)?;
+        let KeyState::Living(wrapped) = state.subjects.key(kept.of) else { return None };
+        Some((epoch, kept.of, wrapped, (id, kept.residence, kept.personal.clone())))
+    });
+    if let Some((known, of, wrapped, block)) = read.await.map_err(not_read)? {
+        let now = shell.map.now()?;
+        let region = now.region(from).ok_or_else(moving)?;
+        if now.owner(from, block.0.slot()).ok_or_else(moving)?.owner != from {
+            let why = format!("{} was taken over, and may have let him go", region.name);
+            return Err(Failure::new(Reason::HomeUnreachable, why));
+        }
+        let who = Who::Keyed(of, &wrapped, std::slice::from_ref(&block));
+        let said = take_customer(shell, region, who, Ask::HOLDS, due).await?;
+        if said.lives_in == shell.region.as_str() && said.epoch > known {
+            let (epoch, at_ms) = (said.epoch, shell.env.clock.wall().ms());
+            return commit(hosted, Step::Arrive { subject, from, epoch, at_ms }, due).await;
+        }
+        tracing::info!(from = %region.name, "what came of a customer who stayed there goes");
+    }
+    let (asked_ms, destroy_after_ms) = times(shell).await?;
+    let step = Step::Abandon { subject, by: None, asked_ms, destroy_after_ms };
+    commit(hosted, step, due).await?;
+    shell.keys_changed.notify_waiters();
+    Ok(())
+}
+
 /// # Errors
 /// What the other region answers; `HOME_UNREACHABLE` where nobody leads there.
 pub async fn take_customer(
     shell: &Shell,
     to: &Region,
-    (of, wrapped): (KeyOf, &Wrapped),
-    blocks: &[Block],
-    Ask { arrive_epoch, holds_only }: Ask,
+    who: Who<'_>,
+    Ask { arrive_epoch, holds_only, forget, erased_generation }: Ask,
     due: Instant,
 ) -> Result<home::TakeCustomerResponse, Failure> {
-    let share = shell.keyring.share(of, wrapped).await.map_err(|error| vault_failed(&error))?;
-    let key = home::KeyShare {
-        home: u32::from(of.subject.home.get()),
-        subject: Bytes::copy_from_slice(&of.subject.hash.to_be_bytes()),
-        generation: of.generation,
-        key: Bytes::copy_from_slice(share.bytes()),
-    };
-    let question = home::TakeCustomerRequest {
+    let mut question = home::TakeCustomerRequest {
         region: shell.region.to_string(),
-        key: Some(key),
-        blocks: blocks.iter().map(moved_block).collect(),
         arrive_epoch,
         holds_only,
+        forget,
+        erased_generation,
+        ..Default::default()
     };
+    match who {
+        Who::Named(customer) => question.customer_id = customer.to_string(),
+        Who::Keyed(of, wrapped, blocks) => {
+            let share = shell.keyring.share(of, wrapped).await;
+            let share = share.map_err(|error| vault_failed(&error))?;
+            question.key = Some(home::KeyShare {
+                home: u32::from(of.subject.home.get()),
+                subject: Bytes::copy_from_slice(&of.subject.hash.to_be_bytes()),
+                generation: of.generation,
+                key: Bytes::copy_from_slice(share.bytes()),
+            });
+            question.blocks = blocks.iter().map(moved_block).collect();
+        }
+    }
     let request = outgoing(question, Deadline(due))?;
     let mut client = HomeServiceClient::new(shell.peers.gateway(&to.name));
     let failure = match timeout_at(due, client.take_customer(request)).await {
@@ -125,4 +194,14 @@ fn moved_block((id, residence, personal): &Block) -> home::MovedBlock {
         nonce: Bytes::copy_from_slice(&personal.nonce),
         ciphertext: personal.ciphertext.clone(),
     }
+}
+
+/// How many blocks go in one message; one at least.
+pub fn page(blocks: &[Block]) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, _, block): &&Block| {
+        bytes += block.ciphertext.len();
+        bytes <= PAGE_BYTES_MAX
+    };
+    blocks.iter().take(BLOCKS_MAX).take_while(fits).count().max(1)
 }

@@ -14,13 +14,14 @@ use hansa_region_router::core::directory::{Region, Snapshot};
 use hansa_region_router::core::home::{former_homes, home};
 use hansa_region_router::core::route::Refusal;
 use hansa_types::country::Country;
+use hansa_types::id::OrderId;
 use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
 use tokio::time::{Instant, timeout_at};
 
 use super::Asked;
 use crate::core::keys::Scope;
-use crate::shell::Sent;
+use crate::shell::{Sent, Shell};
 
 /// A request that was first sent this long after a move was not sent before it, whatever the clock
 /// of its client and ours say.
@@ -33,6 +34,11 @@ pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// A home that is being moved: nothing was done.
 pub fn moving() -> Failure {
     Failure::of(Reason::HomeMoving).retry_after(RETRY)
+}
+
+/// The request was carried out, and nobody can compare a repeat of it any more.
+pub fn left_behind(shell: &Shell, order: OrderId) -> Failure {
+    Failure::of(Reason::CustomerMoved).with("order", shell.map.name_of(order))
 }
 
 /// By this node's directory: of which births an order of this home is, and in which epoch. None if
@@ -60,7 +66,7 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// `HOME_MOVING` while a former home cannot be asked, or says that it is the home still;
-    /// `REQUEST_ID_REUSED`; `CUSTOMER_ERASED` by the former home.
+    /// `REQUEST_ID_REUSED`; `CUSTOMER_ERASED` or `CUSTOMER_MOVED` by the former home.
     pub(super) async fn known_elsewhere(
         &self,
         scope: Scope,
@@ -112,7 +118,9 @@ impl Asked<'_> {
             Err(_) => Failure::of(Reason::DeadlineExceeded),
         };
         match failure.reason() {
-            Reason::RequestIdReused | Reason::CustomerErased => Err(failure),
+            Reason::RequestIdReused | Reason::CustomerErased | Reason::CustomerMoved => {
+                Err(failure)
+            }
             reason => {
                 tracing::info!(region = %region.name, %reason, "a former home does not say");
                 Err(moving())

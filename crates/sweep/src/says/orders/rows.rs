@@ -64,7 +64,7 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
             records += 1;
         }
     }
-    // Keys of requests, cursors, terms, plans, births and moves name nobody.
+    // Keys of requests, cursors, terms, plans, births, moves and who is on his way name nobody.
     Ok(records)
 }
 

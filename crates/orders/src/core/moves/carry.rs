@@ -1,0 +1,149 @@
+//! A move before it is decided: what is brought, and what becomes of it if he never arrives.
+
+use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
+use hansa_types::time::LogTime;
+
+use super::{BLOCKS_MAX, Carry, HOLD_MS, Keep, Kept};
+use crate::core::command::Refused;
+use crate::core::keys::Scope;
+use crate::core::state::State;
+use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId};
+
+impl State {
+    /// The newest request is the one that moves him: it looks at everything again.
+    pub(super) fn begin_carry(
+        &mut self,
+        subject: SubjectId,
+        to: RegionNumber,
+        request: Scope,
+        since_ms: u64,
+    ) -> Result<(), Refused> {
+        let here = self.meta.settings.region;
+        if subject.home != here || to == here {
+            return Err(Refused::Malformed);
+        }
+        let row = self.moves.get(subject);
+        if row.is_some_and(|row| row.lives != here || row.asked.contains(&request)) {
+            return Err(Refused::Moved);
+        }
+        match self.moves.carries.get(&subject) {
+            Some(Carry::Coming { .. }) => return Err(Refused::Moved),
+            Some(Carry::Going { to: other, .. }) if *other != to => return Err(Refused::Moved),
+            Some(Carry::Going { .. }) | None => {}
+        }
+        self.moves.carries.insert(subject, Carry::Going { to, request, since_ms });
+        Ok(())
+    }
+
+    /// Whether this request is the one that moves him there.
+    pub(super) fn goes_by(&self, subject: SubjectId, to: RegionNumber, request: Scope) -> bool {
+        match self.moves.carries.get(&subject) {
+            Some(Carry::Going { to: there, request: by, .. }) => (*there, *by) == (to, request),
+            Some(Carry::Coming { .. }) | None => false,
+        }
+    }
+
+    /// Who has gone is moved back, not called off.
+    pub(super) fn cancel_carry(&mut self, subject: SubjectId) -> Result<(), Refused> {
+        let here = self.meta.settings.region;
+        if self.moves.get(subject).is_some_and(|row| row.lives != here) {
+            return Err(Refused::Moved);
+        }
+        if matches!(self.moves.carries.get(&subject), Some(Carry::Going { .. })) {
+            self.moves.carries.remove(&subject);
+        }
+        Ok(())
+    }
+
+    pub(super) fn keep(&mut self, at: LogTime, keep: Keep) -> Result<(), Refused> {
+        let Keep { of, mint, blocks, from, dead } = keep;
+        let subject = of.subject;
+        let fits = match blocks.len() > BLOCKS_MAX || from == self.meta.settings.region {
+            true => Err(Refused::Malformed),
+            false => {
+                self.key_fits(of, mint.as_ref()).and_then(|()| self.comes(subject, from, dead))
+            }
+        };
+        if let Err(why) = fits {
+            mint.iter().for_each(|minted| self.logged(minted));
+            return Err(why);
+        }
+        if let Some(wrapped) = mint {
+            self.meta.wraps.get_or_insert(wrapped.by);
+            self.subjects.put(of, wrapped);
+        }
+        self.hold_left(at, subject);
+        if !self.lives_here(subject) {
+            let until = at.plus_ms(HOLD_MS);
+            self.moves.carries.insert(subject, Carry::Coming { from, until });
+        }
+        for (id, residence, personal) in blocks {
+            if !self.holds(subject, id) {
+                self.moves.keep(id, Kept { of, residence, personal });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what a region brings is taken: from one at a time, and not after an erasure that
+    /// its bringer does not know of.
+    fn comes(&self, subject: SubjectId, from: RegionNumber, dead: u32) -> Result<(), Refused> {
+        if self.subjects.dead(subject) != dead {
+            return Err(Refused::KeyChanged);
+        }
+        match self.moves.carries.get(&subject) {
+            Some(Carry::Coming { from: other, .. }) if *other != from => Err(Refused::Moved),
+            Some(Carry::Going { .. }) => Err(Refused::Moved),
+            Some(Carry::Coming { .. }) | None => Ok(()),
+        }
+    }
+
+    /// Whether a move has brought him here to stay.
+    fn lives_here(&self, subject: SubjectId) -> bool {
+        let row = self.moves.get(subject);
+        row.is_some_and(|row| row.lives == self.meta.settings.region)
+    }
+
+    /// Whose luggage came so long ago that no call brings more of it, and from where.
+    pub fn stranded(&self) -> impl Iterator<Item = (SubjectId, RegionNumber)> {
+        let now = self.meta.now;
+        self.moves.carries.iter().filter_map(move |(subject, carry)| match carry {
+            Carry::Coming { from, until } if *until <= now => Some((*subject, *from)),
+            Carry::Coming { .. } | Carry::Going { .. } => None,
+        })
+    }
+
+    /// Drops what came, and his key here if nothing else of his is under it. Who lives here keeps
+    /// it; what was brought back to who has left goes when that is deleted.
+    pub(super) fn abandon(
+        &mut self,
+        at: LogTime,
+        subject: SubjectId,
+        by: Option<RegionNumber>,
+        times: (u64, u64),
+    ) -> Result<(), Refused> {
+        let Some(Carry::Coming { from, until }) = self.moves.carries.get(&subject).cloned() else {
+            return Ok(());
+        };
+        if by.map_or(at < until, |by| by != from) {
+            return Err(Refused::Moved);
+        }
+        self.moves.carries.remove(&subject);
+        let left = self.moves.get(subject).and_then(|row| row.left.as_ref());
+        if self.lives_here(subject) || left.is_some_and(|left| !left.deleted) {
+            return Ok(());
+        }
+        let came: Vec<OrderId> = self.moves.kept_of(subject).collect();
+        came.into_iter().for_each(|id| self.moves.unkeep(subject, id));
+        let Next::Use(generation, _) = self.next_key(subject) else { return Ok(()) };
+        let opens = |id: OrderId| {
+            let of = self.contents.get(&id).map(|contents| contents.sealed_with);
+            of.is_some_and(|of| matches!(self.subjects.key(of), KeyState::Living(_)))
+        };
+        if !self.subjects.orders_of(subject).any(opens) {
+            self.drop_with_former(at, KeyOf { subject, generation }, Scope(0), times);
+        }
+        Ok(())
+    }
+}

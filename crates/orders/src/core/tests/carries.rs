@@ -1,0 +1,180 @@
+//! A move that is not decided: called off, given up, late, and twice.
+
+use super::moves::{arrive, begin, carry, erase, leave, lives, luggage, moved, place, state_of};
+use super::moves::{delete, leave_by, region, step, subject};
+use super::*;
+use crate::core::command::Refused;
+use crate::core::moves::{Carry, Keep, Step};
+use crate::core::subjects::KeyState;
+
+const LATE: LogTime = LogTime(START.ms() + 700_000);
+
+fn abandon(state: &mut State, at: LogTime, by: Option<u16>) -> Outcome {
+    let (subject, by) = (subject(state.meta.settings.region.get()), by.map(region));
+    let step = Step::Abandon { subject, by, asked_ms: 60, destroy_after_ms: 90 };
+    state.advance(at);
+    state.apply(at, Command::decode(&Command::Moves(step).encode()).unwrap())
+}
+
+fn cancel(state: &mut State) -> Outcome {
+    let subject = subject(state.meta.settings.region.get());
+    step(state, Step::Cancel { subject, by: "op".into(), reason: "stays".into() })
+}
+
+/// What is readable of customer `n` there.
+fn readable(state: &State, n: u16) -> usize {
+    let opens = |id: &OrderId| {
+        let of = state.moves.kept.get(id).unwrap().of;
+        matches!(state.subjects.key(of), KeyState::Living(_))
+    };
+    state.moves.kept_of(subject(n)).filter(opens).count()
+}
+
+#[test]
+fn what_came_of_a_move_that_was_given_up_goes_with_its_key_and_not_before_it_is_late() {
+    let (mut a, mut b) = (state_of(1), state_of(2));
+    place(&mut a, 1, 0);
+    begin(&mut a, 2, 7);
+    assert_eq!(carry(&a, &mut b), Outcome::Noted);
+    let of = luggage(&b).0;
+    assert_eq!((readable(&b, 2), b.stranded().count()), (1, 0));
+    assert_eq!(abandon(&mut b, START, None), Outcome::Refused(Refused::Moved));
+    assert_eq!(abandon(&mut b, START, Some(3)), Outcome::Refused(Refused::Moved));
+    assert_eq!(abandon(&mut b, LATE, None), Outcome::Noted);
+    assert_eq!((readable(&b, 2), b.moves.carries.len()), (0, 0));
+    assert_eq!(b.subjects.key(of), KeyState::Erased, "log and archive open no more");
+    assert!(b.meta.erased_under.is_some(), "and its region key gives way");
+    let digest = b.digest();
+    assert_eq!(abandon(&mut b, LATE, None), Outcome::Noted);
+    assert_eq!(b.digest(), digest, "once");
+    // He goes after all, by a later command.
+    assert_eq!(carry(&a, &mut b), Outcome::Noted);
+    assert_eq!(leave(&mut a, 2, 1), Outcome::Noted);
+    assert_eq!(arrive(&mut b, 1, 1), Outcome::Noted);
+    assert_eq!((readable(&b, 2), lives(&b)), (1, 2));
+    holds(&a);
+    holds(&b);
+}
+
+#[test]
+fn who_arrived_keeps_what_came_however_late_somebody_asks() {
+    let (_, mut b) = moved();
+    assert_eq!(b.moves.carries.len(), 0);
+    assert_eq!(abandon(&mut b, LATE, Some(1)), Outcome::Noted);
+    assert_eq!(readable(&b, 2), 2);
+}
+
+#[test]
+fn who_is_a_customer_there_as_well_keeps_his_key_and_his_own_orders() {
+    let (mut a, mut b) = (state_of(1), state_of(2));
+    place(&mut a, 1, 0);
+    place(&mut b, 2, 0);
+    carry(&a, &mut b);
+    let of = luggage(&b).0;
+    assert_eq!(abandon(&mut b, START, Some(1)), Outcome::Noted);
+    assert!(matches!(b.subjects.key(of), KeyState::Living(_)));
+    assert_eq!((readable(&b, 2), luggage(&b).1.len()), (0, 1));
+    holds(&b);
+}
+
+#[test]
+fn a_move_that_was_called_off_moves_nobody_however_far_it_had_come() {
+    let (mut a, mut b) = (state_of(1), state_of(2));
+    place(&mut a, 1, 0);
+    assert_eq!(begin(&mut a, 2, 7), Outcome::Noted);
+    carry(&a, &mut b);
+    let late = leave_by(&a, 2, 1, 7);
+    assert_eq!(cancel(&mut a), Outcome::Noted);
+    assert_eq!(step(&mut a, Step::Leave(Box::new(late))), Outcome::Refused(Refused::Moved));
+    assert_eq!(abandon(&mut b, START, Some(1)), Outcome::Noted);
+    assert!(matches!(place(&mut a, 2, 0), Outcome::Done(_)), "he lives here");
+    assert_eq!(readable(&b, 2), 0);
+    // Who has gone is not called back like that.
+    let (mut a, _) = moved();
+    assert_eq!(cancel(&mut a), Outcome::Refused(Refused::Moved));
+}
+
+#[test]
+fn two_who_move_him_at_once_take_turns_and_a_region_takes_him_from_one_at_a_time() {
+    let (mut a, mut b) = (state_of(1), state_of(2));
+    place(&mut a, 1, 0);
+    assert_eq!(begin(&mut a, 2, 7), Outcome::Noted);
+    assert_eq!(begin(&mut a, 3, 8), Outcome::Refused(Refused::Moved));
+    let first = leave_by(&a, 2, 1, 7);
+    assert_eq!(begin(&mut a, 2, 9), Outcome::Noted, "the newest command goes on");
+    assert_eq!(step(&mut a, Step::Leave(Box::new(first))), Outcome::Refused(Refused::Moved));
+    carry(&a, &mut b);
+    let mut c = state_of(3);
+    place(&mut c, 2, 0);
+    assert_eq!(carry(&c, &mut b), Outcome::Refused(Refused::Moved));
+    assert_eq!(begin(&mut b, 3, 10), Outcome::Refused(Refused::Moved), "he is on his way here");
+    holds(&b);
+}
+
+#[test]
+fn a_page_from_before_an_erasure_brings_nobody_back() {
+    let (a, mut b) = moved();
+    erase(&mut b);
+    let (of, blocks, _) = luggage(&a);
+    let of = KeyOf { subject: subject(2), generation: of.generation + 1 };
+    let page = |from: u16, dead| {
+        let (mint, blocks) = (Some(wrapped(FIRST, 2)), blocks.clone());
+        Step::Keep(Box::new(Keep { of, mint, blocks, from: region(from), dead }))
+    };
+    assert_eq!(step(&mut b, page(1, 0)), Outcome::Refused(Refused::KeyChanged));
+    assert_eq!(readable(&b, 2), 0);
+    assert_eq!(step(&mut b, page(1, 1)), Outcome::Noted, "who looked since may bring him");
+    holds(&b);
+}
+
+#[test]
+fn a_late_repeat_of_a_move_does_not_move_him_again_once_he_is_back() {
+    let (mut a, mut b) = moved();
+    carry(&b, &mut a);
+    assert_eq!(leave(&mut b, 1, 2), Outcome::Noted);
+    assert_eq!(arrive(&mut a, 2, 2), Outcome::Noted);
+    assert_eq!(begin(&mut a, 2, 1_001), Outcome::Refused(Refused::Moved));
+    assert_eq!(begin(&mut a, 2, 1_003), Outcome::Noted);
+    assert_eq!(a.moves.get(subject(1)).unwrap().lived, [region(1), region(2)]);
+}
+
+#[test]
+fn who_was_forgotten_where_he_lives_is_let_go_with_nothing() {
+    let (mut a, mut b) = moved();
+    erase(&mut a);
+    erase(&mut b);
+    let nothing = Step::Leave(Box::new(crate::core::moves::Leave {
+        generation: b.subjects.dead(subject(2)),
+        orders: 0,
+        digest: Default::default(),
+        ..leave_by(&moved().1, 1, 2, 9)
+    }));
+    assert_eq!(begin(&mut b, 1, 9), Outcome::Noted);
+    assert_eq!(step(&mut b, nothing), Outcome::Noted);
+    assert_eq!((lives(&b), b.moves.due(u64::MAX).count()), (1, 0));
+    assert_eq!(arrive(&mut a, 2, 2), Outcome::Noted);
+    assert!(matches!(place(&mut a, 9, 2), Outcome::Done(_)));
+    holds(&a);
+    holds(&b);
+}
+
+#[test]
+fn who_is_forgotten_is_brought_nowhere_and_told_of_nowhere() {
+    let (mut a, _) = (state_of(1), ());
+    place(&mut a, 1, 0);
+    begin(&mut a, 2, 7);
+    assert!(matches!(a.moves.carries.get(&subject(1)), Some(Carry::Going { .. })));
+    erase(&mut a);
+    assert!(a.moves.carries.is_empty());
+    // Back with a living key: what he had left once is told of no more.
+    let (mut a, mut b) = moved();
+    delete(&mut a);
+    carry(&b, &mut a);
+    assert_eq!(leave(&mut b, 1, 2), Outcome::Noted);
+    assert_eq!(arrive(&mut a, 2, 2), Outcome::Noted);
+    let left = KeyOf { subject: subject(1), generation: 1 };
+    assert!(a.moves.is_gone(left));
+    erase(&mut a);
+    assert!(!a.moves.is_gone(left));
+    holds(&a);
+}
