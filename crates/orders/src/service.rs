@@ -1,7 +1,7 @@
 //! The public verbs, one file each. Wire types stop here.
 
 mod cancel_order;
-mod customer;
+pub(crate) mod customer;
 mod erase_customer;
 mod export_customer;
 mod find_request;

@@ -52,6 +52,8 @@ pub enum MoveAction {
     Finish,
     /// Calls off a move that is not decided.
     Cancel,
+    /// Takes him back from a region that cannot be asked.
+    Recall,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ impl TryFrom<pb::MoveCustomerRequest> for MoveCustomer {
             pb::MoveAction::Move => MoveAction::Move,
             pb::MoveAction::Finish => MoveAction::Finish,
             pb::MoveAction::Cancel => MoveAction::Cancel,
+            pb::MoveAction::Recall => MoveAction::Recall,
         };
         // Who and why stand in the chain for ever.
         if action != MoveAction::Tell {

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use hansa_api::pb::customer::{
     EraseCustomerRequest, EraseCustomerResponse, ErasedKey, ErasureReceipt,
 };
@@ -36,19 +38,20 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
     let mut told = Told::default();
     told.take(&home);
     let receipt = home.receipt.unwrap_or_default();
-    let others: Vec<&String> =
-        receipt.lawful_regions.iter().filter(|region| **region != receipt.region).collect();
     let mut named = Vec::new();
+    let mut asked = BTreeSet::from([receipt.region.clone()]);
     for pass in 0..PASSES_MAX {
-        if pass > 0 && named == told.keys {
+        // Who moved on may be known where only the region that he moved to knows of.
+        let new = told.regions.iter().any(|region| !asked.contains(region));
+        if pass > 0 && named == told.keys && !new {
             break;
         }
         named = told.keys.clone();
         // What was learned on the way goes to the home as well.
-        let again = (pass > 0).then_some(&receipt.region);
-        let asked: Vec<&String> = again.into_iter().chain(others.iter().copied()).collect();
+        let again = |region: &&String| pass > 0 || **region != receipt.region;
+        let regions: Vec<String> = told.regions.iter().filter(again).cloned().collect();
         let request = EraseCustomerRequest { copies: named.clone(), ..who.clone() };
-        ask_each(session, &asked, request, &mut told, pass == 0).await?;
+        ask_each(session, &regions, request, &mut told, &mut asked).await?;
     }
     match told.known {
         true => {
@@ -65,18 +68,18 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
 /// Each at its own gateway: nobody else needs to hear who it is about.
 async fn ask_each(
     session: &Session,
-    regions: &[&String],
+    regions: &[String],
     request: EraseCustomerRequest,
     told: &mut Told,
-    shown: bool,
+    asked: &mut BTreeSet<String>,
 ) -> Result<(), Problem> {
     let mut silent = Vec::new();
-    for &region in regions {
+    for region in regions {
         let request = EraseCustomerRequest { region: region.clone(), ..request.clone() };
         match ask(&session.in_region(region), request).await {
             Ok(answer) => {
                 told.take(&answer);
-                if shown {
+                if asked.insert(region.clone()) {
                     show(session, &answer)?;
                 }
             }
@@ -96,6 +99,8 @@ struct Told {
     known: bool,
     /// Every key that opened something of his.
     keys: Vec<ErasedKey>,
+    /// Every region where he may be known.
+    regions: BTreeSet<String>,
     /// When the last region destroys what wrapped the last of them.
     last: Option<Timestamp>,
 }
@@ -109,6 +114,7 @@ impl Told {
                 self.keys.push(key.clone());
             }
         }
+        self.regions.extend(receipt.lawful_regions.iter().cloned());
         let later = |of: &Timestamp| (of.seconds, of.nanos);
         self.last = self.last.into_iter().chain(receipt.destroy_time).max_by_key(later);
     }

@@ -16,7 +16,7 @@ pub struct Args {
     who: Who,
 }
 
-/// Asks the home, then every other region that its summary names.
+/// Asks the home, then every other region that a summary names.
 pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
     let who = &args.who;
     let request = ExportCustomerRequest {
@@ -28,19 +28,22 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
     let mut orders = BTreeSet::new();
     let home = export(session, request, &mut orders).await?;
     let mut asked = BTreeSet::from([home.region.clone()]);
-    for region in home.lawful_regions.iter().filter(|region| **region != home.region) {
+    let mut named: BTreeSet<String> = home.lawful_regions.into_iter().collect();
+    // Who moved on may be known where only the region that he moved to knows of.
+    while let Some(region) = named.difference(&asked).next().cloned() {
         let request = ExportCustomerRequest {
             customer_id: who.customer(),
             order: who.order(),
             region: region.clone(),
             ..Default::default()
         };
-        let told = export(&session.in_region(region), request, &mut orders).await;
+        let told = export(&session.in_region(&region), request, &mut orders).await;
         let told = told.map_err(|problem| {
             let what = format!("{region} did not tell what it knows: {}", problem.text());
             Problem::unreachable(what, "the export is not whole; repeat it")
         })?;
-        asked.insert(told.region);
+        asked.insert(region);
+        named.extend(told.lawful_regions);
     }
     let asked: Vec<String> = asked.into_iter().collect();
     eprintln!("{} orders, asked {}", orders.len(), asked.join(" "));

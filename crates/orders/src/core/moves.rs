@@ -52,6 +52,8 @@ pub struct MoveRow {
     pub asked: Vec<Scope>,
     /// Every region of which it is known here that he lived there, by number.
     pub lived: Vec<RegionNumber>,
+    /// The former one did not let him go, and is to hear that he lives here.
+    pub untold: bool,
 }
 
 /// A move under way, at either side: what is his is being brought, and nothing is decided.
@@ -102,8 +104,8 @@ pub enum Step {
     Keep(Box<Keep>),
     /// He lives elsewhere from now on: the one step that decides.
     Leave(Box<Leave>),
-    /// He has left `from`, to live here.
-    Arrive { subject: SubjectId, from: RegionNumber, epoch: u64, at_ms: u64 },
+    /// He has left `from`, to live here. `untold`: that region is lost, and does not know.
+    Arrive { subject: SubjectId, from: RegionNumber, epoch: u64, at_ms: u64, untold: bool },
     /// Where he went from here he has gone on.
     Follow { subject: SubjectId, to: RegionNumber, epoch: u64, at_ms: u64 },
     /// What he left goes. Who and why stand in the log for the audit chain; nobody for what is due.
@@ -114,6 +116,10 @@ pub enum Step {
     Cancel { subject: SubjectId, by: String, reason: String },
     /// What came goes: by the word of where it came from, or once it is known not to be his here.
     Abandon { subject: SubjectId, by: Option<RegionNumber>, asked_ms: u64, destroy_after_ms: u64 },
+    /// He lives here again, for where he went cannot be asked. Who and why are for the chain.
+    Recall { subject: SubjectId, epoch: u64, at_ms: u64, by: String, reason: String },
+    /// The former region knows of this move.
+    Heard { subject: SubjectId, epoch: u64 },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -271,7 +277,8 @@ impl MoveRow {
         lived.extend([former, lives]);
         lived.sort_unstable();
         lived.dedup();
-        Self { epoch, lives, former, since_ms, left: None, gone, asked, lived }
+        let untold = false;
+        Self { epoch, lives, former, since_ms, left: None, gone, asked, lived, untold }
     }
 
     /// When what he left is to be deleted; `None` where nothing is.

@@ -48,7 +48,20 @@ pub async fn run(
     for hosted in &groups {
         columns.push(column(hosted, &of, &list)?);
     }
-    merge(shell, columns, &list).await
+    let mut answer = merge(shell, columns, &list).await?;
+    answer.also_in = also_in(shell, &groups, &of);
+    Ok(answer)
+}
+
+/// Where else orders of a customer are who has moved.
+fn also_in(shell: &Shell, groups: &[Arc<Hosted>], of: &Of) -> Vec<String> {
+    let (Of::Customer(subject), [hosted]) = (of, groups) else { return Vec::new() };
+    let lived = hosted.group.peek(|machine| {
+        let row = machine.state.moves.get(*subject);
+        row.map_or_else(Vec::new, |row| row.lived.clone())
+    });
+    let others = lived.into_iter().filter(|number| *number != shell.number);
+    others.filter_map(|number| Some(shell.map.region_name(number)?.to_string())).collect()
 }
 
 fn groups(shell: &Shell, list: &ListOrders) -> Result<Vec<Arc<Hosted>>, Failure> {
@@ -184,5 +197,5 @@ async fn merge(
         positions.extend(key.map(|key| Position { group: column.group, key }));
     }
     let next_page_token = if more { list.page.next(&positions)? } else { String::new() };
-    Ok(wire::ListOrdersResponse { orders, next_page_token })
+    Ok(wire::ListOrdersResponse { orders, next_page_token, ..Default::default() })
 }

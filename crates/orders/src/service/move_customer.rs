@@ -5,9 +5,10 @@
 //! brought goes by `MOVE_ACTION_CANCEL`, or when the other region asks what became of it.
 
 mod carry;
-mod proof;
+pub(crate) mod proof;
 mod told;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
 use hansa_region_router::core::directory::{Region, Snapshot};
 use hansa_region_router::core::home::home as home_of;
+use hansa_region_router::core::route::Refusal;
 use hansa_types::country::Country;
-use hansa_types::id::CustomerId;
-use hansa_types::region::{RegionNumber, Slot};
+use hansa_types::id::{CustomerId, RequestId};
+use hansa_types::region::{RegionName, RegionNumber, Slot};
 use hansa_types::time::LogTime;
 use tokio::time::Instant;
 use tonic::Request;
@@ -30,15 +32,18 @@ use crate::core::moves::{Carry, Leave, MoveRow, Step};
 use crate::core::subjects::{KeyOf, SubjectId};
 use crate::service::customer::{self, Found, admitted};
 use crate::service::erase_customer::open;
+use crate::service::take_customer::commit;
 use crate::shell::keys::{ScopeOf, Whose, vault_failed};
 use crate::shell::{Hosted, Shell, caller, deadline, not_read, refusal};
 use crate::start::destroy_after_ms;
 
 use self::carry::{Brought, Luggage};
-pub use self::proof::settle;
+pub use self::proof::{settle, tell_former};
 
 /// Tries to leave: each time somebody ordered meanwhile.
 const TRIES: u32 = 8;
+/// How long a region may take to show that it is there.
+const RECALL_ASK_MAX: Duration = Duration::from_secs(5);
 
 pub async fn run(
     shell: &Shell,
@@ -54,14 +59,32 @@ pub async fn run(
     let method = "MoveCustomer";
     let scope = ScopeOf { caller: &caller, method, home, slot, whose, request }.scope();
     let now = shell.map.now()?;
-    let mover = Mover { shell, hosted, slot, subject, scope, by, asked: &asked, now, due };
-    match asked.action {
+    let MoveCustomer { person, residence, action, to, window_ms, reason, ticket, .. } = asked;
+    let customer = match person {
+        Person::Customer(id) => Some(id),
+        Person::Guest(_) => None,
+    };
+    let asked = Wish { customer, residence, to, window_ms, reason, ticket };
+    let mover = Mover { shell, hosted, slot, subject, scope, by, asked, now, due };
+    match action {
         MoveAction::Tell => {}
         MoveAction::Move => mover.go().await?,
         MoveAction::Finish => mover.finish().await?,
         MoveAction::Cancel => mover.cancel().await?,
+        MoveAction::Recall => mover.recall().await?,
     }
     mover.told().await
+}
+
+/// What is asked for.
+struct Wish {
+    /// Unknown to the keeper, which knows pseudonyms.
+    customer: Option<CustomerId>,
+    residence: Option<Country>,
+    to: Option<RegionName>,
+    window_ms: Option<u64>,
+    reason: String,
+    ticket: String,
 }
 
 struct Mover<'a> {
@@ -71,7 +94,7 @@ struct Mover<'a> {
     subject: SubjectId,
     scope: Scope,
     by: String,
-    asked: &'a MoveCustomer,
+    asked: Wish,
     now: Arc<Snapshot>,
     due: Instant,
 }
@@ -79,13 +102,6 @@ struct Mover<'a> {
 impl Mover<'_> {
     fn row(&self) -> Option<MoveRow> {
         self.hosted.group.peek(|machine| machine.state.moves.get(self.subject).cloned())
-    }
-
-    fn customer(&self) -> Option<&CustomerId> {
-        match &self.asked.person {
-            Person::Customer(id) => Some(id),
-            Person::Guest(_) => None,
-        }
     }
 
     async fn go(&self) -> Result<(), Failure> {
@@ -212,7 +228,7 @@ impl Mover<'_> {
     }
 
     fn why(&self) -> String {
-        let MoveCustomer { reason, ticket, .. } = self.asked;
+        let Wish { reason, ticket, .. } = &self.asked;
         format!("{reason} ({ticket})")
     }
 
@@ -220,6 +236,27 @@ impl Mover<'_> {
     async fn finish(&self) -> Result<(), Failure> {
         let by = (self.by.as_str(), self.why());
         delete(self.shell, self.hosted, self.subject, (by.0, &by.1), self.due).await
+    }
+
+    /// Takes back who lives in a region that cannot be asked: it hears of it when it is back. What
+    /// he asked for there is answered then, or counts no more once no request is that old.
+    async fn recall(&self) -> Result<(), Failure> {
+        let Some(row) = self.row().filter(|row| row.lives != self.shell.number) else {
+            return Ok(());
+        };
+        let there = self.now.region(row.lives).ok_or(Reason::UnknownRegion)?;
+        let soon = self.due.min(Instant::now() + RECALL_ASK_MAX);
+        match self.ask_there(there, &row, soon).await {
+            Err(Reason::HomeUnreachable | Reason::Unavailable | Reason::DeadlineExceeded) => {}
+            Ok(()) | Err(_) => {
+                let why = format!("{} answers: move him back", there.name);
+                return Err(Failure::new(Reason::FailedPrecondition, why));
+            }
+        }
+        let epoch = row.epoch.checked_add(1).ok_or(Reason::Internal)?;
+        let at_ms = self.shell.env.clock.wall().ms();
+        let (subject, by, reason) = (self.subject, self.by.clone(), self.why());
+        commit(self.hosted, Step::Recall { subject, epoch, at_ms, by, reason }, self.due).await
     }
 
     /// Calls a move off that is not decided; what was brought goes there at once if that region
@@ -251,6 +288,49 @@ impl Mover<'_> {
         }
         Ok(())
     }
+}
+
+/// Moves somebody home of whom the law no longer lets this region keep what serving him takes.
+///
+/// # Errors
+/// As of a move; `NO_LAWFUL_REGION` where the countries in which he lived have no home in common.
+pub async fn send_home(
+    shell: &Shell,
+    hosted: &Arc<Hosted>,
+    subject: SubjectId,
+    due: Instant,
+) -> Result<(), Failure> {
+    let now = shell.map.now()?;
+    let found = hosted.group.peek(|machine| {
+        let state = &machine.state;
+        let known = || state.subjects.orders_of(subject).chain(state.moves.kept_of(subject)).next();
+        Some((state.moves.get(subject)?.epoch, known()?.slot()))
+    });
+    let Some((epoch, slot)) = found else { return Ok(()) };
+    let mut homes = BTreeSet::new();
+    for residence in customer::residences(hosted, subject, None) {
+        let home = home_of(residence, slot, &now.policy, &now);
+        homes.insert(home.map_err(Refusal::NoHome)?.region);
+    }
+    let home = homes.first().filter(|home| homes.len() == 1 && **home != shell.number);
+    let Some(to) = home.and_then(|home| now.region(*home)) else {
+        return Err(Failure::of(Reason::NoLawfulRegion));
+    };
+    let request: RequestId = format!("law-{epoch}").parse().map_err(|_| Reason::Internal)?;
+    let (home, whose) = (shell.number, Whose::Subject(subject));
+    let (caller, method) = ("", "MoveCustomer");
+    let scope = ScopeOf { caller, method, home, slot, whose, request: &request }.scope();
+    let asked = Wish {
+        customer: None,
+        residence: None,
+        to: Some(to.name.clone()),
+        // The law lets nothing of it stay.
+        window_ms: Some(1),
+        reason: format!("residency policy {}", now.policy.version()),
+        ticket: String::new(),
+    };
+    let by = String::new();
+    Mover { shell, hosted, slot, subject, scope, by, asked, now, due }.go().await
 }
 
 /// When what is dropped now was asked for, and when the region key that wraps it will be gone.

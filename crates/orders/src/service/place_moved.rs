@@ -13,6 +13,7 @@ use super::customer::{admitted, may_be_home};
 use super::find_request;
 use super::home::{self, Asker, Told};
 use super::place_order::{Asked, moving};
+use super::take_customer::commit;
 use crate::core::command::{Command, Outcome};
 use crate::core::moves::{MoveRow, Step};
 use crate::core::subjects::SubjectId;
@@ -42,8 +43,16 @@ pub async fn run(
     let customer = place.customer_id.as_ref().ok_or(Reason::MessageMalformed)?;
     let subject = personal::customer(shell, customer)?;
     let from = now.number(&asker).ok_or(Reason::UnknownRegion)?;
-    let row = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
+    let look = || hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
     let known_only = question.known_only;
+    let mut row = look();
+    if known_only
+        && row.as_ref().is_some_and(|row| took_back(row, (now.here, from), question.epoch))
+    {
+        let (to, epoch, at_ms) = (from, question.epoch, shell.env.clock.wall().ms());
+        commit(hosted, Step::Follow { subject, to, epoch, at_ms }, due).await?;
+        row = look();
+    }
     if from == now.here
         || !may_ask(row, from, known_only, || may_be_home(&now, place.residence_country, &asker))
     {
@@ -79,6 +88,16 @@ pub async fn run(
     Ok(Response::new(wire::PlaceMovedResponse { placed: Some(placed), ..Default::default() }))
 }
 
+/// Whether he came from there, and lives there again by a later move that nobody here knows of: it
+/// had taken this region over, or took him back.
+pub(super) fn took_back(
+    row: &MoveRow,
+    (here, from): (RegionNumber, RegionNumber),
+    epoch: u64,
+) -> bool {
+    row.lives == here && row.former == from && epoch > row.epoch
+}
+
 /// Whether a region may pass an order on: one that may be his home, or where he lives or lived.
 /// What he ordered before is told only to where he lives.
 fn may_ask(
@@ -106,10 +125,54 @@ async fn arrived(
         return Ok(row);
     }
     let at_ms = shell.env.clock.wall().ms();
-    let step = Step::Arrive { subject, from, epoch, at_ms };
+    let step = Step::Arrive { subject, from, epoch, at_ms, untold: false };
     match hosted.submit(&Command::Moves(step), due).await? {
         Outcome::Noted => look().ok_or_else(moving),
         Outcome::Refused(why) => Err(refusal(why)),
         _ => Err(Failure::of(Reason::Internal)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(n: u16) -> RegionNumber {
+        RegionNumber::try_from(n).unwrap()
+    }
+
+    fn row(former: u16, lives: u16, epoch: u64) -> MoveRow {
+        let (former, lives) = (region(former), region(lives));
+        let (gone, asked, lived) = (Vec::new(), Vec::new(), vec![former, lives]);
+        let (since_ms, left, untold) = (0, None, false);
+        MoveRow { epoch, lives, former, since_ms, left, gone, asked, lived, untold }
+    }
+
+    #[test]
+    fn only_a_home_or_a_region_of_his_passes_an_order_on_and_only_where_he_lives_hears_of_old_ones()
+    {
+        let ask = |row: Option<MoveRow>, from, known_only, home: bool| {
+            may_ask(row, region(from), known_only, || home)
+        };
+        // Whom nobody knows of.
+        assert!(ask(None, 1, false, true) && !ask(None, 1, false, false));
+        assert!(!ask(None, 1, true, true), "not even a home hears what he ordered");
+        // He went from 2 to 3, and 1 may be his home.
+        let his = || Some(row(2, 3, 1));
+        for from in [2, 3] {
+            assert!(ask(his(), from, false, false));
+        }
+        assert!(ask(his(), 1, false, true) && !ask(his(), 4, false, false));
+        assert!(ask(his(), 3, true, false), "who serves him asks first");
+        assert!(!ask(his(), 2, true, true) && !ask(his(), 1, true, true));
+    }
+
+    #[test]
+    fn who_lives_here_goes_by_a_later_word_of_where_he_came_from_alone() {
+        let his = row(1, 2, 5);
+        assert!(took_back(&his, (region(2), region(1)), 6));
+        assert!(!took_back(&his, (region(2), region(1)), 5), "that is the move that brought him");
+        assert!(!took_back(&his, (region(2), region(3)), 6));
+        assert!(!took_back(&his, (region(1), region(2)), 6), "he does not live here");
     }
 }

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::customer::admitted;
 use super::home::{self, Asker};
 use super::move_customer::times;
+use super::place_moved::took_back;
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Sealed;
 use crate::core::moves::{BLOCKS_MAX, Block, Keep, Step, print_of};
@@ -74,7 +75,14 @@ pub async fn run(
     }
     if question.arrive_epoch > 0 {
         let epoch = question.arrive_epoch;
-        commit(hosted, Step::Arrive { subject, from, epoch, at_ms }, due).await?;
+        let untold = false;
+        commit(hosted, Step::Arrive { subject, from, epoch, at_ms, untold }, due).await?;
+    }
+    let row = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
+    let later = |row| took_back(row, (now.here, from), question.lives_epoch);
+    if row.as_ref().is_some_and(later) {
+        let (to, epoch) = (from, question.lives_epoch);
+        commit(hosted, Step::Follow { subject, to, epoch, at_ms }, due).await?;
     }
     let read = hosted.group.read(due, |machine| {
         let state = &machine.state;

@@ -14,7 +14,11 @@ use tokio::time::{Instant, sleep};
 use super::rig::{Node, call, order};
 use super::takeover::reconnect;
 use super::views::{Pair, policy};
-use crate::core::subjects::KeyState;
+use crate::core::command::{Command, Outcome};
+use crate::core::moves::Step;
+use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId};
+use crate::service::move_customer::proof::{Ask, Who, take_customer};
+use crate::service::move_customer::settle;
 
 /// An order that is over at once: nothing to ship.
 fn gift(request_id: &str) -> orders::PlaceOrderRequest {
@@ -98,6 +102,13 @@ async fn exported(node: &Node) -> Vec<(String, String)> {
     known
 }
 
+/// His orders that a region lists, and where else there are some.
+async fn listed(node: &Node) -> (Vec<String>, String) {
+    let list = orders::ListOrdersRequest { customer_id: "c-1".into(), ..Default::default() };
+    let listed = node.service.list_orders(call(list)).await.unwrap().into_inner();
+    (listed.orders.into_iter().map(|order| order.name).collect(), listed.also_in.join(" "))
+}
+
 /// Keys of the region's own customers that live.
 fn living(node: &Node) -> usize {
     let shell = node.orders.shell();
@@ -142,7 +153,10 @@ async fn who_moves_orders_there_is_found_there_and_is_deleted_here_and_may_come_
     both.sort();
     assert_eq!(exported(away).await, both);
     let late = pair.home.place(&gift("r-1")).await.unwrap_err();
-    assert_eq!(late.reason(), Reason::CustomerErased, "nothing is ordered twice");
+    assert_eq!(late.reason(), Reason::CustomerMoved, "nothing is ordered twice");
+    assert_eq!(late.metadata("order"), Some(first.as_str()), "and it says what was");
+    assert_eq!(listed(here).await, ([first.clone()].to_vec(), "us-east".to_owned()));
+    assert_eq!(listed(away).await, ([second.clone()].to_vec(), "eu-west".to_owned()));
 
     // And back: what he ordered there meanwhile is known here.
     let back = asks(wire::MoveAction::Move, "eu-west");
@@ -199,4 +213,100 @@ async fn what_is_left_goes_by_itself_when_the_window_is_over_and_nobody_ships_to
         kept.all(|(_, kept)| matches!(state.subjects.key(kept.of), KeyState::Living(_)))
     });
     assert!(opens && exported(away).await.len() == 1);
+}
+
+/// What is kept there of another region's orders.
+fn kept(node: &Node) -> usize {
+    let shell = node.orders.shell();
+    shell.groups[&0].group.peek(|machine| machine.state.moves.kept.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_that_is_not_decided_is_called_off_or_settled_and_leaves_nothing() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    let (first, _) = placed(&pair, "r-1").await;
+    // A call that dies after it has brought everything.
+    let shell = &*here.orders.shell();
+    let hosted = &shell.groups[&0];
+    let subject = crate::shell::personal::customer(shell, &"c-1".parse().unwrap()).unwrap();
+    let us = shell.map.region_number(&"us-east".parse().unwrap()).unwrap();
+    let request = crate::core::keys::Scope(7);
+    let begin = Step::Begin { subject, to: us, request, at_ms: 1 };
+    let due = || Instant::now() + Duration::from_secs(20);
+    let done = hosted.submit(&Command::Moves(begin), due()).await.unwrap();
+    assert_eq!(done, Outcome::Noted);
+    let bring = || async {
+        let end = due();
+        loop {
+            match bring_all(here, subject, end).await {
+                Ok(said) => break said,
+                Err(failure) => assert!(Instant::now() < end, "{failure:?}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let said = bring().await;
+    assert_eq!((said.block_count, kept(away), living(away)), (1, 1, 1));
+    let told = ask(here, asks(wire::MoveAction::Unspecified, "")).await.unwrap();
+    assert_eq!((told.state(), told.with_region.as_str()), (wire::MoveState::Going, "us-east"));
+    assert_eq!((told.lives_in.as_str(), told.next.is_empty()), ("eu-west", false));
+    let there = &*away.orders.shell();
+    let his = crate::shell::personal::customer(there, &"c-1".parse().unwrap()).unwrap();
+    let asked = (his, shell.number);
+    let early = settle(there, &there.groups[&0], asked, due()).await.unwrap_err();
+    assert_eq!(early.reason(), Reason::HomeMoving, "a call may be bringing more");
+    assert_eq!(kept(away), 1);
+
+    let told = ask(here, asks(wire::MoveAction::Cancel, "")).await.unwrap();
+    assert_eq!((told.state(), told.lives_in.as_str()), (wire::MoveState::Unspecified, "eu-west"));
+    assert_eq!((kept(away), living(away)), (0, 0), "the key went with it");
+    assert_eq!(read(here, &first, orders::ReadMode::Unspecified).await.customer_id, "c-1");
+
+    // The last call was heard and its answer is lost: who asks later learns that he has come.
+    bring().await;
+    let told = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!((told.state(), told.epoch), (wire::MoveState::Window, 1));
+    let refused = ask(here, asks(wire::MoveAction::Cancel, "")).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::FailedPrecondition, "who has gone is moved back");
+    assert!(kept(away) == 1 && living(away) == 1);
+    // Where he lives has lost what he brought: nothing is deleted here, and it says why.
+    let forget = wire::EraseCustomerRequest {
+        customer_id: "c-1".into(),
+        region: "us-east".into(),
+        request_id: "e-1".into(),
+        ..Default::default()
+    };
+    away.service.erase_customer(call(forget)).await.unwrap();
+    let refused = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::HomeMoving);
+    assert_eq!(living(here), 1);
+    // Brought again by a repeat, it goes.
+    let again = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!((again.epoch, kept(away)), (1, 1));
+    let told = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap();
+    assert_eq!(told.state(), wire::MoveState::Left);
+    assert!(told.receipt.is_some() && living(here) == 0);
+}
+
+/// As a move brings it, without what decides.
+async fn bring_all(
+    node: &Node,
+    subject: SubjectId,
+    due: Instant,
+) -> Result<hansa_api::pb::replication::TakeCustomerResponse, Failure> {
+    let shell = &*node.orders.shell();
+    let now = shell.map.now()?;
+    let to = now.region(now.number(&"us-east".parse().unwrap()).unwrap()).unwrap();
+    let (of, wrapped, blocks) = shell.groups[&0].group.peek(|machine| {
+        let Next::Use(generation, wrapped) = machine.state.next_key(subject) else { panic!() };
+        let of = KeyOf { subject, generation };
+        (of, wrapped, machine.state.blocks(of).collect::<Vec<_>>())
+    });
+    let dead = take_customer(shell, to, Who::Keyed(of, &wrapped, &blocks), Ask::HOLDS, due);
+    let erased_generation = dead.await?.erased_generation;
+    let ask = Ask { erased_generation, ..Ask::default() };
+    take_customer(shell, to, Who::Keyed(of, &wrapped, &blocks), ask, due).await
 }

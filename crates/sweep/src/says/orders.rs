@@ -319,7 +319,9 @@ fn moves(step: &moves::Step, to: &mut Hearing<'_>) {
         | moves::Step::Delete { .. }
         | moves::Step::Begin { .. }
         | moves::Step::Cancel { .. }
-        | moves::Step::Abandon { .. } => {}
+        | moves::Step::Abandon { .. }
+        | moves::Step::Recall { .. }
+        | moves::Step::Heard { .. } => {}
     }
 }
 

@@ -7,7 +7,7 @@ use hansa_types::time::LogTime;
 
 use super::{Block, Carry, EPOCHS_MAX, HOLD_MS, Leave, Left, MoveRow, Step, print_of, remember};
 use crate::core::command::{Command, Outcome, Refused};
-use crate::core::keys::Seen;
+use crate::core::keys::{Scope, Seen};
 use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, SubjectRow};
 
@@ -38,20 +38,11 @@ impl State {
         let done = match step {
             Step::Keep(keep) => self.keep(at, *keep),
             Step::Leave(leave) => self.leave(*leave),
-            Step::Arrive { subject, from, epoch, at_ms } if subject.home == here => {
-                self.arrive(subject, from, epoch, at_ms)
+            Step::Arrive { subject, from, epoch, at_ms, untold } if subject.home == here => {
+                self.arrive(subject, from, (epoch, at_ms), untold)
             }
             Step::Follow { subject, to, epoch, at_ms } if to != here => {
-                match self.moves.get(subject).cloned() {
-                    Some(row) if epoch <= row.epoch => Ok(()),
-                    Some(row) if !next_step(row.epoch, epoch) => Err(Refused::Moved),
-                    Some(row) => {
-                        let next = MoveRow::after(Some(&row), epoch, (row.lives, to), at_ms);
-                        self.moved(subject, MoveRow { left: row.left, ..next });
-                        Ok(())
-                    }
-                    None => Err(Refused::SubjectNotFound),
-                }
+                self.follow(subject, to, epoch, at_ms)
             }
             Step::Arrive { .. } | Step::Follow { .. } => Err(Refused::Malformed),
             Step::Delete { subject, asked_ms, destroy_after_ms, by: _, reason: _ } => {
@@ -64,6 +55,22 @@ impl State {
             Step::Abandon { subject, by, asked_ms, destroy_after_ms } => {
                 self.abandon(at, subject, by, (asked_ms, destroy_after_ms))
             }
+            Step::Recall { subject, epoch, at_ms, by: _, reason: _ } => {
+                match self.moves.get(subject).map(|row| row.lives) {
+                    Some(lives) if lives != here => {
+                        self.arrive(subject, lives, (epoch, at_ms), true)
+                    }
+                    Some(_) => Ok(()),
+                    None => Err(Refused::SubjectNotFound),
+                }
+            }
+            Step::Heard { subject, epoch } => {
+                if let Some(row) = self.moves.get(subject).filter(|row| row.epoch == epoch) {
+                    let row = MoveRow { untold: false, ..row.clone() };
+                    self.moves.put(subject, row);
+                }
+                Ok(())
+            }
         };
         match done {
             Ok(()) => Outcome::Noted,
@@ -75,8 +82,8 @@ impl State {
         &mut self,
         subject: SubjectId,
         from: RegionNumber,
-        epoch: u64,
-        at_ms: u64,
+        (epoch, at_ms): (u64, u64),
+        untold: bool,
     ) -> Result<(), Refused> {
         let here = self.meta.settings.region;
         let known = self.moves.get(subject).map_or(0, |row| row.epoch);
@@ -91,11 +98,67 @@ impl State {
         }
         // Back before it was due: what he had left is his again.
         let row = MoveRow::after(self.moves.get(subject), epoch, (from, here), at_ms);
-        self.moved(subject, row);
+        self.moved(subject, MoveRow { untold, ..row });
         if matches!(self.moves.carries.get(&subject), Some(Carry::Coming { .. })) {
             self.moves.carries.remove(&subject);
         }
         Ok(())
+    }
+
+    /// Where he went from here he has gone on. Who lives here goes by the word of where he came from
+    /// alone: that took this region over, or took him back, and what is here he has left.
+    fn follow(
+        &mut self,
+        subject: SubjectId,
+        to: RegionNumber,
+        epoch: u64,
+        at_ms: u64,
+    ) -> Result<(), Refused> {
+        let here = self.meta.settings.region;
+        let row = self.moves.get(subject).ok_or(Refused::SubjectNotFound)?;
+        if epoch <= row.epoch {
+            return Ok(());
+        }
+        let lived_here = row.lives == here;
+        if !next_step(row.epoch, epoch) || lived_here && row.former != to {
+            return Err(Refused::Moved);
+        }
+        let mut next = MoveRow::after(Some(row), epoch, (row.lives, to), at_ms);
+        next.left = match lived_here {
+            true => self.left_behind(subject, at_ms),
+            false => row.left.clone(),
+        };
+        if lived_here {
+            self.moves.carries.remove(&subject);
+        }
+        self.moved(subject, next);
+        Ok(())
+    }
+
+    /// What he leaves here by another region's word.
+    fn left_behind(&self, subject: SubjectId, at_ms: u64) -> Option<Left> {
+        let Next::Use(generation, _) = self.next_key(subject) else { return None };
+        let (orders, digest) = self.sum_of(KeyOf { subject, generation });
+        let delete_after_ms = at_ms.saturating_add(self.meta.settings.key_ttl_ms);
+        let (request, deleted, held) = (Scope(0), false, LogTime::ZERO);
+        Some(Left { generation, request, orders, digest, delete_after_ms, deleted, held })
+    }
+
+    /// Who lives here, and where he lived does not know it.
+    pub fn untold(&self) -> impl Iterator<Item = SubjectId> {
+        let here = self.meta.settings.region;
+        let untold = move |(_, row): &(&SubjectId, &MoveRow)| row.untold && row.lives == here;
+        self.moves.rows.iter().filter(untold).map(|(subject, _)| *subject)
+    }
+
+    /// Whether a request that is not known here was not placed in a region whose births this one
+    /// went on with; why not, if nobody can tell.
+    pub fn may_have_heard(&self, birth: RegionNumber, sent_ms: Option<u64>) -> Option<Refused> {
+        match self.births.get(birth).is_some_and(|row| row.taken.is_some()) {
+            true => self.doubts_of(birth, sent_ms, true),
+            // The directory is ahead of the group.
+            false => Some(Refused::NotOwner),
+        }
     }
 
     /// Whether somebody who lived in `from` may come to live here: who went from here comes back

@@ -7,7 +7,7 @@ use crate::core::command::Refused;
 use crate::core::moves::{Carry, Keep, Step};
 use crate::core::subjects::KeyState;
 
-const LATE: LogTime = LogTime(START.ms() + 700_000);
+const LATE: LogTime = LogTime(START.0 + 700_000);
 
 fn abandon(state: &mut State, at: LogTime, by: Option<u16>) -> Outcome {
     let (subject, by) = (subject(state.meta.settings.region.get()), by.map(region));
@@ -160,7 +160,7 @@ fn who_was_forgotten_where_he_lives_is_let_go_with_nothing() {
 
 #[test]
 fn who_is_forgotten_is_brought_nowhere_and_told_of_nowhere() {
-    let (mut a, _) = (state_of(1), ());
+    let mut a = state_of(1);
     place(&mut a, 1, 0);
     begin(&mut a, 2, 7);
     assert!(matches!(a.moves.carries.get(&subject(1)), Some(Carry::Going { .. })));
@@ -177,4 +177,62 @@ fn who_is_forgotten_is_brought_nowhere_and_told_of_nowhere() {
     erase(&mut a);
     assert!(!a.moves.is_gone(left));
     holds(&a);
+}
+
+#[test]
+fn a_lost_region_that_comes_back_hears_that_he_lives_elsewhere_and_lets_go_of_what_it_has() {
+    let (mut a, mut b) = moved();
+    place(&mut b, 3, 1);
+    let recall = Step::Recall {
+        subject: subject(1),
+        epoch: 2,
+        at_ms: 9,
+        by: "op".into(),
+        reason: "lost".into(),
+    };
+    assert_eq!(step(&mut a, recall), Outcome::Noted);
+    assert_eq!((lives(&a), lives(&b), a.moves.due(u64::MAX).count()), (1, 2, 0));
+    assert_eq!(a.untold().collect::<Vec<_>>(), [subject(1)]);
+    assert!(matches!(place(&mut a, 4, 2), Outcome::Done(_)));
+    // Nobody but where he came from is believed that he is gone from where he lives.
+    let follow = |to, epoch| Step::Follow { subject: subject(2), to: region(to), epoch, at_ms: 10 };
+    assert_eq!(step(&mut b, follow(3, 2)), Outcome::Refused(Refused::Moved));
+    assert_eq!(step(&mut b, follow(1, 2)), Outcome::Noted);
+    assert_eq!(place(&mut b, 5, 1), Outcome::Refused(Refused::Moved));
+    let left = b.moves.get(subject(2)).unwrap().left.clone().unwrap();
+    assert_eq!((lives(&b), left.orders, left.deleted), (1, 3, false));
+    assert_eq!(b.moves.due(u64::MAX).count(), 1);
+    let heard = |epoch| Step::Heard { subject: subject(1), epoch };
+    assert_eq!(step(&mut a, heard(1)), Outcome::Noted);
+    assert_eq!(a.untold().count(), 1, "of another move");
+    assert_eq!(step(&mut a, heard(2)), Outcome::Noted);
+    assert_eq!(a.untold().count(), 0);
+    holds(&a);
+    holds(&b);
+}
+
+#[test]
+fn a_request_that_a_lost_region_may_have_heard_is_no_new_one() {
+    use crate::core::takeover;
+    let mut a = state_of(1);
+    assert_eq!(a.may_have_heard(region(2), None), Some(Refused::NotOwner), "not taken over here");
+    let take = takeover::TakeOver {
+        birth: region(2),
+        epoch: 2,
+        from: region(2),
+        record: 7,
+        record_ms: START.ms(),
+        skew_ms: 1_000,
+        complete: false,
+        heard: Vec::new(),
+    };
+    let take = takeover::Step::TakeOver(Box::new(take));
+    a.apply(START, Command::Takeover(take));
+    let heard = |sent| a.may_have_heard(region(2), sent);
+    for sent in [None, Some(START.ms()), Some(START.ms() + 1_000)] {
+        let why = heard(sent);
+        assert!(matches!(why, Some(Refused::InDoubt | Refused::NotOwner)), "{sent:?}: {why:?}");
+    }
+    assert_eq!(heard(Some(START.ms() + 1_001)), None, "sent after it was lost");
+    assert!(heard(Some(0)).is_some());
 }

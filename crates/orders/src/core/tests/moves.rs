@@ -104,7 +104,7 @@ pub(super) fn leave(state: &mut State, to: u16, epoch: u64) -> Outcome {
 
 pub(super) fn arrive(state: &mut State, from: u16, epoch: u64) -> Outcome {
     let subject = subject(here(state));
-    step(state, Step::Arrive { subject, from: region(from), epoch, at_ms: 5 })
+    step(state, Step::Arrive { subject, from: region(from), epoch, at_ms: 5, untold: false })
 }
 
 pub(super) fn delete(state: &mut State) -> Outcome {
@@ -195,7 +195,8 @@ fn a_move_decides_once_whatever_is_repeated_or_comes_late() {
     assert_eq!(arrive(&mut b, 1, 1), Outcome::Noted);
     assert_eq!(arrive(&mut b, 1, 0), Outcome::Noted);
     assert_eq!((a.digest(), b.digest()), digests);
-    let strange = Step::Arrive { subject: of.subject, from: region(3), epoch: 5, at_ms: 5 };
+    let strange =
+        Step::Arrive { subject: of.subject, from: region(3), epoch: 5, at_ms: 5, untold: false };
     assert_eq!(step(&mut b, strange), Outcome::Refused(Refused::Malformed));
     let nobody = Step::Follow { subject: key_of(77).subject, to: region(3), epoch: 5, at_ms: 5 };
     assert_eq!(step(&mut a, nobody), Outcome::Refused(Refused::SubjectNotFound));

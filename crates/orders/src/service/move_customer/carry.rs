@@ -8,6 +8,7 @@ use hansa_region_router::core::directory::Region;
 use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
+use tokio::time::Instant;
 
 use super::Mover;
 use super::proof::{self, Ask, Who, page};
@@ -132,6 +133,28 @@ impl Mover<'_> {
         }
     }
 
+    /// Whether where he lives answers anything; why not.
+    pub(super) async fn ask_there(
+        &self,
+        to: &Region,
+        row: &MoveRow,
+        due: Instant,
+    ) -> Result<(), Reason> {
+        let generation = row.left.as_ref().map_or(0, |left| left.generation);
+        let of = KeyOf { subject: self.subject, generation };
+        let found = self.hosted.group.peek(|machine| {
+            let KeyState::Living(wrapped) = machine.state.subjects.key(of) else { return None };
+            Some((wrapped, machine.state.blocks(of).next()?))
+        });
+        let who = match (&found, &self.asked.customer) {
+            (Some((wrapped, block)), _) => Who::Keyed(of, wrapped, std::slice::from_ref(block)),
+            (None, Some(customer)) => Who::Named(customer),
+            (None, None) => return Err(Reason::CustomerNotFound),
+        };
+        let said = proof::take_customer(self.shell, to, who, Ask::HOLDS, due).await;
+        said.map(|_| ()).map_err(|failure| failure.reason())
+    }
+
     /// That he lives there since this move.
     pub(super) async fn tell_there(
         &self,
@@ -158,7 +181,7 @@ impl Mover<'_> {
         blocks: &[Block],
         ask: Ask,
     ) -> Result<home::TakeCustomerResponse, Failure> {
-        let who = match (&luggage.wrapped, self.customer()) {
+        let who = match (&luggage.wrapped, &self.asked.customer) {
             (Some(wrapped), _) if !blocks.is_empty() => Who::Keyed(luggage.of, wrapped, blocks),
             (_, Some(customer)) => Who::Named(customer),
             _ => return Err(Failure::of(Reason::CustomerNotFound)),

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::times;
 use crate::core::moves::{BLOCKS_MAX, Block, Step};
-use crate::core::subjects::{KeyOf, KeyState, SubjectId, Wrapped};
+use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
 use crate::service::place_order::moving;
 use crate::service::take_customer::commit;
 use crate::shell::keys::vault_failed;
@@ -31,12 +31,18 @@ pub struct Ask {
     pub holds_only: bool,
     pub forget: bool,
     pub erased_generation: u32,
+    pub lives_epoch: u64,
 }
 
 impl Ask {
     /// Takes nothing.
-    pub const HOLDS: Self =
-        Self { arrive_epoch: 0, holds_only: true, forget: false, erased_generation: 0 };
+    pub const HOLDS: Self = Self {
+        arrive_epoch: 0,
+        holds_only: true,
+        forget: false,
+        erased_generation: 0,
+        lives_epoch: 0,
+    };
 }
 
 /// Whom a question is about: by what is sealed, or by name where nothing is.
@@ -82,7 +88,12 @@ pub async fn held_there(
         let said = take_customer(shell, region, who, ask, due).await?;
         if said.lives_in == shell.region.as_str() && said.epoch > row.epoch {
             let (epoch, at_ms) = (said.epoch, shell.env.clock.wall().ms());
-            commit(hosted, Step::Arrive { subject, from: row.lives, epoch, at_ms }, due).await?;
+            commit(
+                hosted,
+                Step::Arrive { subject, from: row.lives, epoch, at_ms, untold: false },
+                due,
+            )
+            .await?;
             return Err(Failure::new(Reason::HomeMoving, "he has come back"));
         }
         if said.epoch < row.epoch || usize::try_from(said.block_count) != Ok(asked.len()) {
@@ -131,7 +142,12 @@ pub async fn settle(
         let said = take_customer(shell, region, who, Ask::HOLDS, due).await?;
         if said.lives_in == shell.region.as_str() && said.epoch > known {
             let (epoch, at_ms) = (said.epoch, shell.env.clock.wall().ms());
-            return commit(hosted, Step::Arrive { subject, from, epoch, at_ms }, due).await;
+            return commit(
+                hosted,
+                Step::Arrive { subject, from, epoch, at_ms, untold: false },
+                due,
+            )
+            .await;
         }
         tracing::info!(from = %region.name, "what came of a customer who stayed there goes");
     }
@@ -142,13 +158,49 @@ pub async fn settle(
     Ok(())
 }
 
+/// Tells where somebody lived that he lives here: it was lost then, and went on as if he had not
+/// moved since.
+///
+/// # Errors
+/// `HOME_UNREACHABLE` while that region is away or its births are another's.
+pub async fn tell_former(
+    shell: &Shell,
+    hosted: &Hosted,
+    subject: SubjectId,
+    due: Instant,
+) -> Result<(), Failure> {
+    let read = hosted.group.read(due, |machine| {
+        let state = &machine.state;
+        let row = state.moves.get(subject).filter(|row| row.untold)?;
+        let Next::Use(generation, wrapped) = state.next_key(subject) else { return None };
+        let of = KeyOf { subject, generation };
+        Some((row.clone(), of, wrapped, state.blocks(of).next()?))
+    });
+    let Some((row, of, wrapped, block)) = read.await.map_err(not_read)? else { return Ok(()) };
+    let now = shell.map.now()?;
+    let region = now.region(row.former).ok_or_else(moving)?;
+    if now.owner(row.former, block.0.slot()).ok_or_else(moving)?.owner != row.former {
+        let why = format!("{} is not back", region.name);
+        return Err(Failure::new(Reason::HomeUnreachable, why));
+    }
+    let who = Who::Keyed(of, &wrapped, std::slice::from_ref(&block));
+    let ask = Ask { lives_epoch: row.epoch, ..Ask::HOLDS };
+    match take_customer(shell, region, who, ask, due).await {
+        Ok(said) if said.epoch < row.epoch => return Err(moving()),
+        // It came back from before he was there.
+        Err(failure) if failure.reason() != Reason::CustomerNotFound => return Err(failure),
+        Ok(_) | Err(_) => {}
+    }
+    commit(hosted, Step::Heard { subject, epoch: row.epoch }, due).await
+}
+
 /// # Errors
 /// What the other region answers; `HOME_UNREACHABLE` where nobody leads there.
 pub async fn take_customer(
     shell: &Shell,
     to: &Region,
     who: Who<'_>,
-    Ask { arrive_epoch, holds_only, forget, erased_generation }: Ask,
+    Ask { arrive_epoch, holds_only, forget, erased_generation, lives_epoch }: Ask,
     due: Instant,
 ) -> Result<home::TakeCustomerResponse, Failure> {
     let mut question = home::TakeCustomerRequest {
@@ -157,6 +209,7 @@ pub async fn take_customer(
         holds_only,
         forget,
         erased_generation,
+        lives_epoch,
         ..Default::default()
     };
     match who {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Asked;
 use super::moved::{SKEW_MS, moving};
-use crate::core::command::{Command, Outcome, Refused};
+use crate::core::command::{Command, Outcome};
 use crate::core::keys::Scope;
 use crate::core::moves::{MoveRow, Step};
 use crate::core::subjects::SubjectId;
@@ -91,7 +91,7 @@ impl Asked<'_> {
             if epoch <= row.epoch {
                 return Err(moving());
             }
-            self.follow(subject, (row.lives, lives), epoch, due).await?;
+            self.follow(subject, (row.lives, lives), epoch, owner == here, due).await?;
         }
         Err(moving())
     }
@@ -103,14 +103,7 @@ impl Asked<'_> {
     /// `REQUEST_IN_DOUBT` for one that the lost region may have heard; `HOME_MOVING` while what it
     /// is known to have heard is being taken over.
     fn surely_new(&self, birth: RegionNumber, Sent(sent): Sent) -> Result<(), Failure> {
-        let doubt = self.hosted.group.peek(|machine| {
-            let state = &machine.state;
-            match state.births.get(birth).is_some_and(|row| row.taken.is_some()) {
-                true => state.doubts_of(birth, sent, true),
-                // The directory is ahead of the group.
-                false => Some(Refused::NotOwner),
-            }
-        });
+        let doubt = self.hosted.group.peek(|machine| machine.state.may_have_heard(birth, sent));
         doubt.map_or(Ok(()), |why| Err(refusal(why)))
     }
 
@@ -125,11 +118,12 @@ impl Asked<'_> {
         subject: SubjectId,
         (from, to): (RegionNumber, RegionNumber),
         epoch: u64,
+        untold: bool,
         due: Instant,
     ) -> Result<(), Failure> {
         let at_ms = self.shell.env.clock.wall().ms();
         let step = match to == self.shell.number {
-            true => Step::Arrive { subject, from, epoch, at_ms },
+            true => Step::Arrive { subject, from, epoch, at_ms, untold },
             false => Step::Follow { subject, to, epoch, at_ms },
         };
         match self.hosted.submit(&Command::Moves(step), due).await? {

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::{Keeper, STEPS_MAX, SUBMIT_MAX};
 use crate::core::subjects::SubjectId;
-use crate::service::move_customer::{delete, settle};
+use crate::service::customer::{admitted, residences};
+use crate::service::move_customer::{delete, send_home, settle, tell_former};
 
 /// Customers looked at in one round.
 const DUE_MAX: usize = 1_024;
@@ -62,6 +63,52 @@ impl Keeper {
                     away.insert(from);
                 }
             }
+        }
+    }
+
+    /// Tells lost regions that are back who lives here since.
+    pub(super) async fn tell_former(&self) {
+        let mut untold: Vec<SubjectId> =
+            self.hosted.group.peek(|machine| machine.state.untold().take(STEPS_MAX).collect());
+        untold.sort_unstable();
+        for subject in untold {
+            let end = Instant::now() + SUBMIT_MAX;
+            if let Err(why) = tell_former(&self.shell, &self.hosted, subject, end).await {
+                let group = self.hosted.group.id();
+                tracing::info!(%group, %why, "a former region does not know yet who lives here");
+                return;
+            }
+        }
+    }
+
+    /// Moves home whom the policy in force does not let live here; `looked`: by which version all
+    /// of them were looked at.
+    pub(super) async fn send_home(&self, looked: &mut u64) {
+        let Ok(now) = self.shell.map.now() else { return };
+        let (version, here) = (now.policy.version(), self.shell.number);
+        if *looked == version {
+            return;
+        }
+        let mut living: Vec<SubjectId> = self.hosted.group.peek(|machine| {
+            let rows = machine.state.moves.rows.iter();
+            rows.filter(|(_, row)| row.lives == here).map(|(subject, _)| *subject).collect()
+        });
+        living.sort_unstable();
+        let mut all = true;
+        for subject in living {
+            let mut lived = residences(&self.hosted, subject, None).into_iter();
+            if lived.all(|residence| admitted(&now, residence, &self.shell.region).is_ok()) {
+                continue;
+            }
+            let end = Instant::now() + SUBMIT_MAX;
+            if let Err(why) = send_home(&self.shell, &self.hosted, subject, end).await {
+                let group = self.hosted.group.id();
+                tracing::warn!(%group, version, %why, "a customer may not live here, and does");
+                all = false;
+            }
+        }
+        if all {
+            *looked = version;
         }
     }
 }
