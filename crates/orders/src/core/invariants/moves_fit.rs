@@ -1,5 +1,5 @@
-//! Who lives here has left nothing to be deleted; what is kept of other regions' orders is under a
-//! key of a customer of this one who lives here, has left and waits to be deleted, or is on his way.
+//! Who lives here has left nothing to be deleted; what is kept of other regions' orders is under
+//! a key of a customer of this one who lives here, has left it to be deleted, or is on his way.
 
 use crate::core::moves::Carry;
 use crate::core::state::State;

@@ -105,8 +105,8 @@ impl State {
         Ok(())
     }
 
-    /// Where he went from here he has gone on. Who lives here goes by the word of where he came from
-    /// alone: that took this region over, or took him back, and what is here he has left.
+    /// Where he went from here he has gone on. Who lives here goes by the word of where he came
+    /// from alone: that took this region over, or took him back, and what is here he has left.
     fn follow(
         &mut self,
         subject: SubjectId,

@@ -112,8 +112,8 @@ pub async fn held_there(
     Ok(())
 }
 
-/// Asks where somebody lives whose luggage came from there, and who never arrived. He arrives, or it
-/// goes.
+/// Asks where somebody lives whose luggage came from there, and who never arrived. He arrives, or
+/// it goes.
 ///
 /// # Errors
 /// `HOME_UNREACHABLE` while who brought it is away or was taken over: it may have let him go.
