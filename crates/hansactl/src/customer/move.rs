@@ -45,19 +45,25 @@ pub struct Args {
     request_id: Option<String>,
 }
 
+impl Args {
+    fn request(&self) -> MoveCustomerRequest {
+        MoveCustomerRequest {
+            residence_country: self.country.clone(),
+            customer_id: self.customer.clone(),
+            request_id: request_id(self.request_id.clone()),
+            to: self.to.clone().unwrap_or_default(),
+            window_ms: self.window_ms.unwrap_or(0),
+            reason: self.reason.clone().unwrap_or_default(),
+            ticket: self.ticket.clone().unwrap_or_default(),
+            ..Default::default()
+        }
+    }
+}
+
 /// Asks the region where the law puts him; then the one where he lives by now, which is the one to
 /// move him on, and those where he lived, which say what became of what he left.
 pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
-    let request = MoveCustomerRequest {
-        residence_country: args.country.clone(),
-        customer_id: args.customer.clone(),
-        request_id: request_id(args.request_id.clone()),
-        to: args.to.clone().unwrap_or_default(),
-        window_ms: args.window_ms.unwrap_or(0),
-        reason: args.reason.clone().unwrap_or_default(),
-        ticket: args.ticket.clone().unwrap_or_default(),
-        ..Default::default()
-    };
+    let request = args.request();
     let step = |action: MoveAction, region: &str| MoveCustomerRequest {
         action: action.into(),
         region: region.to_owned(),
@@ -89,17 +95,13 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
             Problem::unreachable(what, "repeat the command")
         })?);
     }
-    if args.cancel {
-        let going = told.iter_mut().filter(|one| one.state() == MoveState::Going);
-        let mut going: Vec<_> = going.collect();
-        if going.is_empty() {
-            let next = "a move that is decided is not called off: move him back with --to";
-            return Err(Problem::refused("no move of his is under way", next));
-        }
-        for one in &mut going {
-            let cancel = step(MoveAction::Cancel, &one.region);
-            **one = ask(&session.in_region(&one.region), cancel).await?;
-        }
+    let mut going = told.iter_mut().filter(|one| args.cancel && one.state() == MoveState::Going);
+    if let Some(one) = going.next() {
+        let cancel = step(MoveAction::Cancel, &one.region);
+        *one = ask(&session.in_region(&one.region), cancel).await?;
+    } else if args.cancel {
+        let next = "a move that is decided is not called off: move him back with --to";
+        return Err(Problem::refused("no move of his is under way", next));
     }
     for one in &mut told {
         let left = one.delete_time.is_some() && one.receipt.is_none();

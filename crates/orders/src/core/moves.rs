@@ -65,6 +65,15 @@ pub enum Carry {
     Coming { from: RegionNumber, until: LogTime },
 }
 
+impl Carry {
+    /// The other side.
+    pub fn region(&self) -> RegionNumber {
+        match self {
+            Self::Going { to: region, .. } | Self::Coming { from: region, .. } => *region,
+        }
+    }
+}
+
 /// What a customer left, to be deleted.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Left {

@@ -13,6 +13,7 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use tokio::time::Instant;
 
 use super::place_order::moving;
+use crate::core::moves::Carry;
 use crate::core::subjects::SubjectId;
 use crate::core::takeover::Phase;
 use crate::machine::OrdersMachine;
@@ -110,8 +111,10 @@ pub fn lawful(
         residences.iter().any(|residence| by(*residence))
     };
     let moved: Vec<RegionNumber> = hosted.group.peek(|machine| {
-        let row = subject.and_then(|subject| machine.state.moves.get(subject));
-        row.map_or_else(Vec::new, |row| row.lived.clone())
+        let moves = &machine.state.moves;
+        let lived = subject.and_then(|subject| moves.get(subject)).map(|row| row.lived.clone());
+        let carry = subject.and_then(|subject| moves.carries.get(&subject)).map(Carry::region);
+        lived.unwrap_or_default().into_iter().chain(carry).collect()
     });
     let asked = |name: &RegionName| {
         lives(name) || now.number(name).is_some_and(|number| moved.contains(&number))

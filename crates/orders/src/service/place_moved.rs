@@ -43,27 +43,21 @@ pub async fn run(
     let customer = place.customer_id.as_ref().ok_or(Reason::MessageMalformed)?;
     let subject = personal::customer(shell, customer)?;
     let from = now.number(&asker).ok_or(Reason::UnknownRegion)?;
-    let look = || hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
     let known_only = question.known_only;
-    let mut row = look();
-    if known_only
-        && row.as_ref().is_some_and(|row| took_back(row, (now.here, from), question.epoch))
-    {
-        let (to, epoch, at_ms) = (from, question.epoch, shell.env.clock.wall().ms());
-        commit(hosted, Step::Follow { subject, to, epoch, at_ms }, due).await?;
-        row = look();
+    if known_only {
+        let_back(shell, hosted, subject, (from, question.epoch), due).await?;
     }
+    let row = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
     if from == now.here
         || !may_ask(row, from, known_only, || may_be_home(&now, place.residence_country, &asker))
     {
         tracing::warn!(%asker, "an order of somebody who does not live there");
         return Err(moving().into());
     }
-    if question.known_only {
-        let asked = find_request::Asked { shell, hosted, place, slot, caller };
-        let order = asked.find(&body, due).await?;
-        let placed =
-            order.map(|order| orders::PlaceOrderResponse { order: Some(order), replayed: true });
+    if known_only {
+        let order = find_request::Asked { shell, hosted, place, slot, caller }.find(&body, due);
+        let found = |order| orders::PlaceOrderResponse { order: Some(order), replayed: true };
+        let placed = order.await?.map(found);
         return Ok(Response::new(wire::PlaceMovedResponse { placed, ..Default::default() }));
     }
     let whose = Whose::Subject(subject);
@@ -88,13 +82,25 @@ pub async fn run(
     Ok(Response::new(wire::PlaceMovedResponse { placed: Some(placed), ..Default::default() }))
 }
 
+/// Lets somebody go who lives again where he came from, as that region says.
+pub(super) async fn let_back(
+    shell: &Shell,
+    hosted: &Hosted,
+    subject: SubjectId,
+    (to, epoch): (RegionNumber, u64),
+    due: Instant,
+) -> Result<(), Failure> {
+    let row = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
+    if !row.is_some_and(|row| took_back(&row, (shell.number, to), epoch)) {
+        return Ok(());
+    }
+    let at_ms = shell.env.clock.wall().ms();
+    commit(hosted, Step::Follow { subject, to, epoch, at_ms }, due).await
+}
+
 /// Whether he came from there, and lives there again by a later move that nobody here knows of: it
 /// had taken this region over, or took him back.
-pub(super) fn took_back(
-    row: &MoveRow,
-    (here, from): (RegionNumber, RegionNumber),
-    epoch: u64,
-) -> bool {
+fn took_back(row: &MoveRow, (here, from): (RegionNumber, RegionNumber), epoch: u64) -> bool {
     row.lives == here && row.former == from && epoch > row.epoch
 }
 

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::customer::admitted;
 use super::home::{self, Asker};
 use super::move_customer::times;
-use super::place_moved::took_back;
+use super::place_moved::let_back;
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Sealed;
 use crate::core::moves::{BLOCKS_MAX, Block, Keep, Step, print_of};
@@ -54,36 +54,13 @@ pub async fn run(
         digest.add(print_of(*id, *residence, personal));
     }
     let take = Take { shell, hosted, subject, from, due };
-    let at_ms = shell.env.clock.wall().ms();
-    match (question.holds_only, came.blocks.is_empty()) {
-        // Whom it knows of by name only it is told of where he went from here to it.
-        (_, true) => take.named().await?,
-        (true, false) => {}
-        (false, false) => {
-            let own = now.own_region().ok_or(Reason::Unavailable)?;
-            for (_, residence, _) in &came.blocks {
-                admitted(&now, *residence, &own.name)?;
-            }
-            take.keep(&came.blocks, (at_ms, question.erased_generation)).await?;
+    if !question.holds_only && !came.blocks.is_empty() {
+        let own = now.own_region().ok_or(Reason::Unavailable)?;
+        for (_, residence, _) in &came.blocks {
+            admitted(&now, *residence, &own.name)?;
         }
     }
-    if question.forget {
-        let (asked_ms, destroy_after_ms) = times(shell).await?;
-        let by = Some(from);
-        commit(hosted, Step::Abandon { subject, by, asked_ms, destroy_after_ms }, due).await?;
-        shell.keys_changed.notify_waiters();
-    }
-    if question.arrive_epoch > 0 {
-        let epoch = question.arrive_epoch;
-        let untold = false;
-        commit(hosted, Step::Arrive { subject, from, epoch, at_ms, untold }, due).await?;
-    }
-    let row = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
-    let later = |row| took_back(row, (now.here, from), question.lives_epoch);
-    if row.as_ref().is_some_and(later) {
-        let (to, epoch) = (from, question.lives_epoch);
-        commit(hosted, Step::Follow { subject, to, epoch, at_ms }, due).await?;
-    }
+    take.said(&question, &came.blocks).await?;
     let read = hosted.group.read(due, |machine| {
         let state = &machine.state;
         let held = came.blocks.iter().filter(|(id, ..)| state.holds(subject, *id)).count();
@@ -179,6 +156,33 @@ struct Take<'a> {
 }
 
 impl Take<'_> {
+    /// Takes in what is said of him.
+    async fn said(
+        &self,
+        question: &wire::TakeCustomerRequest,
+        blocks: &[Plain],
+    ) -> Result<(), Failure> {
+        let Self { shell, hosted, subject, from, due } = *self;
+        let at_ms = shell.env.clock.wall().ms();
+        match (question.holds_only, blocks.is_empty()) {
+            // Whom it knows of by name only it is told of where he went from here to it.
+            (_, true) => self.named().await?,
+            (true, false) => {}
+            (false, false) => self.keep(blocks, (at_ms, question.erased_generation)).await?,
+        }
+        if question.forget {
+            let (asked_ms, destroy_after_ms) = times(shell).await?;
+            let by = Some(from);
+            commit(hosted, Step::Abandon { subject, by, asked_ms, destroy_after_ms }, due).await?;
+            shell.keys_changed.notify_waiters();
+        }
+        if question.arrive_epoch > 0 {
+            let (epoch, untold) = (question.arrive_epoch, false);
+            commit(hosted, Step::Arrive { subject, from, epoch, at_ms, untold }, due).await?;
+        }
+        let_back(shell, hosted, subject, (from, question.lives_epoch), due).await
+    }
+
     async fn named(&self) -> Result<(), Failure> {
         let (subject, from) = (self.subject, self.from);
         let known = self.hosted.group.read(self.due, |machine| {

@@ -265,14 +265,18 @@ async fn a_move_that_is_not_decided_is_called_off_or_settled_and_leaves_nothing(
     assert_eq!((kept(away), living(away)), (0, 0), "the key went with it");
     assert_eq!(read(here, &first, orders::ReadMode::Unspecified).await.customer_id, "c-1");
 
-    // The last call was heard and its answer is lost: who asks later learns that he has come.
     bring().await;
+    lost_and_brought_again(&pair).await;
+}
+
+/// Where he lives has lost what he brought: nothing is deleted at home, and it says why.
+async fn lost_and_brought_again(pair: &Pair) {
+    let (here, away) = (pair.here(), pair.away());
     let told = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
     assert_eq!((told.state(), told.epoch), (wire::MoveState::Window, 1));
     let refused = ask(here, asks(wire::MoveAction::Cancel, "")).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::FailedPrecondition, "who has gone is moved back");
     assert!(kept(away) == 1 && living(away) == 1);
-    // Where he lives has lost what he brought: nothing is deleted here, and it says why.
     let forget = wire::EraseCustomerRequest {
         customer_id: "c-1".into(),
         region: "us-east".into(),
