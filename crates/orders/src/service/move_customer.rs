@@ -113,7 +113,7 @@ impl Mover<'_> {
         if let Some(row) = row.as_ref().filter(|row| row.lives != shell.number) {
             // Who has left is the other region's to move on.
             return match now.number(&to.name) == Some(row.lives) {
-                true => self.bring_again(to, row).await,
+                true => self.there_already(to, row).await,
                 false => Ok(()),
             };
         }
@@ -158,6 +158,18 @@ impl Mover<'_> {
         }
         let why = "he orders faster than he can be moved: repeat the command, which goes on";
         Err(Failure::new(Reason::HomeMoving, why))
+    }
+
+    /// He has moved, whether that region answers now or not: before anything is deleted it must.
+    async fn there_already(&self, to: &Region, row: &MoveRow) -> Result<(), Failure> {
+        let Err(failure) = self.bring_again(to, row).await else { return Ok(()) };
+        match failure.reason() {
+            Reason::HomeUnreachable | Reason::Unavailable | Reason::DeadlineExceeded => {
+                tracing::info!(to = %to.name, %failure, "not brought again");
+                Ok(())
+            }
+            _ => Err(failure),
+        }
     }
 
     /// From here on this request moves him, and no other.

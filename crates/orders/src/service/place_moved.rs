@@ -55,9 +55,9 @@ pub async fn run(
         return Err(moving().into());
     }
     if known_only {
-        let order = find_request::Asked { shell, hosted, place, slot, caller }.find(&body, due);
+        let asked = find_request::Asked { shell, hosted, place, slot, caller };
         let found = |order| orders::PlaceOrderResponse { order: Some(order), replayed: true };
-        let placed = order.await?.map(found);
+        let placed = asked.find(&body, due).await?.map(found);
         return Ok(Response::new(wire::PlaceMovedResponse { placed, ..Default::default() }));
     }
     let whose = Whose::Subject(subject);

@@ -89,8 +89,10 @@ fn a_move_that_was_called_off_moves_nobody_however_far_it_had_come() {
     assert_eq!(abandon(&mut b, START, Some(1)), Outcome::Noted);
     assert!(matches!(place(&mut a, 2, 0), Outcome::Done(_)), "he lives here");
     assert_eq!(readable(&b, 2), 0);
-    // Who has gone is not called back like that.
+    // Who has gone is not called back like that; a try that was overtaken learns that he has.
     let (mut a, _) = moved();
+    assert_eq!(begin(&mut a, 2, 1_001), Outcome::Noted);
+    assert_eq!(begin(&mut a, 2, 9), Outcome::Refused(Refused::Moved));
     assert_eq!(cancel(&mut a), Outcome::Refused(Refused::Moved));
 }
 
