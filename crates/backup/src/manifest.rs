@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The format that this version writes and reads.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Groups that a manifest names at most: a guard against damaged or hostile files.
 const GROUPS_MAX: usize = 1_024;
 /// Bytes of a manifest.
@@ -25,6 +25,8 @@ pub struct Manifest {
     pub epoch: u64,
     /// Wall time of the cut, Unix milliseconds.
     pub cut_ms: u64,
+    /// When it is to be deleted, alike: what a law takes back later stays in it until then.
+    pub keep_until_ms: u64,
     pub groups: Vec<Group>,
     /// blake3 over the manifest with this field empty, in hex.
     pub hash: String,
@@ -149,6 +151,9 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), String> {
+        if self.keep_until_ms < self.cut_ms {
+            return Err("it is to be deleted before it was made".to_owned());
+        }
         if self.groups.len() > GROUPS_MAX {
             return Err(format!("{} groups", self.groups.len()));
         }
@@ -221,6 +226,7 @@ mod tests {
             number: 1,
             epoch: 1,
             cut_ms: 5,
+            keep_until_ms: 9,
             groups: Vec::new(),
             hash: String::new(),
         };

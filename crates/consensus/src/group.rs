@@ -147,6 +147,13 @@ impl<M: Machine> Group<M> {
         self.running.checkpoint_now().await;
     }
 
+    /// Has this replica's disk forget what its state has let go of: one checkpoint of everything
+    /// applied so far and none before it, no log behind it, and segments without either soon.
+    /// Whether that is done; a replica that is behind is sent a snapshot.
+    pub async fn forget(&self) -> bool {
+        self.running.forget().await
+    }
+
     /// Adds a node that receives everything and does not vote; leader only.
     ///
     /// # Errors

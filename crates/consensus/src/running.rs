@@ -28,6 +28,8 @@ use crate::timing::Timing;
 use crate::trouble::Trouble;
 use crate::writer::Writer;
 
+/// A purge that was put off is asked for again.
+const PURGE_AGAIN: Duration = Duration::from_millis(250);
 /// How long openraft may take to stop.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
@@ -170,6 +172,35 @@ impl Running {
                 changed = progress.changed() => if changed.is_err() { return },
             }
         }
+    }
+
+    /// See [`crate::Group::forget`].
+    pub async fn forget(&self) -> bool {
+        let Some(applied) = self.replica.position().applied else { return true };
+        self.checkpoint_now().await;
+        let checkpoints = self.checkpoints.clone();
+        let kept = self.writer.run(move || checkpoints.keep_newest(applied.index())).await;
+        let upto = match kept {
+            Ok(Ok(Some(upto))) => upto,
+            Ok(Ok(None)) | Err(_) => return false,
+            Ok(Err(error)) => {
+                tracing::warn!(group = %self.id, %error, "older checkpoint not removed");
+                return false;
+            }
+        };
+        let mut progress = self.raft.data_metrics();
+        while progress.borrow_watched().purged.is_none_or(|purged| purged.index() < upto) {
+            // Put off while somebody is sent what is to go.
+            let _stopping = self.raft.trigger().purge_log(upto).await;
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return false,
+                changed = progress.changed() => if changed.is_err() { return false },
+                () = tokio::time::sleep(PURGE_AGAIN) => {}
+            }
+        }
+        self.wal.roll();
+        true
     }
 
     /// Stops serving over a noted problem; the watcher acts on it.

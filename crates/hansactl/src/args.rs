@@ -161,7 +161,9 @@ pub fn span(text: &str) -> Result<Duration, String> {
         "ms" => Duration::from_millis(count),
         "s" => Duration::from_secs(count),
         "m" => Duration::from_secs(count.saturating_mul(60)),
-        _ => return Err("expected a unit: ms, s or m".to_owned()),
+        "h" => Duration::from_secs(count.saturating_mul(3_600)),
+        "d" => Duration::from_secs(count.saturating_mul(86_400)),
+        _ => return Err("expected a unit: ms, s, m, h or d".to_owned()),
     };
     if span.is_zero() { Err("must be more than 0".to_owned()) } else { Ok(span) }
 }

@@ -6,6 +6,7 @@ mod download;
 mod epoch;
 mod restore;
 mod settle;
+mod shelf;
 mod status;
 mod upload;
 mod verify;
@@ -31,6 +32,24 @@ pub enum Verb {
         /// A folder that is not there yet, or is empty.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// How long it may be kept: what a law takes back later stays in it until it is deleted,
+        /// and `residency verify` says until when.
+        #[arg(long, default_value = "30d", value_parser = crate::args::span)]
+        keep: Duration,
+    },
+    /// Lists the backups in a folder, and when each is to be deleted.
+    List {
+        /// A folder with backups in it; one backup's own folder does too.
+        #[arg(value_name = "DIR")]
+        shelf: PathBuf,
+    },
+    /// Deletes the backups in a folder whose time is over.
+    Prune {
+        #[arg(value_name = "DIR")]
+        shelf: PathBuf,
+        /// Only names them.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Checks a backup offline: every hash, every frame, and the audit chain from genesis.
     ///
@@ -100,14 +119,18 @@ pub enum Decision {
 pub fn offline(verb: &Verb) -> Option<Result<ExitCode, Problem>> {
     match verb {
         Verb::Verify { folder } => Some(verify::run(folder)),
+        Verb::List { shelf } => Some(shelf::list(shelf)),
+        Verb::Prune { shelf, dry_run } => Some(shelf::prune(shelf, *dry_run)),
         _ => None,
     }
 }
 
 pub async fn run(session: &Session, verb: Verb) -> Result<ExitCode, Problem> {
     match verb {
-        Verb::Create { folder } => create::run(session, &folder).await?,
+        Verb::Create { folder, keep } => create::run(session, &folder, keep).await?,
         Verb::Verify { folder } => return verify::run(&folder),
+        Verb::List { shelf } => return shelf::list(&shelf),
+        Verb::Prune { shelf, dry_run } => return shelf::prune(&shelf, dry_run),
         Verb::Restore(restore) => restore::run(session, &restore).await?,
         Verb::Status => return status::run(session).await,
         Verb::Settle { decision, key } => settle::run(session, decision, key).await?,

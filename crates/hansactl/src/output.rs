@@ -54,7 +54,7 @@ impl Rows {
         lines.collect::<Vec<_>>().join("\r\n")
     }
 
-    fn print(&self) {
+    pub fn print(&self) {
         if self.table.is_empty() {
             if !self.empty.is_empty() {
                 eprintln!("{}", self.empty);

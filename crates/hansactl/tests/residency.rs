@@ -56,7 +56,7 @@ fn name(placed: &Result<PlaceOrderResponse, Failure>) -> (String, bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_running_league_follows_its_law() {
-    let rig = Rig::start("residency").await;
+    let rig = Rig::start("residency", PATIENCE).await;
     // Under the shipped policy: Brazil is of the rest, at home in us-east.
     let before = name(&place(&rig, "eu-west", order("BR", "r-1")).await);
     assert!(before.0.starts_with("regions/us-east/") && !before.1, "{before:?}");

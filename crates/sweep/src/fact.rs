@@ -2,7 +2,7 @@
 
 use hansa_api::classes::{Allowed, ClassSet, DataClass, Lawful as _};
 use hansa_api::pb::replication::OrderView;
-use hansa_orders::core::subjects::{RegionKey, SubjectId};
+use hansa_orders::core::subjects::{KeyOf, RegionKey, SubjectId};
 use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 
@@ -26,10 +26,23 @@ pub struct Fact {
     pub content: Content,
     /// The version of the policy under which they came here, if the bytes say so.
     pub policy: Option<u64>,
-    /// The region key without which the PERSONAL part cannot be read.
-    pub sealed_by: Option<RegionKey>,
+    /// Whether another region shipped it. What this region did itself is its own business, of
+    /// orders too that it took over.
+    pub copy: bool,
+    pub sealed: Sealed,
     /// What they are, in words.
     pub what: &'static str,
+}
+
+/// What it takes to read the PERSONAL part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sealed {
+    /// Nothing.
+    Open,
+    /// The customer's data key.
+    With(KeyOf),
+    /// The region key: this is a data key.
+    By(RegionKey),
 }
 
 /// Which classes facts have.
@@ -46,7 +59,21 @@ pub enum Content {
 impl Fact {
     pub fn new(whose: Whose, classes: ClassSet, what: &'static str) -> Self {
         let content = Content::Plain(classes);
-        Self { whose, residence: None, content, policy: None, sealed_by: None, what }
+        let (copy, sealed) = (false, Sealed::Open);
+        Self { whose, residence: None, content, policy: None, copy, sealed, what }
+    }
+
+    /// As another region shipped it.
+    #[must_use]
+    pub fn shipped(mut self) -> Self {
+        self.copy = true;
+        self
+    }
+
+    #[must_use]
+    pub fn sealed(mut self, sealed: Sealed) -> Self {
+        self.sealed = sealed;
+        self
     }
 
     #[must_use]

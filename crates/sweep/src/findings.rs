@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hansa_api::classes::{ClassSet, DataClass};
-use hansa_orders::core::subjects::{RegionKey, SubjectId};
+use hansa_orders::core::subjects::{KeyOf, RegionKey, SubjectId};
 use hansa_orders::vault::{KeyInfo, KeyLife};
 use hansa_region_router::core::policy::Policy;
 use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 
-use crate::fact::{self, Content, Fact, Whose};
+use crate::fact::{self, Content, Fact, Sealed, Whose};
 use crate::law::Law;
 
 /// Places that are named; more are counted.
@@ -23,8 +23,8 @@ const WAITING_MAX: usize = 1_000_000;
 pub enum Stays {
     /// As long as the region: the archive, views.
     Kept,
-    /// Until somebody deletes it.
-    Backup,
+    /// Until somebody deletes it: by then, says its manifest; wall clock ms.
+    Backup(u64),
     /// A start would load it: the newest checkpoint, and the log behind it.
     InForce,
     /// A start would not: until checkpoints and log have moved on.
@@ -53,8 +53,13 @@ struct Kind {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Came {
     Never,
-    /// Lawfully, before a policy tightened; whether a region key seals them.
-    Before(Option<RegionKey>),
+    /// This region served them, and the law forbids its ground since.
+    Own,
+    /// Lawfully, before a policy tightened.
+    Before,
+    /// The same, and nobody reads them without a region key: this one, or any that the vault has
+    /// when nothing here says which.
+    Under(Option<RegionKey>),
 }
 
 /// Why something is reported.
@@ -65,6 +70,9 @@ pub enum Verdict {
     /// May not be here any more, and goes by itself.
     Expiring,
 }
+
+/// A verdict, the wall clock ms when it goes, and why or when in words.
+type Goes = (Verdict, u64, &'static str);
 
 /// Facts that are reported together.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,6 +121,8 @@ struct Waiting {
 /// Everything that a sweep has found.
 pub struct Findings {
     pub law: Law,
+    /// Wall clock ms: what should have gone by then is there still.
+    pub now_ms: u64,
     pub tallies: BTreeMap<&'static str, Tally>,
     pub unexplained: Vec<Unexplained>,
     /// More than are named.
@@ -120,7 +130,9 @@ pub struct Findings {
     /// Facts whose country nothing on this node says, of the region's own orders.
     pub unplaced: u64,
     residence: BTreeMap<OrderId, Country>,
-    customers: BTreeMap<SubjectId, (Country, Option<RegionKey>)>,
+    customers: BTreeMap<SubjectId, Country>,
+    /// The newest region key that any wrapping of a data key is under.
+    wraps: BTreeMap<KeyOf, RegionKey>,
     payments: BTreeMap<u128, OrderId>,
     unlawful: BTreeMap<Kind, (u64, String)>,
     waiting: Vec<Waiting>,
@@ -131,12 +143,14 @@ impl Findings {
     pub fn new(law: Law) -> Self {
         Self {
             law,
+            now_ms: 0,
             tallies: BTreeMap::new(),
             unexplained: Vec::new(),
             more_unexplained: 0,
             unplaced: 0,
             residence: BTreeMap::new(),
             customers: BTreeMap::new(),
+            wraps: BTreeMap::new(),
             payments: BTreeMap::new(),
             unlawful: BTreeMap::new(),
             waiting: Vec::new(),
@@ -176,8 +190,13 @@ impl Findings {
 
     /// That a customer lives somewhere.
     pub fn lives(&mut self, customer: SubjectId, residence: Country) {
-        let entry = self.customers.entry(customer).or_insert((residence, None));
-        entry.0 = residence;
+        self.customers.insert(customer, residence);
+    }
+
+    /// That a data key lies here under a region key.
+    pub fn wraps(&mut self, of: KeyOf, by: RegionKey) {
+        let newest = self.wraps.entry(of).or_insert(by);
+        *newest = by.max(*newest);
     }
 
     /// Takes a fact in; `at` says where in the file it is.
@@ -199,7 +218,7 @@ impl Findings {
         fact.residence.or_else(|| match fact.whose {
             Whose::Order(order) => of_order(&order),
             Whose::Payment(payment) => of_order(self.payments.get(&payment)?),
-            Whose::Customer(customer) => self.customers.get(&customer).map(|(of, _)| *of),
+            Whose::Customer(customer) => self.customers.get(&customer).copied(),
             Whose::Somebody => None,
         })
     }
@@ -222,15 +241,24 @@ impl Findings {
         at: impl FnOnce() -> String,
     ) {
         let whose = self.owner(fact.whose);
-        let beyond = self.law.unlawful(whose, residence, &fact.content);
+        let beyond = self.law.unlawful(whose, fact, residence);
         if beyond == ClassSet::NONE {
             return;
         }
-        let came = match self.law.was_lawful(whose, residence, &fact.content, fact.policy) {
-            true => Came::Before(fact.sealed_by),
+        let came = match self.law.was_lawful(whose, fact, residence) {
+            true => self.before(fact.sealed, self.law.serves(whose, fact.copy)),
             false => Came::Never,
         };
         self.add(place, fact, Some(residence), beyond, came, at);
+    }
+
+    fn before(&self, sealed: Sealed, own: bool) -> Came {
+        match sealed {
+            Sealed::By(key) => Came::Under(Some(key)),
+            Sealed::With(of) => Came::Under(self.wraps.get(&of).copied()),
+            Sealed::Open if own => Came::Own,
+            Sealed::Open => Came::Before,
+        }
     }
 
     fn add(
@@ -280,7 +308,13 @@ impl Findings {
                 continue;
             }
             let has = fact::classes(&fact.content).without(DataClass::Operational);
-            self.add(&place, &fact, None, has, Came::Never, || at);
+            // What lasts of a copy does not say where its customer lives: once that is purged a
+            // data key is all that is left, and it goes with its region key.
+            let came = match fact.sealed {
+                Sealed::By(_) => self.before(fact.sealed, false),
+                Sealed::With(_) | Sealed::Open => Came::Never,
+            };
+            self.add(&place, &fact, None, has, came, || at);
         }
     }
 
@@ -289,17 +323,18 @@ impl Findings {
         let mut found: Vec<Found> = self
             .unlawful
             .iter()
-            .map(|(kind, (count, first))| self.report(kind, *count, first))
+            .filter_map(|(kind, (count, first))| self.report(kind, *count, first))
             .collect();
         found.sort_by(|a, b| (a.verdict, &a.file, a.what).cmp(&(b.verdict, &b.file, b.what)));
         found.truncate(NAMED_MAX);
         found
     }
 
-    fn report(&self, kind: &Kind, count: u64, first: &str) -> Found {
+    /// `None` for what nobody can read any more.
+    fn report(&self, kind: &Kind, count: u64, first: &str) -> Option<Found> {
         let class = DataClass::ALL[usize::from(kind.class)];
-        let (verdict, goes_ms, goes) = self.goes(kind, class);
-        Found {
+        let (verdict, goes_ms, goes) = self.goes(kind)?;
+        Some(Found {
             verdict,
             file: kind.place.file.to_string(),
             what: kind.what,
@@ -309,45 +344,64 @@ impl Findings {
             first: first.to_owned(),
             goes_ms,
             goes,
-        }
+        })
     }
 
-    /// When something that was lawful once goes. What never goes by itself is foreign.
-    fn goes(&self, kind: &Kind, class: DataClass) -> (Verdict, u64, &'static str) {
-        const NEVER: (Verdict, u64) = (Verdict::Foreign, 0);
-        let Came::Before(key) = kind.came else {
-            return (NEVER.0, NEVER.1, "was never lawful here");
+    /// When something that was lawful once goes; `None` once it is gone. What never goes by itself
+    /// is foreign.
+    fn goes(&self, kind: &Kind) -> Option<Goes> {
+        let goes = match (kind.came, kind.place.stays) {
+            (Came::Never, _) => return Some((Verdict::Foreign, 0, "was never lawful here")),
+            (Came::Under(key), _) => self.opens(key)?,
+            (Came::Own, _) => (
+                Verdict::Foreign,
+                0,
+                "this region served it: no purge takes that; move its customers, or give the \
+                 region up",
+            ),
+            (Came::Before, Stays::Behind) => {
+                (Verdict::Expiring, 0, "with the next checkpoint and its part of the log")
+            }
+            (Came::Before, Stays::InForce) => {
+                (Verdict::Foreign, 0, "until it is purged and a checkpoint without it is written")
+            }
+            (Came::Before, Stays::Kept | Stays::Backup(_)) => {
+                (Verdict::Foreign, 0, "in plain, in what is never rewritten")
+            }
         };
-        let sealed = class == DataClass::Personal && kind.what.starts_with("sealed");
-        if !sealed {
-            return match kind.place.stays {
-                Stays::Behind if class != DataClass::Personal => {
-                    (Verdict::Expiring, 0, "with the next checkpoint and its segment of the log")
+        Some(match kind.place.stays {
+            Stays::Backup(until) if goes.0 == Verdict::Foreign => match self.now_ms <= until {
+                true => (Verdict::Expiring, until, "this backup is deleted, by its manifest"),
+                false => (Verdict::Foreign, until, "this backup was to be gone: backup prune"),
+            },
+            _ => goes,
+        })
+    }
+
+    /// What is under this region key, or under whatever the vault has had.
+    fn opens(&self, key: Option<RegionKey>) -> Option<Goes> {
+        // A vault lists its oldest destroyed keys no more.
+        let oldest = self.vault.iter().map(|info| info.key).min();
+        let mut destroyed = key.zip(oldest).is_some_and(|(key, oldest)| key < oldest);
+        let (mut retired, mut active) = (None, false);
+        for info in self.vault.iter().filter(|info| key.is_none_or(|key| info.key == key)) {
+            match info.state {
+                // Which key it was is not said: the newest seals only what is here lawfully.
+                KeyLife::Active => active |= key.is_some(),
+                KeyLife::Retired { destroy_after_ms, .. } => {
+                    retired = retired.max(Some(destroy_after_ms));
                 }
-                Stays::InForce | Stays::Behind => {
-                    (NEVER.0, NEVER.1, "until it is purged and a checkpoint without it is written")
-                }
-                Stays::Backup => (NEVER.0, NEVER.1, "as long as this backup is kept"),
-                Stays::Kept => (NEVER.0, NEVER.1, "in plain, in what is never rewritten"),
-            };
+                KeyLife::Destroyed { .. } => destroyed = true,
+            }
         }
-        let life = |info: &&KeyInfo| key.is_none_or(|key| info.key == key);
-        let lives = self.vault.iter().filter(life).map(|info| info.state);
-        let ends = lives.map(|life| match life {
-            KeyLife::Active => None,
-            KeyLife::Retired { destroy_after_ms, .. } => Some(destroy_after_ms),
-            KeyLife::Destroyed { at_ms } => Some(at_ms),
-        });
-        let ends: Vec<Option<u64>> = ends.collect();
-        let whole: Option<Vec<u64>> = match key {
-            // Which key sealed it is not said: one that was retired since, for the newest seals
-            // only what is here lawfully.
-            None => Some(ends.into_iter().flatten().collect()),
-            Some(_) => ends.into_iter().collect(),
-        };
-        match whole.and_then(|ends| ends.into_iter().max()) {
-            Some(at) => (Verdict::Expiring, at, "its region key is destroyed"),
-            None => (NEVER.0, NEVER.1, "until the region key is rotated: hansactl key rotate"),
+        match retired.filter(|_| !active) {
+            Some(at) => Some((Verdict::Expiring, at, "its region key is destroyed")),
+            None if destroyed && !active => None,
+            None => Some((
+                Verdict::Foreign,
+                0,
+                "until the region key is rotated: hansactl key rotate",
+            )),
         }
     }
 

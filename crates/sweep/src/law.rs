@@ -8,7 +8,7 @@ use hansa_region_router::core::policy::Policy;
 use hansa_types::country::Country;
 use hansa_types::region::{RegionName, RegionNumber};
 
-use crate::fact::{Content, Whose, beyond};
+use crate::fact::{Fact, Whose, beyond};
 
 /// The policy in force at a region, and those before it that are known.
 #[derive(Clone)]
@@ -40,36 +40,35 @@ impl Law {
         }
     }
 
+    /// Whether the region holds it as whoever serves it does: it took it in, or took it over.
+    pub fn serves(&self, whose: Whose, copy: bool) -> bool {
+        self.own(whose) || !copy && matches!(whose, Whose::Order(_))
+    }
+
     /// What of a content is not allowed now.
-    pub fn unlawful(&self, whose: Whose, residence: Country, content: &Content) -> ClassSet {
-        beyond(content, &self.allowed(&self.now, whose, residence))
+    pub fn unlawful(&self, whose: Whose, fact: &Fact, residence: Country) -> ClassSet {
+        beyond(&fact.content, &self.allowed(&self.now, whose, fact.copy, residence))
     }
 
     /// Whether it was lawful when it came: under the policy that the bytes name, or, where they
     /// name none, under one that was in force before.
-    pub fn was_lawful(
-        &self,
-        whose: Whose,
-        residence: Country,
-        content: &Content,
-        under: Option<u64>,
-    ) -> bool {
+    pub fn was_lawful(&self, whose: Whose, fact: &Fact, residence: Country) -> bool {
         let lawful = |policy: &Arc<Policy>| {
-            let allowed = self.allowed(policy, whose, residence);
-            beyond(content, &allowed) == ClassSet::NONE
+            let allowed = self.allowed(policy, whose, fact.copy, residence);
+            beyond(&fact.content, &allowed) == ClassSet::NONE
         };
-        match under {
+        match fact.policy {
             // What came under the present policy never was.
             Some(version) => self.former.get(&version).is_some_and(lawful),
             None => self.former.values().any(lawful),
         }
     }
 
-    /// What this region may hold of a resident's data. Of what was placed here, or could be placed
-    /// here, all that may be stored; of what is a copy, what the failover set allows.
-    fn allowed(&self, policy: &Policy, whose: Whose, residence: Country) -> Allowed {
+    /// What this region may hold of a resident's data. Of what it served, or could serve, all that
+    /// may be stored; of what is a copy, what the failover set allows.
+    fn allowed(&self, policy: &Policy, whose: Whose, copy: bool, residence: Country) -> Allowed {
         let Some(origin) = policy.of_country(residence) else { return Allowed::default() };
-        if self.own(whose) || origin.homes().contains(&self.here) {
+        if self.serves(whose, copy) || origin.homes().contains(&self.here) {
             let may = |class: &DataClass| policy.may_store(origin, *class, &self.here);
             let classes: ClassSet = DataClass::ALL.into_iter().filter(may).collect();
             return Allowed::new(classes, &origin.raised);

@@ -124,9 +124,10 @@ impl LogLoop {
     }
 
     async fn write(&mut self, batch: &mut Batch) -> Result<(), String> {
-        if batch.full {
+        if batch.full || batch.rolls {
             batch.next = self.shared.prep.lock().ready.pop_front();
-            if batch.next.is_none() && batch.tasks.is_empty() {
+            // Who only rolls can wait for the next batch.
+            if batch.full && batch.next.is_none() && batch.tasks.is_empty() {
                 batch.next =
                     Some(self.next_segment().await.map_err(|e| format!("no segment: {e}"))?);
             }

@@ -88,6 +88,10 @@ pub struct Core {
     pub counts: Stats,
     /// Bytes left in the segment that is written.
     pub active_left: u64,
+    /// The next batch ends its segment, whether it is full or not.
+    pub roll: bool,
+    /// What lives below this segment is copied forward, so that all below it can go.
+    pub emptied: u32,
     batch_bytes: usize,
     ticket: u64,
 }
@@ -170,6 +174,8 @@ impl Shared {
             timed: false,
             counts: Stats::default(),
             active_left: 0,
+            roll: false,
+            emptied: 0,
             batch_bytes: config.batch_bytes,
             ticket: 0,
         };

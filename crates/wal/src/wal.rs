@@ -172,6 +172,16 @@ impl Wal {
         shared.push(core, Task::keep(Kind::Purge, group, upto, log_id, moves));
     }
 
+    /// Has what is dead by now leave the disk soon, however little it is: the log goes on in a new
+    /// segment as soon as one is ready, and what lives in older ones is copied there. Not kept
+    /// through a restart.
+    pub fn roll(&self) {
+        let shared = self.shared();
+        let Ok(mut core) = shared.enter() else { return };
+        (core.roll, core.urgent) = (true, true);
+        shared.wake(core);
+    }
+
     /// Drops all there is of a group that has left this node, its vote too. It rides the next
     /// batch.
     ///

@@ -79,6 +79,7 @@ fn backup() -> (Memory, Manifest) {
         number: 1,
         epoch: 1,
         cut_ms: 0,
+        keep_until_ms: u64::MAX,
         groups: vec![Group {
             name: "orders-0".into(),
             group,

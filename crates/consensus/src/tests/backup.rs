@@ -83,6 +83,7 @@ async fn copy(exports: &Exports, cut: &Cut, broken_every: usize) -> (Memory, Man
         number: 1,
         epoch: 1,
         cut_ms: 0,
+        keep_until_ms: u64::MAX,
         groups: vec![group],
         hash: String::new(),
     };

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use hansa_api::pb::admin as pb;
@@ -61,7 +61,9 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let text = text.with_context(|| args.policy.display().to_string())?;
     let policy = Policy::parse(&text).with_context(|| args.policy.display().to_string())?;
     let (region, number) = whose(args)?;
-    let findings = Findings::new(Law::new(region, number, Arc::new(policy)));
+    let mut findings = Findings::new(Law::new(region, number, Arc::new(policy)));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    findings.now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let fs: Arc<dyn Fs> = Arc::new(ReadOnly);
     let mut roots: Vec<Root> =
         args.data.iter().map(|dir| Root::of(&fs, dir.clone(), "", false)).collect();

@@ -95,6 +95,7 @@ impl At {
         let now = self.inside.book().now().ok_or_else(starting)?;
         let law = Law::new(self.config.region.clone(), now.here, now.policy.clone());
         let mut findings = Findings::new(law);
+        findings.now_ms = self.world.env.clock.wall().ms();
         for former in &now.former {
             findings.law.remember(former.policy.clone());
         }

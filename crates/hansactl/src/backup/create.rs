@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use hansa_api::pb::admin::{EndBackupRequest, StartBackupRequest, StartBackupResponse};
@@ -17,7 +17,7 @@ use crate::error::Problem;
 /// Groups that are copied at once.
 const AT_ONCE: usize = 4;
 
-pub async fn run(session: &Session, folder: &Path) -> Result<(), Problem> {
+pub async fn run(session: &Session, folder: &Path, keep: Duration) -> Result<(), Problem> {
     prepare(folder)?;
     let began = Instant::now();
     let request = StartBackupRequest { request_id: request_id(), region: session.region() };
@@ -34,7 +34,7 @@ pub async fn run(session: &Session, folder: &Path) -> Result<(), Problem> {
         cut.epoch,
         cut.held_ms
     );
-    let copied = copy(session, folder, &cut).await;
+    let copied = copy(session, folder, &cut, keep).await;
     // Whatever came of it: the nodes need not keep the cut any longer.
     end(session, &cut).await;
     let manifest = copied?;
@@ -47,6 +47,8 @@ pub async fn run(session: &Session, folder: &Path) -> Result<(), Problem> {
         manifest.groups.len(),
         rate(manifest.bytes(), began.elapsed())
     );
+    let until = crate::values::time_ms(manifest.keep_until_ms);
+    eprintln!("to be deleted after {until}: hansactl backup prune, or delete the folder");
     eprintln!("the region's vault key is not in it: without the key nobody reads personal data");
     Ok(())
 }
@@ -66,6 +68,7 @@ async fn copy(
     session: &Session,
     folder: &Path,
     cut: &StartBackupResponse,
+    keep: Duration,
 ) -> Result<Manifest, Problem> {
     let bar = bar(None);
     bar.set_message(format!("copying {}", cut.region));
@@ -80,6 +83,7 @@ async fn copy(
         number: u16::try_from(cut.region_number).unwrap_or_default(),
         epoch: cut.epoch,
         cut_ms: cut.cut_ms,
+        keep_until_ms: cut.cut_ms.saturating_add(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
         groups,
         hash: String::new(),
     };

@@ -60,7 +60,8 @@ impl std::io::Write for Writer {
 }
 
 impl Rig {
-    pub async fn start(name: &str) -> Self {
+    /// `window`: how long a replaced region key opens what it wraps.
+    pub async fn start(name: &str, window: Duration) -> Self {
         logged();
         let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&data);
@@ -74,6 +75,8 @@ impl Rig {
                 region.nodes.truncate(1);
                 region.public.truncate(1);
             });
+            let window_ms = u64::try_from(window.as_millis()).unwrap();
+            (config.orders.keys.window_ms, config.orders.keys.check_ms) = (window_ms, 200);
             // Each region has its own file: they may differ.
             let own = config.data_dir.join("residency.toml");
             std::fs::copy(&config.residency_file, &own).unwrap();

@@ -1,6 +1,8 @@
 //! `residency verify` against a running league: clean, and red over what is planted.
 
 use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use hansa_api::pb::order::{Order, PaymentFacts};
 use hansa_api::pb::replication::OrderView;
@@ -8,6 +10,9 @@ use prost::Message as _;
 
 use super::SHIPPED;
 use super::rig::{Rig, eventually, order};
+
+/// How long a replaced region key opens what it wraps: long enough to be seen.
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// What is known of Brazil's residents goes to ap-south as well, or no more.
 fn law(version: u64, failover: &str) -> String {
@@ -50,18 +55,45 @@ async fn what_the_law_takes_back_goes(rig: &Rig) {
     let (code, out, err) = rig.ctl("", &["residency", "load", "--all", "narrow.toml"]).await;
     assert_eq!(code, 0, "{out}{err}");
     // What is sealed goes with the region key that wraps its key, not here.
-    eventually("money is purged, and no start would load it", || async {
-        let (code, out, err) = rig.ctl("ap-south", &["residency", "verify"]).await;
-        assert!(code == 1 && out.contains("PERSONAL"), "{code} {out}{err}");
-        !out.lines().any(|line| line.contains("foreign") && line.contains("FINANCIAL"))
+    let sweep = || async { rig.ctl("ap-south", &["residency", "verify"]).await };
+    eventually("what is in plain is purged, and no start would load it", || async {
+        let (code, out, err) = sweep().await;
+        // What is sealed goes with the region key that wraps its key.
+        assert!(code == 1 && out.contains("hansactl key rotate"), "{code} {out}{err}");
+        !out.lines().any(|line| line.contains("foreign") && !line.contains("sealed"))
+    })
+    .await;
+    eventually("no segment of the log and no checkpoint has it", || async {
+        !anywhere(&peer, ".seg", token.as_bytes()) && !anywhere(&peer, ".ckpt", token.as_bytes())
     })
     .await;
     assert!(!anywhere(&peer, "archive.redb", token.as_bytes()), "it never lasted");
+
+    let (code, out, err) = rig.ctl("ap-south", &["key", "rotate"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let left = Mutex::new(String::new());
+    let clean = || async {
+        let (code, out, err) = sweep().await;
+        *left.lock().unwrap() = format!("{out}{err}");
+        code == 0
+    };
+    eventually("clean", clean).await;
+    // Until the key's window is over the sealed rest is named, and afterwards nobody reads it.
+    eventually("gone", || async { clean().await && !left.lock().unwrap().contains("sealed") })
+        .await;
+    assert!(left.lock().unwrap().contains("0 foreign"), "{left:?}");
+
+    rig.write("again.toml", &law(4, r#""ap-south""#));
+    let (code, out, err) = rig.ctl("", &["residency", "load", "--all", "again.toml"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    eventually("the peer has it again", shipped).await;
+    let (code, out, err) = sweep().await;
+    assert_eq!(code, 0, "lawful again: {out}{err}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_swears_to_what_it_keeps_and_a_leak_turns_it_red() {
-    let rig = Rig::start("residency-verify").await;
+    let rig = Rig::start("residency-verify", WINDOW).await;
     let mut shop = rig.shop("eu-west").await;
     let placed = shop.orders.place_order(order("DE", "v-1")).await.unwrap().into_inner();
     let own = placed.order.unwrap();

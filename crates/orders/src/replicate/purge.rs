@@ -37,7 +37,7 @@ const SUBMIT_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Views read in one go, for what they are sealed with.
 const READ_MAX: usize = 256;
-const CHECKPOINT_MAX: Duration = Duration::from_secs(30);
+const FORGET_MAX: Duration = Duration::from_secs(30);
 /// Between two commands, so that orders are not held up behind a purge.
 const BREATH: Duration = Duration::from_millis(10);
 
@@ -46,7 +46,7 @@ pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
     let stop = shell.env.tasks.stop_token();
     let (mut changes, mut heard) = (book.changes(), shell.heard.changes());
     let mut leadership = hosted.group.leadership();
-    let mut written = 0;
+    let mut forgotten = Forgotten::default();
     loop {
         changes.borrow_and_update();
         heard.borrow_and_update();
@@ -55,7 +55,7 @@ pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
             if mine {
                 purge(&shell, &hosted).await;
             }
-            forget(&shell, &hosted, &mut written).await;
+            forget(&shell, &hosted, &mut forgotten).await;
         };
         tokio::select! {
             biased;
@@ -148,21 +148,31 @@ impl Limits {
     }
 }
 
-/// Writes a checkpoint without what was purged: a start would load it again from the one before.
-/// On each replica, whoever purged; `written` is how many purges the last one knew.
-async fn forget(shell: &Shell, hosted: &Hosted, written: &mut u64) {
-    let purges = hosted.group.peek(|machine| {
-        let views = machine.state.remote.views.iter();
-        views.map(|(_, views)| views.lowered).sum()
+/// What a replica's disk has forgotten: the purges of its state, under a version of the law.
+#[derive(PartialEq, Eq, Default)]
+struct Forgotten {
+    purges: u64,
+    law: Option<u64>,
+}
+
+/// Has the disk forget what was purged: a start would load it again from an older checkpoint and
+/// the log. On each replica, whoever purged.
+async fn forget(shell: &Shell, hosted: &Hosted, done: &mut Forgotten) {
+    let Some(limits) = Limits::now(shell, hosted) else { return };
+    let (purges, excess) = hosted.group.peek(|machine| {
+        let remote = &machine.state.remote;
+        let purges = remote.views.iter().map(|(_, views)| views.lowered).sum();
+        (purges, excess(remote, &limits))
     });
-    if purges == *written {
+    let now = Forgotten { purges, law: Some(limits.own.terms.version) };
+    // What only waited is purged without a trace in the state: any new law is reason enough.
+    let started = done.law.is_none() && purges == 0;
+    if excess > 0 || now == *done {
         return;
     }
-    let Some(limits) = Limits::now(shell, hosted) else { return };
-    let done = hosted.group.peek(|machine| excess(&machine.state.remote, &limits)) == 0;
     // One that does not get done in time is wanted again at the next turn.
-    if done && timeout(CHECKPOINT_MAX, hosted.group.checkpoint()).await.is_ok() {
-        *written = purges;
+    if started || timeout(FORGET_MAX, hosted.group.forget()).await == Ok(true) {
+        *done = now;
     }
 }
 

@@ -70,7 +70,7 @@ fn part(manifest: &Manifest, file: &Opened<'_>, to: &mut Findings) -> Result<(),
     let opened = file.fs.open(file.path).map_err(|error| error.to_string())?;
     let from = Sequential { file: opened, at: 0 };
     let reader = Reader::open(from, kind).map_err(bad)?;
-    let place = file.place(Stays::Backup);
+    let place = file.place(Stays::Backup(manifest.keep_until_ms));
     let records = match kind {
         PartKind::State => state(file, group, reader, &place, to)?,
         PartKind::Records | PartKind::Entries => frames(group, kind, reader, &place, to)?,

@@ -4,7 +4,7 @@ mod rows;
 
 use bytes::Bytes;
 use hansa_api::classes::{ClassSet, DataClass};
-use hansa_api::pb::replication::OrderView;
+use hansa_api::pb::replication::{OrderView, SealedBlock};
 use hansa_orders::core::command::{Accept, Command};
 use hansa_orders::core::contents::Contents;
 use hansa_orders::core::effect::{Report, StepResult};
@@ -21,7 +21,7 @@ use hansa_types::region::RegionNumber;
 use prost::Message as _;
 
 use super::Hearing;
-use crate::fact::{Content, Fact, Whose, only};
+use crate::fact::{Content, Fact, Sealed, Whose, only};
 
 pub use self::rows::state;
 
@@ -113,12 +113,14 @@ fn contents(order: OrderId, contents: &Contents, under: Option<u64>, to: &mut He
         residence: Some(*residence),
         content: Content::Order(classes),
         policy: under,
-        sealed_by: None,
+        copy: false,
+        sealed: Sealed::Open,
         what,
     };
     if personal.is_some() {
         to.fact(Fact {
             content: Content::Plain(only(DataClass::Personal)),
+            sealed: Sealed::With(*sealed_with),
             ..fact(ClassSet::NONE, SEALED)
         });
     }
@@ -141,9 +143,9 @@ fn key(
     under: Option<u64>,
     to: &mut Hearing<'_>,
 ) {
+    to.findings.wraps(of, wrapped.by);
     let fact = Fact::new(Whose::Customer(of.subject), only(DataClass::Personal), SEALED_KEY);
-    let sealed_by = Some(wrapped.by);
-    to.fact(Fact { sealed_by, ..fact.of(residence).under(under) });
+    to.fact(fact.of(residence).under(under).sealed(Sealed::By(wrapped.by)));
 }
 
 fn report(report: &Report, to: &mut Hearing<'_>) {
@@ -190,22 +192,30 @@ fn view(
 pub fn shown(order: OrderId, mut view: OrderView, terms: Option<u64>, to: &mut Hearing<'_>) {
     let residence = view.order.as_ref().and_then(|order| order.residence_country.parse().ok());
     if let Some(block) = view.sealed.take() {
-        let fact = Fact::new(Whose::Order(order), only(DataClass::Personal), SEALED);
-        to.fact(fact.of(residence).under(terms));
-        let home = u16::try_from(block.home).ok().and_then(|n| RegionNumber::try_from(n).ok());
-        let hash = block.subject.as_ref().try_into().map(u128::from_be_bytes).ok();
-        if let (Some(home), Some(hash), Some(residence)) = (home, hash, residence) {
-            to.findings.lives(SubjectId { home, hash }, residence);
+        let of = sealed_with(&block);
+        if let (Some(of), Some(residence)) = (of, residence) {
+            to.findings.lives(of.subject, residence);
         }
+        let fact = Fact::new(Whose::Order(order), only(DataClass::Personal), SEALED).shipped();
+        let sealed = of.map_or(Sealed::Open, Sealed::With);
+        to.fact(fact.of(residence).under(terms).sealed(sealed));
     }
     to.fact(Fact {
         whose: Whose::Order(order),
         residence,
         content: Content::View(Box::new(view)),
         policy: terms,
-        sealed_by: None,
+        copy: true,
+        sealed: Sealed::Open,
         what: "copy of an order",
     });
+}
+
+/// The data key that opens a block, if it names one.
+fn sealed_with(block: &SealedBlock) -> Option<KeyOf> {
+    let home = RegionNumber::try_from(u16::try_from(block.home).ok()?).ok()?;
+    let hash = u128::from_be_bytes(block.subject.as_ref().try_into().ok()?);
+    Some(KeyOf { subject: SubjectId { home, hash }, generation: block.generation })
 }
 
 fn restore(step: &restored::Step, to: &mut Hearing<'_>) {
@@ -305,7 +315,7 @@ fn moves(step: &moves::Step, to: &mut Hearing<'_>) {
         moves::Step::Keep(keep) => {
             let moves::Keep { of, mint, blocks, from: _, dead: _ } = keep.as_ref();
             for (order, residence, _) in blocks {
-                kept(*order, of.subject, *residence, to);
+                kept(*order, *of, *residence, to);
             }
             if let Some(mint) = mint {
                 let residence = blocks.first().map(|(_, residence, _)| *residence);
@@ -326,10 +336,10 @@ fn moves(step: &moves::Step, to: &mut Hearing<'_>) {
 }
 
 /// The block of an order that another region keeps.
-fn kept(order: OrderId, subject: SubjectId, residence: Country, to: &mut Hearing<'_>) {
-    to.findings.lives(subject, residence);
-    let fact = Fact::new(Whose::Order(order), only(DataClass::Personal), SEALED);
-    to.fact(fact.of(Some(residence)));
+fn kept(order: OrderId, of: KeyOf, residence: Country, to: &mut Hearing<'_>) {
+    to.findings.lives(of.subject, residence);
+    let fact = Fact::new(Whose::Order(order), only(DataClass::Personal), SEALED).shipped();
+    to.fact(fact.of(Some(residence)).sealed(Sealed::With(of)));
 }
 
 fn adopted(adopted: &Adopted, to: &mut Hearing<'_>) {

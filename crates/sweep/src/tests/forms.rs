@@ -202,6 +202,7 @@ fn copy_out(disk: &SimFs, group: &Path, to: &Path) {
         number: 2,
         epoch: 1,
         cut_ms: 1,
+        keep_until_ms: u64::MAX,
         groups: vec![group],
         hash: String::new(),
     };

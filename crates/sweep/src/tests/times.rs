@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use hansa_api::classes::DataClass;
 use hansa_api::pb::replication::OrderView;
-use hansa_orders::core::subjects::RegionKey;
+use hansa_orders::core::command::Command;
+use hansa_orders::core::subjects::{
+    KeyEntry, KeyOf, KeyStep, RegionKey, SubjectId, Wrapped,
+};
 use hansa_orders::vault::{KeyInfo, KeyLife};
 use hansa_region_router::core::policy::Policy;
 use prost::Message as _;
 
 use super::rig::{self, DE, POLICY, law, order, view};
+use crate::fact::{Fact, Whose, only};
 use crate::findings::{Findings, Found, Place, Stays, Verdict};
 use crate::law::Law;
 use crate::says::{Hearing, orders};
@@ -30,9 +34,16 @@ fn tightened() -> Findings {
     Findings::new(before_and_after().1)
 }
 
+const NOW_MS: u64 = 1_000;
+
 fn found(stays: Stays, terms: u64, keys: &[KeyInfo]) -> Vec<Found> {
     let mut findings = tightened();
+    findings.now_ms = NOW_MS;
     findings.vault(keys.to_vec());
+    shown(findings, stays, terms)
+}
+
+fn shown(mut findings: Findings, stays: Stays, terms: u64) -> Vec<Found> {
     let place = Place { file: "somewhere".into(), stays };
     let view = OrderView::decode(view(7, DE, &super::BOTH)).unwrap();
     let at = || "there".to_owned();
@@ -66,7 +77,8 @@ fn a_sealed_block_goes_with_the_region_key_that_opens_it() {
     let rotated = personal(&[retired, key(2, KeyLife::Active)]);
     assert_eq!((rotated.verdict, rotated.goes_ms), (Verdict::Expiring, 77));
     let destroyed = key(1, KeyLife::Destroyed { at_ms: 78 });
-    assert_eq!(personal(&[destroyed, key(2, KeyLife::Active)]).goes_ms, 78);
+    let left = found(Stays::Kept, 1, &[destroyed, key(2, KeyLife::Active)]);
+    assert!(left.iter().all(|found| found.class != DataClass::Personal), "{left:?}");
 }
 
 #[test]
@@ -74,9 +86,78 @@ fn money_in_plain_goes_once_no_start_would_load_it_and_never_from_the_archive() 
     let financial = |stays| of(&found(stays, 1, &[]), DataClass::Financial).clone();
     assert_eq!(financial(Stays::Behind).verdict, Verdict::Expiring);
     assert_eq!(financial(Stays::Kept).verdict, Verdict::Foreign);
-    let (in_force, backup) = (financial(Stays::InForce), financial(Stays::Backup));
+    let in_force = financial(Stays::InForce);
     assert!(in_force.verdict == Verdict::Foreign && in_force.goes.contains("purged"));
-    assert!(backup.verdict == Verdict::Foreign && backup.goes.contains("backup"));
+}
+
+#[test]
+fn a_backup_goes_by_the_date_in_its_manifest_and_is_foreign_after_it() {
+    let backup = |until| found(Stays::Backup(until), 1, &[]);
+    for found in backup(NOW_MS) {
+        assert_eq!((found.verdict, found.goes_ms), (Verdict::Expiring, NOW_MS), "{found:?}");
+    }
+    for found in backup(NOW_MS - 1) {
+        assert!(found.verdict == Verdict::Foreign && found.goes.contains("prune"), "{found:?}");
+    }
+    let never = found(Stays::Backup(NOW_MS), 2, &[]);
+    assert!(never.iter().all(|found| found.verdict == Verdict::Foreign), "a leak has no date");
+}
+
+/// A key that a purged copy needed, which the archive has for ever; and what is known of it.
+fn taken(living: &[KeyInfo], by: RegionKey) -> Vec<Found> {
+    let mut findings = tightened();
+    findings.vault(living.to_vec());
+    let place = Place { file: "archive.redb".into(), stays: Stays::Kept };
+    let subject = SubjectId { home: rig::number(1), hash: 7 };
+    let of = KeyOf { subject, generation: 1 };
+    let wrapped = Wrapped { by, ..rig::wrapped() };
+    let take = Command::Keys(KeyStep::Take(vec![KeyEntry { of, wrapped }]));
+    let at = || "there".to_owned();
+    let mut hearing = Hearing { findings: &mut findings, place: &place, at: &at };
+    orders::command(&take.encode(), &mut hearing).unwrap();
+    findings.settle();
+    findings.found()
+}
+
+#[test]
+fn a_key_whose_customer_nothing_names_any_more_goes_with_its_region_key() {
+    let (old, new) = (RegionKey::new(1, 1), key(2, KeyLife::Active));
+    let active = taken(&[key(1, KeyLife::Active)], old);
+    assert_eq!(active[0].verdict, Verdict::Foreign, "{active:?}");
+    assert!(active[0].goes.contains("rotate"), "{active:?}");
+    let retired = key(1, KeyLife::Retired { at_ms: 5, destroy_after_ms: 77 });
+    let retired = taken(&[retired, new], old);
+    assert_eq!((retired[0].verdict, retired[0].goes_ms), (Verdict::Expiring, 77));
+    let destroyed = key(1, KeyLife::Destroyed { at_ms: 78 });
+    assert_eq!(taken(&[destroyed, new], old), [], "nobody opens it any more");
+    assert_eq!(taken(&[key(3, KeyLife::Active)], old), [], "older than all that the vault lists");
+}
+
+#[test]
+fn a_block_opens_as_long_as_any_key_that_opens_it_does() {
+    let retired = key(1, KeyLife::Retired { at_ms: 5, destroy_after_ms: 77 });
+    let keys = [retired, key(2, KeyLife::Active)];
+    for (wrapped_by, verdict) in [(1, Verdict::Expiring), (2, Verdict::Foreign)] {
+        let mut findings = tightened();
+        findings.vault(keys.to_vec());
+        let subject = SubjectId { home: rig::number(1), hash: 7 };
+        findings.wraps(KeyOf { subject, generation: 1 }, RegionKey::new(wrapped_by, 1));
+        let found = of(&shown(findings, Stays::Kept, 1), DataClass::Personal).clone();
+        assert_eq!(found.verdict, verdict, "re-wrapped before it was given back: {found:?}");
+    }
+}
+
+#[test]
+fn what_the_region_took_over_may_stay_where_it_may_be_stored() {
+    // eu-central is out of the failover set, and lies in the jurisdiction still.
+    let mut findings = tightened();
+    let place = Place { file: "orders".into(), stays: Stays::InForce };
+    let money = Fact::new(Whose::Order(order(1, 7)), only(DataClass::Financial), "money");
+    let of_a_german = money.of(Some(DE.parse().unwrap()));
+    findings.fact(&place, of_a_german.clone(), || String::new());
+    assert_eq!(findings.found(), [], "its own business");
+    findings.fact(&place, of_a_german.shipped(), || String::new());
+    assert_eq!(findings.found().len(), 1, "a copy is what the failover set allows");
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Batch {
     bytes: usize,
     /// The next task does not fit this segment any more.
     pub full: bool,
+    /// Somebody wants what is dead off the disk: the segment ends here if another is ready.
+    pub rolls: bool,
     /// The segment that goes on, when this batch seals the current one.
     pub next: Option<(u32, Segment)>,
     /// A watermark is due, even without records.
@@ -61,6 +63,7 @@ impl LogLoop {
             batch.tasks.extend(core.queue.pop_front());
         }
         batch.mark = batch.tasks.is_empty() && self.unmarked && !batch.full;
+        batch.rolls = core.roll;
         core.urgent &= !core.queue.is_empty();
         // Nobody need wake us: we look at the queue again when this batch is done.
         core.timed = true;
@@ -136,6 +139,9 @@ impl LogLoop {
         core.queue_bytes -= batch.bytes;
         core.index.evict(shared.config.cache_bytes);
         if let Some((number, segment)) = batch.next.take() {
+            if batch.rolls {
+                (core.roll, core.emptied) = (false, number);
+            }
             assert!(number == self.position.segment + 1, "segment {number} out of turn");
             core.segments.insert(number, segment.clone());
             self.active = segment;

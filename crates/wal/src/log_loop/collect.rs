@@ -1,5 +1,6 @@
 //! Gives disk space back: the oldest segments go when nothing in them lives, and when the log grows
-//! above its limit their live records are copied forward, so that no lagging group holds the disk.
+//! above its limit, or what is dead is to leave the disk, their live records are copied forward, so
+//! that no lagging group holds the disk.
 //!
 //! Segments go strictly oldest first. A floor record, queued behind everything that makes them
 //! dead, is durable before a file is removed: whatever replays the rest sees the same log.
@@ -93,7 +94,8 @@ impl LogLoop {
             tracing::warn!(%dir, "log above its limit, most of it live");
         }
         core.counts.pinned = above && !helps;
-        (above && helps && kept < self.position.segment).then_some(kept)
+        let wanted = above || kept < core.emptied;
+        (wanted && helps && kept < self.position.segment).then_some(kept)
     }
 }
 

@@ -70,6 +70,9 @@ fn what_lasts_stays_as_it_is_and_is_no_command() {
     assert_eq!(Command::decode(&kept), None);
     // Two frames around one command are no frame.
     assert_eq!(Form::read(&[&[0xb1; 17], &kept[..]].concat()), None);
+    // Of what nobody can read nothing but the hash lasts.
+    let unread = lasting(&[&[0xb1; 17][..], b"4539 1488 0343 6467"].concat()).unwrap();
+    assert_eq!(unread.len(), 33);
     let resume = Command::Resume { order: order_id(1) };
     let logged = to_log(&resume, || panic!("there is nothing to blind"));
     assert_eq!((lasting(&logged), logged), (None, resume.encode()));

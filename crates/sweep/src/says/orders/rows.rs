@@ -5,6 +5,7 @@ use std::io::Read;
 use hansa_api::classes::DataClass;
 use hansa_consensus::{ThawError, inspect};
 use hansa_orders::core::order::{Order, Provider};
+use hansa_orders::core::subjects::KeyOf;
 use hansa_orders::machine::OrdersMachine;
 use hansa_types::id::OrderId;
 
@@ -20,6 +21,14 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
     let state = inspect::machine::<OrdersMachine>(from)?.state;
     let damaged = ThawError::Damaged;
     let mut records = 0;
+    // First: they say until when a sealed block can be opened.
+    for (subject, row) in state.subjects.table.iter() {
+        for (generation, wrapped) in row.living() {
+            let of = KeyOf { subject: *subject, generation };
+            key(of, wrapped, None, None, to);
+        }
+        records += 1;
+    }
     for (id, row) in state.contents.iter() {
         contents(*id, row, None, to);
         records += 1;
@@ -40,15 +49,8 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
             records += 1;
         }
     }
-    for (subject, row) in state.subjects.table.iter() {
-        for (generation, wrapped) in row.living() {
-            let of = hansa_orders::core::subjects::KeyOf { subject: *subject, generation };
-            key(of, wrapped, None, None, to);
-        }
-        records += 1;
-    }
     for (id, row) in state.moves.kept.iter() {
-        kept(*id, row.of.subject, row.residence, to);
+        kept(*id, row.of, row.residence, to);
         records += 1;
     }
     for (_, row) in state.repairs.rows.iter() {

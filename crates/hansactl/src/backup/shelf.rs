@@ -1,0 +1,109 @@
+//! `hansactl backup list` and `prune`: the backups in a folder, and when each is to be deleted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hansa_backup::verify::{Damage, Folder, manifest};
+use hansa_backup::{MANIFEST, Manifest};
+
+use super::disk;
+use crate::error::{Problem, WRONG};
+use crate::output::Rows;
+use crate::values::time_ms;
+
+type Backup = (PathBuf, Result<Manifest, Damage>);
+
+/// Exit code 1 when a manifest cannot be read: nobody knows until when that one may be kept.
+pub fn list(shelf: &Path) -> Result<ExitCode, Problem> {
+    let (found, now) = (find(shelf)?, now_ms());
+    let mut rows = Rows::new(
+        &["backup", "region", "epoch", "cut", "MiB", "keep until", ""],
+        "no backup in this folder",
+    );
+    for (folder, read) in &found {
+        let name = folder.display().to_string();
+        rows.add(match read {
+            Ok(manifest) => [
+                name,
+                manifest.region.clone(),
+                manifest.epoch.to_string(),
+                time_ms(manifest.cut_ms),
+                format!("{:.1}", manifest.bytes() as f64 / f64::from(1 << 20)),
+                time_ms(manifest.keep_until_ms),
+                if is_over(manifest, now) { "over: prune it".to_owned() } else { String::new() },
+            ],
+            Err(damage) => {
+                let dash = || "-".to_owned();
+                [name, dash(), dash(), dash(), dash(), dash(), damage.to_string()]
+            }
+        });
+    }
+    rows.print();
+    Ok(code(&found))
+}
+
+/// Deletes what is over; a backup whose manifest does not read is left alone and named.
+pub fn prune(shelf: &Path, dry_run: bool) -> Result<ExitCode, Problem> {
+    let (found, now) = (find(shelf)?, now_ms());
+    for (folder, read) in &found {
+        let name = folder.display();
+        match read {
+            Ok(manifest) if is_over(manifest, now) => {
+                let until = time_ms(manifest.keep_until_ms);
+                if !dry_run {
+                    delete(folder)?;
+                }
+                let done = if dry_run { "would be deleted" } else { "deleted" };
+                println!("{name}: {done}: {} was to be kept until {until}", manifest.id);
+            }
+            Ok(_) => {}
+            Err(damage) => eprintln!("{name}: left alone: {damage}"),
+        }
+    }
+    Ok(code(&found))
+}
+
+/// Whatever falls in between, what is left is no backup, and is found by its manifest until then.
+fn delete(folder: &Path) -> Result<(), Problem> {
+    let at = |error| disk(folder, error);
+    for entry in fs::read_dir(folder).map_err(at)? {
+        let path = entry.map_err(at)?.path();
+        match path.is_dir() {
+            true => fs::remove_dir_all(&path).map_err(at)?,
+            false if path.ends_with(MANIFEST) => {}
+            false => fs::remove_file(&path).map_err(at)?,
+        }
+    }
+    fs::remove_dir_all(folder).map_err(at)
+}
+
+/// The backups in a folder by name, or the folder's own.
+fn find(shelf: &Path) -> Result<Vec<Backup>, Problem> {
+    let read = |folder: &Path| manifest(&Folder(folder.to_owned()));
+    if shelf.join(MANIFEST).exists() {
+        return Ok(vec![(shelf.to_owned(), read(shelf))]);
+    }
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(shelf).map_err(|error| disk(shelf, error))? {
+        folders.push(entry.map_err(|error| disk(shelf, error))?.path());
+    }
+    folders.sort();
+    folders.retain(|folder| folder.join(MANIFEST).exists());
+    Ok(folders.into_iter().map(|folder| (folder.clone(), read(&folder))).collect())
+}
+
+fn is_over(manifest: &Manifest, now_ms: u64) -> bool {
+    manifest.keep_until_ms < now_ms
+}
+
+fn code(found: &[Backup]) -> ExitCode {
+    let unread = found.iter().any(|(_, read)| read.is_err());
+    if unread { ExitCode::from(WRONG) } else { ExitCode::SUCCESS }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
