@@ -122,3 +122,40 @@ async fn a_new_replica_and_a_backup_get_what_lasts() {
         assert!(!holds(&part), "{path}");
     }
 }
+
+/// Every file below a folder.
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_forgets_has_nothing_left_but_its_state_and_goes_on_after_a_restart() {
+    let mut cluster = Cluster::with(settings(), Counters::default).await;
+    fill(&cluster, 20).await;
+    cluster.settled().await;
+    for node in cluster.ids() {
+        let left = |folder: &std::path::Path| {
+            // Removed meanwhile: not left.
+            let read = |file: std::path::PathBuf| std::fs::read(file).unwrap_or_default();
+            files(folder).into_iter().any(|file| holds(&read(file)))
+        };
+        let folder = cluster.dir(node);
+        assert!(left(&folder), "the log has all of it");
+        assert!(cluster.group(node).forget().await);
+        eventually("no file has it", || !left(&folder)).await;
+        let status = cluster.group(node).status();
+        assert!(status.purged >= status.checkpoint && status.purged.is_some(), "{status:?}");
+    }
+    fill(&cluster, 3).await;
+    cluster.settled().await;
+    cluster.kill_all().await;
+    for node in cluster.ids() {
+        cluster.boot(node).await;
+    }
+    cluster.settled().await;
+    fill(&cluster, 3).await;
+    for node in cluster.ids() {
+        audited(&cluster, node).await;
+    }
+}

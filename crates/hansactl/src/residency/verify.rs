@@ -217,6 +217,29 @@ impl Judged {
         eprintln!(
             "{foreign} foreign records, {unexplained} unexplained places, {not_read} not read"
         );
+        if let Some(left) = self.left() {
+            eprintln!("{left}");
+        }
+    }
+
+    /// What goes by itself, and when the last of it has gone.
+    fn left(&self) -> Option<String> {
+        let found = self.nodes.iter().flat_map(|(told, _)| &told.findings);
+        let mut expiring =
+            found.filter(|found| found.verdict() == ResidencyVerdict::Expiring).peekable();
+        expiring.peek()?;
+        let (mut count, mut dated, mut undated) = (0, 0, false);
+        for found in expiring {
+            count += found.count;
+            dated = dated.max(found.goes_ms);
+            undated |= found.goes_ms == 0;
+        }
+        let by = match dated {
+            0 => String::new(),
+            at => format!("; the last that is dated by {}", crate::values::time_ms(at)),
+        };
+        let soon = if undated { "; what has no date with the node's next checkpoints" } else { "" };
+        Some(format!("{count} records were lawful and go by themselves{by}{soon}"))
     }
 }
 

@@ -37,7 +37,8 @@ const SUBMIT_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Views read in one go, for what they are sealed with.
 const READ_MAX: usize = 256;
-const FORGET_MAX: Duration = Duration::from_secs(30);
+/// A checkpoint of a large state takes minutes.
+const FORGET_MAX: Duration = Duration::from_secs(600);
 /// Between two commands, so that orders are not held up behind a purge.
 const BREATH: Duration = Duration::from_millis(10);
 
@@ -46,16 +47,16 @@ pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
     let stop = shell.env.tasks.stop_token();
     let (mut changes, mut heard) = (book.changes(), shell.heard.changes());
     let mut leadership = hosted.group.leadership();
-    let mut forgotten = Forgotten::default();
+    let mut owed = Owed::default();
     loop {
         changes.borrow_and_update();
         heard.borrow_and_update();
         let mine = leadership.borrow_and_update().mine;
         let turn = async {
             if mine {
-                purge(&shell, &hosted).await;
+                owed.exceeded |= purge(&shell, &hosted).await;
             }
-            forget(&shell, &hosted, &mut forgotten).await;
+            forget(&shell, &hosted, &mut owed).await;
         };
         tokio::select! {
             biased;
@@ -148,41 +149,41 @@ impl Limits {
     }
 }
 
-/// What a replica's disk has forgotten: the purges of its state, under a version of the law.
-#[derive(PartialEq, Eq, Default)]
-struct Forgotten {
-    purges: u64,
-    law: Option<u64>,
+/// What a replica's disk is to forget.
+#[derive(Default)]
+struct Owed {
+    /// Purges of copies that it has forgotten.
+    forgotten: u64,
+    /// Something exceeded the law since. What only waited is purged without a trace in the state.
+    exceeded: bool,
 }
 
 /// Has the disk forget what was purged: a start would load it again from an older checkpoint and
 /// the log. On each replica, whoever purged.
-async fn forget(shell: &Shell, hosted: &Hosted, done: &mut Forgotten) {
+async fn forget(shell: &Shell, hosted: &Hosted, owed: &mut Owed) {
     let Some(limits) = Limits::now(shell, hosted) else { return };
     let (purges, excess) = hosted.group.peek(|machine| {
         let remote = &machine.state.remote;
-        let purges = remote.views.iter().map(|(_, views)| views.lowered).sum();
-        (purges, excess(remote, &limits))
+        (remote.views.iter().map(|(_, views)| views.lowered).sum(), excess(remote, &limits))
     });
-    let now = Forgotten { purges, law: Some(limits.own.terms.version) };
-    // What only waited is purged without a trace in the state: any new law is reason enough.
-    let started = done.law.is_none() && purges == 0;
-    if excess > 0 || now == *done {
-        return;
-    }
+    owed.exceeded |= excess > 0;
+    let owes = owed.exceeded || purges != owed.forgotten;
     // One that does not get done in time is wanted again at the next turn.
-    if started || timeout(FORGET_MAX, hosted.group.forget()).await == Ok(true) {
-        *done = now;
+    if owes && excess == 0 && timeout(FORGET_MAX, hosted.group.forget()).await == Ok(true) {
+        *owed = Owed { forgotten: purges, exceeded: false };
     }
 }
 
-async fn purge(shell: &Shell, hosted: &Hosted) {
+/// Whether there was anything to purge.
+async fn purge(shell: &Shell, hosted: &Hosted) -> bool {
+    let mut exceeded = false;
     while let Some(limits) = Limits::now(shell, hosted) {
         let excess = hosted.group.peek(|machine| excess(&machine.state.remote, &limits));
         metrics::to_purge(hosted.group.id(), excess);
         if excess == 0 {
-            return;
+            break;
         }
+        exceeded = true;
         // A view that later writes do not change: the scan holds nobody up.
         let (copies, parked) = hosted.group.peek(|machine| {
             (machine.state.remote.copies.freeze(), machine.state.remote.parked.freeze())
@@ -208,7 +209,7 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
                     break;
                 }
                 if !part.submit(hosted).await {
-                    return;
+                    return exceeded;
                 }
             }
             given.extend(&next.keys);
@@ -223,9 +224,10 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
         let done = found && part.submit(hosted).await;
         want_again(shell, hosted, &limits, &given).await;
         if !done {
-            return;
+            break;
         }
     }
+    exceeded
 }
 
 /// Asks again for copies that came while their key was given back.

@@ -26,6 +26,63 @@ fn purged_segments_go_without_a_copy() {
 }
 
 #[test]
+fn a_log_that_rolls_has_nothing_on_the_disk_but_what_lives() {
+    let fs = SimFs::new(5);
+    let (dead, quiet) = (group(0), group(1));
+    let bytes = |at: &str| fs.bytes(&dir().join(at)).expect("a segment");
+    let secret = entry(dead, 1, 0, 300);
+    let holds = |segment: &[u8]| segment.windows(300).any(|part| part == &secret.payload[..]);
+    let expected = life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        append(&wal, dead, vec![secret.clone()]).await.expect("durable");
+        append(&wal, quiet, entries(quiet, 1..=3)).await.expect("durable");
+        vote(&wal, quiet, "a vote").await.expect("durable");
+        wal.purge(dead, 1, Bytes::from("p"));
+        idle(5_000).await;
+        assert!(holds(&bytes("00000001.seg")), "a segment that is written stays");
+        wal.roll();
+        idle(5_000).await;
+        let stats = wal.stats();
+        assert_eq!((stats.segments, stats.copied, stats.segments_removed), (1, 3, 1), "{stats:?}");
+        let left = fs.list(&dir()).expect("a folder");
+        let segments = left.iter().filter(|name| name.ends_with(".seg"));
+        assert!(segments.clone().count() > 0, "{left:?}");
+        assert!(segments.clone().all(|name| !holds(&bytes(name))), "{left:?}");
+        Model::of(&wal)
+    });
+    fs.crash();
+    life(2, async |world| {
+        let (wal, recovery) = open(&fs, &world).expect("open");
+        assert_eq!(recovery.cut, None);
+        assert!(Model::of(&wal) == expected);
+        assert_eq!(all(&wal, quiet), entries(quiet, 1..=3));
+    });
+}
+
+#[test]
+fn a_log_rolls_without_a_spare_once_there_is_one() {
+    let fs = SimFs::new(6);
+    life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        idle(1_000).await;
+        // No room for another segment: what there is goes on, and nobody fails.
+        fs.set_capacity(fs.used());
+        wal.roll();
+        idle(2_000).await;
+        wal.roll();
+        let g = group(0);
+        append(&wal, g, entries(g, 1..=5)).await.expect("durable");
+        assert_eq!(world.exit.whys(), Vec::<String>::new());
+        fs.set_capacity(u64::MAX);
+        idle(5_000).await;
+        append(&wal, g, entries(g, 6..=6)).await.expect("durable");
+        idle(5_000).await;
+        assert_eq!(wal.stats().segments, 1, "{:?}", wal.stats());
+        assert_eq!(all(&wal, g), entries(g, 1..=6));
+    });
+}
+
+#[test]
 fn a_lagging_group_does_not_pin_the_disk() {
     let fs = SimFs::new(2);
     let limit = small().disk_bytes_max + 2 * u64::from(small().segment_bytes);

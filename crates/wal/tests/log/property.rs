@@ -174,6 +174,7 @@ impl Run {
                 self.history.take(Step::Forget(id));
                 wal.forget(id);
             }
+            7 if self.dice.below(6) == 0 => wal.roll(),
             4 | 5 if group.entries.len() > patience => {
                 let Some((first, last)) = first.zip(last) else { return };
                 let upto = first + self.dice.below(last - first + 3);
