@@ -1,7 +1,7 @@
 //! Disk space comes back, whoever lags.
 
 use bytes::Bytes;
-use hansa_wal::fs::SimFs;
+use hansa_wal::fs::{Fs as _, SimFs};
 
 use crate::model::Model;
 use crate::rig::*;
