@@ -34,6 +34,12 @@ async fn a_region_comes_back_from_a_backup_that_was_made_under_load() {
     let good = rig.ctl(&["backup", "verify", "copy"]).await;
     assert!(good.status.success(), "{}", text(&good));
     eprintln!("verify: {}", text(&good));
+    for verb in ["list", "prune"] {
+        let named = rig.ctl(&["backup", verb, "."]).await;
+        assert!(named.status.success(), "{}", text(&named));
+        let listed = text(&named).contains("./copy") && text(&named).contains(HOME);
+        assert_eq!(listed, verb == "list", "nothing is over: {}", text(&named));
+    }
     rig.copy_folder("copy", "damaged");
     for seed in 0..12 {
         let place = flip_a_byte(&rig.data.join("damaged"), seed);

@@ -107,3 +107,57 @@ fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use hansa_backup::manifest::FORMAT;
+
+    use super::*;
+
+    fn backup(shelf: &Path, name: &str, keep_until_ms: u64) {
+        let mut manifest = Manifest {
+            format: FORMAT,
+            id: name.to_owned(),
+            region: "eu-west".to_owned(),
+            number: 1,
+            epoch: 1,
+            cut_ms: 1,
+            keep_until_ms,
+            groups: Vec::new(),
+            hash: String::new(),
+        };
+        manifest.seal();
+        let folder = shelf.join(name);
+        fs::create_dir_all(folder.join("orders-0")).unwrap();
+        fs::write(folder.join("orders-0/state"), "a state").unwrap();
+        fs::write(folder.join(MANIFEST), manifest.to_json()).unwrap();
+    }
+
+    #[test]
+    fn what_is_over_is_deleted_and_nothing_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = dir.path();
+        backup(shelf, "over", 2);
+        backup(shelf, "kept", u64::MAX);
+        backup(shelf, "damaged", 2);
+        let manifest = shelf.join("damaged").join(MANIFEST);
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(manifest, text.replace("eu-west", "us-east")).unwrap();
+        fs::create_dir(shelf.join("no-backup")).unwrap();
+        let there = || {
+            let names = fs::read_dir(shelf).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        let before = there();
+        prune(shelf, true).unwrap();
+        assert_eq!(there(), before, "only named");
+        prune(shelf, false).unwrap();
+        assert_eq!(there(), ["damaged", "kept", "no-backup"]);
+        prune(&shelf.join("kept"), false).unwrap();
+        assert_eq!(there(), ["damaged", "kept", "no-backup"]);
+        assert!(find(&shelf.join("none")).is_err());
+        list(shelf).unwrap();
+    }
+}
