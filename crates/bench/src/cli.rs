@@ -123,7 +123,7 @@ pub struct Transfers {
     /// Transfers in one batch.
     #[arg(long, value_delimiter = ',', default_value = "8189,64,1")]
     pub batch: Vec<u64>,
-    /// Batches in flight: 4 of more than 1,000, else 64, when not given.
+    /// Batches in flight: 4 of 1,000 and more, else 64, when not given.
     #[arg(long)]
     pub clients: Option<usize>,
     #[command(flatten)]

@@ -168,7 +168,7 @@ impl Served {
         timeout(START_MAX, output.read_line(&mut line)).await.context("it does not serve")??;
         let Told { door, metrics } = serde_json::from_str(&line).context("it has not served")?;
         let pid = child.id().context("it has ended")?;
-        let (name, metrics) = ("server".to_owned(), Some(metrics));
+        let name = "server".to_owned();
         Ok(Self { child, door, watched: [Watched { name, pid, metrics }] })
     }
 

@@ -169,7 +169,7 @@ impl Region {
 fn watched(processes: &mut Processes) -> Vec<Watched> {
     let mut watched = Vec::new();
     for name in processes.names() {
-        let metrics = Some(processes.config(&name).listen.metrics);
+        let metrics = processes.config(&name).listen.metrics;
         watched.push(Watched { pid: processes.pid(&name), metrics, name });
     }
     watched

@@ -50,10 +50,8 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
 }
 
 fn text(runs: &[Run]) -> String {
-    let unit = runs.first().map_or("", |run| run.unit);
-    let rate = format!("{unit}/s");
-    let header = ["run", "phase", &rate, "p50 ms", "p95", "p99", "p99.9", "max", "refused"];
-    let rows = runs.iter().flat_map(|run| run.phases.iter().map(|phase| row(&run.name, phase)));
+    let header = ["run", "phase", "per second", "p50 ms", "p95", "p99", "p99.9", "max", "refused"];
+    let rows = runs.iter().flat_map(|run| run.phases.iter().map(|phase| row(run, phase)));
     let latencies = table(&header, rows);
     let header = [
         "per unit",
@@ -70,10 +68,11 @@ fn text(runs: &[Run]) -> String {
     format!("{latencies}\n{costs}\n{}", notes.join("\n"))
 }
 
-fn row(run: &str, phase: &Figures) -> Vec<String> {
+fn row(run: &Run, phase: &Figures) -> Vec<String> {
     let latency = &phase.latency;
     let refused: u64 = phase.refused.values().sum();
-    let mut row = vec![run.to_owned(), phase.phase.to_owned(), round(phase.rate)];
+    let rate = format!("{} {}", round(phase.rate), run.unit);
+    let mut row = vec![run.name.clone(), phase.phase.to_owned(), rate];
     let times = [latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.p999_ms, latency.max_ms];
     row.extend(times.map(|ms| format!("{ms:.2}")));
     row.push(refused.to_string());
@@ -85,7 +84,7 @@ fn cost(run: &Run) -> Vec<String> {
     let cpu: Vec<f64> = cost.processes.iter().map(|used| used.cpu_seconds * 1e6 / done).collect();
     let nodes: Vec<String> = cpu.iter().skip(1).map(|us| round(*us)).collect();
     let disk: u64 = cost.processes.iter().map(|used| used.disk_bytes).sum();
-    let entries: f64 = cost.groups.values().map(|group| group.entries).sum();
+    let entries = cost.groups.values().fold(0.0, |sum, group| sum + group.entries);
     vec![
         run.name.clone(),
         round(cpu.iter().sum()),
@@ -112,6 +111,9 @@ fn notes(run: &Run) -> Vec<String> {
         "{name}: fdatasync {before} us before, {after} us after; load {load}; peak memory {}",
         memory.join(", ")
     )];
+    if !run.cost.silent.is_empty() {
+        notes.push(format!("{name}: no metrics from {}", run.cost.silent.join(", ")));
+    }
     let batches = run.cost.groups.iter().filter(|(_, group)| group.entries > 0.0);
     let batches: Vec<String> =
         batches.map(|(kind, of)| format!("{kind} {:.1}", of.commands / of.entries)).collect();
@@ -244,8 +246,7 @@ mod tests {
     fn what_was_used_is_told_per_unit() {
         let text = text(&[run()]);
         for told in [
-            "orders/s",
-            "50.0",
+            "50.0 orders",
             "100 + 200",
             "2.50",
             "0.10",

@@ -12,23 +12,21 @@ use serde::Serialize;
 pub struct Watched {
     pub name: String,
     pub pid: u32,
-    pub metrics: Option<SocketAddr>,
+    pub metrics: SocketAddr,
 }
 
 /// Everything at one moment.
 pub struct Look {
     client: Process,
-    nodes: Vec<(String, Process, Page)>,
+    /// Without a page where its port did not answer in time.
+    nodes: Vec<(String, Process, Option<Page>)>,
 }
 
 impl Look {
     pub async fn at(nodes: &[Watched]) -> Self {
         let mut seen = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let page = match node.metrics {
-                Some(at) => metrics::page(at).await.unwrap_or_default(),
-                None => Page::default(),
-            };
+            let page = metrics::page(node.metrics).await;
             seen.push((node.name.clone(), Process::of(node.pid), page));
         }
         Self { client: Process::of(std::process::id()), nodes: seen }
@@ -40,6 +38,10 @@ impl Look {
         cost.processes.push(Used::between("client", &before.client, &self.client));
         for ((name, now, page), (_, was, page_was)) in self.nodes.iter().zip(&before.nodes) {
             cost.processes.push(Used::between(name, was, now));
+            let (Some(page), Some(page_was)) = (page, page_was) else {
+                cost.silent.push(name.clone());
+                continue;
+            };
             let grown =
                 |name: &str| page.sum(name).unwrap_or(0.0) - page_was.sum(name).unwrap_or(0.0);
             cost.log_syncs += grown("hansa_wal_sync_seconds_count");
@@ -80,6 +82,8 @@ pub struct Cost {
     pub log_bytes: f64,
     /// Entries and commands of the leaders, by kind of group.
     pub groups: BTreeMap<String, Group>,
+    /// Nodes whose metrics were not to be had: the logs' and groups' figures are without theirs.
+    pub silent: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -129,7 +133,8 @@ mod tests {
             "# HELP hansa_wal_sync_seconds x\nhansa_wal_sync_seconds_count {syncs}\n\
              {ENTRIES}{{group=\"orders-0\"}} {orders}\n{ENTRIES}{{group=\"orders-1\"}} 1\n"
         );
-        Look { nodes: vec![("n1".to_owned(), client.clone(), Page(page))], client }
+        let page = (orders > 0).then_some(Page(page));
+        Look { nodes: vec![("n1".to_owned(), client.clone(), page)], client }
     }
 
     #[test]
@@ -140,6 +145,12 @@ mod tests {
         assert_eq!(cost.processes[1].memory_max_bytes, 7);
         assert_eq!(cost.log_syncs, 10.0);
         assert_eq!(cost.groups["orders"], Group { entries: 60.0, commands: 0.0 });
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_is_named_and_not_counted() {
+        let cost = look(1_500, 12, 0).since(&look(500, 2, 40));
+        assert_eq!((cost.log_syncs, cost.silent), (0.0, vec!["n1".to_owned()]));
     }
 
     #[test]

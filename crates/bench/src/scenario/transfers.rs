@@ -64,8 +64,8 @@ pub async fn run(bench: &Bench, args: &cli::Transfers) -> anyhow::Result<Outcome
             let seed = bench.common.seed;
             let transfers = |stream| Arc::new(Transfers { stream, batch, seed });
             let transfers: Vec<_> = streams.into_iter().map(transfers).collect();
-            let clients = args.clients.unwrap_or(if batch > 1_000 { 4 } else { 64 });
-            let name = format!("{replicas} replicas, {clients} x {batch}");
+            let clients = args.clients.unwrap_or(if batch >= 1_000 { 4 } else { 64 });
+            let name = format!("{replicas} x {batch}, {clients} in flight");
             let drive = Drive::Closed { clients };
             let what = (name.as_str(), "transfers");
             let run = bench.measure(what, &transfers, &drive, lasts, &group.watched).await;
