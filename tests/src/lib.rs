@@ -4,6 +4,7 @@
 pub mod after;
 pub mod canary;
 pub mod copies;
+pub mod customers;
 pub mod dice;
 pub mod figures;
 pub mod folder;

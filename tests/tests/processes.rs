@@ -26,7 +26,13 @@ fn first_rows(count: usize) -> String {
 
 async fn replay(league: &Processes, rows: &str) -> Report {
     let shares = Shares::default();
-    let options = Options { concurrency: 16, run: String::new(), seed: shares.seed, quiet: true };
+    let options = Options {
+        concurrency: 16,
+        run: String::new(),
+        seed: shares.seed,
+        quiet: true,
+        memory: None,
+    };
     let report = run::run(rows.as_bytes(), &league.doors, &shares, &options).await;
     let report = report.expect("the replay runs");
     let surprises: Vec<_> = report.surprises.iter().map(|s| format!("{s:?}")).collect();
@@ -156,7 +162,13 @@ async fn killing_the_leader_of_each_group_in_a_replay_loses_nothing() {
     let mut league = Processes::start("kill").await;
     let doors = league.doors.clone();
     let shares = Shares::default();
-    let options = Options { concurrency: 8, run: String::new(), seed: shares.seed, quiet: true };
+    let options = Options {
+        concurrency: 8,
+        run: String::new(),
+        seed: shares.seed,
+        quiet: true,
+        memory: None,
+    };
     let over = AtomicBool::new(false);
     let replaying = async {
         let report = run::run(rows.as_bytes(), &doors, &shares, &options).await;

@@ -3,6 +3,7 @@
 pub mod core;
 pub mod doors;
 pub mod drive;
+pub mod memory;
 pub mod progress;
 pub mod report;
 pub mod run;

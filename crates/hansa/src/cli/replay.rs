@@ -76,7 +76,7 @@ impl Pace {
     #[must_use]
     pub fn options(&self, seed: u64) -> Options {
         let concurrency = usize::from(self.concurrency);
-        Options { concurrency, run: self.run.clone(), seed, quiet: self.quiet }
+        Options { concurrency, run: self.run.clone(), seed, quiet: self.quiet, memory: None }
     }
 }
 

@@ -77,8 +77,25 @@ impl Doors {
         } else {
             home
         };
+        self.at(region, step + attempt)
+    }
+
+    /// The same for a caller that follows: once each gateway of the home had its turn, every other
+    /// attempt enters by another region, for the home may be lost and owned elsewhere.
+    #[must_use]
+    pub fn follow(&self, home: &RegionName, step: usize, attempt: usize) -> Option<Door> {
+        let own = self.regions.get(home).map_or(0, Vec::len);
+        if attempt < own || attempt % 2 == 0 {
+            return self.pick(home, step, attempt);
+        }
+        let others: Vec<_> = self.regions.keys().filter(|name| *name != home).collect();
+        let turn = (step + attempt / 2) % others.len().max(1);
+        self.at(others.get(turn).copied().unwrap_or(home), step + attempt)
+    }
+
+    fn at(&self, region: &RegionName, turn: usize) -> Option<Door> {
         let doors = self.regions.get(region)?;
-        doors.get((step + attempt) % doors.len()).cloned()
+        doors.get(turn % doors.len()).cloned()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod back;
+mod doubt;
 mod found;
 mod order;
 mod wire;
@@ -16,13 +17,15 @@ use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
 use hansa_api::pb;
 
-use self::attempt::{At, call};
+use self::attempt::At;
+use self::doubt::{nowhere, surely};
 use self::found::Found;
 use self::wire::Maker;
 use super::core::action::Action;
 use super::core::matching::{Matched, Purchases};
 use super::core::plan::{Outcome, Plan, Step};
-use super::doors::Doors;
+use super::doors::{Door, Doors};
+use super::memory::Memory;
 use super::progress::Progress;
 use super::report::{Surprise, Tally};
 use super::schedule::Schedule;
@@ -37,6 +40,9 @@ pub struct Options {
     /// Of the synthetic part.
     pub seed: u64,
     pub quiet: bool,
+    /// What the client knows of earlier runs under this name. Without one it says of no request
+    /// when it was first sent: it may have been before this process began.
+    pub memory: Option<Memory>,
 }
 
 /// What came of it.
@@ -54,7 +60,7 @@ pub async fn run(plan: &Plan, doors: &Doors, options: &Options) -> Driven {
     let mut driven = Driven::default();
     load(plan, doors, &maker, options, &mut driven).await;
     let begun = Instant::now();
-    Driver::new(plan, doors, &maker).run(options, &mut driven).await;
+    Driver::new(plan, doors, &maker, options.memory.as_ref()).run(options, &mut driven).await;
     driven.elapsed = begun.elapsed();
     driven
 }
@@ -62,12 +68,12 @@ pub async fn run(plan: &Plan, doors: &Doors, options: &Options) -> Driven {
 async fn load(plan: &Plan, doors: &Doors, maker: &Maker, options: &Options, driven: &mut Driven) {
     let mut progress = Progress::new("stock", plan.loads.len() as u64, options.quiet);
     let calls = plan.loads.iter().enumerate().map(|(step, load)| async move {
-        let at = At { doors, home: &load.region, step };
+        let at = At { doors, home: &load.region, step, memory: options.memory.as_ref() };
         let request = maker.receive(load);
-        let answer = call(at, &request, |mut door, request| async move {
+        let send = |mut door: Door, request| async move {
             door.warehouse.inventory.receive_stock(request).await
-        });
-        (load, answer.await)
+        };
+        (load, surely(at, &request, send, nowhere).await)
     });
     let mut calls = stream::iter(calls).buffer_unordered(options.concurrency);
     while let Some((load, answer)) = calls.next().await {
@@ -101,6 +107,7 @@ struct Driver<'a> {
     plan: &'a Plan,
     doors: &'a Doors,
     maker: &'a Maker,
+    memory: Option<&'a Memory>,
     schedule: Schedule,
     /// Order names by step.
     names: BTreeMap<usize, String>,
@@ -108,10 +115,10 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    fn new(plan: &'a Plan, doors: &'a Doors, maker: &'a Maker) -> Self {
+    fn new(plan: &'a Plan, doors: &'a Doors, maker: &'a Maker, memory: Option<&'a Memory>) -> Self {
         let schedule = Schedule::new(plan.steps.iter().map(|step| step.after.as_slice()));
         let (names, purchases) = (BTreeMap::new(), Purchases::default());
-        Self { plan, doors, maker, schedule, names, purchases }
+        Self { plan, doors, maker, memory, schedule, names, purchases }
     }
 
     async fn run(mut self, options: &Options, driven: &mut Driven) {
@@ -121,7 +128,13 @@ impl<'a> Driver<'a> {
             while under_way.len() < options.concurrency.max(1) {
                 let Some(index) = self.schedule.start() else { break };
                 let matched = self.matched(index);
-                under_way.push(step(self.doors, self.maker, self.plan, index, matched));
+                let at = At {
+                    doors: self.doors,
+                    home: &self.plan.steps[index].region,
+                    step: index,
+                    memory: self.memory,
+                };
+                under_way.push(step(at, self.maker, &self.plan.steps[index], matched));
             }
             let Some((index, brought)) = under_way.next().await else { break };
             self.book(index, brought, driven);
@@ -223,14 +236,12 @@ fn add(sums: &mut BTreeMap<String, i128>, amount: Option<&pb::Money>) {
 }
 
 async fn step(
-    doors: &Doors,
+    at: At<'_>,
     maker: &Maker,
-    plan: &Plan,
-    index: usize,
+    step: &Step,
     matched: Option<(Matched<usize>, Vec<back::Part>)>,
 ) -> (usize, Brought) {
-    let Step { action, region, expect, .. } = &plan.steps[index];
-    let at = At { doors, home: region, step: index };
+    let Step { action, region, expect, .. } = step;
     let brought = match (action, expect) {
         (Action::Order(order), Outcome::Order(expect)) => {
             Brought::Order(order::run(at, maker, order, expect).await)
@@ -244,10 +255,10 @@ async fn step(
         }
         (Action::Adjust(adjust), _) => {
             let request = maker.adjust(region.as_str(), adjust);
-            let answer = call(at, &request, |mut door, request| async move {
+            let send = |mut door: Door, request| async move {
                 door.warehouse.inventory.adjust_stock(request).await
-            });
-            match answer.await {
+            };
+            match surely(at, &request, send, nowhere).await {
                 Ok(response) => {
                     Brought::Adjust { found: Found::Adjusted, replayed: response.replayed }
                 }
@@ -259,5 +270,5 @@ async fn step(
         }
         (Action::Order(_), _) => unreachable!("the plan gives an order an order's outcome"),
     };
-    (index, brought)
+    (at.step, brought)
 }

@@ -250,7 +250,8 @@ impl Action {
     }
 
     /// Units that it takes off the shelf, by SKU; 0 for what it finds there.
-    fn takes(&self) -> Vec<(&str, u64)> {
+    #[must_use]
+    pub fn takes(&self) -> Vec<(&str, u64)> {
         match self {
             Self::Order(order) => order.demand().into_iter().collect(),
             Self::Adjust(adjust) => {

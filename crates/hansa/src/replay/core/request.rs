@@ -49,6 +49,12 @@ pub fn id(run: &str, verb: Verb, subject: &str, line: u32) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+/// The id under which a request is sent once nobody can know what became of `id`.
+#[must_use]
+pub fn instead(id: &str) -> Uuid {
+    self::id("instead", Verb::Place, id, 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

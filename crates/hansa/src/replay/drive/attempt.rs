@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use hansa_api::client::Policy;
+use hansa_api::first_sent;
 use hansa_api::status::{Failure, Kind};
 use hansa_types::region::RegionName;
 use tonic::{Request, Response, Status};
 
 use crate::replay::doors::{Door, Doors};
+use crate::replay::memory::Memory;
 
 /// A call's own time; PlaceOrder answers before it ends, whatever the order's state.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-const ATTEMPTS_MAX: u32 = 12;
 const WAIT: Duration = Duration::from_millis(200);
 
 /// Where a call goes.
@@ -21,6 +22,7 @@ pub struct At<'a> {
     pub doors: &'a Doors,
     pub home: &'a RegionName,
     pub step: usize,
+    pub memory: Option<&'a Memory>,
 }
 
 /// Sends `message` with `call` until it is answered, refused for good, or tried often enough.
@@ -36,13 +38,33 @@ where
     M: Clone,
     F: Future<Output = Result<Response<A>, Status>>,
 {
+    dated(at, message, None, call).await
+}
+
+/// The same for a request that says when it was first sent, where that is known.
+///
+/// # Errors
+/// As there.
+pub async fn dated<M, A, F>(
+    at: At<'_>,
+    message: &M,
+    first_sent_ms: Option<u64>,
+    call: impl Fn(Door, Request<M>) -> F,
+) -> Result<A, Failure>
+where
+    M: Clone,
+    F: Future<Output = Result<Response<A>, Status>>,
+{
     let mut attempt: u32 = 0;
     loop {
-        let Some(door) = at.doors.pick(at.home, at.step, attempt as usize) else {
+        let Some(door) = at.doors.follow(at.home, at.step, attempt as usize) else {
             return Err(Failure::of(hansa_api::status::Reason::UnknownRegion));
         };
         let mut request = Request::new(message.clone());
         request.set_timeout(CALL_TIMEOUT);
+        if let Some(first_ms) = first_sent_ms {
+            first_sent::put(request.metadata_mut(), first_ms);
+        }
         let failure = match call(door, request).await {
             Ok(response) => return Ok(response.into_inner()),
             Err(status) => Failure::from(&status),
@@ -64,7 +86,7 @@ fn wait(failure: &Failure, attempt: u32, step: usize) -> Option<Duration> {
     let policy = Policy::persistent();
     match failure.kind() {
         Kind::DeadlineExceeded | Kind::Cancelled | Kind::Aborted | Kind::ResourceExhausted => {
-            (attempt < ATTEMPTS_MAX).then(|| failure.wait().unwrap_or(WAIT))
+            (attempt < policy.attempts_max).then(|| failure.wait().unwrap_or(WAIT))
         }
         Kind::Unavailable => policy.wait(failure, attempt, jitter),
         Kind::InvalidArgument

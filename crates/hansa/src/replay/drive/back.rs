@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use hansa_api::pb;
+use hansa_api::pb::order::ReturnItemsResponse;
 use hansa_api::status::Failure;
 
-use super::attempt::{At, call};
+use super::attempt::At;
+use super::doubt::{self, nowhere, surely};
 use super::found::Found;
 use super::wire::{self, Maker};
 use crate::replay::core::action::Order;
 use crate::replay::core::code::Code;
 use crate::replay::core::matching::Matched;
+use crate::replay::doors::Door;
 
 /// What one earlier order gets back.
 #[derive(Clone, Debug)]
@@ -82,21 +85,31 @@ async fn send(
 ) -> Result<(), Failure> {
     if !part.goods.is_empty() {
         let request = maker.give_back(invoice, number, &part.order, &part.goods);
-        let response = call(at, &request, |mut door, request| async move {
+        let send = |mut door: Door, request| async move {
             door.storefront.orders.return_items(request).await
-        })
-        .await?;
+        };
+        let look = || returned(at, part);
+        let response = surely(at, &request, send, look).await?;
         done.replayed |= response.replayed;
         done.refunded.extend(response.refund);
     }
     if let Some(amount) = &part.fees {
         let request = maker.refund(invoice, number, &part.order, amount.clone());
-        let response = call(at, &request, |mut door, request| async move {
+        let send = |mut door: Door, request| async move {
             door.finance.payments.refund_payment(request).await
-        })
-        .await?;
+        };
+        let response = surely(at, &request, send, nowhere).await?;
         done.replayed |= response.replayed;
         done.refunded.push(amount.clone());
     }
     Ok(())
+}
+
+/// What came of a return that nobody answered for. Its lines come back on one invoice each.
+async fn returned(at: At<'_>, part: &Part) -> Result<Option<ReturnItemsResponse>, Failure> {
+    let order = doubt::order(at, &part.order).await?;
+    let there = part.goods.iter().all(|(index, units)| {
+        order.lines.get(*index).is_some_and(|line| line.returned_quantity >= *units)
+    });
+    Ok(there.then(|| ReturnItemsResponse { replayed: true, ..ReturnItemsResponse::default() }))
 }

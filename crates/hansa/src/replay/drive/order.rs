@@ -3,14 +3,19 @@
 use std::time::{Duration, Instant};
 
 use hansa_api::pb;
-use hansa_api::pb::order::{Order as Placed, OrderState};
+use hansa_api::pb::inventory::RecordShipmentResponse;
+use hansa_api::pb::order::{
+    CancelOrderResponse, LineKind, Order as Placed, OrderState, PlaceOrderResponse,
+};
 use hansa_api::status::Failure;
 
-use super::attempt::{At, call};
+use super::attempt::At;
+use super::doubt::{self, surely};
 use super::found::Found;
 use super::wire::Maker;
 use crate::replay::core::action::Order;
 use crate::replay::core::plan::Expect;
+use crate::replay::doors::Door;
 
 /// PlaceOrder answers with a pending order when its time is up; asking again waits on.
 const PENDING_ASKS_MAX: u32 = 8;
@@ -41,6 +46,11 @@ pub async fn run(at: At<'_>, maker: &Maker, order: &Order, expect: &Expect) -> D
             return Done { found, name, replayed: false, latency, captured: None, refunded: None };
         }
     };
+    if let (Some(memory), OrderState::Confirmed | OrderState::Completed) =
+        (at.memory, placed.state())
+    {
+        memory.accepted(&order.invoice, &placed.name);
+    }
     let captured = placed.payment.as_ref().and_then(|payment| payment.captured.clone());
     let mut done = Done {
         found: Found::Stuck(placed.state()),
@@ -79,10 +89,14 @@ async fn place(
     let mut first_replayed = None;
     let mut asks = 0;
     loop {
-        let response = call(at, &request, |mut door, request| async move {
+        let send = |mut door: Door, request| async move {
             door.storefront.orders.place_order(request).await
-        })
-        .await?;
+        };
+        let look = || async {
+            let order = doubt::placed(at, &request).await?;
+            Ok(order.map(|order| PlaceOrderResponse { order: Some(order), replayed: true }))
+        };
+        let response = surely(at, &request, send, look).await?;
         let replayed = *first_replayed.get_or_insert(response.replayed);
         let placed = response.order.unwrap_or_default();
         asks += 1;
@@ -98,10 +112,16 @@ async fn ship(at: At<'_>, maker: &Maker, order: &Order, name: &str) -> Found {
         return Found::Shipped;
     }
     let request = maker.ship(&order.invoice, name);
-    let shipped = call(at, &request, |mut door, request| async move {
+    let send = |mut door: Door, request| async move {
         door.warehouse.inventory.record_shipment(request).await
-    })
-    .await;
+    };
+    let look = || async {
+        let order = doubt::order(at, name).await?;
+        let mut goods = order.lines.iter().filter(|line| line.kind() == LineKind::Stock);
+        let shipped = goods.all(|line| line.shipped_quantity == line.quantity);
+        Ok(shipped.then(RecordShipmentResponse::default))
+    };
+    let shipped = surely(at, &request, send, look).await;
     match shipped {
         Ok(_) => Found::Shipped,
         Err(failure) => Found::Refused(failure.reason().to_string()),
@@ -110,10 +130,14 @@ async fn ship(at: At<'_>, maker: &Maker, order: &Order, name: &str) -> Found {
 
 async fn cancel(at: At<'_>, maker: &Maker, order: &Order, done: &mut Done) -> Found {
     let request = maker.cancel(&order.invoice, &done.name);
-    let cancelled = call(at, &request, |mut door, request| async move {
-        door.storefront.orders.cancel_order(request).await
-    })
-    .await;
+    let send =
+        |mut door: Door, request| async move { door.storefront.orders.cancel_order(request).await };
+    let look = || async {
+        let order = doubt::order(at, &done.name).await?;
+        let cancelled = order.state() == OrderState::Cancelled;
+        Ok(cancelled.then(|| CancelOrderResponse { order: Some(order), replayed: true }))
+    };
+    let cancelled = surely(at, &request, send, look).await;
     match cancelled {
         Ok(response) => {
             let cancelled = response.order.unwrap_or_default();
