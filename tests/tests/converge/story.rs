@@ -10,6 +10,7 @@ use hansa_api::pb::node::TailOrder;
 use hansa_api::pb::order::GetOrderRequest;
 use hansa_api::status::{Failure, Reason};
 use hansa_tests::customers::Customers;
+use hansa_tests::network::Network;
 use hansa_tests::processes::Processes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -28,6 +29,12 @@ pub struct Story<'a> {
     pub league: &'a mut Processes,
     pub customers: &'a Customers,
     pub memory: &'a Memory,
+}
+
+/// When the region was lost, and which of its orders clients knew to be confirmed then.
+pub struct Killed {
+    at: Instant,
+    known: BTreeSet<String>,
 }
 
 /// What the loss cost.
@@ -111,20 +118,31 @@ impl Story<'_> {
         [there, back]
     }
 
-    /// All of a region's machines go at once; another one takes over, and clients follow.
-    pub async fn lose(&mut self) -> (Loss, Instant) {
+    /// All of a region's machines go at once; `alone` is how long it was cut off from its heir
+    /// before, and went on.
+    pub async fn kill(&mut self, network: &Network, alone: Duration) -> Killed {
+        if !alone.is_zero() {
+            network.cut_regions(LOST, SURVIVOR);
+            tokio::time::sleep(alone).await;
+        }
         self.league.kill_at_once(&self.league.names_in(LOST));
-        let (killed, known) = (Instant::now(), self.known());
+        let killed = Killed { at: Instant::now(), known: self.known() };
+        network.heal();
+        killed
+    }
+
+    /// Another region takes over, and clients follow.
+    pub async fn take_over(&self, killed: &Killed) -> Loss {
+        let (killed, known) = (killed.at, &killed.known);
         let words = ["failover", LOST, "--to", SURVIVOR, "--confirm-stopped"];
         let (done, said) = self.region(&[&words[..], &WHY].concat()).await;
         assert!(done, "{said}");
         let owned = killed.elapsed();
         let served = self.customers.served(killed, WITHIN).await - killed;
         let told = self.told(SURVIVOR).await;
-        let orders = self.missing(&known).await;
+        let orders = self.missing(known).await;
         let events = events_lost(&told);
-        let known = known.len();
-        (Loss { events, orders, known, owned, served, ..Loss::default() }, killed)
+        Loss { events, orders, known: known.len(), owned, served, ..Loss::default() }
     }
 
     /// Orders of the lost region that a client knows to be confirmed.
@@ -167,12 +185,12 @@ impl Story<'_> {
     }
 
     /// The lost region's machines run again, on their disks; it follows, and says what nobody saw.
-    pub async fn come_back(&mut self, loss: &mut Loss, killed: Instant) {
+    pub async fn come_back(&mut self, loss: &mut Loss, killed: &Killed) {
         for node in self.league.names_in(LOST) {
             self.league.run(&node);
         }
         self.league.ready().await;
-        loss.away = killed.elapsed();
+        loss.away = killed.at.elapsed();
         loss.tail = self.tail().await;
         let known = self.known();
         let unheard =
@@ -211,6 +229,10 @@ impl Story<'_> {
     /// Once all of it is known.
     async fn tail(&self) -> Vec<TailOrder> {
         let began = Instant::now();
+        while self.owner_by(LOST).await != SURVIVOR {
+            assert!(began.elapsed() < WITHIN, "{LOST} has not heard who owns");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         loop {
             let mut door = self.league.doors.pick(&region(LOST), 0, 0).expect("a gateway");
             let (region, birth_region) = (LOST.to_owned(), LOST.to_owned());
@@ -226,6 +248,12 @@ impl Story<'_> {
             assert!(began.elapsed() < WITHIN, "the tail is not final: {why}");
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    async fn owner_by(&self, by: &str) -> String {
+        let births = self.told(by).await.births.into_iter();
+        let mut owners = births.filter(|of| of.birth_region == LOST).map(|of| of.owner_region);
+        owners.next().unwrap_or_default()
     }
 
     async fn told(&self, by: &str) -> GetRegionLossResponse {

@@ -46,8 +46,8 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
 
 /// Refuses to hand births home to a region that has something to decide on first.
 pub async fn check(session: &Session, birth: &str) -> Result<(), Problem> {
-    let told = plan::told(session, birth).await?;
-    if plan::birth(&told, birth)?.owner_region == birth {
+    let (told, of) = plan::believed(session, birth, birth).await?;
+    if of.owner_region == birth {
         return Ok(());
     }
     settled(&told, birth)?;

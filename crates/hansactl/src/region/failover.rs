@@ -75,14 +75,13 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
 /// Goes on until the region that takes over owns; in which epoch.
 pub async fn own(session: &Session, forced: &Forced) -> Result<u64, Problem> {
     let Forced { birth, to, .. } = forced;
-    let told = plan::told(session, to).await?;
-    let of = plan::birth(&told, birth)?;
+    let of = plan::believed(session, to, birth).await?.1;
     // A region that fails over to itself gives up what others began: that is never done already.
     if of.owner_region == *to && birth != to {
         eprintln!("{to} owns what was born in {birth} already, in epoch {}", of.epoch);
         return Ok(of.epoch);
     }
-    let record = record(session, forced, of).await?;
+    let record = record(session, forced, &of).await?;
     let epoch = record.epoch;
     drive(session, forced, record).await?;
     Ok(epoch)

@@ -43,17 +43,48 @@ pub fn birth<'a>(told: &'a GetRegionLossResponse, name: &str) -> Result<&'a Birt
     })
 }
 
+/// The same, and what it says of one region's births. A region that came back a moment ago may take
+/// itself for their owner still: it is believed if no other one that answers soon knows better.
+pub async fn believed(
+    session: &Session,
+    region: &str,
+    name: &str,
+) -> Result<(GetRegionLossResponse, BirthOwner), Problem> {
+    let told = told(session, region).await?;
+    let of = birth(&told, name)?.clone();
+    if of.owner_region == region
+        && let Some(newer) = overtaken(&of, &everywhere(session, name).await)
+    {
+        let (owner, epoch) = (&newer.owner_region, newer.epoch);
+        let what = format!("{region} has not heard yet that {owner} owns in epoch {epoch}");
+        let next = "wait a moment, then repeat: regions that meet tell each other every second";
+        return Err(Problem::refused(what, next));
+    }
+    Ok((told, of))
+}
+
+/// Another owner in a newer epoch.
+fn overtaken<'a>(of: &BirthOwner, others: &'a [BirthOwner]) -> Option<&'a BirthOwner> {
+    let newer =
+        |other: &&BirthOwner| other.epoch > of.epoch && other.owner_region != of.owner_region;
+    others.iter().filter(newer).max_by_key(|other| other.epoch)
+}
+
+/// What each region that answers soon knows of one region's births.
+async fn everywhere(session: &Session, name: &str) -> Vec<BirthOwner> {
+    let regions = session.regions();
+    let asked = regions.iter().map(|region| timeout(SOON, told(session, region)));
+    let told = join_all(asked).await.into_iter().flatten().flatten();
+    let of =
+        |told: GetRegionLossResponse| told.births.into_iter().find(|of| of.birth_region == name);
+    told.filter_map(of).collect()
+}
+
 /// The newest epoch that any region which answers soon has heard of. Who does not answer is told
 /// by those who do, or at first contact.
 pub async fn newest(session: &Session, name: &str, known: &BirthOwner) -> u64 {
-    let regions = session.regions();
-    let asked = regions.iter().map(|region| timeout(SOON, told(session, region)));
-    let mut newest = known.newest_epoch.max(known.epoch);
-    for told in join_all(asked).await.into_iter().flatten().flatten() {
-        let of = told.births.iter().find(|of| of.birth_region == name);
-        newest = newest.max(of.map_or(0, |of| of.newest_epoch.max(of.epoch)));
-    }
-    newest
+    let heard = |of: &BirthOwner| of.newest_epoch.max(of.epoch);
+    everywhere(session, name).await.iter().map(heard).fold(heard(known), u64::max)
 }
 
 /// A record of a newer epoch than `ends`, signed by the operator's own key.
@@ -74,4 +105,24 @@ pub fn signed(
         ..record
     };
     session.sign(Role::Operator, record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_came_back_a_moment_ago_is_not_believed_to_own() {
+        let of = |owner: &str, epoch| BirthOwner {
+            owner_region: owner.into(),
+            epoch,
+            ..BirthOwner::default()
+        };
+        let (back, taken) = (of("eu-west", 3), of("eu-central", 4));
+        assert_eq!(overtaken(&back, &[back.clone(), taken.clone()]), Some(&taken));
+        let home = of("eu-west", 5);
+        assert_eq!(overtaken(&home, &[taken, home.clone()]), None, "others have not heard yet");
+        assert_eq!(overtaken(&back, &[of("eu-west", 4)]), None, "it goes on in a newer one");
+        assert_eq!(overtaken(&back, &[]), None, "nobody answers");
+    }
 }

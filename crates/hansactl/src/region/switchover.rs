@@ -75,8 +75,7 @@ pub struct Plan {
 
 pub async fn hand_over(session: &Session, plan: Plan) -> Result<ExitCode, Problem> {
     let Plan { birth, to, .. } = &plan;
-    let known = plan::told(session, to).await?;
-    let owner = plan::birth(&known, birth)?.owner_region.clone();
+    let owner = plan::believed(session, to, birth).await?.1.owner_region;
     // By the owner itself: others may not have heard of its epoch.
     let told = plan::told(session, &owner).await?;
     let of = plan::birth(&told, birth)?.clone();

@@ -15,6 +15,7 @@ use crate::error::{self, Problem};
 use crate::output::{self, Rows};
 use crate::reconcile::show::priced;
 use crate::reconcile::{apply, approve};
+use crate::region::plan::believed;
 use crate::values::{dash, short};
 
 #[derive(Debug, clap::Args)]
@@ -94,6 +95,8 @@ async fn told(
     at: &str,
     max: u32,
 ) -> Result<ListTailResponse, Problem> {
+    // Before it has heard of a new owner, it has no tail to tell of.
+    believed(session, at, birth).await?;
     let request = ListTailRequest { region: at.to_owned(), birth_region: birth.to_owned(), max };
     let session = session.in_region(at);
     let call = session.call(Role::Operator, request, |mut services, request| async move {

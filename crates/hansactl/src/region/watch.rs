@@ -42,7 +42,10 @@ pub async fn adopted(
         let left = match plan::told(session, owner).await {
             Ok(told) => match open(&told, birth, epoch) {
                 None => return Ok(told),
-                Some(line) => line,
+                Some(line) => {
+                    still(&told, owner, birth, epoch)?;
+                    line
+                }
             },
             Err(problem) => problem.text(),
         };
@@ -54,6 +57,21 @@ pub async fn adopted(
         }
         sleep(BETWEEN).await;
     }
+}
+
+/// Refused once another region owns in a newer epoch: what is waited for will not come.
+fn still(
+    told: &GetRegionLossResponse,
+    owner: &str,
+    birth: &str,
+    epoch: u64,
+) -> Result<(), Problem> {
+    let of = plan::birth(told, birth)?;
+    if of.owner_region == owner || of.epoch <= epoch {
+        return Ok(());
+    }
+    let what = format!("{owner} owns no longer: {} does, in epoch {}", of.owner_region, of.epoch);
+    Err(Problem::refused(what, "look at `region status`, then decide anew"))
 }
 
 /// What is still open, in words.
@@ -81,9 +99,23 @@ fn open(told: &GetRegionLossResponse, birth: &str, epoch: u64) -> Option<String>
 
 #[cfg(test)]
 mod tests {
+    use hansa_api::pb::admin::BirthOwner;
     use hansa_api::pb::node::{BirthState, GroupTakeover, TakeoverState};
 
     use super::*;
+
+    #[test]
+    fn nobody_waits_for_an_owner_that_is_none_any_more() {
+        let told = |owner: &str| {
+            let (birth_region, owner_region) = ("eu-west".to_owned(), owner.to_owned());
+            let of = BirthOwner { birth_region, owner_region, epoch: 4, ..BirthOwner::default() };
+            GetRegionLossResponse { births: vec![of], ..Default::default() }
+        };
+        let still = |owner: &str, epoch| still(&told(owner), "eu-west", "eu-west", epoch).is_ok();
+        assert!(still("eu-west", 3));
+        assert!(still("eu-central", 5), "it has not heard of the record yet");
+        assert!(!still("eu-central", 3));
+    }
 
     #[test]
     fn it_is_done_when_every_group_owns_and_has_settled() {
