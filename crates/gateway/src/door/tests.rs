@@ -219,7 +219,10 @@ async fn two_regions_that_hold_each_other_for_the_home_do_not_loop() {
     assert_eq!(passed.who, "gateway us-east");
     let mut request = call("spiffe://hansa/region/eu-west/node/eu-west-1", GET, &[], passed.body);
     *request.headers_mut() = passed.headers;
-    assert_eq!(refused(us.forwarded(), request).await, Reason::WrongRegion);
+    // A record is on its way from one to the other: the caller is to come again.
+    let answer = ask(us.forwarded(), request).await;
+    let moving = failure(&answer).unwrap();
+    assert_eq!((moving.reason(), moving.wait().is_some()), (Reason::HomeMoving, true));
     assert_eq!(us_fake.count(), 0);
 }
 

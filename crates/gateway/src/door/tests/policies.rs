@@ -50,8 +50,8 @@ async fn a_home_that_is_behind_its_entry_asks_for_the_call_again() {
     let moving = failure(&answer).unwrap();
     assert_eq!((moving.reason(), moving.kind()), (Reason::HomeMoving, Kind::Aborted));
     assert!(moving.wait().is_some());
-    // An entry that knows no more than the home is told where to go.
-    for version in ["2", "1", "none"] {
+    // An entry that is behind is told where to go.
+    for version in ["1", "none"] {
         let request = passed_on_by(version, place("US"));
         assert_eq!(refused(strict_eu(&fake).forwarded(), request).await, Reason::WrongRegion);
     }
