@@ -57,13 +57,6 @@ impl Copies {
         (events.unwrap_or_default(), Duration::from_millis(age.unwrap_or_default()))
     }
 
-    /// DEBUG
-    #[must_use]
-    pub fn slow(&self) -> Vec<String> {
-        let slow = self.streams().filter(|(_, stream)| stream.lag_ms > 4_000);
-        slow.map(|(home, stream)| format!("{home}: {stream:?}")).collect()
-    }
-
     /// The last event of each group of each region.
     #[must_use]
     pub fn last(&self) -> BTreeMap<(String, u32), u64> {

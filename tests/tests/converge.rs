@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
 use hansa::replay::core::synthetic::Shares;
 use hansa::replay::core::{mapping, row};
 use hansa::replay::doors::Doors;
@@ -108,7 +109,6 @@ async fn stock(league: &Processes, file: &[u8]) {
         let load = request::receive(region, &sku, units);
         door.warehouse.inventory.receive_stock(load).await.expect("stock");
     });
-    use futures::StreamExt;
     futures::stream::iter(loads).buffer_unordered(8).collect::<Vec<()>>().await;
 }
 
@@ -193,7 +193,6 @@ struct Worst {
 impl Worst {
     fn note(&mut self, copies: &Copies) {
         let (events, age) = copies.lag();
-        println!("  lag {events} events, {age:?}; {:?}", copies.slow());
         self.events = self.events.max(events);
         self.age = self.age.max(age);
     }
@@ -294,8 +293,10 @@ async fn regions_converge_after_cuts_and_a_loss_and_nothing_is_missing_or_happen
     known.extend(bought.map(|name| (format!("by a customer: {name}"), name)));
     account::each_once(&there, &known, &loss.unheard);
     let captured = account::provider(&statement(&league));
-    let failed = asked.iter().filter(|asked| asked.outcome.is_err());
-    let failed: Vec<_> = failed.map(|asked| asked.said.clone()).collect();
+    let mut failed: BTreeMap<String, usize> = BTreeMap::new();
+    for asked in asked.iter().filter(|asked| asked.outcome.is_err()) {
+        *failed.entry(asked.said.clone()).or_default() += 1;
+    }
     figures::publish(
         "converge",
         json!({
