@@ -49,12 +49,14 @@ impl Copies {
         self.outgoing.iter().flat_map(|(home, streams)| streams.iter().map(move |s| (home, s)))
     }
 
-    /// The stream that is furthest behind: events, and the age of the oldest.
+    /// Events of the stream that is furthest behind, and the age of the oldest of any, with whose.
     #[must_use]
-    pub fn lag(&self) -> (u64, Duration) {
+    pub fn lag(&self) -> (u64, Duration, String) {
         let events = self.streams().map(|(_, stream)| stream.lag_events).max();
-        let age = self.streams().map(|(_, stream)| stream.lag_ms).max();
-        (events.unwrap_or_default(), Duration::from_millis(age.unwrap_or_default()))
+        let oldest = self.streams().max_by_key(|(_, stream)| stream.lag_ms);
+        let Some((home, stream)) = oldest else { return Default::default() };
+        let whose = format!("{home} to {}: {}", stream.peer, stream.last_error);
+        (events.unwrap_or_default(), Duration::from_millis(stream.lag_ms), whose)
     }
 
     /// The last event of each group of each region.

@@ -9,6 +9,7 @@ mod story;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use hansa_tests::network::{self, Network};
 use hansa_tests::processes::{Processes, Shape};
 use hansa_tests::{figures, request, scale};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::story::{LOST, Loss, Pause, SURVIVOR, Story};
@@ -33,6 +35,8 @@ use crate::story::{LOST, Loss, Pause, SURVIVOR, Story};
 const REGIONS: [(&str, u8); 4] =
     [("eu-west", 1), ("us-east", 2), ("ap-south", 3), ("eu-central", 4)];
 const WITHIN: Duration = Duration::from_secs(120);
+/// Between two steps of the replay.
+const TURN: Duration = Duration::from_millis(300);
 /// Rows of the sample that CI replays.
 const ROWS: usize = 1_500;
 
@@ -82,11 +86,38 @@ fn shares() -> Shares {
     Shares { scarce: 0, ..Shares::default() }
 }
 
-async fn replay(doors: &Doors, file: &[u8], memory: &Memory) -> Report {
+async fn replay(doors: &Doors, file: &[u8], memory: &Memory, turns: Option<&Turns>) -> Report {
     let (shares, memory) = (shares(), Some(memory.clone()));
-    let (seed, run) = (shares.seed, String::new());
-    let options = Options { concurrency: 4, run, seed, quiet: true, memory };
+    let (seed, run, turns) = (shares.seed, String::new(), turns.map(|turns| turns.turns.clone()));
+    let options = Options { concurrency: 4, run, seed, quiet: true, memory, turns };
     run::run(file, doors, &shares, &options).await.expect("it can be driven")
+}
+
+/// Lets orders come in evenly, on a quick machine as on a slow one; a half waits until a region is
+/// lost, and none once all is over.
+struct Turns {
+    turns: Arc<Semaphore>,
+    lost: AtomicBool,
+    before: usize,
+}
+
+impl Turns {
+    fn of(file: &[u8]) -> Self {
+        let (rows, _) = row::read(file).expect("the sample");
+        let before = mapping::map(&rows, &shares()).actions.len() / 2;
+        Self { turns: Arc::new(Semaphore::new(0)), lost: AtomicBool::new(false), before }
+    }
+
+    async fn go_on(&self) {
+        let mut given = 0;
+        loop {
+            if given < self.before || self.lost.load(Ordering::Relaxed) {
+                self.turns.add_permits(1);
+                given += 1;
+            }
+            tokio::time::sleep(TURN).await;
+        }
+    }
 }
 
 /// What the survivor needs on its shelves: all that the file asks for anywhere.
@@ -188,13 +219,16 @@ async fn mend(league: &mut Processes, network: &Network) {
 struct Worst {
     events: u64,
     age: Duration,
+    whose: String,
 }
 
 impl Worst {
     fn note(&mut self, copies: &Copies) {
-        let (events, age) = copies.lag();
+        let (events, age, whose) = copies.lag();
         self.events = self.events.max(events);
-        self.age = self.age.max(age);
+        if age > self.age {
+            (self.age, self.whose) = (age, whose);
+        }
     }
 }
 
@@ -208,7 +242,7 @@ async fn drama(
     league: &mut Processes,
     network: &Network,
     (customers, memory): (&Customers, &Memory),
-    over: &AtomicBool,
+    (turns, over): (&Turns, &AtomicBool),
     worst: &mut Worst,
 ) -> ([Pause; 2], Loss) {
     for round in 0..scale::cycles(2, 6) {
@@ -218,6 +252,7 @@ async fn drama(
     let planned = outside(network, story.planned()).await;
     assert!(!over.load(Ordering::Relaxed), "the replay is over before the region is lost");
     let killed = story.kill(network, alone()).await;
+    turns.lost.store(true, Ordering::Relaxed);
     let mut loss = outside(network, story.take_over(&killed)).await;
     tokio::time::sleep(scale::seconds(2, 30)).await;
     outside(network, story.come_back(&mut loss, &killed)).await;
@@ -253,16 +288,24 @@ async fn regions_converge_after_cuts_and_a_loss_and_nothing_is_missing_or_happen
     let (file, memory) = (orders(), Memory::default());
     stock(&league, &file).await;
     let customers = Customers::start(&league, 2, SURVIVOR).await;
-    let (mut worst, over) = (Worst::default(), AtomicBool::new(false));
+    let (mut worst, over, turns) = (Worst::default(), AtomicBool::new(false), Turns::of(&file));
     let (began, doors) = (Instant::now(), league.doors.clone());
     let clients = async {
-        let first = replay(&doors, &file, &memory).await;
+        let first = replay(&doors, &file, &memory, Some(&turns)).await;
         over.store(true, Ordering::Relaxed);
         (first, began.elapsed())
     };
     let seen = (&customers, &memory);
-    let operator = drama(&mut league, &network, seen, &over, &mut worst);
-    let ((first, took), (planned, loss)) = tokio::join!(clients, operator);
+    let operator = async {
+        let seen = drama(&mut league, &network, seen, (&turns, &over), &mut worst).await;
+        turns.turns.close();
+        seen
+    };
+    let ((first, took), (planned, loss)) = tokio::select! {
+        biased;
+        both = async { tokio::join!(clients, operator) } => both,
+        () = turns.go_on() => unreachable!("it goes on for ever"),
+    };
     let names = memory.orders();
     let mut surprises = first.surprises.clone();
     // What the region alone knew of is not there until it is back: its client was told so.
@@ -274,12 +317,12 @@ async fn regions_converge_after_cuts_and_a_loss_and_nothing_is_missing_or_happen
     let equal = converge(&league, WITHIN).await;
     if !loss.tail.is_empty() {
         // Clients go on with what was adopted.
-        let again = replay(&doors, &file, &memory).await;
+        let again = replay(&doors, &file, &memory, None).await;
         assert!(again.surprises.is_empty(), "{:#?}", again.surprises);
         converge(&league, WITHIN).await;
     }
     let before = Copies::look(&league).await.last();
-    let again = replay(&doors, &file, &memory).await;
+    let again = replay(&doors, &file, &memory, None).await;
     assert!(again.surprises.is_empty(), "{:#?}", again.surprises);
     converge(&league, WITHIN).await;
     assert_eq!(Copies::look(&league).await.last(), before, "a second replay had an effect");
@@ -292,6 +335,8 @@ async fn regions_converge_after_cuts_and_a_loss_and_nothing_is_missing_or_happen
     let bought = asked.iter().filter_map(|asked| asked.outcome.clone().ok());
     known.extend(bought.map(|name| (format!("by a customer: {name}"), name)));
     account::each_once(&there, &known, &loss.unheard);
+    let unanswered = asked.iter().filter(|asked| asked.outcome.is_err()).count();
+    let others = account::others(&there, &known, &loss.unheard, unanswered);
     let captured = account::provider(&statement(&league));
     let mut failed: BTreeMap<String, usize> = BTreeMap::new();
     for asked in asked.iter().filter(|asked| asked.outcome.is_err()) {
@@ -304,9 +349,11 @@ async fn regions_converge_after_cuts_and_a_loss_and_nothing_is_missing_or_happen
             "replay_s": took.as_secs(),
             "worst_lag_events": worst.events,
             "worst_lag_ms": worst.age.as_millis() as u64,
+            "worst_lag_whose": worst.whose,
             "loss": report(&loss, &planned),
             "orders_acknowledged": known.len(),
             "orders_there": there.len(),
+            "orders_that_nobody_was_told_of": others,
             "charges_captured_once": captured,
             "requests_in_doubt": memory.doubts(),
             "customers": { "requests": asked.len(), "failed": failed, "tries_at_most": tries },

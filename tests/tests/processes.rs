@@ -32,6 +32,7 @@ async fn replay(league: &Processes, rows: &str) -> Report {
         seed: shares.seed,
         quiet: true,
         memory: None,
+        turns: None,
     };
     let report = run::run(rows.as_bytes(), &league.doors, &shares, &options).await;
     let report = report.expect("the replay runs");
@@ -168,6 +169,7 @@ async fn killing_the_leader_of_each_group_in_a_replay_loses_nothing() {
         seed: shares.seed,
         quiet: true,
         memory: None,
+        turns: None,
     };
     let over = AtomicBool::new(false);
     let replaying = async {

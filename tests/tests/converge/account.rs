@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use hansa_api::pb::order::{ListOrdersRequest, Order};
+use hansa_api::pb::order::{ListOrdersRequest, Order, OrderState};
 use hansa_tests::processes::Processes;
 use tonic::Request;
 
@@ -58,6 +58,26 @@ pub fn each_once(
             assert_eq!(heard, names[0], "{reference} is not the order that its client heard of");
         }
     }
+}
+
+/// How many orders of each state no client was told to be confirmed: those that were rejected, and
+/// at most one that lives for each of the `unanswered` requests.
+pub fn others(
+    orders: &BTreeMap<String, Order>,
+    known: &BTreeMap<String, String>,
+    given_up: &BTreeSet<String>,
+    unanswered: usize,
+) -> BTreeMap<&'static str, usize> {
+    let told: BTreeSet<&String> = known.values().collect();
+    let untold = |order: &&Order| !told.contains(&order.name) && !given_up.contains(&order.name);
+    let mut others: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for order in orders.values().filter(untold) {
+        *others.entry(order.state().as_str_name()).or_default() += 1;
+    }
+    let rejected = OrderState::Rejected.as_str_name();
+    let living: usize = others.iter().filter(|(state, _)| **state != rejected).map(|of| of.1).sum();
+    assert!(living <= unanswered, "nobody asked for them, or was told: {others:?}");
+    others
 }
 
 /// What the provider did under one key, each thing once however often it was said.

@@ -76,7 +76,8 @@ impl Pace {
     #[must_use]
     pub fn options(&self, seed: u64) -> Options {
         let concurrency = usize::from(self.concurrency);
-        Options { concurrency, run: self.run.clone(), seed, quiet: self.quiet, memory: None }
+        let (run, quiet) = (self.run.clone(), self.quiet);
+        Options { concurrency, run, seed, quiet, memory: None, turns: None }
     }
 }
 

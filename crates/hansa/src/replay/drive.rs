@@ -11,11 +11,13 @@ mod order;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
 use hansa_api::pb;
+use tokio::sync::Semaphore;
 
 use self::attempt::At;
 use self::doubt::{nowhere, surely};
@@ -43,6 +45,8 @@ pub struct Options {
     /// What the client knows of earlier runs under this name. Without one it says of no request
     /// when it was first sent: it may have been before this process began.
     pub memory: Option<Memory>,
+    /// Each step begins with a permit of it, until it is closed; without one, when there is room.
+    pub turns: Option<Arc<Semaphore>>,
 }
 
 /// What came of it.
@@ -134,7 +138,13 @@ impl<'a> Driver<'a> {
                     step: index,
                     memory: self.memory,
                 };
-                under_way.push(step(at, self.maker, &self.plan.steps[index], matched));
+                let (maker, step) = (self.maker, &self.plan.steps[index]);
+                under_way.push(async move {
+                    if let Some(turns) = options.turns.as_deref() {
+                        turn(turns).await;
+                    }
+                    self::step(at, maker, step, matched).await
+                });
             }
             let Some((index, brought)) = under_way.next().await else { break };
             self.book(index, brought, driven);
@@ -232,6 +242,12 @@ fn add(sums: &mut BTreeMap<String, i128>, amount: Option<&pb::Money>) {
     let Some(amount) = amount else { return };
     if let Some(minor) = wire::minor(amount) {
         *sums.entry(amount.currency_code.clone()).or_default() += i128::from(minor);
+    }
+}
+
+async fn turn(turns: &Semaphore) {
+    if let Ok(permit) = turns.acquire().await {
+        permit.forget();
     }
 }
 
