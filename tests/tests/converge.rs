@@ -36,7 +36,9 @@ const REGIONS: [(&str, u8); 4] =
     [("eu-west", 1), ("us-east", 2), ("ap-south", 3), ("eu-central", 4)];
 const WITHIN: Duration = Duration::from_secs(120);
 /// Between two steps of the replay.
-const TURN: Duration = Duration::from_millis(300);
+const TURN: Duration = Duration::from_millis(500);
+/// Orders that are confirmed before anything happens: the shelves are full then.
+const BEGUN: usize = 5;
 /// Rows of the sample that CI replays.
 const ROWS: usize = 1_500;
 
@@ -89,7 +91,7 @@ fn shares() -> Shares {
 async fn replay(doors: &Doors, file: &[u8], memory: &Memory, turns: Option<&Turns>) -> Report {
     let (shares, memory) = (shares(), Some(memory.clone()));
     let (seed, run, turns) = (shares.seed, String::new(), turns.map(|turns| turns.turns.clone()));
-    let options = Options { concurrency: 4, run, seed, quiet: true, memory, turns };
+    let options = Options { concurrency: 8, run, seed, quiet: true, memory, turns };
     run::run(file, doors, &shares, &options).await.expect("it can be driven")
 }
 
@@ -237,6 +239,15 @@ fn alone() -> Duration {
     scale::given("HANSA_ALONE_MS").map_or(scale::seconds(0, 1), Duration::from_millis)
 }
 
+/// Until orders come in.
+async fn begun(memory: &Memory) {
+    let began = Instant::now();
+    while memory.orders().len() < BEGUN {
+        assert!(began.elapsed() < WITHIN, "no order is confirmed within {WITHIN:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Everything that an operator sees while orders come in; faults go on until they are all placed.
 async fn drama(
     league: &mut Processes,
@@ -245,6 +256,7 @@ async fn drama(
     (turns, over): (&Turns, &AtomicBool),
     worst: &mut Worst,
 ) -> ([Pause; 2], Loss) {
+    begun(memory).await;
     for round in 0..scale::cycles(2, 6) {
         fault(league, network, round, worst).await;
     }
