@@ -142,10 +142,9 @@ impl Asked<'_> {
                 continue;
             };
             let id = mint(self.shell, self.home, self.slot);
-            let body = match self.heard_under(scope).await? {
-                Some(former) => former.fingerprint("PlaceOrder", self.body),
-                None => with.key.fingerprint("PlaceOrder", self.body),
-            };
+            let (under, key) =
+                self.heard_under(scope).await?.unwrap_or((with.of, with.key.clone()));
+            let body = key.fingerprint("PlaceOrder", self.body);
             let command = self.command(id, Key { scope, body }, &with)?;
             let command = Box::new(self.hosted.dated(command, sent));
             let command = Some(match resident {
@@ -159,6 +158,12 @@ impl Asked<'_> {
                 Outcome::Refused(Refused::KeyChanged) if looks > 1 => looks -= 1,
                 Outcome::Refused(Refused::Left(order)) => {
                     return Err(left_behind(self.shell, order));
+                }
+                // Its order came back from another owner since, who had heard it.
+                Outcome::Refused(Refused::RequestIdReused)
+                    if looks > 1 && self.known_under(scope).is_some_and(|of| of != under) =>
+                {
+                    looks -= 1;
                 }
                 outcome => {
                     if let (Outcome::Done(_), Some(wrapped)) = (&outcome, with.mint) {
@@ -205,9 +210,13 @@ impl Asked<'_> {
         }
     }
 
+    fn known_under(&self, scope: Scope) -> Option<KeyOf> {
+        self.hosted.group.peek(|machine| heard_under(&machine.state, scope))
+    }
+
     /// The key under which this request was heard, here or by a region that this one took over
     /// from: the customer may have another by now.
-    async fn heard_under(&self, scope: Scope) -> Result<Option<Arc<DataKey>>, Failure> {
+    async fn heard_under(&self, scope: Scope) -> Result<Option<(KeyOf, Arc<DataKey>)>, Failure> {
         let look = |machine: &crate::machine::OrdersMachine| {
             let of = heard_under(&machine.state, scope)?;
             match machine.state.subjects.key(of) {
@@ -220,7 +229,7 @@ impl Asked<'_> {
         let Some(found) = self.hosted.group.peek(look) else { return Ok(None) };
         let (of, wrapped) = found?;
         match self.shell.keyring.unwrap(of, &wrapped).await {
-            Ok(key) => Ok(Some(key)),
+            Ok(key) => Ok(Some((of, key))),
             Err(VaultError::Erased | VaultError::Destroyed(_)) => Ok(None),
             Err(error) => Err(vault_failed(&error)),
         }

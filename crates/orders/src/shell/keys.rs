@@ -15,7 +15,8 @@ use prost::Message;
 use tokio::time::Instant;
 use tonic::Request;
 
-use super::{Hosted, Sent, Shell, caller, deadline, not_read};
+use super::{Hosted, Sent, Shell, caller, deadline, not_read, refusal};
+use crate::core::command::Refused;
 use crate::core::keys::{Key, Scope};
 use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, SubjectId};
@@ -85,6 +86,9 @@ pub fn heard_under(state: &State, scope: Scope) -> Option<KeyOf> {
 
 /// Under the data key of the order's customer, or of what the request was heard under before;
 /// under the vault's own once he is erased.
+///
+/// # Errors
+/// `REQUEST_IN_DOUBT` for one that another region heard, under a key that is not here.
 pub async fn fingerprint(
     shell: &Shell,
     hosted: &Hosted,
@@ -93,21 +97,24 @@ pub async fn fingerprint(
     (method, body): (&'static str, &[u8]),
 ) -> Result<u128, Failure> {
     let look = |state: &State| {
+        let heard = state.keys.table.get(&scope).and_then(|row| row.under);
         let of = heard_under(state, scope).or(Some(state.contents.get(&id)?.sealed_with))?;
-        Some((of, state.subjects.key(of)))
+        Some((of, state.subjects.key(of), heard.is_some()))
     };
-    let known: Option<(KeyOf, KeyState)> = match hosted.group.peek(|m| look(&m.state)) {
+    let known: Option<(KeyOf, KeyState, bool)> = match hosted.group.peek(|m| look(&m.state)) {
         Some(known) => Some(known),
         // A leader that is new may not have applied what its predecessor answered.
         None => hosted.group.read(due, |m| look(&m.state)).await.map_err(not_read)?,
     };
-    let (of, key) = known.ok_or_else(|| Failure::of(Reason::OrderNotFound))?;
+    let (of, key, heard) = known.ok_or_else(|| Failure::of(Reason::OrderNotFound))?;
     let print = match key {
         KeyState::Living(wrapped) => match shell.keyring.unwrap(of, &wrapped).await {
             // Since this replica looked.
             Err(VaultError::Erased) => shell.vault.fingerprint(method, body),
             key => key.map(|key| key.fingerprint(method, body)),
         },
+        // Its key never came here: nobody can tell whether the body is the same.
+        KeyState::Unknown if heard => return Err(refusal(Refused::InDoubt)),
         KeyState::Erased | KeyState::Unknown => shell.vault.fingerprint(method, body),
     };
     print.map_err(|error| vault_failed(&error))

@@ -135,6 +135,29 @@ async fn a_repeat_whose_key_is_not_here_is_in_doubt_and_nobody_is_told_that_he_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeat_about_an_order_whose_key_is_not_here_is_in_doubt_as_well() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    let order = pair.home.place(&gift("c-1", "r-1")).await.unwrap().order.unwrap().name;
+    let request_id = "b-1".to_owned();
+    let refund =
+        pay::RefundPaymentRequest { order, request_id, amount: gbp(10), ..Default::default() };
+    pair.here().service.refund_payment(call(refund.clone())).await.unwrap();
+    pair.home.at_rest().await;
+    shipped(&pair, 1).await;
+    let of = sealed(pair.here(), &refund.order);
+    eventually("with its key", || alive(pair.away(), of)).await;
+    pair.abroad.owned_by(2, 2, Kind::Failover);
+    eventually("settled", || pair.abroad.phase() == Some(Phase::Owned)).await;
+    let service = &pair.away().service;
+    let again = service.refund_payment(call(refund.clone())).await.unwrap();
+    assert!(again.into_inner().replayed);
+    keys(pair.away(), KeyStep::GiveBack(vec![of])).await;
+    let doubt = service.refund_payment(call(refund)).await.unwrap_err();
+    assert_eq!(Failure::from(&doubt).reason(), Reason::RequestInDoubt, "{doubt}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erasure_that_only_the_lost_region_heard_of_holds_once_it_is_back() {
     let (pair, names, former) = taken_over(&[gift("c-1", "r-1"), gift("c-2", "r-2")]).await;
     let away = pair.away();
