@@ -285,9 +285,9 @@ impl<U: Upstreams> House<U> {
 }
 
 /// Why a call that was passed on to here is not served. An entry that goes by a newer policy may be
-/// right: the policy is on its way to here as well, so the call is to come again. Two that go by one
-/// policy disagree only while the record of an owner is on its way from one to the other: regions
-/// tell each other every second.
+/// right: the policy is on its way to here as well, so the call is to come again. Two that go by
+/// one policy disagree only while the record of an owner is on its way from one to the other:
+/// regions tell each other every second.
 fn elsewhere(refusal: route::Refusal, by: &Entered, directory: &Snapshot) -> Failure {
     let wrong = matches!(refusal, route::Refusal::WrongRegion { .. });
     if wrong && by.policy >= directory.policy.version() {

@@ -80,7 +80,7 @@ impl Keys {
         self.order.insert((at, key.scope));
     }
 
-    /// Says of a request on `order` what it was fingerprinted with, before the order is sealed anew.
+    /// Says of a request on `order` what it was fingerprinted with: the order is sealed anew.
     pub fn pin(&mut self, scope: Scope, order: OrderId, under: KeyOf) {
         let own = |row: &&KeyRow| row.target.order == order && row.under.is_none();
         if let Some(row) = self.table.get(&scope).filter(own).cloned() {
