@@ -397,11 +397,9 @@ impl Findings {
         match retired.filter(|_| !active) {
             Some(at) => Some((Verdict::Expiring, at, "its region key is destroyed")),
             None if destroyed && !active => None,
-            None => Some((
-                Verdict::Foreign,
-                0,
-                "until the region key is rotated: hansactl key rotate",
-            )),
+            None => {
+                Some((Verdict::Foreign, 0, "until the region key is rotated: hansactl key rotate"))
+            }
         }
     }
 

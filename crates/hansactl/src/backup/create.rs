@@ -83,7 +83,9 @@ async fn copy(
         number: u16::try_from(cut.region_number).unwrap_or_default(),
         epoch: cut.epoch,
         cut_ms: cut.cut_ms,
-        keep_until_ms: cut.cut_ms.saturating_add(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
+        keep_until_ms: cut
+            .cut_ms
+            .saturating_add(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)),
         groups,
         hash: String::new(),
     };

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use hansa_api::classes::DataClass;
 use hansa_api::pb::replication::OrderView;
 use hansa_orders::core::command::Command;
-use hansa_orders::core::subjects::{
-    KeyEntry, KeyOf, KeyStep, RegionKey, SubjectId, Wrapped,
-};
+use hansa_orders::core::subjects::{KeyEntry, KeyOf, KeyStep, RegionKey, SubjectId, Wrapped};
 use hansa_orders::vault::{KeyInfo, KeyLife};
 use hansa_region_router::core::policy::Policy;
 use prost::Message as _;
