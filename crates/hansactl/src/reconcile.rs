@@ -4,8 +4,10 @@ pub mod apply;
 pub mod approve;
 mod copies;
 mod file;
+pub mod kind;
 mod patience;
 pub mod plan;
+pub mod planned;
 pub mod progress;
 mod read;
 mod report;
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use self::kind::Kind;
 use crate::connect::Session;
 use crate::error::Problem;
 
@@ -53,7 +56,7 @@ pub enum Verb {
         #[arg(long = "out", value_name = "FILE")]
         file: PathBuf,
     },
-    /// The second person's word on a plan; never the planner's own.
+    /// Shows a plan, and is the second person's word on it; never the planner's own.
     #[command(after_help = EXITS)]
     Approve {
         #[arg(value_name = "PLAN")]
@@ -61,6 +64,9 @@ pub enum Verb {
         /// Under which the repair is known elsewhere.
         #[arg(long)]
         ticket: String,
+        /// Yes, without being asked.
+        #[arg(long)]
+        yes: bool,
     },
     /// Carries out an approved plan. A repeat goes on where a broken call ended; an entry whose
     /// grounds have changed is passed over and named.
@@ -117,8 +123,12 @@ pub async fn run(session: &Session, verb: Verb) -> Result<ExitCode, Problem> {
     match verb {
         Verb::Run(look) => run::run(session, &look).await,
         Verb::Plan { look, reason, file } => plan::run(session, &look, reason, &file).await,
-        Verb::Approve { file, ticket } => approve::run(session, &file, ticket).await,
-        Verb::Apply { file, max_repairs } => apply::run(session, &file, max_repairs).await,
+        Verb::Approve { file, ticket, yes } => {
+            approve::run(session, (&file, Kind::Repairs), ticket, yes).await
+        }
+        Verb::Apply { file, max_repairs } => {
+            apply::run(session, (&file, Kind::Repairs), max_repairs).await
+        }
         Verb::Verify { file, look } => verify::run(session, &file, &look).await,
         Verb::Report { file } => report::run(session, file.as_deref()).await,
     }

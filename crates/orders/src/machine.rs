@@ -22,15 +22,16 @@ use crate::core::repair::{EntryId, PlanId, PlanRow, RepairRow, Repairs};
 use crate::core::restored::Restored;
 use crate::core::settings::Settings;
 use crate::core::state::{Meta, State, restored_digest};
-use crate::core::subjects::{SubjectId, SubjectRow};
+use crate::core::subjects::{Owed, SubjectId, SubjectRow};
 use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 
 /// Format of a checkpoint; with what a restore left to settle, if there was one. 1 and 2 had
 /// customers by their names and one key for all of them; 3 and 4 did not say whose births they own,
 /// 5 and 6 not who had moved, 7 and 8 not whose books have a movement of goods,
-/// 9 and 10 not what former homes knew whom by, 11 and 12 no moves that are under way.
-const FORMAT: u32 = 13;
-const FORMAT_RESTORED: u32 = 14;
+/// 9 and 10 not what former homes knew whom by, 11 and 12 no moves that are under way, 13 and 14 not
+/// whom they owe to forget.
+const FORMAT: u32 = 15;
+const FORMAT_RESTORED: u32 = 16;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;
@@ -77,6 +78,7 @@ pub struct FrozenOrders {
     moves: FrozenTable<SubjectId, MoveRow>,
     kept: FrozenTable<OrderId, Kept>,
     carries: FrozenTable<SubjectId, Carry>,
+    owed: FrozenTable<SubjectId, Owed>,
 }
 
 impl Frozen for FrozenOrders {
@@ -102,7 +104,8 @@ impl Frozen for FrozenOrders {
         self.tail.write(to)?;
         self.moves.write(to)?;
         self.kept.write(to)?;
-        self.carries.write(to)
+        self.carries.write(to)?;
+        self.owed.write(to)
     }
 
     fn digest_full(&self) -> StateHash {
@@ -123,6 +126,7 @@ impl Frozen for FrozenOrders {
         sum.add(self.moves.recompute_digest());
         sum.add(self.kept.recompute_digest());
         sum.add(self.carries.recompute_digest());
+        sum.add(self.owed.recompute_digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -185,6 +189,7 @@ impl Machine for OrdersMachine {
             moves: self.state.moves.rows.freeze(),
             kept: self.state.moves.kept.freeze(),
             carries: self.state.moves.carries.freeze(),
+            owed: self.state.owed.freeze(),
         }
     }
 
@@ -220,6 +225,7 @@ impl Machine for OrdersMachine {
         let kept = Table::read("kept", from).map_err(damaged)?;
         let carries = Table::read("carries", from).map_err(damaged)?;
         state.moves = Moves::rebuild(moves, kept, carries);
+        state.owed = Table::read("owed", from).map_err(damaged)?;
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {
             true => Ok(Self::of(state)),

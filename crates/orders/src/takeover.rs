@@ -5,6 +5,7 @@
 //! another leader at any point leaves nothing half done that the next round would not finish.
 
 mod give_back;
+mod heir;
 mod keeper;
 mod progress;
 mod read;

@@ -3,11 +3,13 @@
 
 mod ask;
 mod exchange;
+mod heir;
 #[cfg(test)]
 mod tests;
 
 pub use ask::{fence, read, renew};
 pub use exchange::{learn, start};
+pub use heir::ask as ask_heir;
 
 use std::time::Duration;
 
@@ -134,6 +136,17 @@ where
         // Of what was not asked for nothing is said.
         records.retain(|record| asked.iter().any(|of| of.birth_region == record.birth_region));
         Ok(Response::new(pb::RenewEpochsResponse { granted, records }))
+    }
+
+    async fn read_heir(
+        &self,
+        request: Request<pb::ReadHeirRequest>,
+    ) -> Result<Response<pb::ReadHeirResponse>, Status> {
+        let due = Deadline::of(request.extensions(), ANSWER_MAX);
+        let now = self.directory()?;
+        speaks_for(&request, &request.get_ref().region)?;
+        let birth = &request.get_ref().birth_region;
+        Ok(Response::new(heir::read(&self.upstreams, &now, birth, due).await))
     }
 
     async fn fence_epoch(

@@ -5,6 +5,7 @@
 
 mod failover;
 mod get_region_loss;
+mod heir;
 mod lists;
 mod set_isolation;
 mod spread;
@@ -18,7 +19,7 @@ use hansa_api::pb::node::node_takeover_service_client::NodeTakeoverServiceClient
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_region_router::core::directory::{OwnershipRecord, Snapshot};
-use hansa_region_router::core::heir::{self, Heirs};
+use hansa_region_router::core::heir::{Heirs, lawful};
 use hansa_region_router::forward::Upstreams;
 use hansa_region_router::wire::loss::record_of;
 use hansa_types::id::GroupKind;
@@ -96,7 +97,7 @@ fn record(sent: Option<Signed>, now: &Snapshot) -> Result<OwnershipRecord, Failu
 /// Who is served by an heir and who is not.
 fn heirs(now: &Snapshot, birth: RegionNumber, heir: RegionNumber) -> Heirs {
     match (now.region(birth), now.region(heir)) {
-        (Some(birth), Some(heir)) => heir::lawful(&now.policy, &birth.name, &heir.name),
+        (Some(birth), Some(heir)) => lawful(&now.policy, &birth.name, &heir.name),
         _ => Heirs::default(),
     }
 }

@@ -11,6 +11,7 @@ use hansa_api::pb::admin::RepairState;
 use hansa_api::pb::admin::repair::Action;
 
 use super::file::{self, Plan};
+use super::kind::Kind;
 use super::progress::Progress;
 use super::{report, request_id};
 use crate::connect::{Role, Session};
@@ -23,27 +24,41 @@ const AT_ONCE: usize = 8;
 const ENTRY_MAX: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(500);
 
-pub async fn run(session: &Session, path: &Path, max_repairs: u32) -> Result<ExitCode, Problem> {
-    let plan = file::read(path)?;
+pub async fn run(
+    session: &Session,
+    (path, kind): (&Path, Kind),
+    max: u32,
+) -> Result<ExitCode, Problem> {
+    let plan = file::read(path, kind)?;
+    kind.check(&plan.plan, path, "apply")?;
     let session = session.in_region(&plan.region());
     let entries: Vec<&pb::PlanEntry> =
         plan.plan.entries.iter().filter(|entry| entry.repair.is_some()).collect();
-    if entries.len() > max_repairs as usize {
-        let what = format!("the plan has {} repairs, --max-repairs {max_repairs}", entries.len());
-        return Err(Problem::refused(what, "look at the plan; raise --max-repairs if it is right"));
+    let what = kind.entries();
+    if entries.len() > max as usize {
+        let problem = format!("the plan has {} {what}, --max-{what} {max}", entries.len());
+        let next = format!("look at the plan; raise --max-{what} if it is right");
+        return Err(Problem::refused(problem, next));
     }
     let progress = Progress::new();
-    progress.stage(&format!("{} repairs", entries.len()));
+    progress.stage(&format!("{} {what}", entries.len()));
     let applying = entries.iter().map(|entry| one(&session, &plan, entry));
     let mut repairs: Vec<pb::RepairRecord> =
         stream::iter(applying).buffer_unordered(AT_ONCE).collect().await;
     drop(progress);
     repairs.sort_by_key(|repair| repair.number);
-    let done = repairs.iter().filter(|repair| repair.state() == RepairState::Done).count();
-    let all = done == repairs.len();
+    let count = |state| repairs.iter().filter(|repair| repair.state() == state).count();
+    let (done, waiting) = (count(RepairState::Done), count(RepairState::Waiting));
+    let all = done + waiting == repairs.len();
     let listed = pb::ListRepairsResponse { repairs, ..Default::default() };
     output::print(session.format, "hansa.admin.v1.ListRepairsResponse", &listed, report::repairs)?;
     eprintln!("{done} of {} done", listed.repairs.len());
+    if waiting > 0 {
+        eprintln!("{waiting} decided: done once the births are here again");
+    }
+    for of in listed.repairs.iter().filter(|of| passed_over(of.state())) {
+        eprintln!("passed over: {}: {}", named(&plan, of.number), of.detail);
+    }
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
@@ -75,6 +90,17 @@ async fn one(session: &Session, plan: &Plan, entry: &pb::PlanEntry) -> pb::Repai
             _ => return record,
         }
     }
+}
+
+fn passed_over(state: RepairState) -> bool {
+    !matches!(state, RepairState::Done | RepairState::Waiting)
+}
+
+/// What an entry is about: its order, or whatever else.
+fn named(plan: &Plan, number: u32) -> String {
+    let mut entries = plan.plan.entries.iter().filter(|entry| entry.number == number);
+    let found = entries.next().and_then(|entry| entry.difference.clone()).unwrap_or_default();
+    if found.order.is_empty() { found.subject } else { found.order }
 }
 
 fn failed(entry: &pb::PlanEntry, why: &str) -> pb::RepairRecord {

@@ -8,10 +8,11 @@ use hansa_api::pb::admin::ReconcilePlan;
 use hansa_reconcile::judge::hex;
 use hansa_reconcile::tree::{FORMAT, Hash, Tree};
 
+use super::kind::Kind;
 use crate::error::Problem;
 use crate::output;
 
-const NAME: &str = "hansa.admin.v1.ReconcilePlan";
+pub const NAME: &str = "hansa.admin.v1.ReconcilePlan";
 /// Larger than any plan.
 const BYTES_MAX: u64 = 256 << 20;
 
@@ -39,11 +40,11 @@ pub fn write(path: &Path, mut plan: ReconcilePlan) -> Result<Plan, Problem> {
     Ok(Plan { plan, tree, hash })
 }
 
-/// Reads a plan, and refuses one that is not what its hash says.
-pub fn read(path: &Path) -> Result<Plan, Problem> {
+/// Reads a plan, and refuses one that is not what its hash says; `kind` is what it should be of.
+pub fn read(path: &Path, kind: Kind) -> Result<Plan, Problem> {
     let refuse = |why: String| {
         let what = format!("{}: {why}", path.display());
-        Problem::usage(what, "make a new plan: `hansactl reconcile plan`")
+        Problem::usage(what, format!("make a new plan: `hansactl {} plan`", kind.command()))
     };
     let length = fs::metadata(path).map_err(|e| refuse(e.to_string()))?.len();
     if length > BYTES_MAX {

@@ -8,13 +8,14 @@ use hansa_api::pb::admin as pb;
 use hansa_reconcile::judge::{group_name, hex};
 
 use super::file;
+use super::kind::Kind;
 use crate::connect::{Role, Session};
 use crate::error::{NO_ANSWER, Problem};
 use crate::output::{self, Rows};
 use crate::values::{dash, short};
 
 pub async fn run(session: &Session, path: Option<&Path>) -> Result<ExitCode, Problem> {
-    let plan = path.map(file::read).transpose()?;
+    let plan = path.map(|path| file::read(path, Kind::Repairs)).transpose()?;
     let session = match &plan {
         Some(plan) => session.in_region(&plan.region()),
         None => session.clone(),

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use hansa_api::pb::admin::{DifferenceClass, FoundDifference};
 
+use super::kind::Kind;
 use super::{Look, file, scan, show};
 use crate::connect::Session;
 use crate::error::{NO_ANSWER, Problem};
 
 pub async fn run(session: &Session, path: &Path, look: &Look) -> Result<ExitCode, Problem> {
-    let plan = file::read(path)?;
+    let plan = file::read(path, Kind::Repairs)?;
+    Kind::Repairs.check(&plan.plan, path, "verify")?;
     let session = session.in_region(&plan.region());
     let outcome = scan::run(&session, look).await?;
     let code = show::outcome(&session, &outcome)?;
@@ -26,8 +28,7 @@ pub async fn run(session: &Session, path: &Path, look: &Look) -> Result<ExitCode
     if unseen > 0 {
         eprintln!(
             "nothing is proven: {unseen} of the plan's differences are of a side that was left \
-             out; name the provider's statement (--statement), leave --no-copies away, and look at \
-             a tail with `region tail`"
+             out; name the provider's statement (--statement), and leave --no-copies away"
         );
         return Ok(ExitCode::from(NO_ANSWER));
     }

@@ -28,6 +28,12 @@ pub fn print(session: &Session, told: &GetRegionLossResponse) -> Result<(), Prob
     for line in losses(told) {
         eprintln!("{line}");
     }
+    for order in told.groups.iter().flat_map(|group| &group.owed_orders) {
+        eprintln!(
+            "{order}: its customer was erased elsewhere, and is here once it has ended: ship it or \
+             cancel it"
+        );
+    }
     Ok(())
 }
 
@@ -105,8 +111,9 @@ fn phases(states: &[&BirthState]) -> String {
 }
 
 fn tail(states: &[&BirthState]) -> String {
-    let away: Vec<_> =
-        states.iter().filter(|state| state.phase() == BirthPhase::Elsewhere).collect();
+    // Also where they came back to with something undecided.
+    let has = |state: &&&BirthState| state.phase() == BirthPhase::Elsewhere || state.tail > 0;
+    let away: Vec<_> = states.iter().filter(has).collect();
     let open: u64 = away.iter().map(|state| state.tail).sum();
     match (away.is_empty(), away.iter().all(|state| state.tail_final)) {
         (true, _) => "-".to_owned(),
@@ -201,6 +208,7 @@ mod tests {
         };
         let owned = BirthState { phase: BirthPhase::Owned.into(), ..BirthState::default() };
         assert_eq!(tail(&[&owned]), "-");
+        assert_eq!(tail(&[&BirthState { tail: 1, tail_final: true, ..owned.clone() }]), "1");
         assert_eq!(tail(&[&away(2, true), &away(1, true)]), "3");
         assert_eq!(tail(&[&away(2, true), &away(1, false)]), "3 so far");
         assert_eq!(phases(&[&owned, &away(0, true), &owned]), "2 owned 1 elsewhere");

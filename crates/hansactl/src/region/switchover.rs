@@ -7,7 +7,6 @@ use hansa_api::pb::admin::{
 use hansa_api::pb::directory::OwnershipRecord;
 use tokio::time::{Instant, sleep};
 
-use super::failback;
 use super::plan::{self, Why};
 use super::status;
 use super::watch::{self, BETWEEN, Said};
@@ -38,6 +37,10 @@ pub struct Args {
     /// Residents whose law does not admit the new owner are refused while it owns.
     #[arg(long)]
     leave_unserved: bool,
+    /// Orders that the new owner cannot open, for a data key is missing, are not waited for and not
+    /// adopted: `region not-adopted` lists them then.
+    #[arg(long)]
+    leave_unopened: bool,
     /// How long to wait for all of it.
     #[arg(long, default_value = "10m", value_parser = span)]
     wait: Duration,
@@ -49,15 +52,13 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     }
     let missing = || Problem::usage("--reason and --ticket are required", "say why, and where");
     let (why, to) = (args.why.ok_or_else(missing)?, args.to.unwrap_or_default());
-    if to == args.birth {
-        failback::check(session, &to).await?;
-    }
     let plan = Plan {
         birth: args.birth,
         to,
         kind: "switchover",
         why,
         accept_refused_laws: args.leave_unserved,
+        accept_unopened: args.leave_unopened,
         until: Instant::now() + args.wait,
     };
     hand_over(session, plan).await
@@ -70,6 +71,7 @@ pub struct Plan {
     pub kind: &'static str,
     pub why: Why,
     pub accept_refused_laws: bool,
+    pub accept_unopened: bool,
     pub until: Instant,
 }
 
@@ -119,6 +121,7 @@ async fn drive(
         region: owner.to_owned(),
         record: Some(record),
         accept_refused_laws: plan.accept_refused_laws,
+        accept_unopened: plan.accept_unopened,
     };
     let (session, mut said) = (session.in_region(owner), Said::default());
     loop {
@@ -133,7 +136,7 @@ async fn drive(
         }
         if Instant::now() >= plan.until {
             let what = format!("not handed over yet: {}", answer.detail);
-            let next = "repeat the command to go on, or give it up with --cancel";
+            let next = "repeat it to go on, or give it up: `region switchover … --cancel`";
             return Err(Problem::unreachable(what, next));
         }
         sleep(BETWEEN).await;
@@ -143,8 +146,10 @@ async fn drive(
 fn line(answer: &SwitchoverResponse) -> String {
     let step = short(answer.step().as_str_name(), "SWITCHOVER_STEP_").to_lowercase();
     let mut line = format!("{step}: {} of {} groups", answer.groups_done, answer.groups);
-    if answer.step() == SwitchoverStep::Recorded {
-        line = format!("recorded in epoch {}", answer.epoch);
+    match answer.step() {
+        SwitchoverStep::Recorded => line = format!("recorded in epoch {}", answer.epoch),
+        SwitchoverStep::Waiting => line = "waiting for the new owner; nothing is drained".into(),
+        _ => {}
     }
     if !answer.detail.is_empty() {
         line = format!("{line} ({})", answer.detail);

@@ -8,15 +8,17 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use hansa_api::pb::admin::{ListTailRequest, ListTailResponse};
-use hansa_api::pb::node::{TailAction, TailOrder};
+use hansa_api::pb::node::TailOrder;
 
 use crate::connect::{Role, Session};
 use crate::error::{self, Problem};
 use crate::output::{self, Rows};
+use crate::reconcile::kind::Kind;
+use crate::reconcile::planned::decision;
 use crate::reconcile::show::priced;
 use crate::reconcile::{apply, approve};
 use crate::region::plan::believed;
-use crate::values::{dash, short};
+use crate::values::dash;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -24,6 +26,8 @@ use crate::values::{dash, short};
     subcommand_negates_reqs = true,
     after_help = "\
 Asked of the region that is back: what it accepted before it heard that another one owns.
+
+Exit codes: 0 when all of it is decided on, 1 while something is not, 3 when not all of it is known.
 
 Example:
   hansactl region tail eu-west
@@ -49,13 +53,16 @@ pub struct Args {
 enum Verb {
     /// Writes a plan: for each order what is proposed, or what you say, and why.
     Plan(plan::Args),
-    /// The second person's word on a plan; never the planner's own.
+    /// Shows a plan, and is the second person's word on it; never the planner's own.
     Approve {
         #[arg(value_name = "PLAN")]
         file: PathBuf,
         /// Under which it is known elsewhere.
         #[arg(long)]
         ticket: String,
+        /// Yes, without being asked.
+        #[arg(long)]
+        yes: bool,
     },
     /// Carries out an approved plan. A repeat goes on where a broken call ended; an order whose
     /// record has changed is passed over and named.
@@ -80,9 +87,11 @@ pub fn steps(birth: &str) -> String {
 pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     match args.verb {
         Some(Verb::Plan(args)) => plan::run(session, args).await,
-        Some(Verb::Approve { file, ticket }) => approve::run(session, &file, ticket).await,
+        Some(Verb::Approve { file, ticket, yes }) => {
+            approve::run(session, (&file, Kind::Tail), ticket, yes).await
+        }
         Some(Verb::Apply { file, max_decisions }) => {
-            apply::run(session, &file, max_decisions).await
+            apply::run(session, (&file, Kind::Tail), max_decisions).await
         }
         None => list(session, args).await,
     }
@@ -105,11 +114,6 @@ async fn told(
     call.await
 }
 
-/// Refuses unless every group of a region has listed its tail, and to its end.
-pub async fn whole(session: &Session, birth: &str) -> Result<(), Problem> {
-    plan::whole(&told(session, birth, birth, 1).await?)
-}
-
 async fn list(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     let birth = args.birth.unwrap_or_default();
     let at = args.at.unwrap_or_else(|| birth.clone());
@@ -118,11 +122,19 @@ async fn list(session: &Session, args: Args) -> Result<ExitCode, Problem> {
     if !told.groups_not_final.is_empty() {
         eprintln!("the new owner's stream was not heard to its end yet: the list may shrink");
     }
-    if told.silent_nodes.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+    if !told.silent_nodes.is_empty() {
+        eprintln!("no answer from {}: what they lead is missing", told.silent_nodes.join(", "));
     }
-    eprintln!("no answer from {}: what they lead is missing", told.silent_nodes.join(", "));
-    Ok(ExitCode::from(error::NO_ANSWER))
+    // What is to be decided on comes first, so a list that was cut shows it.
+    let undecided = told.orders.iter().filter(|of| plan::open(of)).count();
+    if undecided > 0 {
+        eprintln!("{undecided} of them are to be decided on");
+    }
+    Ok(match (told.silent_nodes.is_empty() && told.groups_not_final.is_empty(), undecided) {
+        (false, _) => ExitCode::from(error::NO_ANSWER),
+        (true, 0) => ExitCode::SUCCESS,
+        (true, _) => ExitCode::from(error::WRONG),
+    })
 }
 
 fn rows(told: &ListTailResponse) -> Rows {
@@ -139,7 +151,7 @@ fn rows(told: &ListTailResponse) -> Rows {
     let mut rows = Rows::new(&header, "the new owner has seen all of it");
     for of in &told.orders {
         let decided = of.decision.as_ref().map(|decision| {
-            format!("{}: {}", word(decision.action()), decision.outcome.to_lowercase())
+            format!("{}: {}", self::decision(decision.action()), decision.outcome.to_lowercase())
         });
         rows.add([
             of.order.clone(),
@@ -147,7 +159,7 @@ fn rows(told: &ListTailResponse) -> Rows {
             of.adopted_version.to_string(),
             dash(&happened(of)),
             priced(of.captured_minor - of.refunded_minor, &of.currency),
-            word(of.proposed()),
+            decision(of.proposed()),
             dash(&of.why),
             dash(&decided.unwrap_or_default()),
         ]);
@@ -160,11 +172,4 @@ fn happened(of: &TailOrder) -> String {
     // What was shipped is seen from the last.
     let goods = of.events.last().map(|event| event.fulfillment_state.as_str());
     states.chain(goods).collect::<Vec<_>>().join(" ")
-}
-
-fn word(action: TailAction) -> String {
-    match action {
-        TailAction::Unspecified => "yours to say".to_owned(),
-        _ => short(action.as_str_name(), "TAIL_ACTION_").to_lowercase(),
-    }
 }

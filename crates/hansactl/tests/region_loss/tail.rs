@@ -76,9 +76,13 @@ pub async fn decided_by_two(rig: &Rig, unheard: &Unheard) {
     .await;
     let all = listed["orders"].as_array().map_or(0, Vec::len);
     let why = ["--reason", "dry", "--ticket", "INC-1"];
-    let early = rig.ctl(LOST, &[&["region", "failback", LOST], &why[..]].concat()).await;
-    assert_eq!(early.status.code(), Some(4), "{}", text(&early));
-    assert!(text(&early).contains("region tail plan"), "{}", text(&early));
+    // The owner itself refuses, whichever verb asks it.
+    for home in [&["region", "failback", LOST][..], &["region", "switchover", LOST, "--to", LOST]] {
+        let early = rig.ctl(LOST, &[home, &why[..]].concat()).await;
+        assert_eq!(early.status.code(), Some(4), "{}", text(&early));
+        assert!(text(&early).contains("region tail plan"), "{}", text(&early));
+    }
+    assert_eq!(tail(rig, &[LOST]).await.status.code(), Some(1), "something is undecided");
     let plan = ["plan", LOST, "--reason", "INC-1: cut off", "--out"];
     let other = tail(rig, &[&plan[..], &["other.json"]].concat()).await;
     assert!(other.status.success(), "{}", text(&other));
@@ -96,21 +100,30 @@ pub async fn decided_by_two(rig: &Rig, unheard: &Unheard) {
     for (file, ticket) in [("other.json", "OPS-2"), ("tail.json", "OPS-1")] {
         let approved = tail(rig, &["approve", file, "--ticket", ticket]).await;
         assert!(approved.status.success(), "{}", text(&approved));
+        for word in ["compensate", &unheard.declined, "INC-1: cut off"] {
+            assert!(text(&approved).contains(word), "it is shown first: {}", text(&approved));
+        }
     }
+    let other_way = rig.ctl(LOST, &["reconcile", "apply", "tail.json"]).await;
+    assert_eq!(other_way.status.code(), Some(4), "{}", text(&other_way));
+    assert!(text(&other_way).contains("region tail apply tail.json"), "{}", text(&other_way));
     let many = tail(rig, &["apply", "tail.json", "--max-decisions", "2"]).await;
     assert_eq!(many.status.code(), Some(4), "{}", text(&many));
     for _ in 0..2 {
         let applied = tail(rig, &["apply", "tail.json"]).await;
         assert_eq!(applied.status.code(), Some(0), "{}", text(&applied));
-        assert!(text(&applied).contains(&format!("{all} of {all} done")), "{}", text(&applied));
+        for words in [format!("{} of {all} done", all - 1), "1 decided: done once".to_owned()] {
+            assert!(text(&applied).contains(&words), "{words}: {}", text(&applied));
+        }
     }
+    assert_eq!(tail(rig, &[LOST]).await.status.code(), Some(0), "all of it is decided on");
     let told = text(&rig.ctl(LOST, &["reconcile", "report", "tail.json"]).await);
     for word in ["OPS-1", "INC-1: cut off", "client/approver", "client/operator", "adopt"] {
         assert!(told.contains(word), "{word}: {told}");
     }
 }
 
-/// What was adopted is everybody's order again; a plan of what was seen before is refused; the
+/// What was adopted is everybody's order again, and only now its entry is done; a plan of what was seen before is refused; the
 /// books of both regions hold.
 pub async fn gone_on_with(rig: &Rig, unheard: &Unheard) {
     let adopted = &unheard.charged[0];
@@ -120,6 +133,8 @@ pub async fn gone_on_with(rig: &Rig, unheard: &Unheard) {
     }
     let replayed = rig.replay(LOST, adopted).await.expect("a repeat is answered");
     assert_eq!(replayed, (adopted.name.clone(), true));
+    let applied = tail(rig, &["apply", "tail.json"]).await;
+    assert!(!text(&applied).contains("decided: done once"), "{}", text(&applied));
     let stale = tail(rig, &["apply", "other.json"]).await;
     assert_eq!(stale.status.code(), Some(4), "{}", text(&stale));
     assert!(text(&stale).contains("the order has changed"), "{}", text(&stale));

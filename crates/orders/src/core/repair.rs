@@ -101,6 +101,14 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it is done only when the order's births come back; until then another word on the
+    /// order may take its place.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::DecideTail { action: TailAction::Adopt })
+    }
+}
+
 /// A payment's books.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Money {
@@ -186,7 +194,7 @@ impl Repairs {
         let (mut open, mut busy) = (BTreeSet::new(), BTreeMap::new());
         for (id, row) in rows.iter().filter(|(_, row)| row.ended.is_none()) {
             open.insert(*id);
-            busy.extend(row.order.map(|order| (order, *id)));
+            busy.extend(row.order.filter(|_| !row.action.waits()).map(|order| (order, *id)));
         }
         Self { plans, rows, open, busy }
     }
@@ -328,14 +336,15 @@ impl State {
                 })
             }
             (None, _, Action::DecideTail { action }) => {
-                self.decided_by(at, entry.0, (rests_on, *action, &why))
+                self.decided_by(at, (entry, &by), (rests_on, *action, &why))
             }
             (None, ..) => None,
         };
+        let waits = action.waits();
         let row = RepairRow { order, action, by, why, begun: at, ended: None };
         self.repairs.rows.insert(entry, row);
         self.repairs.open.insert(entry);
-        self.repairs.busy.extend(order.map(|order| (order, entry)));
+        self.repairs.busy.extend(order.filter(|_| !waits).map(|order| (order, entry)));
         if let Some(end) = ended {
             self.repairs.end(at, entry, end);
         }
@@ -350,43 +359,41 @@ impl State {
     fn decided_by(
         &mut self,
         at: LogTime,
-        plan: PlanId,
+        (entry, applied_by): (EntryId, &str),
         (rests_on, action, why): (Option<(OrderId, Option<u128>)>, TailAction, &str),
     ) -> Option<End> {
-        let people = self.repairs.plans.get(&plan).and_then(|row| {
-            let approved = row.approved.as_ref()?;
-            Some((row.by.clone(), approved.by.clone(), approved.ticket.clone()))
-        });
-        let Some(((by, approved_by, ticket), (order, Some(hash)))) = people.zip(rests_on) else {
+        let plan = self.repairs.plans.get(&entry.0).cloned();
+        let agreed = plan.and_then(|plan| Some((plan.approved.clone()?, plan)));
+        let Some(((approved, plan), (order, Some(hash)))) = agreed.zip(rests_on) else {
             return Some(End::Refused("not about an order as it was listed".to_owned()));
         };
-        let agreed = self.repairs.plans.get(&plan).and_then(|row| row.approved.as_ref());
-        let since = |row: &TailRow| agreed.is_none_or(|agreed| agreed.at < row.at);
+        let since = |row: &TailRow| approved.at < row.at;
         if self.births.tail.get(&order).is_some_and(since) {
             let why = "decided before, after this plan was approved: plan it anew";
             return Some(End::Stale(why.to_owned()));
         }
-        let reason = why.to_owned();
-        let decision = Decision { order, action, reason, by, approved_by, ticket, hash };
+        let decision = Decision {
+            order,
+            action,
+            reason: why.to_owned(),
+            plan_reason: plan.reason,
+            by: plan.by,
+            approved_by: approved.by,
+            ticket: approved.ticket,
+            applied_by: applied_by.to_owned(),
+            entry,
+            hash,
+        };
         if let Err(why) = self.decide(at, decision) {
             return Some(not_decided(why));
         }
         let open = self.births.tail.get(&order).is_some_and(|row| row.end.is_none());
-        // What is to go on here does so when the births come back.
-        (!open || action == TailAction::Adopt).then_some(End::Done)
+        (!open).then_some(End::Done)
     }
 
-    /// What was decided on the tail is done, or cannot be.
-    pub(in crate::core) fn tail_ended(&mut self, at: LogTime, order: OrderId, end: End) {
-        let Some(entry) = self.repairs.busy.get(&order).copied() else { return };
-        let decides = self
-            .repairs
-            .rows
-            .get(&entry)
-            .is_some_and(|row| matches!(row.action, Action::DecideTail { .. }));
-        if decides {
-            self.repairs.end(at, entry, end);
-        }
+    /// What an entry decided on the tail is done, or cannot be.
+    pub(in crate::core) fn tail_ended(&mut self, at: LogTime, entry: EntryId, end: End) {
+        self.repairs.end(at, entry, end);
     }
 
     /// The hash of an order's whole record.

@@ -26,7 +26,7 @@ use super::restored::Restored;
 use super::saga::{self, Now};
 use super::settings::Settings;
 use super::status::Face;
-use super::subjects::{Next, RegionKey, SubjectId, SubjectRow, Subjects};
+use super::subjects::{Next, Owed, RegionKey, SubjectId, SubjectRow, Subjects};
 use super::takeover::Births;
 
 /// Timers looked at in one step, so that an entry after a long silence stays short.
@@ -66,6 +66,8 @@ pub struct State {
     pub restored: Option<Restored>,
     pub births: Births,
     pub moves: Moves,
+    /// Customers to be forgotten once an order of theirs has ended.
+    pub owed: Table<SubjectId, Owed>,
     /// Outstanding steps in the order they were decided.
     work: BTreeMap<u64, OrderId>,
     timers: BTreeSet<(LogTime, OrderId)>,
@@ -129,6 +131,7 @@ impl State {
             restored,
             births: Births::new(),
             moves: Moves::new(),
+            owed: Table::new("owed"),
             work,
             timers,
             by_seq,
@@ -407,6 +410,7 @@ impl State {
         sum.add(self.repairs.digest());
         sum.add(self.births.digest());
         sum.add(self.moves.digest());
+        sum.add(self.owed.digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -424,6 +428,7 @@ impl State {
         sum.add(self.repairs.digest_full());
         sum.add(self.births.digest_full());
         sum.add(self.moves.digest_full());
+        sum.add(self.owed.recompute_digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }

@@ -5,6 +5,7 @@
 
 mod apply;
 mod hold;
+mod owed;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::keys::Scope;
 
 pub use self::hold::Subjects;
+pub use self::owed::Owed;
 
 /// A customer, or a guest's one request, as a pseudonym that only its home's vault can make.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -179,8 +181,8 @@ pub enum KeyStep {
     /// The law no longer lets this region hold these keys of another home's customers. Not
     /// erased: a later law may bring them back.
     GiveBack(Vec<KeyOf>),
-    /// Own customers whom the region erased that has their orders now. One who is served here
-    /// still, under an order that is under way, stays until that is over.
+    /// Own customers whom the region erased that has, or had, their orders. One who is served here
+    /// still, under an order that is under way, is owed it until that is over.
     Told { keys: Vec<KeyOf>, request: Scope, asked_ms: u64, destroy_after_ms: u64 },
 }
 

@@ -157,9 +157,10 @@ pub enum Step {
         orders: Vec<OrderId>,
         last: bool,
     },
-    /// What came of what two people decided on an order of the unshipped tail.
+    /// What came of what two people decided, at that time, on an order of the unshipped tail.
     Decided {
         order: OrderId,
+        since: LogTime,
         end: End,
     },
 }
@@ -308,7 +309,7 @@ impl State {
             Step::GivenBack { birth, epoch, orders, last } => {
                 self.given_back(birth, epoch, &orders, last)
             }
-            Step::Decided { order, end } => self.decided(at, order, end),
+            Step::Decided { order, since, end } => self.decided(at, (order, since), end),
         };
         match done {
             Ok(()) => Outcome::Noted,

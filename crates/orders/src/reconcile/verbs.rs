@@ -21,6 +21,7 @@ use crate::core::order::MoneyFacts;
 use crate::core::repair::{
     Action, Answer, Begin, End, EntryId, Money, PlanId, PlanRow, RepairRow, RepairStep, Why,
 };
+use crate::core::takeover::TailAction;
 use crate::shell::{Hosted, ledger};
 use crate::start::Orders;
 use crate::takeover;
@@ -113,6 +114,14 @@ impl Orders {
             let why = "the owner's stream was not heard to its end: it may know the order";
             return Err(Failure::new(Reason::Unavailable, why));
         }
+        let held = |action: &Action| self.held_at_owner(&hosted, action, rests_on);
+        if let Some(why) = Some(&action).filter(|_| !known).and_then(held) {
+            return Ok(pb::RepairRecord {
+                state: pb::RepairState::Refused.into(),
+                detail: why.to_owned(),
+                ..named(group, id)
+            });
+        }
         if !known && let Some(why) = self.books_changed(entry, due).await? {
             return Ok(pb::RepairRecord {
                 state: pb::RepairState::Stale.into(),
@@ -133,9 +142,26 @@ impl Orders {
         };
         let row = match row.ended {
             Some(_) => row,
+            None if row.action.waits() => row,
             None => ended(&hosted, id, due.min(Instant::now() + DONE_MAX)).await.unwrap_or(row),
         };
         Ok(record(group, id, &row))
+    }
+
+    /// Why an order of the tail is not given back: its owner may go on with it still.
+    fn held_at_owner(
+        &self,
+        hosted: &Hosted,
+        action: &Action,
+        rests_on: Option<(OrderId, Option<u128>)>,
+    ) -> Option<&'static str> {
+        let gives_back = Action::DecideTail { action: TailAction::Compensate };
+        let (order, _) = rests_on.filter(|_| *action == gives_back)?;
+        let told = hosted.group.peek(|machine| self.shell().owner_was_told(&machine.state, order));
+        told.then_some(
+            "its owner was told of it and may bring it back: see to it there (`region \
+             not-adopted`), or adopt it and cancel it then",
+        )
     }
 
     /// Plans and entries of a group; of one plan, if one is named.
@@ -385,6 +411,9 @@ fn named(group: GroupId, (plan, number): EntryId) -> pb::RepairRecord {
 
 fn record(group: GroupId, id: EntryId, row: &RepairRow) -> pb::RepairRecord {
     let (state, detail) = match row.ended.as_ref().map(|(_, end)| end) {
+        None if row.action.waits() => {
+            (pb::RepairState::Waiting, "until its births are here again".to_owned())
+        }
         None => (pb::RepairState::Running, String::new()),
         Some(End::Done) => (pb::RepairState::Done, String::new()),
         Some(End::Stale(why)) => (pb::RepairState::Stale, why.clone()),

@@ -115,6 +115,7 @@ impl Keeper {
         }
         self.note_erased(noted).await?;
         self.erase_again(&newest).await?;
+        self.erase_owed(&newest).await?;
         let newest = self.rotate_for_erased(newest, overdue).await?;
         let wraps = self.hosted.group.peek(|machine| machine.state.meta.wraps);
         if wraps != Some(newest.key) {
@@ -220,6 +221,17 @@ impl Keeper {
             let (group, count) = (self.hosted.group.id(), keys.len());
             tracing::warn!(%group, count, "erased after the backup, and erased again");
             self.commit(KeyStep::Again { keys, asked_ms, destroy_after_ms }).await?;
+        }
+        Ok(())
+    }
+
+    /// Erases whom another region was asked to forget, once his last order here has ended.
+    async fn erase_owed(&self, newest: &KeyInfo) -> Result<(), Stuck> {
+        let wall = self.shell.env.clock.wall().ms();
+        let after = destroy_after_ms(newest, &self.shell.cfg.keys, wall);
+        let owed = self.hosted.group.peek(|machine| machine.state.owed_now(after, STEPS_MAX));
+        for step in owed {
+            self.commit(step).await?;
         }
         Ok(())
     }

@@ -13,9 +13,9 @@ use hansa_types::region::RegionNumber;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
+use super::heir;
 use crate::core::order::{Order, Provider};
 use crate::core::remote::Origin;
-use crate::core::settings::Settings;
 use crate::core::state::State;
 use crate::core::takeover::{Birth, Decision, End, NotAdopted, Phase, TailAction, TailRow, Taken};
 use crate::shell::{Hosted, Shell};
@@ -24,6 +24,8 @@ use crate::shell::{Hosted, Shell};
 const LISTED_MAX: usize = 10_000;
 /// And no more than this, well below what a message may have.
 const LISTED_BYTES_MAX: usize = 4 << 20;
+/// Orders named for whose end an erasure waits.
+const OWED_MAX: usize = 16;
 /// Events told of one order of the tail.
 const EVENTS_MAX: usize = 64;
 
@@ -103,6 +105,20 @@ impl NodeTakeoverService for NodeTakeover {
         answer.orders.truncate(max);
         Ok(Response::new(answer))
     }
+
+    async fn get_node_heir(
+        &self,
+        request: Request<pb::GetNodeHeirRequest>,
+    ) -> Answer<pb::GetNodeHeirResponse> {
+        let birth = self.birth(&request.get_ref().birth)?;
+        let mut groups = Vec::new();
+        for hosted in self.led() {
+            let (unopened, unopened_orders) = heir::unopened(&self.shell, &hosted, birth).await;
+            let standing = heir::standing(&self.shell, &hosted, birth);
+            groups.push(pb::HeirGroup { unopened, unopened_orders, ..standing });
+        }
+        Ok(Response::new(pb::GetNodeHeirResponse { groups }))
+    }
 }
 
 impl NodeTakeover {
@@ -137,7 +153,7 @@ impl NodeTakeover {
 
     fn group(&self, hosted: &Hosted) -> pb::GroupTakeover {
         let marks: BTreeMap<Origin, u64> = self.shell.freshness.all_marks();
-        let (births, cursors, settings, seq) = hosted.group.peek(|machine| {
+        let (births, cursors, owed, settings, seq) = hosted.group.peek(|machine| {
             let state = &machine.state;
             let own = state.meta.settings.region;
             let rows = state.births.iter().map(|(birth, row)| self.row(state, birth, row));
@@ -152,7 +168,8 @@ impl NodeTakeover {
                 });
             }
             let cursors: Vec<_> = state.remote.cursors.iter().map(|(of, at)| (*of, *at)).collect();
-            (births, cursors, state.meta.settings.clone(), state.meta.seq)
+            let owed = state.owed_for(OWED_MAX);
+            (births, cursors, owed, state.meta.settings.clone(), state.meta.seq)
         });
         let mut births = births;
         for of in &mut births {
@@ -179,24 +196,15 @@ impl NodeTakeover {
             cursors: cursors.into_iter().map(cursor).collect(),
             stream_epoch: settings.epoch,
             last_sequence: seq,
+            owed_orders: owed.into_iter().map(|id| self.shell.map.name_of(id)).collect(),
         }
     }
 
     fn row(&self, state: &State, birth: RegionNumber, row: &Birth) -> pb::BirthState {
-        let (phase, to, last, drain) = match row.phase {
-            Phase::Owned => (pb::BirthPhase::Owned, None, 0, 0),
-            Phase::Draining { to, drain, .. } => (pb::BirthPhase::Draining, Some(to), 0, drain),
-            Phase::Drained { to, last, drain } => (pb::BirthPhase::Drained, Some(to), last, drain),
-            Phase::Adopting => (pb::BirthPhase::Adopting, None, 0, 0),
-            Phase::Elsewhere { .. } => (pb::BirthPhase::Elsewhere, None, 0, 0),
-        };
-        // While copies are adopted, what is not yet would be counted.
-        let tail = match row.phase {
-            Phase::Elsewhere { .. } | Phase::Owned => {
-                let tail = state.tail(birth, usize::MAX);
-                tail.iter().take_while(|(id, _)| state.undecided(*id)).count()
-            }
-            _ => 0,
+        let (to, last, drain) = match row.phase {
+            Phase::Draining { to, drain, .. } => (Some(to), 0, drain),
+            Phase::Drained { to, last, drain } => (Some(to), last, drain),
+            Phase::Owned | Phase::Adopting | Phase::Elsewhere { .. } => (None, 0, 0),
         };
         let to_give_back = match row.phase {
             Phase::Elsewhere { given_back: false, .. } => {
@@ -206,14 +214,14 @@ impl NodeTakeover {
         };
         pb::BirthState {
             birth: self.name(birth),
-            phase: phase.into(),
+            phase: self::phase(row).into(),
             epoch: row.epoch,
             owner: self.name(row.owner),
             draining_to: to.map_or_else(String::new, |to| self.name(to)),
             running_steps: state.running(birth) as u64,
             last_sequence: last,
             takeover: row.taken.as_ref().map(|taken| self.taken(state, birth, taken)),
-            tail: tail as u64,
+            tail: undecided(state, birth),
             tail_final: false,
             to_give_back: to_give_back as u64,
             drain_version: drain,
@@ -256,9 +264,10 @@ impl NodeTakeover {
 
     fn tail_order(&self, state: &State, (id, adopted): (OrderId, u64)) -> Option<pb::TailOrder> {
         let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
+        let known_to_owner = adopted == 0 && self.shell.owner_was_told(state, id);
         let (proposed, why) = match state.blocked(id) {
             true => (pb::TailAction::Unspecified, "events of it wait here: see to those first"),
-            false => propose(order, adopted, self.was_there(state, id, order)),
+            false => propose(order, adopted, known_to_owner),
         };
         let decision = state.births.tail.get(&id);
         let events = order.history.iter().filter(|change| change.version > adopted);
@@ -282,16 +291,31 @@ impl NodeTakeover {
             why: why.to_owned(),
             decision: decision.map(decided),
             hash: state.hash_of(id).map(|hash| format!("{:032x}", hash.0)).unwrap_or_default(),
+            known_to_owner,
         })
     }
+}
 
-    /// Whether who owns the order's births now had a copy of it when it took them over.
-    fn was_there(&self, state: &State, id: OrderId, order: &Order) -> bool {
-        let Settings { region, index: group, epoch, .. } = state.meta.settings;
-        let owned = state.births.get(id.region()).map_or(0, |row| row.epoch);
-        let own = Origin { region, group, epoch };
-        let had = self.shell.freshness.taken_from(own, id.region(), owned);
-        order.history.first().is_some_and(|first| first.seq <= had)
+pub(super) fn phase(row: &Birth) -> pb::BirthPhase {
+    match row.phase {
+        Phase::Owned => pb::BirthPhase::Owned,
+        Phase::Draining { .. } => pb::BirthPhase::Draining,
+        Phase::Drained { .. } => pb::BirthPhase::Drained,
+        Phase::Adopting => pb::BirthPhase::Adopting,
+        Phase::Elsewhere { .. } => pb::BirthPhase::Elsewhere,
+    }
+}
+
+/// Orders of the tail on which nobody has decided. While copies are adopted, what is not yet would
+/// be counted.
+pub(super) fn undecided(state: &State, birth: RegionNumber) -> u64 {
+    let phase = state.births.get(birth).map(|row| row.phase);
+    match phase {
+        Some(Phase::Elsewhere { .. } | Phase::Owned) => {
+            let tail = state.tail(birth, usize::MAX);
+            tail.iter().take_while(|(id, _)| state.undecided(*id)).count() as u64
+        }
+        _ => 0,
     }
 }
 
@@ -340,7 +364,9 @@ pub fn tail_action(said: pb::TailAction) -> Option<TailAction> {
 }
 
 fn decided(row: &TailRow) -> pb::TailDecision {
-    let Decision { action, reason, by, approved_by, ticket, .. } = row.decision.clone();
+    let Decision { action, reason, by, approved_by, ticket, entry, .. } = row.decision.clone();
+    let Decision { plan_reason, applied_by, .. } = row.decision.clone();
+    let plan = Bytes::copy_from_slice(&entry.0.0);
     let action = match action {
         TailAction::Compensate => pb::TailAction::Compensate,
         TailAction::Discard => pb::TailAction::Discard,
@@ -352,7 +378,18 @@ fn decided(row: &TailRow) -> pb::TailDecision {
         Some(End::Refused(why)) => why.clone(),
     };
     let (action, time) = (action.into(), Some(from_log(row.at)));
-    pb::TailDecision { action, reason, by, approved_by, ticket, time, outcome }
+    pb::TailDecision {
+        action,
+        reason,
+        by,
+        approved_by,
+        ticket,
+        time,
+        outcome,
+        plan,
+        plan_reason,
+        applied_by,
+    }
 }
 
 fn word(why: NotAdopted) -> &'static str {

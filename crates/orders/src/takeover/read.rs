@@ -38,7 +38,7 @@ use crate::shell::{Hosted, Shell, personal};
 use crate::vault::{DataKey, VaultError};
 
 /// All classes, as a view's terms count them.
-const EVERY_CLASS: u8 = 7;
+pub(super) const EVERY_CLASS: u8 = 7;
 
 /// Why one copy does not make an order: for good, or for now.
 enum Stop {
@@ -299,7 +299,7 @@ fn minor(money: Option<&WireMoney>) -> Option<i64> {
     }
 }
 
-fn key_of(home: u32, hash: &[u8], generation: u32) -> Option<KeyOf> {
+pub(super) fn key_of(home: u32, hash: &[u8], generation: u32) -> Option<KeyOf> {
     let home = RegionNumber::try_from(u16::try_from(home).ok()?).ok()?;
     let hash = u128::from_be_bytes(<[u8; 16]>::try_from(hash).ok()?);
     Some(KeyOf { subject: SubjectId { home, hash }, generation })

@@ -73,17 +73,17 @@ impl Compensator {
 
     /// What cannot be done now waits for the next round.
     async fn round(&self) {
-        let open: Vec<OrderId> = self
-            .hosted
-            .group
-            .peek(|machine| machine.state.tail_open().take(ROUND_MAX).map(|of| of.order).collect());
-        let done = open.into_iter().map(|order| self.one(order));
+        let open = |machine: &crate::machine::OrdersMachine| {
+            machine.state.tail_open().take(ROUND_MAX).collect::<Vec<_>>()
+        };
+        let open = self.hosted.group.peek(open);
+        let done = open.into_iter().map(|(order, since)| self.one(order, since));
         stream::iter(done).buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 
-    async fn one(&self, order: OrderId) {
+    async fn one(&self, order: OrderId, since: LogTime) {
         let Some(end) = self.compensate(order).await else { return };
-        if let Err(failure) = commit(&self.hosted, Step::Decided { order, end }).await {
+        if let Err(failure) = commit(&self.hosted, Step::Decided { order, since, end }).await {
             tracing::debug!(reason = %failure.reason(), "a decision's end not committed yet");
         }
     }

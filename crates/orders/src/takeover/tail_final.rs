@@ -1,10 +1,12 @@
-//! Whether a tail can still shrink.
+//! Whether a tail can still shrink, or an order of it come back from where its births went.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 
 use crate::core::remote::Origin;
+use crate::core::state::State;
 use crate::core::takeover::Phase;
 use crate::shell::{Hosted, Shell};
 
@@ -39,5 +41,21 @@ impl Shell {
             };
             !newest.is_empty() && newest.values().all(settled)
         })
+    }
+
+    /// Whether who owns the order's births now had been told of it when it took them over: what it
+    /// could not adopt, for something waits there or a key is missing, it may bring back still.
+    pub fn owner_was_told(&self, state: &State, id: OrderId) -> bool {
+        let settings = &state.meta.settings;
+        let (region, group, epoch) = (settings.region, settings.index, settings.epoch);
+        let owned = state.births.get(id.region()).map_or(0, |row| row.epoch);
+        let own = Origin { region, group, epoch };
+        let had = self.freshness.taken_from(own, id.region(), owned);
+        let Some(order) = state.orders.get(&id) else { return false };
+        // Of a long history the beginning is forgotten.
+        order
+            .history
+            .first()
+            .is_some_and(|first| first.seq <= had || (had > 0 && first.version > order.base() + 1))
     }
 }

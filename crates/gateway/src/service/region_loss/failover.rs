@@ -232,6 +232,13 @@ mod tests {
             Err(Status::unimplemented("not asked"))
         }
 
+        async fn read_heir(
+            &self,
+            _: Request<wire::ReadHeirRequest>,
+        ) -> Result<Response<wire::ReadHeirResponse>, Status> {
+            Err(Reason::Unimplemented.into())
+        }
+
         async fn fence_epoch(
             &self,
             _: Request<FenceEpochRequest>,

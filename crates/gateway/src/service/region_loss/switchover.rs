@@ -8,7 +8,7 @@ use hansa_region_router::core::directory::{Command, Drain, Kind, OwnershipRecord
 use hansa_region_router::forward::Upstreams;
 
 use super::super::replication::{Acknowledged, outgoing_streams};
-use super::{Held, Own, change_directory, check_laws, held, record, refused, spread};
+use super::{Held, Own, change_directory, check_laws, heir, held, record, refused, spread};
 
 /// # Errors
 /// `OWNERSHIP_REFUSED` with what is missing, `NO_LAWFUL_REGION`, `EPOCH_ENDED`; those of the
@@ -28,9 +28,21 @@ pub(super) async fn run<U: Upstreams>(
         return Err(Failure::field(Reason::FieldInvalid, "record", why));
     }
     check_laws(&now, &record, request.accept_refused_laws)?;
+    let heir =
+        async |now: &Snapshot| heir::waits(own, now, &record, request.accept_unopened, due).await;
+    // Nobody is kept waiting by a drain for what can be waited for before it.
+    if drain_of(&now, &record).is_none() {
+        let waits = heir(&now).await?;
+        if !waits.is_empty() {
+            return Ok(waiting(&record, &waits));
+        }
+    }
     let drain = begin(own, &now, &record, due).await?;
     let now = own.directory()?;
-    let standing = standing(own, &now, (&record, drain), due).await?;
+    let mut standing = standing(own, &now, (&record, drain), due).await?;
+    if standing.step() == pb::SwitchoverStep::Recorded {
+        standing.heir = heir(&now).await?;
+    }
     if standing.step() != pb::SwitchoverStep::Recorded {
         return Ok(standing.answer(&record));
     }
@@ -65,10 +77,23 @@ async fn begin<U: Upstreams>(
     let OwnershipRecord { birth, owner: to, ends: epoch, .. } = *record;
     let command = Command::Drain { birth, to, epoch };
     change_directory(&own.upstreams, &own.book, now, &command, due).await?;
-    let now = own.directory()?;
-    let fits = |drain: &&Drain| drain.to == to && drain.epoch == epoch;
     let behind = || Failure::new(Reason::Unavailable, "this gateway has not seen the drain yet");
-    now.draining.get(&birth).filter(fits).copied().ok_or_else(behind)
+    drain_of(&*own.directory()?, record).ok_or_else(behind)
+}
+
+fn drain_of(now: &Snapshot, record: &OwnershipRecord) -> Option<Drain> {
+    let fits = |drain: &&Drain| drain.to == record.owner && drain.epoch == record.ends;
+    now.draining.get(&record.birth).filter(fits).copied()
+}
+
+/// Nothing has begun.
+fn waiting(record: &OwnershipRecord, waits: &[String]) -> pb::SwitchoverResponse {
+    pb::SwitchoverResponse {
+        step: pb::SwitchoverStep::Waiting.into(),
+        detail: waits.join("; "),
+        epoch: record.epoch,
+        ..pb::SwitchoverResponse::default()
+    }
 }
 
 async fn recorded<U: Upstreams>(
@@ -87,6 +112,7 @@ async fn recorded<U: Upstreams>(
 }
 
 /// How far the hand-over is.
+#[derive(Default)]
 struct Standing {
     groups: u32,
     drained: u32,
@@ -94,6 +120,8 @@ struct Standing {
     running: u64,
     to_ship: u64,
     waits: Vec<String>,
+    /// What is waited for at the new owner.
+    heir: Vec<String>,
 }
 
 async fn standing<U: Upstreams>(
@@ -107,8 +135,7 @@ async fn standing<U: Upstreams>(
     let birth = now.region(record.birth).map(|r| r.name.to_string()).unwrap_or_default();
     let acknowledged = outgoing_streams(own, now, due).await;
     let all = now.groups.keys().filter(|g| g.kind() == hansa_types::id::GroupKind::Orders);
-    let mut standing =
-        Standing { groups: 0, drained: 0, shipped: 0, running: 0, to_ship: 0, waits: Vec::new() };
+    let mut standing = Standing::default();
     for group in all {
         standing.groups += 1;
         let Some(of) = told.iter().find(|told| told.group == group.number()) else {
@@ -166,7 +193,7 @@ impl Standing {
     }
 
     fn step(&self) -> pb::SwitchoverStep {
-        if self.shipped == self.groups {
+        if self.shipped == self.groups && self.heir.is_empty() {
             pb::SwitchoverStep::Recorded
         } else if self.drained == self.groups {
             pb::SwitchoverStep::Shipping
@@ -184,7 +211,7 @@ impl Standing {
             groups_done: if shipping { self.shipped } else { self.drained },
             running_steps: self.running,
             events_to_ship: self.to_ship,
-            detail: self.waits.join("; "),
+            detail: [&self.waits[..], &self.heir].concat().join("; "),
             epoch: record.epoch,
             ..pb::SwitchoverResponse::default()
         }
@@ -211,7 +238,7 @@ mod tests {
     }
 
     fn nothing() -> Standing {
-        Standing { groups: 1, drained: 0, shipped: 0, running: 0, to_ship: 0, waits: Vec::new() }
+        Standing { groups: 1, ..Standing::default() }
     }
 
     /// The step after these groups, each with what the new owner has acknowledged.
@@ -243,6 +270,15 @@ mod tests {
         let drained = group(BirthPhase::Drained, 7);
         standing.add(&drained, ("eu-west", 4), Some(&heard(7, 0)));
         assert_eq!(standing.step(), pb::SwitchoverStep::Draining, "{:?}", standing.waits);
+    }
+
+    #[test]
+    fn what_the_new_owner_cannot_take_yet_is_not_recorded() {
+        let mut standing = nothing();
+        standing.add(&group(BirthPhase::Drained, 7), ("eu-west", 3), Some(&heard(7, 0)));
+        assert_eq!(standing.step(), pb::SwitchoverStep::Recorded);
+        standing.heir = vec!["a key is missing".to_owned()];
+        assert_eq!(standing.step(), pb::SwitchoverStep::Shipping);
     }
 
     #[test]

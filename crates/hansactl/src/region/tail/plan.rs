@@ -6,19 +6,19 @@ use std::process::ExitCode;
 
 use hansa_api::convert::id::order_to_bytes;
 use hansa_api::pb::admin::repair::Action;
-use hansa_api::pb::admin::{self as pb, DifferenceClass, ListTailResponse, ReconcilePlan};
+use hansa_api::pb::admin::{self as pb, DifferenceClass, ListTailResponse};
 use hansa_api::pb::node::TailAction::Unspecified;
 use hansa_api::pb::node::{TailAction, TailOrder};
 use hansa_reconcile::tree::ENTRIES_MAX;
 use hansa_types::id::OrderName;
 
-use super::{happened, told, word};
+use super::{happened, told};
 use crate::connect::Session;
 use crate::error::Problem;
-use crate::output::{self, Rows};
+use crate::output;
 use crate::reconcile::plan::propose;
+use crate::reconcile::planned;
 use crate::reconcile::scan::Entry;
-use crate::reconcile::show::priced;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -67,7 +67,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
         return Ok(ExitCode::SUCCESS);
     }
     let plan = propose(&session, &args.file, (args.reason, Vec::new()), entries).await?;
-    output::print(session.format, "hansa.admin.v1.ReconcilePlan", &plan.plan, rows)?;
+    output::print(session.format, "hansa.admin.v1.ReconcilePlan", &plan.plan, planned::rows)?;
     let count = plan.plan.entries.len();
     eprintln!("{}: {count} decisions; plan {}", args.file.display(), plan.plan.hash);
     if told.truncated {
@@ -77,7 +77,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
 }
 
 /// A list that is not all of it, or may shrink, decides nothing.
-pub(super) fn whole(told: &ListTailResponse) -> Result<(), Problem> {
+fn whole(told: &ListTailResponse) -> Result<(), Problem> {
     if !told.silent_nodes.is_empty() {
         let what = format!("no answer from {}", told.silent_nodes.join(", "));
         return Err(Problem::unreachable(what, "start its nodes, then repeat"));
@@ -129,6 +129,15 @@ fn entries(
         let what = format!("{}: its owner went on with it, by the same charge", of.order);
         return Err(Problem::refused(what, "discard it, and reconcile it at its owner"));
     }
+    let gives_back = |of: &&TailOrder| {
+        let chosen = chosen.get(of.order.as_str());
+        of.known_to_owner && chosen == Some(&TailAction::Compensate)
+    };
+    if let Some(of) = told.orders.iter().find(gives_back) {
+        let what = format!("{}: its owner was told of it and may bring it back", of.order);
+        let next = "see to it there (`region not-adopted`), or adopt it and cancel it then";
+        return Err(Problem::refused(what, next));
+    }
     let planned = |of: &&TailOrder| {
         chosen.contains_key(of.order.as_str()) || open(of) && of.proposed() != Unspecified
     };
@@ -143,7 +152,7 @@ fn entries(
 }
 
 /// What was decided and cannot be done is to be decided anew.
-fn open(of: &TailOrder) -> bool {
+pub(super) fn open(of: &TailOrder) -> bool {
     let outcome = of.decision.as_ref().map_or("", |decision| decision.outcome.as_str());
     !matches!(outcome, "OPEN" | "DONE")
 }
@@ -177,22 +186,4 @@ fn entry(of: &TailOrder, action: TailAction, why: String) -> Result<Entry, Probl
     let decide = pb::DecideTail { action: action.into() };
     let repair = Some(pb::Repair { action: Some(Action::DecideTail(decide)) });
     Ok(Entry { difference, repair, why })
-}
-
-fn rows(plan: &ReconcilePlan) -> Rows {
-    let header = ["entry", "order", "charged", "what becomes of it", "why"];
-    let mut rows = Rows::new(&header, "nothing");
-    for entry in &plan.entries {
-        let action = entry.repair.as_ref().and_then(|repair| repair.action.as_ref());
-        let Some(Action::DecideTail(decide)) = action else { continue };
-        let found = entry.difference.clone().unwrap_or_default();
-        rows.add([
-            entry.number.to_string(),
-            found.order,
-            priced(found.amount_minor, &found.currency),
-            word(decide.action()),
-            entry.why.clone(),
-        ]);
-    }
-    rows
 }

@@ -149,21 +149,6 @@ impl State {
         }
     }
 
-    /// Another region that has, or had, his orders was asked to erase him. Who has ordered here
-    /// since, has an order under way, or has moved here is for this region to ask.
-    fn told(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
-        let own = of.subject.home == self.meta.settings.region;
-        let Next::Use(generation, _) = self.next_key(of.subject) else { return };
-        let stays = |id: OrderId| {
-            let order = self.orders.get(&id).filter(|order| self.is_own(id, order));
-            order.is_some_and(|order| order.created.ms() > times.0) || self.is_open(id)
-        };
-        let lives = self.moves.get(of.subject).is_some_and(|row| row.lives == of.subject.home);
-        if own && !lives && !self.subjects.orders_of(of.subject).any(stays) {
-            self.drop_with_former(at, KeyOf { generation, ..of }, request, times);
-        }
-    }
-
     /// Only for a key that the group does not use: a vault cannot have destroyed that. Another
     /// home's may live there still, and come again.
     fn lost(&mut self, at: LogTime, key: RegionKey, asked_ms: u64) {

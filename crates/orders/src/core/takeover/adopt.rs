@@ -293,7 +293,7 @@ impl State {
         let order = order(&facts, &contents, (epoch, adoption), &mut now);
         self.forget_former(id);
         // What was decided on it was of an earlier loss.
-        self.births.tail.remove(&id);
+        self.tail_over(at, id, "its owner had gone on with it, and so it goes on from there");
         self.insert(at, id, contents, order);
         self.remote.drop_copy(id);
         self.births.failed.remove(&id);

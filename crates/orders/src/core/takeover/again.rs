@@ -5,6 +5,7 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
 use super::{Birth, Phase, TailAction};
+use crate::core::repair;
 use crate::core::state::State;
 
 impl State {
@@ -51,7 +52,9 @@ impl State {
         self.remote.drop_copy(id);
         self.births.failed.remove(&id);
         // In another loss it is decided on anew.
-        self.births.tail.remove(&id);
+        if let Some(row) = self.births.tail.remove(&id) {
+            self.tail_ended(at, row.decision.entry, repair::End::Done);
+        }
         true
     }
 }

@@ -104,7 +104,12 @@ impl State {
         if seen < drain {
             return Err(Refused::NotSettled);
         }
-        self.births.put(birth, Birth { phase: Phase::Owned, ..row });
+        // Somebody may have said meanwhile that an order goes on here.
+        let phase = match self.to_own_again(birth).next() {
+            Some(_) => Phase::Adopting,
+            None => Phase::Owned,
+        };
+        self.births.put(birth, Birth { phase, ..row });
         self.reindex(birth);
         Ok(())
     }

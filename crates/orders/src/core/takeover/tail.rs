@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::command::Refused;
 use crate::core::order::{Done, Note, Order, Refund, RefundCause};
-use crate::core::repair;
+use crate::core::repair::{self, EntryId};
 use crate::core::state::State;
 
 /// Decisions kept.
@@ -31,10 +31,14 @@ pub enum TailAction {
 pub struct Decision {
     pub order: OrderId,
     pub action: TailAction,
+    /// Of the entry, and of its plan: plans are forgotten, decisions are not.
     pub reason: String,
+    pub plan_reason: String,
     pub by: String,
     pub approved_by: String,
     pub ticket: String,
+    pub applied_by: String,
+    pub entry: EntryId,
     /// The hash of the order's record that they saw.
     pub hash: u128,
 }
@@ -128,6 +132,7 @@ impl State {
         if self.births.tail.len() >= ROWS_MAX && !self.births.tail.contains(&id) {
             return Err(Refused::TooMany);
         }
+        self.tail_over(at, id, "decided on anew by another plan");
         let end = (decision.action == TailAction::Discard).then_some(End::Done);
         self.births.tail.insert(id, TailRow { decision, at, end });
         self.adopt_late(id);
@@ -142,19 +147,38 @@ impl State {
         (!waits && !matches!(row.end, Some(End::Refused(_)))).then_some(row)
     }
 
-    pub(super) fn decided(&mut self, at: LogTime, order: OrderId, end: End) -> Result<(), Refused> {
-        let known = self.births.tail.update(&order, |row| {
-            // The first word stands.
-            row.end.get_or_insert(end).clone()
-        });
-        let end = match known.ok_or(Refused::OrderNotFound)? {
+    /// What a decision is waited for with goes on otherwise: it ends, and so does its entry.
+    pub(super) fn tail_over(&mut self, at: LogTime, id: OrderId, why: &str) {
+        let Some(row) = self.births.tail.remove(&id) else { return };
+        if row.end.is_none() {
+            let end = repair::End::Refused(why.to_owned());
+            self.tail_ended(at, row.decision.entry, end);
+        }
+    }
+
+    /// # Outcomes
+    /// `OrderNotFound`; `NotSettled` of an earlier decision than the one that stands.
+    pub(super) fn decided(
+        &mut self,
+        at: LogTime,
+        (order, since): (OrderId, LogTime),
+        end: End,
+    ) -> Result<(), Refused> {
+        let row = self.births.tail.get(&order).ok_or(Refused::OrderNotFound)?;
+        if row.at != since {
+            return Err(Refused::NotSettled);
+        }
+        let entry = row.decision.entry;
+        // The first word stands.
+        let end = self.births.tail.update(&order, |row| row.end.get_or_insert(end).clone());
+        let end = match end.ok_or(Refused::OrderNotFound)? {
             End::Done => {
                 self.given_back_of(order);
                 repair::End::Done
             }
             End::Refused(why) => repair::End::Refused(why),
         };
-        self.tail_ended(at, order, end);
+        self.tail_ended(at, entry, end);
         Ok(())
     }
 
@@ -192,12 +216,12 @@ impl State {
         });
     }
 
-    /// Decisions that are to be carried out.
-    pub fn tail_open(&self) -> impl Iterator<Item = &Decision> {
+    /// Orders of which a decision is to be carried out, and since when.
+    pub fn tail_open(&self) -> impl Iterator<Item = (OrderId, LogTime)> {
         let open = self.births.tail.iter().filter(|(_, row)| {
             // What is to go on here does so when the births come back.
             row.end.is_none() && row.decision.action != TailAction::Adopt
         });
-        open.map(|(_, row)| &row.decision)
+        open.map(|(id, row)| (*id, row.at))
     }
 }

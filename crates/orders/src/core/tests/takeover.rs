@@ -447,10 +447,9 @@ fn thawed(state: &State) -> State {
 
 /// The same tables.
 fn copy_of(state: &State) -> State {
-    use crate::core::keys::Keys;
-    use crate::core::remote::Remote;
     use crate::core::repair::Repairs;
     use crate::core::takeover::Births;
+    use crate::core::{keys::Keys, remote::Remote};
     use hansa_pages::Table;
     macro_rules! again {
         ($tag:literal, $table:expr) => {{
@@ -480,6 +479,7 @@ fn copy_of(state: &State) -> State {
         again!("tail", state.births.tail),
     ));
     copy.repairs = Repairs::rebuild(plans, again!("repairs", state.repairs.rows));
+    copy.owed = again!("owed", state.owed);
     copy
 }
 

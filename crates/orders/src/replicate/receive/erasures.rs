@@ -77,15 +77,28 @@ impl Inbound {
         for of in keys {
             match self.hosted.group.peek(|machine| machine.state.subjects.key(of)) {
                 KeyState::Erased => self.shell.keyring.forget(of),
-                KeyState::Living(_) => tracing::warn!(
-                    subject = format!("{:032x}", of.subject.hash),
-                    "erased elsewhere, and he lives here or was served since: erase him here, too"
-                ),
+                KeyState::Living(_) => self.not_forgotten(of),
                 KeyState::Unknown => {}
             }
         }
         self.shell.keys_changed.notify_waiters();
         Ok(())
+    }
+
+    fn not_forgotten(&self, of: KeyOf) {
+        let owed =
+            |machine: &crate::machine::OrdersMachine| machine.state.owed.contains(&of.subject);
+        let subject = format!("{:032x}", of.subject.hash);
+        match self.hosted.group.peek(owed) {
+            true => tracing::warn!(
+                subject,
+                "erased elsewhere, and here once his order has ended: `region status` names it"
+            ),
+            false => tracing::warn!(
+                subject,
+                "erased elsewhere, and he lives here or was served since: erase him here, too"
+            ),
+        }
     }
 
     /// A region speaks for its own customers, and for those whose orders it took over: to copies

@@ -111,6 +111,8 @@ fn whom_a_former_home_serves_again_is_not_taken_from_under_an_order_that_is_unde
     let (mut a, _) = placed(contents());
     keys(&mut a, told(key_at(1), u64::MAX));
     assert!(alive(&a, key_at(1)), "an order of his is under way here");
+    assert_eq!(a.owed_for(9), [order_id(1)], "and it is named");
+    assert!(a.owed_now(9, 9).is_empty());
     run(&mut a, |todo| match todo {
         Todo::Authorize { .. } => StepResult::Refused(crate::core::effect::Refusal::new(
             crate::core::effect::RefusalCode::Declined,
@@ -128,6 +130,26 @@ fn whom_a_former_home_serves_again_is_not_taken_from_under_an_order_that_is_unde
     keys(&mut a, told(key_at(1), START.ms()));
     assert!(!alive(&a, key_at(1)), "once it is over");
     holds(&a);
+}
+
+#[test]
+fn whom_an_order_kept_is_forgotten_when_it_has_ended() {
+    let (mut a, id) = placed(contents());
+    let asked = told(key_at(1), START.plus_ms(60_000).ms());
+    keys(&mut a, asked.clone());
+    keys(&mut a, asked);
+    let mut a = thawed(&a);
+    assert!(alive(&a, key_at(1)));
+    apply(&mut a, Command::Cancel { order: id, key: key(9), reason: String::new() });
+    assert!(a.owed_now(9, 9).is_empty(), "it has not ended yet");
+    run(&mut a, fine);
+    let owed = a.owed_now(9, 9);
+    assert_eq!(owed.len(), 1);
+    owed.into_iter().for_each(|step| keys(&mut a, step));
+    assert_eq!(a.subjects.key(key_at(1)), KeyState::Erased);
+    assert!(a.owed.is_empty() && a.owed_for(9).is_empty());
+    holds(&a);
+    assert_eq!(thawed(&a).digest(), a.digest());
 }
 
 #[test]

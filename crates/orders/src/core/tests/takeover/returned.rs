@@ -30,13 +30,8 @@ fn the_former_owner_refuses_follows_gives_back_and_lists_its_tail() {
     step(&mut a, give(vec![id], false));
     assert_eq!(a.leftovers(region(1), 9), (Vec::new(), true));
     let decision = |by: &str, hash| Decision {
-        order: order_id(2),
-        action: TailAction::Compensate,
-        reason: "lost".into(),
-        by: "ada".into(),
         approved_by: by.into(),
-        ticket: "T-1".into(),
-        hash,
+        ..super::tail::decision(order_id(2), TailAction::Compensate, hash)
     };
     let hash = a.hash_of(order_id(2)).unwrap().0;
     let decide = |a: &mut State, by, hash| super::tail::decided(a, decision(by, hash));
@@ -45,7 +40,8 @@ fn the_former_owner_refuses_follows_gives_back_and_lists_its_tail() {
     assert_eq!(decide(&mut a, "bob", hash), Outcome::Noted);
     assert_eq!(decide(&mut a, "bob", hash), Outcome::Noted);
     assert_eq!(a.tail_open().count(), 1);
-    step(&mut a, Step::Decided { order: order_id(2), end: End::Done });
+    let done = super::tail::came_to(&a, order_id(2), End::Done);
+    step(&mut a, done);
     assert_eq!(a.tail_open().count(), 0);
     assert_eq!(a.leftovers(region(1), 9).0.len(), 1);
     holds(&a);

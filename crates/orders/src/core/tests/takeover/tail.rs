@@ -9,18 +9,31 @@ pub fn decided(state: &mut State, decision: Decision) -> Outcome {
     state.decide(at, decision).map_or_else(Outcome::Refused, |()| Outcome::Noted)
 }
 
-fn decide(state: &mut State, order: OrderId, action: TailAction) -> Outcome {
-    let hash = state.hash_of(order).unwrap().0;
-    let decision = Decision {
+/// What Ada and Bob say of an order whose record has this hash.
+pub fn decision(order: OrderId, action: TailAction, hash: u128) -> Decision {
+    Decision {
         order,
         action,
         reason: "seen by the customer".into(),
+        plan_reason: "cut off".into(),
         by: "ada".into(),
         approved_by: "bob".into(),
         ticket: "T-1".into(),
+        applied_by: "ada".into(),
+        entry: (PlanId([9; 32]), 1),
         hash,
-    };
-    decided(state, decision)
+    }
+}
+
+fn decide(state: &mut State, order: OrderId, action: TailAction) -> Outcome {
+    let hash = state.hash_of(order).unwrap().0;
+    decided(state, decision(order, action, hash))
+}
+
+/// That what stands decided on an order has come to this.
+pub fn came_to(state: &State, order: OrderId, end: End) -> Step {
+    let since = state.births.tail.get(&order).unwrap().at;
+    Step::Decided { order, since, end }
 }
 
 /// A came back with two confirmed orders: the first B took over from an older version, the second
@@ -74,36 +87,116 @@ fn an_order_that_nobody_went_on_with_goes_on_where_it_stands_once_two_people_say
     assert_eq!(thawed(&a).digest(), a.digest());
 }
 
+const PLAN: PlanId = PlanId([9; 32]);
+
+/// An approved plan of nine entries.
+fn agreed(a: &mut State) {
+    let (by, reason) = ("ada".to_owned(), "cut off".to_owned());
+    let propose = RepairStep::Propose { plan: PLAN, by, reason, entries: 9 };
+    let approve = RepairStep::Approve { plan: PLAN, by: "bob".into(), ticket: "T-1".into() };
+    for step in [propose, approve] {
+        assert!(matches!(apply(a, Command::Repair(step)), Outcome::Repair(_)));
+    }
+}
+
+/// Carries out an entry of it; what that came to so far.
+fn begin(
+    a: &mut State,
+    number: u32,
+    order: OrderId,
+    action: TailAction,
+    off: u128,
+) -> Option<repair::End> {
+    let hash = a.hash_of(order).map(|hash| hash.0 ^ off);
+    let (by, why, rests_on) = ("eve".into(), "charged here".into(), Some((order, hash)));
+    let action = Action::DecideTail { action };
+    let begin = Begin { entry: (PLAN, number), by, why, rests_on, action };
+    match apply(a, Command::Repair(RepairStep::Begin(Box::new(begin)))) {
+        Outcome::Repair(answer) => match *answer {
+            Answer::Repair(row) => row.ended.map(|(_, end)| end),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ended(a: &State, number: u32) -> Option<repair::End> {
+    a.repairs.rows.get(&(PLAN, number)).unwrap().ended.clone().map(|(_, end)| end)
+}
+
+#[test]
+fn an_adopts_entry_is_done_when_the_order_is_owned_again_and_not_before() {
+    let (mut a, _, _, alone) = back();
+    agreed(&mut a);
+    assert_eq!(begin(&mut a, 1, alone, TailAction::Adopt, 0), None);
+    let mut a = thawed(&a);
+    step(&mut a, take_over(1, 2, 3));
+    assert_eq!(ended(&a, 1), None, "its births are here, and it is not");
+    let again = vec![Candidate::Again { order: alone }];
+    step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders: again });
+    assert_eq!(ended(&a, 1), Some(repair::End::Done));
+    holds(&a);
+}
+
+#[test]
+fn an_adopts_entry_is_refused_where_its_owner_had_gone_on_with_the_order() {
+    let (mut a, id) = placed(contents());
+    run(&mut a, fine);
+    let mut b = group_of(2);
+    ship(&a, &mut b, origin(1));
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    agreed(&mut a);
+    // Nobody asked whether the owner had told everything.
+    assert_eq!(begin(&mut a, 1, id, TailAction::Adopt, 0), None);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    ship(&b, &mut a, origin(2));
+    step(&mut a, take_over(1, 2, 3));
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    assert!(matches!(ended(&a, 1), Some(repair::End::Refused(_))), "{:?}", ended(&a, 1));
+    holds(&a);
+}
+
+#[test]
+fn a_late_report_of_an_earlier_decision_ends_no_later_one() {
+    let (mut a, _, _, alone) = back();
+    agreed(&mut a);
+    assert_eq!(begin(&mut a, 1, alone, TailAction::Compensate, 0), None);
+    let late = came_to(&a, alone, End::Refused("the provider was away".into()));
+    assert_eq!(step(&mut a, late.clone()), Outcome::Noted);
+    a.advance(a.meta.now.plus_ms(1));
+    let now = a.meta.now;
+    a.repairs.plans.update(&PLAN, |plan| plan.approved.as_mut().unwrap().at = now);
+    assert_eq!(begin(&mut a, 2, alone, TailAction::Adopt, 0), None);
+    assert_eq!(step(&mut a, late), Outcome::Refused(Refused::NotSettled));
+    assert!(a.goes_on_here(alone) && ended(&a, 2).is_none());
+    holds(&a);
+}
+
+#[test]
+fn what_was_said_while_births_were_drained_is_done_when_they_stay() {
+    let (mut a, b, _, alone) = back();
+    step(&mut a, take_over(1, 2, 3));
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    step(&mut a, Step::Settled { birth: region(1), epoch: 3 });
+    let (birth, to, epoch) = (region(1), region(2), 3);
+    step(&mut a, Step::Drain { birth, to, epoch, drain: 7 });
+    assert_eq!(decide(&mut a, alone, TailAction::Adopt), Outcome::Noted);
+    step(&mut a, Step::Undrain { birth, epoch, seen: 8 });
+    assert!(a.waiting(region(1), 9).contains(&alone));
+    holds(&a);
+}
+
 #[test]
 fn a_plan_of_two_people_decides_what_they_saw_and_ends_when_that_is_done() {
     let (mut a, _, first, alone) = back();
-    let plan = PlanId([9; 32]);
-    let mut repair = |step| match apply(&mut a, Command::Repair(step)) {
-        Outcome::Repair(answer) => *answer,
-        other => panic!("{other:?}"),
-    };
-    let (by, reason) = ("ada".to_owned(), "cut off".to_owned());
-    repair(RepairStep::Propose { plan, by, reason, entries: 9 });
-    repair(RepairStep::Approve { plan, by: "bob".into(), ticket: "T-1".into() });
-    let begin = |a: &mut State, number, order, action, off: u128| {
-        let hash = a.hash_of(order).map(|hash| hash.0 ^ off);
-        let (by, why, rests_on) = ("eve".into(), "charged here".into(), Some((order, hash)));
-        let action = Action::DecideTail { action };
-        let begin = Begin { entry: (plan, number), by, why, rests_on, action };
-        match apply(a, Command::Repair(RepairStep::Begin(Box::new(begin)))) {
-            Outcome::Repair(answer) => match *answer {
-                Answer::Repair(row) => row.ended.map(|(_, end)| end),
-                other => panic!("{other:?}"),
-            },
-            other => panic!("{other:?}"),
-        }
-    };
+    agreed(&mut a);
     let went_on = begin(&mut a, 1, first, TailAction::Adopt, 0);
     assert!(matches!(went_on, Some(repair::End::Refused(_))), "its owner went on with it");
     let stale = begin(&mut a, 2, alone, TailAction::Compensate, 1);
     assert!(matches!(stale, Some(repair::End::Stale(_))), "not what they saw");
     let adopted = begin(&mut a, 3, alone, TailAction::Adopt, 0);
-    assert_eq!(adopted, Some(repair::End::Done));
+    assert_eq!(adopted, None, "until its births are here again");
     // On a later approval only.
     let now = a.meta.now;
     a.births.tail.update(&alone, |row| row.at = now.plus_ms(1));
@@ -112,12 +205,16 @@ fn a_plan_of_two_people_decides_what_they_saw_and_ends_when_that_is_done() {
     a.births.tail.update(&alone, |row| row.at = now);
     // Until the births come back they may think again.
     assert_eq!(begin(&mut a, 4, alone, TailAction::Compensate, 0), None);
+    assert!(matches!(ended(&a, 3), Some(repair::End::Refused(_))), "another word stands");
     assert_eq!(a.repairs.open().count(), 0, "it is not for the repairer");
     let kept = a.births.tail.get(&alone).unwrap().decision.clone();
     assert_eq!((kept.by.as_str(), kept.approved_by.as_str()), ("ada", "bob"));
     assert_eq!((kept.ticket.as_str(), kept.reason.as_str()), ("T-1", "charged here"));
+    assert_eq!((kept.applied_by.as_str(), kept.plan_reason.as_str()), ("eve", "cut off"));
+    assert_eq!(kept.entry, (PLAN, 4));
     let mut a = thawed(&a);
-    step(&mut a, Step::Decided { order: alone, end: End::Done });
+    let done = came_to(&a, alone, End::Done);
+    step(&mut a, done);
     assert_eq!(begin(&mut a, 4, alone, TailAction::Compensate, 0), Some(repair::End::Done));
     assert_eq!(of(&a, alone).refundable_minor(), 0, "as the books have it");
     let other = begin(&mut a, 6, alone, TailAction::Discard, 0);
@@ -195,7 +292,8 @@ fn a_refund_that_was_on_its_way_is_part_of_what_is_given_back() {
     apply(&mut a, Command::Refund { order: id, key: key(60), amount_minor: 1, note });
     step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
     assert_eq!(decide(&mut a, id, TailAction::Compensate), Outcome::Noted);
-    step(&mut a, Step::Decided { order: id, end: End::Done });
+    let done = came_to(&a, id, End::Done);
+    step(&mut a, done);
     let all = contents().total_minor;
     let paid: Vec<_> = of(&a, id).refunds.iter().map(|of| (&of.state, of.amount_minor)).collect();
     assert_eq!(paid, [(&Done::Done, 1), (&Done::Done, all - 1)]);
