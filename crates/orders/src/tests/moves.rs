@@ -314,3 +314,31 @@ async fn bring_all(
     let ask = Ask { erased_generation, ..Ask::default() };
     take_customer(shell, to, Who::Keyed(of, &wrapped, &blocks), ask, due).await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lives_where_the_law_no_longer_lets_him_is_sent_home_and_leaves_nothing_there() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    let (first, _) = placed(&pair, "r-1").await;
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    let (second, _) = placed(&pair, "r-2").await;
+    assert!(second.starts_with("regions/us-east/"), "{second}");
+    pair.legislate(&policy(3, false));
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let told = ask(here, asks(wire::MoveAction::Unspecified, "")).await.unwrap();
+        if told.lives_in == "eu-west" && living(away) == 0 {
+            assert_eq!((told.state(), told.epoch), (wire::MoveState::Arrived, 2));
+            break;
+        }
+        assert!(Instant::now() < end, "{told:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((kept(away), kept(here)), (0, 1));
+    let (third, _) = placed(&pair, "r-3").await;
+    assert!(third.starts_with("regions/eu-west/"), "{third}");
+    assert!(exported(here).await.iter().any(|(name, who)| *name == second && !who.is_empty()));
+    assert_eq!(read(here, &first, orders::ReadMode::Unspecified).await.customer_id, "c-1");
+}
