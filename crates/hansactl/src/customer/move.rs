@@ -87,6 +87,7 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         }
     }
     // Who is recalled is recalled from where nobody answers.
+    let moved = told.len();
     while let Some(region) = unasked(&told).filter(|_| !args.recall) {
         let asked = step(MoveAction::Unspecified, &region);
         let asked = ask(&session.in_region(&region), asked).await;
@@ -103,11 +104,19 @@ pub async fn run(session: &Session, args: Args) -> Result<(), Problem> {
         let next = "a move that is decided is not called off: move him back with --to";
         return Err(Problem::refused("no move of his is under way", next));
     }
-    for one in &mut told {
+    for (at, one) in told.iter_mut().enumerate() {
         let left = one.delete_time.is_some() && one.receipt.is_none();
-        if left && args.finish_now {
-            let finish = step(MoveAction::Finish, &one.region);
-            *one = ask(&session.in_region(&one.region), finish).await?;
+        let action = match left {
+            true if args.finish_now => Some(MoveAction::Finish),
+            // What it has of his, and where he lives may not, it brings again.
+            true if at >= moved && args.to.as_ref() == Some(&one.lives_in) => {
+                Some(MoveAction::Move)
+            }
+            _ => None,
+        };
+        if let Some(action) = action {
+            let again = step(action, &one.region);
+            *one = ask(&session.in_region(&one.region), again).await?;
         }
         output::print(session.format, "hansa.customer.v1.MoveCustomerResponse", one, rows)?;
     }
