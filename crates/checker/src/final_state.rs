@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::loss::Loss;
 use crate::seen::{OrderSeen, PaymentSeen, StockKey, StockSeen};
 
 /// Plain values, filled through the public and operator RPCs after the last client has stopped.
@@ -37,6 +38,9 @@ pub struct FinalState {
     /// read in the end is no older than that, however long ago the last client left.
     #[serde(default)]
     pub read_at: u64,
+    /// Births that changed hands, and what was lost with that.
+    #[serde(default)]
+    pub loss: Loss,
     /// What the servers say of themselves (CheckInvariants).
     pub reports: Vec<Report>,
     /// The providers' journals, merged; keys as in the orders' payments.

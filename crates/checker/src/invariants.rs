@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use crate::final_state::FinalState;
 use crate::history::History;
 use crate::life::Life;
-use crate::seen::{OrderSeen, OrderState, StockKey};
+use crate::seen::{OrderSeen, OrderState, StockKey, StockSeen};
 use crate::verdict::{Reason, Verdict};
 
 /// What the settled checks look at.
@@ -79,17 +79,48 @@ impl<'a> Settled<'a> {
         })
     }
 
-    /// What the orders of a key's stock make of it.
-    fn use_of(&self, key: &StockKey) -> Use {
+    /// Orders whose end follows from what their answers showed.
+    fn followed(&self) -> impl Iterator<Item = (&'a str, &'a OrderSeen, Option<&'a Life<'a>>)> {
+        let loss = &self.state.loss;
+        self.orders().filter(|(name, ..)| !loss.listed(name))
+    }
+
+    /// The stock of every key; keys of which a region's orders may use another's are one.
+    fn shelves(&self) -> Vec<Shelf<'a>> {
+        let mut shelves: Vec<Shelf<'a>> = Vec::new();
+        for (key, seen) in &self.state.stock {
+            let shared = self.state.loss.shares(key);
+            let same = shelves.iter_mut().find(|shelf| {
+                let first = shelf.keys[0];
+                let both = shared && self.state.loss.shares(first);
+                both && (&first.sku, &first.warehouse) == (&key.sku, &key.warehouse)
+            });
+            match same {
+                Some(shelf) => shelf.add(key, seen),
+                None => shelves.push(Shelf { keys: vec![key], seen: *seen }),
+            }
+        }
+        shelves
+    }
+
+    /// What the orders of a shelf's stock make of it.
+    fn use_of(&self, shelf: &Shelf<'_>) -> Use {
         let mut used = Use::default();
+        let has = |key: Option<&StockKey>| key.is_some_and(|key| shelf.keys.contains(&key));
         // What no listing shows never became an order.
         let listed = !self.state.listed.is_empty();
         let nameless = self.lives.iter().filter(|life| life.name.is_none() && !listed);
-        used.open = nameless.filter(|life| life.units_at(key).0 > 0).count();
-        for (_, seen, life) in self.orders() {
+        let units =
+            |life: &Life<'_>| -> i64 { shelf.keys.iter().map(|key| life.units_at(key).0).sum() };
+        used.open = nameless.filter(|life| units(life) > 0).count();
+        for life in self.lives.iter().filter(|life| life.name.is_some_and(|n| self.lost(n))) {
+            used.open += usize::from(units(life) > 0);
+            used.slack += 2 * units(life);
+        }
+        for (_, seen, life) in self.followed() {
             let Some(place) = life.and_then(|life| life.place) else { continue };
             let here = place.lines.iter().zip(&seen.lines);
-            let here = here.filter(|(placed, _)| placed.stock.as_ref() == Some(key));
+            let here = here.filter(|(placed, _)| has(placed.stock.as_ref()));
             let sums = here.fold((0, 0, 0), |(units, shipped, returned), (_, line)| {
                 (
                     units + i64::from(line.quantity),
@@ -110,6 +141,36 @@ impl<'a> Settled<'a> {
         }
         used
     }
+
+    fn lost(&self, order: &str) -> bool {
+        self.state.loss.listed(order)
+    }
+}
+
+/// Stock that the same orders draw on.
+struct Shelf<'a> {
+    keys: Vec<&'a StockKey>,
+    seen: StockSeen,
+}
+
+impl<'a> Shelf<'a> {
+    fn add(&mut self, key: &'a StockKey, more: &StockSeen) {
+        let sum = &mut self.seen;
+        sum.available += more.available;
+        sum.reserved += more.reserved;
+        sum.committed += more.committed;
+        sum.picked += more.picked;
+        sum.quarantine += more.quarantine;
+        sum.damaged += more.damaged;
+        sum.on_hand += more.on_hand;
+        sum.sellable += more.sellable;
+        self.keys.push(key);
+    }
+
+    fn name(&self) -> String {
+        let names: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
+        names.join(" + ")
+    }
 }
 
 /// # Units
@@ -122,4 +183,6 @@ struct Use {
     returned: i64,
     /// Orders with units here of which it is not known what they hold.
     open: usize,
+    /// What orders of an unshipped tail may have moved, or not, either way.
+    slack: i64,
 }

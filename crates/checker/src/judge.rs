@@ -5,7 +5,8 @@ use std::fmt;
 use crate::final_state::FinalState;
 use crate::history::{Answer, Call, History, Op, Outcome};
 use crate::invariants::{self, Settled};
-use crate::life::lives;
+use crate::life::{Life, lives};
+use crate::loss::Loss;
 use crate::verdict::Verdict;
 use crate::watch::Stream;
 use crate::{order, payment, request, stock, watch};
@@ -58,14 +59,20 @@ pub fn judge(
 ) -> Judgement {
     let whole = with_final_reads(history, state);
     let lives = lives(&whole);
-    let keys = whole.stock_keys();
+    let none = Loss::default();
+    let loss = state.map_or(&none, |state| &state.loss);
+    let mut keys = whole.stock_keys();
+    // Who holds what where depends on who owned the order when: the sums are checked in the end.
+    keys.retain(|key| !loss.shares(key));
     let mut verdict: Verdict =
         keys.iter().map(|key| stock::check(&whole, &lives, key, budget)).collect();
-    let payments = lives.iter().map(|life| payment::check(&whole, life, budget));
+    let follows = |life: &&Life<'_>| !loss.forced && !life.name.is_some_and(|n| loss.listed(n));
+    let payments = lives.iter().filter(follows).map(|life| payment::check(&whole, life, budget));
     verdict = payments.fold(verdict, Verdict::and);
     verdict = verdict.and(request::check(&whole, budget));
-    verdict = verdict.and(order::check(&whole, &lives));
-    verdict = verdict.and(watch::check(streams, &whole));
+    verdict = verdict.and(order::check(&whole, &lives, loss));
+    let watched = streams.iter().filter(|stream| !loss.listed(&stream.order));
+    verdict = verdict.and(watch::check(watched, &whole));
     if let Some(state) = state {
         let settled = Settled { history: &whole, lives: &lives, state };
         verdict = verdict.and(invariants::check(settled));

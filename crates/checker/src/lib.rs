@@ -12,6 +12,7 @@ pub mod invariants;
 pub mod judge;
 pub mod life;
 pub mod lines;
+pub mod loss;
 pub mod order;
 pub mod payment;
 pub mod recorder;

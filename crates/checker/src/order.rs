@@ -14,7 +14,9 @@
 use std::collections::BTreeMap;
 
 use crate::history::{Answer, Call, History, Op, Outcome, Units};
+use crate::judge::JUDGE;
 use crate::life::{Life, View};
+use crate::loss::Loss;
 use crate::payment;
 use crate::requests::Request;
 use crate::seen::{LineSeen, OrderSeen, OrderState};
@@ -25,7 +27,7 @@ const CHECK: &str = "order";
 
 /// Checks every order of a history.
 #[must_use]
-pub fn check(history: &History, lives: &[Life<'_>]) -> Verdict {
+pub fn check(history: &History, lives: &[Life<'_>], loss: &Loss) -> Verdict {
     let mut by_order: BTreeMap<&str, Vec<&Op>> = BTreeMap::new();
     for op in &history.ops {
         if let Some(order) = op.call.order() {
@@ -36,11 +38,16 @@ pub fn check(history: &History, lives: &[Life<'_>]) -> Verdict {
     for life in lives {
         let Some(name) = life.name else { continue };
         let ops = by_order.get(name).map_or(&[][..], Vec::as_slice);
-        found(life, name, ops, &mut wrong);
         content(life, name, &mut wrong);
-        versions(life, name, ops, &mut wrong);
-        forward(life, name, &mut wrong);
         asked(life, name, &mut wrong);
+        if loss.listed(name) {
+            continue;
+        }
+        let last: Vec<&Op> = ops.iter().copied().filter(|op| op.client == JUDGE).collect();
+        // Who has not heard of being taken over says what it knows; in the end everybody has heard.
+        found(life, name, if loss.forced { &last } else { ops }, &mut wrong);
+        versions(life, name, ops, !loss.forced, &mut wrong);
+        forward(life, name, &mut wrong);
     }
     Verdict::of(wrong)
 }
@@ -84,8 +91,8 @@ fn content(life: &Life<'_>, name: &str, wrong: &mut Vec<Reason>) {
     }
 }
 
-/// Versions grow with real time, and each is one content.
-fn versions(life: &Life<'_>, name: &str, ops: &[&Op], wrong: &mut Vec<Reason>) {
+/// Each version is one content; and they grow with real time where answers are linearizable.
+fn versions(life: &Life<'_>, name: &str, ops: &[&Op], linear: bool, wrong: &mut Vec<Reason>) {
     let copies = ops.iter().filter(|op| matches!(op.call, Call::ReadCopy { .. }));
     let copies = copies.filter_map(|op| op.order_seen().map(|(seen, at)| View { op, at, seen }));
     let mut contents: BTreeMap<u64, View<'_>> = BTreeMap::new();
@@ -96,6 +103,9 @@ fn versions(life: &Life<'_>, name: &str, ops: &[&Op], wrong: &mut Vec<Reason>) {
             wrong.push(Reason::new(CHECK, name, what).with(vec![line(first.op), line(view.op)]));
             return;
         }
+    }
+    if !linear {
+        return;
     }
     let mut begun: Vec<&View<'_>> = life.views.iter().collect();
     begun.sort_by_key(|view| view.op.invoked);

@@ -167,7 +167,9 @@ impl Summary {
         self.cpu += Duration::from_millis(report.cpu_ms);
         let recovered = Duration::from_millis(report.recovered_ms);
         self.recovered_max = self.recovered_max.max((recovered, report.seed));
-        self.served_ms.push((report.served_ms, report.seed));
+        if report.served_ms > 0 {
+            self.served_ms.push((report.served_ms, report.seed));
+        }
         self.ops += report.ops as u64;
     }
 }

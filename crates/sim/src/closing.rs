@@ -1,6 +1,7 @@
 //! What is read when all is calm again: the state that the judge compares the history with.
 
 mod audit;
+mod owners;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,8 +11,9 @@ use hansa_api::pb::admin::{CheckInvariantsRequest, GetReplicationStatusRequest};
 use hansa_api::pb::inventory::GetStockRequest;
 use hansa_api::pb::order::{GetOrderRequest, ListOrdersRequest, ReadMode};
 use hansa_api::pb::payment::GetPaymentRequest;
-use hansa_api::status::Reason;
+use hansa_api::status::{Failure, Reason};
 use hansa_checker::final_state::{CopySeen, GroupSeen, Held, Journal, Listed, ReplicaSeen};
+use hansa_checker::loss::Loss;
 use hansa_checker::seen::OrderState;
 use hansa_checker::watch::Stream;
 use hansa_checker::{Call, FinalState, History, wire};
@@ -21,7 +23,7 @@ use hansa_types::id::{GroupId, NodeId};
 use crate::clock;
 use crate::plan::Plan;
 use crate::trace;
-use crate::workload::{Board, door, watcher};
+use crate::workload::{Board, HEIR, door, watcher};
 use crate::world::{HOLD_MS, League, Region, SEATS};
 
 /// Invariants across groups hold, and every saga is over, this long after the heal (domain.md §7).
@@ -54,6 +56,7 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
     loop {
         let clock_permille = u64::from(plan.fastest());
         let mut state = FinalState { hold_ms: HOLD_MS, clock_permille, ..FinalState::default() };
+        state.loss = loss(plan, league, board);
         for reader in &readers {
             reader.read(&history, &mut state).await;
         }
@@ -63,6 +66,7 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
                 reader.copies(&mut state).await;
                 reader.shipped(&mut state).await;
             }
+            owners::check(&readers, &mut state).await;
         }
         match unsettled(&state) {
             None => {}
@@ -80,6 +84,16 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         }
         state.read_at = board.record.now();
         return state;
+    }
+}
+
+/// What births that changed hands leave behind.
+fn loss(plan: &Plan, league: &League, board: &Board) -> Loss {
+    let heirs = league.regions.iter().take(if plan.shape.heir { HEIR + 1 } else { 0 });
+    Loss {
+        heirs: heirs.map(|region| region.name.to_string()).collect(),
+        forced: plan.forced(),
+        tail: board.tail.borrow().clone(),
     }
 }
 
@@ -179,6 +193,8 @@ impl Reader<'_> {
             let order = match asked.await {
                 Ok(got) => got.order.as_ref().map(wire::order),
                 Err(failure) if failure.reason() == Reason::OrderNotFound => None,
+                // Nobody goes on with it, and it is listed as that.
+                Err(failure) if gone(&failure) && state.loss.may_be_gone(&name) => None,
                 Err(failure) => {
                     state.unread.push(format!("{name}: {failure}"));
                     continue;
@@ -193,8 +209,9 @@ impl Reader<'_> {
     async fn copies(&self, state: &mut FinalState) {
         let region = self.region.name.to_string();
         let home = format!("regions/{region}/");
-        let abroad =
-            |(name, seen): &(&String, &Option<_>)| seen.is_some() && !name.starts_with(&home);
+        // Where births change hands they may be another region's now.
+        let here = |name: &str| name.starts_with(&home) && state.loss.heirs.is_empty();
+        let abroad = |(name, seen): &(&String, &Option<_>)| seen.is_some() && !here(name);
         let names = state.orders.iter().filter(abroad).map(|(name, _)| name.clone());
         for order in names.collect::<Vec<String>>() {
             let read = ReadMode::LocalCopy.into();
@@ -251,6 +268,7 @@ impl Reader<'_> {
             Err(failure) if failure.reason() == Reason::PaymentNotFound => {
                 state.payments.insert(name, None);
             }
+            Err(failure) if gone(&failure) && state.loss.may_be_gone(&name) => {}
             Err(failure) => state.unread.push(format!("payment of {name}: {failure}")),
         }
     }
@@ -301,6 +319,11 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// What is said of an order with which nobody goes on.
+fn gone(failure: &Failure) -> bool {
+    [Reason::NoLawfulRegion, Reason::OrderNotFound].contains(&failure.reason())
 }
 
 /// Every group of a region as its voters are: looked at directly, which no client could.

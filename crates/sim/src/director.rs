@@ -1,6 +1,7 @@
 //! Carries a plan out: strikes when it says so, restarts what fell, and heals in the end.
 
 mod lost;
+mod region;
 mod strike;
 mod watch;
 
@@ -13,7 +14,7 @@ use hansa_wal::fs::Op;
 
 use crate::host::{End, Seat};
 use crate::links::Links;
-use crate::plan::{Act, Change, Errand, Mood, Plan};
+use crate::plan::{Act, Births, Change, Errand, Mood, Plan};
 use crate::trace;
 use crate::world::{League, SEATS};
 use lost::Lost;
@@ -56,6 +57,10 @@ pub struct Director {
     pub changes: Vec<Change>,
     /// What the operators are to do besides, with their regions.
     pub errands: Vec<(usize, Errand)>,
+    /// What is to be done with the first region's births.
+    pub births: Vec<Births>,
+    /// The first region is lost: how it comes back.
+    away: Option<region::Away>,
     pub wrong: Vec<String>,
 }
 
@@ -81,6 +86,8 @@ struct State {
     idle: bool,
     /// The region's fourth.
     spare: bool,
+    /// Its region is lost: nobody starts it.
+    away: bool,
 }
 
 /// What happens later.
@@ -97,6 +104,8 @@ enum Due {
     Mend {
         fault: u64,
     },
+    /// A lost region comes back.
+    Return,
     /// A disk works again.
     Heal {
         seat: usize,
@@ -164,6 +173,8 @@ impl Director {
             damaged: Vec::new(),
             changes: Vec::new(),
             errands: Vec::new(),
+            births: Vec::new(),
+            away: None,
             wrong: Vec::new(),
         }
     }
@@ -193,7 +204,8 @@ impl Director {
 
     /// What the first node waits for that is not ready.
     pub fn waits(&self) -> Option<String> {
-        let serving = self.seats.iter().filter(|state| !state.refused && !state.idle);
+        let serves = |state: &&State| !state.refused && !state.idle && !state.away;
+        let serving = self.seats.iter().filter(serves);
         let mut waits = serving.filter_map(|state| {
             let why = state.seat.ready().err()?;
             Some(format!("{}: {why}", state.seat.name()))
@@ -246,7 +258,7 @@ impl Director {
         trace::note_at(now, format_args!("heals"));
         self.stage = Stage::Calm;
         self.links.heal(sim);
-        self.due.retain(|_, due| matches!(due, Due::Start { .. }));
+        self.due.retain(|_, due| matches!(due, Due::Start { .. } | Due::Return));
         let waiting: BTreeSet<usize> = self.due.values().filter_map(Due::starts).collect();
         self.league.regions.iter().for_each(|region| region.provider.turn(Mood::Well));
         for number in 0..self.seats.len() {
@@ -260,7 +272,8 @@ impl Director {
             state.seat.disk.cut_power_after(u64::MAX);
             state.paused = None;
             state.seat.gate.open();
-            if !state.up && !state.refused && !state.idle && !waiting.contains(&number) {
+            let left = state.refused || state.idle || state.away;
+            if !state.up && !left && !waiting.contains(&number) {
                 self.later(now + SUPERVISOR, Due::Start { seat: number });
             }
         }
@@ -340,7 +353,7 @@ impl Director {
 
     fn start(&mut self, sim: &mut turmoil::Sim<'_>, now: Duration, number: usize) {
         let state = &mut self.seats[number];
-        if state.up || state.refused {
+        if state.up || state.refused || state.away {
             return;
         }
         trace::note_at(now, format_args!("{} starts", state.seat.name()));
@@ -360,6 +373,7 @@ impl Director {
                 }
             }
             Due::Start { seat } => self.start(sim, now, seat),
+            Due::Return => self.back(now),
             Due::Mend { fault } => self.links.remove(sim, fault),
             Due::Heal { seat } => {
                 self.seats[seat].seat.disk.heal();
@@ -383,8 +397,22 @@ impl Director {
 impl State {
     fn new(seat: Arc<Seat>, addr: IpAddr, region: usize, spare: bool) -> Self {
         let (ill, hurt, armed, refused, paused) = (0, false, false, false, None);
-        let (up, idle, rebuilding) = (!spare, spare, false);
-        Self { seat, addr, region, up, ill, hurt, armed, refused, rebuilding, paused, idle, spare }
+        let (up, idle, rebuilding, away) = (!spare, spare, false, false);
+        Self {
+            seat,
+            addr,
+            region,
+            up,
+            ill,
+            hurt,
+            armed,
+            refused,
+            rebuilding,
+            paused,
+            idle,
+            spare,
+            away,
+        }
     }
 }
 

@@ -48,6 +48,8 @@ pub struct Shape {
     pub pause: Duration,
     /// The first region has a fourth machine, whose node joins when the operator wants it.
     pub spare: bool,
+    /// The second region may own what is born in the first: its births change hands.
+    pub heir: bool,
 }
 
 /// One fault at its time, counted from the storm's beginning.
@@ -99,12 +101,34 @@ pub enum Errand {
     Law { version: u64 },
 }
 
+/// What an operator does with what was born in the first region; each until it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Births {
+    /// The region takes writes only with a lease this long.
+    Lease { ms: u64 },
+    /// The heir gets them, planned; not recorded by `patience`, it is given up.
+    HandOver { patience: Option<Duration> },
+    /// The heir takes them over by force.
+    TakeOver,
+    /// Home again, once it is decided what becomes of the unshipped tail.
+    GoHome,
+}
+
 impl Errand {
     /// Whether it is done however late: regions that stay at different laws do not converge.
     #[must_use]
     pub fn is_owed(self) -> bool {
         matches!(self, Self::Law { .. })
     }
+}
+
+/// How a region is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Every machine of it loses power.
+    Power,
+    /// It reaches no other region; its clients reach it.
+    CutOff,
 }
 
 /// A file of one kind on a node's disk.
@@ -232,6 +256,14 @@ pub enum Fault {
         region: usize,
         errand: Errand,
     },
+    Births {
+        step: Births,
+    },
+    /// The first region is lost until its heir has taken over, and for `after` more.
+    Lose {
+        how: Lost,
+        after: Duration,
+    },
     /// # Units
     /// Per mille of true time.
     Drift {
@@ -278,11 +310,24 @@ impl Fault {
             Self::Errand { errand: Errand::Raise, .. } => "fault version raise",
             Self::Errand { errand: Errand::Rotate, .. } => "fault key rotation",
             Self::Errand { errand: Errand::Law { .. }, .. } => "fault policy load",
+            Self::Births { step: Births::Lease { .. } } => "fault leases",
+            Self::Births { step: Births::HandOver { .. } } => "fault hand-over of births",
+            Self::Births { step: Births::TakeOver } => "fault take-over of births",
+            Self::Births { step: Births::GoHome } => "fault births sent home",
+            Self::Lose { how: Lost::Power, .. } => "fault region lost",
+            Self::Lose { how: Lost::CutOff, .. } => "fault region cut off until taken over",
         }
     }
 }
 
 impl Plan {
+    /// Whether births are taken over by force.
+    #[must_use]
+    pub fn forced(&self) -> bool {
+        let forced = |act: &Act| act.fault == Fault::Births { step: Births::TakeOver };
+        self.acts.iter().any(forced)
+    }
+
     /// The fastest that any monotonic clock runs.
     ///
     /// # Units

@@ -116,6 +116,10 @@ fn simulate(
         board.damaged.borrow_mut().append(&mut director.damaged);
         board.changes.borrow_mut().extend(director.changes.drain(..));
         board.errands.borrow_mut().append(&mut director.errands);
+        board.births.borrow_mut().extend(director.births.drain(..));
+        if board.taken_over.take() {
+            director.taken_over(&sim);
+        }
         if board.spare_wanted.take() {
             director.wanted(&sim);
         }

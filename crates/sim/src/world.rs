@@ -49,6 +49,9 @@ pub struct League {
 
 /// Country and currency of each region's customers.
 const CUSTOMERS: [(&str, &str); 3] = [("DE", "EUR"), ("US", "USD"), ("IN", "INR")];
+/// The region that may own what is born in the first, by the shipped policy.
+const HEIR: &str = "eu-central";
+const FIRST: &str = "eu-west";
 
 /// The policy of a version, the same for every region: what it takes from the copies of American
 /// orders in Europe, the next one gives them.
@@ -79,13 +82,19 @@ impl League {
     pub fn build(plan: &Plan) -> anyhow::Result<Self> {
         let mut dice = Dice::of(plan.seed, WORLD);
         let configs = configs(plan)?;
-        let mut regions = Vec::new();
+        let mut regions: Vec<Region> = Vec::new();
         for (number, configs) in configs.chunks(SEATS).enumerate() {
             let first = configs.first().context("a region without nodes")?;
             let shared = shared(first, &mut dice).context("the shared disk")?;
             let late_ms = first.orders.provider.late_ms;
-            let provider = SandboxProvider::apart(late_ms, Arc::new(TrueClock::default()));
-            let provider = ThirdParty::new(provider);
+            let provider = match regions.first() {
+                // One account for who may take each other over: it remembers what either charged.
+                Some(first) if plan.shape.heir && number == 1 => first.provider.clone(),
+                _ => {
+                    let clock = Arc::new(TrueClock::default());
+                    ThirdParty::new(SandboxProvider::apart(late_ms, clock))
+                }
+            };
             let mut seat = |config: &Config| {
                 let skew = plan.shape.skew_ms;
                 let ahead = dice.within(0, 2 * skew) as i64 - skew as i64;
@@ -102,7 +111,11 @@ impl League {
             if plan.shape.spare && number == 0 {
                 seats.push(seat(&spare(first)?));
             }
-            let (country, currency) = CUSTOMERS[number];
+            let (country, currency) = CUSTOMERS[match number {
+                // The customers whom an heir serves are those of the first region.
+                1.. if plan.shape.heir => number - 1,
+                number => number,
+            }];
             let doors = configs.iter().map(|config| format!("{}:{PUBLIC}", config.name)).collect();
             regions.push(Region {
                 name: first.region.clone(),
@@ -141,9 +154,18 @@ fn spare(first: &Config) -> anyhow::Result<Config> {
 fn configs(plan: &Plan) -> anyhow::Result<Vec<Config>> {
     let layout = Layout::at(PUBLIC)?;
     let mut configs = layout.configs(Path::new("/data"), TRUST_DOMAIN)?;
+    if plan.shape.heir {
+        let place = |config: &Config| match config.region.as_str() {
+            FIRST => 0,
+            HEIR => 1,
+            _ => 2,
+        };
+        configs.sort_by_key(place);
+    }
     configs.truncate(plan.shape.regions * SEATS);
+    let kept: Vec<RegionName> = configs.iter().map(|config| config.region.clone()).collect();
     for config in &mut configs {
-        config.league.truncate(plan.shape.regions);
+        config.league.retain(|region| kept.contains(&region.name));
         for region in &mut config.league {
             for node in &mut region.nodes {
                 node.internal = format!("{}:{INTERNAL}", node.name);

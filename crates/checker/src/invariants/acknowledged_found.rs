@@ -22,6 +22,11 @@ pub fn check(settled: Settled<'_>) -> Vec<Reason> {
         else {
             continue;
         };
+        let loss = &settled.state.loss;
+        let gone = matches!(settled.state.orders.get(name), None | Some(None));
+        if loss.listed(name) && (!gone || loss.may_be_gone(name)) {
+            continue;
+        }
         let what = match settled.state.orders.get(name) {
             Some(None) => Some("is gone".to_owned()),
             // The harness says in `unread` what it could not ask, or forgot to ask.

@@ -9,7 +9,7 @@ use super::Settled;
 
 pub fn check(settled: Settled<'_>) -> Vec<Reason> {
     let mut wrong = Vec::new();
-    for (order, seen, life) in settled.orders() {
+    for (order, seen, life) in settled.followed() {
         let cancels = life.map_or(&[][..], |life| &life.cancels);
         let accepted = cancels.iter().find(|cancel| Request::by(cancel).is_some());
         let over =

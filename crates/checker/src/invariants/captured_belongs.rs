@@ -10,7 +10,7 @@ use super::Settled;
 
 pub fn check(settled: Settled<'_>) -> Vec<Reason> {
     let mut wrong = Vec::new();
-    for (order, seen, _) in settled.orders() {
+    for (order, seen, _) in settled.followed() {
         if let Some(what) = odd(settled, order, seen) {
             wrong.push(Reason::new("5 captured belongs", order, what));
         }

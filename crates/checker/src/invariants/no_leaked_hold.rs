@@ -6,15 +6,13 @@ use crate::verdict::Reason;
 use super::Settled;
 
 pub fn check(settled: Settled<'_>) -> Vec<Reason> {
-    let leaked = settled
-        .state
-        .stock
-        .iter()
-        .filter(|(key, stock)| stock.reserved > 0 && settled.use_of(key).open == 0);
+    let shelves = settled.shelves().into_iter();
+    let leaked =
+        shelves.filter(|shelf| shelf.seen.reserved > 0 && settled.use_of(shelf).open == 0);
     leaked
-        .map(|(key, stock)| {
-            let what = format!("{} reserved, and no order is under way", stock.reserved);
-            Reason::new("6 no leaked hold", key, what)
+        .map(|shelf| {
+            let what = format!("{} reserved, and no order is under way", shelf.seen.reserved);
+            Reason::new("6 no leaked hold", shelf.name(), what)
         })
         .collect()
 }

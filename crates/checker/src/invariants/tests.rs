@@ -4,6 +4,7 @@ use crate::final_state::{
 };
 use crate::history::{Answer, Call, Outcome, Place, PlaceLine};
 use crate::life::lives;
+use crate::loss::Tail;
 use crate::recorder::Recorder;
 use crate::seen::{PaymentSeen, RejectReason, Rejected, StockSeen};
 use crate::testing::order;
@@ -234,4 +235,52 @@ fn what_the_judge_sees_last_is_as_old_as_the_judge_says() {
     assert!(early(&state));
     state.read_at = 20_000_000;
     assert!(!early(&state));
+}
+
+#[test]
+fn an_order_of_a_lost_region_may_be_gone_if_it_is_listed_and_goes_on_if_two_people_say_so() {
+    let name = "regions/eu-west/orders/o";
+    let gone = |tail: Option<Tail>| {
+        move |state: &mut FinalState| {
+            state.orders.values_mut().for_each(|order| *order = None);
+            state.loss.tail.extend(tail.map(|tail| (name.to_owned(), tail)));
+        }
+    };
+    let found = "7 acknowledged found";
+    let tail = |adopted, goes_on| Some(Tail { version: 4, adopted, goes_on });
+    check_state(gone(tail(0, false)), &[]);
+    check_state(gone(tail(0, true)), &[found]);
+    check_state(gone(tail(3, false)), &[found]);
+    check_state(gone(None), &["3 no oversell", found]);
+}
+
+#[test]
+fn shelves_of_regions_that_serve_each_others_births_are_counted_together() {
+    let heir = |change: fn(&mut StockSeen)| {
+        move |state: &mut FinalState| {
+            let mut other = (key(), StockSeen::default());
+            other.0.region = "eu-central".to_owned();
+            (other.1.committed, other.1.on_hand) = (1, 1);
+            change(&mut other.1);
+            (state.stock[0].1.committed, state.stock[0].1.on_hand) = (0, 9);
+            state.stock.push(other);
+        }
+    };
+    let both = |state: &mut FinalState| {
+        state.loss.heirs = ["eu-west", "eu-central"].map(str::to_owned).into();
+    };
+    check_state(
+        |state| {
+            heir(|_| {})(state);
+            both(state);
+        },
+        &[],
+    );
+    check_state(
+        |state| {
+            heir(|stock| stock.reserved = 1)(state);
+            both(state);
+        },
+        &["6 no leaked hold"],
+    );
 }

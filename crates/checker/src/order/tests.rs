@@ -31,7 +31,7 @@ fn check_reads(ops: Vec<(Call, Outcome)>, complaint: Option<&str>) {
         recorder.finish(ticket, outcome, 0);
     }
     let history = recorder.into_history();
-    match (check(&history, &lives(&history)), complaint) {
+    match (check(&history, &lives(&history), &Loss::default()), complaint) {
         (Verdict::Pass, None) => {}
         (Verdict::Fail(reasons), Some(what)) => {
             assert!(reasons.iter().any(|reason| reason.what.contains(what)), "{reasons:?}");

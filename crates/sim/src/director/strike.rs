@@ -63,6 +63,11 @@ impl Director {
                 self.errands.push((region, errand));
                 true
             }
+            Fault::Births { step } => {
+                self.births.push(step);
+                true
+            }
+            Fault::Lose { how, after } => self.lose(sim, how, after),
             network => self.strike_net(sim, now, network),
         };
         if struck {
@@ -114,10 +119,7 @@ impl Director {
                 self.break_links(sim, now + span, Broken { held, ..Broken::default() })
             }
             Fault::Split { region, span } => {
-                let mut cut = self.links.around(&self.region(region));
-                // Its clients stay in reach: a region is cut off from regions.
-                let nodes: BTreeSet<IpAddr> = self.seats.iter().map(|state| state.addr).collect();
-                cut.retain(|(a, b)| nodes.contains(a) && nodes.contains(b));
+                let cut = self.from_regions(region);
                 !cut.is_empty() && self.cut(sim, now + span, cut)
             }
             Fault::ClientsCut { who, span } => {
@@ -297,7 +299,7 @@ impl Director {
         true
     }
 
-    fn region(&self, region: usize) -> Vec<IpAddr> {
+    pub(super) fn region(&self, region: usize) -> Vec<IpAddr> {
         let here = self.seats.iter().filter(|state| state.region == region);
         here.map(|state| state.addr).collect()
     }

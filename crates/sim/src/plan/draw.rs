@@ -1,5 +1,6 @@
 //! From a seed to its plan.
 
+mod heirs;
 mod more;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ impl Plan {
             .collect();
         let mut plan = Self { seed, shape, storm, acts, bug };
         more::add(&mut plan);
+        heirs::add(&mut plan);
         plan.acts.sort_by_key(|act| act.at);
         plan
     }
@@ -62,6 +64,7 @@ impl Shape {
             skus: dice.within(3, 6) as usize,
             pause: ms(dice.pick(&[20, 50, 100])),
             spare: false,
+            heir: false,
         }
     }
 }
@@ -205,6 +208,6 @@ mod tests {
             counts[regions] += 1;
             counts
         });
-        assert!(counts[1] > 800 && counts[2] > 50 && counts[3] > 5, "{counts:?}");
+        assert!(counts[1] > 600 && counts[2] > 200 && counts[3] > 5, "{counts:?}");
     }
 }

@@ -1,9 +1,11 @@
 //! The calls of a client: each attempt is an operation of the history.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hansa_api::client::{League as Door, Policy, Services};
+use hansa_api::first_sent;
 use hansa_api::pb::inventory as stock;
 use hansa_api::pb::order as orders;
 use hansa_api::pb::payment as payments;
@@ -11,9 +13,11 @@ use hansa_api::status::Failure;
 use hansa_checker::history::{Place, Units};
 use hansa_checker::seen::{OrderSeen, StockKey};
 use hansa_checker::{Answer, Call, Outcome, wire};
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use super::{Board, door, door_at, record};
+use super::{Board, door_at, record};
+use crate::clock;
 use crate::plan::Plan;
 use crate::world::Region;
 
@@ -29,16 +33,20 @@ pub struct Caller {
     warehouse: Door,
     finance: Door,
     board: Rc<Board>,
+    /// The request that is being made, and when it was first sent: a repeat says the same.
+    first: RefCell<(String, u64)>,
 }
 
 impl Caller {
-    pub async fn new(plan: &Plan, region: &Region, number: u32, board: &Rc<Board>) -> Self {
+    pub async fn new(plan: &Plan, doors: Vec<String>, number: u32, board: &Rc<Board>) -> Self {
+        let door = |name| door_at(plan, doors.clone(), name, number, Policy::default());
         Self {
             number,
-            storefront: door(plan, region, "storefront", number).await,
-            warehouse: door(plan, region, "warehouse", number).await,
-            finance: door(plan, region, "finance", number).await,
+            storefront: door("storefront").await,
+            warehouse: door("warehouse").await,
+            finance: door("finance").await,
             board: board.clone(),
+            first: RefCell::default(),
         }
     }
 
@@ -54,7 +62,8 @@ impl Caller {
         let policy = Policy { attempts_max: 1, ..Policy::default() };
         let one = door_at(plan, vec![gateway], "storefront", number, policy).await;
         let [storefront, warehouse, finance] = [one.clone(), one.clone(), one];
-        Self { number, storefront, warehouse, finance, board: board.clone() }
+        let (board, first) = (board.clone(), RefCell::default());
+        Self { number, storefront, warehouse, finance, board, first }
     }
 
     pub fn number(&self) -> u32 {
@@ -200,8 +209,13 @@ impl Caller {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let record = &self.board.record;
+        let first = self.first_sent(&call);
         let attempt = |services: Services, one: hansa_api::client::Call| {
-            let sent = send(services, one.request(message.clone()));
+            let mut request = one.request(message.clone());
+            if let Some(at) = first {
+                request.metadata_mut().insert(first_sent::HEADER, MetadataValue::from(at));
+            }
+            let sent = send(services, request);
             let (call, answer) = (call.clone(), &answer);
             async move {
                 let ticket = record.invoke(self.number, call.clone());
@@ -215,6 +229,17 @@ impl Caller {
             }
         };
         at.call(CALL_MAX, attempt).await
+    }
+
+    /// When the request of a call was first sent; a call that changes nothing has none.
+    fn first_sent(&self, call: &Call) -> Option<u64> {
+        let id = call.request()?;
+        let mut first = self.first.borrow_mut();
+        if first.0 != id {
+            let at = clock::truth()?.as_millis() as u64;
+            *first = (id.to_owned(), clock::EPOCH_MS + at);
+        }
+        Some(first.1)
     }
 }
 

@@ -36,7 +36,11 @@ const TOKENS: [(&str, u64); 6] = [
 
 pub struct Worker<'a> {
     caller: Caller,
-    region: &'a Region,
+    /// Where its orders are born, and where it looks after the stock.
+    home: &'a Region,
+    here: &'a Region,
+    /// Any of several regions may have what is shipped.
+    heir: bool,
     skus: usize,
     pause: Duration,
     known: Known,
@@ -48,20 +52,21 @@ pub struct Worker<'a> {
 impl<'a> Worker<'a> {
     pub fn new(
         plan: &Plan,
-        region: &'a Region,
+        (home, here): (&'a Region, &'a Region),
         caller: Caller,
         known: Known,
         stop: &Rc<Cell<bool>>,
     ) -> Self {
         let dice = Dice::of(plan.seed, WORKER + u64::from(caller.number()));
         let (skus, pause) = (plan.shape.skus, plan.shape.pause);
-        Self { caller, region, skus, pause, known, dice, ids: 0, stop: stop.clone() }
+        let (heir, stop) = (plan.shape.heir, stop.clone());
+        Self { caller, home, here, heir, skus, pause, known, dice, ids: 0, stop }
     }
 
     /// The first goods on every shelf.
-    pub async fn fill(&mut self) {
+    pub async fn fill(&mut self, plenty: bool) {
         for sku in 0..self.skus {
-            self.receive(sku, if sku == 0 { PLENTY } else { FEW }).await;
+            self.receive(sku, if plenty || sku == 0 { PLENTY } else { FEW }).await;
         }
         self.receive(order::PROBED, PLENTY).await;
     }
@@ -93,7 +98,7 @@ impl<'a> Worker<'a> {
         let id = self.id();
         let customer = format!("c-{}-{}", self.caller.number(), self.dice.below(8));
         let token = self.token();
-        let (place, request) = order::asked(self.region, &id, customer, &lines, token);
+        let (place, request) = order::asked(self.home, &id, customer, &lines, token);
         let sent = &self.caller;
         let done = self.until_known(|| sent.place(place.clone(), request.clone())).await;
         if let Some(Ok(order)) = done {
@@ -130,7 +135,7 @@ impl<'a> Worker<'a> {
         let request = RecordShipmentRequest {
             order: name,
             request_id: self.id(),
-            region: self.region.name.to_string(),
+            region: if self.heir { String::new() } else { self.here.name.to_string() },
             lines,
             carrier: "sim".to_owned(),
             ..Default::default()
@@ -174,7 +179,7 @@ impl<'a> Worker<'a> {
         let sku = self.sku();
         let request = AdjustStockRequest {
             request_id: self.id(),
-            region: self.region.name.to_string(),
+            region: self.here.name.to_string(),
             sku: self.key(sku).sku,
             delta: if self.dice.one_in(2) { delta } else { -delta },
             reason: "count".to_owned(),
@@ -187,7 +192,7 @@ impl<'a> Worker<'a> {
     async fn receive(&mut self, sku: usize, quantity: i64) {
         let request = ReceiveStockRequest {
             request_id: self.id(),
-            region: self.region.name.to_string(),
+            region: self.here.name.to_string(),
             sku: self.key(sku).sku,
             quantity,
             document: "sim".to_owned(),
@@ -232,7 +237,7 @@ impl<'a> Worker<'a> {
     }
 
     fn key(&self, sku: usize) -> StockKey {
-        order::key(self.region.name.as_str(), sku)
+        order::key(self.here.name.as_str(), sku)
     }
 
     fn sku(&mut self) -> usize {
