@@ -39,10 +39,10 @@ pub fn check(history: &History, lives: &[Life<'_>], loss: &Loss) -> Verdict {
         let Some(name) = life.name else { continue };
         let ops = by_order.get(name).map_or(&[][..], Vec::as_slice);
         content(life, name, &mut wrong);
-        asked(life, name, &mut wrong);
         if loss.listed(name) {
             continue;
         }
+        asked(life, name, &mut wrong);
         let last: Vec<&Op> = ops.iter().copied().filter(|op| op.client == JUDGE).collect();
         // Who has not heard of being taken over says what it knows; in the end everybody has heard.
         found(life, name, if loss.forced { &last } else { ops }, &mut wrong);

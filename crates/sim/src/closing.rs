@@ -2,6 +2,7 @@
 
 mod audit;
 mod owners;
+mod people;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,6 +40,8 @@ struct Reader<'a> {
     region: &'a Region,
     storefront: Door,
     operator: Door,
+    /// What orders showed of who placed them.
+    people: people::Shown,
 }
 
 /// Waits until the house has settled, at most [`SETTLE_MAX`], and reads all of it.
@@ -50,6 +53,7 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
             region,
             storefront: door(plan, region, "storefront", JUDGE).await,
             operator: door(plan, region, "operator", JUDGE).await,
+            people: people::Shown::default(),
         });
     }
     let end = clock::truth().unwrap_or_default() + SETTLE_MAX;
@@ -79,6 +83,7 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         for reader in &readers {
             reader.streams(board, &mut state).await;
             board.wrong.borrow_mut().extend(short(reader.region));
+            board.wrong.borrow_mut().extend(reader.people.wrong(board));
             let seen = standing(reader.region);
             state.reports.extend(audit::reports(&reader.operator, reader.region, seen).await);
         }
@@ -191,7 +196,10 @@ impl Reader<'_> {
                 async move { services.orders.get_order(request).await }
             });
             let order = match asked.await {
-                Ok(got) => got.order.as_ref().map(wire::order),
+                Ok(got) => {
+                    self.people.note(&name, got.order.as_ref());
+                    got.order.as_ref().map(wire::order)
+                }
                 Err(failure) if failure.reason() == Reason::OrderNotFound => None,
                 // Nobody goes on with it, and it is listed as that.
                 Err(failure) if gone(&failure) && state.loss.may_be_gone(&name) => None,

@@ -14,7 +14,7 @@ use hansa_wal::fs::Op;
 
 use crate::host::{End, Seat};
 use crate::links::Links;
-use crate::plan::{Act, Births, Change, Errand, Mood, Plan};
+use crate::plan::{Act, Births, Change, Errand, Mood, Plan, Wish};
 use crate::trace;
 use crate::world::{League, SEATS};
 use lost::Lost;
@@ -59,6 +59,7 @@ pub struct Director {
     pub errands: Vec<(usize, Errand)>,
     /// What is to be done with the first region's births.
     pub births: Vec<Births>,
+    pub wishes: Vec<Wish>,
     /// The first region is lost: how it comes back.
     away: Option<region::Away>,
     pub wrong: Vec<String>,
@@ -174,6 +175,7 @@ impl Director {
             changes: Vec::new(),
             errands: Vec::new(),
             births: Vec::new(),
+            wishes: Vec::new(),
             away: None,
             wrong: Vec::new(),
         }

@@ -2,6 +2,8 @@
 
 mod draw;
 
+pub use self::draw::EACH;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -112,6 +114,15 @@ pub enum Births {
     TakeOver,
     /// Home again, once it is decided what becomes of the unshipped tail.
     GoHome,
+}
+
+/// What is done for a customer of the first region: one of the many of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// He is forgotten.
+    Erase { client: usize, customer: u64 },
+    /// He lives in the heir from now on; and `back` again.
+    Move { client: usize, customer: u64, back: bool },
 }
 
 impl Errand {
@@ -259,6 +270,9 @@ pub enum Fault {
     Births {
         step: Births,
     },
+    Customer {
+        wish: Wish,
+    },
     /// The first region is lost until its heir has taken over, and for `after` more.
     Lose {
         how: Lost,
@@ -275,6 +289,12 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it is a wish of a customer's, and nothing breaks.
+    #[must_use]
+    pub fn is_of_a_customer(&self) -> bool {
+        matches!(self, Self::Customer { .. })
+    }
+
     /// Its class, as the coverage counts it.
     #[must_use]
     pub fn class(&self) -> &'static str {
@@ -310,6 +330,8 @@ impl Fault {
             Self::Errand { errand: Errand::Raise, .. } => "fault version raise",
             Self::Errand { errand: Errand::Rotate, .. } => "fault key rotation",
             Self::Errand { errand: Errand::Law { .. }, .. } => "fault policy load",
+            Self::Customer { wish: Wish::Erase { .. } } => "fault customer to be erased",
+            Self::Customer { wish: Wish::Move { .. } } => "fault customer to be moved",
             Self::Births { step: Births::Lease { .. } } => "fault leases",
             Self::Births { step: Births::HandOver { .. } } => "fault hand-over of births",
             Self::Births { step: Births::TakeOver } => "fault take-over of births",

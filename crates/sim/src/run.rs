@@ -117,6 +117,7 @@ fn simulate(
         board.changes.borrow_mut().extend(director.changes.drain(..));
         board.errands.borrow_mut().append(&mut director.errands);
         board.births.borrow_mut().extend(director.births.drain(..));
+        board.wishes.borrow_mut().extend(director.wishes.drain(..));
         if board.taken_over.take() {
             director.taken_over(&sim);
         }

@@ -2,6 +2,7 @@
 
 mod births;
 mod caller;
+mod customers;
 mod operator;
 mod order;
 mod probe;
@@ -23,6 +24,8 @@ use hansa_types::identity::SpiffeId;
 
 use self::births::Overseer;
 pub use self::caller::Caller;
+use self::customers::Desk;
+pub use self::customers::{Erased, Person};
 use self::operator::Operator;
 pub use self::record::Record;
 use self::watcher::Watcher;
@@ -30,7 +33,7 @@ use self::worker::Worker;
 use crate::closing;
 use crate::director::Stage;
 use crate::net::SimReach;
-use crate::plan::{Births, Change, Errand, Plan};
+use crate::plan::{Births, Change, Errand, Plan, Wish};
 use crate::trace;
 use crate::world::{League, Region, TRUST_DOMAIN};
 
@@ -72,6 +75,10 @@ pub struct Board {
     /// What is to be done with the first region's births, in order; and whether all of it is.
     pub births: RefCell<VecDeque<Births>>,
     pub births_settled: Cell<bool>,
+    /// What is to be done for customers; what came of it, by customer; and who placed what when.
+    pub wishes: RefCell<VecDeque<Wish>>,
+    pub people: RefCell<BTreeMap<String, Person>>,
+    pub placed: RefCell<BTreeMap<String, (String, u64)>>,
     /// The first region's births were taken over by force: it may come back.
     pub taken_over: Cell<bool>,
     /// What a lost region had and its heir never saw.
@@ -117,7 +124,8 @@ pub async fn run(plan: Rc<Plan>, league: Arc<League>, board: Rc<Board>) -> turmo
     let overseer = Overseer::new(&plan, &league, &board).await;
     let regions = known.into_iter().enumerate();
     let regions = regions.map(|(n, known)| region(&plan, &league, n, known, &board));
-    futures::future::join(futures::future::join_all(regions), overseer.run()).await;
+    let desk = Desk::new(&plan, &league, &board).await;
+    futures::future::join3(futures::future::join_all(regions), overseer.run(), desk.run()).await;
     trace::note(format_args!("clients have stopped"));
     let finals = closing::read(&plan, &league, &board).await;
     *board.finals.borrow_mut() = Some(finals);

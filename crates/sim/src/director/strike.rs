@@ -67,6 +67,10 @@ impl Director {
                 self.births.push(step);
                 true
             }
+            Fault::Customer { wish } => {
+                self.wishes.push(wish);
+                true
+            }
             Fault::Lose { how, after } => self.lose(sim, how, after),
             network => self.strike_net(sim, now, network),
         };

@@ -1,7 +1,10 @@
 //! From a seed to its plan.
 
+mod customers;
 mod heirs;
 mod more;
+
+pub use self::customers::EACH;
 
 use std::time::Duration;
 
@@ -37,6 +40,7 @@ impl Plan {
         let mut plan = Self { seed, shape, storm, acts, bug };
         more::add(&mut plan);
         heirs::add(&mut plan);
+        customers::add(&mut plan);
         plan.acts.sort_by_key(|act| act.at);
         plan
     }

@@ -231,6 +231,12 @@ impl Caller {
         at.call(CALL_MAX, attempt).await
     }
 
+    /// Who placed an order, once an answer has shown it.
+    pub fn placed(&self, order: &str, customer: String) {
+        let at = self.board.record.now();
+        self.board.placed.borrow_mut().insert(order.to_owned(), (customer, at));
+    }
+
     /// When the request of a call was first sent; a call that changes nothing has none.
     fn first_sent(&self, call: &Call) -> Option<u64> {
         let id = call.request()?;

@@ -61,6 +61,8 @@ pub fn refused(call: &Call, failure: &Failure) -> Outcome {
         (Call::ReadStock { .. }, Reason::UnknownSku) => {
             Outcome::Known(Answer::StockRead { seen: None })
         }
+        // Said by who took over, perhaps after who is lost had carried it out.
+        (_, Reason::RequestInDoubt) => Outcome::Unknown { why: failure.to_string() },
         _ if seen::sure(reason.as_str()) => Outcome::Refused { reason: reason.to_string() },
         _ => Outcome::Unknown { why: failure.to_string() },
     }

@@ -15,7 +15,7 @@ use hansa_checker::seen::{Fulfillment, OrderSeen, OrderState, StockKey, sure};
 use super::order::{self, PRICE_MINOR, money};
 use super::{Caller, Known};
 use crate::dice::Dice;
-use crate::plan::Plan;
+use crate::plan::{EACH, Plan};
 use crate::world::Region;
 
 /// Units of each SKU at the beginning: the first shelf never runs empty, the others may.
@@ -96,12 +96,13 @@ impl<'a> Worker<'a> {
         let lines: Vec<(usize, i32)> =
             (0..=self.dice.below(2)).map(|_| (self.sku(), 1 + self.dice.below(3) as i32)).collect();
         let id = self.id();
-        let customer = format!("c-{}-{}", self.caller.number(), self.dice.below(8));
+        let customer = customer(self.caller.number(), self.dice.below(EACH));
         let token = self.token();
-        let (place, request) = order::asked(self.home, &id, customer, &lines, token);
+        let (place, request) = order::asked(self.home, &id, customer.clone(), &lines, token);
         let sent = &self.caller;
         let done = self.until_known(|| sent.place(place.clone(), request.clone())).await;
         if let Some(Ok(order)) = done {
+            self.caller.placed(&order.name, customer);
             self.known.add(&order.name);
         }
     }
@@ -248,6 +249,11 @@ impl<'a> Worker<'a> {
         let number = self.dice.number();
         self.known.at(number)
     }
+}
+
+/// The id of one of a client's customers.
+pub fn customer(client: u32, number: u64) -> String {
+    format!("c-{client}-{number}")
 }
 
 fn parcel(order: &OrderSeen, whole: bool) -> Vec<ShipmentLine> {

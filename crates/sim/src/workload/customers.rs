@@ -1,0 +1,257 @@
+//! The operator who looks after customers: has one forgotten, or lets one live in another region, by
+//! the calls and in the order of `hansactl customer`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hansa_api::client::League as Door;
+use hansa_api::pb::customer::{
+    EraseCustomerRequest, ErasedKey, ErasureReceipt, MoveAction, MoveCustomerRequest,
+    MoveCustomerResponse,
+};
+use hansa_api::status::{Failure, Reason};
+
+use super::worker::customer;
+use super::{Board, HEIR, LOOK_EVERY, door};
+use crate::clock;
+use crate::director::Stage;
+use crate::plan::{Plan, Wish};
+use crate::trace;
+use crate::world::League;
+
+const CALL_MAX: Duration = Duration::from_secs(4);
+const NUMBER: u32 = 86;
+const BETWEEN: Duration = Duration::from_millis(500);
+/// What has not begun by then is left.
+const BEGIN_MAX: Duration = Duration::from_secs(12);
+/// What has begun is done by then, whatever breaks: the heal is never further away.
+const OWED_MAX: Duration = Duration::from_secs(160);
+/// An order that is still open that long is parked.
+const OPEN_MAX: Duration = Duration::from_secs(60);
+/// How long what a customer left stays readable there.
+const WINDOW_MS: u64 = 3_000;
+/// Passes over the regions, as `hansactl` makes them.
+const PASSES_MAX: usize = 4;
+
+/// What was done for a customer.
+#[derive(Clone, Debug, Default)]
+pub struct Person {
+    pub erased: Vec<Erased>,
+    /// Where he was to live, last.
+    pub moved: Option<String>,
+}
+
+/// One erasure, in nanoseconds of true time.
+#[derive(Clone, Copy, Debug)]
+pub struct Erased {
+    pub began: u64,
+    /// When every lawful region had said so.
+    pub done: Option<u64>,
+}
+
+pub struct Desk<'a> {
+    doors: Vec<Door>,
+    league: &'a League,
+    board: &'a Board,
+    ids: u64,
+}
+
+impl<'a> Desk<'a> {
+    pub async fn new(plan: &Plan, league: &'a League, board: &'a Board) -> Self {
+        let wishes = plan.acts.iter().any(|act| act.fault.is_of_a_customer());
+        let mut doors = Vec::new();
+        for region in league.regions.iter().filter(|_| wishes) {
+            doors.push(door(plan, region, "operator", NUMBER).await);
+        }
+        Self { doors, league, board, ids: 0 }
+    }
+
+    /// Works until everything is healed and no wish is left.
+    pub async fn run(mut self) {
+        loop {
+            let wish = self.board.wishes.borrow_mut().pop_front();
+            match wish {
+                Some(Wish::Erase { client, customer: number }) => {
+                    self.erase(customer(client as u32, number)).await;
+                }
+                Some(Wish::Move { client, customer: number, back }) => {
+                    let who = customer(client as u32, number);
+                    let there = self.go(&who, HEIR).await;
+                    if there && back {
+                        self.go(&who, 0).await;
+                    }
+                }
+                None if self.board.stage.get() == Stage::Calm => return,
+                None => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    fn id(&mut self) -> String {
+        self.ids += 1;
+        format!("customer-{}", self.ids)
+    }
+
+    fn name(&self, region: usize) -> String {
+        self.league.regions[region].name.to_string()
+    }
+
+    fn wrong(&self, what: String) {
+        self.board.wrong.borrow_mut().push(what);
+    }
+
+    /// Asked at the gateways of the region that is meant: nobody else needs to hear who it is.
+    async fn ask_erase(&self, request: EraseCustomerRequest) -> Result<ErasureReceipt, Failure> {
+        let at = self.league.regions.iter().position(|one| one.name.as_str() == request.region);
+        let asked = self.doors[at.unwrap_or(0)].call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.customers.erase_customer(request).await }
+        });
+        asked.await.map(|answer| answer.receipt.unwrap_or_default())
+    }
+
+    async fn erase(&mut self, who: String) {
+        let request = EraseCustomerRequest {
+            customer_id: who.clone(),
+            request_id: self.id(),
+            ..EraseCustomerRequest::default()
+        };
+        let country = self.league.regions[0].country.to_owned();
+        let home = EraseCustomerRequest { residence_country: country, ..request.clone() };
+        let (begun, began) = (now(), self.board.record.now());
+        let mut people = self.board.people.borrow_mut();
+        // From the first call on it may be so.
+        let nth = people.entry(who.clone()).or_default().erased.len();
+        people.entry(who.clone()).or_default().erased.push(Erased { began, done: None });
+        drop(people);
+        let receipt = loop {
+            match self.ask_erase(home.clone()).await {
+                Ok(receipt) => break receipt,
+                Err(failure) => trace::note(format_args!("{who} not erased: {failure}")),
+            }
+            if now() > begun + BEGIN_MAX {
+                return;
+            }
+            tokio::time::sleep(BETWEEN).await;
+        };
+        let (mut keys, mut known) = (Vec::new(), take(&mut Vec::new(), &receipt));
+        take(&mut keys, &receipt);
+        for pass in 0..PASSES_MAX {
+            let named = keys.clone();
+            let all = receipt.lawful_regions.iter();
+            let asked = all.filter(|region| pass > 0 || **region != receipt.region).cloned();
+            for region in asked.collect::<VecDeque<String>>() {
+                let copies = named.clone();
+                let request = EraseCustomerRequest { region, copies, ..request.clone() };
+                let Some(told) = self.surely(request, begun).await else { return };
+                known |= take(&mut keys, &told);
+            }
+            if named == keys {
+                break;
+            }
+        }
+        if known {
+            trace::count("customer erased", 1);
+            let mut people = self.board.people.borrow_mut();
+            let erased = people.get_mut(&who).and_then(|person| person.erased.get_mut(nth));
+            erased.into_iter().for_each(|one| one.done = Some(self.board.record.now()));
+        }
+    }
+
+    /// What was begun is asked for until it is done.
+    async fn surely(
+        &self,
+        request: EraseCustomerRequest,
+        begun: Duration,
+    ) -> Option<ErasureReceipt> {
+        loop {
+            match self.ask_erase(request.clone()).await {
+                Ok(receipt) => return Some(receipt),
+                Err(failure) if now() > begun + OWED_MAX => {
+                    self.wrong(format!("{request:?} is never done: {failure}"));
+                    return None;
+                }
+                // An order that is parked stays open: a person sees to it.
+                Err(failure) if failure.reason() == Reason::CustomerHasOpenOrders => {
+                    if self.board.stage.get() == Stage::Calm && now() > begun + OPEN_MAX {
+                        return None;
+                    }
+                }
+                Err(failure) => trace::note(format_args!("not erased yet: {failure}")),
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+    }
+
+    async fn ask_move(
+        &self,
+        at: usize,
+        request: MoveCustomerRequest,
+    ) -> Result<MoveCustomerResponse, Failure> {
+        let asked = self.doors[at].call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.customers.move_customer(request).await }
+        });
+        asked.await
+    }
+
+    /// Whether he lives in the region in the end.
+    async fn go(&mut self, who: &str, to: usize) -> bool {
+        let request = MoveCustomerRequest {
+            residence_country: self.league.regions[0].country.to_owned(),
+            customer_id: who.to_owned(),
+            request_id: self.id(),
+            action: MoveAction::Move.into(),
+            to: self.name(to),
+            window_ms: WINDOW_MS,
+            reason: "sim".to_owned(),
+            ticket: "SIM-3".to_owned(),
+            ..MoveCustomerRequest::default()
+        };
+        self.board.people.borrow_mut().entry(who.to_owned()).or_default().moved =
+            Some(self.name(to));
+        let begun = now();
+        loop {
+            match self.moved(&request).await {
+                Ok(told) if told.lives_in == request.to => {
+                    trace::note(format_args!("{who} lives in {}: {told:?}", told.lives_in));
+                    trace::count(if to == HEIR { "customer moved" } else { "moved back" }, 1);
+                    return true;
+                }
+                Ok(told) => trace::note(format_args!("{who} not moved: {told:?}")),
+                Err(failure) => trace::note(format_args!("{who} not moved: {failure}")),
+            }
+            if now() > begun + BEGIN_MAX {
+                return false;
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+    }
+
+    /// Asks the region where the law puts him, then the one where he lives by now.
+    async fn moved(&self, request: &MoveCustomerRequest) -> Result<MoveCustomerResponse, Failure> {
+        let home = self.ask_move(0, request.clone()).await?;
+        if home.lives_in == request.to || home.lives_in == home.region {
+            return Ok(home);
+        }
+        let region = home.lives_in.clone();
+        let at = self.league.regions.iter().position(|one| one.name.as_str() == region);
+        let residence_country = String::new();
+        let request = MoveCustomerRequest { region, residence_country, ..request.clone() };
+        self.ask_move(at.unwrap_or(0), request).await
+    }
+}
+
+/// Adds the keys that a receipt names; whether the region knew him.
+fn take(keys: &mut Vec<ErasedKey>, receipt: &ErasureReceipt) -> bool {
+    for key in receipt.key.iter().chain(&receipt.former_keys) {
+        if !keys.contains(key) {
+            keys.push(key.clone());
+        }
+    }
+    receipt.key.is_some() || receipt.copy_count > 0
+}
+
+fn now() -> Duration {
+    clock::truth().unwrap_or_default()
+}
