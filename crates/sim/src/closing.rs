@@ -84,6 +84,8 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
             reader.streams(board, &mut state).await;
             board.wrong.borrow_mut().extend(short(reader.region));
             board.wrong.borrow_mut().extend(reader.people.wrong(board));
+            let unseen = people::unseen(reader, board).await;
+            board.wrong.borrow_mut().extend(unseen);
             let seen = standing(reader.region);
             state.reports.extend(audit::reports(&reader.operator, reader.region, seen).await);
         }

@@ -132,6 +132,7 @@ pub const WANTED: &[(u64, &str)] = &[
     (50, "fault customer to be moved"),
     (100, "customer moved"),
     (50, "order of an erased customer read"),
+    (100, "order of a customer who moved read"),
     (20, "order watched"),
     (20, "watch resumed"),
     (20, "stock adjusted"),

@@ -25,7 +25,7 @@ use hansa_types::identity::SpiffeId;
 use self::births::Overseer;
 pub use self::caller::Caller;
 use self::customers::Desk;
-pub use self::customers::{Erased, Person};
+pub use self::customers::Person;
 use self::operator::Operator;
 pub use self::record::Record;
 use self::watcher::Watcher;

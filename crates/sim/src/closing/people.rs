@@ -3,14 +3,42 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use hansa_api::pb::order::{Order, PersonalState};
+use hansa_api::pb::order::{GetOrderRequest, Order, PersonalState, ReadMode};
 
+use super::{CALL_MAX, Reader};
 use crate::trace;
 use crate::workload::Board;
 
 /// What each order's owner shows of who placed it: what became of that, and his id.
 #[derive(Default)]
 pub struct Shown(RefCell<BTreeMap<String, (PersonalState, String)>>);
+
+/// Orders that a region does not show with who placed them, though he has moved there and is not
+/// forgotten.
+pub async fn unseen(reader: &Reader<'_>, board: &Board) -> Vec<String> {
+    let (mut unseen, here) = (Vec::new(), reader.region.name.as_str());
+    let people = board.people.borrow().clone();
+    let placed = board.placed.borrow().clone();
+    for (order, (customer, at)) in placed {
+        let person = people.get(&customer).filter(|person| person.erased.is_empty());
+        let moved = person.and_then(|person| person.moved.as_ref());
+        let Some(moved) = moved.filter(|moved| moved.done && moved.to == here) else { continue };
+        if at >= moved.began {
+            continue;
+        }
+        let request = GetOrderRequest { order: order.clone(), read: ReadMode::LocalCopy.into() };
+        let asked = reader.operator.call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.orders.get_order(request).await }
+        });
+        trace::count("order of a customer who moved read", 1);
+        match asked.await.map(|got| got.order.unwrap_or_default().customer_id) {
+            Ok(shown) if shown == customer => {}
+            told => unseen.push(format!("{order} of {customer} in {here}: {told:?}")),
+        }
+    }
+    unseen
+}
 
 impl Shown {
     pub fn note(&self, name: &str, order: Option<&Order>) {

@@ -38,7 +38,15 @@ const PASSES_MAX: usize = 4;
 pub struct Person {
     pub erased: Vec<Erased>,
     /// Where he was to live, last.
-    pub moved: Option<String>,
+    pub moved: Option<Moved>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Moved {
+    pub to: String,
+    pub began: u64,
+    /// He is known to live there.
+    pub done: bool,
 }
 
 /// One erasure, in nanoseconds of true time.
@@ -208,14 +216,17 @@ impl<'a> Desk<'a> {
             ticket: "SIM-3".to_owned(),
             ..MoveCustomerRequest::default()
         };
-        self.board.people.borrow_mut().entry(who.to_owned()).or_default().moved =
-            Some(self.name(to));
+        let moved = Moved { to: self.name(to), began: self.board.record.now(), done: false };
+        self.board.people.borrow_mut().entry(who.to_owned()).or_default().moved = Some(moved);
         let begun = now();
         loop {
             match self.moved(&request).await {
                 Ok(told) if told.lives_in == request.to => {
                     trace::note(format_args!("{who} lives in {}: {told:?}", told.lives_in));
                     trace::count(if to == HEIR { "customer moved" } else { "moved back" }, 1);
+                    let mut people = self.board.people.borrow_mut();
+                    let moved = people.get_mut(who).and_then(|person| person.moved.as_mut());
+                    moved.into_iter().for_each(|moved| moved.done = true);
                     return true;
                 }
                 Ok(told) => trace::note(format_args!("{who} not moved: {told:?}")),
