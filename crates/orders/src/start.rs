@@ -466,13 +466,18 @@ fn open_view(folder: &Path) -> Arc<dyn View> {
     }
 }
 
+/// The epoch in which a region begins, by its directory. A group's log begins in it for good: a
+/// replica that reads the log from its beginning must decide what was decided then, whoever owns
+/// the births by now.
+const FIRST_EPOCH: u64 = 1;
+
 fn settings(cfg: &Config, now: &Snapshot, index: u16, groups: u16) -> Settings {
     let saga = &cfg.saga;
     Settings {
         region: now.here,
         index,
         groups,
-        epoch: epoch(now),
+        epoch: FIRST_EPOCH,
         hold_ttl_ms: saga.hold_ttl_ms,
         hold_cap_ms: saga.hold_cap_ms,
         settle_ms: cfg.provider.settle_ms,
