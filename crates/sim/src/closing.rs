@@ -113,11 +113,13 @@ fn unsettled(state: &FinalState) -> Option<String> {
         return Some(format!("{report:?}"));
     }
     for (name, order) in &state.orders {
-        if order.as_ref().is_some_and(|order| order.state == OrderState::Pending) {
+        let left = state.loss.may_be_gone(name);
+        if !left && order.as_ref().is_some_and(|order| order.state == OrderState::Pending) {
             return Some(format!("{name} is pending"));
         }
     }
-    if let Some(copy) = state.copies.iter().find(|copy| copy.behind(state)) {
+    let behind = |copy: &&CopySeen| copy.behind(state) && !state.loss.may_be_gone(&copy.order);
+    if let Some(copy) = state.copies.iter().find(behind) {
         return Some(format!("the copy of {} in {} is behind", copy.order, copy.region));
     }
     let uneven = state.groups.iter().find(|group| {

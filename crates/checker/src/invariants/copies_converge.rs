@@ -1,6 +1,7 @@
 //! Copies in other regions are, in the end, what the home has (reliability.md I9): none is missing,
 //! none is behind, none differs.
 
+use crate::final_state::CopySeen;
 use crate::order::same;
 use crate::verdict::Reason;
 
@@ -8,7 +9,8 @@ use super::Settled;
 
 pub fn check(settled: Settled<'_>) -> Vec<Reason> {
     let mut wrong = Vec::new();
-    for copy in &settled.state.copies {
+    let left = |copy: &&CopySeen| settled.state.loss.may_be_gone(&copy.order);
+    for copy in settled.state.copies.iter().filter(|copy| !left(copy)) {
         let Some(Some(home)) = settled.state.orders.get(&copy.order) else { continue };
         let what = match &copy.seen {
             None => Some("is missing".to_owned()),

@@ -221,7 +221,8 @@ impl<'a> Desk<'a> {
         let begun = now();
         loop {
             match self.moved(&request).await {
-                Ok(told) if told.lives_in == request.to => {
+                // Who never moved lives where the births are: not for good.
+                Ok(told) if told.lives_in == request.to && told.epoch > 0 => {
                     trace::note(format_args!("{who} lives in {}: {told:?}", told.lives_in));
                     trace::count(if to == HEIR { "customer moved" } else { "moved back" }, 1);
                     let mut people = self.board.people.borrow_mut();
