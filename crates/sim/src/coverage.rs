@@ -118,6 +118,14 @@ pub const WANTED: &[(u64, &str)] = &[
     (50, "key rotated"),
     (200, "fault policy load"),
     (200, "policy loaded"),
+    (20, "order watched"),
+    (20, "watch resumed"),
+    (20, "stock adjusted"),
+    (50, "items returned"),
+];
+
+/// The same where births change hands, and customers are erased or move.
+pub const BIRTHS: &[(u64, &str)] = &[
     (50, "fault hand-over of births"),
     (50, "births handed over"),
     (100, "hand-over given up"),
@@ -133,15 +141,12 @@ pub const WANTED: &[(u64, &str)] = &[
     (100, "customer moved"),
     (50, "order of an erased customer read"),
     (100, "order of a customer who moved read"),
-    (20, "order watched"),
-    (20, "watch resumed"),
-    (20, "stock adjusted"),
-    (50, "items returned"),
 ];
 
 /// Wanted things that never happened in `seeds` seeds.
 #[must_use]
-pub fn missing(counts: &Counts, seeds: u64) -> Vec<&'static str> {
-    let due = WANTED.iter().filter(|(from, what)| seeds >= *from && counts.of(what) == 0);
+pub fn missing(counts: &Counts, seeds: u64, births: bool) -> Vec<&'static str> {
+    let wanted = WANTED.iter().chain(BIRTHS.iter().filter(|_| births));
+    let due = wanted.filter(|(from, what)| seeds >= *from && counts.of(what) == 0);
     due.map(|(_, what)| *what).collect()
 }

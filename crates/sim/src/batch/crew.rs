@@ -26,14 +26,15 @@ pub struct Crew {
 }
 
 struct Worker {
+    births: bool,
     child: Child,
     seeds: ChildStdin,
     lines: Receiver<String>,
 }
 
 impl Crew {
-    pub fn new(jobs: usize) -> anyhow::Result<Self> {
-        let workers = (0..jobs.max(1)).map(|_| Worker::start()).collect::<Result<_, _>>()?;
+    pub fn new(jobs: usize, births: bool) -> anyhow::Result<Self> {
+        let workers = (0..jobs.max(1)).map(|_| Worker::start(births)).collect::<Result<_, _>>()?;
         Ok(Self { workers })
     }
 
@@ -74,7 +75,7 @@ where
             Ok(report) => report,
             Err(why) => {
                 // The next seed gets a fresh process.
-                *worker = Worker::start()?;
+                *worker = Worker::start(worker.births)?;
                 Report::lost(task, format!("{why:#}"))
             }
         };
@@ -89,9 +90,10 @@ fn lock_each<T>(_: T) -> anyhow::Error {
 }
 
 impl Worker {
-    fn start() -> anyhow::Result<Self> {
+    fn start(births: bool) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("--worker").args(births.then_some("--births"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("a worker")?;
         let seeds = child.stdin.take().context("its stdin")?;
         let out = BufReader::new(child.stdout.take().context("its stdout")?);
@@ -103,7 +105,7 @@ impl Worker {
                 }
             }
         });
-        Ok(Self { child, seeds, lines })
+        Ok(Self { child, seeds, lines, births })
     }
 
     fn ask(&mut self, (seed, bug): Task) -> anyhow::Result<Report> {

@@ -58,6 +58,9 @@ impl<'a> Overseer<'a> {
 
     /// Works until everything is healed and nothing is left to do.
     pub async fn run(mut self) {
+        if self.doors.is_empty() {
+            return self.board.births_settled.set(true);
+        }
         loop {
             let step = self.board.births.borrow_mut().pop_front();
             match step {

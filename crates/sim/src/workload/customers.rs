@@ -76,7 +76,7 @@ impl<'a> Desk<'a> {
 
     /// Works until everything is healed and no wish is left.
     pub async fn run(mut self) {
-        loop {
+        while !self.doors.is_empty() {
             let wish = self.board.wishes.borrow_mut().pop_front();
             match wish {
                 Some(Wish::Erase { client, customer: number }) => {

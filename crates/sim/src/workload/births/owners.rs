@@ -161,8 +161,7 @@ impl Overseer<'_> {
 
     /// `hansactl region failback`.
     pub(super) async fn go_home(&mut self) -> Result<(), Why> {
-        let told = self.told(0).await?;
-        if self.birth(&told)?.owner_region != self.name(0) {
+        if let Some(told) = self.away().await? {
             self.settled(&told)?;
             if self.decide_tail().await? > 0 {
                 return Err("decided on the tail".to_owned());
@@ -171,8 +170,18 @@ impl Overseer<'_> {
         self.hand_over(0, None).await
     }
 
+    /// What the first region says while another one owns its births; it has heard of that.
+    pub(super) async fn away(&self) -> Result<Option<GetRegionLossResponse>, Why> {
+        let told = self.told(0).await?;
+        let (here, there) = (self.birth(&told)?, self.birth(&self.told(HEIR).await?)?);
+        if here.epoch < there.epoch {
+            return Err(format!("{} has not heard of epoch {}", self.name(0), there.epoch));
+        }
+        Ok((here.owner_region != self.name(0)).then_some(told))
+    }
+
     /// Whether the region has heard that it owns no longer, and the tail to its end.
-    fn settled(&self, told: &GetRegionLossResponse) -> Result<(), Why> {
+    pub(super) fn settled(&self, told: &GetRegionLossResponse) -> Result<(), Why> {
         if !told.silent_nodes.is_empty() && !self.short(0) || told.groups.is_empty() {
             return Err(format!("no answer from {:?}", told.silent_nodes));
         }

@@ -43,7 +43,7 @@ impl Overseer<'_> {
     pub(super) async fn list_tail(&mut self) {
         let until = self.patience();
         loop {
-            match self.tail().await {
+            match self.whole_tail().await {
                 Ok(told) => return self.note(&told),
                 Err(why) if until < now() => {
                     let what = format!("the tail is never whole: {why}");
@@ -52,6 +52,13 @@ impl Overseer<'_> {
                 Err(_) => tokio::time::sleep(BETWEEN).await,
             }
         }
+    }
+
+    async fn whole_tail(&self) -> Result<ListTailResponse, Why> {
+        if let Some(told) = self.away().await? {
+            self.settled(&told)?;
+        }
+        self.tail().await
     }
 
     fn note(&self, told: &ListTailResponse) {
