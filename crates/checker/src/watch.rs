@@ -31,10 +31,7 @@ pub enum Item {
 
 /// Checks streams by themselves, against each other and against what answers showed.
 #[must_use]
-pub fn check<'a>(
-    streams: impl IntoIterator<Item = &'a Stream>,
-    history: &'a History,
-) -> Verdict {
+pub fn check<'a>(streams: impl IntoIterator<Item = &'a Stream>, history: &'a History) -> Verdict {
     let mut known: BTreeMap<(&str, u64), (&OrderSeen, Option<&str>)> = BTreeMap::new();
     for (seen, _) in history.ops.iter().filter_map(|op| op.order_seen()) {
         known.insert((&seen.name, seen.version), (seen, None));

@@ -58,8 +58,7 @@ impl Shown {
                 }
                 continue;
             };
-            let forgotten =
-                person.erased.iter().any(|one| one.done.is_some() && *at < one.began);
+            let forgotten = person.erased.iter().any(|one| one.done.is_some() && *at < one.began);
             if !forgotten {
                 continue;
             }

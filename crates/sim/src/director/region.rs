@@ -16,12 +16,7 @@ pub(super) struct Away {
 }
 
 impl Director {
-    pub(super) fn lose(
-        &mut self,
-        sim: &mut turmoil::Sim<'_>,
-        how: Lost,
-        after: Duration,
-    ) -> bool {
+    pub(super) fn lose(&mut self, sim: &mut turmoil::Sim<'_>, how: Lost, after: Duration) -> bool {
         let cut = match how {
             Lost::Power => {
                 for number in 0..self.seats.len() {
