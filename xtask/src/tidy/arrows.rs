@@ -115,6 +115,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hansa-consensus",
             "hansa-node",
             "hansa-orders",
+            "hansa-reconcile",
             "hansa-types",
             "hansa-wal",
         ],

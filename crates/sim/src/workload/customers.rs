@@ -1,4 +1,4 @@
-//! The operator who looks after customers: has one forgotten, or lets one live in another region, by
+//! The operator who looks after customers: has one forgotten, or lets one live elsewhere, by
 //! the calls and in the order of `hansactl customer`.
 
 use std::collections::VecDeque;
