@@ -18,19 +18,30 @@ pub fn fresh(name: &str) -> PathBuf {
     folder
 }
 
-/// Every file below `folder` that holds `needle`, byte by byte.
+/// Every file below `folder` that holds `needle`, byte by byte; but for what its node takes away
+/// meanwhile.
 pub fn files_with(folder: &Path, needle: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("a readable folder") {
+        let Some(entries) = there(std::fs::read_dir(&folder)) else { continue };
+        for entry in entries {
             let path = entry.expect("a readable entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if memmem::find(&std::fs::read(&path).expect("a file"), needle).is_some() {
+            } else if there(std::fs::read(&path))
+                .is_some_and(|bytes| memmem::find(&bytes, needle).is_some())
+            {
                 found.push(path);
             }
         }
     }
     found
+}
+
+fn there<T>(read: std::io::Result<T>) -> Option<T> {
+    match read {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        read => Some(read.expect("it is readable")),
+    }
 }

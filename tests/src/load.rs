@@ -57,7 +57,7 @@ impl Default for Shape {
             region: HOME,
             doors: vec![HOME],
             skus: 0..8,
-            timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(30),
             policy: Policy::default(),
             seed: 1,
         }

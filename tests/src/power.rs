@@ -15,7 +15,7 @@ use crate::processes::{HOME, Processes, Shape as House, binary};
 use crate::suite;
 
 /// Longest that a region may take to serve again: the machine may be busy.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 const SKUS: usize = 8;
 const CYCLES_OF_A_SHELF: usize = 4;
 

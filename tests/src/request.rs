@@ -1,9 +1,15 @@
 //! Requests that are right; a test spoils what it is about.
 
+use std::time::Duration;
+
 use hansa_api::pb::Money;
 use hansa_api::pb::inventory::ReceiveStockRequest;
 use hansa_api::pb::order::{LineKind, PersonalDetails, PlaceOrderLine, PlaceOrderRequest};
+use tokio::time::Instant;
+use tonic::{Code, Response, Status};
 use uuid::Uuid;
+
+use crate::local::PATIENCE;
 
 /// A request id that nobody else has.
 pub fn id() -> String {
@@ -49,5 +55,26 @@ pub fn receive(region: &str, sku: &str, quantity: i64) -> ReceiveStockRequest {
         quantity,
         document: "test".to_owned(),
         ..Default::default()
+    }
+}
+
+/// Asks for what has one effect however often it is asked for, again while the house looks for a
+/// leader: on a busy machine it may at any time.
+///
+/// # Errors
+/// What the house says in the end.
+pub async fn asked<T, Fut>(ask: impl Fn() -> Fut) -> Result<T, Status>
+where
+    Fut: Future<Output = Result<Response<T>, Status>>,
+{
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match ask().await {
+            Err(status)
+                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+                    && Instant::now() < end => {}
+            answer => return answer.map(Response::into_inner),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

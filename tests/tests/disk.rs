@@ -9,4 +9,4 @@ mod disk {
 use std::time::Duration;
 
 /// Longest that a region may take to confirm orders again: the machine may be busy.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_secs(120);

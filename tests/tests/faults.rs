@@ -16,7 +16,7 @@ use hansa_tests::processes::{HOME, Processes};
 use hansa_tests::{after, scale};
 
 /// Longest that a region may take to confirm orders again: the machine may be busy.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 
 const KINDS: [GroupKind; 4] =
     [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments, GroupKind::Directory];

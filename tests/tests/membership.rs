@@ -1,7 +1,7 @@
 //! Nodes of a region are added, replaced, drained, wiped and rebuilt under load, as an operator
 //! does it: with `hansactl` and real processes. Needs no root.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::process::Output;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use hansa_tests::processes::Processes;
 use hansa_tests::suite;
 use hansa_types::id::NodeId;
 
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 
 /// Runs `hansactl`, which must succeed; what it printed.
 async fn ctl(league: &Processes, words: &[&str]) -> String {
@@ -40,7 +40,8 @@ fn text(bytes: &[u8]) -> String {
 fn fourth(league: &Processes) -> Config {
     let mut config = league.config("eu-west-1").clone();
     let name = "eu-west-4".to_owned();
-    let held: Vec<_> = (0..3).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect();
+    let host = config.listen.internal.ip();
+    let held: Vec<_> = (0..3).map(|_| TcpListener::bind((host, 0))).collect();
     let ports = held.iter().map(|held| held.as_ref().expect("a port").local_addr());
     let ports: Vec<SocketAddr> = ports.map(|addr| addr.expect("bound")).collect();
     config.listen.public = Some(ports[0]);

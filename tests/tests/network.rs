@@ -8,7 +8,7 @@ use hansa_tests::network::{self, Network};
 use hansa_tests::processes::{HOME, Processes, Shape as House};
 use hansa_tests::{after, scale};
 
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 const NODES: [&str; 3] = ["eu-west-1", "eu-west-2", "eu-west-3"];
 
 /// A region of three nodes in three namespaces, under load.

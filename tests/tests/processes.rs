@@ -13,6 +13,7 @@ use hansa_api::pb::inventory::ListStockRequest;
 use hansa_api::pb::payment::ListAccountEntriesRequest;
 use hansa_tests::local::PATIENCE;
 use hansa_tests::processes::Processes;
+use hansa_tests::request::asked;
 use hansa_tests::suite;
 
 const SAMPLE: &str = include_str!("../../data/online-retail-sample.csv");
@@ -47,18 +48,22 @@ async fn stock_books(league: &Processes) -> BTreeMap<String, [i64; 5]> {
     let mut books = BTreeMap::new();
     for region in REGIONS {
         let home = region.parse().expect("a region name");
-        let mut door = league.doors.pick(&home, 0, 0).expect("a gateway");
+        let door = league.doors.pick(&home, 0, 0).expect("a gateway");
         let mut page_token = String::new();
         loop {
-            let mut call = tonic::Request::new(ListStockRequest {
+            let wanted = ListStockRequest {
                 region: region.to_owned(),
                 page_size: 500,
                 page_token,
                 ..Default::default()
+            };
+            let page = asked(|| {
+                let mut inventory = door.warehouse.inventory.clone();
+                let mut call = tonic::Request::new(wanted.clone());
+                call.set_timeout(PATIENCE);
+                async move { inventory.list_stock(call).await }
             });
-            call.set_timeout(PATIENCE);
-            let page = door.warehouse.inventory.list_stock(call).await.expect("a page");
-            let page = page.into_inner();
+            let page = page.await.expect("a page");
             books.extend(page.stocks.into_iter().map(|s| {
                 let figures = [
                     s.available_quantity,
@@ -96,20 +101,24 @@ async fn money_books(league: &Processes) -> BTreeMap<(&'static str, &'static str
 
 async fn clearing(league: &Processes, region: &str, currency: &str) -> (usize, i64) {
     let home = region.parse().expect("a region name");
-    let mut door = league.doors.pick(&home, 0, 0).expect("a gateway");
+    let door = league.doors.pick(&home, 0, 0).expect("a gateway");
     let (mut page_token, mut entries, mut cents) = (String::new(), 0, 0);
     loop {
-        let mut call = tonic::Request::new(ListAccountEntriesRequest {
+        let wanted = ListAccountEntriesRequest {
             region: region.to_owned(),
             account: "clearing".to_owned(),
             currency_code: currency.to_owned(),
             page_size: 500,
             page_token,
             ..Default::default()
+        };
+        let page = asked(|| {
+            let mut payments = door.finance.payments.clone();
+            let mut call = tonic::Request::new(wanted.clone());
+            call.set_timeout(PATIENCE);
+            async move { payments.list_account_entries(call).await }
         });
-        call.set_timeout(PATIENCE);
-        let page = door.finance.payments.list_account_entries(call).await.expect("a page");
-        let page = page.into_inner();
+        let page = page.await.expect("a page");
         entries += page.entries.len();
         let amounts = page.entries.iter().filter_map(|entry| entry.amount.as_ref());
         cents += amounts.map(|a| a.units * 100 + i64::from(a.nanos) / 10_000_000).sum::<i64>();

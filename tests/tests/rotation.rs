@@ -136,7 +136,7 @@ async fn place(gateways: &League, customer: &str) -> Result<(), String> {
     let mut line = request::line("POST", 1);
     line.kind = hansa_api::pb::order::LineKind::NonStock.into();
     let order = request::order(customer, vec![line]);
-    let placed = gateways.call(Duration::from_secs(10), |mut services, call| {
+    let placed = gateways.call(PATIENCE, |mut services, call| {
         let request = call.request(order.clone());
         async move { services.orders.place_order(request).await }
     });

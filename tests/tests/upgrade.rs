@@ -16,7 +16,7 @@ use hansa_tests::{request, suite};
 use tokio::time::Instant;
 
 /// Longest that a region may take to confirm orders again: the machine may be busy.
-const BACK_WITHIN: Duration = Duration::from_secs(60);
+const BACK_WITHIN: Duration = Duration::from_secs(120);
 const CALL_MAX: Duration = Duration::from_secs(20);
 
 /// Which of the two programs.

@@ -36,7 +36,7 @@ use crate::timing::Timing;
 use crate::version::Versions;
 
 /// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Between two looks: paused time passes in no other way.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -177,6 +177,8 @@ pub struct Cluster<M: Machine> {
     nodes: BTreeMap<NodeId, Node<M>>,
     /// How often any node was started: no two starts draw the same.
     boots: AtomicU64,
+    /// Commands that were submitted again although they may have been applied.
+    doubted: AtomicU64,
     /// Nodes that came after the beginning.
     joined: BTreeSet<NodeId>,
     /// Whom the groups are to have, told to each node that starts.
@@ -221,6 +223,7 @@ impl<M: Machine> Cluster<M> {
             genesis,
             nodes,
             boots: AtomicU64::new(0),
+            doubted: AtomicU64::new(0),
             joined: BTreeSet::new(),
             wanted: None,
             releases: BTreeMap::new(),
@@ -423,7 +426,8 @@ impl<M: Machine> Cluster<M> {
         leading.max_by_key(|(leadership, _)| leadership.term).map(|(_, node)| node)
     }
 
-    /// Submits to whoever leads, again until it is accepted; a command must bear a repeat.
+    /// Submits to whoever leads, again until it is accepted; a command must bear a repeat, which
+    /// counts as [`doubted`](Self::doubted) where a leader may have taken it before it fell.
     pub async fn submit(&self, command: impl Into<Bytes>) -> M::Outcome {
         let command = command.into();
         let end = soon();
@@ -438,10 +442,18 @@ impl<M: Machine> Cluster<M> {
                     return outcome;
                 }
                 Err(SubmitError::TooLarge) => panic!("too large"),
-                Err(_) => assert!(Instant::now() < end, "not accepted in time"),
+                Err(SubmitError::Unknown) => _ = self.doubted.fetch_add(1, Ordering::Relaxed),
+                Err(_) => {}
             }
+            assert!(Instant::now() < end, "not accepted in time");
             sleep(PAUSE).await;
         }
+    }
+
+    /// How many commands may have been applied once more than they were asked for: none in paused
+    /// time, where no leader falls of itself.
+    pub fn doubted(&self) -> u64 {
+        self.doubted.load(Ordering::Relaxed)
     }
 
     /// Reads from whoever leads, again until a quorum has answered.

@@ -12,7 +12,7 @@ use hansa_api::pb::admin::{CopyDifferenceKind, ListDifferencesRequest, ListEpoch
 use hansa_api::pb::node::{
     BeginRestoreRequest, CheckRestoreRequest, CommitRestoreRequest, PutChunkRequest,
 };
-use hansa_api::pb::order::{GetOrderRequest, OrderState};
+use hansa_api::pb::order::OrderState;
 use hansa_api::status::{Failure, Reason};
 
 use rig::{HOME, PEER, Rig, eventually, flip_a_byte, text};
@@ -71,10 +71,7 @@ async fn a_region_comes_back_from_a_backup_that_was_made_under_load() {
     payments_that_nobody_knows_are_settled_first(&rig).await;
     for order in before.iter() {
         assert_eq!(rig.replay(order).await, Ok((order.name.clone(), true)), "a known id");
-        let asked = GetOrderRequest { order: order.name.clone(), ..Default::default() };
-        let mut orders = rig.as_client("storefront", HOME).await.orders;
-        let found = orders.get_order(asked).await.expect("found").into_inner().order;
-        let found = found.expect("an order");
+        let found = rig.get(&order.name).await;
         assert_eq!((found.version >= order.version, found.epoch), (true, 2), "{}", order.name);
     }
     rig.all_decided(&before).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use hansa::replay::doors::Door;
-use hansa_api::pb::admin::{CheckInvariantsRequest, Group};
+use hansa_api::pb::admin::{CheckInvariantsRequest, Group, Verdict};
 use hansa_api::pb::inventory::ListStockRequest;
 use hansa_api::pb::order::{GetOrderRequest, ListOrdersRequest};
 use hansa_api::pb::payment::GetPaymentRequest;
@@ -16,6 +16,7 @@ use hansa_checker::{FinalState, History, wire};
 use tonic::{Request, Status};
 
 use crate::processes::Processes;
+use crate::request::asked;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 const AT_ONCE: usize = 16;
@@ -60,10 +61,10 @@ pub fn unequal(groups: &[GroupSeen]) -> Option<String> {
 pub async fn all(league: &Processes, history: &History, groups: Vec<GroupSeen>) -> FinalState {
     let mut house = FinalState { groups, ..FinalState::default() };
     for region in league.profile.regions.keys() {
-        let mut door = league.doors.pick(region, 0, 0).expect("a gateway");
-        reports(&mut door, region.as_str(), &mut house).await;
-        stock(&mut door, region.as_str(), &mut house).await;
-        listing(&mut door, region.as_str(), &mut house).await;
+        let door = league.doors.pick(region, 0, 0).expect("a gateway");
+        reports(&door, region.as_str(), &mut house).await;
+        stock(&door, region.as_str(), &mut house).await;
+        listing(&door, region.as_str(), &mut house).await;
     }
     let mut names: BTreeSet<String> =
         house.listed.iter().map(|listed| listed.order.clone()).collect();
@@ -94,18 +95,26 @@ fn request<M>(message: M) -> Request<M> {
     request
 }
 
-async fn order(mut door: Door, name: &str) -> Result<Option<OrderSeen>, Failure> {
-    let ask = GetOrderRequest { order: name.to_owned(), ..Default::default() };
-    match door.operator.orders.get_order(request(ask)).await {
-        Ok(answer) => Ok(answer.into_inner().order.as_ref().map(wire::order)),
+async fn order(door: Door, name: &str) -> Result<Option<OrderSeen>, Failure> {
+    let ask = || {
+        let mut orders = door.operator.orders.clone();
+        let ask = GetOrderRequest { order: name.to_owned(), ..Default::default() };
+        async move { orders.get_order(request(ask)).await }
+    };
+    match asked(ask).await {
+        Ok(answer) => Ok(answer.order.as_ref().map(wire::order)),
         Err(status) => none(status, Reason::OrderNotFound),
     }
 }
 
-async fn payment(mut door: Door, name: &str) -> Result<Option<PaymentSeen>, Failure> {
-    let ask = GetPaymentRequest { order: name.to_owned() };
-    match door.operator.payments.get_payment(request(ask)).await {
-        Ok(answer) => Ok(answer.into_inner().payment.as_ref().map(wire::payment)),
+async fn payment(door: Door, name: &str) -> Result<Option<PaymentSeen>, Failure> {
+    let ask = || {
+        let mut payments = door.operator.payments.clone();
+        let ask = GetPaymentRequest { order: name.to_owned() };
+        async move { payments.get_payment(request(ask)).await }
+    };
+    match asked(ask).await {
+        Ok(answer) => Ok(answer.payment.as_ref().map(wire::payment)),
         Err(status) => none(status, Reason::PaymentNotFound),
     }
 }
@@ -115,18 +124,26 @@ fn none<T>(status: Status, absent: Reason) -> Result<Option<T>, Failure> {
     if failure.reason() == absent { Ok(None) } else { Err(failure) }
 }
 
-async fn reports(door: &mut Door, region: &str, house: &mut FinalState) {
-    let ask = CheckInvariantsRequest { region: region.to_owned() };
-    match door.operator.admin.check_invariants(request(ask)).await {
+async fn reports(door: &Door, region: &str, house: &mut FinalState) {
+    let ask = || {
+        let mut admin = door.operator.admin.clone();
+        let ask = CheckInvariantsRequest { region: region.to_owned() };
+        async move {
+            let answer = admin.check_invariants(request(ask)).await?;
+            let unknown = answer.get_ref().reports.iter().any(|r| r.verdict() == Verdict::Unknown);
+            if unknown { Err(Status::unavailable("not all is known")) } else { Ok(answer) }
+        }
+    };
+    match asked(ask).await {
         Ok(answer) => {
-            let reports = answer.into_inner().reports;
-            house.reports.extend(reports.iter().map(|report| wire::report(region, report)));
+            let reports = answer.reports.iter().map(|report| wire::report(region, report));
+            house.reports.extend(reports);
         }
         Err(status) => house.unread.push(format!("invariants of {region}: {status}")),
     }
 }
 
-async fn stock(door: &mut Door, region: &str, house: &mut FinalState) {
+async fn stock(door: &Door, region: &str, house: &mut FinalState) {
     let mut page_token = String::new();
     loop {
         let ask = ListStockRequest {
@@ -135,8 +152,12 @@ async fn stock(door: &mut Door, region: &str, house: &mut FinalState) {
             page_token,
             ..Default::default()
         };
-        let page = match door.warehouse.inventory.list_stock(request(ask)).await {
-            Ok(page) => page.into_inner(),
+        let page = asked(|| {
+            let (mut inventory, ask) = (door.warehouse.inventory.clone(), ask.clone());
+            async move { inventory.list_stock(request(ask)).await }
+        });
+        let page = match page.await {
+            Ok(page) => page,
             Err(status) => return house.unread.push(format!("stock of {region}: {status}")),
         };
         house.stock.extend(page.stocks.iter().map(|stock| {
@@ -150,7 +171,7 @@ async fn stock(door: &mut Door, region: &str, house: &mut FinalState) {
     }
 }
 
-async fn listing(door: &mut Door, region: &str, house: &mut FinalState) {
+async fn listing(door: &Door, region: &str, house: &mut FinalState) {
     let mut page_token = String::new();
     loop {
         let ask = ListOrdersRequest {
@@ -159,8 +180,12 @@ async fn listing(door: &mut Door, region: &str, house: &mut FinalState) {
             page_token,
             ..Default::default()
         };
-        let page = match door.operator.orders.list_orders(request(ask)).await {
-            Ok(page) => page.into_inner(),
+        let page = asked(|| {
+            let (mut orders, ask) = (door.operator.orders.clone(), ask.clone());
+            async move { orders.list_orders(request(ask)).await }
+        });
+        let page = match page.await {
+            Ok(page) => page,
             Err(status) => return house.unread.push(format!("listing of {region}: {status}")),
         };
         house.listed.extend(page.orders.iter().map(|order| Listed {

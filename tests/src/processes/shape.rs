@@ -38,7 +38,7 @@ impl Shape {
 
     /// The same in a folder of the caller's, of another program.
     pub fn below(data: PathBuf, regions: usize, binary: PathBuf) -> Self {
-        let layout = Layout::anywhere().expect("free ports").first(regions);
+        let layout = Layout::apart().expect("free ports").first(regions);
         let (mut configs, profile) = prepare(&data, &layout).expect("a league on disk");
         for config in &mut configs {
             // openraft tells of each vote at length: for whoever asks for it by `HANSA_LOG`.

@@ -148,12 +148,16 @@ impl Rig {
     async fn reads(&self) {
         let home = HOME.parse().expect("a region name");
         for attempt in 0..12 {
-            let mut door = self.league.doors.pick(&home, 0, attempt).expect("a gateway");
+            let door = self.league.doors.pick(&home, 0, attempt).expect("a gateway");
             let (region, sku) = (HOME.to_owned(), stock_key(HOME, attempt % 8).sku);
             let read = GetStockRequest { region, sku, ..Default::default() };
-            let mut call = tonic::Request::new(read);
-            call.set_timeout(Duration::from_secs(5));
-            let read = door.warehouse.inventory.get_stock(call).await;
+            let read = request::asked(|| {
+                let mut inventory = door.warehouse.inventory.clone();
+                let mut call = tonic::Request::new(read.clone());
+                call.set_timeout(Duration::from_secs(5));
+                async move { inventory.get_stock(call).await }
+            });
+            let read = read.await;
             assert!(read.is_ok(), "a read is refused by a full disk: {read:?}");
         }
     }

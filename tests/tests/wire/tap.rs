@@ -68,10 +68,9 @@ fn files_with(league: &Local, region: &str, text: &str) -> Vec<std::path::PathBu
     let mut found = Vec::new();
     let mut todo = vec![league.data.join(region)];
     while let Some(path) = todo.pop() {
-        if path.is_dir() {
-            let below = std::fs::read_dir(&path).expect("a readable folder");
-            todo.extend(below.map(|entry| entry.expect("a readable entry").path()));
         // A node may have removed it meanwhile.
+        if let Ok(below) = std::fs::read_dir(&path) {
+            todo.extend(below.map(|entry| entry.expect("a readable entry").path()));
         } else if std::fs::read(&path).is_ok_and(|bytes| canary::is_in(&bytes, text)) {
             found.push(path);
         }

@@ -1,13 +1,14 @@
 //! Real wires for a test cluster: mTLS, HTTP/2 and gRPC on loopback, with certificates of a dev CA.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_node::devca::DevCa;
 use hansa_node::env::Env;
+use hansa_node::env::test::own_address;
 use hansa_node::layers::{self, Settings};
 use hansa_node::listen::{Limits, Listener, Serving};
 use hansa_node::net::TlsNet;
@@ -29,7 +30,7 @@ impl Wires {
     /// Chooses a free port for each node; it keeps that port over restarts.
     pub fn new(dir: &Path, nodes: &[NodeId]) -> Self {
         let ca = DevCa::open(&dir.join("pki"), "hansa").expect("a dev CA");
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let any = SocketAddr::from((own_address(), 0));
         // All are held at once, so that no port is chosen twice.
         let held: Vec<_> =
             nodes.iter().map(|_| TcpListener::bind(any).expect("a free port")).collect();

@@ -7,7 +7,9 @@ use futures::StreamExt as _;
 use hansa_backup::manifest::{FORMAT, Group as Entry, Part, hex};
 use hansa_backup::part::{frame, head};
 use hansa_backup::{Manifest, PartKind, Shelf, verify};
+use hansa_node::env::test::seeded;
 use hansa_types::id::NodeId;
+use hansa_types::time::WallTime;
 use hansa_wal::fs::{Fs, RealFs};
 
 use crate::group::Group;
@@ -16,7 +18,7 @@ use crate::host::{
     plan_hash,
 };
 use crate::testing::counter::{CLOSED, Counters};
-use crate::testing::{Board, Cluster, Settings, env, eventually, group_id, soon};
+use crate::testing::{Board, Cluster, Settings, eventually, group_id, soon};
 use crate::timing::Timing;
 
 #[derive(Clone, Default)]
@@ -125,7 +127,8 @@ struct New {
 
 impl New {
     fn host(&self, node: NodeId) -> Host {
-        let (env, exit) = env(&format!("new-{node}"));
+        let began = WallTime(1_700_000_000_000);
+        let (env, exit) = seeded(&format!("new-{node}"), node.0, began);
         let settings = Settings::default();
         let dir = self.dir.path().join(node.to_string());
         let config =
@@ -141,10 +144,10 @@ async fn start(host: &Host) -> Group<Counters> {
     host.start_group(spec, Counters::default).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_backup_comes_up_on_new_nodes_with_its_past_and_goes_on() {
     let timing = Timing { checkpoint_entries: 20, ..Timing::quick() };
-    let settings = Settings { timing, ..Settings::default() };
+    let settings = Settings { timing, ..Settings::paused() };
     let cluster = Cluster::with(settings, Counters::default).await;
     fill(&cluster, 0, 40).await;
     let (files, manifest) = backup(&cluster).await;
@@ -191,9 +194,9 @@ async fn a_backup_comes_up_on_new_nodes_with_its_past_and_goes_on() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_state_that_is_not_the_manifests_is_refused_before_anything_changes() {
-    let cluster = Cluster::start(Counters::default).await;
+    let cluster = Cluster::paused(Counters::default).await;
     fill(&cluster, 0, 12).await;
     let (files, manifest) = backup(&cluster).await;
     let (fs, scratch): (Arc<dyn Fs>, _) = (Arc::new(RealFs), tempfile::tempdir().unwrap());

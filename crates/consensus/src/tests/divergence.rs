@@ -7,7 +7,7 @@ use crate::testing::counter::Counters;
 use crate::testing::{Cluster, Settings, eventually, group_id, soon};
 
 async fn cluster(nodes: u64) -> Cluster<Counters> {
-    let settings = Settings { nodes, ..Settings::default() };
+    let settings = Settings { nodes, disks: None, ..Settings::paused() };
     let cluster = Cluster::with(settings, Counters::default).await;
     for _ in 0..5 {
         cluster.submit("add a 1").await;
@@ -60,7 +60,7 @@ async fn stops_alone(cluster: &mut Cluster<Counters>, odd: NodeId) {
     assert_eq!(cluster.read(|m| m.value("a")).await, 7);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_follower_that_differs_stops_for_good_and_the_others_serve() {
     let mut cluster = cluster(3).await;
     let leader = cluster.leader().await;
@@ -68,14 +68,14 @@ async fn a_follower_that_differs_stops_for_good_and_the_others_serve() {
     stops_alone(&mut cluster, odd).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_differs_stops_itself_and_accuses_nobody() {
     let mut cluster = cluster(3).await;
     let odd = cluster.leader().await;
     stops_alone(&mut cluster, odd).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn of_two_that_differ_nobody_can_tell_who_is_wrong_and_both_go_on() {
     let mut cluster = cluster(3).await;
     let leader = cluster.leader().await;

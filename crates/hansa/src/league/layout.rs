@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use hansa_consensus::Profile as Timing;
+use hansa_node::env::test::own_address;
 use hansa_node::telemetry;
 use hansa_orders::config::Vault;
 use hansa_region_router::core::directory::NodeRole;
@@ -36,6 +37,7 @@ struct Ports {
 /// The shape of a development league.
 #[derive(Clone, Debug)]
 pub struct Layout {
+    host: Ipv4Addr,
     ports: Vec<Ports>,
     pub groups: Groups,
     pub timing: Timing,
@@ -86,6 +88,16 @@ impl Layout {
         Ok(Self::with(ports.collect()))
     }
 
+    /// For a test whose nodes go down and come up again: at an address of its own, where no port is
+    /// taken meanwhile.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn apart() -> anyhow::Result<Self> {
+        let (host, free) = (own_address(), Self::anywhere()?);
+        Ok(Self { host, ..free })
+    }
+
     /// The same league with its first regions only.
     #[must_use]
     pub fn first(mut self, regions: usize) -> Self {
@@ -94,8 +106,8 @@ impl Layout {
     }
 
     fn with(ports: Vec<Ports>) -> Self {
-        let telemetry = telemetry::Config::default();
-        Self { ports, groups: Groups::default(), timing: Timing::Standard, telemetry }
+        let (host, telemetry) = (Ipv4Addr::LOCALHOST, telemetry::Config::default());
+        Self { host, ports, groups: Groups::default(), timing: Timing::Standard, telemetry }
     }
 
     /// Region, number, and its nodes' 1-based number with their ports.
@@ -112,13 +124,13 @@ impl Layout {
     pub fn configs(&self, data: &Path, trust_domain: &str) -> anyhow::Result<Vec<Config>> {
         let mut league = Vec::with_capacity(REGIONS.len());
         for (name, number, nodes) in self.regions() {
-            league.push(region(name, number, &nodes)?);
+            league.push(region(name, number, self.host, &nodes)?);
         }
         let mut configs = Vec::new();
         for (name, _, nodes) in self.regions() {
             let shared = data.join(name);
             for (node, ports) in nodes {
-                let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                let at = |port| SocketAddr::from((self.host, port));
                 let data_dir = shared.join(format!("{name}-{node}"));
                 let defaults = hansa_orders::config::Config::default();
                 // One account at the provider for all regions that may take each other over: it is
@@ -177,30 +189,36 @@ impl Layout {
     ) -> anyhow::Result<Profile> {
         let mut regions = BTreeMap::new();
         for (name, _, nodes) in self.regions() {
-            let endpoints = nodes.iter().map(|(_, ports)| endpoint(ports.public)).collect();
+            let endpoints =
+                nodes.iter().map(|(_, ports)| endpoint(self.host, ports.public)).collect();
             regions.insert(name.parse::<RegionName>()?, profile::Region { endpoints });
         }
         Ok(Profile { region: REGIONS[0].0.parse()?, ca, regions, clients })
     }
 }
 
-fn region(name: &str, number: u16, nodes: &[(usize, Ports)]) -> anyhow::Result<config::Region> {
+fn region(
+    name: &str,
+    number: u16,
+    host: Ipv4Addr,
+    nodes: &[(usize, Ports)],
+) -> anyhow::Result<config::Region> {
     let node = |(node, ports): &(usize, Ports)| config::Node {
         id: NodeId(u64::from(number) * 10 + *node as u64),
         name: format!("{name}-{node}"),
-        internal: endpoint(ports.internal),
+        internal: endpoint(host, ports.internal),
         roles: NodeRole::ALL.to_vec(),
     };
     Ok(config::Region {
         name: name.parse()?,
         number: number.try_into()?,
-        public: nodes.iter().map(|(_, ports)| endpoint(ports.public)).collect(),
+        public: nodes.iter().map(|(_, ports)| endpoint(host, ports.public)).collect(),
         nodes: nodes.iter().map(node).collect(),
     })
 }
 
-fn endpoint(port: u16) -> String {
-    format!("127.0.0.1:{port}")
+fn endpoint(host: Ipv4Addr, port: u16) -> String {
+    format!("{host}:{port}")
 }
 
 #[cfg(test)]

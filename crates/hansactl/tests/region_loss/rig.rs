@@ -65,7 +65,7 @@ impl Rig {
     pub async fn start(name: &str) -> Self {
         let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&data);
-        let mut layout = Layout::anywhere().expect("free ports");
+        let mut layout = Layout::apart().expect("free ports");
         layout.timing = hansa_consensus::Profile::Quick;
         let (configs, profile) = prepare(&data, &layout).expect("a league on disk");
         let mut first = BTreeMap::new();

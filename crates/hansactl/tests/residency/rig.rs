@@ -65,7 +65,7 @@ impl Rig {
         logged();
         let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&data);
-        let mut layout = Layout::anywhere().unwrap().first(3);
+        let mut layout = Layout::apart().unwrap().first(3);
         layout.timing = hansa_consensus::Profile::Quick;
         let (mut configs, mut profile) = prepare(&data, &layout).unwrap();
         // One node is enough of a region: what is asked is between regions.

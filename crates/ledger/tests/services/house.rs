@@ -178,8 +178,14 @@ impl House {
         self.ledgers.iter().find(|(_, ledger)| leads(ledger)).map(|(node, _)| *node)
     }
 
-    pub fn leader_of_money(&self) -> NodeId {
-        self.leader(GroupId::new(GroupKind::Payments, 0)).expect("a leader")
+    async fn some_leader(&self, group: GroupId) -> NodeId {
+        let mut found = None;
+        eventually("a leader", || {
+            found = self.leader(group);
+            found.is_some()
+        })
+        .await;
+        found.expect("just found")
     }
 
     fn stock_group(sku: &str) -> GroupId {
@@ -188,7 +194,7 @@ impl House {
     }
 
     pub async fn kill_leader_of_stock(&mut self, sku: &str) {
-        let leader = self.leader(Self::stock_group(sku)).expect("a leader");
+        let leader = self.some_leader(Self::stock_group(sku)).await;
         self.ledgers.remove(&leader);
         self.cluster.kill(leader).await;
     }
@@ -306,9 +312,14 @@ impl House {
             all.windows(2).all(|pair| pair[0] == pair[1])
         })
         .await;
-        let leader = self.leader(GroupId::new(GroupKind::Inventory, 0)).expect("a leader");
-        let mut client = InventoryServiceClient::new(self.routes(leader));
-        client.list_stock(call(request)).await.map(tonic::Response::into_inner)
+        self.at_leader(GroupId::new(GroupKind::Inventory, 0), |routes| {
+            let request = call(request.clone());
+            async move {
+                let answer = InventoryServiceClient::new(routes).list_stock(request).await;
+                answer.map(tonic::Response::into_inner)
+            }
+        })
+        .await
     }
 
     async fn submit(
@@ -349,21 +360,42 @@ impl House {
         self.batch(GroupId::new(GroupKind::Payments, 0), commands).await
     }
 
-    pub async fn submit_money(&self, commands: Vec<pb::Command>) -> pb::SubmitResponse {
+    /// The refusal of a batch by whoever leads.
+    pub async fn refused(&self, commands: Vec<pb::Command>) -> pb::Refused {
         let group = GroupId::new(GroupKind::Payments, 0);
-        let routes = self.routes(self.leader_of_money());
-        Self::submit(routes, group, commands).await.expect("an answer")
+        let answer = self.at_leader(group, |routes| {
+            let commands = commands.clone();
+            async move {
+                match Self::submit(routes, group, commands).await?.result {
+                    Some(Answer::Refused(refused))
+                        if refused.reason() == pb::RefusedReason::NotLeader =>
+                    {
+                        Err(Reason::NotLeader.into())
+                    }
+                    Some(Answer::Refused(refused)) => Ok(refused),
+                    other => panic!("it was applied: {other:?}"),
+                }
+            }
+        });
+        answer.await.expect("a refusal")
     }
 
-    pub async fn submit_to_a_follower(&self, commands: Vec<pb::Command>) -> pb::SubmitResponse {
-        let leader = self.leader_of_money();
-        let knows =
-            |ledger: &Ledger| ledger.payments()[0].leadership().borrow().leader == Some(leader);
-        eventually("all know the leader", || self.ledgers.values().all(knows)).await;
-        let follower = self.ledgers.keys().copied().find(|node| *node != leader);
-        let routes = self.routes(follower.expect("a follower"));
+    /// What a follower answers, and who leads before and after.
+    pub async fn at_a_follower(&self, commands: Vec<pb::Command>) -> (pb::SubmitResponse, NodeId) {
         let group = GroupId::new(GroupKind::Payments, 0);
-        Self::submit(routes, group, commands).await.expect("an answer")
+        let end = soon();
+        loop {
+            assert!(Instant::now() < end, "nobody leads for long enough");
+            let leader = self.some_leader(group).await;
+            let follower = self.ledgers.keys().copied().find(|node| *node != leader);
+            let follower = follower.expect("a follower");
+            let known = *self.ledgers[&follower].payments()[0].leadership().borrow();
+            let answer = Self::submit(self.routes(follower), group, commands.clone()).await;
+            if known.leader == Some(leader) && self.leader(group) == Some(leader) {
+                return (answer.expect("an answer"), leader);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn payment_accounts(&self, n: u64) -> Option<pb::PaymentAccounts> {

@@ -1,7 +1,9 @@
 //! Worlds for tests and simulation: clocks moved by hand, seeded bytes, loops as tasks, exits
 //! recorded.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use hansa_types::time::WallTime;
@@ -9,6 +11,19 @@ use parking_lot::Mutex;
 
 use super::{Clock, Entropy, Env, Exit, Loop, Loops};
 use crate::tasks::{OnError, Tasks};
+
+/// An address of this machine at which nobody else asks for a port, and from which nobody connects:
+/// what a test listens at there stays free while it is down.
+///
+/// Linux gives all of 127/8 to loopback; elsewhere it is the one that everybody has.
+pub fn own_address() -> Ipv4Addr {
+    static GIVEN: AtomicU8 = AtomicU8::new(0);
+    if !cfg!(target_os = "linux") {
+        return Ipv4Addr::LOCALHOST;
+    }
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 1 + GIVEN.fetch_add(1, Ordering::Relaxed) % 254, high, low)
+}
 
 /// A clock that stands still until a test moves it.
 pub struct ManualClock {

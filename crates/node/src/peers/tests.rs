@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::net::SocketAddr;
 
 use hansa_api::status::Reason;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -6,7 +7,8 @@ use tokio::net::TcpListener;
 use tower::{ServiceExt as _, service_fn};
 
 use super::*;
-use crate::fixture::{House, LOOPBACK, stack, who};
+use crate::env::test::own_address;
+use crate::fixture::{House, stack, who};
 use crate::listen::Limits;
 
 const N1: NodeId = NodeId(1);
@@ -15,6 +17,11 @@ const N2: NodeId = NodeId(2);
 fn peers(house: &House) -> Peers {
     let timing = Timing { retry_first: Duration::ZERO, ..Timing::default() };
     Peers::new(N1, house.net("n1"), timing, house.tasks.clone())
+}
+
+/// Where a port that is let go is given to nobody else.
+fn alone() -> SocketAddr {
+    SocketAddr::from((own_address(), 0))
 }
 
 async fn ask(service: PeerService) -> Result<String, Failure> {
@@ -66,7 +73,7 @@ async fn an_unknown_node_is_unavailable() {
 #[tokio::test]
 async fn a_peer_that_comes_back_is_dialled_again() {
     let house = House::new();
-    let (address, serving) = house.serve("n2", who(), Limits::default()).await;
+    let (address, serving) = house.serve_at(alone(), "n2", who(), Limits::default()).await;
     let peers = peers(&house);
     peers.set_node(N2, address.clone());
     ask(peers.to(N2)).await.unwrap();
@@ -81,7 +88,7 @@ async fn a_peer_that_comes_back_is_dialled_again() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), back).await.expect("reached again");
+    tokio::time::timeout(Duration::from_secs(60), back).await.expect("reached again");
 }
 
 #[tokio::test]
@@ -115,7 +122,7 @@ async fn the_end_of_an_old_connection_does_not_end_the_new_one() {
 #[tokio::test]
 async fn calls_that_fail_to_connect_fail_at_once_until_the_next_attempt() {
     let house = House::new();
-    let closed = TcpListener::bind(LOOPBACK).await.unwrap().local_addr().unwrap().to_string();
+    let closed = TcpListener::bind(alone()).await.unwrap().local_addr().unwrap().to_string();
     let timing = Timing {
         retry_first: Duration::from_secs(60),
         retry_max: Duration::from_secs(60),
@@ -131,7 +138,7 @@ async fn calls_that_fail_to_connect_fail_at_once_until_the_next_attempt() {
 #[tokio::test]
 async fn the_next_gateway_is_asked_when_one_is_away() {
     let house = House::new();
-    let closed = TcpListener::bind(LOOPBACK).await.unwrap().local_addr().unwrap().to_string();
+    let closed = TcpListener::bind(alone()).await.unwrap().local_addr().unwrap().to_string();
     let away = Address { id: house.identity("g1").id().clone(), addr: closed };
     let (up, _serving) = house.serve("g2", who(), Limits::default()).await;
     let region: RegionName = "us-east".parse().unwrap();

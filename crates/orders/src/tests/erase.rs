@@ -10,7 +10,7 @@ use hansa_api::pb::order as orders;
 use hansa_api::pb::order::order_service_server::OrderService as _;
 use hansa_api::principal::Role;
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::testing::eventually;
+use hansa_consensus::testing::{eventually, soon};
 use hansa_consensus::{Frozen as _, Machine as _};
 use hansa_types::region::Slot;
 use hansa_wal::fs::{Fs as _, RealFs};
@@ -25,7 +25,7 @@ use crate::vault::{KeyLife, VaultError};
 /// Again while nobody leads, as clients do.
 macro_rules! ask {
     ($rig:expr, $verb:ident, $message:expr) => {{
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = soon();
         loop {
             let asked: Request<_> = call($message.clone());
             let answer = $rig.leader().await.service.$verb(asked).await;
@@ -96,7 +96,7 @@ async fn an_erased_customers_orders_stay_without_him_and_a_fallen_leader_changes
     rig.at_rest().await;
     let receipt = ask!(rig, erase_customer, erase("c-1", "e-1")).unwrap().receipt.unwrap();
     assert_eq!((receipt.order_count, receipt.lawful_regions.is_empty()), (2, false));
-    let leader = rig.leader_now().unwrap();
+    let leader = rig.leading().await;
     rig.kill(leader).await;
     let again = ask!(rig, erase_customer, erase("c-1", "e-1")).unwrap();
     assert!(again.replayed);
@@ -149,7 +149,7 @@ async fn a_backup_from_before_an_erasure_shows_nothing_once_the_region_key_is_de
     hosted.group.peek(|machine| machine.freeze()).write(&mut backup).unwrap();
     ask!(rig, erase_customer, erase("c-1", "e-1")).unwrap();
     // Erased under the key in use: the living move to a new one, the old one is destroyed.
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = soon();
     while !only_newest(rig.leader().await).await {
         assert!(Instant::now() < end, "the region key is not destroyed");
         sleep(Duration::from_millis(20)).await;
@@ -176,7 +176,7 @@ async fn a_rotation_is_finished_by_the_next_leader_and_made_once() {
     let former = listed.keys.last().unwrap().key.clone();
     let rotate = keys::RotateKeyRequest { former_key: former.clone(), ..Default::default() };
     let made = ask!(rig, rotate_key, rotate).unwrap();
-    let leader = rig.leader_now().unwrap();
+    let leader = rig.leading().await;
     rig.kill(leader).await;
     let again = ask!(rig, rotate_key, rotate).unwrap();
     assert_eq!((again.key.as_ref(), again.replayed), (made.key.as_ref(), true));
@@ -238,7 +238,7 @@ async fn no_receipt_is_given_before_the_vault_knows_of_the_erasure() {
             Err(_) => sleep(Duration::from_millis(5)).await,
         }
     };
-    let asked = call_as(erase("c-1", "e-1"), &Role::ALL, Duration::from_millis(500));
+    let asked = call_as(erase("c-1", "e-1"), &Role::ALL, Duration::from_secs(2));
     let refused = rig.leader().await.service.erase_customer(asked).await.unwrap_err();
     assert_eq!(Failure::from(&refused).reason(), Reason::VaultUnavailable);
     drop(held);
@@ -262,7 +262,7 @@ async fn an_erasure_in_any_group_has_the_first_groups_leader_rotate() {
     placed(&rig, &gift("c-kept", "r-2")).await;
     rig.at_rest().await;
     ask!(rig, erase_customer, erase(&customer, "e-1")).unwrap();
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = soon();
     while !only_newest(rig.leader().await).await {
         assert!(Instant::now() < end, "the region key is not destroyed");
         sleep(Duration::from_millis(20)).await;

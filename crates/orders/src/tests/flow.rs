@@ -173,7 +173,7 @@ async fn an_order_in_doubt_can_be_cancelled_and_the_late_charge_is_voided() {
     let node = rig.leader().await;
     let mut request = order("r-1");
     request.payment_token = "tok_unreachable".into();
-    let soon = call_as(request, &Role::ALL, Duration::from_millis(600));
+    let soon = call_as(request, &Role::ALL, Duration::from_secs(2));
     let placed = ok(node.service.place_order(soon).await).order.unwrap();
     assert_eq!(placed.state(), wire::OrderState::Pending);
     let cancel = wire::CancelOrderRequest {

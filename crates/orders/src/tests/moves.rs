@@ -9,6 +9,7 @@ use hansa_api::pb::customer::export_customer_response::Item;
 use hansa_api::pb::order as orders;
 use hansa_api::pb::order::order_service_server::OrderService as _;
 use hansa_api::status::{Failure, Reason};
+use hansa_consensus::testing::soon;
 use tokio::time::{Instant, sleep};
 
 use super::rig::{Node, call, order};
@@ -46,7 +47,7 @@ async fn ask(
     node: &Node,
     request: wire::MoveCustomerRequest,
 ) -> Result<wire::MoveCustomerResponse, Failure> {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = soon();
     loop {
         let answer = node.service.move_customer(call(request.clone())).await;
         match answer.map_err(|status| Failure::from(&status)) {
@@ -65,7 +66,7 @@ async fn ask(
 
 /// Name of the order, and whether it was known.
 async fn placed(pair: &Pair, request_id: &str) -> (String, bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = soon();
     loop {
         match pair.home.place(&gift(request_id)).await {
             Ok(answer) => return (answer.order.unwrap().name, answer.replayed),
@@ -197,7 +198,7 @@ async fn what_is_left_goes_by_itself_when_the_window_is_over_and_nobody_ships_to
     };
     here.service.cancel_order(call(cancel)).await.unwrap();
     pair.home.at_rest().await;
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = soon();
     loop {
         let told = ask(here, asks(wire::MoveAction::Unspecified, "")).await.unwrap();
         if told.receipt.is_some() {

@@ -100,7 +100,7 @@ async fn events_find_the_leader_abroad_through_any_of_its_nodes() {
         }
     }
     abroad.leader().await;
-    let leader = abroad.leader_now().unwrap();
+    let leader = abroad.leading().await;
     // Only followers are known as gateways: they pass the stream on.
     let gateways = addresses.iter().filter(|(id, _)| *id != leader);
     let gateways: Vec<_> = gateways.map(|(_, address)| address.clone()).collect();
@@ -126,7 +126,9 @@ async fn a_leader_that_lost_its_followers_does_not_call_a_copy_fresh() {
     let abroad = Rig::region(2, 1, 1, dir.clone(), ca).await;
     let address = serve(&abroad, NodeId(1)).await;
     abroad.leader().await;
-    home.leader().await.peers.set_gateways("us-east".parse().unwrap(), vec![address]);
+    for node in home.nodes.values() {
+        node.peers.set_gateways("us-east".parse().unwrap(), vec![address.clone()]);
+    }
     let name = home.place(&order("r-1")).await.unwrap().order.unwrap().name;
     let away = abroad.nodes.values().next().unwrap();
     let shell = away.orders.shell();
@@ -141,7 +143,7 @@ async fn a_leader_that_lost_its_followers_does_not_call_a_copy_fresh() {
     let begun = now();
     eventually("bookmarks tell the time", || as_of() > begun).await;
 
-    let leader = home.leader_now().unwrap();
+    let leader = home.leading().await;
     for id in home.cluster.ids() {
         if id != leader {
             home.kill(id).await;

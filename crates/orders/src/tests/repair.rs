@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
+use hansa_consensus::testing::soon;
 use hansa_types::id::{OrderId, TransferId};
 use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
@@ -34,7 +35,7 @@ fn bytes(id: TransferId) -> Bytes {
 
 /// The answer of whoever leads.
 async fn step(rig: &Rig, step: RepairStep) -> Answer {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = soon();
     loop {
         let hosted = rig.leader().await.orders.shell().groups.values().next().unwrap().clone();
         let due = Instant::now() + Duration::from_secs(2);
@@ -64,7 +65,7 @@ async fn begin(rig: &Rig, number: u32, order: OrderId, action: Action) -> Repair
 }
 
 async fn row(rig: &Rig, entry: EntryId) -> RepairRow {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = soon();
     loop {
         let hosted = rig.leader().await.orders.shell().groups.values().next().unwrap().clone();
         let row = hosted.group.peek(|m| m.state.repairs.rows.get(&entry).cloned());

@@ -11,7 +11,8 @@ use hansa_api::pb::order as wire;
 use hansa_api::pb::order::order_service_server::OrderService;
 use hansa_api::principal::{Principal, Role};
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::testing::{Cluster, Settings, eventually, soon};
+use hansa_consensus::testing::{Cluster, PATIENCE, Settings, eventually, soon};
+use hansa_consensus::{Profile, Timing};
 use hansa_node::devca::DevCa;
 use hansa_node::layers::{self, Deadline};
 use hansa_node::net::TlsNet;
@@ -104,7 +105,10 @@ impl Rig {
         dir: Arc<TempDir>,
         ca: Arc<DevCa>,
     ) -> Self {
-        let settings = Settings { nodes, groups: Vec::new(), ..Settings::default() };
+        // One node leads for ever; of several the first goes on however slow the disk is.
+        let profile = if nodes == 1 { Profile::Quick } else { Profile::NoisyDisk };
+        let timing = Timing { profile, ..Timing::default() };
+        let settings = Settings { nodes, groups: Vec::new(), timing, ..Settings::default() };
         let genesis = || unreachable!("the role starts its own groups");
         let cluster = Cluster::with(settings, genesis).await;
         let (books, nodes) = (Books::default(), BTreeMap::new());
@@ -219,9 +223,19 @@ impl Rig {
         self.nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id)
     }
 
+    /// Who leads, once somebody does.
+    pub async fn leading(&self) -> NodeId {
+        let mut found = None;
+        eventually("a leader of the orders group", || {
+            found = self.leader_now();
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
     pub async fn leader(&self) -> &Node {
-        eventually("a leader of the orders group", || self.leader_now().is_some()).await;
-        &self.nodes[&self.leader_now().unwrap()]
+        &self.nodes[&self.leading().await]
     }
 
     /// Calls whoever leads, again while nobody does.
@@ -229,7 +243,7 @@ impl Rig {
         &self,
         request: &wire::PlaceOrderRequest,
     ) -> Result<wire::PlaceOrderResponse, Failure> {
-        let end = tokio::time::Instant::now() + Duration::from_secs(20);
+        let end = soon();
         loop {
             let node = self.leader().await;
             let placed = node.service.place_order(call(request.clone())).await;
@@ -273,7 +287,7 @@ impl Rig {
 
 /// A request as the internal port hands it over.
 pub fn call<T>(message: T) -> Request<T> {
-    call_as(message, &Role::ALL, Duration::from_secs(10))
+    call_as(message, &Role::ALL, PATIENCE / 3)
 }
 
 pub fn call_as<T>(message: T, roles: &[Role], timeout: Duration) -> Request<T> {

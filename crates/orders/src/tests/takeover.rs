@@ -19,7 +19,7 @@ use hansa_api::pb::order::order_service_server::OrderService;
 use hansa_api::pb::payment as pay;
 use hansa_api::pb::payment::payment_service_server::PaymentService;
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::testing::eventually;
+use hansa_consensus::testing::{eventually, soon};
 use hansa_reconcile::tree::{FORMAT, Tree};
 use hansa_region_router::core::directory::{Drain, Kind, Ownership, OwnershipRecord, Proof};
 use hansa_types::id::{GroupId, GroupKind, NodeId, OrderName};
@@ -227,7 +227,7 @@ async fn orders_of_a_lost_region_go_on_elsewhere_and_it_comes_back_as_a_follower
 /// The one order that only the former owner knows is listed, and given back by two people's word.
 async fn decide(here: &Node, tail: &str) {
     let asked = || births::ListNodeTailRequest { birth: "eu-west".into(), max: 10 };
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = soon();
     let listed = loop {
         let listed = takeover(here).list_node_tail(call(asked())).await.unwrap().into_inner();
         if listed.not_final.is_empty() {
@@ -314,7 +314,7 @@ async fn eventually_done<Fut>(apply: impl Fn() -> Fut)
 where
     Fut: Future<Output = Result<admin::RepairRecord, Failure>>,
 {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = soon();
     loop {
         let record = apply().await.unwrap();
         if record.state() == admin::RepairState::Done {

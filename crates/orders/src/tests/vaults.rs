@@ -12,7 +12,7 @@ use hansa_api::pb::customer::customer_service_server::CustomerService as _;
 use hansa_api::pb::order as wire;
 use hansa_api::pb::order::order_service_server::OrderService as _;
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::testing::eventually;
+use hansa_consensus::testing::{eventually, soon};
 use hansa_types::id::NodeId;
 use hansa_wal::fs::RealFs;
 
@@ -82,7 +82,7 @@ async fn nodes_without_the_regions_key_say_what_to_do_and_serve_with_a_copy_of_i
         rig.boot_with(*id, vault).await.unwrap();
     }
     let placed = rig.place(&order("r-1")).await.unwrap().order.unwrap();
-    let first = rig.leader_now().unwrap();
+    let first = rig.leading().await;
     rig.kill(first).await;
     // A replay and a personal block, both with another leader.
     assert!(rig.place(&order("r-1")).await.unwrap().replayed);
@@ -123,7 +123,7 @@ async fn a_copy_of_the_vault_that_rotated_apart_does_not_serve_and_says_why() {
     }
     rig.place(&order("r-1")).await.unwrap();
     // One copy goes on, and its region key is the group's from now on.
-    let leader = rig.leader_now().unwrap();
+    let leader = rig.leading().await;
     let vault = rig.nodes[&leader].orders.shell().vault.clone();
     let used = vault.rotate(first, 1, 1 << 50).await.unwrap().key;
     let uses = |node: &super::rig::Node| {
@@ -157,7 +157,7 @@ async fn a_copy_of_the_vault_that_rotated_apart_does_not_serve_and_says_why() {
 
 /// Asks until the answer is not that nobody leads.
 async fn erase(rig: &Rig, request_id: &str) -> Result<customers::EraseCustomerResponse, Reason> {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = soon();
     loop {
         let request = customers::EraseCustomerRequest {
             residence_country: "GB".into(),
@@ -206,7 +206,7 @@ async fn a_region_without_a_shared_disk_waits_for_its_vault_and_loses_no_erasure
         let mut state = vault.state.lock();
         (state.sealed, state.full) = (false, true);
     }
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = soon();
     let erased = || {
         let state = |node: &super::rig::Node| {
             let shell = node.orders.shell();
@@ -221,7 +221,7 @@ async fn a_region_without_a_shared_disk_waits_for_its_vault_and_loses_no_erasure
     }
     assert_eq!(erase(&rig, "e-1").await.unwrap_err(), Reason::VaultUnavailable);
     vault.state.lock().full = false;
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = soon();
     let receipt = loop {
         match erase(&rig, "e-1").await {
             Err(Reason::VaultUnavailable) if Instant::now() < end => {
@@ -232,11 +232,11 @@ async fn a_region_without_a_shared_disk_waits_for_its_vault_and_loses_no_erasure
     };
     assert!(receipt.replayed);
     assert_eq!(receipt.receipt.unwrap().order_count, 1);
-    let leader = rig.leader_now().unwrap();
+    let leader = rig.leading().await;
     let kept = rig.nodes[&leader].orders.shell().vault.clone();
     // Its region key gives way, and is in no version any more.
     let gone = |keys: Vec<crate::vault::KeyInfo>| keys.len() > 1;
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = soon();
     while !kept.keys().await.is_ok_and(gone) {
         assert!(Instant::now() < end, "no rotation for the erasure");
         sleep(Duration::from_millis(50)).await;
@@ -244,7 +244,8 @@ async fn a_region_without_a_shared_disk_waits_for_its_vault_and_loses_no_erasure
     let one = || vault.state.lock().texts().len() == 1;
     eventually("one version is left", one).await;
     // A node that comes back while it is sealed waits again, and the others serve.
-    let back = *ids.iter().find(|id| Some(**id) != rig.leader_now()).unwrap();
+    let leads = rig.leading().await;
+    let back = *ids.iter().find(|id| **id != leads).unwrap();
     rig.kill(back).await;
     vault.state.lock().sealed = true;
     rig.cluster.boot(back).await;

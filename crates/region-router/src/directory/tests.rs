@@ -75,7 +75,9 @@ async fn every_node_reads_what_the_leader_was_told_also_after_it_is_gone() {
     assert!(matches!(changed, Outcome::Changed { .. }), "{changed:?}");
     eventually("every book says so", || nodes.iter().all(|n| owner(&n.book()) == Some(2))).await;
 
-    let leader = nodes[0].group.leadership().borrow().leader.expect("a leader");
+    let mut leadership = nodes[0].group.leadership();
+    let led = tokio::time::timeout(PATIENCE, leadership.wait_for(|now| now.leader.is_some()));
+    let leader = led.await.unwrap().unwrap().leader.unwrap();
     cluster.kill(leader).await;
     nodes.retain(|node| node.group.node() != leader);
     let stale =
@@ -152,6 +154,6 @@ async fn a_follower_reads_what_its_keeper_reads() {
     eventually("the next snapshot", || owner(&book) == Some(2)).await;
     let (a, b) = (kept.now().unwrap(), book.now().unwrap());
     assert_eq!((a.version, &a.regions, &a.groups), (b.version, &b.regions, &b.groups));
-    assert!(env.tasks.drain(Duration::from_secs(5)).await.is_empty());
+    assert!(env.tasks.drain(PATIENCE).await.is_empty());
     drop(Arc::new(folder));
 }

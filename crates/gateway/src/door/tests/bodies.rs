@@ -61,11 +61,19 @@ async fn a_client_over_its_rate_is_refused_before_its_body_is_read() {
     let config = Config { rate: Rate { per_second: 1, burst: 1 }, ..Config::default() };
     let gateway = gateway_with(&fake, config);
     text(ask(gateway.public(), call(SHOP, PLACE, &[], place("DE"))).await).await;
-    let endless = Body::new(http_body_util::StreamBody::new(futures::stream::pending::<
-        Result<http_body::Frame<Bytes>, Status>,
-    >()));
-    let request = call(SHOP, PLACE, &[], Bytes::new()).map(|_| endless);
-    let answer = ask(gateway.public(), request).await;
+    let endless = || {
+        let frames = futures::stream::pending::<Result<http_body::Frame<Bytes>, Status>>();
+        let body = Body::new(http_body_util::StreamBody::new(frames));
+        call(SHOP, PLACE, &[], Bytes::new()).map(|_| body)
+    };
+    // One that comes a second later is let in, waits for its body, and has used up the next place.
+    let soon = Duration::from_millis(200);
+    let answer = loop {
+        let asked = tokio::time::timeout(soon, ask(gateway.public(), endless()));
+        if let Ok(answer) = asked.await {
+            break answer;
+        }
+    };
     let failure = failure(&answer).unwrap();
     assert_eq!(failure.reason(), Reason::RateLimited);
     assert!(failure.wait().is_some());

@@ -32,8 +32,7 @@ fn sealed(node: &Node, name: &str) -> KeyOf {
 
 async fn keys(node: &Node, step: KeyStep) {
     let shell = node.orders.shell();
-    let due = Instant::now() + Duration::from_secs(10);
-    shell.groups[&0].submit(&Command::Keys(step), due).await.unwrap();
+    shell.groups[&0].submit(&Command::Keys(step), soon()).await.unwrap();
 }
 
 async fn erased(node: &Node, customer: &str, order: &str) -> customers::ErasureReceipt {

@@ -25,7 +25,7 @@ async fn a_leader_that_is_cut_off_rotates_nothing_though_it_has_to() {
         rig.boot_with(*id, copy).await.unwrap();
     }
     rig.place(&order("r-1")).await.unwrap();
-    let leader = rig.leader_now().unwrap();
+    let leader = rig.leading().await;
     let shell = rig.nodes[&leader].orders.shell();
     rig.cluster.board.isolate(leader);
     // Something was erased under the newest key, so its keeper is to make another.
