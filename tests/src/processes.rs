@@ -99,6 +99,8 @@ impl Processes {
     /// `hansactl` with these words, as the operator of this league.
     pub fn ctl(&self, words: &[&str]) -> Command {
         let mut ctl = Command::new(hansactl());
+        // A busy machine answers late.
+        ctl.env("HANSA_TIMEOUT", "60s");
         ctl.arg("--profile").arg(self.data.join("profile.toml")).args(words);
         ctl
     }
@@ -270,7 +272,7 @@ async fn is_ready(metrics: std::net::SocketAddr) -> bool {
         stream.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
     };
-    tokio::time::timeout(Duration::from_secs(2), ask)
+    tokio::time::timeout(Duration::from_secs(10), ask)
         .await
         .is_ok_and(|ready| ready.unwrap_or(false))
 }

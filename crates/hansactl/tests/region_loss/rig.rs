@@ -258,6 +258,7 @@ impl Rig {
     pub async fn ctl(&self, region: &str, words: &[&str]) -> Output {
         tokio::process::Command::new(env!("CARGO_BIN_EXE_hansactl"))
             .current_dir(&self.data)
+            .env("HANSA_TIMEOUT", "60s")
             .args(["--profile", "profile.toml", "--region", region])
             .args(words)
             .output()
