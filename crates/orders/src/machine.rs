@@ -28,8 +28,8 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// Format of a checkpoint; with what a restore left to settle, if there was one. 1 and 2 had
 /// customers by their names and one key for all of them; 3 and 4 did not say whose births they own,
 /// 5 and 6 not who had moved, 7 and 8 not whose books have a movement of goods,
-/// 9 and 10 not what former homes knew whom by, 11 and 12 no moves that are under way, 13 and 14 not
-/// whom they owe to forget.
+/// 9 and 10 not what former homes knew whom by, 11 and 12 no moves that are under way, 13 and 14
+/// not whom they owe to forget.
 const FORMAT: u32 = 15;
 const FORMAT_RESTORED: u32 = 16;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.

@@ -123,7 +123,8 @@ pub async fn decided_by_two(rig: &Rig, unheard: &Unheard) {
     }
 }
 
-/// What was adopted is everybody's order again, and only now its entry is done; a plan of what was seen before is refused; the
+/// What was adopted is everybody's order again, and only now its entry is done; a plan of what was
+/// seen before is refused; the
 /// books of both regions hold.
 pub async fn gone_on_with(rig: &Rig, unheard: &Unheard) {
     let adopted = &unheard.charged[0];

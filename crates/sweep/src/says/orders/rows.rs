@@ -66,8 +66,8 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
             records += 1;
         }
     }
-    // Keys of requests, cursors, terms, plans, births, moves, who is on his way and who is owed to be
-    // forgotten name nobody.
+    // Keys of requests, cursors, terms, plans, births, moves, who is on his way and who is owed to
+    // be forgotten name nobody.
     Ok(records)
 }
 
