@@ -85,6 +85,7 @@ impl Overseer<'_> {
             region: self.name(owner),
             record: Some(record.clone()),
             accept_refused_laws: false,
+            accept_unopened: false,
         };
         let asked = self.doors[owner].call(CALL_MAX, |mut services, call| {
             let request = call.request(request.clone());
