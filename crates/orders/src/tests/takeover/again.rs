@@ -36,7 +36,7 @@ async fn hand_over(from: &Rig, to: &Rig, epoch: u64) {
         })
     })
     .await;
-    let kind = if epoch % 2 == 0 { Kind::Switchover } else { Kind::Failback };
+    let kind = if epoch.is_multiple_of(2) { Kind::Switchover } else { Kind::Failback };
     to.owned_by(to.here, epoch, kind);
     from.owned_by(to.here, epoch, kind);
     eventually("settled", || to.phase() == Some(Phase::Owned)).await;
