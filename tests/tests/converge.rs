@@ -265,9 +265,9 @@ async fn drama(
     assert!(!over.load(Ordering::Relaxed), "the replay is over before the region is lost");
     let killed = story.kill(network, alone()).await;
     turns.lost.store(true, Ordering::Relaxed);
-    let mut loss = outside(network, story.take_over(&killed)).await;
+    let mut loss = Box::pin(outside(network, story.take_over(&killed))).await;
     tokio::time::sleep(scale::seconds(2, 30)).await;
-    outside(network, story.come_back(&mut loss, &killed)).await;
+    Box::pin(outside(network, story.come_back(&mut loss, &killed))).await;
     outside(network, story.go_home(&mut loss)).await;
     let mut round = scale::cycles(2, 6);
     while scale::full() && !over.load(Ordering::Relaxed) {
@@ -309,7 +309,7 @@ async fn regions_converge_after_cuts_and_a_loss_and_nothing_is_missing_or_happen
     };
     let seen = (&customers, &memory);
     let operator = async {
-        let seen = drama(&mut league, &network, seen, (&turns, &over), &mut worst).await;
+        let seen = Box::pin(drama(&mut league, &network, seen, (&turns, &over), &mut worst)).await;
         turns.turns.close();
         seen
     };

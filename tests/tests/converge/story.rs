@@ -191,7 +191,7 @@ impl Story<'_> {
         }
         self.league.ready().await;
         loss.away = killed.at.elapsed();
-        loss.tail = self.tail().await;
+        loss.tail = Box::pin(self.tail()).await;
         let known = self.known();
         let unheard =
             loss.tail.iter().map(|order| &order.order).filter(|name| !known.contains(*name));

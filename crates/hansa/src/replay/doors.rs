@@ -85,7 +85,7 @@ impl Doors {
     #[must_use]
     pub fn follow(&self, home: &RegionName, step: usize, attempt: usize) -> Option<Door> {
         let own = self.regions.get(home).map_or(0, Vec::len);
-        if attempt < own || attempt % 2 == 0 {
+        if attempt < own || attempt.is_multiple_of(2) {
             return self.pick(home, step, attempt);
         }
         let others: Vec<_> = self.regions.keys().filter(|name| *name != home).collect();

@@ -32,7 +32,7 @@ impl Director {
             }
             Lost::CutOff => {
                 let fault = self.number();
-                let cut = self.from_regions(0);
+                let cut = self.cut_from_regions(0);
                 self.links.add(sim, fault, Broken { cut, ..Broken::default() });
                 Some(fault)
             }
@@ -42,7 +42,7 @@ impl Director {
     }
 
     /// Between a region's nodes and those of others: clients reach all.
-    pub(super) fn from_regions(&self, region: usize) -> BTreeSet<(IpAddr, IpAddr)> {
+    pub(super) fn cut_from_regions(&self, region: usize) -> BTreeSet<(IpAddr, IpAddr)> {
         let mut cut = self.links.around(&self.region(region));
         let nodes: BTreeSet<IpAddr> = self.seats.iter().map(|state| state.addr).collect();
         cut.retain(|(a, b)| nodes.contains(a) && nodes.contains(b));

@@ -123,7 +123,7 @@ impl Director {
                 self.break_links(sim, now + span, Broken { held, ..Broken::default() })
             }
             Fault::Split { region, span } => {
-                let cut = self.from_regions(region);
+                let cut = self.cut_from_regions(region);
                 !cut.is_empty() && self.cut(sim, now + span, cut)
             }
             Fault::ClientsCut { who, span } => {

@@ -127,11 +127,13 @@ impl<'a> Desk<'a> {
         let country = self.league.regions[0].country.to_owned();
         let home = EraseCustomerRequest { residence_country: country, ..request.clone() };
         let (begun, began) = (now(), self.board.record.now());
-        let mut people = self.board.people.borrow_mut();
         // From the first call on it may be so.
-        let nth = people.entry(who.clone()).or_default().erased.len();
-        people.entry(who.clone()).or_default().erased.push(Erased { began, done: None });
-        drop(people);
+        let nth = {
+            let mut people = self.board.people.borrow_mut();
+            let erased = &mut people.entry(who.clone()).or_default().erased;
+            erased.push(Erased { began, done: None });
+            erased.len() - 1
+        };
         let receipt = loop {
             match self.ask_erase(home.clone()).await {
                 Ok(receipt) => break receipt,

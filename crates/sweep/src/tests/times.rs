@@ -152,9 +152,9 @@ fn what_the_region_took_over_may_stay_where_it_may_be_stored() {
     let place = Place { file: "orders".into(), stays: Stays::InForce };
     let money = Fact::new(Whose::Order(order(1, 7)), only(DataClass::Financial), "money");
     let of_a_german = money.of(Some(DE.parse().unwrap()));
-    findings.fact(&place, of_a_german.clone(), || String::new());
+    findings.fact(&place, of_a_german.clone(), String::new);
     assert_eq!(findings.found(), [], "its own business");
-    findings.fact(&place, of_a_german.shipped(), || String::new());
+    findings.fact(&place, of_a_german.shipped(), String::new);
     assert_eq!(findings.found().len(), 1, "a copy is what the failover set allows");
 }
 

@@ -135,7 +135,7 @@ async fn cancel(at: At<'_>, maker: &Maker, order: &Order, done: &mut Done) -> Fo
     let look = || async {
         let order = doubt::order(at, &done.name).await?;
         let cancelled = order.state() == OrderState::Cancelled;
-        Ok(cancelled.then(|| CancelOrderResponse { order: Some(order), replayed: true }))
+        Ok(cancelled.then_some(CancelOrderResponse { order: Some(order), replayed: true }))
     };
     let cancelled = surely(at, &request, send, look).await;
     match cancelled {
