@@ -240,8 +240,9 @@ mod tests {
         assert_eq!(Manifest::parse(good.to_json().as_bytes()), Ok(good.clone()));
         let changed = good.to_json().replace("\"epoch\": 1", "\"epoch\": 2");
         assert_eq!(Manifest::parse(changed.as_bytes()), Err(BadManifest::Hash));
-        let newer = good.to_json().replace("\"format\": 2", "\"format\": 9");
-        assert_eq!(Manifest::parse(newer.as_bytes()), Err(BadManifest::Format(9)));
+        let newer = Manifest { format: FORMAT + 1, ..good };
+        let refused = Err(BadManifest::Format(FORMAT + 1));
+        assert_eq!(Manifest::parse(newer.to_json().as_bytes()), refused);
     }
 
     #[test]

@@ -183,7 +183,9 @@ mod tests {
     fn times_need_a_unit() {
         assert_eq!(span("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(span("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "10", "s", "0s", "1h", "-1s"] {
+        assert_eq!(span("36h"), Ok(Duration::from_secs(36 * 3_600)));
+        assert_eq!(span("30d"), Ok(Duration::from_secs(30 * 86_400)));
+        for wrong in ["", "10", "s", "0s", "1y", "-1s"] {
             assert!(span(wrong).is_err(), "{wrong}");
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use hansa_backup::manifest::PartKind;
 use hansa_backup::verify::{Damage, Folder, manifest};
 use hansa_backup::{MANIFEST, Manifest};
 
@@ -44,13 +45,21 @@ pub fn list(shelf: &Path) -> Result<ExitCode, Problem> {
     Ok(code(&found))
 }
 
-/// Deletes what is over; a backup whose manifest does not read is left alone and named.
+/// Deletes what is over; a backup whose manifest does not read, or that lies around something that
+/// is not its own, is left alone and named.
 pub fn prune(shelf: &Path, dry_run: bool) -> Result<ExitCode, Problem> {
     let (found, now) = (find(shelf)?, now_ms());
+    let mut code = code(&found);
     for (folder, read) in &found {
         let name = folder.display();
         match read {
             Ok(manifest) if is_over(manifest, now) => {
+                if let Some(stray) = stray(folder, manifest)? {
+                    let why = "is no part of this backup: move it elsewhere, then repeat";
+                    eprintln!("{name}: left alone: {} {why}", stray.display());
+                    code = ExitCode::from(WRONG);
+                    continue;
+                }
                 let until = time_ms(manifest.keep_until_ms);
                 if !dry_run {
                     delete(folder)?;
@@ -62,21 +71,41 @@ pub fn prune(shelf: &Path, dry_run: bool) -> Result<ExitCode, Problem> {
             Err(damage) => eprintln!("{name}: left alone: {damage}"),
         }
     }
-    Ok(code(&found))
+    Ok(code)
+}
+
+/// Something in a backup's folder that its manifest does not name.
+fn stray(folder: &Path, manifest: &Manifest) -> Result<Option<PathBuf>, Problem> {
+    for path in inside(folder)? {
+        if path.ends_with(MANIFEST) {
+            continue;
+        }
+        if !manifest.groups.iter().any(|group| path.ends_with(&group.name)) {
+            return Ok(Some(path));
+        }
+        let own = |path: &PathBuf| PartKind::ALL.iter().any(|kind| path.ends_with(kind.as_str()));
+        if let Some(path) = inside(&path)?.into_iter().find(|path| !own(path)) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// Whatever falls in between, what is left is no backup, and is found by its manifest until then.
 fn delete(folder: &Path) -> Result<(), Problem> {
     let at = |error| disk(folder, error);
-    for entry in fs::read_dir(folder).map_err(at)? {
-        let path = entry.map_err(at)?.path();
-        match path.is_dir() {
-            true => fs::remove_dir_all(&path).map_err(at)?,
-            false if path.ends_with(MANIFEST) => {}
-            false => fs::remove_file(&path).map_err(at)?,
-        }
+    for path in inside(folder)?.iter().filter(|path| !path.ends_with(MANIFEST)) {
+        fs::remove_dir_all(path).map_err(at)?;
     }
     fs::remove_dir_all(folder).map_err(at)
+}
+
+fn inside(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let at = |error| disk(folder, error);
+    let entries = fs::read_dir(folder).map_err(at)?.collect::<Result<Vec<_>, _>>().map_err(at)?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 /// The backups in a folder by name, or the folder's own.
@@ -85,11 +114,7 @@ fn find(shelf: &Path) -> Result<Vec<Backup>, Problem> {
     if shelf.join(MANIFEST).exists() {
         return Ok(vec![(shelf.to_owned(), read(shelf))]);
     }
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(shelf).map_err(|error| disk(shelf, error))? {
-        folders.push(entry.map_err(|error| disk(shelf, error))?.path());
-    }
-    folders.sort();
+    let mut folders = inside(shelf)?;
     folders.retain(|folder| folder.join(MANIFEST).exists());
     Ok(folders.into_iter().map(|folder| (folder.clone(), read(&folder))).collect())
 }
@@ -110,7 +135,8 @@ fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use hansa_backup::manifest::FORMAT;
+    use hansa_backup::manifest::{FORMAT, Group, Part};
+    use hansa_types::id::{GroupId, GroupKind};
 
     use super::*;
 
@@ -123,7 +149,20 @@ mod tests {
             epoch: 1,
             cut_ms: 1,
             keep_until_ms,
-            groups: Vec::new(),
+            groups: vec![Group {
+                name: "orders-0".to_owned(),
+                group: GroupId::new(GroupKind::Orders, 0).number(),
+                node: 1,
+                index: 1,
+                term: 1,
+                log_time_ms: 1,
+                state_hash: String::new(),
+                chain_head: String::new(),
+                records: 0,
+                parts: PartKind::ALL
+                    .map(|kind| Part { kind, bytes: 7, frames: 1, blake3: String::new() })
+                    .to_vec(),
+            }],
             hash: String::new(),
         };
         manifest.seal();
@@ -155,6 +194,11 @@ mod tests {
         assert_eq!(there(), before, "only named");
         prune(shelf, false).unwrap();
         assert_eq!(there(), ["damaged", "kept", "no-backup"]);
+        backup(shelf, "around", 2);
+        backup(&shelf.join("around"), "kept", u64::MAX);
+        prune(shelf, false).unwrap();
+        assert!(shelf.join("around/kept").join(MANIFEST).exists(), "it was never listed");
+        fs::remove_dir_all(shelf.join("around")).unwrap();
         prune(&shelf.join("kept"), false).unwrap();
         assert_eq!(there(), ["damaged", "kept", "no-backup"]);
         assert!(find(&shelf.join("none")).is_err());
