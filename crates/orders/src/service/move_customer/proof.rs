@@ -86,14 +86,7 @@ pub async fn held_there(
         let (asked, more) = rest.split_at(page(rest));
         let (ask, who) = (Ask { arrive_epoch, ..Ask::HOLDS }, Who::Keyed(of, &wrapped, asked));
         let said = take_customer(shell, region, who, ask, due).await?;
-        if said.lives_in == shell.region.as_str() && said.epoch > row.epoch {
-            let (epoch, at_ms) = (said.epoch, shell.env.clock.wall().ms());
-            commit(
-                hosted,
-                Step::Arrive { subject, from: row.lives, epoch, at_ms, untold: false },
-                due,
-            )
-            .await?;
+        if arrives(shell, hosted, (subject, row.lives), row.epoch, &said, due).await? {
             return Err(Failure::new(Reason::HomeMoving, "he has come back"));
         }
         if said.epoch < row.epoch || usize::try_from(said.block_count) != Ok(asked.len()) {
@@ -140,14 +133,8 @@ pub async fn settle(
         }
         let who = Who::Keyed(of, &wrapped, std::slice::from_ref(&block));
         let said = take_customer(shell, region, who, Ask::HOLDS, due).await?;
-        if said.lives_in == shell.region.as_str() && said.epoch > known {
-            let (epoch, at_ms) = (said.epoch, shell.env.clock.wall().ms());
-            return commit(
-                hosted,
-                Step::Arrive { subject, from, epoch, at_ms, untold: false },
-                due,
-            )
-            .await;
+        if arrives(shell, hosted, (subject, from), known, &said, due).await? {
+            return Ok(());
         }
         tracing::info!(from = %region.name, "what came of a customer who stayed there goes");
     }
@@ -156,6 +143,24 @@ pub async fn settle(
     commit(hosted, step, due).await?;
     shell.keys_changed.notify_waiters();
     Ok(())
+}
+
+/// Whether the other region says that he moved here by a later move than is `known`; then he
+/// arrives.
+async fn arrives(
+    shell: &Shell,
+    hosted: &Hosted,
+    (subject, from): (SubjectId, RegionNumber),
+    known: u64,
+    said: &home::TakeCustomerResponse,
+    due: Instant,
+) -> Result<bool, Failure> {
+    if said.lives_in != shell.region.as_str() || said.epoch <= known {
+        return Ok(false);
+    }
+    let (epoch, at_ms) = (said.epoch, shell.env.clock.wall().ms());
+    commit(hosted, Step::Arrive { subject, from, epoch, at_ms, untold: false }, due).await?;
+    Ok(true)
 }
 
 /// Tells where somebody lived that he lives here: it was lost then, and went on as if he had not
