@@ -15,7 +15,7 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Contents;
 use crate::core::keys::{KeyRow, Keys, Scope};
 use crate::core::lasting;
-use crate::core::moves::{Carry, Kept, MoveRow, Moves};
+use crate::core::moves::{CalledOff, Carry, Kept, MoveRow, Moves};
 use crate::core::order::Order;
 use crate::core::remote::{Copy, Cursor, Origin, ParkedEvent, Remote, Views};
 use crate::core::repair::{EntryId, PlanId, PlanRow, RepairRow, Repairs};
@@ -29,9 +29,9 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// customers by their names and one key for all of them; 3 and 4 did not say whose births they own,
 /// 5 and 6 not who had moved, 7 and 8 not whose books have a movement of goods,
 /// 9 and 10 not what former homes knew whom by, 11 and 12 no moves that are under way, 13 and 14
-/// not whom they owe to forget.
-const FORMAT: u32 = 15;
-const FORMAT_RESTORED: u32 = 16;
+/// not whom they owe to forget, 15 and 16 not which moves were called off.
+const FORMAT: u32 = 17;
+const FORMAT_RESTORED: u32 = 18;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;
@@ -78,6 +78,7 @@ pub struct FrozenOrders {
     moves: FrozenTable<SubjectId, MoveRow>,
     kept: FrozenTable<OrderId, Kept>,
     carries: FrozenTable<SubjectId, Carry>,
+    called_off: FrozenTable<SubjectId, Vec<CalledOff>>,
     owed: FrozenTable<SubjectId, Owed>,
 }
 
@@ -105,6 +106,7 @@ impl Frozen for FrozenOrders {
         self.moves.write(to)?;
         self.kept.write(to)?;
         self.carries.write(to)?;
+        self.called_off.write(to)?;
         self.owed.write(to)
     }
 
@@ -126,6 +128,7 @@ impl Frozen for FrozenOrders {
         sum.add(self.moves.recompute_digest());
         sum.add(self.kept.recompute_digest());
         sum.add(self.carries.recompute_digest());
+        sum.add(self.called_off.recompute_digest());
         sum.add(self.owed.recompute_digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
@@ -189,6 +192,7 @@ impl Machine for OrdersMachine {
             moves: self.state.moves.rows.freeze(),
             kept: self.state.moves.kept.freeze(),
             carries: self.state.moves.carries.freeze(),
+            called_off: self.state.moves.called_off.freeze(),
             owed: self.state.owed.freeze(),
         }
     }
@@ -224,7 +228,8 @@ impl Machine for OrdersMachine {
         let moves = Table::read("moves", from).map_err(damaged)?;
         let kept = Table::read("kept", from).map_err(damaged)?;
         let carries = Table::read("carries", from).map_err(damaged)?;
-        state.moves = Moves::rebuild(moves, kept, carries);
+        let called_off = Table::read("called-off", from).map_err(damaged)?;
+        state.moves = Moves::rebuild(moves, kept, (carries, called_off));
         state.owed = Table::read("owed", from).map_err(damaged)?;
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {

@@ -32,6 +32,9 @@ const _: () = assert!(HOLD_MS > 4 * CALL_DEADLINE_MS_MAX);
 pub const EPOCHS_MAX: u64 = 1_024;
 /// Generations of which it is known that they were left, and requests that moved him, newest last.
 const GONE_MAX: usize = 16;
+/// Requests of one customer that are known to be called off: somebody who repeats himself more
+/// often within their lifetime is not moved by accident.
+const CALLED_OFF_MAX: usize = 256;
 
 /// A customer who has moved, here or away.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -59,8 +62,9 @@ pub struct MoveRow {
 /// A move under way, at either side: what is his is being brought, and nothing is decided.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Carry {
-    /// To there. He leaves by this request or by none.
-    Going { to: RegionNumber, request: Scope, since_ms: u64 },
+    /// To there. He leaves by this request or by none; `before`: those that it took over from,
+    /// oldest first.
+    Going { to: RegionNumber, request: Scope, before: Vec<Scope>, since_ms: u64 },
     /// From there; what came is his only if he arrives. From `until` on who sent it is asked.
     Coming { from: RegionNumber, until: LogTime },
 }
@@ -72,6 +76,13 @@ impl Carry {
             Self::Going { to: region, .. } | Self::Coming { from: region, .. } => *region,
         }
     }
+}
+
+/// A request that moves nobody any more; after `until` nobody repeats it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct CalledOff {
+    pub request: Scope,
+    pub until: LogTime,
 }
 
 /// What a customer left, to be deleted.
@@ -164,6 +175,8 @@ pub struct Moves {
     pub kept: Table<OrderId, Kept>,
     /// At most one of a customer.
     pub carries: Table<SubjectId, Carry>,
+    /// Oldest first; never none.
+    pub called_off: Table<SubjectId, Vec<CalledOff>>,
     /// Whose blocks are kept, in order of time.
     of: BTreeSet<(SubjectId, [u8; 16])>,
     /// What is to be deleted, and when.
@@ -172,17 +185,18 @@ pub struct Moves {
 
 impl Moves {
     pub fn new() -> Self {
-        Self::rebuild(Table::new("moves"), Table::new("kept"), Table::new("carries"))
+        let carries = (Table::new("carries"), Table::new("called-off"));
+        Self::rebuild(Table::new("moves"), Table::new("kept"), carries)
     }
 
     pub fn rebuild(
         rows: Table<SubjectId, MoveRow>,
         kept: Table<OrderId, Kept>,
-        carries: Table<SubjectId, Carry>,
+        (carries, called_off): (Table<SubjectId, Carry>, Table<SubjectId, Vec<CalledOff>>),
     ) -> Self {
         let of = kept.iter().map(|(id, kept)| (kept.of.subject, id.to_bytes())).collect();
         let due = rows.iter().filter_map(|(subject, row)| Some((row.due()?, *subject))).collect();
-        Self { rows, kept, carries, of, due }
+        Self { rows, kept, carries, called_off, of, due }
     }
 
     pub fn get(&self, subject: SubjectId) -> Option<&MoveRow> {
@@ -210,6 +224,7 @@ impl Moves {
         let mut sum = self.rows.digest();
         sum.add(self.kept.digest());
         sum.add(self.carries.digest());
+        sum.add(self.called_off.digest());
         sum
     }
 
@@ -217,6 +232,7 @@ impl Moves {
         let mut sum = self.rows.recompute_digest();
         sum.add(self.kept.recompute_digest());
         sum.add(self.carries.recompute_digest());
+        sum.add(self.called_off.recompute_digest());
         sum
     }
 

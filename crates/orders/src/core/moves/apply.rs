@@ -49,9 +49,9 @@ impl State {
                 self.delete_left(at, subject, (asked_ms, destroy_after_ms))
             }
             Step::Begin { subject, to, request, at_ms } => {
-                self.begin_carry(subject, to, request, at_ms)
+                self.begin_carry(at, subject, to, request, at_ms)
             }
-            Step::Cancel { subject, by: _, reason: _ } => self.cancel_carry(subject),
+            Step::Cancel { subject, by: _, reason: _ } => self.cancel_carry(at, subject),
             Step::Abandon { subject, by, asked_ms, destroy_after_ms } => {
                 self.abandon(at, subject, by, (asked_ms, destroy_after_ms))
             }
@@ -176,6 +176,13 @@ impl State {
         row.since_ms.saturating_add(self.meta.settings.key_ttl_ms)
     }
 
+    /// Whose an order is, by what is here of it: its own contents, or what was brought along.
+    pub fn whose(&self, order: OrderId) -> Option<SubjectId> {
+        let kept = self.moves.kept.get(&order).map(|kept| kept.of.subject);
+        let own = self.contents.get(&order).map(|contents| contents.sealed_with.subject);
+        kept.or(own.filter(|subject| subject.home == self.meta.settings.region))
+    }
+
     /// Whether the block of an order of his is here, and opens by his key here.
     pub fn holds(&self, subject: SubjectId, order: OrderId) -> bool {
         let kept = self.moves.kept.get(&order).map(|kept| kept.of);
@@ -205,6 +212,12 @@ impl State {
             Some((id, kept.residence, kept.personal.clone()))
         });
         own.chain(kept)
+    }
+
+    /// His orders that are known here: this region's, and those of which he brought along what is
+    /// personal.
+    pub fn orders_known(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {
+        self.subjects.orders_of(subject).chain(self.moves.kept_of(subject))
     }
 
     /// He may be on his way back, and brings along only what is not here.
@@ -238,9 +251,13 @@ impl State {
         let before = row.map_or(0, |row| row.epoch);
         let of = KeyOf { subject, generation };
         let living = matches!(self.subjects.key(of), KeyState::Living(_));
-        // Who was forgotten takes nothing along, and goes all the same.
+        // Who was forgotten takes nothing along, and goes all the same: what he ordered here lies
+        // here under a key that is gone.
         let nothing = matches!(self.next_key(subject), Next::Mint(..)) && row.is_some();
-        let found = self.sum_of(of) == (orders, digest) && (living || nothing && orders == 0);
+        let found = match living {
+            true => self.sum_of(of) == (orders, digest),
+            false => nothing && (orders, digest) == (0, StateHash::default()),
+        };
         // Somebody ordered meanwhile, or was forgotten, or moved: the shell looks again.
         if !next_step(before, epoch) || !found {
             return Err(Refused::KeyChanged);

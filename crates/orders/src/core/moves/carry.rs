@@ -4,7 +4,7 @@ use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
-use super::{BLOCKS_MAX, Carry, HOLD_MS, Keep, Kept};
+use super::{BLOCKS_MAX, CALLED_OFF_MAX, CalledOff, Carry, HOLD_MS, Keep, Kept, remember};
 use crate::core::command::Refused;
 use crate::core::keys::Scope;
 use crate::core::state::State;
@@ -14,6 +14,7 @@ impl State {
     /// The newest request is the one that moves him: it looks at everything again.
     pub(super) fn begin_carry(
         &mut self,
+        at: LogTime,
         subject: SubjectId,
         to: RegionNumber,
         request: Scope,
@@ -29,13 +30,28 @@ impl State {
             let same = row.left.as_ref().is_some_and(|left| left.request == request);
             return if same { Ok(()) } else { Err(Refused::Moved) };
         }
-        match self.moves.carries.get(&subject) {
+        if self.called_off(at, subject, request) {
+            return Err(Refused::Moved);
+        }
+        let before = match self.moves.carries.get(&subject) {
             Some(Carry::Coming { .. }) => return Err(Refused::Moved),
             Some(Carry::Going { to: other, .. }) if *other != to => return Err(Refused::Moved),
-            Some(Carry::Going { .. }) | None => {}
-        }
-        self.moves.carries.insert(subject, Carry::Going { to, request, since_ms });
+            Some(Carry::Going { request: last, before, .. }) => {
+                let mut before = before.clone();
+                remember(&mut before, *last);
+                before.retain(|one| *one != request);
+                before
+            }
+            None => Vec::new(),
+        };
+        self.moves.carries.insert(subject, Carry::Going { to, request, before, since_ms });
         Ok(())
+    }
+
+    /// Whether this request was called off, and may be repeated still.
+    pub fn called_off(&self, at: LogTime, subject: SubjectId, request: Scope) -> bool {
+        let known = self.moves.called_off.get(&subject).into_iter().flatten();
+        known.into_iter().any(|one| one.request == request && at <= one.until)
     }
 
     /// Whether this request is the one that moves him there.
@@ -46,16 +62,40 @@ impl State {
         }
     }
 
-    /// Who has gone is moved back, not called off.
-    pub(super) fn cancel_carry(&mut self, subject: SubjectId) -> Result<(), Refused> {
+    /// Who has gone is moved back, not called off. What was asked for is so for good: a repeat of
+    /// it begins nothing.
+    pub(super) fn cancel_carry(&mut self, at: LogTime, subject: SubjectId) -> Result<(), Refused> {
         let here = self.meta.settings.region;
         if self.moves.get(subject).is_some_and(|row| row.lives != here) {
             return Err(Refused::Moved);
         }
-        if matches!(self.moves.carries.get(&subject), Some(Carry::Going { .. })) {
-            self.moves.carries.remove(&subject);
-        }
+        self.forget_called_off(at);
+        let Some(Carry::Going { request, before, .. }) = self.moves.carries.get(&subject).cloned()
+        else {
+            return Ok(());
+        };
+        self.moves.carries.remove(&subject);
+        let until = at.plus_ms(self.meta.settings.key_ttl_ms);
+        let mut known = self.moves.called_off.get(&subject).cloned().unwrap_or_default();
+        let more = before.into_iter().chain([request]);
+        known.extend(more.map(|request| CalledOff { request, until }));
+        known.drain(..known.len().saturating_sub(CALLED_OFF_MAX));
+        self.moves.called_off.insert(subject, known);
         Ok(())
+    }
+
+    /// What nobody repeats any more. Few are called off at a time.
+    fn forget_called_off(&mut self, at: LogTime) {
+        let over = |one: &CalledOff| one.until < at;
+        let rows = self.moves.called_off.iter().filter(|(_, row)| row.iter().any(over));
+        let old: Vec<SubjectId> = rows.map(|(subject, _)| *subject).collect();
+        for subject in old {
+            let Some(mut row) = self.moves.called_off.remove(&subject) else { continue };
+            row.retain(|one| !over(one));
+            if !row.is_empty() {
+                self.moves.called_off.insert(subject, row);
+            }
+        }
     }
 
     pub(super) fn keep(&mut self, at: LogTime, keep: Keep) -> Result<(), Refused> {

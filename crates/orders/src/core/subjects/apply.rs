@@ -271,7 +271,7 @@ impl State {
     }
 }
 
-fn under_way(order: &Order, contents: &Contents) -> bool {
+pub(super) fn under_way(order: &Order, contents: &Contents) -> bool {
     match order.order_status(contents) {
         OrderStatus::Pending | OrderStatus::Parked => true,
         // Without goods to ship, confirmed is as far as an order goes.

@@ -1,15 +1,18 @@
 //! Customers whom another region was asked to forget while an order of theirs is under way here.
 //!
 //! Where they asked that order had ended, or was not known. Here it must end first: to whom would
-//! its goods go? The wish is kept until then, and named with the order that it waits for.
+//! its goods go? The wish is kept until then, and named with the order that it waits for. Of an
+//! order that moves away in between its new owner must first have a key of its own.
 
 use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
+use super::apply::under_way;
 use super::{KeyOf, KeyStep, Next};
 use crate::core::keys::Scope;
 use crate::core::state::State;
+use crate::core::takeover::End;
 
 /// Wishes kept.
 const OWED_MAX: usize = 100_000;
@@ -51,9 +54,24 @@ impl State {
         })
     }
 
-    /// The order that is under way here and keeps his key.
+    /// The order that is under way and keeps his key: here, or in another region that did not go
+    /// on with it yet and would open it with this key.
     fn keeps(&self, of: KeyOf) -> Option<OrderId> {
-        self.subjects.orders_of(of.subject).find(|id| self.is_open(*id))
+        let keeps = |id: &OrderId| self.is_open(*id) || self.waits_elsewhere(*id);
+        self.subjects.orders_of(of.subject).find(keeps)
+    }
+
+    /// Whether an order that was under way here is another region's by now, and nobody has gone on
+    /// with it nor decided what becomes of it. Who went on with it seals it with a key of his own,
+    /// and hears of the erasure in his turn.
+    fn waits_elsewhere(&self, id: OrderId) -> bool {
+        let (Some(order), Some(contents)) = (self.orders.get(&id), self.contents.get(&id)) else {
+            return false;
+        };
+        let went_on = || self.remote.copies.get(&id).is_some_and(|c| c.epoch() > order.epoch);
+        let decided = || self.births.tail.get(&id).is_some_and(|row| row.end == Some(End::Done));
+        let ended = order.closed() && !under_way(order, contents);
+        !self.is_own(id, order) && !ended && !went_on() && !decided()
     }
 
     /// Who can be forgotten now, as the commands that do it.

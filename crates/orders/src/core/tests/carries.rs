@@ -21,6 +21,18 @@ fn cancel(state: &mut State) -> Outcome {
     step(state, Step::Cancel { subject, by: "op".into(), reason: "stays".into() })
 }
 
+/// As another replica reads it from a checkpoint.
+fn thawed(state: State) -> State {
+    use hansa_consensus::{Frozen as _, Machine as _};
+    let machine = crate::machine::OrdersMachine::of(state);
+    let mut bytes = Vec::new();
+    machine.freeze().write(&mut bytes).unwrap();
+    let again = crate::machine::OrdersMachine::thaw(&mut bytes.as_slice()).unwrap();
+    assert_eq!(again.digest(), machine.digest());
+    assert_eq!(again.digest(), machine.freeze().digest_full());
+    again.state
+}
+
 /// What is readable of customer `n` there.
 fn readable(state: &State, n: u16) -> usize {
     let opens = |id: &OrderId| {
@@ -237,4 +249,61 @@ fn a_request_that_a_lost_region_may_have_heard_is_no_new_one() {
     }
     assert_eq!(heard(Some(START.ms() + 1_001)), None, "sent after it was lost");
     assert!(heard(Some(0)).is_some());
+}
+
+#[test]
+fn a_command_that_was_called_off_begins_nothing_however_late_it_is_repeated() {
+    let mut a = state_of(1);
+    place(&mut a, 1, 0);
+    // The second command took over from the first: both are called off.
+    assert_eq!(begin(&mut a, 2, 7), Outcome::Noted);
+    assert_eq!(begin(&mut a, 2, 8), Outcome::Noted);
+    assert_eq!(cancel(&mut a), Outcome::Noted);
+    let mut a = thawed(a);
+    for (request, to) in [(7, 2), (8, 2), (7, 3)] {
+        assert_eq!(begin(&mut a, to, request), Outcome::Refused(Refused::Moved));
+    }
+    assert!(a.moves.carries.is_empty());
+    // Another one moves him, and is called off as well.
+    assert_eq!(begin(&mut a, 3, 9), Outcome::Noted);
+    assert_eq!(cancel(&mut a), Outcome::Noted);
+    assert_eq!(begin(&mut a, 2, 7), Outcome::Refused(Refused::Moved));
+    assert_eq!(begin(&mut a, 2, 9), Outcome::Refused(Refused::Moved));
+    holds(&a);
+    let mut a = thawed(a);
+    // Nobody repeats what is as old as that.
+    let later = START.plus_ms(a.meta.settings.key_ttl_ms + 1);
+    a.advance(later);
+    let whose = subject(1);
+    let again = Step::Begin { subject: whose, to: region(2), request: Scope(7), at_ms: 9 };
+    assert_eq!(a.apply(later, Command::Moves(again)), Outcome::Noted);
+    let off = Step::Cancel { subject: whose, by: String::new(), reason: String::new() };
+    assert_eq!(a.apply(later, Command::Moves(off)), Outcome::Noted);
+    let known = a.moves.called_off.get(&whose).unwrap();
+    assert_eq!(known.iter().map(|one| one.request).collect::<Vec<_>>(), [Scope(7)]);
+}
+
+#[test]
+fn who_was_forgotten_where_he_ordered_goes_on_without_what_opens_no_more() {
+    let (mut a, mut b) = moved();
+    assert!(matches!(place(&mut b, 3, 1), Outcome::Done(_)));
+    erase(&mut a);
+    erase(&mut b);
+    let with = |orders, digest| {
+        let leave = leave_by(&moved().1, 1, 2, 9);
+        let generation = b.subjects.dead(subject(2));
+        Step::Leave(Box::new(crate::core::moves::Leave { generation, orders, digest, ..leave }))
+    };
+    let (dead, nothing) = (with(1, Default::default()), with(0, Default::default()));
+    let other = with(0, hansa_types::hash::StateHash(1));
+    assert_eq!(begin(&mut b, 1, 9), Outcome::Noted);
+    for wrong in [dead, other] {
+        assert_eq!(step(&mut b, wrong), Outcome::Refused(Refused::KeyChanged));
+    }
+    assert_eq!(step(&mut b, nothing), Outcome::Noted);
+    assert_eq!((lives(&b), b.moves.due(u64::MAX).count()), (1, 0));
+    assert_eq!(arrive(&mut a, 2, 2), Outcome::Noted);
+    assert!(matches!(place(&mut a, 9, 2), Outcome::Done(_)));
+    holds(&a);
+    holds(&b);
 }

@@ -160,3 +160,29 @@ fn who_asked_his_home_before_it_was_lost_is_forgotten_where_his_orders_went() {
     assert_eq!(b.subjects.key(key_at(2)), KeyState::Erased);
     holds(&b);
 }
+
+#[test]
+fn whom_an_order_kept_that_moved_away_is_forgotten_once_its_new_owner_has_gone_on_with_it() {
+    let (mut a, id) = placed(contents());
+    let asked = told(key_at(1), START.plus_ms(60_000).ms());
+    keys(&mut a, asked.clone());
+    let mut b = group_of(2);
+    share(&mut b, key_at(1), FIRST);
+    ship(&a, &mut b, origin(1));
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    assert!(a.owed_now(9, 9).is_empty(), "who takes it over opens it with this key");
+    assert_eq!(a.owed_for(9), [id]);
+    keys(&mut a, asked);
+    assert!(alive(&a, key_at(1)));
+    survive(&a, &mut b, 2);
+    ship(&b, &mut a, origin(2));
+    let owed = a.owed_now(9, 9);
+    assert_eq!(owed.len(), 1, "it has a key of its own");
+    owed.into_iter().for_each(|step| keys(&mut a, step));
+    assert_eq!(a.subjects.key(key_at(1)), KeyState::Erased);
+    // Whom it is told of in its turn, and where the order must end first.
+    keys(&mut b, told(key_at(2), START.plus_ms(60_000).ms()));
+    assert!(alive(&b, key_at(2)) && b.owed_for(9) == [id]);
+    holds(&a);
+    holds(&b);
+}
