@@ -3,6 +3,7 @@
 mod copies;
 mod custody;
 mod keeper;
+mod movers;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ pub use copies::RestoreStatus;
 use custody::{Custody, First};
 use keeper::Keeper;
 pub(crate) use keeper::{alive_again, destroy_after_ms};
+use movers::Movers;
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -240,6 +242,8 @@ impl Orders {
         for hosted in self.shell.groups.values() {
             let id = hosted.group.id();
             let (shell, hosted) = (self.shell.clone(), hosted.clone());
+            let movers = Movers { shell: shell.clone(), hosted: hosted.clone() };
+            env.tasks.spawn(format!("{id}-movers"), OnError::StopNode, movers.run());
             let keeper = Keeper { shell, hosted, first: first == Some(id) };
             env.tasks.spawn(format!("{id}-keys"), OnError::StopNode, keeper.run());
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hansa_api::classes::DataClass;
 use hansa_api::convert::customer::Person;
 use hansa_api::status::{Failure, Reason};
 use hansa_region_router::core::directory::Snapshot;
@@ -123,12 +124,45 @@ pub fn lawful(
     Ok(std::iter::once(shell.region.clone()).chain(others).map(|name| name.to_string()).collect())
 }
 
+/// Whether the other region was not reached, or nobody leads there now: asking about somebody else
+/// would not come to more.
+pub fn not_reached(failure: &Failure) -> bool {
+    use Reason::{DeadlineExceeded, HomeUnreachable, Unavailable};
+    matches!(failure.reason(), HomeUnreachable | Unavailable | DeadlineExceeded)
+}
+
 /// Whether a region may be asked to take orders of residents of a country, by the policy in force
 /// or one that it replaced not long ago.
 pub fn may_be_home(now: &Snapshot, residence: Country, region: &RegionName) -> bool {
     let former = now.former.iter().map(|former| &former.policy);
     let mut laws = std::iter::once(&now.policy).chain(former);
     laws.any(|all| all.of_country(residence).is_some_and(|law| all.may_live_in(law, region)))
+}
+
+/// Whether a region may hear of a class of what residents of these countries have.
+///
+/// # Errors
+/// `NO_LAWFUL_REGION` with the rule that keeps it out, or where no country is known.
+pub fn may_be_told(
+    now: &Snapshot,
+    lived: &BTreeSet<Country>,
+    class: DataClass,
+    region: &RegionName,
+) -> Result<(), Failure> {
+    if lived.is_empty() {
+        let why = "where he lived is not known here, and so not by whose law he may be asked about";
+        return Err(Failure::new(Reason::NoLawfulRegion, why));
+    }
+    for residence in lived {
+        let law = now.policy.of_country(*residence);
+        if law.is_none_or(|law| !now.policy.may_store(law, class, region)) {
+            let name = law.map_or_else(|| residence.to_string(), |law| law.name.to_string());
+            let rule = format!("jurisdiction.{name}.{}", class_name(class));
+            let why = format!("{rule} does not let {region} hear of residents of {residence}");
+            return Err(Failure::new(Reason::NoLawfulRegion, why).with("rule", rule));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a customer who lives in `residence` may live in a region: where the law puts him, or

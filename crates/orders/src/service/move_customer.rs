@@ -30,7 +30,7 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
 use crate::core::moves::{Carry, Leave, MoveRow, Step};
 use crate::core::subjects::{KeyOf, SubjectId};
-use crate::service::customer::{self, Found, admitted};
+use crate::service::customer::{self, Found, admitted, not_reached};
 use crate::service::erase_customer::open;
 use crate::service::take_customer::commit;
 use crate::shell::keys::{ScopeOf, Whose, vault_failed};
@@ -42,8 +42,8 @@ pub use self::proof::{settle, tell_former};
 
 /// Tries to leave: each time somebody ordered meanwhile.
 const TRIES: u32 = 8;
-/// How long a region may take to show that it is there.
-const RECALL_ASK_MAX: Duration = Duration::from_secs(5);
+/// How long a region may take to show that it is there, or to hear what it hears later as well.
+const SOON: Duration = Duration::from_secs(5);
 
 pub async fn run(
     shell: &Shell,
@@ -108,7 +108,10 @@ impl Mover<'_> {
         let Self { shell, now, asked, .. } = self;
         let to = asked.to.as_ref().and_then(|name| now.number(name));
         let to = to.and_then(|number| now.region(number));
-        let to = to.ok_or_else(|| Failure::of(Reason::UnknownRegion))?;
+        let to = to.ok_or_else(|| {
+            let why = "the directory has no region of that name: `region status` names them";
+            Failure::new(Reason::UnknownRegion, why)
+        })?;
         let row = self.row();
         if let Some(row) = row.as_ref().filter(|row| row.lives != shell.number) {
             // Who has left is the other region's to move on.
@@ -116,6 +119,9 @@ impl Mover<'_> {
                 true => self.there_already(to, row).await,
                 false => Ok(()),
             };
+        }
+        if to.name == shell.region && row.is_none() {
+            self.at_home()?;
         }
         // A late repeat: he has come back since.
         let done = row.as_ref().is_some_and(|row| row.asked.contains(&self.scope));
@@ -139,11 +145,8 @@ impl Mover<'_> {
             let epoch = known.checked_add(1).ok_or_else(|| Failure::of(Reason::Internal))?;
             match self.leave(to, &luggage, epoch).await? {
                 Outcome::Noted => {
-                    tracing::info!(to = %to.name, epoch, orders = luggage.blocks.len(), "left");
-                    // What is passed on to it tells it as well.
-                    if let Err(failure) = self.tell_there(to, &luggage, epoch).await {
-                        tracing::info!(to = %to.name, %failure, "not told of an arrival");
-                    }
+                    tracing::info!(to = %to.name, orders = luggage.blocks.len(), "left");
+                    self.let_know(to, &luggage).await;
                     return Ok(());
                 }
                 // Somebody ordered meanwhile.
@@ -160,16 +163,45 @@ impl Mover<'_> {
         Err(Failure::new(Reason::HomeMoving, why))
     }
 
+    /// Tells the region where he lives since. By the move that was decided, which another try of
+    /// the same command may have made: what is passed on to that region tells it as well.
+    async fn let_know(&self, to: &Region, luggage: &Luggage) {
+        let there = self.now.number(&to.name);
+        let row = self.row().filter(|row| Some(row.lives) == there);
+        let Some(row) = row.filter(|row| row.former == self.shell.number) else { return };
+        if let Err(failure) = self.tell_there(to, luggage, row.epoch).await {
+            tracing::info!(to = %to.name, %failure, "not told of an arrival");
+        }
+    }
+
+    /// Whom this region serves for another whose births it went on with does not live here: he is
+    /// served there again once that is back.
+    fn at_home(&self) -> Result<(), Failure> {
+        let here = self.shell.number;
+        for residence in customer::residences(self.hosted, self.subject, self.asked.residence) {
+            let home = home_of(residence, self.slot, &self.now.policy, &self.now);
+            let Ok(home) = home else { continue };
+            if home.region == here && home.birth != here {
+                let lost = self.now.region(home.birth).map_or("", |region| region.name.as_str());
+                let why = format!(
+                    "{} serves him for {lost}, whose orders it went on with, and nobody moved: \
+                     move him when {lost} is back",
+                    self.shell.region
+                );
+                return Err(Failure::new(Reason::FailedPrecondition, why));
+            }
+        }
+        Ok(())
+    }
+
     /// He has moved, whether that region answers now or not: before anything is deleted it must.
     async fn there_already(&self, to: &Region, row: &MoveRow) -> Result<(), Failure> {
         let Err(failure) = self.bring_again(to, row).await else { return Ok(()) };
-        match failure.reason() {
-            Reason::HomeUnreachable | Reason::Unavailable | Reason::DeadlineExceeded => {
-                tracing::info!(to = %to.name, %failure, "not brought again");
-                Ok(())
-            }
-            _ => Err(failure),
+        if !not_reached(&failure) {
+            return Err(failure);
         }
+        tracing::info!(to = %to.name, %failure, "not brought again");
+        Ok(())
     }
 
     /// From here on this request moves him, and no other.
@@ -181,7 +213,17 @@ impl Mover<'_> {
         match self.hosted.submit(&step, self.due).await? {
             Outcome::Noted => Ok(()),
             Outcome::Refused(Refused::Moved) => {
-                let why = "another move of his is under way: call it off first, or wait for it";
+                let off = self.hosted.group.peek(|machine| {
+                    let state = &machine.state;
+                    state.called_off(state.meta.now, subject, request)
+                });
+                let why = match off {
+                    true => {
+                        "this command was called off: a new one, with another --request-id, \
+                             moves him"
+                    }
+                    false => "another move of his is under way: call it off first, or wait for it",
+                };
                 Err(Failure::new(Reason::FailedPrecondition, why))
             }
             Outcome::Refused(why) => Err(refusal(why)),
@@ -257,11 +299,13 @@ impl Mover<'_> {
             return Ok(());
         };
         let there = self.now.region(row.lives).ok_or(Reason::UnknownRegion)?;
-        let soon = self.due.min(Instant::now() + RECALL_ASK_MAX);
-        match self.ask_there(there, &row, soon).await {
-            Err(Reason::HomeUnreachable | Reason::Unavailable | Reason::DeadlineExceeded) => {}
+        let soon = self.due.min(Instant::now() + SOON);
+        match self.ask_there(there, soon).await {
+            Err(failure) if not_reached(&failure) => {}
+            // Whom it was asked about was not said: that is no answer.
+            Err(failure) if failure.reason() == Reason::NoLawfulRegion => return Err(failure),
             Ok(()) | Err(_) => {
-                let why = format!("{} answers: move him back", there.name);
+                let why = format!("{} answers: move him back with --to", there.name);
                 return Err(Failure::new(Reason::FailedPrecondition, why));
             }
         }
@@ -295,39 +339,60 @@ impl Mover<'_> {
             Outcome::Refused(why) => return Err(refusal(why)),
             _ => return Err(Failure::of(Reason::Internal)),
         }
-        if let Err(failure) = self.forget_there(to).await {
+        let soon = self.due.min(Instant::now() + SOON);
+        if let Err(failure) = self.forget_there(to, soon).await {
             tracing::info!(to = to.get(), %failure, "not told that a move was called off");
         }
         Ok(())
     }
 }
 
-/// Moves somebody home of whom the law no longer lets this region keep what serving him takes.
+/// The slot of his orders, by any that is here.
+fn slot_of(hosted: &Hosted, subject: SubjectId) -> Option<Slot> {
+    hosted.group.peek(|machine| {
+        let state = &machine.state;
+        let mut known = state.subjects.orders_of(subject).chain(state.moves.kept_of(subject));
+        known.next().map(|order| order.slot())
+    })
+}
+
+/// Where somebody belongs who may not live here, by the law of all countries in which he lived.
 ///
 /// # Errors
-/// As of a move; `NO_LAWFUL_REGION` where the countries in which he lived have no home in common.
-pub async fn send_home(
+/// `NO_LAWFUL_REGION` where they have no home in common, or nothing of his says where he lived.
+pub fn home_by_law(
     shell: &Shell,
-    hosted: &Arc<Hosted>,
+    hosted: &Hosted,
     subject: SubjectId,
-    due: Instant,
-) -> Result<(), Failure> {
+) -> Result<RegionNumber, Failure> {
     let now = shell.map.now()?;
-    let found = hosted.group.peek(|machine| {
-        let state = &machine.state;
-        let known = || state.subjects.orders_of(subject).chain(state.moves.kept_of(subject)).next();
-        Some((state.moves.get(subject)?.epoch, known()?.slot()))
-    });
-    let Some((epoch, slot)) = found else { return Ok(()) };
+    let slot = slot_of(hosted, subject).ok_or(Reason::NoLawfulRegion)?;
     let mut homes = BTreeSet::new();
     for residence in customer::residences(hosted, subject, None) {
         let home = home_of(residence, slot, &now.policy, &now);
         homes.insert(home.map_err(Refusal::NoHome)?.region);
     }
     let home = homes.first().filter(|home| homes.len() == 1 && **home != shell.number);
-    let Some(to) = home.and_then(|home| now.region(*home)) else {
-        return Err(Failure::of(Reason::NoLawfulRegion));
-    };
+    home.copied().ok_or_else(|| {
+        let why = "the countries in which he lived have no home in common but this region";
+        Failure::new(Reason::NoLawfulRegion, why)
+    })
+}
+
+/// Moves somebody home of whom the law no longer lets this region keep what serving him takes.
+///
+/// # Errors
+/// As of a move.
+pub async fn send_home(
+    shell: &Shell,
+    hosted: &Arc<Hosted>,
+    (subject, home): (SubjectId, RegionNumber),
+    due: Instant,
+) -> Result<(), Failure> {
+    let now = shell.map.now()?;
+    let epoch = hosted.group.peek(|m| m.state.moves.get(subject).map(|row| row.epoch));
+    let Some((epoch, slot)) = epoch.zip(slot_of(hosted, subject)) else { return Ok(()) };
+    let to = now.region(home).ok_or(Reason::UnknownRegion)?;
     let request: RequestId = format!("law-{epoch}").parse().map_err(|_| Reason::Internal)?;
     let (home, whose) = (shell.number, Whose::Subject(subject));
     let (caller, method) = ("", "MoveCustomer");
@@ -373,6 +438,11 @@ pub async fn delete(
         Outcome::Noted => {}
         Outcome::Refused(Refused::OrderOpen(first)) => {
             return Err(open(shell, hosted, subject, first));
+        }
+        Outcome::Refused(Refused::Moved) => {
+            let why = "something was brought back a moment ago: what he left stays for ten \
+                       minutes, should he return; ask again then";
+            return Err(Failure::new(Reason::HomeMoving, why));
         }
         Outcome::Refused(why) => return Err(refusal(why)),
         _ => return Err(Failure::of(Reason::Internal)),

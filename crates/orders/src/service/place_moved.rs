@@ -49,7 +49,9 @@ pub async fn run(
     }
     let row = hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
     if from == now.here
-        || !may_ask(row, from, known_only, || may_be_home(&now, place.residence_country, &asker))
+        || !may_ask(row.as_ref(), from, known_only, || {
+            may_be_home(&now, place.residence_country, &asker)
+        })
     {
         tracing::warn!(%asker, "an order of somebody who does not live there");
         return Err(moving().into());
@@ -106,13 +108,13 @@ fn took_back(row: &MoveRow, (here, from): (RegionNumber, RegionNumber), epoch: u
 
 /// Whether a region may pass an order on: one that may be his home, or where he lives or lived.
 /// What he ordered before is told only to where he lives.
-fn may_ask(
-    row: Option<MoveRow>,
+pub(super) fn may_ask(
+    row: Option<&MoveRow>,
     from: RegionNumber,
     known_only: bool,
     may_be_home: impl FnOnce() -> bool,
 ) -> bool {
-    let lives = row.as_ref().is_some_and(|row| row.lives == from);
+    let lives = row.is_some_and(|row| row.lives == from);
     let lived = row.is_some_and(|row| row.former == from);
     lives || !known_only && (lived || may_be_home())
 }
@@ -158,7 +160,7 @@ mod tests {
     fn only_a_home_or_a_region_of_his_passes_an_order_on_and_only_where_he_lives_hears_of_old_ones()
     {
         let ask = |row: Option<MoveRow>, from, known_only, home: bool| {
-            may_ask(row, region(from), known_only, || home)
+            may_ask(row.as_ref(), region(from), known_only, || home)
         };
         // Whom nobody knows of.
         assert!(ask(None, 1, false, true) && !ask(None, 1, false, false));

@@ -7,22 +7,23 @@ use hansa_api::pb::customer::PersonalBlock;
 use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::home_service_client::HomeServiceClient;
 use hansa_api::status::{Failure, Reason};
+use hansa_region_router::core::directory::Snapshot;
 use hansa_types::country::Country;
 use hansa_types::hash::StateHash;
 use hansa_types::id::{CustomerId, GroupKind, OrderId};
-use hansa_types::region::{RegionNumber, Slot};
+use hansa_types::region::{RegionName, RegionNumber, Slot};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use super::customer::admitted;
+use super::customer::{admitted, may_be_home, residences};
 use super::home::{self, Asker};
 use super::move_customer::times;
-use super::place_moved::let_back;
+use super::place_moved::{let_back, may_ask};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Sealed;
-use crate::core::moves::{BLOCKS_MAX, Block, Keep, Step, print_of};
+use crate::core::moves::{BLOCKS_MAX, Block, Carry, Keep, MoveRow, Step, print_of};
 use crate::core::subjects::{KeyOf, Next, SubjectId};
 use crate::shell::keys::vault_failed;
 use crate::shell::{Hosted, Shell, deadline, not_read, personal, refusal};
@@ -47,34 +48,144 @@ pub async fn run(
         let mut client = HomeServiceClient::new(shell.peers.to(leader));
         return home::in_time(due, client.take_customer(request)).await;
     }
-    let came = Came::of(&question, from, slot)?;
-    let subject = personal::customer(shell, &came.customer)?;
-    let mut digest = StateHash::default();
-    for (id, residence, personal) in &came.sealed {
-        digest.add(print_of(*id, *residence, personal));
-    }
-    let take = Take { shell, hosted, subject, from, due };
-    if !question.holds_only && !came.blocks.is_empty() {
-        let own = now.own_region().ok_or(Reason::Unavailable)?;
-        for (_, residence, _) in &came.blocks {
-            admitted(&now, *residence, &own.name)?;
+    let question = Question { shell, hosted, now: &now, asker: &asker, from, due, question };
+    Ok(Response::new(match question.orders()? {
+        Some(orders) => question.of_orders(&orders).await?,
+        None => question.brought(Came::of(&question.question, from, slot)?).await?,
+    }))
+}
+
+/// What a region asks or says of one customer.
+struct Question<'a> {
+    shell: &'a Shell,
+    hosted: &'a Hosted,
+    now: &'a Snapshot,
+    asker: &'a RegionName,
+    from: RegionNumber,
+    due: Instant,
+    question: wire::TakeCustomerRequest,
+}
+
+impl Question<'_> {
+    /// The orders that it is about, if it comes with nothing personal.
+    fn orders(&self) -> Result<Option<Vec<OrderId>>, Failure> {
+        let blocks = &self.question.blocks;
+        let bare = |block: &wire::MovedBlock| block.ciphertext.is_empty();
+        if blocks.is_empty() || self.question.key.is_some() || !blocks.iter().all(bare) {
+            return Ok(None);
         }
+        if blocks.len() > BLOCKS_MAX || !self.question.holds_only {
+            return Err(malformed());
+        }
+        let ids = blocks.iter().map(|block| order_from_bytes(&block.order_id));
+        ids.collect::<Result<_, _>>().map(Some).map_err(|_| malformed())
     }
-    take.said(&question, &came.blocks).await?;
-    let read = hosted.group.read(due, |machine| {
-        let state = &machine.state;
-        let held = came.blocks.iter().filter(|(id, ..)| state.holds(subject, *id)).count();
-        let row = state.moves.get(subject).map(|row| (row.epoch, row.lives));
-        (u32::try_from(held).unwrap_or(u32::MAX), row, state.subjects.dead(subject))
-    });
-    let (block_count, row, erased_generation) = read.await.map_err(not_read)?;
-    // Who never moved lives where the law puts him: not with the asker, as far as is known here.
-    let (epoch, lives) = row.unwrap_or((0, shell.number));
-    let lives_in = shell.map.region_name(lives).map_or_else(String::new, |name| name.to_string());
-    let digest = bytes::Bytes::copy_from_slice(&digest.0.to_be_bytes());
-    let answer =
-        wire::TakeCustomerResponse { block_count, digest, epoch, lives_in, erased_generation };
-    Ok(Response::new(answer))
+
+    /// Of a customer who is known here by orders of his. A region that has nothing to do with him
+    /// hears nothing of him.
+    async fn of_orders(&self, orders: &[OrderId]) -> Result<wire::TakeCustomerResponse, Failure> {
+        let look = self.hosted.group.read(self.due, |machine| {
+            let state = &machine.state;
+            let subject = orders.iter().find_map(|id| state.whose(*id))?;
+            let carry = state.moves.carries.get(&subject).map(Carry::region);
+            Some((subject, state.moves.get(subject).cloned(), carry))
+        });
+        let found = look.await.map_err(not_read)?;
+        let (subject, row, carry) = found.ok_or_else(|| Failure::of(Reason::CustomerNotFound))?;
+        let lived = residences(self.hosted, subject, None);
+        let believed = self.believed(row.as_ref(), lived);
+        if self.question.arrive_epoch > 0 && !believed {
+            return Err(self.not_believed());
+        }
+        let lived_there = row.is_some_and(|row| row.lived.contains(&self.from));
+        let own = || orders.iter().any(|id| self.speaks_for(*id));
+        if !believed && !lived_there && carry != Some(self.from) && !own() {
+            return Ok(wire::TakeCustomerResponse::default());
+        }
+        self.take(subject).said(&self.question, Vec::new()).await?;
+        self.answer(subject, orders, StateHash::default()).await
+    }
+
+    /// Of a customer who is named, or whose blocks came.
+    async fn brought(&self, came: Came) -> Result<wire::TakeCustomerResponse, Failure> {
+        let subject = personal::customer(self.shell, &came.customer)?;
+        let ids: Vec<OrderId> = came.blocks.iter().map(|(id, ..)| *id).collect();
+        let mut digest = StateHash::default();
+        for (id, residence, personal) in &came.sealed {
+            digest.add(print_of(*id, *residence, personal));
+        }
+        let take = self.take(subject);
+        if ids.is_empty() {
+            // Whom it knows of by name only it is told of where he went from here to it.
+            take.named().await?;
+        } else {
+            let row = self.hosted.group.peek(|machine| machine.state.moves.get(subject).cloned());
+            let here = row.as_ref().is_some_and(|row| row.lives == self.shell.number);
+            // Who lives here has it brought again by whoever has his orders, who says no more.
+            let more = self.question.arrive_epoch > 0 || self.question.forget;
+            let own = here && !more && ids.iter().all(|id| self.speaks_for(*id));
+            let lived = came.blocks.iter().map(|(_, residence, _)| *residence);
+            if !own && !self.believed(row.as_ref(), lived) {
+                return Err(self.not_believed());
+            }
+        }
+        if !self.question.holds_only {
+            let own = self.now.own_region().ok_or(Reason::Unavailable)?;
+            for (_, residence, _) in &came.blocks {
+                admitted(self.now, *residence, &own.name)?;
+            }
+        }
+        take.said(&self.question, came.blocks).await?;
+        self.answer(subject, &ids, digest).await
+    }
+
+    fn take(&self, subject: SubjectId) -> Take<'_> {
+        let Self { shell, hosted, from, due, .. } = *self;
+        Take { shell, hosted, subject, from, due }
+    }
+
+    /// Whether the asker may say where he lives, and bring what is his: a region that may be his
+    /// home by the policy, or where he lives or came from.
+    fn believed(&self, row: Option<&MoveRow>, lived: impl IntoIterator<Item = Country>) -> bool {
+        let home = |residence| may_be_home(self.now, residence, self.asker);
+        let home = || lived.into_iter().any(home);
+        self.from != self.shell.number && may_ask(row, self.from, false, home)
+    }
+
+    fn not_believed(&self) -> Failure {
+        tracing::warn!(asker = %self.asker, "says what is not its to say of a customer");
+        let why = "the region that asks may not be his home by the policy here, nor does he live \
+                   there or come from there, by what is known here: look where he lives";
+        Failure::new(Reason::HomeMoving, why)
+    }
+
+    /// Whether the asker has the orders that were born with this one.
+    fn speaks_for(&self, order: OrderId) -> bool {
+        let owner = self.now.owner(order.region(), order.slot());
+        owner.is_some_and(|owner| owner.owner == self.from)
+    }
+
+    /// Where he lives, and how many of these orders' blocks are here and open.
+    async fn answer(
+        &self,
+        subject: SubjectId,
+        orders: &[OrderId],
+        digest: StateHash,
+    ) -> Result<wire::TakeCustomerResponse, Failure> {
+        let read = self.hosted.group.read(self.due, |machine| {
+            let state = &machine.state;
+            let held = orders.iter().filter(|id| state.holds(subject, **id)).count();
+            let row = state.moves.get(subject).map(|row| (row.epoch, row.lives));
+            (u32::try_from(held).unwrap_or(u32::MAX), row, state.subjects.dead(subject))
+        });
+        let (block_count, row, erased_generation) = read.await.map_err(not_read)?;
+        // Who never moved lives where the law puts him: not with the asker, as far as is known.
+        let (epoch, lives) = row.unwrap_or((0, self.shell.number));
+        let lives_in = self.shell.map.region_name(lives);
+        let lives_in = lives_in.map_or_else(String::new, |name| name.to_string());
+        let digest = bytes::Bytes::copy_from_slice(&digest.0.to_be_bytes());
+        Ok(wire::TakeCustomerResponse { block_count, digest, epoch, lives_in, erased_generation })
+    }
 }
 
 /// All orders of a customer lie in one slot, wherever they are.
@@ -160,15 +271,12 @@ impl Take<'_> {
     async fn said(
         &self,
         question: &wire::TakeCustomerRequest,
-        blocks: &[Plain],
+        blocks: Vec<Plain>,
     ) -> Result<(), Failure> {
         let Self { shell, hosted, subject, from, due } = *self;
         let at_ms = shell.env.clock.wall().ms();
-        match (question.holds_only, blocks.is_empty()) {
-            // Whom it knows of by name only it is told of where he went from here to it.
-            (_, true) => self.named().await?,
-            (true, false) => {}
-            (false, false) => self.keep(blocks, (at_ms, question.erased_generation)).await?,
+        if !question.holds_only && !blocks.is_empty() {
+            self.keep(&blocks, (at_ms, question.erased_generation)).await?;
         }
         if question.forget {
             let (asked_ms, destroy_after_ms) = times(shell).await?;
@@ -236,11 +344,18 @@ impl Take<'_> {
             match hosted.submit(&Command::Moves(Step::Keep(Box::new(keep))), due).await? {
                 Outcome::Noted => return Ok(()),
                 Outcome::Refused(Refused::KeyChanged) => {}
+                Outcome::Refused(Refused::Moved) => {
+                    let why = "another region brings him here, or he is on his way from here: call \
+                               that off, or wait for it";
+                    return Err(Failure::new(Reason::HomeMoving, why));
+                }
                 Outcome::Refused(why) => return Err(refusal(why)),
                 _ => return Err(Failure::of(Reason::Internal)),
             }
         }
-        Err(refusal(Refused::KeyChanged))
+        let why = "his key there changes all the time: he orders, or is forgotten; repeat the \
+                   command";
+        Err(Failure::new(Reason::HomeMoving, why))
     }
 }
 

@@ -4,8 +4,6 @@
 //! Everything is decided anew from state and vault each time, so a leader that falls in between
 //! leaves nothing half done that the next one would not finish.
 
-mod moves;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,10 +61,9 @@ impl Keeper {
         }
         let every = Duration::from_millis(self.shell.cfg.keys.check_ms);
         let (mut told, mut noted, mut overdue) = (0, 0, Overdue::default());
-        let mut lawful = 0;
         loop {
             told = self.forget_erased(told);
-            match self.round(&mut noted, &mut overdue, &mut lawful).await {
+            match self.round(&mut noted, &mut overdue).await {
                 Ok(()) => {}
                 // Another node is at it, or the vault is away: what there is to do stays so.
                 Err(Stuck::Vault(VaultError::Busy)) => {}
@@ -102,12 +99,7 @@ impl Keeper {
         seq
     }
 
-    async fn round(
-        &self,
-        noted: &mut u64,
-        overdue: &mut Overdue,
-        lawful: &mut u64,
-    ) -> Result<(), Stuck> {
+    async fn round(&self, noted: &mut u64, overdue: &mut Overdue) -> Result<(), Stuck> {
         let keys = self.shell.vault.keys().await?;
         let Some(newest) = keys.last().copied() else { return Ok(()) };
         if !self.serves(newest.key).await? || !self.hosted.group.leadership().borrow().mine {
@@ -121,10 +113,6 @@ impl Keeper {
         if wraps != Some(newest.key) {
             self.commit(KeyStep::Use { key: newest.key }).await?;
         }
-        self.delete_left().await;
-        self.settle_carries().await;
-        self.tell_former().await;
-        self.send_home(lawful).await;
         let rewrapped = self.rewrap(newest.key).await?;
         let epoch = self.hosted.group.peek(|machine| machine.state.meta.settings.epoch);
         if rewrapped {

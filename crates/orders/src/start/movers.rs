@@ -1,114 +1,265 @@
-//! What customers leave behind who move: deleted when it is due, and what was brought for nobody
-//! with it.
+//! Looks after who moves, on the leader of his group: what customers left is deleted when it is
+//! due, what was brought for nobody goes, lost regions that are back hear who lives here since, and
+//! who may no longer live here is sent home.
+//!
+//! Each of these goes its own rounds, with each other region by itself: none waits for another, nor
+//! do the group's keys for any of them. With one region everybody has his turn, after the one who
+//! was tried last; who fails, fails alone. Only a region that is not reached is left for the next
+//! round. Everything is decided anew from the state each time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use futures::future::join_all;
+use hansa_api::status::Failure;
+use hansa_region_router::core::directory::Snapshot;
+use hansa_types::limits::CALL_DEADLINE_MS_MAX;
+use hansa_types::region::RegionNumber;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
 
-use super::{Keeper, STEPS_MAX, SUBMIT_MAX};
 use crate::core::subjects::SubjectId;
-use crate::service::customer::{admitted, residences};
-use crate::service::move_customer::{delete, send_home, settle, tell_former};
+use crate::service::customer::{admitted, not_reached, residences};
+use crate::service::move_customer::{delete, home_by_law, send_home, settle, tell_former};
+use crate::shell::{Hosted, Shell};
 
-/// Customers looked at in one round.
-const DUE_MAX: usize = 1_024;
+/// How long one customer may take: a question and an answer, or all that he has.
+const ASK_MAX: Duration = Duration::from_secs(5);
+const SEND_MAX: Duration = Duration::from_millis(CALL_DEADLINE_MS_MAX);
+/// Customers tried, and looked at, with one region in one round.
+const TRIES_MAX: usize = 64;
+const LOOKS_MAX: usize = 1_024;
+/// After so long all are looked at again by the same law: who came while it was made known may have
+/// been let in by the last one.
+const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
 
-impl Keeper {
-    /// Deletes what customers left who moved, as far as it is due and nobody ships to them.
-    pub(super) async fn delete_left(&self) {
-        let now = self.shell.env.clock.wall().ms();
-        let due: Vec<_> = self.hosted.group.peek(|machine| {
-            let state = &machine.state;
-            let waits = |subject: &SubjectId| state.left_open(*subject).next().is_some();
-            let lives = |subject| Some((subject, state.moves.get(subject)?.lives));
-            let due = state.moves.due(now).filter(|subject| !waits(subject));
-            due.filter_map(lives).take(DUE_MAX).collect()
-        });
-        let (mut away, mut deleted) = (BTreeSet::new(), 0);
-        for (subject, lives) in due {
-            if deleted == STEPS_MAX || away.contains(&lives) {
-                continue;
-            }
-            let end = Instant::now() + SUBMIT_MAX;
-            match delete(&self.shell, &self.hosted, subject, ("", "due"), end).await {
-                Ok(()) => deleted += 1,
-                // What he left stays, whatever else there is to do for other keys.
-                Err(why) => {
-                    let group = self.hosted.group.id();
-                    tracing::info!(%group, region = lives.get(), %why, "not deleted yet");
-                    away.insert(lives);
-                }
-            }
-        }
-    }
+pub struct Movers {
+    pub shell: Arc<Shell>,
+    pub hosted: Arc<Hosted>,
+}
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Errand {
+    /// Deletes what they left who moved.
+    Delete,
     /// Asks what became of those whose luggage came here, and who never arrived.
-    pub(super) async fn settle_carries(&self) {
-        let stranded: Vec<_> = self.hosted.group.peek(|machine| {
-            let mut stranded: Vec<_> = machine.state.stranded().take(DUE_MAX).collect();
-            stranded.sort_unstable();
-            stranded
+    Settle,
+    /// Tells where they lived that they live here.
+    Tell,
+    /// Moves home whom the policy in force does not let live here.
+    SendHome,
+}
+
+/// How far the rounds of an errand have come, on one leader.
+#[derive(Default)]
+struct Rounds {
+    /// Who was tried last with a region.
+    tried: BTreeMap<RegionNumber, SubjectId>,
+    lawless: Lawless,
+}
+
+/// Who may not live here, by the version of the policy by which all were looked at.
+#[derive(Default)]
+struct Lawless {
+    looked: Option<(u64, Instant)>,
+    left: BTreeSet<SubjectId>,
+}
+
+impl Movers {
+    pub async fn run(self) {
+        let stop = self.shell.env.tasks.stop_token();
+        let all = async {
+            self.hosted.trusting().await;
+            tokio::join!(
+                self.rounds(Errand::Delete),
+                self.rounds(Errand::Settle),
+                self.rounds(Errand::Tell),
+                self.rounds(Errand::SendHome),
+            );
+        };
+        // What there is to do stays in the state.
+        stop.run_until_cancelled(all).await;
+    }
+
+    async fn rounds(&self, errand: Errand) {
+        let every = Duration::from_millis(self.shell.cfg.keys.check_ms);
+        let mut rounds = Rounds::default();
+        loop {
+            match self.hosted.trusts() && self.hosted.group.leadership().borrow().mine {
+                true => self.round(errand, &mut rounds).await,
+                false => rounds = Rounds::default(),
+            }
+            sleep(every).await;
+        }
+    }
+
+    async fn round(&self, errand: Errand, rounds: &mut Rounds) {
+        let waiting = match errand {
+            Errand::SendHome => self.lawless(&mut rounds.lawless).await,
+            _ => self.waiting(errand),
+        };
+        let mut by_region: BTreeMap<RegionNumber, Vec<SubjectId>> = BTreeMap::new();
+        for (subject, region) in waiting {
+            by_region.entry(region).or_default().push(subject);
+        }
+        rounds.tried.retain(|region, _| by_region.contains_key(region));
+        let each = by_region.into_iter().map(|(region, mut waiting)| {
+            after(&mut waiting, rounds.tried.get(&region).copied());
+            async move { (region, self.with(errand, region, waiting).await) }
         });
-        let (mut away, mut settled) = (BTreeSet::new(), 0);
-        for (subject, from) in stranded {
-            if settled == STEPS_MAX || away.contains(&from) {
+        for (region, last) in join_all(each).await {
+            rounds.tried.extend(last.map(|subject| (region, subject)));
+        }
+    }
+
+    /// Whom an errand is about, and which region is asked or told of him.
+    fn waiting(&self, errand: Errand) -> Vec<(SubjectId, RegionNumber)> {
+        let now = self.shell.env.clock.wall().ms();
+        self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let row = |subject| Some((subject, state.moves.get(subject)?));
+            match errand {
+                Errand::Delete => {
+                    let due = state.moves.due(now).filter_map(row);
+                    due.map(|(subject, row)| (subject, row.lives)).collect()
+                }
+                Errand::Settle => state.stranded().collect(),
+                Errand::Tell => {
+                    let untold = state.untold().filter_map(row);
+                    untold.map(|(subject, row)| (subject, row.former)).collect()
+                }
+                Errand::SendHome => Vec::new(),
+            }
+        })
+    }
+
+    /// One round with one region; who was tried last.
+    async fn with(
+        &self,
+        errand: Errand,
+        region: RegionNumber,
+        waiting: Vec<SubjectId>,
+    ) -> Option<SubjectId> {
+        let (mut last, mut tries) = (None, 0);
+        for subject in waiting.into_iter().take(LOOKS_MAX) {
+            if tries == TRIES_MAX {
+                break;
+            }
+            last = Some(subject);
+            if errand == Errand::Delete && self.ships_to(subject) {
                 continue;
             }
-            let end = Instant::now() + SUBMIT_MAX;
-            match settle(&self.shell, &self.hosted, (subject, from), end).await {
-                Ok(()) => settled += 1,
-                Err(why) => {
+            tries += 1;
+            let Err(failure) = self.try_one(errand, subject, region).await else { continue };
+            let group = self.hosted.group.id();
+            tracing::info!(%group, ?errand, region = region.get(), %failure, "who moves waits");
+            if not_reached(&failure) {
+                break;
+            }
+        }
+        last
+    }
+
+    /// What he left is not deleted while an order of his is under way here.
+    fn ships_to(&self, subject: SubjectId) -> bool {
+        self.hosted.group.peek(|machine| machine.state.left_open(subject).next().is_some())
+    }
+
+    async fn try_one(
+        &self,
+        errand: Errand,
+        subject: SubjectId,
+        region: RegionNumber,
+    ) -> Result<(), Failure> {
+        let (shell, hosted) = (&*self.shell, &self.hosted);
+        let due = |max| Instant::now() + max;
+        match errand {
+            Errand::Delete => delete(shell, hosted, subject, ("", "due"), due(ASK_MAX)).await,
+            Errand::Settle => settle(shell, hosted, (subject, region), due(ASK_MAX)).await,
+            Errand::Tell => tell_former(shell, hosted, subject, due(ASK_MAX)).await,
+            Errand::SendHome => send_home(shell, hosted, (subject, region), due(SEND_MAX)).await,
+        }
+    }
+
+    /// Who is to be sent home, and where that is.
+    async fn lawless(&self, known: &mut Lawless) -> Vec<(SubjectId, RegionNumber)> {
+        let Ok(now) = self.shell.map.now() else { return Vec::new() };
+        let version = now.policy.version();
+        let looked = known.looked.filter(|(by, at)| *by == version && at.elapsed() < LOOK_AGAIN);
+        if looked.is_none() {
+            known.left = self.look_at_all(&now).await;
+            known.looked = Some((version, Instant::now()));
+            for subject in &known.left {
+                if let Err(why) = home_by_law(&self.shell, &self.hosted, *subject) {
                     let group = self.hosted.group.id();
-                    tracing::info!(%group, region = from.get(), %why, "what came waits");
-                    away.insert(from);
+                    tracing::warn!(%group, version, %why, "a customer may not live here, and does");
                 }
             }
         }
+        let lives = |subject: &SubjectId| self.lives_here(*subject);
+        known.left.retain(lives);
+        let home = |subject: &SubjectId| {
+            let home = home_by_law(&self.shell, &self.hosted, *subject).ok()?;
+            Some((*subject, home))
+        };
+        known.left.iter().filter_map(home).collect()
     }
 
-    /// Tells lost regions that are back who lives here since.
-    pub(super) async fn tell_former(&self) {
-        let mut untold: Vec<SubjectId> =
-            self.hosted.group.peek(|machine| machine.state.untold().take(STEPS_MAX).collect());
-        untold.sort_unstable();
-        for subject in untold {
-            let end = Instant::now() + SUBMIT_MAX;
-            if let Err(why) = tell_former(&self.shell, &self.hosted, subject, end).await {
-                let group = self.hosted.group.id();
-                tracing::info!(%group, %why, "a former region does not know yet who lives here");
-                return;
-            }
-        }
+    fn lives_here(&self, subject: SubjectId) -> bool {
+        let lives = |machine: &crate::machine::OrdersMachine| {
+            Some(machine.state.moves.get(subject)?.lives == self.shell.number)
+        };
+        self.hosted.group.peek(lives).unwrap_or_default()
     }
 
-    /// Moves home whom the policy in force does not let live here; `looked`: by which version all
-    /// of them were looked at.
-    pub(super) async fn send_home(&self, looked: &mut u64) {
-        let Ok(now) = self.shell.map.now() else { return };
-        let (version, here) = (now.policy.version(), self.shell.number);
-        if *looked == version {
-            return;
-        }
-        let mut living: Vec<SubjectId> = self.hosted.group.peek(|machine| {
+    async fn look_at_all(&self, now: &Snapshot) -> BTreeSet<SubjectId> {
+        let here = self.shell.number;
+        let living: Vec<SubjectId> = self.hosted.group.peek(|machine| {
             let rows = machine.state.moves.rows.iter();
             rows.filter(|(_, row)| row.lives == here).map(|(subject, _)| *subject).collect()
         });
-        living.sort_unstable();
-        let mut all = true;
-        for subject in living {
-            let mut lived = residences(&self.hosted, subject, None).into_iter();
-            if lived.all(|residence| admitted(&now, residence, &self.shell.region).is_ok()) {
-                continue;
+        let mut lawless = BTreeSet::new();
+        for (n, subject) in living.into_iter().enumerate() {
+            if n % LOOKS_MAX == LOOKS_MAX - 1 {
+                yield_now().await;
             }
-            let end = Instant::now() + SUBMIT_MAX;
-            if let Err(why) = send_home(&self.shell, &self.hosted, subject, end).await {
-                let group = self.hosted.group.id();
-                tracing::warn!(%group, version, %why, "a customer may not live here, and does");
-                all = false;
+            let lived = residences(&self.hosted, subject, None);
+            let may = |residence| admitted(now, residence, &self.shell.region).is_ok();
+            if !lived.into_iter().all(may) {
+                lawless.insert(subject);
             }
         }
-        if all {
-            *looked = version;
-        }
+        lawless
+    }
+}
+
+/// In order, from the one after `last` on.
+fn after(waiting: &mut [SubjectId], last: Option<SubjectId>) {
+    waiting.sort_unstable();
+    let next = waiting.partition_point(|subject| last.is_some_and(|last| *subject <= last));
+    waiting.rotate_left(next);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(n: u128) -> SubjectId {
+        SubjectId { home: RegionNumber::try_from(1).unwrap(), hash: n }
+    }
+
+    #[test]
+    fn everybody_has_his_turn_after_the_one_who_was_tried_last() {
+        let ordered = |last: Option<u128>| {
+            let mut waiting = [3, 1, 2].map(subject);
+            after(&mut waiting, last.map(subject));
+            waiting.map(|subject| subject.hash)
+        };
+        assert_eq!(ordered(None), [1, 2, 3]);
+        assert_eq!(ordered(Some(1)), [2, 3, 1]);
+        assert_eq!(ordered(Some(3)), [1, 2, 3]);
+        assert_eq!(ordered(Some(9)), [1, 2, 3], "who is gone by now");
+        assert_eq!(ordered(Some(0)), [1, 2, 3]);
     }
 }

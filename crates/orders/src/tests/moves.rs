@@ -1,5 +1,8 @@
 //! A customer moves to another region and back: one effect per request, and nothing left behind.
 
+mod asks;
+mod tries;
+
 use std::time::Duration;
 
 use futures::StreamExt as _;

@@ -39,7 +39,7 @@ fn number(n: u16) -> RegionNumber {
 
 impl Rig {
     /// Every node of the region learns who owns eu-west's births from now on.
-    fn owned_by(&self, owner: u16, epoch: u64, kind: Kind) {
+    pub(super) fn owned_by(&self, owner: u16, epoch: u64, kind: Kind) {
         for node in self.nodes.values() {
             let mut now = (*node.book.now().unwrap()).clone();
             let record = OwnershipRecord {
@@ -72,7 +72,7 @@ impl Rig {
         }
     }
 
-    fn phase(&self) -> Option<Phase> {
+    pub(super) fn phase(&self) -> Option<Phase> {
         let node = self.nodes.values().next()?;
         let shell = node.orders.shell();
         let row =
@@ -98,7 +98,7 @@ async fn shown(node: &Node, name: &str) -> wire::Order {
 }
 
 /// Waits until everything that home has is abroad, in full.
-async fn shipped(pair: &Pair, orders: usize) {
+pub(super) async fn shipped(pair: &Pair, orders: usize) {
     let seq = || {
         let shell = pair.here().orders.shell();
         shell.groups[&0].group.peek(|m| m.state.meta.seq)

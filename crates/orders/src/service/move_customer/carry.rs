@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::Mover;
 use super::proof::{self, Ask, Who, page};
-use crate::core::moves::{Block, MoveRow, print_of};
+use crate::core::moves::{BLOCKS_MAX, Block, MoveRow, print_of};
 use crate::core::subjects::{KeyOf, KeyState, Next, Wrapped};
+use crate::service::customer::residences;
 use crate::shell::not_read;
 
 /// Orders of one customer that can be moved: they are compared in one step.
@@ -62,13 +63,21 @@ impl Mover<'_> {
                 Next::Mint(..) => (state.subjects.dead(subject), None),
             };
             let of = KeyOf { subject, generation };
-            let blocks: Vec<Block> = state.blocks(of).collect();
+            // What a key opened that is gone stays where it is.
+            let blocks: Vec<Block> = match &wrapped {
+                Some(_) => state.blocks(of).collect(),
+                None => Vec::new(),
+            };
             // Who moved here and was forgotten lives here still.
             let known = !blocks.is_empty() || state.moves.get(subject).is_some();
             known.then_some((of, wrapped, blocks))
         });
         let found = read.await.map_err(not_read)?;
-        let (of, wrapped, blocks) = found.ok_or_else(|| Failure::of(Reason::CustomerNotFound))?;
+        let (of, wrapped, blocks) = found.ok_or_else(|| {
+            let why = "nothing of his is here: look at his id, and at the country in which he \
+                       lived when he ordered";
+            Failure::new(Reason::CustomerNotFound, why)
+        })?;
         Luggage::of(of, wrapped, blocks)
     }
 
@@ -82,9 +91,13 @@ impl Mover<'_> {
         if brought.of != Some(luggage.of) {
             let first = luggage.blocks.get(..1).unwrap_or_default();
             let said = match self.bring(to, luggage, first, Ask::HOLDS).await {
-                // Who takes nothing along need not be known there.
+                // Who takes nothing along need not be known there, nor named.
                 Err(failure)
-                    if first.is_empty() && failure.reason() == Reason::CustomerNotFound =>
+                    if first.is_empty()
+                        && matches!(
+                            failure.reason(),
+                            Reason::CustomerNotFound | Reason::NoLawfulRegion
+                        ) =>
                 {
                     home::TakeCustomerResponse::default()
                 }
@@ -134,25 +147,28 @@ impl Mover<'_> {
     }
 
     /// Whether where he lives answers anything; why not.
-    pub(super) async fn ask_there(
+    pub(super) async fn ask_there(&self, to: &Region, due: Instant) -> Result<(), Failure> {
+        self.ask(to, Ask::HOLDS, due).await.map(|_| ())
+    }
+
+    /// By what is known here of his orders; by his name where nothing is.
+    async fn ask(
         &self,
         to: &Region,
-        row: &MoveRow,
+        ask: Ask,
         due: Instant,
-    ) -> Result<(), Reason> {
-        let generation = row.left.as_ref().map_or(0, |left| left.generation);
-        let of = KeyOf { subject: self.subject, generation };
-        let found = self.hosted.group.peek(|machine| {
-            let KeyState::Living(wrapped) = machine.state.subjects.key(of) else { return None };
-            Some((wrapped, machine.state.blocks(of).next()?))
-        });
-        let who = match (&found, &self.asked.customer) {
-            (Some((wrapped, block)), _) => Who::Keyed(of, wrapped, std::slice::from_ref(block)),
-            (None, Some(customer)) => Who::Named(customer),
-            (None, None) => return Err(Reason::CustomerNotFound),
+    ) -> Result<home::TakeCustomerResponse, Failure> {
+        let known: Vec<OrderId> = self
+            .hosted
+            .group
+            .peek(|machine| machine.state.orders_known(self.subject).take(BLOCKS_MAX).collect());
+        let lived = residences(self.hosted, self.subject, self.asked.residence);
+        let who = match &self.asked.customer {
+            _ if !known.is_empty() => Who::Orders(&known, &lived),
+            Some(customer) => Who::Named(customer, &lived),
+            None => return Err(Failure::of(Reason::CustomerNotFound)),
         };
-        let said = proof::take_customer(self.shell, to, who, Ask::HOLDS, due).await;
-        said.map(|_| ()).map_err(|failure| failure.reason())
+        proof::take_customer(self.shell, to, who, ask, due).await
     }
 
     /// That he lives there since this move.
@@ -162,16 +178,21 @@ impl Mover<'_> {
         luggage: &Luggage,
         arrive_epoch: u64,
     ) -> Result<(), Failure> {
-        let first = luggage.blocks.get(..1).unwrap_or_default();
-        self.bring(to, luggage, first, Ask { arrive_epoch, ..Ask::HOLDS }).await.map(|_| ())
+        let orders: Vec<OrderId> =
+            luggage.blocks.iter().map(|(id, ..)| *id).take(BLOCKS_MAX).collect();
+        let ask = Ask { arrive_epoch, ..Ask::HOLDS };
+        if orders.is_empty() {
+            return self.bring(to, luggage, &[], ask).await.map(|_| ());
+        }
+        let lived = luggage.blocks.iter().map(|(_, residence, _)| *residence).collect();
+        let who = Who::Orders(&orders, &lived);
+        proof::take_customer(self.shell, to, who, ask, self.due).await.map(|_| ())
     }
 
     /// That he stays here.
-    pub(super) async fn forget_there(&self, to: RegionNumber) -> Result<(), Failure> {
+    pub(super) async fn forget_there(&self, to: RegionNumber, due: Instant) -> Result<(), Failure> {
         let to = self.now.region(to).ok_or(Reason::UnknownRegion)?;
-        let luggage = self.luggage().await?;
-        let first = luggage.blocks.get(..1).unwrap_or_default();
-        self.bring(to, &luggage, first, Ask { forget: true, ..Ask::HOLDS }).await.map(|_| ())
+        self.ask(to, Ask { forget: true, ..Ask::HOLDS }, due).await.map(|_| ())
     }
 
     async fn bring(
@@ -181,9 +202,10 @@ impl Mover<'_> {
         blocks: &[Block],
         ask: Ask,
     ) -> Result<home::TakeCustomerResponse, Failure> {
+        let lived = residences(self.hosted, self.subject, self.asked.residence);
         let who = match (&luggage.wrapped, &self.asked.customer) {
             (Some(wrapped), _) if !blocks.is_empty() => Who::Keyed(luggage.of, wrapped, blocks),
-            (_, Some(customer)) => Who::Named(customer),
+            (_, Some(customer)) => Who::Named(customer, &lived),
             _ => return Err(Failure::of(Reason::CustomerNotFound)),
         };
         proof::take_customer(self.shell, to, who, ask, self.due).await

@@ -1,7 +1,10 @@
 //! What two regions say to one another of a customer who moves. Before anything is deleted, the
 //! region where he lives says that it holds all of it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
+use hansa_api::classes::DataClass;
 use hansa_api::convert::id::order_to_bytes;
 use hansa_api::pb::replication as home;
 use hansa_api::pb::replication::home_service_client::HomeServiceClient;
@@ -9,13 +12,15 @@ use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Region;
-use hansa_types::id::CustomerId;
-use hansa_types::region::RegionNumber;
+use hansa_types::country::Country;
+use hansa_types::id::{CustomerId, OrderId};
+use hansa_types::region::{RegionName, RegionNumber};
 use tokio::time::{Instant, timeout_at};
 
 use super::times;
 use crate::core::moves::{BLOCKS_MAX, Block, Step};
-use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
+use crate::core::subjects::{KeyOf, KeyState, SubjectId, Wrapped};
+use crate::service::customer::{admitted, may_be_told, residences};
 use crate::service::place_order::moving;
 use crate::service::take_customer::commit;
 use crate::shell::keys::vault_failed;
@@ -45,10 +50,13 @@ impl Ask {
     };
 }
 
-/// Whom a question is about: by what is sealed, or by name where nothing is.
+/// Whom a question is about: by what is sealed, by orders of his that are known there, or by name.
 pub enum Who<'a> {
     Keyed(KeyOf, &'a Wrapped, &'a [Block]),
-    Named(&'a CustomerId),
+    /// Nothing personal goes along. At most [`BLOCKS_MAX`].
+    Orders(&'a [OrderId], &'a BTreeSet<Country>),
+    /// With the countries in which he lived.
+    Named(&'a CustomerId, &'a BTreeSet<Country>),
 }
 
 /// Nothing, once the region where he lives has all that he left here, or there is nothing to lose.
@@ -67,10 +75,10 @@ pub async fn held_there(
         let row = state.moves.get(subject)?;
         let left = row.left.as_ref().filter(|left| !left.deleted)?;
         let of = KeyOf { subject, generation: left.generation };
-        let KeyState::Living(wrapped) = state.subjects.key(of) else { return None };
-        Some((row.clone(), of, wrapped, state.blocks(of).collect::<Vec<Block>>()))
+        let KeyState::Living(_) = state.subjects.key(of) else { return None };
+        Some((row.clone(), state.blocks(of).collect::<Vec<Block>>()))
     });
-    let Some((row, of, wrapped, blocks)) = read.await.map_err(not_read)? else { return Ok(()) };
+    let Some((row, blocks)) = read.await.map_err(not_read)? else { return Ok(()) };
     let Some((first, ..)) = blocks.first() else { return Ok(()) };
     let now = shell.map.now()?;
     let region = now.region(row.lives).ok_or_else(moving)?;
@@ -81,11 +89,12 @@ pub async fn held_there(
     }
     // What it heard of only from here it is told again.
     let arrive_epoch = if row.former == shell.number { row.epoch } else { 0 };
-    let mut rest = &blocks[..];
-    while !rest.is_empty() {
-        let (asked, more) = rest.split_at(page(rest));
-        let (ask, who) = (Ask { arrive_epoch, ..Ask::HOLDS }, Who::Keyed(of, &wrapped, asked));
-        let said = take_customer(shell, region, who, ask, due).await?;
+    let lived = blocks.iter().map(|(_, residence, _)| *residence).collect();
+    let orders: Vec<OrderId> = blocks.iter().map(|(id, ..)| *id).collect();
+    for asked in orders.chunks(BLOCKS_MAX) {
+        let ask = Ask { arrive_epoch, ..Ask::HOLDS };
+        let said = take_customer(shell, region, Who::Orders(asked, &lived), ask, due).await;
+        let said = known_there(said)?.unwrap_or_default();
         if arrives(shell, hosted, (subject, row.lives), row.epoch, &said, due).await? {
             return Err(Failure::new(Reason::HomeMoving, "he has come back"));
         }
@@ -100,9 +109,18 @@ pub async fn held_there(
             );
             return Err(Failure::new(Reason::HomeMoving, why));
         }
-        rest = more;
     }
     Ok(())
+}
+
+/// `None` where that region knows none of the orders that it was asked about.
+fn known_there(
+    said: Result<home::TakeCustomerResponse, Failure>,
+) -> Result<Option<home::TakeCustomerResponse>, Failure> {
+    match said {
+        Err(failure) if failure.reason() == Reason::CustomerNotFound => Ok(None),
+        said => said.map(Some),
+    }
 }
 
 /// Asks where somebody lives whose luggage came from there, and who never arrived. He arrives, or
@@ -119,20 +137,20 @@ pub async fn settle(
     let read = hosted.group.read(due, |machine| {
         let state = &machine.state;
         let epoch = state.moves.get(subject).map_or(0, |row| row.epoch);
-        let id = state.moves.kept_of(subject).next()?;
-        let kept = state.moves.kept.get(&id)?;
-        let KeyState::Living(wrapped) = state.subjects.key(kept.of) else { return None };
-        Some((epoch, kept.of, wrapped, (id, kept.residence, kept.personal.clone())))
+        let came: Vec<OrderId> = state.moves.kept_of(subject).take(BLOCKS_MAX).collect();
+        (epoch, came)
     });
-    if let Some((known, of, wrapped, block)) = read.await.map_err(not_read)? {
+    let (known, came) = read.await.map_err(not_read)?;
+    if let Some(first) = came.first() {
         let now = shell.map.now()?;
         let region = now.region(from).ok_or_else(moving)?;
-        if now.owner(from, block.0.slot()).ok_or_else(moving)?.owner != from {
+        if now.owner(from, first.slot()).ok_or_else(moving)?.owner != from {
             let why = format!("{} was taken over, and may have let him go", region.name);
             return Err(Failure::new(Reason::HomeUnreachable, why));
         }
-        let who = Who::Keyed(of, &wrapped, std::slice::from_ref(&block));
-        let said = take_customer(shell, region, who, Ask::HOLDS, due).await?;
+        let lived = residences(hosted, subject, None);
+        let said = take_customer(shell, region, Who::Orders(&came, &lived), Ask::HOLDS, due).await;
+        let said = known_there(said)?.unwrap_or_default();
         if arrives(shell, hosted, (subject, from), known, &said, due).await? {
             return Ok(());
         }
@@ -177,37 +195,39 @@ pub async fn tell_former(
     let read = hosted.group.read(due, |machine| {
         let state = &machine.state;
         let row = state.moves.get(subject).filter(|row| row.untold)?;
-        let Next::Use(generation, wrapped) = state.next_key(subject) else { return None };
-        let of = KeyOf { subject, generation };
-        Some((row.clone(), of, wrapped, state.blocks(of).next()?))
+        let orders: Vec<OrderId> = state.orders_known(subject).take(BLOCKS_MAX).collect();
+        Some((row.clone(), orders))
     });
-    let Some((row, of, wrapped, block)) = read.await.map_err(not_read)? else { return Ok(()) };
+    let Some((row, orders)) = read.await.map_err(not_read)? else { return Ok(()) };
     let now = shell.map.now()?;
     let region = now.region(row.former).ok_or_else(moving)?;
-    if now.owner(row.former, block.0.slot()).ok_or_else(moving)?.owner != row.former {
+    // He is nobody's whose slot nothing here says.
+    let Some(first) = orders.first() else { return Ok(()) };
+    if now.owner(row.former, first.slot()).ok_or_else(moving)?.owner != row.former {
         let why = format!("{} is not back", region.name);
         return Err(Failure::new(Reason::HomeUnreachable, why));
     }
-    let who = Who::Keyed(of, &wrapped, std::slice::from_ref(&block));
+    let lived = residences(hosted, subject, None);
     let ask = Ask { lives_epoch: row.epoch, ..Ask::HOLDS };
-    match take_customer(shell, region, who, ask, due).await {
-        Ok(said) if said.epoch < row.epoch => return Err(moving()),
-        // It came back from before he was there.
-        Err(failure) if failure.reason() != Reason::CustomerNotFound => return Err(failure),
-        Ok(_) | Err(_) => {}
+    let said = take_customer(shell, region, Who::Orders(&orders, &lived), ask, due).await;
+    // Of whom it knows no move it came back from before he was there: it has nothing to let go of.
+    let known = known_there(said)?.filter(|said| said.epoch > 0);
+    if known.is_some_and(|said| said.epoch < row.epoch) {
+        return Err(moving());
     }
     commit(hosted, Step::Heard { subject, epoch: row.epoch }, due).await
 }
 
+/// What goes to a region: only what the law of today lets it have.
+///
 /// # Errors
-/// What the other region answers; `HOME_UNREACHABLE` where nobody leads there.
-pub async fn take_customer(
+/// `NO_LAWFUL_REGION` with the rule that keeps it out; a vault that does not open his key.
+pub async fn question(
     shell: &Shell,
-    to: &Region,
+    to: &RegionName,
     who: Who<'_>,
     Ask { arrive_epoch, holds_only, forget, erased_generation, lives_epoch }: Ask,
-    due: Instant,
-) -> Result<home::TakeCustomerResponse, Failure> {
+) -> Result<home::TakeCustomerRequest, Failure> {
     let mut question = home::TakeCustomerRequest {
         region: shell.region.to_string(),
         arrive_epoch,
@@ -217,9 +237,21 @@ pub async fn take_customer(
         lives_epoch,
         ..Default::default()
     };
+    let now = shell.map.now()?;
     match who {
-        Who::Named(customer) => question.customer_id = customer.to_string(),
+        Who::Named(customer, lived) => {
+            may_be_told(&now, lived, DataClass::Personal, to)?;
+            question.customer_id = customer.to_string();
+        }
+        Who::Orders(orders, lived) => {
+            may_be_told(&now, lived, DataClass::Operational, to)?;
+            question.blocks = orders.iter().map(|id| asked_of(*id)).collect();
+        }
         Who::Keyed(of, wrapped, blocks) => {
+            let lived: BTreeSet<Country> = blocks.iter().map(|(_, lived, _)| *lived).collect();
+            for residence in lived {
+                admitted(&now, residence, to)?;
+            }
             let share = shell.keyring.share(of, wrapped).await;
             let share = share.map_err(|error| vault_failed(&error))?;
             question.key = Some(home::KeyShare {
@@ -231,6 +263,19 @@ pub async fn take_customer(
             question.blocks = blocks.iter().map(moved_block).collect();
         }
     }
+    Ok(question)
+}
+
+/// # Errors
+/// As of [`question`]; what the other region answers; `HOME_UNREACHABLE` where nobody leads there.
+pub async fn take_customer(
+    shell: &Shell,
+    to: &Region,
+    who: Who<'_>,
+    ask: Ask,
+    due: Instant,
+) -> Result<home::TakeCustomerResponse, Failure> {
+    let question = question(shell, &to.name, who, ask).await?;
     let request = outgoing(question, Deadline(due))?;
     let mut client = HomeServiceClient::new(shell.peers.gateway(&to.name));
     let failure = match timeout_at(due, client.take_customer(request)).await {
@@ -243,6 +288,11 @@ pub async fn take_customer(
         Reason::NotLeader => Failure::of(Reason::HomeUnreachable),
         _ => failure,
     })
+}
+
+/// An order by its id alone.
+fn asked_of(order: OrderId) -> home::MovedBlock {
+    home::MovedBlock { order_id: order_to_bytes(order), ..Default::default() }
 }
 
 fn moved_block((id, residence, personal): &Block) -> home::MovedBlock {
