@@ -1,10 +1,11 @@
 //! One Raft entry's payload: a leader timestamp and the commands that share it, or the version that
-//! the group is to apply by from there on. Which of both it is stands beside it, as the entry's
-//! kind.
+//! the group is to apply by from there on, or what it begins with. Which of them it is stands
+//! beside it, as the entry's kind.
 //!
 //! ```text
 //! at: u64 | count: u32 | count × (length: u32 | bytes)        little-endian
 //! at: u64 | version: u32
+//! at: u64 | 1: u32 | length: u32 | bytes
 //! ```
 //! Flat, so that the leader copies each command once and followers, log and archive never encode
 //! again.
@@ -21,8 +22,18 @@ const LENGTH_BYTES: usize = 4;
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(crate) struct Batch {
     bytes: Bytes,
-    /// It carries no commands: it raises the group's version.
-    raises: bool,
+    carries: Carries,
+}
+
+/// What a batch carries.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Carries {
+    #[default]
+    Commands,
+    /// No commands: the group's version goes up.
+    Version,
+    /// No commands: what the group's machine begins with.
+    Beginning,
 }
 
 /// Bytes that are not a batch: they came from a broken peer.
@@ -46,7 +57,7 @@ impl Batch {
             count += 1;
         }
         out[count_at..count_at + 4].copy_from_slice(&count.to_le_bytes());
-        Self { bytes: out.freeze(), raises: false }
+        Self { bytes: out.freeze(), carries: Carries::Commands }
     }
 
     /// An entry that raises the group's version.
@@ -54,17 +65,31 @@ impl Batch {
         let mut out = BytesMut::with_capacity(HEAD_BYTES);
         out.put_u64_le(at.ms());
         out.put_u32_le(to);
-        Self { bytes: out.freeze(), raises: true }
+        Self { bytes: out.freeze(), carries: Carries::Version }
     }
 
     /// Takes bytes for an entry that raises the version.
     pub fn decode_raise(bytes: Bytes) -> Result<Self, BadBatch> {
-        (bytes.len() == HEAD_BYTES).then_some(Self { bytes, raises: true }).ok_or(BadBatch)
+        let raise = Self { bytes, carries: Carries::Version };
+        (raise.bytes.len() == HEAD_BYTES).then_some(raise).ok_or(BadBatch)
+    }
+
+    /// The entry that a group begins with.
+    pub fn begin(at: LogTime, beginning: &Bytes) -> Self {
+        let Self { bytes, .. } = Self::encode(at, std::iter::once(beginning));
+        Self { bytes, carries: Carries::Beginning }
+    }
+
+    /// Takes bytes for the entry that a group begins with.
+    pub fn decode_begin(bytes: Bytes) -> Result<Self, BadBatch> {
+        let framed = Self::decode(bytes)?;
+        let begin = Self { carries: Carries::Beginning, ..framed };
+        if begin.number() == 1 { Ok(begin) } else { Err(BadBatch) }
     }
 
     /// Takes bytes for a batch after checking their framing.
     pub fn decode(bytes: Bytes) -> Result<Self, BadBatch> {
-        let batch = Self { bytes, raises: false };
+        let batch = Self { bytes, carries: Carries::Commands };
         if batch.bytes.len() < HEAD_BYTES {
             return Err(BadBatch);
         }
@@ -80,12 +105,17 @@ impl Batch {
 
     /// Number of commands.
     pub fn len(&self) -> usize {
-        if self.raises { 0 } else { self.number() as usize }
+        if self.carries == Carries::Commands { self.number() as usize } else { 0 }
     }
 
     /// The version that the entry raises the group to.
     pub fn raises_to(&self) -> Option<u32> {
-        self.raises.then(|| self.number())
+        (self.carries == Carries::Version).then(|| self.number())
+    }
+
+    /// What the group's machine begins with.
+    pub fn beginning(&self) -> Option<&[u8]> {
+        (self.carries == Carries::Beginning).then(|| self.parts(1).next()).flatten()
     }
 
     fn number(&self) -> u32 {
@@ -93,7 +123,11 @@ impl Batch {
     }
 
     pub fn commands(&self) -> Commands<'_> {
-        Commands { rest: self.bytes.get(HEAD_BYTES..).unwrap_or_default(), left: self.len() }
+        self.parts(self.len())
+    }
+
+    fn parts(&self, left: usize) -> Commands<'_> {
+        Commands { rest: self.bytes.get(HEAD_BYTES..).unwrap_or_default(), left }
     }
 
     /// The batch with what lasts of its commands, where that is not all of it.
@@ -145,9 +179,12 @@ impl fmt::Debug for Batch {
 /// Names the batch without its content: commands may hold what a log must not show.
 impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.raises_to() {
-            Some(to) => write!(f, "raise(to version {to})"),
-            None => write!(f, "batch({} commands, {} bytes)", self.len(), self.bytes.len()),
+        match self.carries {
+            Carries::Version => write!(f, "raise(to version {})", self.number()),
+            Carries::Beginning => write!(f, "beginning({} bytes)", self.bytes.len()),
+            Carries::Commands => {
+                write!(f, "batch({} commands, {} bytes)", self.len(), self.bytes.len())
+            }
         }
     }
 }
@@ -185,6 +222,20 @@ mod tests {
         assert_eq!(raise.commands().count(), 0);
         assert_eq!(Batch::decode_raise(raise.bytes().slice(1..)), Err(BadBatch));
         assert_eq!(Batch::encode(LogTime(7), [].iter()).raises_to(), None);
+    }
+
+    #[test]
+    fn a_beginning_is_no_command() {
+        let begin = Batch::begin(LogTime(7), &Bytes::from_static(b"rules"));
+        let begin = Batch::decode_begin(begin.bytes().clone()).unwrap();
+        assert_eq!((begin.at(), begin.beginning()), (LogTime(7), Some(&b"rules"[..])));
+        assert_eq!((begin.len(), begin.raises_to()), (0, None));
+        assert_eq!(begin.commands().count(), 0);
+        let two = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        let two = Batch::encode(LogTime(7), two.iter());
+        assert_eq!(two.beginning(), None);
+        assert_eq!(Batch::decode_begin(two.bytes().clone()), Err(BadBatch));
+        assert_eq!(Batch::decode_begin(begin.bytes().slice(1..)), Err(BadBatch));
     }
 
     #[test]

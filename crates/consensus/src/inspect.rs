@@ -103,7 +103,7 @@ fn entry(index: u64, term: u64, kind: Kind, payload: Bytes) -> Result<Entry, Str
             let commands = batch.commands().map(|command| payload.slice_ref(command)).collect();
             (Some(batch.at()), commands)
         }
-        Kind::Blank | Kind::Membership | Kind::Raise => (None, Vec::new()),
+        Kind::Blank | Kind::Membership | Kind::Raise | Kind::Begin => (None, Vec::new()),
     };
     Ok(Entry { index, term, at, commands })
 }

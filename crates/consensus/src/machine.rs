@@ -11,8 +11,8 @@ use crate::version::{Unsupported, Versions};
 /// A replicated state machine: pure, deterministic, never failing on input.
 ///
 /// # Invariant
-/// Two replicas that were given the same calls of `set_version`, `advance` and `apply` have the
-/// same `digest`, answered the same outcomes and emitted the same records.
+/// Two replicas that began alike and were given the same calls of `set_version`, `advance` and
+/// `apply` have the same `digest`, answered the same outcomes and emitted the same records.
 pub trait Machine: Send + Sync + Sized + 'static {
     /// What a command came to; a refusal is an outcome, never an error.
     type Outcome: Send + 'static;
@@ -27,6 +27,19 @@ pub trait Machine: Send + Sync + Sized + 'static {
     /// two entries when a committed one raised it. Changes no state, and is one of
     /// [`Machine::VERSIONS`].
     fn set_version(&mut self, _version: u32) {}
+
+    /// What of this machine its maker decided, while nothing was applied to it: the rules that a
+    /// node's config gave it. The group's first leader commits that before any command, and every
+    /// replica begins with it, whatever its own maker would have decided, then or later. `None`
+    /// where all machines of this kind begin alike.
+    fn beginning(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The machine that has begun so; `None` for bytes of a release that this one does not know.
+    fn begin(_beginning: &[u8]) -> Option<Self> {
+        None
+    }
 
     /// Moves the group's time to `at`: expires what is due. Called once per entry, before its
     /// commands.

@@ -63,6 +63,8 @@ struct Office {
     clock: LeaderClock,
     tick_not_before: Instant,
     stamped: Instant,
+    /// The log says what the group begins with: commands may follow.
+    begun: bool,
 }
 
 /// An entry on its way, and who waits for it.
@@ -125,10 +127,20 @@ impl<M: Machine> Proposer<M> {
         let (monotonic, wall) = (self.clock.monotonic(), self.clock.wall());
         let clock = LeaderClock::take_office(self.cell.time(), monotonic, wall);
         let now = Instant::now();
-        (Some(Office { term, clock, tick_not_before: now, stamped: now }), None)
+        let begun = self.cell.begun();
+        (Some(Office { term, clock, tick_not_before: now, stamped: now, begun }), None)
+    }
+
+    /// Whether commands may be proposed. Asked again once what the group begins with has landed.
+    fn begun(&self, office: &mut Office) -> bool {
+        office.begun = office.begun || self.cell.begun();
+        office.begun
     }
 
     async fn propose_waiting(&self, office: &mut Office, flights: &mut Flights<M::Outcome>) {
+        if !self.begun(office) {
+            return;
+        }
         while flights.len() < self.entries_in_flight_max {
             let items = self.queue.take_entry();
             if items.is_empty() {
@@ -146,9 +158,20 @@ impl<M: Machine> Proposer<M> {
         flights: &mut Flights<M::Outcome>,
     ) {
         let at = self.now(office);
-        office.stamped = Instant::now();
         let commands = items.iter().flat_map(|item| item.commands.as_slice());
         let batch = Batch::encode(at, commands);
+        self.send(office, batch, items, flights).await;
+    }
+
+    /// Sends a batch on its way; `items` wait for what its commands come to.
+    async fn send(
+        &self,
+        office: &mut Office,
+        batch: Batch,
+        items: Vec<Item<M::Outcome>>,
+        flights: &mut Flights<M::Outcome>,
+    ) {
+        office.stamped = Instant::now();
         let count = batch.len();
         self.metrics.proposed(count, batch.bytes().len());
         let (responder, rx) = ProgressResponder::complete_only();
@@ -183,6 +206,9 @@ impl<M: Machine> Proposer<M> {
 
     /// When a timer of the machine may be due, or the log is to hear of the time.
     fn timer_at(&self, office: &Office) -> Instant {
+        if !office.begun {
+            return office.tick_not_before;
+        }
         let Some(due) = self.cell.next_due() else { return office.stamped + STAMP_EVERY.1 };
         let now = office.clock.clone().read(self.clock.monotonic(), self.clock.wall());
         // Milliseconds are rounded up, so that the tick does not come just too early and spin.
@@ -195,10 +221,14 @@ impl<M: Machine> Proposer<M> {
         ASK_AFTER_BEATS * self.running.timing.heartbeat()
     }
 
-    /// Proposes an empty entry if a timer of the machine is due, the log has not heard of the time
-    /// for long, or heartbeats go unanswered.
+    /// Proposes what the group begins with, if it has not begun; else an empty entry if a timer of
+    /// the machine is due, the log has not heard of the time for long, or heartbeats go unanswered.
     async fn tick(&self, office: &mut Office, flights: &mut Flights<M::Outcome>) {
         let now = self.now(office);
+        if let Some(beginning) = self.cell.beginning() {
+            office.tick_not_before = Instant::now() + TICK_RETRY;
+            return self.send(office, Batch::begin(now, &beginning), Vec::new(), flights).await;
+        }
         let due = self.cell.next_due();
         let stamp_after = if due.is_some() { STAMP_EVERY.0 } else { STAMP_EVERY.1 };
         let unheard = self.running.unheard_for() >= self.ask_after();

@@ -19,7 +19,7 @@ use crate::machine::{Frozen, Machine, Records, ThawError};
 use crate::pending::{Applied, Pending};
 use crate::raft::codec::Kind;
 use crate::raft::{Entry, LogId, Reply, StoredMembership, codec, term_of};
-use crate::version::{GENESIS, Unsupported, Versions};
+use crate::version::{GENESIS, Unread, Unsupported, Versions};
 
 /// No timer is due.
 const NEVER: u64 = u64::MAX;
@@ -62,8 +62,9 @@ pub(crate) trait Replica: Send + Sync + 'static {
     /// Applies one committed entry and answers its outcomes.
     ///
     /// # Errors
-    /// The entry raises the group to a version that this binary does not know: nothing changed.
-    fn apply(&self, entry: Entry) -> Result<Reply, Unsupported>;
+    /// The entry raises the group to a version that this binary does not know, or begins it in a
+    /// form that it does not: nothing changed.
+    fn apply(&self, entry: Entry) -> Result<Reply, Unread>;
     /// What of an entry's payload lasts: archive and chain have this.
     fn lasting(&self, kind: Kind, payload: &Bytes) -> Bytes;
     /// A view as of the last applied entry.
@@ -123,6 +124,8 @@ pub(crate) struct Cell<M: Machine> {
     pending: Pending,
     digests: Digests,
     versions: Versions,
+    /// Machines of this kind begin with what the log says.
+    begins: bool,
 }
 
 struct State<M> {
@@ -130,11 +133,14 @@ struct State<M> {
     position: Position,
 }
 
+/// The first time of a group whose machine has begun; before that it has none.
+const BEGUN: LogTime = LogTime(1);
+
 impl<M: Machine> Cell<M> {
     pub fn new(group: GroupId, mut machine: M, pending: Pending) -> Self {
         machine.set_version(GENESIS);
         let position = Position { digest: machine.digest(), ..Position::default() };
-        let next_due = machine.next_due();
+        let (next_due, begins) = (machine.next_due(), machine.beginning().is_some());
         let cell = Self {
             group,
             state: RwLock::new(State { machine, position }),
@@ -145,9 +151,22 @@ impl<M: Machine> Cell<M> {
             pending,
             digests: Digests::default(),
             versions: M::VERSIONS,
+            begins,
         };
         cell.note_due(next_due);
         cell
+    }
+
+    /// What this node would have the group begin with, while that is open.
+    pub fn beginning(&self) -> Option<Bytes> {
+        let state = self.state.read();
+        let open = self.begins && state.position.time < BEGUN;
+        open.then(|| state.machine.beginning()).flatten().map(Bytes::from)
+    }
+
+    /// Whether all replicas decide alike from here on.
+    pub fn begun(&self) -> bool {
+        !self.begins || self.time() >= BEGUN
     }
 
     /// Pretends that the binary applies only these versions.
@@ -205,6 +224,14 @@ impl<M: Machine> Cell<M> {
         raised.map(|to| self.check(to).map(|()| to)).transpose()
     }
 
+    /// The machine that the group begins with, when `entry` says so and it has not begun.
+    fn begins(&self, entry: &Entry, now: &Position) -> Result<Option<M>, Unread> {
+        let EntryPayload::Normal(batch) = &entry.payload else { return Ok(None) };
+        let beginning = batch.beginning().filter(|_| self.begins && now.time < BEGUN);
+        let begun = beginning.map(|of| M::begin(of).ok_or(Unread::Beginning(self.group)));
+        begun.transpose()
+    }
+
     fn note_due(&self, due: Option<LogTime>) {
         self.next_due.store(due.map_or(NEVER, LogTime::ms), Ordering::Release);
     }
@@ -232,7 +259,7 @@ impl<M: Machine> Replica for Cell<M> {
         }
     }
 
-    fn apply(&self, entry: Entry) -> Result<Reply, Unsupported> {
+    fn apply(&self, entry: Entry) -> Result<Reply, Unread> {
         let (kind, payload) = codec::payload(&entry);
         let id = entry.log_id;
         let (term, index) = (term_of(&id), id.index());
@@ -240,6 +267,7 @@ impl<M: Machine> Replica for Cell<M> {
         let mut state = self.state.write();
         let State { machine, position } = &mut *state;
         let raised = self.raised(&entry, position.version)?;
+        let begun = self.begins(&entry, position)?;
         let before_it = self.applied_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
         let link = Link { group: self.group, term, index, kind: kind as u8, payload: &lasting };
         let before = position.chain;
@@ -262,6 +290,11 @@ impl<M: Machine> Replica for Cell<M> {
                 if seeded::on(Bug::ClockInApply) {
                     at = position.time.max(own_time(batch.at()));
                 }
+                if let Some(mut begun) = begun {
+                    begun.set_version(position.version);
+                    *machine = begun;
+                    at = at.max(BEGUN);
+                }
                 position.time = at;
                 machine.advance(at, &mut records);
                 if let Some(version) = raised {
@@ -276,7 +309,10 @@ impl<M: Machine> Replica for Cell<M> {
         let heads = (before, position.chain);
         let applied = Applied { id, kind, payload: lasting, heads };
         position.records = self.pending.push(applied, records, position.records);
-        self.digests.note(index, told(machine.digest(), position.version));
+        // Until the log says what all of them begin with, replicas need not be alike.
+        if !self.begins || position.time >= BEGUN {
+            self.digests.note(index, told(machine.digest(), position.version));
+        }
         self.note_due(machine.next_due());
         drop(state);
         self.note_applied(Some(&id));
@@ -286,7 +322,7 @@ impl<M: Machine> Replica for Cell<M> {
     fn lasting(&self, kind: Kind, payload: &Bytes) -> Bytes {
         let batch = match kind {
             Kind::Commands => Batch::decode(payload.clone()).ok(),
-            Kind::Blank | Kind::Membership | Kind::Raise => None,
+            Kind::Blank | Kind::Membership | Kind::Raise | Kind::Begin => None,
         };
         let lasting = batch.and_then(|batch| batch.lasting(M::lasting));
         lasting.map_or_else(|| payload.clone(), |batch| batch.bytes().clone())

@@ -1,6 +1,7 @@
 //! Claims about whole clusters, and openraft's own suite on our storage.
 
 mod backup;
+mod beginning;
 mod cluster;
 mod damage;
 mod disk;

@@ -48,6 +48,18 @@ pub struct Unsupported {
     pub has: Versions,
 }
 
+/// Why this node's binary cannot apply an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum Unread {
+    #[error(transparent)]
+    Version(#[from] Unsupported),
+    #[error(
+        "{0} begins in a form that this node's binary does not read: upgrade the node; nothing on \
+         its disk is wrong"
+    )]
+    Beginning(GroupId),
+}
+
 impl Unsupported {
     fn advice(&self) -> &'static str {
         match self.needs > self.has.last {

@@ -62,6 +62,17 @@ impl Machine for inventory::Inventory {
     type Outcome = Outcomes;
     type Frozen = inventory::Frozen;
 
+    fn beginning(&self) -> Option<Vec<u8>> {
+        Some(encode(self.settings()))
+    }
+
+    fn begin(beginning: &[u8]) -> Option<Self> {
+        match postcard::take_from_bytes(beginning) {
+            Ok((settings, [])) => Some(Self::new(settings)),
+            _ => None,
+        }
+    }
+
     fn advance(&mut self, at: LogTime, _out: &mut Records) {
         Self::advance(self, at);
     }
@@ -115,6 +126,17 @@ impl Frozen for inventory::Frozen {
 impl Machine for payments::Payments {
     type Outcome = Outcomes;
     type Frozen = payments::Frozen;
+
+    fn beginning(&self) -> Option<Vec<u8>> {
+        Some(encode(self.settings()))
+    }
+
+    fn begin(beginning: &[u8]) -> Option<Self> {
+        match postcard::take_from_bytes(beginning) {
+            Ok((settings, [])) => Some(Self::new(settings)),
+            _ => None,
+        }
+    }
 
     fn advance(&mut self, at: LogTime, _out: &mut Records) {
         Self::advance(self, at);

@@ -33,7 +33,8 @@ pub struct Keys {
     pub check_ms: u64,
 }
 
-/// The rules that a group decides by. They become part of a group's state when it is made.
+/// The rules that a group decides by, up to `history_max`: those of its first leader's config go
+/// into its log when it is made. No config changes them later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Saga {

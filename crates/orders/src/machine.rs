@@ -147,6 +147,17 @@ impl Machine for OrdersMachine {
         self.version = version;
     }
 
+    fn beginning(&self) -> Option<Vec<u8>> {
+        postcard::to_stdvec(&self.state.meta.settings).ok()
+    }
+
+    fn begin(beginning: &[u8]) -> Option<Self> {
+        match postcard::take_from_bytes(beginning) {
+            Ok((settings, [])) => Some(Self::new(settings)),
+            _ => None,
+        }
+    }
+
     fn advance(&mut self, at: LogTime, _out: &mut Records) {
         self.state.advance(at);
     }

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Membership = 2,
     /// The group's version of behaviour goes up.
     Raise = 3,
+    /// What the group's machine begins with.
+    Begin = 4,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             1 => Ok(Self::Commands),
             2 => Ok(Self::Membership),
             3 => Ok(Self::Raise),
+            4 => Ok(Self::Begin),
             _ => Err(BadBytes::Unknown("entry kind")),
         }
     }
@@ -147,7 +150,11 @@ pub(crate) fn payload(entry: &Entry) -> (Kind, Bytes) {
     match &entry.payload {
         EntryPayload::Blank => (Kind::Blank, Bytes::new()),
         EntryPayload::Normal(batch) => {
-            let kind = if batch.raises_to().is_some() { Kind::Raise } else { Kind::Commands };
+            let kind = match (batch.raises_to(), batch.beginning()) {
+                (Some(_), _) => Kind::Raise,
+                (None, Some(_)) => Kind::Begin,
+                (None, None) => Kind::Commands,
+            };
             (kind, batch.bytes().clone())
         }
         EntryPayload::Membership(membership) => {
@@ -165,6 +172,7 @@ pub(crate) fn entry_of(id: LogId, kind: Kind, payload: Bytes) -> Result<Entry, B
         Kind::Blank => EntryPayload::Blank,
         Kind::Commands => EntryPayload::Normal(Batch::decode(payload).map_err(bad)?),
         Kind::Raise => EntryPayload::Normal(Batch::decode_raise(payload).map_err(bad)?),
+        Kind::Begin => EntryPayload::Normal(Batch::decode_begin(payload).map_err(bad)?),
         Kind::Membership => EntryPayload::Membership(membership_of(&mut payload.clone())?),
     };
     Ok(Entry { log_id: id, payload })
@@ -200,6 +208,7 @@ mod tests {
             EntryPayload::Blank,
             EntryPayload::Normal(batch),
             EntryPayload::Normal(Batch::raise(LogTime(5), 2)),
+            EntryPayload::Normal(Batch::begin(LogTime(5), &Bytes::from_static(b"rules"))),
             EntryPayload::Membership(members()),
         ];
         for expected in payloads {

@@ -26,6 +26,8 @@ pub struct Counters {
     pub last: LogTime,
     hash: StateHash,
     version: u32,
+    /// No counter goes above it: what a node's config says, until the group's log does.
+    max: Option<i64>,
     /// Applies by this version whatever the group is at: as a binary does that knows no barrier.
     careless: Option<u32>,
 }
@@ -34,6 +36,17 @@ impl Counters {
     /// Applies by `version` from its start on, whatever its group is at.
     pub fn careless(version: u32) -> Self {
         Self { careless: Some(version), ..Self::default() }
+    }
+
+    /// By a rule of its maker's: no counter goes above `max`.
+    pub fn upto(max: i64) -> Self {
+        let mut counters = Self { max: Some(max), ..Self::default() };
+        counters.hash = counters.full_hash();
+        counters
+    }
+
+    pub fn max(&self) -> Option<i64> {
+        self.max
     }
 
     pub fn value(&self, name: &str) -> i64 {
@@ -46,6 +59,7 @@ impl Counters {
         if self.careless.unwrap_or(self.version) >= 2 {
             after = after.max(0);
         }
+        after = self.max.map_or(after, |max| after.min(max));
         if let Some(before) = before {
             self.hash.remove(StateHash::of_record("values", &name, &before));
         }
@@ -68,6 +82,9 @@ impl Counters {
 
     fn full_hash(&self) -> StateHash {
         let mut sum = StateHash::default();
+        if let Some(max) = &self.max {
+            sum.add(StateHash::of_record("rules", &"max", max));
+        }
         for (name, value) in &self.values {
             sum.add(StateHash::of_record("values", &name.as_str(), value));
         }
@@ -84,6 +101,14 @@ impl Machine for Counters {
 
     fn set_version(&mut self, version: u32) {
         self.version = version;
+    }
+
+    fn beginning(&self) -> Option<Vec<u8>> {
+        self.max.map(|max| max.to_le_bytes().to_vec())
+    }
+
+    fn begin(beginning: &[u8]) -> Option<Self> {
+        beginning.try_into().ok().map(|max| Self::upto(i64::from_le_bytes(max)))
     }
 
     fn advance(&mut self, at: LogTime, _out: &mut Records) {
@@ -130,8 +155,8 @@ impl Machine for Counters {
         let mut bytes = Vec::new();
         from.read_to_end(&mut bytes)?;
         let damaged = |e: postcard::Error| ThawError::Damaged(e.to_string());
-        let (values, timers, entries, last) = postcard::from_bytes(&bytes).map_err(damaged)?;
-        let mut thawed = Self { values, timers, entries, last, ..Self::default() };
+        let (values, timers, entries, last, max) = postcard::from_bytes(&bytes).map_err(damaged)?;
+        let mut thawed = Self { values, timers, entries, last, max, ..Self::default() };
         thawed.hash = thawed.full_hash();
         Ok(thawed)
     }
@@ -147,7 +172,7 @@ impl Machine for Counters {
 
 impl Frozen for Counters {
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        let all = (&self.values, &self.timers, self.entries, self.last);
+        let all = (&self.values, &self.timers, self.entries, self.last, self.max);
         to.write_all(&postcard::to_stdvec(&all).map_err(io::Error::other)?)
     }
 

@@ -40,7 +40,7 @@ use self::names::Names;
 use super::kernel::{Books, Ids, Journal, Known, Origin, Posting, Reference};
 use super::outcome::{Outcome, OutcomeCode};
 
-/// What a stock group is started with; equal on all its replicas.
+/// What a stock group is started with: it begins its log, so that all its replicas decide alike.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// How long command ids and request ids are remembered.
@@ -158,6 +158,11 @@ impl Inventory {
             notes: Vec::new(),
             settings,
         }
+    }
+
+    /// The rules that the group began with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The time as of which everything is read.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::{self, Act, Journal, Kernel, Reference, Seen, Transfer, Unit};
 use super::outcome::{Outcome, OutcomeCode};
 
-/// What a payments group is started with; equal on all its replicas.
+/// What a payments group is started with: it begins its log, so that all its replicas decide alike.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Settings {
     /// How long transfer ids are remembered.
@@ -86,6 +86,11 @@ impl Payments {
             outcomes: Vec::new(),
             settings,
         }
+    }
+
+    /// The rules that the group began with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The time as of which everything is read.

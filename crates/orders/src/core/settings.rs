@@ -1,4 +1,5 @@
-//! The rules that a group decides by: part of its state, so that every replica has the same.
+//! The rules that a group decides by: part of its state, and of its log's beginning, so that every
+//! replica has the same whatever its node's config says.
 
 use hansa_types::region::RegionNumber;
 use serde::{Deserialize, Serialize};
