@@ -217,6 +217,7 @@ impl Audit {
         if chain::extend(&self.head, link) != entry.heads.1 {
             return Err(differs(entry.index, "its content is not what the chain was built over"));
         }
+        self.pass(entry.index, entry.heads.1)?;
         if entry.records < self.emitted {
             return Err(differs(entry.index, "takes records back"));
         }
@@ -226,6 +227,14 @@ impl Audit {
         }
         (self.next, self.head) = (entry.index + 1, entry.heads.1);
         Ok(())
+    }
+
+    /// The walk must come by where the machine was.
+    fn pass(&self, index: u64, head: Head) -> Result<(), AuditError> {
+        match index == self.upto && head != self.applied {
+            true => Err(differs(index, "the machine applied another history")),
+            false => Ok(()),
+        }
     }
 
     fn mark(&mut self, index: u64, head: Head, walked: &mut Walked) {
@@ -311,17 +320,25 @@ impl Audit {
 
     /// The log begins somewhere in what the archive holds.
     fn begin_log(&self) -> Result<Stage, AuditError> {
-        let Some((first, _)) = self.books.wal.span(self.books.id) else {
-            return self.finish(self.next, self.head);
-        };
-        // Archived and purged meanwhile: nothing may be passed over.
-        if first > self.next {
-            return match self.books.archive.end().next_index > self.next {
-                true => Ok(Stage::Archive),
-                false => Err(differs(self.next, "neither in the archive nor in the log")),
-            };
+        let span = self.books.wal.span(self.books.id);
+        // Archived and purged meanwhile, all of the log perhaps: nothing may be passed over. Looked
+        // at after the log, for what that has lost the archive had before.
+        if span.is_none_or(|(first, _)| first > self.next)
+            && self.next <= self.upto
+            && self.books.archive.end().next_index > self.next
+        {
+            return Ok(Stage::Archive);
         }
-        Ok(Stage::Log { next: first, head: self.head_before(first)? })
+        match span {
+            None => self.finish(self.next),
+            Some((first, _)) if first > self.next && self.next > self.upto => {
+                self.finish(self.next)
+            }
+            Some((first, _)) if first > self.next => {
+                Err(differs(self.next, "neither in the archive nor in the log"))
+            }
+            Some((first, _)) => Ok(Stage::Log { next: first, head: self.head_before(first)? }),
+        }
     }
 
     fn head_before(&self, index: u64) -> Result<Head, AuditError> {
@@ -342,10 +359,12 @@ impl Audit {
     ) -> Result<Stage, AuditError> {
         let id = self.books.id;
         walked.next = self.next.max(next);
-        if next > self.upto {
-            return self.finish(next, head);
+        // To where the archive ends, if that is further by now: there both must meet.
+        let end = (self.upto + 1).max(self.next);
+        if next >= end {
+            return self.finish(next);
         }
-        let entries = match self.books.wal.read(id, next, self.upto + 1, STEP_BYTES) {
+        let entries = match self.books.wal.read(id, next, end, STEP_BYTES) {
             // Checkpoints go on meanwhile, and purge.
             Err(hansa_wal::ReadError::Purged { .. }) => return self.begin_log(),
             Err(error @ hansa_wal::ReadError::Damaged(_)) => {
@@ -355,7 +374,7 @@ impl Audit {
             Ok(entries) => entries,
         };
         if entries.is_empty() {
-            return self.finish(next, head);
+            return self.finish(next);
         }
         for entry in entries {
             if entry.index != next {
@@ -366,6 +385,7 @@ impl Audit {
             let payload = self.books.replica.lasting(told.0, &entry.payload);
             let link = Link { group: id, term, index: next, kind, payload: &payload };
             head = chain::extend(&head, link);
+            self.pass(next, head)?;
             next += 1;
             if next == self.next && head != self.head {
                 return Err(differs(next - 1, "log and archive tell two histories"));
@@ -376,14 +396,11 @@ impl Audit {
         Ok(Stage::Log { next, head })
     }
 
-    /// The walk must end where the machine was.
-    fn finish(&self, next: u64, head: Head) -> Result<Stage, AuditError> {
-        let (next, head) = if next >= self.next { (next, head) } else { (self.next, self.head) };
+    /// The walk must have come by where the machine was.
+    fn finish(&self, next: u64) -> Result<Stage, AuditError> {
+        let next = next.max(self.next);
         if next <= self.upto {
             return Err(differs(next, "applied, but neither in the archive nor in the log"));
-        }
-        if next == self.upto + 1 && head != self.applied {
-            return Err(differs(self.upto, "the machine applied another history"));
         }
         Ok(Stage::Done)
     }

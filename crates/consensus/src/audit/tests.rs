@@ -125,6 +125,35 @@ async fn walks_beside_writes_and_purges_alarm_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replica_that_forgets_under_a_walk_alarms_nobody() {
+    for at in 0..8 {
+        let timing = Timing { checkpoint_entries: 1_000_000, ..Timing::quick() };
+        let settings = Settings { nodes: 1, timing, ..Settings::paused() };
+        let cluster = Cluster::with(settings, Counters::default).await;
+        fill(&cluster, 30).await;
+        if at % 2 == 1 {
+            cluster.group(NodeId(1)).checkpoint().await;
+            fill(&cluster, 30).await;
+        }
+        let host = cluster.node(NodeId(1)).host.clone();
+        let mut audit = host.audit(group_id(), BTreeSet::new(), None).await.unwrap();
+        for step in 0.. {
+            if step == at / 2 {
+                // Only what comes after the walk's end, so that the archive is ahead of it.
+                fill(&cluster, at).await;
+                assert!(cluster.group(NodeId(1)).forget(1).await);
+                assert_eq!(cluster.group(NodeId(1)).running.wal.span(group_id()), None);
+            }
+            let (next, walked) = audit.step().await.unwrap_or_else(|e| panic!("{at}: {e}"));
+            if walked.done {
+                break;
+            }
+            audit = next;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_history_rewritten_from_the_beginning_shows_against_a_peers_heads() {
     // Two regions that never met: each sound by itself, and no head in common behind the edit.
     let alone = Settings { nodes: 1, ..Settings::paused() };
