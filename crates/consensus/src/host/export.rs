@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,14 +20,15 @@ use openraft::ReadPolicy;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::Host;
 use crate::archive::{pack_entries, pack_records};
 use crate::checkpoints::{Checkpoint, end_of};
 use crate::pending::{ArchivedEntry, ArchivedRecord};
 use crate::raft::term_of;
-use crate::replica::Position;
+use crate::replica::{FrozenReplica, Position};
 use crate::running::Running;
 
 /// Bytes of one chunk, about; one large entry is one chunk.
@@ -95,19 +97,25 @@ pub struct Chunk {
 /// The cuts that this node keeps.
 pub struct Exports {
     host: Host,
-    open: Mutex<BTreeMap<(String, GroupId), Arc<Open>>>,
+    open: Cuts,
 }
+
+type Cuts = Arc<Mutex<BTreeMap<(String, GroupId), Arc<Open>>>>;
 
 struct Open {
     running: Arc<Running>,
     position: Position,
-    written: watch::Receiver<Option<Result<Checkpoint, String>>>,
+    written: watch::Sender<Option<Result<Checkpoint, String>>>,
     used: Mutex<Instant>,
+    /// Nobody wants it any more.
+    ended: CancellationToken,
+    /// Another cut has its name, and its file.
+    replaced: AtomicBool,
 }
 
 impl Exports {
     pub fn new(host: Host) -> Self {
-        Self { host, open: Mutex::default() }
+        Self { host, open: Cuts::default() }
     }
 
     fn running(&self, group: GroupId) -> Result<Arc<Running>, ExportError> {
@@ -143,7 +151,6 @@ impl Exports {
         if cut.is_empty() || cut.len() > NAME_BYTES_MAX || !cut.chars().all(good) {
             return Err(ExportError::Name);
         }
-        self.expire();
         if self.open.lock().len() >= OPEN_MAX {
             return Err(ExportError::TooMany);
         }
@@ -155,21 +162,6 @@ impl Exports {
         let position = frozen.position.clone();
         let known = position.applied.filter(|_| running.replica.pending().keeps_entries());
         let applied = known.ok_or(ExportError::Empty(group))?;
-        let (tx, written) = watch::channel(None);
-        let (writing, name) = (running.clone(), cut.to_owned());
-        let task = format!("cut {group}");
-        running.env.tasks.spawn(task, OnError::Log, async move {
-            let checkpoints = writing.checkpoints.clone();
-            let job = move || checkpoints.write_aside(&name, frozen);
-            let done = match writing.writer.run(job).await {
-                Ok(done) => done.map_err(|e| e.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(error) = &done {
-                tracing::error!(group = %writing.id, error, "cut not written");
-            }
-            tx.send_replace(Some(done));
-        });
         let cut_of = Cut {
             group,
             node: running.node,
@@ -180,10 +172,24 @@ impl Exports {
             chain_head: position.chain,
             records: position.records,
         };
-        let open = Open { running, position, written, used: Mutex::new(Instant::now()) };
-        let before = self.open.lock().insert((cut.to_owned(), group), Arc::new(open));
-        // The same name again wrote over the file: only the newer one is of use.
-        drop(before);
+        let open = Arc::new(Open {
+            running: running.clone(),
+            position,
+            written: watch::Sender::new(None),
+            used: Mutex::new(Instant::now()),
+            ended: CancellationToken::new(),
+            replaced: AtomicBool::new(false),
+        });
+        let (cuts, key) = (self.open.clone(), (cut.to_owned(), group));
+        // The same name again writes over the file: only the newer one is of use.
+        if let Some(before) = cuts.lock().insert(key.clone(), open.clone()) {
+            before.replaced.store(true, Ordering::Release);
+            before.ended.cancel();
+        }
+        let (task, stop) = (format!("cut {group}"), running.stop.clone());
+        running.env.tasks.spawn(task, OnError::Log, async move {
+            stop.run_until_cancelled(open.live(&cuts, &key, frozen)).await;
+        });
         Ok(cut_of)
     }
 
@@ -212,28 +218,52 @@ impl Exports {
     pub fn end(&self, cut: &str) {
         let mut open = self.open.lock();
         let ended = open.extract_if(.., |(name, _), _| name == cut);
-        ended.for_each(|(_, open)| open.remove());
-    }
-
-    fn expire(&self) {
-        let mut open = self.open.lock();
-        let idle = |open: &Arc<Open>| open.used.lock().elapsed() > IDLE_MAX;
-        let ended = open.extract_if(.., |_, open| idle(open));
-        ended.for_each(|(_, open)| open.remove());
+        ended.for_each(|(_, open)| open.ended.cancel());
     }
 }
 
 impl Open {
-    fn remove(&self) {
-        let Some(Ok(aside)) = self.written.borrow().clone() else { return };
-        // A reader that still has the file open reads on.
-        if let Err(error) = self.running.checkpoints.remove_aside(&aside) {
-            tracing::warn!(group = %self.running.id, %error, "file of a cut not removed");
+    /// Writes the cut, keeps it until nobody wants it or nobody has read it for long, and removes
+    /// its file. A restart removes what the group's stop has left.
+    async fn live(self: Arc<Self>, cuts: &Cuts, key: &(String, GroupId), frozen: FrozenReplica) {
+        let Running { id, checkpoints, writer, .. } = &*self.running;
+        let (writing, name) = (checkpoints.clone(), key.0.clone());
+        let done = match writer.run(move || writing.write_aside(&name, frozen)).await {
+            Ok(done) => done.map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &done {
+            tracing::error!(group = %id, error, "cut not written");
+        }
+        *self.used.lock() = Instant::now();
+        self.written.send_replace(Some(done.clone()));
+        loop {
+            let until = *self.used.lock() + IDLE_MAX;
+            if self.ended.is_cancelled() || Instant::now() >= until {
+                break;
+            }
+            self.ended.run_until_cancelled(sleep_until(until)).await;
+        }
+        {
+            let mut cuts = cuts.lock();
+            if cuts.get(key).is_some_and(|open| Arc::ptr_eq(open, &self)) {
+                cuts.remove(key);
+            }
+        }
+        let Ok(aside) = done else { return };
+        let (removing, open) = (checkpoints.clone(), self.clone());
+        let job = move || match open.replaced.load(Ordering::Acquire) {
+            true => Ok(()),
+            // A reader that still has the file open reads on.
+            false => removing.remove_aside(&aside),
+        };
+        if let Ok(Err(error)) = writer.run(job).await {
+            tracing::warn!(group = %id, %error, "file of a cut not removed");
         }
     }
 
     async fn written(&self) -> Result<Checkpoint, String> {
-        let mut written = self.written.clone();
+        let mut written = self.written.subscribe();
         let done = written.wait_for(Option::is_some).await;
         let done = done.map_err(|_| "this node stops".to_owned())?;
         done.clone().unwrap_or_else(|| Err("not written".to_owned()))

@@ -195,6 +195,34 @@ async fn a_backup_comes_up_on_new_nodes_with_its_past_and_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cut_that_nobody_reads_goes_by_itself_and_one_that_is_ended_at_once() {
+    let cluster = Cluster::paused(Counters::default).await;
+    fill(&cluster, 0, 12).await;
+    let node = cluster.leader().await;
+    let folder = cluster.dir(node).join("groups").join(group_id().to_string());
+    let cuts = || {
+        let names = cluster.disk(node).list(&folder).unwrap();
+        names.into_iter().filter(|name| name.starts_with("cut-")).count()
+    };
+    let exports = Exports::new(cluster.node(node).host.clone());
+    exports.freeze("b-1", group_id(), 1, soon()).await.unwrap();
+    eventually("written", || cuts() == 1).await;
+    tokio::time::sleep(std::time::Duration::from_secs(601)).await;
+    assert_eq!(cuts(), 0);
+    assert!(exports.read("b-1", group_id(), Cursor::default()).is_err());
+    // Before it was written too.
+    exports.freeze("b-2", group_id(), 1, soon()).await.unwrap();
+    exports.end("b-2");
+    exports.freeze("b-3", group_id(), 1, soon()).await.unwrap();
+    exports.freeze("b-3", group_id(), 1, soon()).await.unwrap();
+    let cut = exports.read("b-3", group_id(), Cursor::default()).unwrap();
+    assert!(cut.collect::<Vec<_>>().await.iter().all(Result::is_ok));
+    assert_eq!(cuts(), 1);
+    exports.end("b-3");
+    eventually("removed", || cuts() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_state_that_is_not_the_manifests_is_refused_before_anything_changes() {
     let cluster = Cluster::paused(Counters::default).await;
     fill(&cluster, 0, 12).await;
