@@ -7,11 +7,13 @@
 
 mod aside;
 mod file;
+mod forgotten;
 pub(crate) mod stopped;
 
 pub(crate) use aside::thaw_copy;
 pub use file::FileError;
 pub(crate) use file::{StateReader, open as open_file};
+pub(crate) use forgotten::{FILE as FORGOTTEN, Kept, mark_of};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -264,24 +266,6 @@ impl Checkpoints {
     pub fn purgeable(&self) -> Option<u64> {
         let kept = self.kept.lock();
         if kept.len() < KEPT { None } else { kept.first().and_then(Checkpoint::index) }
-    }
-
-    /// Removes all but the newest checkpoint, once that was read to its end; up to where the log
-    /// may be purged then. `None` while `upto` is in no checkpoint.
-    ///
-    /// # Errors
-    /// Damage of the newest: the older one stays.
-    pub fn keep_newest(&self, upto: u64) -> Result<Option<u64>, CheckpointError> {
-        let Some(newest) = self.newest() else { return Ok(None) };
-        let Some(index) = newest.index().filter(|index| *index >= upto) else { return Ok(None) };
-        self.verify(&newest)?;
-        let mut kept = self.kept.lock();
-        while kept.len() > 1 && kept.last().is_some_and(|last| last.path == newest.path) {
-            let old = kept.remove(0);
-            let at = |source| CheckpointError::Io { file: old.path.clone(), source };
-            self.fs.remove(&old.path).map_err(at)?;
-        }
-        Ok(Some(index))
     }
 
     /// Archives what was applied up to entry `index`; durable on return.

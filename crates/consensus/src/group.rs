@@ -148,10 +148,19 @@ impl<M: Machine> Group<M> {
     }
 
     /// Has this replica's disk forget what its state has let go of: one checkpoint of everything
-    /// applied so far and none before it, no log behind it, and segments without either soon.
-    /// Whether that is done; a replica that is behind is sent a snapshot.
-    pub async fn forget(&self) -> bool {
-        self.running.forget().await
+    /// applied so far and none before it, no log behind it, and no segment that had any of it.
+    /// Whether that is done: then `mark` is what [`Group::forgotten`] says from now on, after a
+    /// restart too. Dropped or cut off in between, it is begun again by the next call. A replica
+    /// that is behind is sent a snapshot. A checkpoint that does not read back stops the group, or
+    /// is set aside where an older one is left.
+    pub async fn forget(&self, mark: u64) -> bool {
+        self.running.forget(mark).await
+    }
+
+    /// How far this replica's disk has forgotten: the mark of the last [`Group::forget`] that was
+    /// done, 0 without one.
+    pub async fn forgotten(&self) -> u64 {
+        self.running.forgotten().await
     }
 
     /// Adds a node that receives everything and does not vote; leader only.

@@ -26,6 +26,7 @@ use crate::raft::codec::{self, BadBytes, Kind};
 pub const IDENTITY: &str = "identity";
 pub const ANCHORS: &str = "anchors";
 pub const STOPPED: &str = "STOPPED";
+pub const FORGOTTEN: &str = checkpoints::FORGOTTEN;
 pub const ARCHIVE: &str = "archive.redb";
 
 /// One entry of a group's history.
@@ -230,6 +231,14 @@ pub fn anchors(bytes: &[u8]) -> Result<Vec<String>, String> {
 pub fn identity(bytes: &[u8]) -> Result<(), String> {
     let trailing = crate::identity::trailing(bytes).map_err(|bad| bad.to_string())?;
     whole(trailing == 0, "an identity")
+}
+
+/// Checks that these bytes say how far a group's disk has forgotten, and nothing else.
+///
+/// # Errors
+/// Bytes that do not.
+pub fn forgotten(bytes: &[u8]) -> Result<(), String> {
+    whole(checkpoints::mark_of(bytes).is_some(), "a mark")
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::{Archive, ArchiveError};
-use crate::checkpoints::Checkpoints;
+use crate::checkpoints::{Checkpoints, Kept};
 use crate::incoming::Partial;
 use crate::link::{Ask, Link, LinkError};
 use crate::membership::Wanted;
@@ -175,16 +175,22 @@ impl Running {
     }
 
     /// See [`crate::Group::forget`].
-    pub async fn forget(&self) -> bool {
+    pub async fn forget(&self, mark: u64) -> bool {
         let Some(applied) = self.replica.position().applied else { return true };
         self.checkpoint_now().await;
         let checkpoints = self.checkpoints.clone();
         let kept = self.writer.run(move || checkpoints.keep_newest(applied.index())).await;
         let upto = match kept {
-            Ok(Ok(Some(upto))) => upto,
-            Ok(Ok(None)) | Err(_) => return false,
+            Ok(Ok(Kept::Alone(upto))) => upto,
+            Ok(Ok(Kept::TooOld)) | Err(_) => return false,
+            Ok(Ok(Kept::Damaged)) => {
+                self.checkpoint_wanted.notify_one();
+                return false;
+            }
             Ok(Err(error)) => {
-                tracing::warn!(group = %self.id, %error, "older checkpoint not removed");
+                tracing::error!(group = %self.id, %error, "found while forgetting");
+                self.trouble.note(error.to_string(), error.is_damage());
+                self.give_up().await;
                 return false;
             }
         };
@@ -200,7 +206,26 @@ impl Running {
             }
         }
         self.wal.roll();
-        true
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return false,
+            rolled = self.wal.rolled() => if rolled.is_err() { return false },
+        }
+        let checkpoints = self.checkpoints.clone();
+        match self.writer.run(move || checkpoints.note_forgotten(mark)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(group = %self.id, %error, "forgotten, but not noted");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// See [`crate::Group::forgotten`].
+    pub async fn forgotten(&self) -> u64 {
+        let checkpoints = self.checkpoints.clone();
+        self.writer.run(move || checkpoints.forgotten()).await.unwrap_or(0)
     }
 
     /// Stops serving over a noted problem; the watcher acts on it.

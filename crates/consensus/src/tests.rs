@@ -7,6 +7,7 @@ mod damage;
 mod disk;
 mod divergence;
 mod every_op;
+mod forgetting;
 mod lasting;
 mod membership;
 mod pauses;

@@ -5,6 +5,7 @@ mod archive;
 pub mod backup;
 mod checkpoint;
 mod empty;
+mod forgotten;
 mod identity;
 mod log;
 pub mod metrics;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Box<dyn Format>> {
         Box::new(identity::Identity),
         Box::new(anchors::Anchors),
         Box::new(stopped::Stopped),
+        Box::new(forgotten::Forgotten),
         Box::new(empty::Empty),
         Box::new(vault::VaultFile),
         Box::new(sandbox::Journal),

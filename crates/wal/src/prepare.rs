@@ -90,6 +90,10 @@ impl PrepareLoop {
         drop(prep);
         self.next += 1;
         shared.ready.notify_one();
+        // An idle log that is to roll has waited for it.
+        let mut core = shared.core.lock();
+        core.urgent |= core.roll;
+        shared.wake(core);
         Ok(())
     }
 
@@ -116,22 +120,26 @@ impl PrepareLoop {
     /// Removes dead segments, oldest first; their floor record is durable.
     fn remove_dead(&self) -> io::Result<()> {
         let shared = &self.shared;
-        let mut any = false;
-        while let Some(number) = { shared.prep.lock().doomed.front().copied() } {
-            match shared.fs.remove(&segment::path(&shared.dir, number)) {
+        let dead: Vec<u32> = shared.prep.lock().doomed.iter().copied().collect();
+        if dead.is_empty() {
+            return Ok(());
+        }
+        for number in &dead {
+            match shared.fs.remove(&segment::path(&shared.dir, *number)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
-            shared.prep.lock().doomed.pop_front();
-            shared.core.lock().counts.segments_removed += 1;
-            any = true;
         }
-        if any
-            && let Err(e) = shared.fs.sync_dir(&shared.dir)
-            && !shared.prep.lock().stop
-        {
-            shared.env.exit.exit(&format!("log: sync {}: {e}", shared.dir.display()));
+        if let Err(e) = shared.fs.sync_dir(&shared.dir) {
+            if !shared.prep.lock().stop {
+                shared.env.exit.exit(&format!("log: sync {}: {e}", shared.dir.display()));
+            }
+            return Ok(());
         }
+        // Only now: who waits for them to be gone is told that they will not come back.
+        shared.prep.lock().doomed.drain(..dead.len());
+        shared.core.lock().counts.segments_removed += dead.len() as u64;
+        shared.removed();
         Ok(())
     }
 }

@@ -92,6 +92,8 @@ pub struct Core {
     pub roll: bool,
     /// What lives below this segment is copied forward, so that all below it can go.
     pub emptied: u32,
+    /// The last segment that was there when a roll was last asked for.
+    pub rolls: u32,
     batch_bytes: usize,
     ticket: u64,
 }
@@ -127,6 +129,8 @@ pub struct Shared {
     room: Notify,
     /// Wakes who waits for the end of a loop.
     ended: Notify,
+    /// Wakes who waits for segments to be gone.
+    removed: Notify,
     lock: Mutex<Option<Lock>>,
 }
 
@@ -176,6 +180,7 @@ impl Shared {
             active_left: 0,
             roll: false,
             emptied: 0,
+            rolls: 0,
             batch_bytes: config.batch_bytes,
             ticket: 0,
         };
@@ -191,6 +196,7 @@ impl Shared {
             ready: Notify::new(),
             room: Notify::new(),
             ended: Notify::new(),
+            removed: Notify::new(),
             lock: Mutex::new(Some(lock)),
             config,
         }
@@ -248,6 +254,27 @@ impl Shared {
         self.room.notify_waiters();
     }
 
+    /// Waits until no segment is left that was there when a roll was last asked for.
+    pub async fn rolled(&self) -> io::Result<()> {
+        loop {
+            let removed = self.removed.notified();
+            {
+                let core = self.core.lock();
+                let upto = core.rolls;
+                let doomed = self.prep.lock().doomed.iter().any(|number| *number <= upto);
+                if !doomed && core.segments.range(..=upto).next().is_none() {
+                    return Ok(());
+                }
+                core.check_open()?;
+            }
+            removed.await;
+        }
+    }
+
+    pub fn removed(&self) {
+        self.removed.notify_waiters();
+    }
+
     pub fn begin_close(&self) {
         let mut core = self.core.lock();
         if core.phase == Phase::Open {
@@ -268,6 +295,7 @@ impl Shared {
         self.chore.notify_one();
         self.made_room();
         self.ended.notify_waiters();
+        self.removed();
         left
     }
 

@@ -173,13 +173,23 @@ impl Wal {
     }
 
     /// Has what is dead by now leave the disk soon, however little it is: the log goes on in a new
-    /// segment as soon as one is ready, and what lives in older ones is copied there. Not kept
-    /// through a restart.
+    /// segment as soon as one is ready, and what lives in older ones is copied there, however much
+    /// that is. On a full disk it waits for room. Not kept through a restart.
     pub fn roll(&self) {
         let shared = self.shared();
         let Ok(mut core) = shared.enter() else { return };
         (core.roll, core.urgent) = (true, true);
+        core.rolls = core.segments.keys().next_back().copied().unwrap_or(0);
         shared.wake(core);
+    }
+
+    /// Waits until nothing is left on the disk of the segments that there were when a roll was last
+    /// asked for; at once if none was since the start.
+    ///
+    /// # Errors
+    /// The log has ended before.
+    pub async fn rolled(&self) -> io::Result<()> {
+        self.shared().rolled().await
     }
 
     /// Drops all there is of a group that has left this node, its vote too. It rides the next
@@ -222,6 +232,13 @@ impl Wal {
     /// First and last index of the group's entries, when it has any. Never touches the disk.
     pub fn span(&self, group: GroupId) -> Option<(u64, u64)> {
         self.shared().core.lock().index.group(group).and_then(|g| g.span())
+    }
+
+    /// Index from which on the group has entries, or will have: what is below was purged, or never
+    /// was. Never touches the disk.
+    pub fn begins(&self, group: GroupId) -> u64 {
+        let core = self.shared().core.lock();
+        core.index.group(group).map_or(0, |g| g.begins())
     }
 
     /// The group's vote. Never touches the disk.

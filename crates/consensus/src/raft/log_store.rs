@@ -53,16 +53,16 @@ impl LogStore {
     }
 
     fn read(&self, from: u64, to: u64, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        let records = match self.wal.read(self.group, from, to, max_bytes) {
-            // openraft tolerates a purged beginning of a range.
-            Err(hansa_wal::ReadError::Purged { first }) if first < to => {
-                self.wal.read(self.group, first, to, max_bytes)
+        let mut from = from;
+        loop {
+            match self.wal.read(self.group, from, to, max_bytes) {
+                // openraft tolerates a purged beginning of a range. It may be purged further
+                // between two looks.
+                Err(hansa_wal::ReadError::Purged { first }) if first < to => from = first,
+                Err(hansa_wal::ReadError::Purged { .. }) => return Ok(Vec::new()),
+                read => return read.map_err(io::Error::other)?.into_iter().map(decode).collect(),
             }
-            Err(hansa_wal::ReadError::Purged { .. }) => Ok(Vec::new()),
-            other => other,
-        };
-        let records = records.map_err(io::Error::other)?;
-        records.into_iter().map(decode).collect()
+        }
     }
 }
 
@@ -116,7 +116,8 @@ impl RaftLogReader<Types> for LogStore {
         let entries = self.read(start, end, READ_BYTES)?;
         // Purged meanwhile, under a stream of a term that is over: a batch with a hole before it
         // would end the follower, an error this node. openraft takes none for a heartbeat.
-        if self.wal.span(self.group).is_some_and(|(first, _)| start < first) {
+        // Of a log that has forgotten all of its entries no first one is left to say so.
+        if start < self.wal.begins(self.group) {
             return Ok(Vec::new());
         }
         if entries.is_empty() && start < end {
@@ -211,5 +212,39 @@ impl RaftLogStorage<Types> for LogStore {
         };
         self.wal.purge(self.group, upto.index(), log_id_bytes(Some(&upto)));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use hansa_node::env::test::seeded;
+    use hansa_types::time::WallTime;
+    use hansa_wal::fs::SimFs;
+    use openraft::EntryPayload;
+
+    use super::*;
+    use crate::testing::group_id;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_forgot_all_its_entries_is_asked_for_them_and_does_not_fail() {
+        let (env, _) = seeded("a", 1, WallTime(0));
+        let config = hansa_wal::Config {
+            segment_bytes: 128 << 10,
+            disk_bytes_max: 4 << 20,
+            ..hansa_wal::Config::default()
+        };
+        let opened = Wal::open(Arc::new(SimFs::new(1)), Path::new("/wal"), config, &env);
+        let (wal, _) = opened.unwrap();
+        let mut log = LogStore::new(wal.clone(), group_id());
+        let blank = |index| Entry { log_id: log_id(1, index), payload: EntryPayload::Blank };
+        let records = (1..=3).map(|index| encode(&blank(index))).collect();
+        wal.append(group_id(), records, Box::new(|_| {}));
+        assert_eq!(log.limited_get_log_entries(2, 4).await.unwrap().len(), 2);
+        log.purge(log_id(1, 3)).await.unwrap();
+        assert_eq!(log.limited_get_log_entries(2, 4).await.unwrap(), vec![]);
+        assert!(log.limited_get_log_entries(4, 5).await.is_err(), "what was never there");
     }
 }

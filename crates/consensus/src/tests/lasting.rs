@@ -142,8 +142,9 @@ async fn a_replica_that_forgets_has_nothing_left_but_its_state_and_goes_on_after
         };
         let folder = cluster.dir(node);
         assert!(left(&folder), "the log has all of it");
-        assert!(cluster.group(node).forget().await);
-        eventually("no file has it", || !left(&folder)).await;
+        assert_eq!(cluster.group(node).forgotten().await, 0);
+        assert!(cluster.group(node).forget(7).await);
+        assert!(!left(&folder), "no file has it");
         let status = cluster.group(node).status();
         assert!(status.purged >= status.checkpoint && status.purged.is_some(), "{status:?}");
     }
@@ -157,5 +158,6 @@ async fn a_replica_that_forgets_has_nothing_left_but_its_state_and_goes_on_after
     fill(&cluster, 3).await;
     for node in cluster.ids() {
         audited(&cluster, node).await;
+        assert_eq!(cluster.group(node).forgotten().await, 7, "after a restart too");
     }
 }

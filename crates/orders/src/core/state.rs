@@ -52,6 +52,9 @@ pub struct Meta {
     pub policy: u64,
     /// Events of former orders whose records made room for what came back of them.
     pub superseded: u64,
+    /// How often something was taken that the law does not let this region hold any more. What lay
+    /// on a replica's disk before the last time is to be forgotten there.
+    pub purges: u64,
 }
 
 pub struct State {
@@ -89,6 +92,7 @@ impl State {
             erasures: 0,
             policy: 0,
             superseded: 0,
+            purges: 0,
         };
         Self::rebuild(
             meta,

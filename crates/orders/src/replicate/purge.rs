@@ -2,6 +2,8 @@
 //!
 //! Level-triggered: it looks at what there is, whoever's policy changed and whatever was missed.
 
+mod forget;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +12,14 @@ use bytes::Bytes;
 use hansa_api::classes::Allowed;
 use hansa_api::classes::{DataClass, Lawful as _};
 use hansa_api::pb::replication::OrderView;
-use hansa_node::tasks::Tasks;
+use hansa_node::tasks::{OnError, Tasks};
 use hansa_pages::FrozenTable;
 use hansa_region_router::book::Book;
 use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use prost::Message;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::check;
 use super::law::Law;
@@ -37,8 +39,6 @@ const SUBMIT_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(5);
 /// Views read in one go, for what they are sealed with.
 const READ_MAX: usize = 256;
-/// A checkpoint of a large state takes minutes.
-const FORGET_MAX: Duration = Duration::from_secs(600);
 /// Between two commands, so that orders are not held up behind a purge.
 const BREATH: Duration = Duration::from_millis(10);
 
@@ -47,16 +47,14 @@ pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
     let stop = shell.env.tasks.stop_token();
     let (mut changes, mut heard) = (book.changes(), shell.heard.changes());
     let mut leadership = hosted.group.leadership();
-    let mut owed = Owed::default();
     loop {
         changes.borrow_and_update();
         heard.borrow_and_update();
         let mine = leadership.borrow_and_update().mine;
         let turn = async {
             if mine {
-                owed.exceeded |= purge(&shell, &hosted).await;
+                purge(&shell, &hosted).await;
             }
-            forget(&shell, &hosted, &mut owed).await;
         };
         tokio::select! {
             biased;
@@ -149,41 +147,13 @@ impl Limits {
     }
 }
 
-/// What a replica's disk is to forget.
-#[derive(Default)]
-struct Owed {
-    /// Purges of copies that it has forgotten.
-    forgotten: u64,
-    /// Something exceeded the law since. What only waited is purged without a trace in the state.
-    exceeded: bool,
-}
-
-/// Has the disk forget what was purged: a start would load it again from an older checkpoint and
-/// the log. On each replica, whoever purged.
-async fn forget(shell: &Shell, hosted: &Hosted, owed: &mut Owed) {
-    let Some(limits) = Limits::now(shell, hosted) else { return };
-    let (purges, excess) = hosted.group.peek(|machine| {
-        let remote = &machine.state.remote;
-        (remote.views.iter().map(|(_, views)| views.lowered).sum(), excess(remote, &limits))
-    });
-    owed.exceeded |= excess > 0;
-    let owes = owed.exceeded || purges != owed.forgotten;
-    // One that does not get done in time is wanted again at the next turn.
-    if owes && excess == 0 && timeout(FORGET_MAX, hosted.group.forget()).await == Ok(true) {
-        *owed = Owed { forgotten: purges, exceeded: false };
-    }
-}
-
-/// Whether there was anything to purge.
-async fn purge(shell: &Shell, hosted: &Hosted) -> bool {
-    let mut exceeded = false;
+async fn purge(shell: &Shell, hosted: &Hosted) {
     while let Some(limits) = Limits::now(shell, hosted) {
         let excess = hosted.group.peek(|machine| excess(&machine.state.remote, &limits));
         metrics::to_purge(hosted.group.id(), excess);
         if excess == 0 {
             break;
         }
-        exceeded = true;
         // A view that later writes do not change: the scan holds nobody up.
         let (copies, parked) = hosted.group.peek(|machine| {
             (machine.state.remote.copies.freeze(), machine.state.remote.parked.freeze())
@@ -209,7 +179,7 @@ async fn purge(shell: &Shell, hosted: &Hosted) -> bool {
                     break;
                 }
                 if !part.submit(hosted).await {
-                    return exceeded;
+                    return;
                 }
             }
             given.extend(&next.keys);
@@ -227,7 +197,6 @@ async fn purge(shell: &Shell, hosted: &Hosted) -> bool {
             break;
         }
     }
-    exceeded
 }
 
 /// Asks again for copies that came while their key was given back.
@@ -348,8 +317,10 @@ impl Part {
     }
 }
 
-/// Starts the purger of a group.
+/// Starts the purger of a group, and beside it what has this replica's disk forget.
 pub fn start(tasks: &Tasks, shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
-    let name = format!("{}-purger", hosted.group.id());
-    tasks.spawn(name, hansa_node::tasks::OnError::StopNode, run(shell, hosted, book));
+    let id = hosted.group.id();
+    let forgetter = forget::run(shell.clone(), hosted.clone(), book.clone());
+    tasks.spawn(format!("{id}-forgetter"), OnError::StopNode, forgetter);
+    tasks.spawn(format!("{id}-purger"), OnError::StopNode, run(shell, hosted, book));
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use hansa_api::pb::replication::OrderView;
-use hansa_consensus::testing::eventually;
+use hansa_consensus::testing::{PATIENCE, eventually};
 use hansa_node::peers::Address;
 use hansa_types::id::NodeId;
 use prost::Message;
+use tokio::time::Instant;
 
 use super::regions::{copies, serve};
 use super::rig::{Node, POLICY, Rig, ca, order};
@@ -187,6 +188,39 @@ async fn a_receiver_purges_by_its_own_law_before_home_says_so() {
     eventually("both are here", || pair.views().len() == 2).await;
     assert!(!secret() && pair.parked() == 0);
     pair.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_takes_long_to_forget_holds_no_purge_up() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    pair.home.place(&order("r-1")).await.unwrap();
+    pair.home.at_rest().await;
+    let secret = || pair.views().iter().any(|view| holds(view, "tok_approve"));
+    eventually("a full copy", secret).await;
+    let shell = pair.away().orders.shell();
+    let group = &shell.groups[&0].group;
+    assert_eq!(group.forgotten().await, 0);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    // The loop of the slow disk work is busy: no checkpoint is written meanwhile.
+    let busy = shell.host.slowly(move || wait.recv());
+    let purges = async {
+        pair.abroad.legislate(&policy(3, false));
+        eventually("purged", || !secret()).await;
+        pair.abroad.legislate(&policy(4, true));
+        eventually("it is back", secret).await;
+        pair.abroad.legislate(&policy(5, false));
+        eventually("purged beside what is being forgotten", || !secret()).await;
+        drop(go);
+    };
+    assert!(tokio::join!(busy, purges).0.unwrap().is_err(), "until it is let go");
+    let end = Instant::now() + PATIENCE;
+    let purges = group.peek(|machine| machine.state.meta.purges);
+    assert!(purges >= 2);
+    while group.forgotten().await != purges {
+        assert!(Instant::now() < end, "not forgotten in time");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

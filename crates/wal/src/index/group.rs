@@ -41,6 +41,12 @@ impl Group {
         (len > 0).then(|| (self.first, self.first + len - 1))
     }
 
+    /// Index from which on there are entries, or will be.
+    pub fn begins(&self) -> u64 {
+        let purged = || self.purged.as_ref().map_or(0, |(upto, _)| upto.saturating_add(1));
+        self.span().map_or_else(purged, |(first, _)| first)
+    }
+
     /// Whether an entry may be appended at `index`: where the others end, or where a log may begin.
     pub fn may_append(&self, index: u64) -> bool {
         match (self.span(), &self.purged) {

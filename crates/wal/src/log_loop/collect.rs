@@ -74,7 +74,8 @@ impl LogLoop {
         kept
     }
 
-    /// The segment to be emptied, if the log is above its limit and copying helps.
+    /// The segment to be emptied, if the log is above its limit and copying helps, or if what is
+    /// dead in it is to leave the disk whatever that costs.
     fn victim(&self, core: &mut Core, kept: u32) -> Option<u32> {
         let staying = core.segments.range(kept..).map(|(_, segment)| u64::from(segment.bytes));
         let staying: u64 = staying.sum();
@@ -94,8 +95,9 @@ impl LogLoop {
             tracing::warn!(%dir, "log above its limit, most of it live");
         }
         core.counts.pinned = above && !helps;
-        let wanted = above || kept < core.emptied;
-        (wanted && helps && kept < self.position.segment).then_some(kept)
+        // Each record is copied once for it: none lives below the segment that then begins.
+        let rolled = kept < core.emptied && safe;
+        ((above && helps || rolled) && kept < self.position.segment).then_some(kept)
     }
 }
 

@@ -76,9 +76,8 @@ fn plan(
 ) -> Result<Vec<Source>, ReadError> {
     let core = shared.core.lock();
     let Some(entries) = core.index.group(group) else { return Ok(Vec::new()) };
-    let begin = entries.span().map(|(first, _)| first);
-    let begin = begin.or(entries.purged.as_ref().map(|(upto, _)| upto + 1));
-    if let Some(first) = begin.filter(|first| from < *first && to > from) {
+    let first = entries.begins();
+    if from < first && to > from {
         return Err(ReadError::Purged { first });
     }
     let mut sources = Vec::new();

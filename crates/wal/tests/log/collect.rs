@@ -60,6 +60,39 @@ fn a_log_that_rolls_has_nothing_on_the_disk_but_what_lives() {
 }
 
 #[test]
+fn a_log_rolls_though_nearly_all_of_it_lives() {
+    let fs = SimFs::new(7);
+    let (dead, full) = (group(0), group(1));
+    let secret = entry(dead, 1, 0, 300);
+    let holds = |name: &String| {
+        let bytes = fs.bytes(&dir().join(name)).expect("a segment");
+        bytes.windows(300).any(|part| part == &secret.payload[..])
+    };
+    life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        append(&wal, dead, vec![secret.clone()]).await.expect("durable");
+        let segment = u64::from(small().segment_bytes);
+        let mut last = 0;
+        while wal.stats().live_bytes < 2 * segment {
+            append(&wal, full, entries(full, last + 1..=last + 10)).await.expect("durable");
+            last += 10;
+        }
+        wal.purge(dead, 1, Bytes::from("p"));
+        idle(2_000).await;
+        assert!(wal.stats().live_bytes * 2 > wal.stats().segments as u64 * segment);
+        wal.roll();
+        idle(10_000).await;
+        let left = fs.list(&dir()).expect("a folder");
+        assert!(!left.iter().filter(|name| name.ends_with(".seg")).any(holds), "{left:?}");
+        let copied = wal.stats().copied;
+        assert!(copied <= last + 1, "each record once: {:?}", wal.stats());
+        idle(10_000).await;
+        assert_eq!(wal.stats().copied, copied, "and then no more");
+        assert_eq!(all(&wal, full), entries(full, 1..=last));
+    });
+}
+
+#[test]
 fn a_log_rolls_without_a_spare_once_there_is_one() {
     let fs = SimFs::new(6);
     life(1, async |world| {

@@ -72,19 +72,20 @@ impl Terms {
 
 impl Remote {
     /// Applied again or late it does nothing. Copies that lost something are no longer what their
-    /// origin believes: it ships them again once the law lets it.
-    pub fn purge(&mut self, reduced: Vec<Reduced>) {
-        let mut lowered = Lowered::new();
+    /// origin believes: it ships them again once the law lets it. Whether anything was taken.
+    pub fn purge(&mut self, reduced: Vec<Reduced>) -> bool {
+        let (mut lowered, mut any) = (Lowered::new(), false);
         for reduced in reduced {
-            self.strip_parked(reduced.order, reduced.allowed, |_| true);
-            self.reduce_copy(reduced, &mut lowered);
+            any |= self.strip_parked(reduced.order, reduced.allowed, |_| true);
+            any |= self.reduce_copy(reduced, &mut lowered);
         }
         self.lower(&lowered);
+        any
     }
 
-    /// The same; the keys of what was taken.
-    pub fn reduce(&mut self, reductions: Vec<Reduction>) -> Vec<KeyOf> {
-        let (mut lowered, mut unused) = (Lowered::new(), Vec::new());
+    /// The same; the keys of what was taken, `None` if nothing was.
+    pub fn reduce(&mut self, reductions: Vec<Reduction>) -> Option<Vec<KeyOf>> {
+        let (mut lowered, mut unused, mut any) = (Lowered::new(), Vec::new(), false);
         for Reduction { of, waiting, keys } in reductions {
             let done = match waiting {
                 Some(from) => self.strip_parked(of.order, of.allowed, |parked| {
@@ -95,9 +96,10 @@ impl Remote {
             if done {
                 unused.extend(keys);
             }
+            any |= done;
         }
         self.lower(&lowered);
-        unused
+        any.then_some(unused)
     }
 
     /// Whether it took effect.

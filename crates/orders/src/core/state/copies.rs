@@ -21,12 +21,14 @@ impl State {
                 Outcome::Noted
             }
             RemoteStep::Purge(reduced) => {
-                self.remote.purge(reduced);
+                self.meta.purges += u64::from(self.remote.purge(reduced));
                 Outcome::Noted
             }
             RemoteStep::Reduce(reductions) => {
-                let unused = self.remote.reduce(reductions);
-                self.give_back(unused);
+                if let Some(unused) = self.remote.reduce(reductions) {
+                    self.meta.purges += 1;
+                    self.give_back(unused);
+                }
                 Outcome::Noted
             }
             RemoteStep::Retry { order, events } => {

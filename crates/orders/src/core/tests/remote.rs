@@ -220,6 +220,7 @@ fn a_purge_leaves_no_content_beyond_the_law_parked_ones_included() {
     assert_eq!(view(&state, 1), "less");
     assert!(state.remote.copies.get(&order_id(2)).is_none());
     assert!(state.remote.parked.get(&order_id(1)).unwrap()[0].event.view.is_empty());
+    assert_eq!(state.meta.purges, 1);
     let digest = state.digest();
     state.apply(START, purge());
     assert_eq!(state.digest(), digest, "a second time it does nothing");

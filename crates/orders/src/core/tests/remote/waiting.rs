@@ -120,6 +120,27 @@ fn theirs_without_content_is_asked_for_and_then_taken_whatever_it_says() {
 }
 
 #[test]
+fn a_purge_of_what_only_waited_leaves_a_trace_for_every_replica() {
+    let mut state = State::new(settings());
+    received(&mut state, batch(0, 1, vec![event(1, 1, 5, "a5")]));
+    received(&mut state, of_epoch(2, 0, vec![event(1, 1, 2, "b2")]));
+    let waiting = |state: &State| state.remote.parked.get(&order_id(1)).unwrap().clone();
+    let of = waiting(&state)[0].clone();
+    let allowed = Held { classes: 0, raised: 1 };
+    let reduced =
+        Reduced { order: order_id(1), version: 0, from: 0, terms: 0, allowed, view: None };
+    let from = (of.origin.place(), of.event.shown.residence);
+    let reduction = Reduction { of: reduced, waiting: Some(from), keys: Vec::new() };
+    for _ in 0..2 {
+        let reduce = Command::Remote(RemoteStep::Reduce(vec![reduction.clone()]));
+        assert_eq!(state.apply(START, reduce), Outcome::Noted);
+        assert!(waiting(&state)[0].event.view.is_empty());
+        assert_eq!(view(&state, 1), "a5", "the copy stays");
+        assert_eq!(state.meta.purges, 1, "the second took nothing");
+    }
+}
+
+#[test]
 fn a_place_whose_events_all_wait_stops_no_other() {
     let mut state = State::new(settings());
     for n in 0..10_000 {

@@ -1,0 +1,128 @@
+//! A replica that forgets, and what may come in between.
+
+use std::path::Path;
+
+use hansa_types::id::NodeId;
+use hansa_wal::fs::{Fs as _, SimFs};
+
+use super::lasting::{SECRET, audited, holds};
+use crate::outcome::Role;
+use crate::testing::counter::Counters;
+use crate::testing::{Cluster, Settings, eventually, group_id};
+use crate::timing::Timing;
+
+const NODE: NodeId = NodeId(1);
+const MARK: u64 = 7;
+
+/// A node with two checkpoints, secrets in its log before, between and behind them.
+async fn cluster(seed: u64) -> Cluster<Counters> {
+    let timing = Timing { checkpoint_entries: 1_000_000, ..Timing::quick() };
+    let wal = hansa_wal::Config {
+        segment_bytes: 128 << 10,
+        disk_bytes_max: 4 << 20,
+        ..hansa_wal::Config::default()
+    };
+    let settings = Settings { nodes: 1, timing, wal, disks: Some(seed), ..Settings::paused() };
+    let cluster = Cluster::with(settings, Counters::default).await;
+    for n in 0..9 {
+        cluster.submit("add a 1").await;
+        cluster.submit(format!("secret {SECRET} {n}")).await;
+        if n % 4 == 3 {
+            cluster.group(NODE).checkpoint().await;
+        }
+    }
+    cluster
+}
+
+fn below(disk: &SimFs, path: &Path) -> Vec<std::path::PathBuf> {
+    match disk.list(path) {
+        Ok(names) => names.iter().flat_map(|name| below(disk, &path.join(name))).collect(),
+        Err(_) => vec![path.to_owned()],
+    }
+}
+
+fn left(cluster: &Cluster<Counters>) -> Vec<std::path::PathBuf> {
+    let disk = cluster.disk(NODE);
+    let mut files = below(disk, &cluster.dir(NODE));
+    files.retain(|file| holds(&disk.read(file, u64::MAX).unwrap_or_default()));
+    files
+}
+
+fn checkpoints(cluster: &Cluster<Counters>) -> Vec<std::path::PathBuf> {
+    let folder = cluster.dir(NODE).join("groups").join(group_id().to_string());
+    let mut files = below(cluster.disk(NODE), &folder);
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "ckpt"));
+    files
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_power_may_go_at_any_operation_of_forgetting() {
+    let ops = {
+        let cluster = cluster(1).await;
+        cluster.disk(NODE).cut_power_after(1_000_000);
+        assert!(cluster.group(NODE).forget(MARK).await);
+        assert_eq!(left(&cluster), Vec::<std::path::PathBuf>::new());
+        1_000_000 - cluster.disk(NODE).cut_power_left().unwrap()
+    };
+    assert!(ops > 10, "{ops}");
+    let mut done = 0;
+    for at in 0..=ops {
+        let mut cluster = cluster(at).await;
+        cluster.disk(NODE).cut_power_after(at);
+        let forgets = cluster.group(NODE).clone();
+        let wait = std::time::Duration::from_secs(5);
+        let forgot = tokio::time::timeout(wait, forgets.forget(MARK)).await == Ok(true);
+        drop(forgets);
+        cluster.kill(NODE).await;
+        cluster.disk(NODE).crash();
+        let what = format!("power cut before operation {at} of {ops}");
+        let noted = left(&cluster);
+        cluster.boot(NODE).await;
+        let mark = cluster.group(NODE).forgotten().await;
+        // What says that it is forgotten is the last of all.
+        assert!(mark == 0 || (mark == MARK && noted.is_empty()), "{what}: {mark}, {noted:?}");
+        assert!(!forgot || mark == MARK, "{what}");
+        done += u64::from(mark == MARK);
+        assert_eq!(cluster.read(|m| m.value("a")).await, 9, "{what}");
+        audited(&cluster, NODE).await;
+        assert!(cluster.group(NODE).forget(MARK).await, "{what}: begun again");
+        assert_eq!(left(&cluster), Vec::<std::path::PathBuf>::new(), "{what}");
+        assert_eq!(cluster.submit("add a 1").await, 10, "{what}");
+        audited(&cluster, NODE).await;
+    }
+    assert!(done > 0, "the last of them comes after all of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_does_not_read_back_keeps_the_older_one() {
+    let mut cluster = cluster(1).await;
+    cluster.group(NODE).checkpoint().await;
+    let newest = checkpoints(&cluster).pop().unwrap();
+    let middle = cluster.disk(NODE).read(&newest, u64::MAX).unwrap().len() as u64 - 20;
+    cluster.disk(NODE).flip(&newest, middle, 0x20).unwrap();
+    assert!(!cluster.group(NODE).forget(MARK).await, "nothing was let go of");
+    eventually("another checkpoint in its place", || checkpoints(&cluster).len() == 2).await;
+    assert!(cluster.group(NODE).serves());
+    eventually("the newer one counts", || {
+        let newest = cluster.group(NODE).running.checkpoints.newest();
+        newest.and_then(|newest| newest.index()) == Some(cluster.group(NODE).status().applied)
+    })
+    .await;
+    assert!(cluster.group(NODE).forget(MARK).await);
+    assert_eq!(checkpoints(&cluster).len(), 1);
+    cluster.kill(NODE).await;
+    cluster.boot(NODE).await;
+    assert_eq!(cluster.read(|m| m.value("a")).await, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_checkpoint_stops_the_group_if_it_does_not_read_back() {
+    let cluster = cluster(1).await;
+    assert!(cluster.group(NODE).forget(MARK).await);
+    let only = checkpoints(&cluster).pop().unwrap();
+    let middle = cluster.disk(NODE).read(&only, u64::MAX).unwrap().len() as u64 - 20;
+    cluster.disk(NODE).flip(&only, middle, 0x20).unwrap();
+    assert!(!cluster.group(NODE).forget(MARK + 1).await);
+    eventually("it stops", || cluster.group(NODE).status().role == Role::Stopped).await;
+    assert_eq!(cluster.node(NODE).exit.whys(), Vec::<String>::new(), "the node does not");
+}
