@@ -1,6 +1,6 @@
 //! All files of a node, one piece after the other.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use crate::formats::{self, view};
 
 /// Folders below one another.
 const DEPTH_MAX: usize = 12;
+/// How often a running node's files are listed again because some had gone.
+const LISTED_MAX: usize = 8;
 
 /// What is to be read.
 pub struct Root {
@@ -55,10 +57,18 @@ pub struct Step {
 }
 
 /// What holds for all that lies below a root.
+#[derive(Clone)]
 struct Under {
     fs: Arc<dyn Fs>,
     live: bool,
     format: Option<usize>,
+}
+
+/// A root of a running node: what goes there while it is read may have gone on in another file.
+struct Live {
+    under: Under,
+    path: PathBuf,
+    name: String,
 }
 
 struct Todo {
@@ -94,6 +104,12 @@ pub struct Sweep {
     formats: Vec<Box<dyn Format>>,
     todo: VecDeque<Todo>,
     newest: Newest,
+    live: Vec<Live>,
+    /// All that was listed, so that nothing is read twice.
+    listed: BTreeSet<PathBuf>,
+    /// A file of a running node went before it was read.
+    gone: bool,
+    lists: usize,
     at: Cursor,
     views: VecDeque<(view::Source, Option<Vec<u8>>)>,
     done_bytes: u64,
@@ -117,6 +133,10 @@ impl Sweep {
             formats,
             todo: VecDeque::new(),
             newest: Newest::new(),
+            live: Vec::new(),
+            listed: BTreeSet::new(),
+            gone: false,
+            lists: 1,
             at: Cursor::default(),
             views: views.into_iter().map(|view| (view, None)).collect(),
             done_bytes: 0,
@@ -131,17 +151,47 @@ impl Sweep {
             });
             let live = root.live;
             let under = Under { fs: root.fs, live, format: own };
-            sweep.list(&under, &root.path, root.name, 0);
+            sweep.list(&under, &root.path, root.name.clone(), 0);
+            if live {
+                sweep.live.push(Live { under, path: root.path, name: root.name });
+            }
         }
-        for todo in sweep.todo.iter().filter(|todo| todo.is_checkpoint()) {
-            let newest = sweep.newest.entry(todo.folder().to_owned()).or_default();
+        sweep.order();
+        sweep
+    }
+
+    /// In which order what was listed is read.
+    fn order(&mut self) {
+        for todo in self.todo.iter().filter(|todo| todo.is_checkpoint()) {
+            let newest = self.newest.entry(todo.folder().to_owned()).or_default();
             // Entries in decimal places enough for all: they sort as they follow.
             *newest = std::mem::take(newest).max(last(&todo.name).to_owned());
         }
-        // What is in force first, before a running node writes another checkpoint.
-        sweep.todo.make_contiguous().sort_by_key(Todo::rank);
-        sweep.total_bytes = sweep.todo.iter().map(|todo| todo.length).sum();
-        sweep
+        // What is in force first, before a running node writes another checkpoint. The log's
+        // segments stay in the order of their numbers: what is copied out of one that is removed
+        // goes into a later one, which is read after it.
+        self.todo.make_contiguous().sort_by_key(Todo::rank);
+        self.total_bytes += self.todo.iter().map(|todo| todo.length).sum::<u64>();
+    }
+
+    /// Lists a running node's files again if any has gone that was not read: what was in a segment
+    /// is in a later one, what was in the log alone perhaps in a newer checkpoint. So long as
+    /// nothing goes unread, all that there was when the sweep began has been read.
+    fn list_again(&mut self) {
+        while self.todo.is_empty() && std::mem::take(&mut self.gone) {
+            if self.lists == LISTED_MAX {
+                let why = "files went faster than they were read: sweep again";
+                self.unread.push(("a running node".to_owned(), why.to_owned()));
+                return;
+            }
+            self.lists += 1;
+            let live = std::mem::take(&mut self.live);
+            for Live { under, path, name } in &live {
+                self.list(under, path, name.clone(), 0);
+            }
+            self.live = live;
+            self.order();
+        }
     }
 
     fn list(&mut self, under: &Under, path: &Path, name: String, depth: usize) {
@@ -156,20 +206,26 @@ impl Sweep {
             }
             return;
         }
+        if self.listed.contains(path) {
+            return;
+        }
         match under.fs.open(path).and_then(|file| file.len()) {
             Ok(length) => {
+                self.listed.insert(path.to_owned());
                 let name = if name.is_empty() { path.display().to_string() } else { name };
                 let (fs, path) = (under.fs.clone(), path.to_owned());
                 let Under { live, format, .. } = *under;
                 self.todo.push_back(Todo { fs, path, name, length, live, format });
             }
-            Err(error) if under.live && error.kind() == io::ErrorKind::NotFound => {}
+            // Between the two calls.
+            Err(error) if under.live && error.kind() == io::ErrorKind::NotFound => self.gone = true,
             Err(error) => self.unread.push((name, error.to_string())),
         }
     }
 
     /// Reads a piece more.
     pub fn step(&mut self) -> Step {
+        self.list_again();
         let Some(todo) = self.todo.pop_front() else { return self.view_step() };
         let claimed = self.formats.iter().position(|format| format.claims(&todo.name));
         let Some(format) = todo.format.or(claimed) else {
@@ -201,9 +257,9 @@ impl Sweep {
 
     fn lost(&mut self, todo: Todo, error: &io::Error) -> Step {
         // A running node removes what it needs no more; what was in force is in another file then.
-        let in_force = self.newest.get(todo.folder()).is_some_and(|name| name == last(&todo.name));
-        if in_force || !(todo.live && error.kind() == io::ErrorKind::NotFound) {
-            self.unread.push((todo.name.clone(), error.to_string()));
+        match todo.live && error.kind() == io::ErrorKind::NotFound {
+            true => self.gone = true,
+            false => self.unread.push((todo.name.clone(), error.to_string())),
         }
         self.done(todo, "unread")
     }
@@ -214,6 +270,7 @@ impl Sweep {
         let tally = self.findings.tally(format);
         tally.files += 1;
         tally.bytes += todo.length;
+        self.list_again();
         let more = !self.todo.is_empty() || !self.views.is_empty();
         if !more {
             self.findings.settle();

@@ -75,8 +75,13 @@ impl Rig {
 
     /// In the region of this number.
     pub async fn start_at(region: u16) -> Self {
+        Self::start_with(region, 1).await
+    }
+
+    /// With a checkpoint after so many entries.
+    pub async fn start_with(region: u16, checkpoint_entries: u64) -> Self {
         let rules = rules(region);
-        let timing = Timing { checkpoint_entries: 1, ..Timing::quick() };
+        let timing = Timing { checkpoint_entries, ..Timing::quick() };
         let settings = Settings { nodes: 1, timing, ..Settings::paused() };
         let cluster = Cluster::with(settings, move || OrdersMachine::new(rules.clone())).await;
         Self { cluster }
@@ -89,6 +94,18 @@ impl Rig {
     /// The same as the shell does, which blinds what must not last.
     pub async fn submit_blinded(&self, command: &Command) {
         self.cluster.submit(lasting::to_log(command, || [5; 16])).await;
+    }
+
+    /// A sweep of the node while it runs, by the law of us-east.
+    pub fn live(&self) -> Sweep {
+        let fs: Arc<dyn Fs> = Arc::new(self.cluster.disk(NodeId(1)).clone());
+        let roots = vec![Root::of(&fs, self.cluster.dir(NodeId(1)), "", true)];
+        Sweep::new(roots, Vec::new(), Vec::new(), Findings::new(law("us-east", 2)))
+    }
+
+    /// Until the node's disk has nothing but one checkpoint and an empty log.
+    pub async fn forget(&self, mark: u64) {
+        assert!(self.cluster.group(NodeId(1)).forget(mark).await);
     }
 
     /// The node's disk as it lies, and its folder.
