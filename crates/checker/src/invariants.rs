@@ -117,6 +117,7 @@ impl<'a> Settled<'a> {
             used.open += usize::from(units(life) > 0);
             used.slack += 2 * units(life);
         }
+        used.hidden = self.hidden(units);
         for (_, seen, life) in self.followed() {
             let Some(place) = life.and_then(|life| life.place) else { continue };
             let here = place.lines.iter().zip(&seen.lines);
@@ -140,6 +141,19 @@ impl<'a> Settled<'a> {
             }
         }
         used
+    }
+
+    /// What orders of the tail may hold that no answer ever named: until two people have decided on
+    /// one, nobody gives back what it holds (domain.md §6, docs/region-loss.md). Nobody could ship
+    /// them, either.
+    fn hidden(&self, units: impl Fn(&Life<'_>) -> i64) -> i64 {
+        let named = |order: &&String| self.lives.iter().any(|life| life.name == Some(order));
+        let tail = &self.state.loss.tail;
+        let unseen = tail.keys().filter(|order| !named(order)).count();
+        let nameless = self.lives.iter().filter(|life| life.name.is_none());
+        let mut asked: Vec<i64> = nameless.map(units).collect();
+        asked.sort_unstable_by_key(|units| std::cmp::Reverse(*units));
+        asked.iter().take(unseen).sum()
     }
 
     fn lost(&self, order: &str) -> bool {
@@ -185,4 +199,6 @@ struct Use {
     open: usize,
     /// What orders of an unshipped tail may have moved, or not, either way.
     slack: i64,
+    /// What orders of an unshipped tail that nobody ever saw may hold, at most.
+    hidden: i64,
 }

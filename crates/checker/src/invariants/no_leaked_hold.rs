@@ -7,7 +7,10 @@ use super::Settled;
 
 pub fn check(settled: Settled<'_>) -> Vec<Reason> {
     let shelves = settled.shelves().into_iter();
-    let leaked = shelves.filter(|shelf| shelf.seen.reserved > 0 && settled.use_of(shelf).open == 0);
+    let leaked = shelves.filter(|shelf| {
+        let (reserved, used) = (shelf.seen.reserved, settled.use_of(shelf));
+        reserved > used.hidden && used.open == 0
+    });
     leaked
         .map(|shelf| {
             let what = format!("{} reserved, and no order is under way", shelf.seen.reserved);

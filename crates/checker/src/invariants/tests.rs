@@ -284,3 +284,39 @@ fn shelves_of_regions_that_serve_each_others_births_are_counted_together() {
         &["6 no leaked hold"],
     );
 }
+
+#[test]
+fn stock_of_a_tail_that_nobody_saw_is_held_until_it_is_decided_on_and_no_more_than_was_asked_for() {
+    let mut recorder = Recorder::default();
+    for op in history().ops {
+        let ticket = recorder.invoke(op.client, op.call, 0);
+        recorder.finish(ticket, op.outcome, 0);
+    }
+    let line = PlaceLine { stock: Some(key()), quantity: 2, price_minor: 5 };
+    let (request, reference) = ("q".to_owned(), "q".to_owned());
+    let place = Place { request, reference, lines: vec![line], total_minor: 10 };
+    let ticket = recorder.invoke(1, Call::Place(place), 0);
+    recorder.finish(ticket, Outcome::Unknown { why: "lost".to_owned() }, 0);
+    let history = recorder.into_history();
+    let found = |committed: i64, reserved: i64, tail: bool| {
+        let mut state = state();
+        (state.stock[0].1.committed, state.stock[0].1.reserved) = (committed, reserved);
+        if tail {
+            let of = Tail { version: 4, adopted: 0, goes_on: false };
+            state.loss.tail.insert("regions/eu-west/orders/q".to_owned(), of);
+        }
+        let lives = lives(&history);
+        match check(Settled { history: &history, lives: &lives, state: &state }) {
+            Verdict::Fail(reasons) => reasons.into_iter().map(|reason| reason.check).collect(),
+            Verdict::Pass | Verdict::Unknown(_) => Vec::new(),
+        }
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(found(3, 0, true), none);
+    assert_eq!(found(1, 2, true), none);
+    assert_eq!(found(1, 0, true), none, "it may hold nothing");
+    assert_eq!(found(3, 0, false), ["3 no oversell"]);
+    assert_eq!(found(4, 0, true), ["3 no oversell"]);
+    assert_eq!(found(1, 3, true), ["6 no leaked hold"]);
+    assert_eq!(found(0, 0, true), ["3 no oversell"]);
+}
