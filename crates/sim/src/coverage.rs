@@ -128,7 +128,7 @@ pub const WANTED: &[(u64, &str)] = &[
 pub const BIRTHS: &[(u64, &str)] = &[
     (50, "fault hand-over of births"),
     (50, "births handed over"),
-    (100, "hand-over given up"),
+    (200, "hand-over given up"),
     (50, "births brought home"),
     (50, "fault region lost"),
     (50, "births taken over"),

@@ -43,8 +43,9 @@ fn push(plan: &mut Plan, at: Duration, step: Births) {
 }
 
 fn planned(plan: &mut Plan, dice: &mut Dice) {
-    let give_up = dice.one_in(5);
-    let patience = give_up.then(|| ms(dice.pick(&[200, 1_000, 3_000])));
+    let give_up = dice.one_in(3);
+    // Some who give up never meant it: a drain takes longer than that.
+    let patience = give_up.then(|| ms(dice.pick(&[0, 500, 2_000])));
     let at = within(plan, dice, 0, 4);
     push(plan, at, Births::HandOver { patience });
     if dice.one_in(4) {
@@ -110,6 +111,15 @@ mod tests {
             let steps = plan.acts.iter().filter(|act| matches!(act.fault, Fault::Births { .. }));
             assert!(steps.count() > 0, "{plan}");
         }
+        let given_up = |act: &Act| {
+            matches!(
+                act.fault,
+                Fault::Births { step: Births::HandOver { patience: Some(patience) } }
+                    if patience < ms(1_000)
+            )
+        };
+        let soon = heirs.iter().filter(|plan| plan.acts.iter().any(given_up)).count();
+        assert!(soon > 5, "{soon}: none would be given up");
         let forced = heirs.iter().filter(|plan| plan.forced()).count();
         assert!(forced > 15 && forced < heirs.len(), "{forced}");
     }
