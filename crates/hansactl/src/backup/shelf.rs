@@ -1,11 +1,14 @@
 //! `hansactl backup list` and `prune`: the backups in a folder, and when each is to be deleted.
 
+use std::fmt;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hansa_backup::manifest::PartKind;
+use hansa_backup::part::head;
 use hansa_backup::verify::{Damage, Folder, manifest};
 use hansa_backup::{MANIFEST, Manifest};
 
@@ -14,9 +17,27 @@ use crate::error::{Problem, WRONG};
 use crate::output::Rows;
 use crate::values::time_ms;
 
-type Backup = (PathBuf, Result<Manifest, Damage>);
+type Backup = (PathBuf, Result<Manifest, Unclear>);
 
-/// Exit code 1 when a manifest cannot be read: nobody knows until when that one may be kept.
+/// Why nobody knows until when a backup may be kept.
+#[derive(Debug)]
+enum Unclear {
+    Damaged(Damage),
+    /// It has no manifest.
+    Unfinished,
+}
+
+impl fmt::Display for Unclear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(damage) => write!(f, "{damage}"),
+            Self::Unfinished => f.write_str("unfinished: delete it, unless it is being made"),
+        }
+    }
+}
+
+/// Exit code 1 when a manifest cannot be read, or there is none beside what was copied: nobody
+/// knows until when that one may be kept.
 pub fn list(shelf: &Path) -> Result<ExitCode, Problem> {
     let (found, now) = (find(shelf)?, now_ms());
     let mut rows = Rows::new(
@@ -45,8 +66,8 @@ pub fn list(shelf: &Path) -> Result<ExitCode, Problem> {
     Ok(code(&found))
 }
 
-/// Deletes what is over; a backup whose manifest does not read, or that lies around something that
-/// is not its own, is left alone and named.
+/// Deletes what is over; a backup whose manifest does not read, that has none yet, or that lies
+/// around something that is not its own, is left alone and named.
 pub fn prune(shelf: &Path, dry_run: bool) -> Result<ExitCode, Problem> {
     let (found, now) = (find(shelf)?, now_ms());
     let mut code = code(&found);
@@ -110,13 +131,30 @@ fn inside(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
 
 /// The backups in a folder by name, or the folder's own.
 fn find(shelf: &Path) -> Result<Vec<Backup>, Problem> {
-    let read = |folder: &Path| manifest(&Folder(folder.to_owned()));
-    if shelf.join(MANIFEST).exists() {
-        return Ok(vec![(shelf.to_owned(), read(shelf))]);
+    if let Some(read) = read(shelf) {
+        return Ok(vec![(shelf.to_owned(), read)]);
     }
-    let mut folders = inside(shelf)?;
-    folders.retain(|folder| folder.join(MANIFEST).exists());
-    Ok(folders.into_iter().map(|folder| (folder.clone(), read(&folder))).collect())
+    let folders = inside(shelf)?.into_iter();
+    Ok(folders.filter_map(|folder| read(&folder).map(|read| (folder, read))).collect())
+}
+
+/// The backup that lies in a folder itself.
+fn read(folder: &Path) -> Option<Result<Manifest, Unclear>> {
+    if folder.join(MANIFEST).exists() {
+        return Some(manifest(&Folder(folder.to_owned())).map_err(Unclear::Damaged));
+    }
+    // The manifest comes last. Whatever was copied before it is as much a copy.
+    let parts = |folder: &PathBuf| PartKind::ALL.iter().any(|kind| begun(folder, *kind));
+    let unfinished = inside(folder).ok()?.iter().any(parts);
+    unfinished.then_some(Err(Unclear::Unfinished))
+}
+
+/// Whether a group's folder has a part, or the beginning of one.
+fn begun(group: &Path, kind: PartKind) -> bool {
+    let expected = head(kind);
+    let mut found = vec![0; expected.len()];
+    let file = fs::File::open(group.join(kind.as_str()));
+    file.is_ok_and(|mut file| file.read_exact(&mut found).is_ok()) && found[..] == expected[..]
 }
 
 fn is_over(manifest: &Manifest, now_ms: u64) -> bool {
@@ -183,24 +221,34 @@ mod tests {
         let text = fs::read_to_string(&manifest).unwrap();
         fs::write(manifest, text.replace("eu-west", "us-east")).unwrap();
         fs::create_dir(shelf.join("no-backup")).unwrap();
+        fs::create_dir_all(shelf.join("unfinished/payments-1")).unwrap();
+        let part = shelf.join("unfinished/payments-1").join(PartKind::Records.as_str());
+        fs::write(part, head(PartKind::Records)).unwrap();
         let there = || {
             let names = fs::read_dir(shelf).unwrap().map(|entry| entry.unwrap().file_name());
             let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
             names.sort();
             names
         };
+        let found = find(shelf).unwrap();
+        let unfinished = |(folder, read): &&Backup| {
+            folder.ends_with("unfinished") && matches!(read, Err(Unclear::Unfinished))
+        };
+        assert_eq!((found.len(), found.iter().filter(unfinished).count()), (4, 1));
+        assert_eq!(format!("{:?}", code(&found)), format!("{:?}", ExitCode::from(WRONG)));
+        assert!(matches!(read(&shelf.join("unfinished")), Some(Err(Unclear::Unfinished))));
         let before = there();
         prune(shelf, true).unwrap();
         assert_eq!(there(), before, "only named");
         prune(shelf, false).unwrap();
-        assert_eq!(there(), ["damaged", "kept", "no-backup"]);
+        assert_eq!(there(), ["damaged", "kept", "no-backup", "unfinished"]);
         backup(shelf, "around", 2);
         backup(&shelf.join("around"), "kept", u64::MAX);
         prune(shelf, false).unwrap();
         assert!(shelf.join("around/kept").join(MANIFEST).exists(), "it was never listed");
         fs::remove_dir_all(shelf.join("around")).unwrap();
         prune(&shelf.join("kept"), false).unwrap();
-        assert_eq!(there(), ["damaged", "kept", "no-backup"]);
+        assert_eq!(there(), ["damaged", "kept", "no-backup", "unfinished"]);
         assert!(find(&shelf.join("none")).is_err());
         list(shelf).unwrap();
     }
