@@ -107,4 +107,11 @@ pub async fn at_the_survivor(rig: &Rig, mover: &Mover) {
     }
     let (new, replayed) = placed(rig, SURVIVOR, &request(rig)).await;
     assert!(!replayed, "{new}");
+    // Who never moved is served there for his home, and is not said to have moved.
+    let who = rig.request().customer_id;
+    let words = ["customer", "move", "--country", "DE", &who, "--to", SURVIVOR];
+    let words = [&words[..], &["--reason", "he asked", "--ticket", "T-1"]].concat();
+    let refused = rig.ctl(SURVIVOR, &words).await;
+    let said = text(&refused);
+    assert!(!refused.status.success() && said.contains("nobody moved"), "{said}");
 }
