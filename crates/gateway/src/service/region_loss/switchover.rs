@@ -41,7 +41,10 @@ pub(super) async fn run<U: Upstreams>(
     let now = own.directory()?;
     let mut standing = standing(own, &now, (&record, drain), due).await?;
     if standing.step() == pb::SwitchoverStep::Recorded {
-        standing.heir = heir(&now).await?;
+        standing.heir = match heir(&now).await {
+            Ok(waits) => waits,
+            Err(why) => return Err(given_up(own, &now, &record, why, due).await),
+        };
     }
     if standing.step() != pb::SwitchoverStep::Recorded {
         return Ok(standing.answer(&record));
@@ -79,6 +82,25 @@ async fn begin<U: Upstreams>(
     change_directory(&own.upstreams, &own.book, now, &command, due).await?;
     let behind = || Failure::new(Reason::Unavailable, "this gateway has not seen the drain yet");
     drain_of(&*own.directory()?, record).ok_or_else(behind)
+}
+
+/// Why it is refused, once the drain is given up for it: two people decide first, and nobody is
+/// kept waiting for them.
+async fn given_up<U: Upstreams>(
+    own: &Own<U>,
+    now: &Snapshot,
+    record: &OwnershipRecord,
+    why: Failure,
+    due: Deadline,
+) -> Failure {
+    let OwnershipRecord { birth, ends: epoch, .. } = *record;
+    let command = Command::Undrain { birth, epoch };
+    match change_directory(&own.upstreams, &own.book, now, &command, due).await {
+        Ok(_) => why,
+        Err(failure) => refused(format!(
+            "{why}; and the drain stands ({failure}): give it up with `region switchover --cancel`"
+        )),
+    }
 }
 
 fn drain_of(now: &Snapshot, record: &OwnershipRecord) -> Option<Drain> {
@@ -220,9 +242,93 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use hansa_api::pb::directory as wire;
+    use hansa_api::pb::directory::registry_service_server::{
+        RegistryService, RegistryServiceServer,
+    };
     use hansa_api::pb::node::BirthState;
+    use hansa_node::env::test::seeded;
+    use hansa_region_router::book::Book;
+    use hansa_region_router::forward::Forward;
+    use tonic::service::Routes;
+    use tonic::{Request, Response, Status};
 
     use super::*;
+    use crate::testing::{Does, Fake, directory, number};
+
+    /// Keeps a directory that can be told to undrain, and nothing else.
+    struct Keeper;
+
+    #[tonic::async_trait]
+    impl RegistryService for Keeper {
+        async fn read_ownership(
+            &self,
+            _: Request<wire::ReadOwnershipRequest>,
+        ) -> Result<Response<wire::ReadOwnershipResponse>, Status> {
+            Err(Status::unimplemented("not asked"))
+        }
+
+        async fn resolve_node(
+            &self,
+            _: Request<wire::ResolveNodeRequest>,
+        ) -> Result<Response<wire::ResolveNodeResponse>, Status> {
+            Err(Status::unimplemented("not asked"))
+        }
+
+        async fn change_directory(
+            &self,
+            request: Request<wire::ChangeDirectoryRequest>,
+        ) -> Result<Response<wire::ChangeDirectoryResponse>, Status> {
+            let command = Command::decode(&request.get_ref().command).expect("a command");
+            assert_eq!(command, Command::Undrain { birth: number(1), epoch: 1 });
+            Ok(Response::new(wire::ChangeDirectoryResponse::default()))
+        }
+    }
+
+    /// What is said of a hand-over of eu-west's births that the new owner refused once it was
+    /// drained, and how often anybody was asked.
+    async fn refused_when_drained(keeper: impl Fn() -> Does) -> (Failure, usize) {
+        let (env, _) = seeded("switchover", 1, hansa_types::time::WallTime(0));
+        let now = directory(1, &[]);
+        let nodes = ["node 1", "node 2", "node 3"];
+        let fake = nodes.iter().fold(Fake::default(), |fake, node| fake.with(node, keeper()));
+        let book = Book::of(now.clone());
+        let forward = Forward::new(fake.clone(), book.clone(), env.entropy.clone());
+        let (clock, entropy) = (Arc::clone(&env.clock), env.entropy.clone());
+        let own = Own { book, upstreams: fake.clone(), forward, clock, entropy };
+        let record = OwnershipRecord {
+            birth: number(1),
+            owner: number(2),
+            epoch: 2,
+            ends: 1,
+            kind: Kind::Switchover,
+            confirmed_stopped: false,
+            reason: "x".into(),
+            ticket: "x".into(),
+            time_ms: 1,
+            by: "x".into(),
+            proof: Default::default(),
+        };
+        let due = Deadline::after(Duration::from_secs(2));
+        let why = given_up(&own, &now, &record, refused("a tail"), due).await;
+        (why, fake.count())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_once_drained_is_left_undrained_or_told_how_to() {
+        let keeps = || Does::Serves(Routes::new(RegistryServiceServer::new(Keeper)));
+        let (why, asked) = refused_when_drained(keeps).await;
+        assert_eq!((why, asked), (refused("a tail"), 1));
+        let (why, _) = refused_when_drained(|| Does::Unreachable).await;
+        assert_eq!(why.reason(), hansa_api::status::Reason::OwnershipRefused);
+        assert!(
+            why.to_string().contains("a tail") && why.to_string().contains("--cancel"),
+            "{why}"
+        );
+    }
 
     fn group(phase: BirthPhase, last_sequence: u64) -> GroupTakeover {
         let birth = "eu-west".to_owned();
