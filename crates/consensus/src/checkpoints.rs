@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use hansa_types::id::GroupId;
 use hansa_types::seeded::{self, Bug};
-use hansa_wal::fs::{File, Fs, is_full, not_synced};
+use hansa_wal::fs::{File, Fs, is_full};
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -334,7 +334,7 @@ impl Checkpoints {
         let path = self.dir.join(format!("{next:020}.ckpt"));
         let at = |source| CheckpointError::Io { file: path.clone(), source };
         self.fs.rename(aside, &path).map_err(at)?;
-        self.fs.sync_dir(&self.dir).map_err(not_synced).map_err(at)?;
+        self.fs.sync_dir(&self.dir).map_err(at)?;
         let checkpoint = Checkpoint { position, bytes, file, path: path.clone() };
         let mut kept = self.kept.lock();
         kept.retain(|older| older.path != path);
@@ -357,7 +357,7 @@ impl Checkpoints {
     /// Opens a received file after syncing it.
     pub fn received(&self, incoming: Incoming) -> Result<Checkpoint, CheckpointError> {
         let at = |source| CheckpointError::Io { file: incoming.path.clone(), source };
-        hansa_wal::fs::sync(incoming.file.as_ref()).map_err(at)?;
+        incoming.file.sync_data().map_err(at)?;
         self.open(&incoming.path)
     }
 

@@ -36,7 +36,7 @@ use tonic::{Request, Status};
 
 pub(crate) use self::protocol::{Protocol, SPOKEN};
 pub(crate) use self::serve::{Names, Served};
-use crate::identity::{Identity, Incarnation};
+use crate::identity::{Identity, Incarnation, MeetError};
 use crate::inbound::Inbound;
 use crate::link::{Ask, Link, LinkError};
 
@@ -178,9 +178,12 @@ impl Shared {
         let incarnation = incarnation_of(metadata, INCARNATION);
         let silent = || LinkError::Unreachable("the peer does not say who it is".to_owned());
         let met = self.identity.meet(peer, incarnation.ok_or_else(silent)?);
-        met.map_err(|stranger| {
-            tracing::error!(%stranger, "peer refused");
-            LinkError::Denied(stranger.to_string())
+        met.map_err(|error| {
+            tracing::error!(%error, "peer refused");
+            match error {
+                MeetError::Stranger(_) => LinkError::Denied(error.to_string()),
+                MeetError::NotKept { .. } => LinkError::Unreachable(error.to_string()),
+            }
         })
     }
 

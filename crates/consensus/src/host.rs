@@ -18,7 +18,7 @@ use hansa_types::id::{GroupId, NodeId};
 use hansa_types::identity::SpiffeId;
 use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
 use hansa_wal::Wal;
-use hansa_wal::fs::Fs;
+use hansa_wal::fs::{self, Fs};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -208,12 +208,14 @@ impl Host {
     }
 
     /// Opens the log in the data folder and makes a host on it, with the link that `link` makes.
+    /// The node ends over the first sync below the folder that fails.
     pub(crate) fn open_with(
         config: HostConfig,
         fs: Arc<dyn Fs>,
         env: Env,
         link: impl FnOnce(&Arc<Inbound>) -> Arc<dyn Link>,
     ) -> Result<Self, OpenError> {
+        let (fs, env) = fs::end_unsynced(fs, &env);
         let wal_dir = config.data_dir.join("wal");
         let used = fs.exists(&config.data_dir.join("identity")).unwrap_or(false);
         let had_log = fs.exists(&wal_dir).unwrap_or(false);

@@ -66,6 +66,16 @@ pub(crate) struct Stranger {
     pub node: NodeId,
 }
 
+/// Why a peer is not met.
+#[derive(Debug, Error)]
+pub(crate) enum MeetError {
+    #[error(transparent)]
+    Stranger(#[from] Stranger),
+    /// It may be met later: nothing is known against it.
+    #[error("{}: node {peer} could not be noted there: {source}", file.display())]
+    NotKept { peer: NodeId, file: PathBuf, source: io::Error },
+}
+
 /// This node's identity and its book of peers, both on disk.
 pub(crate) struct Identity {
     pub node: NodeId,
@@ -111,21 +121,21 @@ impl Identity {
 
     /// Meets a peer: remembers it at first sight, durably; refuses one that came back with another
     /// log.
-    pub fn meet(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), Stranger> {
+    pub fn meet(&self, peer: NodeId, incarnation: Incarnation) -> Result<(), MeetError> {
         let mut known = self.known.lock();
         match known.get(&peer) {
             Some(before) if *before == incarnation => Ok(()),
             Some(_) if seeded::on(Bug::ReuseNodeId) => Ok(()),
-            Some(_) => Err(Stranger { node: peer }),
+            Some(_) => Err(Stranger { node: peer }.into()),
             None => {
                 let mut grown = known.clone();
                 grown.insert(peer, incarnation);
                 // Not remembered is not met: a peer accepted now and forgotten could be swapped
                 // later.
-                if let Err(error) = self.save(&grown) {
-                    tracing::error!(%peer, %error, "peer's incarnation could not be kept");
-                    return Err(Stranger { node: peer });
-                }
+                self.save(&grown).map_err(|source| {
+                    let file = self.dir.join(FILE);
+                    MeetError::NotKept { peer, file, source }
+                })?;
                 *known = grown;
                 Ok(())
             }
@@ -197,7 +207,7 @@ fn decode(bytes: &[u8]) -> Result<Decoded, BadBytes> {
 #[cfg(test)]
 mod tests {
     use hansa_node::env::test::SeededEntropy;
-    use hansa_wal::fs::RealFs;
+    use hansa_wal::fs::{RealFs, SimFs};
 
     use super::*;
 
@@ -213,7 +223,7 @@ mod tests {
         let again = open(dir.path(), 1, 2).unwrap();
         assert_eq!(again.incarnation, first.incarnation);
         assert_eq!(again.expects(NodeId(2)), Some(Incarnation(7)));
-        assert_eq!(again.meet(NodeId(2), Incarnation(7)), Ok(()));
+        again.meet(NodeId(2), Incarnation(7)).unwrap();
     }
 
     #[test]
@@ -221,7 +231,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let me = open(dir.path(), 1, 1).unwrap();
         me.meet(NodeId(2), Incarnation(7)).unwrap();
-        assert_eq!(me.meet(NodeId(2), Incarnation(8)), Err(Stranger { node: NodeId(2) }));
+        let refused = me.meet(NodeId(2), Incarnation(8)).unwrap_err();
+        assert!(matches!(refused, MeetError::Stranger(Stranger { node: NodeId(2) })), "{refused}");
+    }
+
+    #[test]
+    fn a_peer_that_could_not_be_noted_is_no_stranger_and_not_met() {
+        let disk = SimFs::new(1);
+        let fs = Arc::new(disk.clone());
+        let me = Identity::open(fs, Path::new("/d"), NodeId(1), &SeededEntropy::new(1)).unwrap();
+        disk.set_capacity(disk.used());
+        let refused = me.meet(NodeId(2), Incarnation(7)).unwrap_err();
+        assert!(matches!(refused, MeetError::NotKept { .. }), "{refused}");
+        assert!(refused.to_string().starts_with("/d/identity: node 2 could not be noted there: "));
+        assert_eq!(me.expects(NodeId(2)), None);
+        disk.set_capacity(u64::MAX);
+        me.meet(NodeId(2), Incarnation(8)).unwrap();
     }
 
     #[test]

@@ -16,4 +16,5 @@ mod power;
 mod seeded;
 mod snapshots;
 mod suite;
+mod syncs;
 mod upgrade;

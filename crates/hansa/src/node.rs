@@ -69,6 +69,7 @@ impl Node {
     /// As [`Node::start`].
     pub async fn start_in(config: Config, world: World) -> anyhow::Result<Self> {
         let name = config.name.clone();
+        let world = world.end_unsynced();
         let tasks = world.env.tasks.clone();
         let drain = Duration::from_millis(config.drain_ms);
         match Box::pin(compose::compose(config, world)).await {
@@ -94,6 +95,7 @@ impl Node {
     /// # Errors
     /// As [`Node::start_restored`].
     pub async fn start_restored_in(config: Config, world: World) -> anyhow::Result<Self> {
+        let world = world.end_unsynced();
         Box::pin(restore::wait(&config, &world)).await.with_context(|| config.name.clone())?;
         Self::start_in(config, world).await
     }

@@ -140,8 +140,9 @@ impl Seat {
 
     fn end(&self, alive: &Alive, end: End) {
         let mut now = self.now.lock();
-        // The first word counts, and only of the process that sits there now.
-        if Arc::ptr_eq(&now.alive, alive) && now.ended.is_none() {
+        // The first word counts, and only of the process that sits there now; one that fell says
+        // none while it is cleared away, whatever it finds of its disk.
+        if Arc::ptr_eq(&now.alive, alive) && alive.load(Ordering::Relaxed) {
             trace::note(format_args!("{} ends: {end:?}", self.name()));
             alive.store(false, Ordering::Relaxed);
             // What it would still write is not written.

@@ -18,7 +18,7 @@ fn refused<T>() -> io::Result<T> {
 }
 
 impl Fs for ReadOnly {
-    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+    fn create_dir(&self, _: &Path) -> io::Result<bool> {
         refused()
     }
 

@@ -3,6 +3,7 @@
 //! Small on purpose, and synchronous: the loops that call it own a thread in production. What is
 //! not synced may be lost: file content until [`File::sync_data`], names until [`Fs::sync_dir`].
 
+mod own;
 mod real;
 mod sim;
 
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::own::end_unsynced;
 pub use self::real::RealFs;
 pub use self::sim::{Rule, SimFs};
 
@@ -39,18 +41,9 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Syncs a file, so that a failure never passes for a full disk that could be waited for: after a
-/// failed sync nothing may be assumed of what was written.
-///
-/// # Errors
-/// Never one that [`is_full`] is true of.
-pub fn sync(file: &dyn File) -> io::Result<()> {
-    file.sync_data().map_err(not_synced)
-}
-
-/// The error of a failed sync, never one that [`is_full`] is true of.
-pub fn not_synced(error: io::Error) -> io::Error {
-    if is_full(&error) { io::Error::other(format!("sync: {error}")) } else { error }
+/// The folder that a name lies in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A small file's first `max` bytes; `None` when there is no such file.
@@ -80,8 +73,19 @@ pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<
 
 /// Names and files.
 pub trait Fs: Send + Sync + 'static {
+    /// Creates the folder `dir` in one that is there, if it is not; whether its name may still
+    /// need [`Fs::sync_dir`].
+    fn create_dir(&self, dir: &Path) -> io::Result<bool>;
     /// Creates `dir` and what leads to it; durable on return.
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let way: Vec<&Path> = dir.ancestors().filter(|at| !at.as_os_str().is_empty()).collect();
+        for at in way.into_iter().rev() {
+            if self.create_dir(at)? {
+                self.sync_dir(parent(at))?;
+            }
+        }
+        Ok(())
+    }
     /// The names in `dir`, sorted; folders included.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Whether `path` is a file or a folder.

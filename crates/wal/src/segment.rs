@@ -104,7 +104,7 @@ fn make(
     let file = fs.create(unready)?;
     file.allocate(u64::from(bytes))?;
     file.write_at(&header(log, number, bytes), 0)?;
-    crate::fs::sync(file.as_ref())?;
+    file.sync_data()?;
     fs.rename(unready, &path(dir, number))?;
     fs.sync_dir(dir)?;
     Ok(file)

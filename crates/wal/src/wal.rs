@@ -16,7 +16,7 @@ use hansa_types::seeded::{self, Bug};
 pub use self::contents::{Cut, Done, Entry, GroupState, Recovery, Stats};
 use crate::config::Config;
 use crate::error::{OpenError, ReadError};
-use crate::fs::Fs;
+use crate::fs::{self, Fs};
 use crate::index::{Key, Slot};
 use crate::log_loop::LogLoop;
 use crate::prepare::PrepareLoop;
@@ -47,7 +47,7 @@ impl Drop for Handle {
 
 impl Wal {
     /// Recovers the log in `dir`, or begins one in an empty folder, and starts the loops `wal-log`
-    /// and `wal-prealloc`.
+    /// and `wal-prealloc`. The first sync that fails ends the node, see [`fs::end_unsynced`].
     ///
     /// # Errors
     /// [`OpenError::Damaged`] names file and offset: refuse to serve and rebuild this node.
@@ -58,6 +58,8 @@ impl Wal {
         env: &Env,
     ) -> Result<(Self, Recovery), OpenError> {
         config.check()?;
+        let (fs, env) = fs::end_unsynced(fs, env);
+        let env = &env;
         let (found, recovery, lock) = recover::open(fs.as_ref(), dir, &config, env)?;
         let position = found.position;
         let shared = Arc::new(Shared::new(fs, dir, config, env, found, lock));

@@ -67,7 +67,7 @@ impl Backend {
         let file = match fs.open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let file = fs.create(path)?;
-                hansa_wal::fs::sync(file.as_ref())?;
+                file.sync_data()?;
                 path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir))?;
                 file
             }
@@ -234,8 +234,7 @@ impl StorageBackend for Backend {
         if self.aside.is_some() {
             return Ok(());
         }
-        // A failed sync is never taken for a full disk that could be waited for.
-        hansa_wal::fs::sync(self.file.as_ref())
+        self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

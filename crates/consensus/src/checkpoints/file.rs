@@ -58,7 +58,7 @@ pub(super) fn write(
     state(&mut blocks)?;
     let length = blocks.finish()?;
     file.set_len(length)?;
-    hansa_wal::fs::sync(file.as_ref())?;
+    file.sync_data()?;
     Ok(length)
 }
 

@@ -23,7 +23,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{EXPECTS, INCARNATION, NODE, STRANGER, incarnation_of, put_incarnation};
-use crate::identity::Stranger;
+use crate::identity::{MeetError, Stranger};
 use crate::inbound::Inbound;
 
 /// Requests of one peer that are being answered; beyond them its stream is not read.
@@ -66,9 +66,14 @@ impl Served {
             return Err(refusal(stranger));
         }
         let incarnation = incarnation_of(metadata, INCARNATION).ok_or_else(denied)?;
-        identity.meet(node, incarnation).map_err(|stranger| {
-            tracing::error!(%stranger, "peer refused");
-            refusal(stranger)
+        identity.meet(node, incarnation).map_err(|error| {
+            tracing::error!(%error, "peer refused");
+            match error {
+                MeetError::Stranger(stranger) => refusal(stranger),
+                MeetError::NotKept { .. } => {
+                    Failure::new(Reason::Unavailable, error.to_string()).into()
+                }
+            }
         })?;
         Ok(node)
     }

@@ -14,6 +14,7 @@ use hansa_types::id::NodeId;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
+use crate::identity::MeetError;
 use crate::inbound::Inbound;
 use crate::link::{self, Ask, Link, LinkError};
 
@@ -151,12 +152,17 @@ impl Wire {
         let gone = || LinkError::Unreachable("this node stops".to_owned());
         let me = self.me.upgrade().ok_or_else(gone)?;
         let (ours, theirs) = (&me.identity, &peer.identity);
-        let stranger = |e: crate::identity::Stranger| LinkError::Denied(e.to_string());
-        if let Err(refused) = theirs.meet(self.node, ours.incarnation) {
-            self.exit.exit(&refused.to_string());
-            return Err(stranger(refused));
-        }
-        ours.meet(to, theirs.incarnation).map_err(stranger)?;
+        let refused = |e: MeetError| match e {
+            MeetError::Stranger(_) => LinkError::Denied(e.to_string()),
+            MeetError::NotKept { .. } => LinkError::Unreachable(e.to_string()),
+        };
+        theirs.meet(self.node, ours.incarnation).map_err(|error| {
+            if let MeetError::Stranger(stranger) = &error {
+                self.exit.exit(&stranger.to_string());
+            }
+            refused(error)
+        })?;
+        ours.meet(to, theirs.incarnation).map_err(refused)?;
         Ok(peer)
     }
 }

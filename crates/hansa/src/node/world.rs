@@ -12,7 +12,7 @@ use hansa_node::tasks::OnError;
 use hansa_node::tls::{Files, Identity};
 use hansa_orders::provider::Provider;
 use hansa_orders::{Around, Views};
-use hansa_wal::fs::{Fs, RealFs};
+use hansa_wal::fs::{self, Fs, RealFs};
 
 use crate::config::{self, Config};
 
@@ -70,6 +70,12 @@ impl World {
             views: Views::Folder,
             pages: Pages::Served,
         })
+    }
+
+    /// The same, but that the node ends over the first sync of its own disk that fails.
+    pub(super) fn end_unsynced(self) -> Self {
+        let (fs, env) = fs::end_unsynced(self.fs, &self.env);
+        Self { env, fs, ..self }
     }
 
     /// A policy file, read again by those who follow it.

@@ -16,19 +16,14 @@ use super::{File, Fs, Lock, Space};
 pub struct RealFs;
 
 impl Fs for RealFs {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            return Ok(());
-        }
-        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
-        if let Some(parent) = parent {
-            self.create_dir_all(parent)?;
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+        if dir.is_dir() {
+            return Ok(false);
         }
         match fs::create_dir(dir) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(true),
         }
-        self.sync_dir(parent.unwrap_or(Path::new(".")))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -126,8 +126,8 @@ impl SimFs {
 }
 
 impl Fs for SimFs {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        self.disk.lock().create_dir_all(dir)
+    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+        self.disk.lock().create_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -33,7 +33,7 @@ fn a_failed_sync_acknowledges_nothing_ends_the_node_and_is_never_retried() {
         assert_eq!(fs.syncs(), syncs, "no second try");
         let whys = world.exit.whys();
         assert_eq!(whys.len(), 1);
-        assert!(whys[0].contains("sync 00000001.seg at "), "{whys:?}");
+        assert!(whys[0].contains("sync /data/log/00000001.seg: injected"), "{whys:?}");
         within(wal.close()).await.expect_err("failed");
     });
     fs.crash();
@@ -41,6 +41,25 @@ fn a_failed_sync_acknowledges_nothing_ends_the_node_and_is_never_retried() {
         let (wal, _) = open(&fs, &world).expect("open");
         assert_eq!(all(&wal, group(0)), entries(group(0), 1..=3));
     });
+}
+
+#[test]
+fn a_failed_sync_of_a_segment_that_is_made_ready_ends_the_node() {
+    // Even one that says that the disk is full, which a segment's space is waited for.
+    for (at, told) in [("next.tmp", "sync /data/log/next.tmp: "), ("", "sync /data/log: ")] {
+        let fs = SimFs::new(1);
+        life(1, async |world| {
+            let (wal, _) = open(&fs, &world).expect("open");
+            fs.inject(Rule::once(Op::Sync).at(&dir().join(at)).full());
+            idle(1).await;
+            let (syncs, whys) = (fs.syncs(), world.exit.whys());
+            assert!(whys.len() == 1 && whys[0].starts_with(told), "{whys:?}");
+            append(&wal, group(0), entries(group(0), 1..=1)).await.expect_err("not after it");
+            idle(5_000).await;
+            assert_eq!(fs.syncs(), syncs, "no second try");
+            assert_eq!(world.exit.whys(), whys);
+        });
+    }
 }
 
 #[test]

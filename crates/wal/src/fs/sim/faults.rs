@@ -1,7 +1,7 @@
 //! What goes wrong, and when.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::fs::Op;
@@ -12,16 +12,21 @@ pub struct Rule {
     pub op: Op,
     /// Only for paths that contain this; empty for all.
     pub path_has: String,
+    /// Only for this path.
+    pub path_is: Option<PathBuf>,
     /// Matching operations that still succeed first.
     pub after: u64,
     /// Matching operations that then fail.
     pub times: u64,
+    /// Whether the error says that the disk is full.
+    pub full: bool,
 }
 
 impl Rule {
     /// The next operation of this kind fails, and every one after it.
     pub fn always(op: Op) -> Self {
-        Self { op, path_has: String::new(), after: 0, times: u64::MAX }
+        let (path_has, path_is) = Default::default();
+        Self { op, path_has, path_is, after: 0, times: u64::MAX, full: false }
     }
 
     /// The next operation of this kind fails, later ones succeed.
@@ -35,6 +40,21 @@ impl Rule {
 
     pub fn on(self, path_has: &str) -> Self {
         Self { path_has: path_has.to_owned(), ..self }
+    }
+
+    /// Only on this file or folder, not on what lies in it.
+    pub fn at(self, path: &Path) -> Self {
+        Self { path_is: Some(path.to_owned()), ..self }
+    }
+
+    /// Fails for want of space.
+    pub fn full(self) -> Self {
+        Self { full: true, ..self }
+    }
+
+    fn is_of(&self, op: Op, path: &Path) -> bool {
+        let whole = self.path_is.as_ref().is_none_or(|only| only == path);
+        self.op == op && whole && path.to_string_lossy().contains(&self.path_has)
     }
 }
 
@@ -61,14 +81,17 @@ impl Faults {
             *left -= 1;
         }
         for rule in &mut self.rules {
-            if rule.op != op || !path.to_string_lossy().contains(&rule.path_has) {
+            if !rule.is_of(op, path) {
                 continue;
             }
             if rule.after > 0 {
                 rule.after -= 1;
             } else if rule.times > 0 {
                 rule.times -= 1;
-                return Err(io::Error::other(format!("injected {op:?} error")));
+                return Err(match rule.full {
+                    true => io::ErrorKind::StorageFull.into(),
+                    false => io::Error::other(format!("injected {op:?} error")),
+                });
             }
         }
         Ok(())
