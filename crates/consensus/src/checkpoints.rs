@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use hansa_types::id::GroupId;
 use hansa_types::seeded::{self, Bug};
+use hansa_wal::Purged;
 use hansa_wal::fs::{File, Fs, is_full};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -47,8 +48,18 @@ pub enum CheckpointError {
     /// This node's memory or code is broken: its running digest is not that of its records.
     #[error("the state's digest {running} is not that of its records, {full}")]
     Digest { running: String, full: String },
-    #[error("the log begins after {purged}, the newest good checkpoint ends at {checkpoint:?}")]
-    Gap { purged: u64, checkpoint: Option<u64> },
+    #[error(
+        "the log begins after {} ({} at byte {}), the newest good checkpoint in {} ends at {at:?}",
+        log.upto, log.file.display(), log.offset, file.display()
+    )]
+    Gap {
+        log: Purged,
+        /// The checkpoint, or the folder that lacks one.
+        file: PathBuf,
+        at: Option<u64>,
+    },
+    #[error("{}: ends at {at:?}, a snapshot names {named}", file.display())]
+    ArchiveShort { file: PathBuf, named: u64, at: Option<u64> },
 }
 
 impl CheckpointError {
@@ -58,7 +69,7 @@ impl CheckpointError {
             Self::File(FileError::Damaged { .. }) => true,
             Self::Thaw { source, .. } => matches!(source, ThawError::Damaged(_)),
             Self::Archive(error) => error.is_damage(),
-            Self::Gap { .. } => true,
+            Self::Gap { .. } | Self::ArchiveShort { .. } => true,
             Self::File(FileError::Version { .. } | FileError::Io { .. })
             | Self::Io { .. }
             | Self::Digest { .. } => false,
@@ -372,9 +383,10 @@ impl Checkpoints {
             self.replica.pending().keeps_entries() && held.next_index < end.next_index;
         let lacks = lacks_entries || held.records < end.records;
         if lacks && !seeded::on(Bug::SnapshotWithoutArchiveRange) {
-            return Err(CheckpointError::Gap {
-                purged: end.next_index,
-                checkpoint: held.next_index.checked_sub(1),
+            return Err(CheckpointError::ArchiveShort {
+                file: self.dir.join("archive.redb"),
+                named: end.next_index,
+                at: held.next_index.checked_sub(1),
             });
         }
         // An archive of records only must reach as far as the checkpoint that will name it.
@@ -412,11 +424,12 @@ impl Checkpoints {
     }
 
     /// Checks that the log and the loaded checkpoint meet.
-    pub fn check_joins(&self, purged: Option<u64>) -> Result<(), CheckpointError> {
-        let applied = self.replica.position().applied.map(|id| id.index());
+    pub fn check_joins(&self, purged: Option<Purged>) -> Result<(), CheckpointError> {
+        let at = self.replica.position().applied.map(|id| id.index());
         match purged {
-            Some(purged) if applied.is_none_or(|applied| applied < purged) => {
-                Err(CheckpointError::Gap { purged, checkpoint: applied })
+            Some(log) if at.is_none_or(|applied| applied < log.upto) => {
+                let file = self.newest().map_or_else(|| self.dir.clone(), |newest| newest.path);
+                Err(CheckpointError::Gap { log, file, at })
             }
             _ => Ok(()),
         }

@@ -29,4 +29,4 @@ mod wal;
 
 pub use config::{BadConfig, Config};
 pub use error::{Damage, Fault, OpenError, ReadError};
-pub use wal::{Cut, Done, Entry, GroupState, Recovery, Stats, Wal};
+pub use wal::{Cut, Done, Entry, GroupState, Purged, Recovery, Stats, Wal};

@@ -13,7 +13,7 @@ use hansa_node::env::Env;
 use hansa_types::id::GroupId;
 use hansa_types::seeded::{self, Bug};
 
-pub use self::contents::{Cut, Done, Entry, GroupState, Recovery, Stats};
+pub use self::contents::{Cut, Done, Entry, GroupState, Purged, Recovery, Stats};
 use crate::config::Config;
 use crate::error::{OpenError, ReadError};
 use crate::fs::{self, Fs};
@@ -22,6 +22,7 @@ use crate::log_loop::LogLoop;
 use crate::prepare::PrepareLoop;
 use crate::record::{HEAD_BYTES_MAX, Kind};
 use crate::recover;
+use crate::segment;
 use crate::shared::{Core, Shared, Task};
 
 /// The log of a process. Clones are one log; dropping the last one lets the loops end on their own,
@@ -241,6 +242,18 @@ impl Wal {
     pub fn begins(&self, group: GroupId) -> u64 {
         let core = self.shared().core.lock();
         core.index.group(group).map_or(0, |g| g.begins())
+    }
+
+    /// Up to where the group's entries were purged, if any were. Never touches the disk.
+    pub fn purged(&self, group: GroupId) -> Option<Purged> {
+        let shared = self.shared();
+        let core = shared.core.lock();
+        let (upto, kept) = core.index.group(group)?.purged.as_ref()?;
+        let (file, offset) = match kept.slot.place() {
+            Some(place) => (segment::path(&shared.dir, place.segment), u64::from(place.offset)),
+            None => (shared.dir.clone(), 0),
+        };
+        Some(Purged { upto: *upto, file, offset })
     }
 
     /// The group's vote. Never touches the disk.

@@ -50,7 +50,7 @@ impl Checkpoints {
         }
         drop(kept);
         let at = |source| CheckpointError::Io { file: self.dir.clone(), source };
-        self.fs.sync_dir(&self.dir).map_err(fs::not_synced).map_err(at)?;
+        self.fs.sync_dir(&self.dir).map_err(at)?;
         Ok(Kept::Alone(index))
     }
 

@@ -110,9 +110,15 @@ fn a_log_that_begins_after_the_checkpoint_does_not_meet_it() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir).unwrap();
     apply(&store, 0, 10);
-    assert!(store.checkpoints.check_joins(Some(9)).is_ok());
-    let gap = store.checkpoints.check_joins(Some(10));
-    assert!(matches!(gap, Err(CheckpointError::Gap { purged: 10, checkpoint: Some(9) })));
+    let begins = |upto| Purged { upto, file: PathBuf::from("wal/00000003.seg"), offset: 4096 };
+    let written = store.checkpoints.write(store.cell.freeze()).unwrap();
+    assert!(store.checkpoints.check_joins(Some(begins(9))).is_ok());
+    let gap = store.checkpoints.check_joins(Some(begins(10))).unwrap_err();
+    assert!(gap.is_damage());
+    let told = gap.to_string();
+    assert!(told.starts_with("the log begins after 10 (wal/00000003.seg at byte 4096)"), "{told}");
+    let checkpoint = written.path.display();
+    assert!(told.ends_with(&format!("checkpoint in {checkpoint} ends at Some(9)")), "{told}");
 }
 
 /// The file as another format's, its header shorter by `cut` bytes and its checksum made good.

@@ -116,9 +116,9 @@ impl Host {
         let stop = env.tasks.stop_token().child_token();
         let reports = Arc::new(Reports::default());
         let (archive, checkpoints) = self.load(id, replica.clone()).await?;
-        let state = wal.state(id).map_err(|cause| StartError::Log { group: id, cause })?;
-        let purged = state.purged.map(|(index, _)| index);
-        let joined = checkpoints.check_joins(purged);
+        // Reads the last entry: what is wrong with it is the log's, and not found by openraft.
+        wal.state(id).map_err(|cause| StartError::Log { group: id, cause })?;
+        let joined = checkpoints.check_joins(wal.purged(id));
         joined.map_err(|cause| StartError::Checkpoint { group: id, cause })?;
         let trouble = Arc::new(Trouble::default());
         let log = LogStore::new(wal.clone(), id);

@@ -130,7 +130,7 @@ const CASES: [Case; 18] = [
         name: "checkpoints gone, log purged",
         file: CKPT,
         harm: lose,
-        expect: Expect::Group("the log begins after"),
+        expect: Expect::Group(".seg at byte"),
     },
     Case {
         name: "newest checkpoint, bit",

@@ -100,6 +100,9 @@ pub async fn group(
         }
     }
     let parts = PartKind::ALL.into_iter().zip(parts).map(|(kind, part)| part.finish(kind));
+    let parts = parts.collect::<Result<_, _>>()?;
+    // Their names too: the manifest that comes last promises them.
+    File::open(&dir).and_then(|names| names.sync_all()).map_err(|e| disk(&dir, e))?;
     Ok(Group {
         name,
         group: group.group,
@@ -110,7 +113,7 @@ pub async fn group(
         state_hash: group.state_hash.clone(),
         chain_head: group.chain_head.clone(),
         records: group.records,
-        parts: parts.collect::<Result<_, _>>()?,
+        parts,
     })
 }
 

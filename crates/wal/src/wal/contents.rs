@@ -73,6 +73,17 @@ pub struct Cut {
     pub after: u64,
 }
 
+/// Where a group's log begins, and the record that says so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Purged {
+    /// The last index that is gone.
+    pub upto: u64,
+    /// The record's segment; the log's folder while it waits to be written.
+    pub file: PathBuf,
+    /// The record's first byte there.
+    pub offset: u64,
+}
+
 /// Counters since the open, and sizes now.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stats {

@@ -115,8 +115,7 @@ fn open(disk: &SimFs, dir: &Path, env: &Env) -> Result<Books, String> {
     let archive = Arc::new(archive);
     let loaded = Checkpoints::load(fs, place, id, cell.clone(), archive.clone());
     let loaded = loaded.map_err(|e| e.to_string())?;
-    let purged = wal.state(id).map_err(|e| e.to_string())?.purged.map(|(index, _)| index);
-    loaded.check_joins(purged).map_err(|e| e.to_string())?;
+    loaded.check_joins(wal.purged(id)).map_err(|e| e.to_string())?;
     let next = cell.position().applied.map_or(0, |id| id.index() + 1);
     for logged in log_from(&wal, next)? {
         let entry = decoded(&logged).map_err(|e| e.to_string())?;
