@@ -18,7 +18,7 @@ fn refused<T>() -> io::Result<T> {
 }
 
 impl Fs for ReadOnly {
-    fn create_dir(&self, _: &Path) -> io::Result<bool> {
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
         refused()
     }
 

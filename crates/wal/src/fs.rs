@@ -73,16 +73,32 @@ pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<
 
 /// Names and files.
 pub trait Fs: Send + Sync + 'static {
-    /// Creates the folder `dir` in one that is there, if it is not; whether its name may still
-    /// need [`Fs::sync_dir`].
-    fn create_dir(&self, dir: &Path) -> io::Result<bool>;
+    /// Creates the folder `dir` in one that is there, if it is not. The name needs
+    /// [`Fs::sync_dir`].
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Whether a process like this one can have made the folder.
+    fn may_have_made(&self, _dir: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Creates `dir` and what leads to it; durable on return.
+    ///
+    /// Each name is synced before anything is made below it. So of what is there only the last
+    /// folder on the way may lack it: a process was killed just before.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        let way: Vec<&Path> = dir.ancestors().filter(|at| !at.as_os_str().is_empty()).collect();
-        for at in way.into_iter().rev() {
-            if self.create_dir(at)? {
-                self.sync_dir(parent(at))?;
+        let way = dir.ancestors().filter(|at| !at.as_os_str().is_empty());
+        let mut lacking = Vec::new();
+        for at in way {
+            if self.exists(at)? {
+                if at.parent().is_some() && self.may_have_made(at)? {
+                    self.sync_dir(parent(at))?;
+                }
+                break;
             }
+            lacking.push(at);
+        }
+        for at in lacking.into_iter().rev() {
+            self.create_dir(at)?;
+            self.sync_dir(parent(at))?;
         }
         Ok(())
     }

@@ -356,7 +356,7 @@ async fn what_a_group_let_go_of_in_a_life_that_is_over_destroys_nothing() {
 struct Stuck(parking_lot::Mutex<()>);
 
 impl Fs for Stuck {
-    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
         RealFs.create_dir(dir)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

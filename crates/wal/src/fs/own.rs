@@ -70,8 +70,12 @@ impl OwnDisk {
 }
 
 impl Fs for OwnDisk {
-    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
         self.fs.create_dir(dir)
+    }
+
+    fn may_have_made(&self, dir: &Path) -> io::Result<bool> {
+        self.fs.may_have_made(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

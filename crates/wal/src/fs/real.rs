@@ -2,11 +2,11 @@
 
 use std::fs::{self, File as StdFile, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Access, FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use super::{File, Fs, Lock, Space};
@@ -16,14 +16,19 @@ use super::{File, Fs, Lock, Space};
 pub struct RealFs;
 
 impl Fs for RealFs {
-    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
-        if dir.is_dir() {
-            return Ok(false);
-        }
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::create_dir(dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-            _ => Ok(true),
+            _ => Ok(()),
         }
+    }
+
+    fn may_have_made(&self, dir: &Path) -> io::Result<bool> {
+        let parent = super::parent(dir);
+        // A mount's name lies on another disk, which may not even know what a sync is.
+        let here = fs::metadata(dir)?.dev() == fs::metadata(parent)?.dev();
+        let open = Access::READ_OK | Access::WRITE_OK;
+        Ok(here && rustix::fs::access(parent, open).is_ok())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

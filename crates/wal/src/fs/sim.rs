@@ -1,11 +1,12 @@
 //! A file system in memory that loses what a real one may lose.
 //!
 //! Deterministic by seed. At [`SimFs::crash`] unsynced content survives sector by sector as the
-//! seed says (all, none, or a torn mix), and so do unsynced names. Faults are injected by rules.
+//! seed says (all, none, or a torn mix), and so do unsynced names, those of folders too. Faults are injected by rules.
 
 mod disk;
 mod faults;
 mod inode;
+mod tree;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -126,7 +127,7 @@ impl SimFs {
 }
 
 impl Fs for SimFs {
-    fn create_dir(&self, dir: &Path) -> io::Result<bool> {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk.lock().create_dir(dir)
     }
 

@@ -119,3 +119,15 @@ fn the_simulated_disk_behaves_as_the_real_one() {
     sim.create_dir_all(Path::new("/d")).expect("dir");
     check_contract(&sim, Path::new("/d"));
 }
+
+#[test]
+fn a_folder_may_be_ours_where_we_may_write_and_never_across_a_mount() {
+    let temp = tempfile::tempdir().expect("a folder");
+    let inside = temp.path().join("inside");
+    RealFs.create_dir(&inside).expect("dir");
+    RealFs.create_dir(&inside).expect("there already");
+    assert!(RealFs.may_have_made(&inside).expect("known"));
+    if cfg!(target_os = "linux") {
+        assert!(!RealFs.may_have_made(Path::new("/proc")).expect("known"), "a mount");
+    }
+}

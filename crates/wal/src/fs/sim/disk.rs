@@ -1,6 +1,9 @@
 //! Names, durability of names, locks, space: everything of the simulated disk but file content.
+//!
+//! A folder is whatever its names lie in: it may lose its own name, or be called otherwise, and
+//! what lies in it is lost or found with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -9,23 +12,15 @@ use parking_lot::Mutex;
 
 use super::faults::Faults;
 use super::inode::{Inode, Tear};
+use super::tree::{self, Change, Dir, Entry, Node, ROOT, Tree};
 use crate::fs::Op;
 
-type Node = Arc<Mutex<Inode>>;
-
-/// A change of names that no folder sync has made durable yet.
-enum Change {
-    Put(PathBuf, Node),
-    Remove(PathBuf),
-    Rename(PathBuf, PathBuf),
-}
-
 pub struct Disk {
-    names: BTreeMap<PathBuf, Node>,
+    names: Tree,
     /// The names that survive a crash, and the changes on the way there, oldest first.
-    durable: BTreeMap<PathBuf, Node>,
+    durable: Tree,
     changes: Vec<Change>,
-    dirs: BTreeSet<PathBuf>,
+    next_dir: Dir,
     locks: BTreeMap<PathBuf, u64>,
     /// Every file that has a name or a handle.
     nodes: Vec<Weak<Mutex<Inode>>>,
@@ -64,10 +59,10 @@ impl Dice {
 impl Disk {
     pub fn new(seed: u64) -> Self {
         Self {
-            names: BTreeMap::new(),
-            durable: BTreeMap::new(),
+            names: Tree::default(),
+            durable: Tree::default(),
             changes: Vec::new(),
-            dirs: ["", "/"].map(PathBuf::from).into(),
+            next_dir: ROOT + 1,
             locks: BTreeMap::new(),
             nodes: Vec::new(),
             next_lock: 0,
@@ -87,110 +82,96 @@ impl Disk {
     }
 
     pub fn find(&self, path: &Path) -> io::Result<Node> {
-        self.names.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.file(path)
     }
 
     pub fn exists(&self, path: &Path) -> bool {
-        self.names.contains_key(path) || self.dirs.contains(path)
+        self.names.find(path).is_some()
     }
 
-    /// The name is durable at once.
-    pub fn create_dir(&mut self, dir: &Path) -> io::Result<bool> {
-        if self.dirs.contains(dir) {
-            return Ok(false);
+    pub fn create_dir(&mut self, dir: &Path) -> io::Result<()> {
+        if self.exists(dir) {
+            return Ok(());
         }
         self.faults.check(Op::Write, dir)?;
-        self.dirs.insert(dir.to_owned());
-        Ok(false)
+        let name = self.names.name(dir)?;
+        self.change(Change::Put(name, Entry::Dir(self.next_dir)));
+        self.next_dir += 1;
+        Ok(())
     }
 
     pub fn list(&mut self, dir: &Path) -> io::Result<Vec<String>> {
         self.faults.check(Op::Read, dir)?;
-        if !self.dirs.contains(dir) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let here = self.names.keys().chain(&self.dirs).filter(|path| path.parent() == Some(dir));
-        let names = here.filter_map(|path| path.file_name());
-        let names: BTreeSet<String> = names.map(|n| n.to_string_lossy().into_owned()).collect();
-        Ok(names.into_iter().collect())
+        let within = self.names.within(self.names.dir(dir)?);
+        Ok(within.map(|((_, name), _)| name.to_string_lossy().into_owned()).collect())
     }
 
     pub fn create(&mut self, path: &Path) -> io::Result<Node> {
         self.faults.check(Op::Write, path)?;
-        if path.parent().is_some_and(|dir| !self.dirs.contains(dir)) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        if let Some(node) = self.names.get(path) {
-            node.lock().set_len(0);
-            return Ok(node.clone());
+        let name = self.names.name(path)?;
+        match self.names.get(&name) {
+            Some(Entry::Dir(_)) => return Err(io::ErrorKind::IsADirectory.into()),
+            Some(Entry::File(node)) => {
+                node.lock().set_len(0);
+                return Ok(node.clone());
+            }
+            None => {}
         }
         let node = Node::default();
         self.nodes.push(Arc::downgrade(&node));
-        self.names.insert(path.to_owned(), node.clone());
-        self.changes.push(Change::Put(path.to_owned(), node.clone()));
+        self.change(Change::Put(name, Entry::File(node.clone())));
         Ok(node)
     }
 
     pub fn remove(&mut self, path: &Path) -> io::Result<()> {
         self.faults.check(Op::Write, path)?;
-        self.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
-        self.changes.push(Change::Remove(path.to_owned()));
+        self.names.file(path)?;
+        let name = self.names.name(path)?;
+        self.change(Change::Remove(name));
         Ok(())
     }
 
     pub fn remove_dir_all(&mut self, dir: &Path) -> io::Result<()> {
         self.faults.check(Op::Write, dir)?;
-        let inside: Vec<_> = self.names.keys().filter(|p| p.starts_with(dir)).cloned().collect();
-        for path in inside {
-            self.names.remove(&path);
-            self.changes.push(Change::Remove(path));
-        }
-        self.dirs.retain(|path| !path.starts_with(dir));
+        let Some(Entry::Dir(inside)) = self.names.find(dir) else { return Ok(()) };
+        let mut names = self.names.below(inside);
+        names.push(self.names.name(dir)?);
+        names.into_iter().for_each(|name| self.change(Change::Remove(name)));
         Ok(())
     }
 
-    /// Renames a file, or every file in a folder; the folder's own name is durable at once.
+    /// Renames a file, or a folder with what is in it.
     pub fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         self.faults.check(Op::Write, from)?;
-        if let Some(node) = self.names.remove(from) {
-            self.names.insert(to.to_owned(), node);
-            self.changes.push(Change::Rename(from.to_owned(), to.to_owned()));
-            return Ok(());
+        let (from, to) = (self.names.name(from)?, self.names.name(to)?);
+        let entry = self.names.get(&from).cloned().ok_or(io::ErrorKind::NotFound)?;
+        match (&entry, self.names.get(&to)) {
+            (Entry::File(_), Some(Entry::Dir(_))) => Err(io::ErrorKind::IsADirectory.into()),
+            (Entry::Dir(_), Some(Entry::File(_))) => Err(io::ErrorKind::NotADirectory.into()),
+            (_, Some(Entry::Dir(there))) if self.names.within(*there).next().is_some() => {
+                Err(io::ErrorKind::DirectoryNotEmpty.into())
+            }
+            _ => {
+                self.change(Change::Rename(from, to, entry));
+                Ok(())
+            }
         }
-        if !self.dirs.contains(from) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let moved = |path: &Path| path.strip_prefix(from).map(|rest| to.join(rest)).ok();
-        self.dirs = self.dirs.iter().map(|p| moved(p).unwrap_or_else(|| p.clone())).collect();
-        let inside: Vec<_> = self.names.keys().filter(|p| p.starts_with(from)).cloned().collect();
-        for path in inside {
-            let (Some(node), Some(new)) = (self.names.remove(&path), moved(&path)) else {
-                continue;
-            };
-            self.names.insert(new.clone(), node);
-            self.changes.push(Change::Rename(path, new));
-        }
-        Ok(())
     }
 
     pub fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
         self.faults.check(Op::Sync, dir)?;
+        let dir = self.names.dir(dir)?;
         self.faults.syncs += 1;
-        if self.faults.ignore_syncs {
-            return Ok(());
+        if !self.faults.ignore_syncs {
+            let done = tree::synced(&mut self.changes, dir);
+            done.into_iter().for_each(|change| self.durable.apply(change));
         }
-        let (done, rest) = std::mem::take(&mut self.changes).into_iter().partition(|change| {
-            let (Change::Put(path, _) | Change::Remove(path) | Change::Rename(path, _)) = change;
-            let to = match change {
-                Change::Rename(_, to) => Some(to.as_path()),
-                _ => None,
-            };
-            path.parent() == Some(dir) || to.and_then(Path::parent) == Some(dir)
-        });
-        self.changes = rest;
-        let done: Vec<Change> = done;
-        done.into_iter().for_each(|change| self.persist(change));
         Ok(())
+    }
+
+    fn change(&mut self, change: Change) {
+        self.names.apply(change.clone());
+        self.changes.push(change);
     }
 
     pub fn take_lock(&mut self, path: &Path) -> io::Result<u64> {
@@ -225,12 +206,15 @@ impl Disk {
     }
 
     pub fn files(&self) -> Vec<PathBuf> {
-        self.names.keys().cloned().collect()
+        self.names.files().into_iter().map(|(path, _)| path).collect()
     }
 
     pub fn lose(&mut self, path: &Path) -> io::Result<()> {
-        self.durable.remove(path);
-        self.names.remove(path).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names.file(path)?;
+        let lost = Change::Remove(self.names.name(path)?);
+        self.durable.apply(lost.clone());
+        self.names.apply(lost);
+        Ok(())
     }
 
     pub fn kill(&mut self) {
@@ -250,11 +234,12 @@ impl Disk {
                 Tear::Mixed => self.dice.toss(),
             };
             if kept {
-                self.persist(change);
+                self.durable.apply(change);
             }
         }
+        self.durable.prune();
         self.names = self.durable.clone();
-        for node in self.names.values() {
+        for (_, node) in self.names.files() {
             let tear = self.dice.tear();
             node.lock().crash(tear, &mut self.dice);
         }
@@ -262,32 +247,13 @@ impl Disk {
     }
 
     pub fn fork(&self, seed: u64) -> Self {
-        let mut fork = Self::new(seed);
-        for (path, node) in &self.names {
-            let mut inode = node.lock().clone();
-            inode.sync();
-            let node = Arc::new(Mutex::new(inode));
+        let (mut fork, copies) = (Self::new(seed), self.names.copied());
+        for (_, node) in copies.files() {
+            node.lock().sync();
             fork.nodes.push(Arc::downgrade(&node));
-            fork.names.insert(path.clone(), node.clone());
-            fork.durable.insert(path.clone(), node);
         }
-        fork.dirs = self.dirs.clone();
+        fork.next_dir = self.next_dir;
+        (fork.names, fork.durable) = (copies.clone(), copies);
         fork
-    }
-
-    fn persist(&mut self, change: Change) {
-        match change {
-            Change::Put(path, node) => {
-                self.durable.insert(path, node);
-            }
-            Change::Remove(path) => {
-                self.durable.remove(&path);
-            }
-            Change::Rename(from, to) => {
-                if let Some(node) = self.durable.remove(&from) {
-                    self.durable.insert(to, node);
-                }
-            }
-        }
     }
 }

@@ -66,6 +66,102 @@ fn a_rename_is_whole_or_not_at_all() {
     }
 }
 
+/// A folder of which nothing is durable but what was synced, and a file in it that was.
+fn folder_with_a_file(fs: &SimFs, dir: &str) {
+    fs.create_dir(Path::new(dir)).expect("dir");
+    let file = fs.create(&Path::new(dir).join("f")).expect("create");
+    file.write_at(b"x", 0).expect("write");
+    file.sync_data().expect("sync");
+    fs.sync_dir(Path::new(dir)).expect("sync");
+}
+
+#[test]
+fn a_folder_that_loses_its_name_takes_what_is_in_it_along() {
+    let mut gone = 0;
+    for seed in 0..32 {
+        let fs = SimFs::new(seed);
+        folder_with_a_file(&fs, "/d");
+        fs.crash();
+        match fs.exists(Path::new("/d")).expect("exists") {
+            true => assert_eq!(read(&fs, Path::new("/d/f")), b"x", "seed {seed}"),
+            false => gone += 1,
+        }
+        assert_eq!(fs.files().is_empty(), !fs.exists(Path::new("/d")).expect("exists"));
+    }
+    assert!(gone > 0 && gone < 32, "{gone}");
+}
+
+#[test]
+fn a_folder_that_is_there_is_durable_once_it_is_asked_for() {
+    for seed in 0..32 {
+        let fs = SimFs::new(seed);
+        fs.create_dir_all(Path::new("/d")).expect("dir");
+        // A process is killed before it syncs the name.
+        fs.create_dir(Path::new("/d/e")).expect("dir");
+        fs.kill();
+        fs.create_dir_all(Path::new(["/d/e", "/d/e/f"][seed as usize % 2])).expect("dir");
+        fs.crash();
+        assert!(fs.exists(Path::new("/d/e")).expect("exists"), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_folders_rename_is_whole_or_not_at_all_until_it_is_synced() {
+    let mut back = 0;
+    for seed in 0..64 {
+        let fs = SimFs::new(seed);
+        folder_with_a_file(&fs, "/d");
+        fs.create_dir_all(Path::new("/d/deep")).expect("dir");
+        fs.create_dir_all(Path::new("/e")).expect("dir");
+        fs.rename(Path::new("/d"), Path::new("/e/d")).expect("rename");
+        assert_eq!(read(&fs, Path::new("/e/d/f")), b"x");
+        // Durable in the folder, whatever that is called after the crash.
+        fs.create(Path::new("/e/d/g")).expect("create");
+        fs.sync_dir(Path::new("/e/d")).expect("sync");
+        let synced = seed % 4 == 0;
+        if synced {
+            fs.sync_dir(Path::new("/e")).expect("sync");
+        }
+        fs.crash();
+        let new = fs.exists(Path::new("/e/d")).expect("exists");
+        assert!(new || !synced, "seed {seed}");
+        let at = Path::new(if new { "/e/d" } else { "/d" });
+        assert_eq!(fs.list(at).expect("list"), ["deep", "f", "g"], "seed {seed}");
+        assert_eq!(fs.files().len(), 2, "seed {seed}");
+        back += usize::from(!new);
+    }
+    assert!(back > 0 && back < 48, "{back}");
+}
+
+#[test]
+fn what_a_synced_folder_received_is_there_once_and_where_it_was_is_not() {
+    for seed in 0..64 {
+        let fs = SimFs::new(seed);
+        for dir in ["/a", "/b"] {
+            fs.create_dir_all(Path::new(dir)).expect("dir");
+        }
+        fs.create(Path::new("/a/x")).expect("create");
+        fs.rename(Path::new("/a/x"), Path::new("/b/x")).expect("rename");
+        fs.sync_dir(Path::new("/b")).expect("sync");
+        fs.crash();
+        assert_eq!(fs.files(), [PathBuf::from("/b/x")], "seed {seed}");
+    }
+}
+
+#[test]
+fn folders_are_renamed_over_nothing_that_holds_something() {
+    let fs = SimFs::new(1);
+    folder_with_a_file(&fs, "/d");
+    folder_with_a_file(&fs, "/e");
+    let full = fs.rename(Path::new("/d"), Path::new("/e")).expect_err("not empty");
+    assert_eq!(full.kind(), io::ErrorKind::DirectoryNotEmpty);
+    fs.remove_dir_all(Path::new("/e")).expect("removed");
+    fs.remove_dir_all(Path::new("/e")).expect("nothing to remove");
+    fs.rename(Path::new("/d"), Path::new("/e")).expect("rename");
+    assert_eq!(fs.files(), [PathBuf::from("/e/f")]);
+    assert!(fs.create(Path::new("/d/f")).is_err(), "no such folder");
+}
+
 #[test]
 fn after_a_failed_sync_a_second_one_lies() {
     for seed in 0..16 {
