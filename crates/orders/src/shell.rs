@@ -263,7 +263,9 @@ impl Hosted {
             let woken = waiting.changed();
             let known = |state: &State| {
                 let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
-                Some((state.is_own(id, order), ready(order, contents)))
+                // Nothing more becomes of what nobody goes on with.
+                let rests = state.rests(id);
+                Some((state.is_own(id, order) || rests, rests || ready(order, contents)))
             };
             match self.group.peek(|machine| known(&machine.state)) {
                 Some((false, _)) => return Err(refusal(Refused::NotOwner)),
@@ -285,7 +287,10 @@ impl Hosted {
     /// # Errors
     /// `HOME_MOVING` for an order that another region goes on with.
     pub fn keeps(&self, id: OrderId) -> Result<(), Failure> {
-        let left = |state: &State| state.orders.get(&id).is_some_and(|of| !state.is_own(id, of));
+        let left = |state: &State| {
+            let former = state.orders.get(&id).is_some_and(|of| !state.is_own(id, of));
+            former && !state.rests(id)
+        };
         match self.group.peek(|machine| left(&machine.state)) {
             true => Err(refusal(Refused::NotOwner)),
             false => Ok(()),

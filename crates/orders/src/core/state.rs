@@ -2,6 +2,7 @@
 
 mod calls;
 mod copies;
+mod former;
 mod policy;
 mod verbs;
 
@@ -314,45 +315,6 @@ impl State {
         self.births = births;
         self.unindex();
         self
-    }
-
-    /// A former order goes on in a new epoch as it stands: in a version of its own, which tells
-    /// everybody.
-    pub(super) fn go_on(&mut self, id: OrderId, at: LogTime, epoch: u64) -> bool {
-        let Meta { settings, seq, .. } = &mut self.meta;
-        let Some(contents) = self.contents.get(&id) else { return false };
-        let old = self.orders.update(&id, |order| {
-            let old = order.last_seq;
-            order.epoch = epoch;
-            let face = order.face(contents);
-            tell(order, face, at, seq, settings.history_max);
-            old
-        });
-        let Some(old) = old else { return false };
-        let Some(order) = self.orders.get(&id) else { return false };
-        self.by_seq.remove(&old);
-        self.by_seq.insert(order.last_seq, id);
-        self.work.extend(order.work.iter().map(|work| (work.no, id)));
-        self.timers.extend(order.wake.map(|at| (at, id)));
-        true
-    }
-
-    /// Takes the record of a former order away, whose copy comes back as an order.
-    pub(super) fn forget_former(&mut self, id: OrderId) {
-        let Some(old) = self.orders.remove(&id) else { return };
-        self.meta.superseded += old.version - old.base();
-        self.by_seq.remove(&old.last_seq);
-        for work in &old.work {
-            self.work.remove(&work.no);
-        }
-        old.wake.map(|at| self.timers.remove(&(at, id)));
-        self.parked.remove(&id);
-        if let Some(contents) = self.contents.remove(&id) {
-            for heard in &old.requests {
-                self.keys.pin(heard.scope, id, contents.sealed_with);
-            }
-            self.subjects.disown(contents.sealed_with.subject, id);
-        }
     }
 
     /// Adds a new order with its first event.

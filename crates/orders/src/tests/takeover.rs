@@ -1,12 +1,13 @@
 //! A region is lost after a part of its orders was shipped; another goes on with them, and the lost
 //! one comes back as its follower.
 
-mod again;
+pub(super) mod again;
 mod erased;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use hansa_api::convert::id::order_to_bytes;
 use hansa_api::first_sent;
 use hansa_api::pb::admin;
@@ -219,8 +220,35 @@ async fn orders_of_a_lost_region_go_on_elsewhere_and_it_comes_back_as_a_follower
         given(pair.home.phase())
     })
     .await;
+    rests(&pair, &tail).await;
     for (group, broken) in here.orders.invariants(10) {
         assert!(broken.is_empty(), "{group}: {broken:?}");
+    }
+}
+
+/// What was given back of an order with which nobody goes on is shown where its births are again,
+/// to who reads, watches or repeats.
+async fn rests(pair: &Pair, name: &str) {
+    let here = pair.here();
+    again::moved(&pair.abroad, &pair.home, 3).await;
+    let order = shown(here, name).await;
+    let payment = order.payment.clone().unwrap();
+    assert_eq!(order.payment_state(), wire::PaymentState::Refunded);
+    assert_eq!((payment.captured, payment.refunded), (gbp(700), gbp(700)));
+    let asked = pay::GetPaymentRequest { order: name.into() };
+    let paid = here.service.get_payment(call(asked)).await.unwrap().into_inner().payment.unwrap();
+    assert_eq!((paid.state(), paid.refunded), (order.payment_state(), gbp(700)));
+    let again = pair.home.place(&super::rig::order("r-4")).await.unwrap();
+    assert_eq!((again.replayed, again.order.unwrap().version), (true, order.version));
+    let watch = wire::WatchOrderRequest { order: name.into(), ..Default::default() };
+    let mut events = here.service.watch_order(call(watch)).await.unwrap().into_inner();
+    loop {
+        let item = events.next().await.unwrap().unwrap().item.unwrap();
+        let wire::watch_order_response::Item::Event(event) = item else { panic!("{item:?}") };
+        if event.sequence == order.version {
+            assert_eq!(event.kind(), wire::OrderEventKind::Refunded);
+            return;
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use crate::core::command::Refused;
-use crate::core::order::{Done, Note, Order, Refund, RefundCause};
+use crate::core::order::{Done, Note, Order, Provider, Refund, RefundCause};
 use crate::core::repair::{self, EntryId};
 use crate::core::state::State;
 
@@ -173,7 +173,7 @@ impl State {
         let end = self.births.tail.update(&order, |row| row.end.get_or_insert(end).clone());
         let end = match end.ok_or(Refused::OrderNotFound)? {
             End::Done => {
-                self.given_back_of(order);
+                self.given_back_of(at, order);
                 repair::End::Done
             }
             End::Refused(why) => repair::End::Refused(why),
@@ -182,21 +182,26 @@ impl State {
         Ok(())
     }
 
-    /// What was charged for an order and is given back is in its own figures, as in the books.
-    fn given_back_of(&mut self, id: OrderId) {
+    /// What was charged for an order and is given back is in its own figures, as in the books, and
+    /// whoever asks for the order is shown it.
+    fn given_back_of(&mut self, at: LogTime, id: OrderId) {
         let Some(row) = self.births.tail.get(&id) else { return };
-        let (action, at) = (row.decision.action, row.at);
+        let (action, since) = (row.decision.action, row.at);
         let former = self.orders.get(&id).is_some_and(|order| !self.is_own(id, order));
         if action != TailAction::Compensate || !former {
             return;
         }
-        self.orders.update(&id, |order: &mut Order| {
+        self.change_former(id, at, |order| {
             // What was on its way went out again first.
             for refund in &mut order.refunds {
                 if refund.state == Done::Outstanding {
                     refund.state = Done::Done;
                     order.money.refunded_minor += refund.amount_minor;
                 }
+            }
+            if order.provider != Provider::Captured && !order.provider.clear() {
+                // Cancelled at the provider.
+                order.provider = Provider::Void;
             }
             let left = order.money.captured_minor - order.money.refunded_minor;
             if left <= 0 {
@@ -205,7 +210,7 @@ impl State {
             order.money.refunded_minor += left;
             order.refunds.push(Refund {
                 id: refund_id(id),
-                at,
+                at: since,
                 amount_minor: left,
                 cause: RefundCause::Asked,
                 with: None,

@@ -23,7 +23,13 @@ fn node(rig: &Rig) -> &Node {
 }
 
 /// From one region to the other, as an operator plans it.
-async fn hand_over(from: &Rig, to: &Rig, epoch: u64) {
+pub(in crate::tests) async fn hand_over(from: &Rig, to: &Rig, epoch: u64) {
+    moved(from, to, epoch).await;
+    allocated(to).await;
+}
+
+/// The same, whatever becomes of the orders.
+pub(super) async fn moved(from: &Rig, to: &Rig, epoch: u64) {
     from.draining(to.here, epoch - 1);
     eventually("drained", || matches!(from.phase(), Some(Phase::Drained { .. }))).await;
     let group = |rig: &Rig| node(rig).orders.shell().groups[&0].clone();
@@ -40,7 +46,6 @@ async fn hand_over(from: &Rig, to: &Rig, epoch: u64) {
     to.owned_by(to.here, epoch, kind);
     from.owned_by(to.here, epoch, kind);
     eventually("settled", || to.phase() == Some(Phase::Owned)).await;
-    allocated(to).await;
 }
 
 /// Somebody's, or a guest's.

@@ -301,6 +301,77 @@ fn a_refund_that_was_on_its_way_is_part_of_what_is_given_back() {
     holds(&a);
 }
 
+/// What whoever asks for the order is shown: its version, its payment, and what was given back.
+fn shown(state: &State, id: OrderId) -> (u64, PaymentStatus, i64) {
+    let last = of(state, id).history.last().unwrap();
+    (last.version, last.face.payment, last.face.refunded_minor)
+}
+
+#[test]
+fn what_a_decision_gave_back_is_shown_of_the_order_and_shipped_to_nobody() {
+    let (mut a, mut b, first, alone) = back();
+    let (version, _, before) = shown(&a, alone);
+    assert_eq!(before, 0);
+    assert_eq!(decide(&mut a, alone, TailAction::Compensate), Outcome::Noted);
+    let done = came_to(&a, alone, End::Done);
+    step(&mut a, done.clone());
+    let all = contents().total_minor;
+    let after = (version + 1, PaymentStatus::Refunded, all);
+    assert_eq!(shown(&a, alone), after);
+    assert_eq!(of(&a, alone).refunds.last().unwrap().version, version + 1);
+    step(&mut a, done);
+    assert_eq!(shown(&a, alone), after, "again it is the same");
+    let told: Vec<OrderId> = a.changed_after(a.meta.seq - 1).map(|(_, id)| id).collect();
+    assert_eq!(told, [alone]);
+    ship(&a, &mut b, origin(1));
+    assert!(!b.remote.copies.contains(&alone));
+    assert!(a.tail(region(1), 9).iter().any(|(id, _)| *id == alone) && !a.undecided(alone));
+    holds(&a);
+    assert!(a.indexes_agree() && thawed(&a).digest() == a.digest());
+    // Nobody goes on with it, as everybody knows once its births are back.
+    assert!(!a.rests(alone));
+    step(&mut a, take_over(1, 2, 3));
+    assert!(a.rests(alone) && !a.rests(first), "the other one waits to be adopted");
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
+    assert!(a.rests(alone) && !a.rests(first), "the other one goes on");
+    assert_eq!(shown(&a, alone), after);
+}
+
+#[test]
+fn an_order_that_is_to_go_on_here_does_not_rest() {
+    let (mut a, b, _, alone) = back();
+    step(&mut a, take_over(1, 2, 3));
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
+    assert!(a.rests(alone), "undecided");
+    assert_eq!(decide(&mut a, alone, TailAction::Adopt), Outcome::Noted);
+    assert!(!a.rests(alone));
+    let orders = vec![Candidate::Again { order: alone }];
+    step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders });
+    assert!(!a.rests(alone), "it goes on");
+}
+
+#[test]
+fn a_charge_that_a_decision_cancelled_is_shown_as_void() {
+    let (mut a, id) = placed(contents());
+    // Authorized, and lost before anything was captured.
+    for _ in 0..9 {
+        let due = a.due(0, 100).into_iter();
+        for call in due.filter(|call| !matches!(call.todo, Todo::Settle(_))).collect::<Vec<_>>() {
+            let report = Report { order: call.order, no: call.no, result: fine(&call.todo) };
+            apply(&mut a, Command::Report(vec![report]));
+        }
+    }
+    assert_eq!(shown(&a, id).1, PaymentStatus::Authorized);
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    assert_eq!(decide(&mut a, id, TailAction::Compensate), Outcome::Noted);
+    let done = came_to(&a, id, End::Done);
+    step(&mut a, done);
+    assert_eq!((shown(&a, id).1, shown(&a, id).2), (PaymentStatus::Voided, 0));
+    holds(&a);
+}
+
 #[test]
 fn an_order_whose_owners_events_wait_here_is_neither_undone_nor_gone_on_with() {
     let (mut a, mut b, first) = pair(fine, false);

@@ -1,0 +1,82 @@
+//! Records of orders that were this group's, once their births have moved.
+
+use hansa_types::id::OrderId;
+use hansa_types::time::LogTime;
+
+use super::{Meta, State, publish, tell};
+use crate::core::order::Order;
+
+impl State {
+    /// Whether nobody goes on with an order, and nobody is about to: its births are here again, and
+    /// who owned them in between never knew it. It stands as people have decided, or left it.
+    pub fn rests(&self, id: OrderId) -> bool {
+        let here = self.meta.settings.region;
+        let back = self.births.get(id.region()).is_some_and(|row| row.held_by(here));
+        let former = || self.orders.get(&id).is_some_and(|order| !self.is_own(id, order));
+        back && former()
+            && !self.remote.copies.contains(&id)
+            && !self.blocked(id)
+            && !self.goes_on_here(id)
+    }
+
+    /// Changes the record of a former order. What shows of it is an event, for whoever asks here:
+    /// it is shipped to nobody.
+    pub(in crate::core) fn change_former(
+        &mut self,
+        id: OrderId,
+        at: LogTime,
+        how: impl FnOnce(&mut Order),
+    ) {
+        let Meta { settings, seq, .. } = &mut self.meta;
+        let Some(contents) = self.contents.get(&id) else { return };
+        let told = self.orders.update(&id, |order: &mut Order| {
+            let old = order.last_seq;
+            how(order);
+            publish(order, contents, at, seq, settings.history_max);
+            (old, order.last_seq)
+        });
+        if let Some((old, new)) = told {
+            self.by_seq.remove(&old);
+            self.by_seq.insert(new, id);
+        }
+    }
+
+    /// A former order goes on in a new epoch as it stands: in a version of its own, which tells
+    /// everybody.
+    pub(in crate::core) fn go_on(&mut self, id: OrderId, at: LogTime, epoch: u64) -> bool {
+        let Meta { settings, seq, .. } = &mut self.meta;
+        let Some(contents) = self.contents.get(&id) else { return false };
+        let old = self.orders.update(&id, |order| {
+            let old = order.last_seq;
+            order.epoch = epoch;
+            let face = order.face(contents);
+            tell(order, face, at, seq, settings.history_max);
+            old
+        });
+        let Some(old) = old else { return false };
+        let Some(order) = self.orders.get(&id) else { return false };
+        self.by_seq.remove(&old);
+        self.by_seq.insert(order.last_seq, id);
+        self.work.extend(order.work.iter().map(|work| (work.no, id)));
+        self.timers.extend(order.wake.map(|at| (at, id)));
+        true
+    }
+
+    /// Takes the record of a former order away, whose copy comes back as an order.
+    pub(in crate::core) fn forget_former(&mut self, id: OrderId) {
+        let Some(old) = self.orders.remove(&id) else { return };
+        self.meta.superseded += old.version - old.base();
+        self.by_seq.remove(&old.last_seq);
+        for work in &old.work {
+            self.work.remove(&work.no);
+        }
+        old.wake.map(|at| self.timers.remove(&(at, id)));
+        self.parked.remove(&id);
+        if let Some(contents) = self.contents.remove(&id) {
+            for heard in &old.requests {
+                self.keys.pin(heard.scope, id, contents.sealed_with);
+            }
+            self.subjects.disown(contents.sealed_with.subject, id);
+        }
+    }
+}
