@@ -46,7 +46,7 @@ async fn local(
 ) -> Result<wire::GetOrderResponse, Failure> {
     let mut answer = found(shell, id)?;
     let keeps = |hosted: &&Arc<Hosted>| {
-        hosted.group.serves() && hosted.group.peek(|machine| machine.state.moves.kept.contains(&id))
+        hosted.group.serves() && hosted.group.peek(|machine| machine.state.shows_who(id))
     };
     if let (Some(order), Some(hosted)) = (&mut answer.order, shell.groups.values().find(keeps)) {
         personal::reveal(shell, hosted, id, order, details).await?;

@@ -16,7 +16,8 @@ use hansa_consensus::testing::soon;
 use tokio::time::{Instant, sleep};
 
 use super::rig::{Node, call, order};
-use super::takeover::reconnect;
+use super::takeover::again::hand_over;
+use super::takeover::{reconnect, shipped};
 use super::views::{Pair, policy};
 use crate::core::command::{Command, Outcome};
 use crate::core::moves::Step;
@@ -345,4 +346,24 @@ async fn who_lives_where_the_law_no_longer_lets_him_is_sent_home_and_leaves_noth
     assert!(third.starts_with("regions/eu-west/"), "{third}");
     assert!(exported(here).await.iter().any(|(name, who)| *name == second && !who.is_empty()));
     assert_eq!(read(here, &first, orders::ReadMode::Unspecified).await.customer_id, "c-1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_moved_is_shown_where_he_lives_also_of_what_that_region_owned_for_a_while() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    let (here, away) = (pair.here(), pair.away());
+    let (first, _) = placed(&pair, "r-1").await;
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    hand_over(&pair.abroad, &pair.home, 3).await;
+    shipped(&pair, 1).await;
+    let copy = || read(away, &first, orders::ReadMode::LocalCopy);
+    assert_eq!(copy().await.customer_id, "", "he lives at home");
+    let told = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!((told.lives_in.as_str(), told.order_count), ("us-east", 1));
+    assert_eq!(kept(away), 0, "his block is there since then");
+    let shown = copy().await;
+    assert_eq!((shown.customer_id.as_str(), shown.home_region.as_str()), ("c-1", "eu-west"));
 }

@@ -194,6 +194,16 @@ impl State {
         kept.into_iter().chain(own).any(opens)
     }
 
+    /// Whether who placed an order of another region is shown here: his block was brought along, or
+    /// lies here since the order was this region's, and he lives here.
+    pub fn shows_who(&self, order: OrderId) -> bool {
+        let lives_here = |of: KeyOf| {
+            self.moves.get(of.subject).is_some_and(|row| row.lives == self.meta.settings.region)
+        };
+        let own = self.contents.get(&order).filter(|contents| contents.personal.is_some());
+        self.moves.kept.contains(&order) || own.is_some_and(|own| lives_here(own.sealed_with))
+    }
+
     /// Late and repeated news of a move change nothing.
     fn moved(&mut self, subject: SubjectId, row: MoveRow) {
         if self.moves.get(subject).is_none_or(|known| known.epoch < row.epoch) {
