@@ -28,7 +28,6 @@ use crate::core::contents::Contents;
 use crate::core::lasting::{self, Blind};
 use crate::core::order::Order;
 use crate::core::state::State;
-use crate::core::takeover::Phase;
 use crate::listing::Listing;
 use crate::machine::OrdersMachine;
 use crate::map::Map;
@@ -138,11 +137,8 @@ impl Shell {
     /// `HOME_MOVING` for one that another region owns by now: whoever asked here lags behind.
     pub fn home_of(&self, id: OrderId) -> Result<&Arc<Hosted>, Failure> {
         let hosted = self.hosted(self.map.orders_group(id.slot())?)?;
-        let elsewhere = |machine: &OrdersMachine| {
-            let row = machine.state.births.get(id.region());
-            row.is_some_and(|row| matches!(row.phase, Phase::Elsewhere { .. }))
-        };
-        match hosted.group.peek(elsewhere) {
+        let owner = self.map.now()?.owners.get(&id.region()).map(|of| of.owner);
+        match hosted.group.peek(|machine| machine.state.looks_elsewhere(id.region(), owner)) {
             true => Err(refusal(Refused::NotOwner)),
             false => Ok(hosted),
         }

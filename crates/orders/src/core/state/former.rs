@@ -1,10 +1,12 @@
 //! Records of orders that were this group's, once their births have moved.
 
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
 use super::{Meta, State, publish, tell};
 use crate::core::order::Order;
+use crate::core::takeover::Phase;
 
 impl State {
     /// Whether nobody goes on with an order, and nobody is about to: its births are here again, and
@@ -17,6 +19,17 @@ impl State {
             && !self.remote.copies.contains(&id)
             && !self.blocked(id)
             && !self.goes_on_here(id)
+    }
+
+    /// Whether nothing is known here of an order with these births: they are another region's, or
+    /// the directory has given them to this one and the group has not taken them over yet. Where
+    /// the directory says otherwise, whoever asks about a copy is answered.
+    pub fn looks_elsewhere(&self, birth: RegionNumber, owner: Option<RegionNumber>) -> bool {
+        let here = self.meta.settings.region;
+        match self.births.get(birth) {
+            Some(row) => matches!(row.phase, Phase::Elsewhere { .. }),
+            None => birth != here && owner == Some(here),
+        }
     }
 
     /// Changes the record of a former order. What shows of it is an event, for whoever asks here:

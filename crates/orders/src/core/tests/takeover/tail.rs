@@ -443,3 +443,16 @@ fn a_copy_that_says_more_than_was_ordered_or_paid_makes_no_order() {
         assert!(b.orders.is_empty(), "{n}");
     }
 }
+
+#[test]
+fn births_that_the_directory_has_given_are_not_looked_for_before_the_group_has_taken_them_over() {
+    let (a, mut b, _) = pair(fine, false);
+    let (one, two) = (region(1), region(2));
+    assert!(!a.looks_elsewhere(one, Some(one)));
+    assert!(!b.looks_elsewhere(one, Some(one)), "a copy is asked about");
+    assert!(b.looks_elsewhere(one, Some(two)), "the directory is ahead");
+    survive(&a, &mut b, 2);
+    assert!(!b.looks_elsewhere(one, Some(two)));
+    step(&mut b, Step::Elsewhere { birth: one, owner: one, epoch: 3 });
+    assert!(b.looks_elsewhere(one, Some(two)) && b.looks_elsewhere(one, Some(one)));
+}
