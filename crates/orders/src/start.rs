@@ -307,7 +307,7 @@ impl Orders {
         kept.into_iter().map(anchor).collect()
     }
 
-    fn replication(&self) -> NodeReplication {
+    pub(crate) fn replication(&self) -> NodeReplication {
         NodeReplication { shell: self.shell.clone(), lags: self.lags.clone() }
     }
 

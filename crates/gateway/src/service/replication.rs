@@ -90,7 +90,7 @@ where
     ) -> Answer<pb::RetryParkedEventsResponse> {
         let (due, directory) = (due(&request), self.directory()?);
         let asked = request.into_inner();
-        Ok(Response::new(parked::retry(self, &directory, &asked.order, due).await?))
+        Ok(Response::new(parked::retry(self, &directory, &asked, due).await?))
     }
 
     async fn resolve_parked_events(

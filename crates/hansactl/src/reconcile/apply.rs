@@ -123,6 +123,7 @@ async fn reshipped(
         request_id: request_id(),
         region: reship.peer.clone(),
         order: found.order.clone(),
+        ship_again: true,
     };
     let asked = session
         .in_region(&reship.peer)

@@ -21,6 +21,7 @@ pub async fn run(session: &Session, args: Args) -> Result<ExitCode, Problem> {
         request_id: values::request_id(args.request_id),
         region: session.region(),
         order: args.order,
+        ship_again: false,
     };
     let response = session
         .call(Role::Operator, request, |mut services, request| async move {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -40,6 +41,11 @@ impl Heard {
         let known = self.terms.lock();
         let newest = known.get(&origin.place());
         newest.is_some_and(|(epoch, now)| (*epoch, now.version) > (origin.epoch, terms.version))
+    }
+
+    /// Where streams of a region's groups have ended here since this node started.
+    pub fn places_of(&self, region: RegionNumber) -> Vec<Place> {
+        self.terms.lock().keys().filter(|place| place.region == region).copied().collect()
     }
 
     /// The newest terms of an origin.

@@ -53,7 +53,7 @@ impl NodeReplicationService for NodeReplication {
         request: Request<pb::RetryNodeParkedRequest>,
     ) -> Answer<pb::RetryNodeParkedResponse> {
         let due = crate::shell::deadline(&request);
-        Ok(Response::new(self.retry(&request.into_inner().order, due).await?))
+        Ok(Response::new(self.retry(&request.into_inner(), due).await?))
     }
 
     async fn resolve_node_parked(

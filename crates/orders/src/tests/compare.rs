@@ -1,6 +1,7 @@
 //! Planted differences are found, each in its class, and none where none is.
 
 use bytes::Bytes;
+use hansa_api::pb::node as pb;
 use hansa_api::pb::replication::{DifferenceKind, OrderView};
 use hansa_consensus::testing::{eventually, soon};
 use hansa_types::id::OrderId;
@@ -79,9 +80,14 @@ async fn every_class_of_difference_is_found_and_mended_by_asking_again() {
     assert_eq!(found[&extra].home_version, 0);
 
     // What home can mend, it mends when it is asked: missing and stale.
-    let shell = pair.away().orders.shell();
+    let desk = pair.away().orders.replication();
     for order in [missing, stale] {
-        assert!(shell.heard.want(copy.origin.place(), order));
+        let order = desk.shell.map.name_of(order);
+        let asked = pb::RetryNodeParkedRequest { order, ship_again: false };
+        let told = desk.retry(&asked, soon()).await.unwrap();
+        assert!(!told.known, "nothing of it is parked");
+        let told = desk.retry(&pb::RetryNodeParkedRequest { ship_again: true, ..asked }, soon());
+        assert!(told.await.unwrap().asked_again);
     }
     let shell = pair.here().orders.shell();
     eventually("two are left", || {

@@ -39,12 +39,14 @@ pub async fn list<U: Upstreams>(
 pub async fn retry<U: Upstreams>(
     own: &Own<U>,
     directory: &Snapshot,
-    order: &str,
+    asked: &pb::RetryParkedEventsRequest,
     due: Deadline,
 ) -> Result<pb::RetryParkedEventsResponse, Failure> {
-    let told = ask(&own.upstreams, directory, due, |mut node| async move {
-        let message = RetryNodeParkedRequest { order: order.to_owned() };
-        node.retry_node_parked(outgoing(message, due)?).await
+    let message =
+        RetryNodeParkedRequest { order: asked.order.clone(), ship_again: asked.ship_again };
+    let told = ask(&own.upstreams, directory, due, |mut node| {
+        let message = message.clone();
+        async move { node.retry_node_parked(outgoing(message, due)?).await }
     });
     let told = told.await;
     let found = told.answers.iter().find(|(_, of)| of.known);

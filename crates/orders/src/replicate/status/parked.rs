@@ -89,11 +89,17 @@ impl NodeReplication {
 
     pub(crate) async fn retry(
         &self,
-        order: &str,
+        asked: &pb::RetryNodeParkedRequest,
         due: Instant,
     ) -> Result<pb::RetryNodeParkedResponse, Failure> {
-        let (order, Some(hosted)) = self.parked_in(order)? else {
-            return Ok(pb::RetryNodeParkedResponse::default());
+        let (order, hosted) = self.parked_in(&asked.order)?;
+        let Some(hosted) = hosted else {
+            let asked_again = asked.ship_again && self.ship_again(order)?;
+            return Ok(pb::RetryNodeParkedResponse {
+                known: asked_again,
+                asked_again,
+                ..Default::default()
+            });
         };
         let own = Law::of(&*self.shell.map.now()?, &self.shell.region);
         let parked = hosted
@@ -122,6 +128,26 @@ impl NodeReplication {
             Outcome::Refused(why) => Err(refusal(why)),
             _ => Err(Failure::of(Reason::Internal)),
         }
+    }
+
+    /// Asks who owns the order for it as it stands; `false` where no stream of theirs ends here.
+    fn ship_again(&self, order: OrderId) -> Result<bool, Failure> {
+        let now = self.shell.map.now()?;
+        let Some(owner) = now.owners.get(&order.region()).map(|of| of.owner) else {
+            return Ok(false);
+        };
+        let led = self.led();
+        let copy = led.iter().find_map(|hosted| {
+            hosted.group.peek(|m| m.state.remote.copies.get(&order).map(|copy| copy.origin.place()))
+        });
+        let heard = &self.shell.heard;
+        let places = match copy.filter(|place| place.region == owner) {
+            Some(place) => vec![place],
+            // Nobody here knows which of their groups has it. Those that have not say nothing.
+            None if led.is_empty() => Vec::new(),
+            None => heard.places_of(owner),
+        };
+        Ok(places.into_iter().fold(false, |any, place| heard.want(place, order) || any))
     }
 
     pub(super) async fn resolve(
