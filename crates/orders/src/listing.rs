@@ -1,6 +1,7 @@
 //! Listings: a view of one group's orders by customer and time, fed from its events.
 //!
-//! Everything here can be lost: the feed begins again from nothing.
+//! Everything here can be lost: the feed begins again from nothing. It is fed each second and
+//! whenever somebody asks, not with each event: what an order went through in between is one row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use hansa_consensus::Group;
 use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 use hansa_views::{Batch, Entry, Error, Range, View};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +23,9 @@ use crate::machine::OrdersMachine;
 pub const SCHEMA: u32 = 2;
 /// Orders put in one batch: apply waits while they are collected.
 const FEED_MAX: usize = 512;
-const RETRY: Duration = Duration::from_secs(1);
+/// How often events are taken in that nobody has asked for, and how soon a failed feed is tried
+/// again.
+const FEED_EVERY: Duration = Duration::from_secs(1);
 
 const BY_CUSTOMER: u8 = b'c';
 const BY_TIME: u8 = b't';
@@ -33,6 +36,7 @@ pub struct Listing {
     view: Arc<dyn View>,
     /// The event up to which the view is fed.
     reached: Arc<watch::Sender<u64>>,
+    asked: Arc<Notify>,
 }
 
 /// Whose orders.
@@ -43,7 +47,7 @@ pub enum Of {
 
 impl Listing {
     pub fn new(view: Arc<dyn View>) -> Self {
-        Self { view, reached: Arc::new(watch::Sender::new(0)) }
+        Self { view, reached: Arc::new(watch::Sender::new(0)), asked: Arc::default() }
     }
 
     pub fn view(&self) -> Arc<dyn View> {
@@ -53,6 +57,9 @@ impl Listing {
     /// Waits until the view has what was published up to `seq`; `false` if it is too late.
     pub async fn reach(&self, seq: u64, deadline: Instant) -> bool {
         let mut reached = self.reached.subscribe();
+        if *reached.borrow_and_update() < seq {
+            self.asked.notify_one();
+        }
         let waited = tokio::time::timeout_at(deadline, reached.wait_for(|at| *at >= seq)).await;
         matches!(waited, Ok(Ok(_)))
     }
@@ -75,25 +82,24 @@ impl Listing {
 
     /// Feeds the view for as long as the node runs.
     pub async fn feed(self, group: Group<OrdersMachine>, stop: CancellationToken) {
-        let mut applied = group.applied();
+        let applied = group.applied();
         loop {
-            applied.borrow_and_update();
-            let wait = match self.catch_up(&group) {
-                Ok(()) => None,
-                Err(error) => {
-                    tracing::warn!(group = %group.id(), %error, "listing is built anew");
-                    if let Err(error) = self.view.reset() {
-                        tracing::warn!(group = %group.id(), %error, "listing not reset");
-                    }
-                    self.reached.send_replace(0);
-                    Some(RETRY)
+            if let Err(error) = self.catch_up(&group) {
+                tracing::warn!(group = %group.id(), %error, "listing is built anew");
+                if let Err(error) = self.view.reset() {
+                    tracing::warn!(group = %group.id(), %error, "listing not reset");
                 }
-            };
+                self.reached.send_replace(0);
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                changed = applied.changed(), if wait.is_none() => if changed.is_err() { return },
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                // Whoever asked while it was fed is seen: one ring is kept.
+                () = self.asked.notified() => {}
+                () = tokio::time::sleep(FEED_EVERY) => {}
+            }
+            if applied.has_changed().is_err() {
+                return;
             }
         }
     }

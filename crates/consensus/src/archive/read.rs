@@ -48,8 +48,14 @@ impl Archive {
             }
             Ok(found)
         })?;
+        // Records written together lie together: a chunk is unpacked once, not for each of its own.
+        let (mut opened, mut chunk) = (None, Vec::new());
         let values = found.into_iter().map(|(key, number)| {
-            self.record(number).map(|record| (Bytes::from(key), record.value))
+            let wanted = number / RECORDS_PER_CHUNK;
+            if opened != Some(wanted) {
+                (opened, chunk) = (Some(wanted), self.record_chunk(wanted)?);
+            }
+            Ok((Bytes::from(key), self.record_in(&chunk, number)?.value.clone()))
         });
         values.collect()
     }
@@ -120,7 +126,15 @@ impl Archive {
 
     fn record(&self, number: u64) -> Result<ArchivedRecord, ArchiveError> {
         let chunk = self.record_chunk(number / RECORDS_PER_CHUNK)?;
-        let found = chunk.into_iter().find(|record| record.number == number);
+        self.record_in(&chunk, number).cloned()
+    }
+
+    fn record_in<'a>(
+        &self,
+        chunk: &'a [ArchivedRecord],
+        number: u64,
+    ) -> Result<&'a ArchivedRecord, ArchiveError> {
+        let found = chunk.iter().find(|record| record.number == number);
         found.ok_or_else(|| self.found_damaged("records", format!("record {number} is missing")))
     }
 

@@ -11,9 +11,8 @@ use tonic::Request;
 use super::groups::{Found, not_read};
 use super::list_holds::page_size;
 use super::{Shell, request, wire};
-use crate::core::kernel::Posting;
 use crate::core::payments::{House, Movement, PaymentKey, Payments, currency_of, unit_of};
-use crate::entries::ListError;
+use crate::entries::{Entry, ListError};
 
 pub async fn run(
     shell: &Shell,
@@ -22,10 +21,7 @@ pub async fn run(
     let deadline = request::deadline(&call);
     let asked = call.into_inner();
     let account = account(&asked)?;
-    let after = match asked.after_id.is_empty() {
-        true => None,
-        false => Some(transfer_from_bytes(&asked.after_id).map_err(|_| Reason::FieldInvalid)?),
-    };
+    let after = asked.after.checked_sub(1);
     let Some(Found::Payments(group, entries)) = shell.group(asked.group) else {
         return Err(shell.absent(asked.group));
     };
@@ -33,17 +29,17 @@ pub async fn run(
     let reached = group.read(deadline, next).await.map_err(not_read)?;
     let max = page_size(asked.page_size);
     let listed = entries.list(account, after, max + 1, reached, deadline).await;
-    let mut postings = listed.map_err(|error| match error {
+    let mut found = listed.map_err(|error| match error {
         ListError::Behind => Failure::of(Reason::ViewBehind),
         ListError::View(_) | ListError::Decode(_) => {
             tracing::warn!(group = %group.id(), %error, "account view cannot be read");
             Failure::of(Reason::ViewBehind)
         }
     })?;
-    let more = postings.len() > max;
-    postings.truncate(max);
+    let more = found.len() > max;
+    found.truncate(max);
     let entries = group
-        .peek(|machine| postings.iter().map(|posting| entry(machine, posting)).collect::<Vec<_>>());
+        .peek(|machine| found.iter().map(|found| entry(machine, found)).collect::<Vec<_>>());
     Ok(pb::ListEntriesResponse { entries, more })
 }
 
@@ -63,7 +59,7 @@ fn account(asked: &pb::ListEntriesRequest) -> Result<AccountId, Failure> {
     }
 }
 
-fn entry(machine: &Payments, posting: &Posting) -> pb::Entry {
+fn entry(machine: &Payments, Entry { number, posting }: &Entry) -> pb::Entry {
     let account = machine.kernel().books().account(&posting.debit);
     let currency = account.and_then(|account| currency_of(account.unit));
     let order = machine.order_of(&PaymentKey(posting.reference.0));
@@ -77,6 +73,7 @@ fn entry(machine: &Payments, posting: &Posting) -> pb::Entry {
         pending: false,
         order: order.map(order_to_bytes).unwrap_or_default(),
         log_time_ms: posting.at.ms(),
+        number: number + 1,
     }
 }
 

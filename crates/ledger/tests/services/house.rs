@@ -422,13 +422,13 @@ impl House {
             }
             None => pb::list_entries_request::Account::Name(account),
         };
-        let (mut entries, mut after_id): (Vec<pb::Entry>, _) = (Vec::new(), Bytes::new());
+        let (mut entries, mut after): (Vec<pb::Entry>, _) = (Vec::new(), 0);
         loop {
             let request = pb::ListEntriesRequest {
                 group: group.number(),
                 account: Some(account.clone()),
                 currency: "GBP".to_owned(),
-                after_id: after_id.clone(),
+                after,
                 page_size: 7,
             };
             let answer = self.at_leader(group, |routes| {
@@ -436,7 +436,7 @@ impl House {
                 async move { LedgerCommandServiceClient::new(routes).list_entries(request).await }
             });
             let page = answer.await?.into_inner();
-            after_id = page.entries.last().map(|entry| entry.id.clone()).unwrap_or_default();
+            after = page.entries.last().map_or(0, |entry| entry.number);
             entries.extend(page.entries);
             if !page.more {
                 return Ok(entries);

@@ -31,12 +31,12 @@ pub async fn run(
         if room == 0 {
             return page(&list, entries, &positions);
         }
-        let after = list.page.after(group).map(bytes::Bytes::copy_from_slice);
+        let after = list.page.after(group).map(number).transpose()?;
         let question = books::ListEntriesRequest {
             group: group.number(),
             account: Some(of.clone()),
             currency: currency.map_or_else(String::new, |c| c.as_str().to_owned()),
-            after_id: after.unwrap_or_default(),
+            after: after.unwrap_or_default(),
             page_size: u32::try_from(room).unwrap_or(u32::MAX),
         };
         let fetch = |mut client: ledger::Client, ask| async move { client.list_entries(ask).await };
@@ -44,7 +44,7 @@ pub async fn run(
             ledger::ask(shell, group, question, due, fetch).await?;
         if let Some(last) = found.entries.last() {
             positions.retain(|position| position.group != group);
-            positions.push(Position { group, key: last.id.to_vec() });
+            positions.push(Position { group, key: last.number.to_be_bytes().to_vec() });
         }
         entries.extend(found.entries.into_iter().map(|entry| entry_of(shell, entry)));
         if found.more {
@@ -52,6 +52,12 @@ pub async fn run(
         }
     }
     Ok(wire::ListAccountEntriesResponse { entries, next_page_token: String::new() })
+}
+
+/// What a page token carries of a group: the number of the last entry shown.
+fn number(key: &[u8]) -> Result<u64, Failure> {
+    let bytes = key.try_into().map_err(|_| Reason::PageTokenInvalid)?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 fn page(

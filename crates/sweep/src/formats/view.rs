@@ -70,16 +70,17 @@ pub fn rows(
     let place = crate::findings::Place { file: source.folder.as_str().into(), stays: Stays::Kept };
     for (key, value) in &rows {
         let told = match kind {
-            GroupKind::Orders => hansa_orders::listing_row(key, value).map(|_| None),
-            GroupKind::Payments => hansa_ledger::entry_row(key, value).map(Some),
+            GroupKind::Orders => hansa_orders::listing_row(key, value).map(|_| Vec::new()),
+            GroupKind::Payments => hansa_ledger::entry_row(key, value),
             GroupKind::Directory | GroupKind::Inventory => None,
         };
         match told {
-            Some(None) => {}
-            Some(Some(payment)) => {
-                let money = only(DataClass::Financial);
-                let fact = Fact::new(Whose::Payment(payment), money, "money of a payment");
-                to.fact(&place, fact, || "a row".to_owned());
+            Some(payments) => {
+                for payment in payments {
+                    let money = only(DataClass::Financial);
+                    let fact = Fact::new(Whose::Payment(payment), money, "money of a payment");
+                    to.fact(&place, fact, || "a row".to_owned());
+                }
             }
             None => to.unexplained(&source.folder, 0, 0, "a row that does not read"),
         }
