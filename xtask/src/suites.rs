@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::{lines, n, put};
 
-/// The last run of each suite, a line each.
+/// The last run of each suite and scale, a line each.
 pub const RESULTS: &str = "docs/suite-results.jsonl";
 
 /// What a run of a suite came to, and where.
@@ -33,8 +33,7 @@ struct Run {
 /// Files that cannot be read or written, or none.
 pub fn take(root: &Path, folder: &Path) -> Result<()> {
     let runs: Vec<Run> = lines(&root.join(RESULTS))?;
-    let mut runs: BTreeMap<String, Run> =
-        runs.into_iter().map(|run| (run.suite.clone(), run)).collect();
+    let mut runs: BTreeMap<_, Run> = runs.into_iter().map(|run| (key(&run), run)).collect();
     let mut found = 0;
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     for entry in entries {
@@ -42,7 +41,7 @@ pub fn take(root: &Path, folder: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with("suite-") && name.ends_with(".json") {
             let run = read(&path).with_context(|| path.display().to_string())?;
-            runs.insert(run.suite.clone(), run);
+            runs.insert(key(&run), run);
             found += 1;
         }
     }
@@ -53,6 +52,11 @@ pub fn take(root: &Path, folder: &Path) -> Result<()> {
         text.push('\n');
     }
     Ok(std::fs::write(root.join(RESULTS), text)?)
+}
+
+/// A suite's newest run of each scale is kept: a short one says nothing of what a full one did.
+fn key(run: &Run) -> (String, String) {
+    (run.suite.clone(), run.scale.clone())
 }
 
 /// One file as `hansa_tests::suite` writes it, after its last check has passed.

@@ -7,7 +7,7 @@ use hansa_api::pb::admin::GroupKind;
 use hansa_tests::dice::Dice;
 use hansa_tests::load::{Caller, Load, Shape, stock_key};
 use hansa_tests::processes::{HOME, Processes};
-use hansa_tests::scale;
+use hansa_tests::{scale, suite};
 
 use crate::{BACK_WITHIN, finish};
 
@@ -44,6 +44,8 @@ async fn a_leader_that_wakes_up_serves_no_stale_read() {
         };
         let (answers, back) = tokio::join!(reading, meanwhile);
         let served = answers.iter().filter(|answer| answer.is_ok()).count();
+        suite::checked("early reads that were served", served);
+        suite::checked("early reads that were refused", answers.len() - served);
         println!("{leader} paused {asleep:?}: orders again after {back:?}, {served} early reads");
     }
     finish(&league, load).await;
