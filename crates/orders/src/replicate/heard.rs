@@ -45,7 +45,7 @@ impl Heard {
 
     /// Where streams of a region's groups have ended here since this node started.
     pub fn places_of(&self, region: RegionNumber) -> Vec<Place> {
-        self.terms.lock().keys().filter(|place| place.region == region).copied().collect()
+        self.terms.lock().keys().filter(|place| place.0 == region).copied().collect()
     }
 
     /// The newest terms of an origin.

@@ -86,8 +86,8 @@ async fn every_class_of_difference_is_found_and_mended_by_asking_again() {
         let asked = pb::RetryNodeParkedRequest { order, ship_again: false };
         let told = desk.retry(&asked, soon()).await.unwrap();
         assert!(!told.known, "nothing of it is parked");
-        let told = desk.retry(&pb::RetryNodeParkedRequest { ship_again: true, ..asked }, soon());
-        assert!(told.await.unwrap().asked_again);
+        let asked = pb::RetryNodeParkedRequest { ship_again: true, ..asked };
+        assert!(desk.retry(&asked, soon()).await.unwrap().asked_again);
     }
     let shell = pair.here().orders.shell();
     eventually("two are left", || {

@@ -141,7 +141,7 @@ impl NodeReplication {
             hosted.group.peek(|m| m.state.remote.copies.get(&order).map(|copy| copy.origin.place()))
         });
         let heard = &self.shell.heard;
-        let places = match copy.filter(|place| place.region == owner) {
+        let places = match copy.filter(|place| place.0 == owner) {
             Some(place) => vec![place],
             // Nobody here knows which of their groups has it. Those that have not say nothing.
             None if led.is_empty() => Vec::new(),
