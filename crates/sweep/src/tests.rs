@@ -85,7 +85,7 @@ async fn a_log_that_rolls_under_a_sweep_hides_nothing() {
     let mut seen = 0;
     for at in 0.. {
         let rig = Rig::start_with(2, 1_000_000).await;
-        rig.submit(&batch(1, &[(7, view(7, DE, &BOTH))])).await;
+        rig.submit_blinded(&batch(1, &[(7, view(7, DE, &BOTH))])).await;
         let mut sweep = rig.live();
         let mut finished = false;
         for _ in 0..at {
@@ -110,7 +110,7 @@ async fn a_log_that_rolls_under_a_sweep_hides_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_node_that_changes_faster_than_it_is_read_is_not_known_to_be_clean() {
     let rig = Rig::start_with(2, 1_000_000).await;
-    rig.submit(&batch(1, &[(7, view(7, DE, &BOTH))])).await;
+    rig.submit_blinded(&batch(1, &[(7, view(7, DE, &BOTH))])).await;
     let mut sweep = rig.live();
     for mark in 1.. {
         rig.submit(&rig::own(mark, US)).await;
