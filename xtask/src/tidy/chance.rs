@@ -109,7 +109,12 @@ fn names(line: &str, word: &str) -> bool {
         let list = line.split_once(&format!("use {from}::{{")).map(|(_, list)| list);
         list.is_some_and(|list| list.split([',', '}', ' ', ';']).any(|name| name == last))
     });
-    line.contains(word) || together
+    // A crate's name begins where no other name goes on.
+    let goes_on = |at: usize| {
+        let before = line[..at].chars().next_back();
+        word.ends_with("::") && before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+    };
+    line.match_indices(word).any(|(at, _)| !goes_on(at)) || together
 }
 
 /// A choice among several that are ready is made by chance unless it says otherwise.
@@ -152,6 +157,8 @@ mod tests {
         assert_eq!(check("crates/orders/src/x.rs", "use tokio::time::{Instant, sleep};"), 0);
         assert_eq!(check("crates/orders/src/x.rs", "use std::time::{Duration, InstantLike};"), 0);
         assert_eq!(check("crates/node/src/env/real.rs", "SystemTime::now()"), 0);
+        assert_eq!(check("crates/orders/src/x.rs", "self.rounds(Errand::Delete)"), 0);
+        assert_eq!(check("crates/orders/src/x.rs", "Errand::lot(rand::random())"), 1);
     }
 
     #[test]
