@@ -175,7 +175,7 @@ impl Entries {
             let rows = self.view.scan(&range, ROWS_AT_ONCE)?;
             for (_, value) in &rows {
                 let row: Vec<Entry> = postcard::from_bytes(value)?;
-                found.extend(row.into_iter().filter(|entry| after.is_none_or(|n| entry.number > n)));
+                found.extend(row.into_iter().filter(|of| after.is_none_or(|n| of.number > n)));
             }
             match rows.last() {
                 Some((key, _)) if rows.len() == ROWS_AT_ONCE && found.len() < max => {

@@ -1,7 +1,8 @@
 //! A file system in memory that loses what a real one may lose.
 //!
 //! Deterministic by seed. At [`SimFs::crash`] unsynced content survives sector by sector as the
-//! seed says (all, none, or a torn mix), and so do unsynced names, those of folders too. Faults are injected by rules.
+//! seed says (all, none, or a torn mix), and so do unsynced names, those of folders too. Faults are
+//! injected by rules.
 
 mod disk;
 mod faults;
