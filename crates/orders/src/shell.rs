@@ -280,6 +280,14 @@ impl Hosted {
         self.look(id, show)
     }
 
+    /// The epoch in which this group came back from a backup; 0 if it never did.
+    pub fn restored(&self) -> u64 {
+        let epoch = |machine: &OrdersMachine| {
+            machine.state.restored.as_ref().map_or(0, |restored| restored.restore.epoch)
+        };
+        self.group.peek(epoch)
+    }
+
     /// # Errors
     /// `HOME_MOVING` for an order that another region goes on with.
     pub fn keeps(&self, id: OrderId) -> Result<(), Failure> {

@@ -53,9 +53,9 @@ pub fn order_at(
         payment: payment_facts(id, order, contents, change),
         personal: None,
         home_region: shell.region.to_string(),
-        // One that was taken over has the epoch of that; any other its region's.
+        // A region that came back from a backup writes in a newer epoch than what it has came from.
         epoch: match order.adopted.is_none() && id.region() == shell.number {
-            true => shell.epoch,
+            true => order.epoch.max(shell.epoch),
             false => order.epoch,
         },
         placed_time: contents.placed_ms.map(hansa_api::convert::time::from_ms),

@@ -4,6 +4,8 @@ mod place;
 
 pub use place::{Line, LineKind, Personal, PlaceOrder};
 
+use std::fmt;
+
 use hansa_types::country::Country;
 use hansa_types::id::{CustomerId, OrderName, RequestId};
 use hansa_types::limits::{LINE_QUANTITY_MAX, ORDER_LINES_MAX};
@@ -56,8 +58,8 @@ pub struct ReturnLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchOrder {
     pub order: OrderName,
-    /// Resume after this sequence; 0 from the first event.
-    pub after_sequence: u64,
+    /// Resume after this; `None` from the first event.
+    pub after: Option<Cursor>,
 }
 
 impl TryFrom<pb::GetOrderRequest> for GetOrder {
@@ -152,26 +154,48 @@ impl TryFrom<pb::WatchOrderRequest> for WatchOrder {
     fn try_from(request: pb::WatchOrderRequest) -> Result<Self, Failure> {
         let mut checks = Checks::begin(&request)?;
         let order = checks.required("order", &request.order);
-        let after = match cursor_sequence(&request.cursor) {
-            Some(after) => after,
-            None => {
-                checks.refuse(Reason::CursorInvalid, "cursor", "a cursor of this stream");
-                0
+        let after = match request.cursor.as_str() {
+            "" => None,
+            cursor => {
+                let after = Cursor::parse(cursor);
+                if after.is_none() {
+                    checks.refuse(Reason::CursorInvalid, "cursor", "a cursor of this stream");
+                }
+                after
             }
         };
-        checks.done(order.map(|order| Self { order, after_sequence: after }))
+        checks.done(order.map(|order| Self { order, after }))
     }
 }
 
-/// The cursor after an order's event.
-pub fn cursor(sequence: u64) -> String {
-    format!("s{sequence}")
+/// How far a watch has come, and in whose telling: an owner that was lost, or that came back from a
+/// backup, may have told of events that nobody else knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub sequence: u64,
+    /// In which its owner came to have the order.
+    pub epoch: u64,
+    /// In which that owner came back from a backup; 0 if it never did.
+    pub restored: u64,
 }
 
-fn cursor_sequence(cursor: &str) -> Option<u64> {
-    match cursor {
-        "" => Some(0),
-        _ => cursor.strip_prefix('s')?.parse().ok(),
+impl Cursor {
+    fn parse(text: &str) -> Option<Self> {
+        let (sequence, rest) = text.strip_prefix('s')?.split_once('e')?;
+        let (epoch, restored) = rest.split_once('r')?;
+        let number = |digits: &str| {
+            let digits = digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits);
+            digits?.parse().ok()
+        };
+        let (sequence, epoch) = (number(sequence)?, number(epoch)?);
+        Some(Self { sequence, epoch, restored: number(restored)? })
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sequence, epoch, restored } = self;
+        write!(f, "s{sequence}e{epoch}r{restored}")
     }
 }
 

@@ -30,6 +30,8 @@ pub struct KeyRow {
     pub target: Target,
     /// What its body was fingerprinted with, where that is not the key that seals the order now.
     pub under: Option<KeyOf>,
+    /// Granted here alone before another owner went on with its order: nobody can say what counts.
+    pub alone: bool,
 }
 
 /// Keys dropped in one step, so that an entry after a long silence stays short.
@@ -47,6 +49,8 @@ pub enum Seen {
     Never,
     Same(Target),
     Other,
+    /// Granted by an owner that was lost, and unknown to who went on.
+    Lost,
 }
 
 impl Keys {
@@ -65,6 +69,7 @@ impl Keys {
         }
         match self.table.get(&key.scope) {
             None => Seen::Never,
+            Some(row) if row.alone => Seen::Lost,
             Some(row) if row.body == key.body => Seen::Same(row.target),
             Some(_) => Seen::Other,
         }
@@ -76,7 +81,10 @@ impl Keys {
 
     /// The same of a request that another region heard, and fingerprinted with its own key.
     pub fn remember_under(&mut self, key: Key, at: LogTime, target: Target, under: Option<KeyOf>) {
-        self.table.insert(key.scope, KeyRow { body: key.body, at, target, under });
+        let row = KeyRow { body: key.body, at, target, under, alone: false };
+        if let Some(old) = self.table.insert(key.scope, row) {
+            self.order.remove(&(old.at, key.scope));
+        }
         self.order.insert((at, key.scope));
     }
 
@@ -85,6 +93,14 @@ impl Keys {
         let own = |row: &&KeyRow| row.target.order == order && row.under.is_none();
         if let Some(row) = self.table.get(&scope).filter(own).cloned() {
             self.table.insert(scope, KeyRow { under: Some(under), ..row });
+        }
+    }
+
+    /// Says of a request on `order` that its present owner never heard of it.
+    pub fn lose(&mut self, scope: Scope, order: OrderId) {
+        let of = |row: &&KeyRow| row.target.order == order && !row.alone;
+        if let Some(row) = self.table.get(&scope).filter(of).cloned() {
+            self.table.insert(scope, KeyRow { alone: true, ..row });
         }
     }
 

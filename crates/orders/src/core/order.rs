@@ -15,7 +15,7 @@ use super::status::{Face, FulfillmentStatus, OrderStatus, PaymentStatus};
 use super::subjects::KeyOf;
 
 pub use self::change::Change;
-pub use self::heard::Heard;
+pub use self::heard::{Heard, forgotten_before};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Order {

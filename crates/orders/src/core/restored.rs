@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 
 use hansa_types::id::OrderId;
-use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
@@ -126,14 +125,20 @@ impl State {
         first_sent_ms: Option<u64>,
     ) -> Option<Refused> {
         let key = key_of(command)?;
-        let (birth, places) = of_birth(command)?;
-        if let Some(why) = self.doubts(birth, key, first_sent_ms, places) {
+        let (order, places) = of_order(command)?;
+        let doubt = self.doubts(order.region(), key, first_sent_ms, places);
+        if let Some(why) = doubt.or_else(|| self.forgotten(order, key, first_sent_ms)) {
             return Some(why);
         }
-        let restored = self.restored.as_ref()?;
-        if !matches!(self.keys.seen(key), Seen::Never) {
-            return None;
+        match self.keys.seen(key) {
+            Seen::Never => self.forgot(first_sent_ms),
+            Seen::Same(_) | Seen::Other | Seen::Lost => None,
         }
+    }
+
+    /// Why an unknown request may be one that was forgotten with what came after the backup.
+    pub fn forgot(&self, first_sent_ms: Option<u64>) -> Option<Refused> {
+        let restored = self.restored.as_ref()?;
         if self.doubting() && !restored.surely_new(first_sent_ms) {
             return Some(Refused::InDoubt);
         }
@@ -235,14 +240,14 @@ impl State {
     }
 }
 
-/// Of whose births a command is, and whether it places an order.
-fn of_birth(command: &Command) -> Option<(RegionNumber, bool)> {
+/// Which order a command is about, and whether it places it.
+fn of_order(command: &Command) -> Option<(OrderId, bool)> {
     match command {
-        Command::Accept(accept) => Some((accept.order.region(), true)),
+        Command::Accept(accept) => Some((accept.order, true)),
         Command::Cancel { order, .. }
         | Command::Ship { order, .. }
         | Command::Return { order, .. }
-        | Command::Refund { order, .. } => Some((order.region(), false)),
+        | Command::Refund { order, .. } => Some((*order, false)),
         _ => None,
     }
 }

@@ -5,9 +5,11 @@
 
 mod adopt;
 mod again;
+mod doubt;
 mod drain;
 mod give_back;
 mod parked;
+mod requests;
 mod sound;
 mod tail;
 
@@ -21,12 +23,12 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Command, Outcome, Refused};
-use super::keys::{Key, Seen};
 use super::order::Order;
 use super::remote::{Origin, RemoteEvent};
 use super::state::State;
 
 pub use self::adopt::{Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped};
+pub use self::doubt::{Doubt, Loss};
 pub use self::give_back::Leftover;
 pub use self::sound::VERSION_MAX;
 pub use self::tail::{Decision, End, TailAction, TailRow, refund_id};
@@ -46,6 +48,8 @@ pub struct Birth {
     pub floor: u64,
     /// The last time that this group took them over.
     pub taken: Option<Taken>,
+    /// Requests that owners may have granted of which nobody heard: whoever owned since.
+    pub doubt: Option<Doubt>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -82,7 +86,8 @@ pub struct Taken {
     pub settled: Option<LogTime>,
     pub total: u64,
     pub done: u64,
-    /// Per origin group: what was here of it, and the highest sequence that was heard of.
+    /// Per origin group: what was here of it, and the highest sequence that was heard of; of others
+    /// than the former owner's only the first.
     pub lost: Vec<Lost>,
 }
 
@@ -101,15 +106,25 @@ pub struct TakeOver {
     pub epoch: u64,
     /// The former owner.
     pub from: RegionNumber,
-    /// The hash of the ownership record.
+    /// The hash of the ownership record; 0 where there is none.
     pub record: u128,
     /// When that was made, wall clock ms, and how far clocks may be apart.
     pub record_ms: u64,
     pub skew_ms: u64,
     /// After a drain: every event of the births is here, and so is every request's key.
     pub complete: bool,
+    /// Another owned them before who was not heard of here, nor how it ended.
+    pub unheard: bool,
     /// The highest sequences that anybody here heard of.
     pub heard: Vec<(Origin, u64)>,
+}
+
+impl TakeOver {
+    /// What the former owner may have granted alone.
+    fn loss(&self) -> Option<Loss> {
+        let loss = Loss { record_ms: self.record_ms, skew_ms: self.skew_ms };
+        (self.unheard || !self.complete).then_some(loss)
+    }
 }
 
 /// What happens to births; commands of the shell, each caused by the directory.
@@ -138,6 +153,8 @@ pub enum Step {
         birth: RegionNumber,
         owner: RegionNumber,
         epoch: u64,
+        /// What the owner before may have granted alone, unless it handed them over.
+        loss: Option<Loss>,
     },
     TakeOver(Box<TakeOver>),
     Adopt {
@@ -278,6 +295,16 @@ impl State {
         }
     }
 
+    /// Whether what this group may know of these births is of this epoch, or newer. Of births that
+    /// it never had it knows nothing, in any.
+    pub fn has_followed(&self, birth: RegionNumber, epoch: u64) -> bool {
+        let settings = &self.meta.settings;
+        match self.births.get(birth) {
+            Some(row) => row.epoch >= epoch,
+            None => birth != settings.region || settings.epoch >= epoch,
+        }
+    }
+
     /// Whether an order of this group is its own still: not one that moved away, nor what is left
     /// of one here.
     pub fn is_own(&self, id: OrderId, order: &Order) -> bool {
@@ -297,7 +324,9 @@ impl State {
             Step::Drain { birth, to, epoch, drain } => self.drain(at, birth, epoch, (to, drain)),
             Step::Drained { birth, epoch } => self.drained(birth, epoch),
             Step::Undrain { birth, epoch, seen } => self.undrain(birth, epoch, seen),
-            Step::Elsewhere { birth, owner, epoch } => self.elsewhere(at, birth, owner, epoch),
+            Step::Elsewhere { birth, owner, epoch, loss } => {
+                self.elsewhere(at, birth, (owner, epoch), loss)
+            }
             Step::TakeOver(take) => self.take_over(at, *take),
             Step::Adopt { birth, epoch, orders } => {
                 return match self.adopt(at, birth, epoch, orders) {
@@ -322,8 +351,8 @@ impl State {
         &mut self,
         at: LogTime,
         birth: RegionNumber,
-        owner: RegionNumber,
-        epoch: u64,
+        (owner, epoch): (RegionNumber, u64),
+        loss: Option<Loss>,
     ) -> Result<(), Refused> {
         if owner == self.meta.settings.region {
             return Err(Refused::Malformed);
@@ -338,8 +367,9 @@ impl State {
             !matches!(row.phase, Phase::Elsewhere { given_back: true, .. })
         });
         let phase = Phase::Elsewhere { since: at, given_back: !was_mine };
+        let doubt = self.doubt_after(birth, at, loss);
         let taken = old.and_then(|row| row.taken);
-        self.births.put(birth, Birth { epoch, owner, phase, floor: epoch, taken });
+        self.births.put(birth, Birth { epoch, owner, phase, floor: epoch, taken, doubt });
         self.births.forget_failed(birth);
         self.unindex();
         self.release_late(birth);
@@ -384,55 +414,5 @@ impl State {
             Some(_) => Some(Refused::NotAdopted),
             None => None,
         }
-    }
-
-    /// Whether anything here may be answered with doubt, and so asks when it was first sent.
-    pub fn asks_when_sent(&self) -> bool {
-        self.restored.is_some() || self.births.iter().any(|(_, row)| row.taken.is_some())
-    }
-
-    /// The take-over because of which an unknown request about these births is in doubt now.
-    pub fn doubted(&self, birth: RegionNumber) -> Option<&Taken> {
-        let taken = self.births.get(birth)?.taken.as_ref()?;
-        let ttl = self.meta.settings.key_ttl_ms;
-        let doubts = !taken.take.complete && self.meta.now < taken.since.plus_ms(ttl);
-        doubts.then_some(taken)
-    }
-
-    /// Why an unknown request about births that were taken over has no answer, if it has none.
-    pub(super) fn doubts(
-        &self,
-        birth: RegionNumber,
-        key: Key,
-        first_sent_ms: Option<u64>,
-        places: bool,
-    ) -> Option<Refused> {
-        if !matches!(self.keys.seen(key), Seen::Never) {
-            return None;
-        }
-        self.doubts_of(birth, first_sent_ms, places)
-    }
-
-    /// The same of a request that nobody here knows.
-    pub fn doubts_of(
-        &self,
-        birth: RegionNumber,
-        first_sent_ms: Option<u64>,
-        places: bool,
-    ) -> Option<Refused> {
-        let row = self.births.get(birth)?;
-        let taken = row.taken.as_ref()?;
-        // The record was signed before the former owner had stopped: until this group took over, it
-        // may have granted what nobody here heard of.
-        let stopped_ms = taken.take.record_ms.max(taken.since.ms());
-        let bound = stopped_ms.saturating_add(taken.take.skew_ms);
-        if first_sent_ms.is_some_and(|sent| sent > bound) {
-            return None;
-        }
-        // The copy that knows of it may wait still.
-        if places && row.phase == Phase::Adopting {
-            return Some(Refused::NotOwner);
-        }
-        self.doubted(birth).map(|_| Refused::InDoubt)
     }
 }

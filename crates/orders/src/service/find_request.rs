@@ -1,6 +1,7 @@
 //! FindRequest: what this region did for somebody who lives elsewhere by now.
 
 use hansa_api::convert::order::PlaceOrder;
+use hansa_api::first_sent;
 use hansa_api::pb::order as orders;
 use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::home_service_client::HomeServiceClient;
@@ -9,7 +10,7 @@ use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::core::home::home as home_of;
 use hansa_region_router::core::route::Refusal;
 use hansa_types::id::GroupKind;
-use hansa_types::region::{RegionName, Slot};
+use hansa_types::region::{RegionName, RegionNumber, Slot};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -18,8 +19,10 @@ use super::place_order::{left_behind, moving};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
 use crate::core::moves::MoveRow;
+use crate::core::state::State;
+use crate::core::takeover::Birth;
 use crate::shell::keys::{ScopeOf, Whose, fingerprint};
-use crate::shell::{Hosted, Shell, deadline, not_read, personal, refusal};
+use crate::shell::{Hosted, Sent, Shell, deadline, not_read, personal, refusal};
 use crate::wire as show;
 
 pub async fn run(
@@ -27,13 +30,16 @@ pub async fn run(
     request: Request<wire::FindRequestRequest>,
 ) -> Result<Response<wire::FindRequestResponse>, Status> {
     let Asker { region: asker, relayed } = Asker::of(shell, &request, &request.get_ref().region)?;
-    let due = deadline(&request);
+    let (due, Sent(sent)) = (deadline(&request), Sent::of(&request));
     let question = request.into_inner();
     let Told { place, body, slot } = Told::of(&question.request)?;
     let now = shell.map.now()?;
     let hosted = shell.hosted(now.group(GroupKind::Orders, slot))?;
     if let Some(leader) = home::led_by(hosted, relayed)? {
-        let request = home::passed_on(question, due)?;
+        let mut request = home::passed_on(question, due)?;
+        if let Some(sent) = sent {
+            first_sent::put(request.metadata_mut(), sent);
+        }
         let mut client = HomeServiceClient::new(shell.peers.to(leader));
         return home::in_time(due, client.find_request(request)).await;
     }
@@ -51,6 +57,13 @@ pub async fn run(
     if order.is_none() && asked.lives_elsewhere()? {
         // Where he lives, or lived lately, may know it, and is not asked from here.
         return Err(moving().into());
+    }
+    if order.is_none() {
+        let birth = match question.birth.as_str() {
+            "" => None,
+            name => Some(now.number(&name.parse().map_err(|_| moving())?).ok_or_else(moving)?),
+        };
+        asked.surely_new(birth, sent)?;
     }
     Ok(Response::new(wire::FindRequestResponse { order }))
 }
@@ -100,8 +113,37 @@ impl Asked<'_> {
             let why = "used before for another request";
             return Err(Failure::field(Reason::RequestIdReused, "request_id", why));
         }
+        let owned = |row: &Birth| row.held_by(shell.number);
+        let owned = |state: &State| state.births.get(id.region()).is_none_or(owned);
+        // Of what nobody has decided on since its births came back, nothing is told.
+        if hosted.group.peek(|machine| owned(&machine.state)) {
+            hosted.keeps(id)?;
+        }
         let order = hosted.read(id, due, |order, contents| show::order(shell, id, order, contents));
         Ok(Some(order.await?))
+    }
+
+    /// Whether a request that is not known here was never carried out, by this region or by one
+    /// whose births it went on with.
+    ///
+    /// # Errors
+    /// `REQUEST_IN_DOUBT`; `HOME_MOVING` by who does not own these births, or takes them over.
+    pub fn surely_new(
+        &self,
+        birth: Option<RegionNumber>,
+        sent: Option<u64>,
+    ) -> Result<(), Failure> {
+        let here = self.shell.number;
+        let doubt = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let lost = birth.and_then(|birth| match state.births.get(birth) {
+                None if birth == here => None,
+                Some(row) if row.held_by(here) => state.doubts_of(birth, sent, true),
+                None | Some(_) => Some(Refused::NotOwner),
+            });
+            lost.or_else(|| state.forgot(sent))
+        });
+        doubt.map_or(Ok(()), |why| Err(refusal(why)))
     }
 
     fn lives_elsewhere(&self) -> Result<bool, Failure> {

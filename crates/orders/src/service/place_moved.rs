@@ -60,6 +60,9 @@ pub async fn run(
         let asked = find_request::Asked { shell, hosted, place, slot, caller };
         let found = |order| orders::PlaceOrderResponse { order: Some(order), replayed: true };
         let placed = asked.find(&body, due).await?.map(found);
+        if placed.is_none() {
+            asked.surely_new(None, sent.0)?;
+        }
         return Ok(Response::new(wire::PlaceMovedResponse { placed, ..Default::default() }));
     }
     let whose = Whose::Subject(subject);

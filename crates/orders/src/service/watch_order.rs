@@ -1,14 +1,15 @@
 //! WatchOrder: an order's events, ordered, unique, gap-free, from a cursor on.
 //!
 //! The cursor is the order's own version, which lives in the replicated state: any node of the
-//! home, after any restart, can go on from it.
+//! home, after any restart, can go on from it. It names the epoch of whoever told it: what a lost
+//! owner told of and nobody else knows is not taken for what its successor did since.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use hansa_api::convert::order::{WatchOrder, cursor};
+use hansa_api::convert::order::{Cursor, WatchOrder};
 use hansa_api::convert::time::from_log;
 use hansa_api::pb::order as wire;
 use hansa_api::pb::order::watch_order_response::Item;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use crate::core::contents::Contents;
-use crate::core::order::Order;
+use crate::core::order::{Adoption, Order};
 use crate::shell::personal::{self, Shown};
 use crate::shell::waiters::{Waiting, Want};
 use crate::shell::{Hosted, Shell, deadline};
@@ -44,13 +45,15 @@ pub async fn run(
     shell.adopt_first(hosted, id, due).await?;
     let hosted = hosted.clone();
     // Linearizable once, so that an acknowledged order is never "not found".
-    let version = hosted.read(id, due, |order, _| order.version).await?;
-    if watch.after_sequence > version {
+    let restored = hosted.restored();
+    let told = hosted.read(id, due, |order, _| told(order, restored)).await?;
+    let ours = |after: Cursor| (after.epoch, after.restored) == (told.epoch, told.restored);
+    if watch.after.is_some_and(|after| ours(after) && after.sequence > told.sequence) {
         let why = "a cursor of this order";
         return Err(Failure::field(Reason::CursorInvalid, "cursor", why));
     }
     let waiting = hosted.waiters.join(id, Want::Change);
-    let (sent, ready) = (watch.after_sequence, VecDeque::new());
+    let (sent, ready) = (watch.after, VecDeque::new());
     let watcher = Watcher { shell, hosted, waiting, id, sent, ready, ended: false };
     Ok(stream::unfold(watcher, |mut watcher| async move {
         let item = watcher.next().await?;
@@ -64,7 +67,7 @@ struct Watcher {
     waiting: Waiting,
     id: OrderId,
     /// The last event sent.
-    sent: u64,
+    sent: Option<Cursor>,
     ready: VecDeque<wire::WatchOrderResponse>,
     ended: bool,
 }
@@ -107,26 +110,29 @@ impl Watcher {
             self.ended = true;
             return Err(Failure::not_leader(leadership.leader).into());
         }
-        let sequence = self.sent;
+        let sequence = self.sent.map_or(0, |sent| sent.sequence);
         let item = Some(Item::Bookmark(wire::WatchBookmark { sequence }));
-        Ok(wire::WatchOrderResponse { cursor: cursor(sequence), item })
+        Ok(wire::WatchOrderResponse { cursor: text(self.sent), item })
     }
 
     /// Takes what came after `sent`.
     async fn look(&mut self) -> Result<(), Failure> {
         let (shell, id, sent) = (&self.shell, self.id, self.sent);
         self.hosted.keeps(id)?;
-        let items = self
-            .hosted
-            .look(id, |order, contents| items_after(shell, id, order, contents, sent))?;
+        let restored = self.hosted.restored();
+        let look = |order: &Order, contents: &Contents| {
+            let items = items_after(shell, id, order, contents, came_to(order, restored, sent));
+            (told(order, restored), items)
+        };
+        let (told, items) = self.hosted.look(id, look)?;
         if items.is_empty() {
             return Ok(());
         }
         let shown = personal::shown(shell, &self.hosted, id).await?;
         for (sequence, item) in items {
-            self.sent = sequence;
+            self.sent = Some(Cursor { sequence, ..told });
             let item = Some(named(item, &shown));
-            self.ready.push_back(wire::WatchOrderResponse { cursor: cursor(sequence), item });
+            self.ready.push_back(wire::WatchOrderResponse { cursor: text(self.sent), item });
         }
         Ok(())
     }
@@ -146,9 +152,32 @@ fn named(mut item: Item, shown: &Shown) -> Item {
 }
 
 /// This node stops: the watch goes on from its cursor wherever the caller is sent next.
-fn elsewhere(sent: u64) -> Failure {
+fn elsewhere(sent: Option<Cursor>) -> Failure {
     let failure = Failure::new(Reason::Unavailable, "the node is stopping; watch on from cursor");
-    failure.with("cursor", cursor(sent)).retry_after(AFRESH)
+    failure.with("cursor", text(sent)).retry_after(AFRESH)
+}
+
+fn text(cursor: Option<Cursor>) -> String {
+    cursor.map_or_else(String::new, |cursor| cursor.to_string())
+}
+
+/// The order's last event, as this group tells of it.
+fn told(order: &Order, restored: u64) -> Cursor {
+    Cursor { sequence: order.version, epoch: order.epoch, restored }
+}
+
+/// The last event of the order that a watcher knows; `None` where what he was told may not be what
+/// happened: who told him was lost, or came back from a backup, and the sequences that he knows may
+/// be other events by now.
+fn came_to(order: &Order, restored: u64, sent: Option<Cursor>) -> Option<u64> {
+    let Some(sent) = sent else { return Some(0) };
+    let told = told(order, restored);
+    let ours = (sent.epoch, sent.restored) == (told.epoch, told.restored);
+    // What this owner went on from holds all that the one before it had told until then.
+    let handed_on =
+        |adopted: Adoption| sent.epoch == adopted.ended && sent.sequence <= adopted.version;
+    let knows = ours || order.adopted.is_some_and(handed_on);
+    knows.then_some(sent.sequence)
 }
 
 fn items_after(
@@ -156,15 +185,16 @@ fn items_after(
     id: OrderId,
     order: &Order,
     contents: &Contents,
-    sent: u64,
+    sent: Option<u64>,
 ) -> Vec<(u64, Item)> {
     let oldest = order.history.first().map_or(1, |change| change.version);
-    if sent + 1 < oldest {
+    let sent = sent.filter(|sent| sent + 1 >= oldest);
+    let Some(sent) = sent else {
         let order_now = Some(show::order(shell, id, order, contents));
         let sequence = order.version;
         let compacted = wire::WatchCompacted { sequence, order: order_now };
         return vec![(sequence, Item::Compacted(compacted))];
-    }
+    };
     let mut before = None;
     let mut items = Vec::new();
     for change in &order.history {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{give_back, read};
 use crate::core::command::{Command, Outcome, Refused};
-use crate::core::takeover::{Birth, ORDERS_MAX, Phase, Step, TakeOver};
+use crate::core::takeover::{Birth, Loss, ORDERS_MAX, Phase, Step, TakeOver};
 use crate::shell::{Hosted, Shell};
 
 const SUBMIT_MAX: Duration = Duration::from_secs(10);
@@ -95,7 +95,8 @@ impl Keeper {
             let concerns = record.is_some() || row.is_some() || birth == now.here;
             if concerns && newer {
                 let (owner, epoch) = (word.owner, word.epoch);
-                self.commit(Step::Elsewhere { birth, owner, epoch }).await?;
+                let loss = self.loss(birth, row.as_ref(), (owner, record));
+                self.commit(Step::Elsewhere { birth, owner, epoch, loss }).await?;
                 let group = self.hosted.group.id();
                 tracing::warn!(%group, %birth, %owner, epoch, "births are another region's");
                 return Ok(true);
@@ -132,6 +133,37 @@ impl Keeper {
         }
     }
 
+    /// The newest epoch that this group followed into.
+    fn known(&self, birth: RegionNumber, row: Option<&Birth>) -> u64 {
+        match row {
+            Some(row) => row.epoch,
+            None if birth == self.shell.number => self.hosted.stream_epoch(),
+            None => 1,
+        }
+    }
+
+    /// What the owner before may have granted alone, by the record of the next one.
+    fn loss(
+        &self,
+        birth: RegionNumber,
+        row: Option<&Birth>,
+        (owner, record): (RegionNumber, Option<&OwnershipRecord>),
+    ) -> Option<Loss> {
+        let before = row.map_or(birth, |row| row.owner);
+        let told = |record: &&OwnershipRecord| {
+            // A failover to who owns is one that was given up; and what was granted here is known.
+            let kept = owner == before || before == self.shell.number;
+            (record.kind != Kind::Failover || kept) && record.ends == self.known(birth, row)
+        };
+        match record.filter(told) {
+            Some(_) => None,
+            None => Some(Loss {
+                record_ms: record.map_or(0, |record| record.time_ms),
+                skew_ms: SKEW_MS,
+            }),
+        }
+    }
+
     /// Whether the directory's epoch is one that this group has not followed into.
     fn newer(&self, birth: RegionNumber, row: Option<&Birth>, epoch: u64) -> bool {
         match row {
@@ -155,6 +187,7 @@ impl Keeper {
             skew_ms: SKEW_MS,
             // Who came back from a backup has less than it had when it was handed over.
             complete: record.kind != Kind::Failover && epoch == record.epoch,
+            unheard: record.ends != self.known(record.birth, row),
             heard: heard.into_iter().filter(|(origin, _)| ours(origin.group)).collect(),
         }
     }
@@ -216,6 +249,7 @@ fn goes_on(birth: RegionNumber, word: Ownership) -> TakeOver {
         record_ms: 0,
         skew_ms: SKEW_MS,
         complete: false,
+        unheard: false,
         heard: Vec::new(),
     }
 }

@@ -240,9 +240,7 @@ impl NodeTakeover {
             after: lost.after,
             upto: lost.upto,
         });
-        let doubt = state
-            .doubted(birth)
-            .map(|_| from_log(taken.since.plus_ms(state.meta.settings.key_ttl_ms)));
+        let doubt = state.doubted(birth).map(|doubt| from_log(doubt.until));
         pb::TakeoverState {
             epoch: taken.take.epoch,
             record: Bytes::copy_from_slice(&taken.take.record.to_be_bytes()),

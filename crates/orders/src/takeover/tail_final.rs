@@ -14,8 +14,13 @@ impl Shell {
     /// Whether the new owner said that it has adopted all that it knows, and all of that is here:
     /// what is missing it does not know. It says so in every group whose stream comes here.
     pub fn tail_is_final(&self, hosted: &Hosted, birth: RegionNumber) -> bool {
+        let recorded = self.map.now().ok().and_then(|now| now.owners.get(&birth).copied());
         hosted.group.peek(|machine| {
             let state = &machine.state;
+            // Until the group has followed the directory it has no tail to tell of.
+            if recorded.is_some_and(|of| !state.has_followed(birth, of.epoch)) {
+                return false;
+            }
             let Some(row) = state.births.get(birth) else { return true };
             if !matches!(row.phase, Phase::Elsewhere { .. }) {
                 // Who was lost before it handed them back may know more of them than is here.

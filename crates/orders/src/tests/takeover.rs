@@ -3,6 +3,8 @@
 
 pub(super) mod again;
 mod erased;
+mod rehomed;
+mod watched;
 
 use std::time::Duration;
 
@@ -41,10 +43,15 @@ fn number(n: u16) -> RegionNumber {
 impl Rig {
     /// Every node of the region learns who owns eu-west's births from now on.
     pub(super) fn owned_by(&self, owner: u16, epoch: u64, kind: Kind) {
+        self.births_owned_by(1, (owner, epoch), kind);
+    }
+
+    fn births_owned_by(&self, birth: u16, (owner, epoch): (u16, u64), kind: Kind) {
+        let birth = number(birth);
         for node in self.nodes.values() {
             let mut now = (*node.book.now().unwrap()).clone();
             let record = OwnershipRecord {
-                birth: number(1),
+                birth,
                 owner: number(owner),
                 epoch,
                 ends: epoch - 1,
@@ -56,8 +63,8 @@ impl Rig {
                 by: "spiffe://hansa/client/ada".into(),
                 proof: Proof::default(),
             };
-            now.owners.insert(number(1), Ownership { owner: number(owner), epoch });
-            now.records.insert(number(1), record);
+            now.owners.insert(birth, Ownership { owner: number(owner), epoch });
+            now.records.insert(birth, record);
             now.draining.clear();
             now.version += 1;
             node.book.publish(now);

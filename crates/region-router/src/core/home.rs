@@ -6,7 +6,7 @@ use hansa_types::region::{RegionName, RegionNumber, Slot};
 use hansa_types::time::LogTime;
 use thiserror::Error;
 
-use super::directory::{FORMER_LIFE_MS, Snapshot};
+use super::directory::{FORMER_LIFE_MS, Ownership, Snapshot};
 use super::heir;
 use super::policy::{JurisdictionName, Policy, Service};
 
@@ -79,29 +79,38 @@ pub fn home(
     Ok(Home { jurisdiction, region, birth, slot, epoch, policy_version })
 }
 
-/// Other regions in which whoever lives in `residence` lived under a policy that was in force not
-/// long ago, each with the end of the last one: they may have carried out what is asked for again.
-pub fn former_homes(
-    residence: Country,
-    slot: Slot,
-    directory: &Snapshot,
-    now: LogTime,
-) -> Vec<(RegionNumber, LogTime)> {
-    let mut homes: Vec<(RegionNumber, LogTime)> = Vec::new();
-    if directory.former.is_empty() {
-        return homes;
-    }
+/// Where somebody lived under a policy that was in force not long ago.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lived {
+    /// The region whose number his orders carried.
+    pub birth: RegionNumber,
+    /// Who has them now.
+    pub owner: Ownership,
+    /// Whether that owner may serve him, and so has what was ordered there.
+    pub served: bool,
+    /// When the last of these policies ended.
+    pub until: LogTime,
+}
+
+/// Other births than today's of whoever lives in `residence`, under policies that were in force not
+/// long ago: whoever owns them may have carried out what is asked for again.
+pub fn lived(residence: Country, slot: Slot, directory: &Snapshot, now: LogTime) -> Vec<Lived> {
+    let mut found: Vec<Lived> = Vec::new();
     let lately = |until: LogTime| until.0.saturating_add(FORMER_LIFE_MS) >= now.0;
-    let present = home(residence, slot, &directory.policy, directory).map(|home| home.region);
+    let born = |policy: &Policy| {
+        let law = policy.of_country(residence)?;
+        law.homes().iter().find_map(|name| directory.number(name))
+    };
+    let present = born(&directory.policy);
     for former in directory.former.iter().filter(|former| lately(former.until)) {
-        let Ok(then) = home(residence, slot, &former.policy, directory) else { continue };
-        if present.as_ref() == Ok(&then.region) {
-            continue;
-        }
-        match homes.iter_mut().find(|(region, _)| *region == then.region) {
-            Some((_, until)) => *until = former.until,
-            None => homes.push((then.region, former.until)),
+        let birth = born(&former.policy).filter(|birth| Some(*birth) != present);
+        let Some(birth) = birth else { continue };
+        let Some(owner) = directory.owner(birth, slot) else { continue };
+        let served = home(residence, slot, &former.policy, directory).is_ok();
+        match found.iter_mut().find(|lived| lived.birth == birth) {
+            Some(lived) => (lived.served, lived.until) = (served, former.until),
+            None => found.push(Lived { birth, owner, served, until: former.until }),
         }
     }
-    homes
+    found
 }

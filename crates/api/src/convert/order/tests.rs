@@ -158,11 +158,14 @@ fn a_return_names_each_line_once() {
 fn cursors_resume_after_their_event() {
     let watch = |cursor: &str| {
         let request = pb::order::WatchOrderRequest { order: ORDER.into(), cursor: cursor.into() };
-        WatchOrder::try_from(request).map(|w| w.after_sequence).map_err(|f| f.reason())
+        WatchOrder::try_from(request).map(|w| w.after).map_err(|f| f.reason())
     };
-    assert_eq!(watch(""), Ok(0));
-    assert_eq!(watch(&cursor(17)), Ok(17));
-    for bad in ["17", "s", "s-1", "sx", "s99999999999999999999"] {
+    assert_eq!(watch(""), Ok(None));
+    let cursor = Cursor { sequence: 17, epoch: 2, restored: 5 };
+    assert_eq!(watch(&cursor.to_string()), Ok(Some(cursor)));
+    for bad in
+        ["17", "s", "s17", "s-1e1r0", "s+1e1r0", "sxe1r0", "s1e1", "s99999999999999999999e1r0"]
+    {
         assert_eq!(watch(bad), Err(Reason::CursorInvalid), "{bad}");
     }
 }

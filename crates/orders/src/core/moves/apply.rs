@@ -10,6 +10,7 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::{Scope, Seen};
 use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, SubjectRow};
+use crate::core::takeover::Birth;
 
 /// Whether a move may follow on the newest that is known. What another region says is believed,
 /// so no word of it can use up the numbers.
@@ -153,10 +154,16 @@ impl State {
 
     /// Whether a request that is not known here was not placed in a region whose births this one
     /// went on with; why not, if nobody can tell.
-    pub fn may_have_heard(&self, birth: RegionNumber, sent_ms: Option<u64>) -> Option<Refused> {
-        match self.births.get(birth).is_some_and(|row| row.taken.is_some()) {
+    pub fn may_have_heard(
+        &self,
+        birth: RegionNumber,
+        epoch: u64,
+        sent_ms: Option<u64>,
+    ) -> Option<Refused> {
+        let owns = |row: &Birth| row.taken.is_some() && row.open() && row.epoch >= epoch;
+        match self.births.get(birth).is_some_and(owns) {
             true => self.doubts_of(birth, sent_ms, true),
-            // The directory is ahead of the group.
+            // The directory is ahead of the group, or they are being handed over.
             false => Some(Refused::NotOwner),
         }
     }

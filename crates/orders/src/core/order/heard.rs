@@ -22,7 +22,14 @@ pub struct Heard {
 
 /// Requests that an order remembers. An older one that is asked again where the order was taken
 /// over is in doubt.
-const REQUESTS_MAX: usize = 64;
+pub const REQUESTS_MAX: usize = 64;
+
+/// The time of the oldest request that a list of so many may have forgotten to name: one heard
+/// before that is not known to be new.
+pub fn forgotten_before(requests: &[Heard]) -> Option<LogTime> {
+    let full = requests.len() >= REQUESTS_MAX;
+    requests.get(1).filter(|_| full).map(|oldest| oldest.at)
+}
 
 impl Order {
     /// Remembers a request that made the order what it is: the first, and the newest.

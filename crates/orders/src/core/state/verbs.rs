@@ -47,8 +47,10 @@ impl State {
         if let Err(why) = self.key_fits(contents.sealed_with, mint.as_ref()) {
             return Outcome::Refused(why);
         }
-        if matches!(seen, Seen::Other) {
-            return Outcome::Refused(Refused::RequestIdReused);
+        match seen {
+            Seen::Other => return Outcome::Refused(Refused::RequestIdReused),
+            Seen::Lost => return Outcome::Refused(Refused::InDoubt),
+            Seen::Never | Seen::Same(_) => {}
         }
         if self.orders.contains(&id) {
             return Outcome::Refused(Refused::OrderIdTaken);
@@ -236,6 +238,7 @@ impl State {
                 let why = self.erased_how(id).unwrap_or(Refused::RequestIdReused);
                 return Outcome::Refused(why);
             }
+            Seen::Lost => return Outcome::Refused(Refused::InDoubt),
             Seen::Never => {}
         }
         let verdict = self.change(id, at, |order, contents, now| {

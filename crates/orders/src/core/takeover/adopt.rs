@@ -12,10 +12,10 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use super::{Birth, Lost, ORDERS_MAX, Phase, TakeOver, Taken, VERSION_MAX};
-use crate::core::command::{Refused, Target};
+use crate::core::command::Refused;
 use crate::core::contents::Contents;
 use crate::core::effect::{Effect, Reference, Refusal, RefusalCode};
-use crate::core::keys::{Key, Scope, Seen};
+use crate::core::keys::Scope;
 use crate::core::order::{
     Adoption, Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, Parked, ParkedWhy, Part,
     Provider, Refund, RefundCause, Reject, Stock, Why,
@@ -143,7 +143,7 @@ impl State {
         } else if birth == self.meta.settings.region && self.meta.settings.epoch >= epoch {
             return Err(Refused::EpochNotNewer);
         }
-        if self.goes_on(birth, epoch) {
+        if self.goes_on(at, &take) {
             return Ok(());
         }
         self.births.forget_failed(birth);
@@ -153,34 +153,41 @@ impl State {
         let lost = self.missing(from, &take.heard);
         let copies = self.remote.copies.iter().filter(|(id, _)| id.region() == birth).count();
         let total = (copies + self.to_own_again(birth).count()) as u64;
+        let doubt = self.doubt_after(birth, at, take.loss());
         let taken = Taken { take, since: at, settled: None, total, done: 0, lost };
         let (owner, phase) = (self.meta.settings.region, Phase::Adopting);
-        let row = Birth { epoch, owner, phase, floor: epoch, taken: Some(taken) };
+        let row = Birth { epoch, owner, phase, floor: epoch, taken: Some(taken), doubt };
         self.births.put(birth, row);
         self.unindex();
         Ok(())
     }
 
     /// The owner itself goes on in a newer epoch, after a failover that was given up: its orders
-    /// stay its own as they are.
-    fn goes_on(&mut self, birth: RegionNumber, epoch: u64) -> bool {
+    /// stay its own as they are. Without a record it came back from a backup, or another one took
+    /// itself for the owner meanwhile: what was granted beside it is in doubt.
+    fn goes_on(&mut self, at: LogTime, take: &TakeOver) -> bool {
+        let (birth, epoch) = (take.birth, take.epoch);
+        let beside = take.loss().filter(|_| take.record == 0);
+        let doubt = self.doubt_after(birth, at, beside);
         let here = self.meta.settings.region;
         let (owner, floor, taken) = (here, 0, None);
         let row = match self.births.get(birth) {
-            None if birth == here => Birth { epoch, owner, phase: Phase::Owned, floor, taken },
-            Some(row) if row.held_by(here) => Birth { epoch, ..row.clone() },
+            None if birth == here => {
+                Birth { epoch, owner, phase: Phase::Owned, floor, taken, doubt }
+            }
+            Some(row) if row.held_by(here) => Birth { epoch, doubt, ..row.clone() },
             None | Some(_) => return false,
         };
         self.births.put(birth, row);
         true
     }
 
-    /// What is missing of each of the former owner's streams, as far as anybody heard.
+    /// What is missing of each of the former owner's streams, as far as anybody heard; and how far
+    /// those of everybody else are here: who owned them before that may ask what was told.
     fn missing(&self, from: RegionNumber, heard: &[(Origin, u64)]) -> Vec<Lost> {
         let here = self.remote.cursors.iter().map(|(origin, _)| *origin);
-        let told = heard.iter().map(|(origin, _)| *origin);
-        let all: BTreeSet<Origin> =
-            here.chain(told).filter(|origin| origin.region == from).collect();
+        let told = heard.iter().map(|(origin, _)| *origin).filter(|of| of.region == from);
+        let all: BTreeSet<Origin> = here.chain(told).collect();
         let lost = |origin: Origin| {
             let after = self.remote.cursors.get(&origin).map_or(0, |cursor| cursor.applied);
             let marks = heard.iter().filter(|(of, _)| *of == origin).map(|(_, mark)| *mark);
@@ -225,20 +232,23 @@ impl State {
         let Some(mut row) = self.births.get(birth).filter(adopting).cloned() else {
             return Err(Refused::NotOwner);
         };
-        let mut adopted = 0;
+        let (mut adopted, mut lacks) = (0, false);
         for candidate in candidates.into_iter().take(ORDERS_MAX) {
             match candidate {
                 Candidate::Take(one) if self.blocked(one.order) => {
                     self.not_adopted(birth, one.order, NotAdopted::Parked);
+                    lacks = true;
                 }
                 Candidate::Fail { order, why: NotAdopted::Parked, .. } if self.blocked(order) => {
                     self.not_adopted(birth, order, NotAdopted::Parked);
+                    lacks = true;
                 }
                 Candidate::Take(one) if one.order.region() == birth => {
                     adopted += u32::from(self.adopt_one(at, epoch, *one));
                 }
                 Candidate::Fail { order, version, why } if self.copy_at(order, version) => {
                     self.births.failed.insert(order, why);
+                    lacks = true;
                 }
                 Candidate::Again { order } => {
                     adopted += u32::from(self.own_again(at, birth, order));
@@ -249,6 +259,10 @@ impl State {
         }
         if let Some(taken) = &mut row.taken {
             taken.done += u64::from(adopted);
+            // Nor did the requests of what is left out come along, however it was handed over.
+            if lacks {
+                row.doubt = Some(taken.doubt(self.meta.settings.key_ttl_ms).and(row.doubt));
+            }
         }
         self.births.put(birth, row);
         Ok(adopted)
@@ -291,6 +305,7 @@ impl State {
         let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
         let adoption = Adoption { version, ended, sealed: facts.sealed };
         let order = order(&facts, &contents, (epoch, adoption), &mut now);
+        self.heard_alone(id, &facts);
         self.forget_former(id);
         // What was decided on it was of an earlier loss.
         self.tail_over(at, id, "its owner had gone on with it, and so it goes on from there");
@@ -299,19 +314,6 @@ impl State {
         self.births.failed.remove(&id);
         self.remember_requests(at, id, &facts);
         true
-    }
-
-    /// A repeat of what another region granted is answered as there.
-    fn remember_requests(&mut self, at: LogTime, order: OrderId, facts: &Facts) {
-        let first = facts.requests.first();
-        let placed = facts.placed_as.zip(first).map(|(scope, heard)| Heard { scope, ..*heard });
-        for heard in facts.requests.iter().copied().chain(placed) {
-            let key = Key { scope: heard.scope, body: heard.body };
-            if matches!(self.keys.seen(key), Seen::Never) {
-                let target = Target { order, first: heard.first, count: heard.count };
-                self.keys.remember_under(key, at, target, heard.under);
-            }
-        }
     }
 
     pub(super) fn settled(
@@ -367,8 +369,8 @@ fn order(
         cancel_reason: facts.cancel_reason.clone(),
         work: Vec::new(),
         wake: None,
-        // Ids of steps are told apart by their time; one decided here never had the old ones.
-        attempt: 0,
+        // The former owner may decide a step at the same time: neither's id is the other's.
+        attempt: ((epoch & 0xfff) as u32) << 20,
         version: adoption.version,
         last_seq: 0,
         history: Vec::new(),

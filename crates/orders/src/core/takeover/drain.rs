@@ -23,6 +23,7 @@ impl State {
                 phase: Phase::Owned,
                 floor: 0,
                 taken: None,
+                doubt: None,
             })
         });
         match row {

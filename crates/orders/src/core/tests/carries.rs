@@ -229,7 +229,11 @@ fn a_lost_region_that_comes_back_hears_that_he_lives_elsewhere_and_lets_go_of_wh
 fn a_request_that_a_lost_region_may_have_heard_is_no_new_one() {
     use crate::core::takeover;
     let mut a = state_of(1);
-    assert_eq!(a.may_have_heard(region(2), None), Some(Refused::NotOwner), "not taken over here");
+    assert_eq!(
+        a.may_have_heard(region(2), 2, None),
+        Some(Refused::NotOwner),
+        "not taken over here"
+    );
     let take = takeover::TakeOver {
         birth: region(2),
         epoch: 2,
@@ -238,17 +242,20 @@ fn a_request_that_a_lost_region_may_have_heard_is_no_new_one() {
         record_ms: START.ms(),
         skew_ms: 1_000,
         complete: false,
+        unheard: false,
         heard: Vec::new(),
     };
     let take = takeover::Step::TakeOver(Box::new(take));
     a.apply(START, Command::Takeover(take));
-    let heard = |sent| a.may_have_heard(region(2), sent);
+    let heard = |sent| a.may_have_heard(region(2), 2, sent);
     for sent in [None, Some(START.ms()), Some(START.ms() + 1_000)] {
         let why = heard(sent);
         assert!(matches!(why, Some(Refused::InDoubt | Refused::NotOwner)), "{sent:?}: {why:?}");
     }
     assert_eq!(heard(Some(START.ms() + 1_001)), None, "sent after it was lost");
     assert!(heard(Some(0)).is_some());
+    let ahead = a.may_have_heard(region(2), 4, Some(START.ms() + 1_001));
+    assert_eq!(ahead, Some(Refused::NotOwner), "another owned them meanwhile");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Births that change their owner: drained, taken over from copies, and lost to another.
 
+mod doubts;
 mod drained;
 mod erased;
 mod goods;
 mod keys;
 mod owners;
+mod requests;
 mod returned;
 mod story;
 mod tail;
@@ -154,6 +156,7 @@ fn take_over(birth: u16, from: u16, epoch: u64) -> Step {
         record_ms: START.ms(),
         skew_ms: 1_000,
         complete: false,
+        unheard: false,
         heard: vec![(origin(from), 40)],
     }))
 }
@@ -163,20 +166,17 @@ fn candidate(from: &State, to: &State, id: OrderId) -> Candidate {
     let copy = to.remote.copies.get(&id).unwrap();
     assert_eq!(copy.view, view(order), "the test reads what was shipped");
     let mut contents = contents.clone();
-    let generation = 1;
-    let home = to.meta.settings.region;
-    let subject = SubjectId { home, hash: contents.sealed_with.subject.hash };
-    contents.sealed_with = KeyOf { subject, generation };
+    let (home, hash) = (to.meta.settings.region, contents.sealed_with.subject.hash);
+    let subject = SubjectId { home, hash };
+    contents.sealed_with = KeyOf { subject, generation: 1 };
     let mint = to.subjects.table.get(&subject).is_none().then(|| wrapped(FIRST, 1));
-    contents.personal = Some(crate::core::contents::Sealed {
-        nonce: [0; 12],
-        ciphertext: Bytes::from_static(b"sealed again"),
-    });
+    let ciphertext = Bytes::from_static(b"sealed again");
+    contents.personal = Some(crate::core::contents::Sealed { nonce: [0; 12], ciphertext });
     let mut facts = facts_of(order, from.contents.get(&id).unwrap());
     let former = facts.sealed;
     facts.requests.iter_mut().for_each(|heard| heard.under = heard.under.or(Some(former)));
-    let (order, version) = (id, copy.version);
-    Candidate::Take(Box::new(Adopted { order, version, contents, mint, facts }))
+    let version = copy.version;
+    Candidate::Take(Box::new(Adopted { order: id, version, contents, mint, facts }))
 }
 
 fn adopt(from: &State, to: &mut State, birth: u16, epoch: u64) -> u32 {
@@ -247,8 +247,7 @@ fn pair(how: impl Fn(&Todo) -> StepResult, steps: bool) -> (State, State, OrderI
 fn a_pending_order_is_carried_to_its_end_by_who_took_it_over() {
     let (a, mut b, id) = pair(fine, false);
     survive(&a, &mut b, 2);
-    assert_eq!(of(&b, id).version, of(&a, id).version + 1);
-    assert_eq!(of(&b, id).epoch, 2);
+    assert_eq!((of(&b, id).version, of(&b, id).epoch), (of(&a, id).version + 1, 2));
     run(&mut b, fine);
     assert_eq!(status(&b, id), OrderStatus::Confirmed);
     assert_eq!(of(&b, id).money.captured_minor, contents().total_minor);
@@ -262,8 +261,8 @@ fn a_confirmed_order_stays_so_and_gets_its_stock_here() {
     survive(&a, &mut b, 2);
     holds(&b);
     let face = of(&b, id).face(&contents());
-    assert_eq!(face.order, OrderStatus::Confirmed);
-    assert_eq!(face.fulfillment, FulfillmentStatus::Unallocated);
+    let stands = (OrderStatus::Confirmed, FulfillmentStatus::Unallocated);
+    assert_eq!((face.order, face.fulfillment), stands);
     assert!(effects(&b, id).contains(&Effect::Open));
     // Before it is allocated nothing can be shipped.
     let parcel = |n| Command::Ship { order: id, key: key(n), lines: vec![], note: Note::default() };
@@ -321,8 +320,8 @@ fn a_refund_under_way_goes_out_again_under_its_own_id_after_the_books_are_open()
     let mut b = group_of(2);
     ship(&a, &mut b, origin(1));
     survive(&a, &mut b, 2);
-    let due = b.due(0, 100);
-    assert!(!due.iter().any(|call| matches!(call.todo, Todo::Refund { .. })), "books first");
+    let refunds = |call: &crate::core::effect::Call| matches!(call.todo, Todo::Refund { .. });
+    assert!(!b.due(0, 100).iter().any(refunds), "books first");
     run(&mut b, |todo| {
         if let Todo::Refund { id, .. } = todo {
             assert_eq!(*id, refund_id);
@@ -436,11 +435,11 @@ fn commands_come_in_any_order_repeated_and_through_a_crash_between_any_two() {
 
 /// As another replica reads it from a checkpoint.
 fn thawed(state: &State) -> State {
+    use crate::machine::OrdersMachine;
     use hansa_consensus::{Frozen as _, Machine as _};
-    let machine = crate::machine::OrdersMachine::of(copy_of(state));
     let mut bytes = Vec::new();
-    machine.freeze().write(&mut bytes).unwrap();
-    let thawed = crate::machine::OrdersMachine::thaw(&mut bytes.as_slice()).unwrap().state;
+    OrdersMachine::of(copy_of(state)).freeze().write(&mut bytes).unwrap();
+    let thawed = OrdersMachine::thaw(&mut bytes.as_slice()).unwrap().state;
     assert_eq!(thawed.digest(), state.digest());
     thawed
 }
@@ -472,12 +471,12 @@ fn copy_of(state: &State) -> State {
         remote,
         again!("subjects", state.subjects.table),
     );
-    let plans = again!("plans", state.repairs.plans);
     let mut copy = copy.with_births(Births::rebuild(
         again!("births", state.births.rows),
         again!("not-adopted", state.births.failed),
         again!("tail", state.births.tail),
     ));
+    let plans = again!("plans", state.repairs.plans);
     copy.repairs = Repairs::rebuild(plans, again!("repairs", state.repairs.rows));
     copy.owed = again!("owed", state.owed);
     copy

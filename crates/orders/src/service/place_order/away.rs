@@ -103,7 +103,9 @@ impl Asked<'_> {
     /// `REQUEST_IN_DOUBT` for one that the lost region may have heard; `HOME_MOVING` while what it
     /// is known to have heard is being taken over.
     fn surely_new(&self, birth: RegionNumber, Sent(sent): Sent) -> Result<(), Failure> {
-        let doubt = self.hosted.group.peek(|machine| machine.state.may_have_heard(birth, sent));
+        let epoch = self.now.owner(birth, self.slot).ok_or_else(moving)?.epoch;
+        let doubt =
+            self.hosted.group.peek(|machine| machine.state.may_have_heard(birth, epoch, sent));
         doubt.map_or(Ok(()), |why| Err(refusal(why)))
     }
 

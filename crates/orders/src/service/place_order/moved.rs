@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hansa_api::classes::DataClass;
+use hansa_api::first_sent;
 use hansa_api::pb::order as wire;
 use hansa_api::pb::replication::FindRequestRequest;
 use hansa_api::pb::replication::home_service_client::HomeServiceClient;
@@ -11,7 +12,7 @@ use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::{Region, Snapshot};
-use hansa_region_router::core::home::{former_homes, home};
+use hansa_region_router::core::home::{Lived, home, lived};
 use hansa_region_router::core::route::Refusal;
 use hansa_types::country::Country;
 use hansa_types::id::OrderId;
@@ -20,8 +21,9 @@ use hansa_types::time::LogTime;
 use tokio::time::{Instant, timeout_at};
 
 use super::Asked;
+use crate::core::command::Refused;
 use crate::core::keys::Scope;
-use crate::shell::{Sent, Shell};
+use crate::shell::{Sent, Shell, refusal};
 
 /// A request that was first sent this long after a move was not sent before it, whatever the clock
 /// of its client and ours say.
@@ -66,7 +68,8 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// `HOME_MOVING` while a former home cannot be asked, or says that it is the home still;
-    /// `REQUEST_ID_REUSED`; `CUSTOMER_ERASED` or `CUSTOMER_MOVED` by the former home.
+    /// `REQUEST_IN_DOUBT` where one was lost that may have heard it; `REQUEST_ID_REUSED`;
+    /// `CUSTOMER_ERASED` or `CUSTOMER_MOVED` by the former home.
     pub(super) async fn known_elsewhere(
         &self,
         scope: Scope,
@@ -83,44 +86,93 @@ impl Asked<'_> {
         });
         let Some(key_ttl_ms) = key_ttl_ms else { return Ok(None) };
         let (residence, wall) = (self.place.residence_country, self.shell.env.clock.wall().ms());
-        for (region, until) in former_homes(residence, self.slot, now, LogTime(wall)) {
-            let expired = until.plus_ms(key_ttl_ms).ms() < wall;
-            let newer = sent.is_some_and(|sent| sent > until.plus_ms(SKEW_MS).ms());
-            if expired || newer {
-                continue;
+        let mut doubts = false;
+        for lived in lived(residence, self.slot, now, LogTime(wall)) {
+            // Whatever the policies say: a lost region may never have heard of the newer one.
+            let doubt = self.doubted(&lived, sent)?;
+            let expired = lived.until.plus_ms(key_ttl_ms).ms() < wall;
+            let newer = sent.is_some_and(|sent| sent > lived.until.plus_ms(SKEW_MS).ms());
+            let asked = match lived.served {
+                true => lived.owner.owner,
+                // Who owns them now may not know what he ordered.
+                false => lived.birth,
+            };
+            if !expired && !newer && asked != now.here {
+                let region = now.region(asked).ok_or_else(moving)?;
+                let lost = doubt && !lived.served;
+                match self.ask(region, &lived, sent, due).await {
+                    Ok(None) if !lived.served => continue,
+                    Ok(None) => {}
+                    Ok(order) => return Ok(order),
+                    // It is the one that was lost.
+                    Err(failure) if lost && failure.reason() == Reason::HomeMoving => {}
+                    Err(failure) => return Err(failure),
+                }
             }
-            let region = now.region(region).ok_or_else(moving)?;
-            if let Some(order) = self.ask(region, due).await? {
-                return Ok(Some(order));
-            }
+            doubts |= doubt;
         }
-        Ok(None)
+        match doubts {
+            true => Err(refusal(Refused::InDoubt)),
+            false => Ok(None),
+        }
     }
 
-    async fn ask(&self, region: &Region, due: Instant) -> Result<Option<wire::Order>, Failure> {
+    /// Whether a lost owner of what he ordered there may have heard this request, and nobody else.
+    ///
+    /// # Errors
+    /// `HOME_MOVING` while this group has not followed the directory, or takes those births over.
+    fn doubted(&self, lived: &Lived, sent: Option<u64>) -> Result<bool, Failure> {
+        let (birth, epoch) = (lived.birth, lived.owner.epoch);
+        let recorded = self.now.records.contains_key(&birth);
+        self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let followed = state.births.get(birth).is_some_and(|row| row.epoch >= epoch);
+            match state.doubts_of(birth, sent, true) {
+                _ if recorded && !followed => Err(moving()),
+                None => Ok(false),
+                Some(Refused::InDoubt) => Ok(true),
+                Some(_) => Err(moving()),
+            }
+        })
+    }
+
+    async fn ask(
+        &self,
+        region: &Region,
+        lived: &Lived,
+        sent: Option<u64>,
+        due: Instant,
+    ) -> Result<Option<wire::Order>, Failure> {
         let policy = &self.now.policy;
         let law = policy.of_country(self.place.residence_country).ok_or_else(moving)?;
         // What asks is the whole request: where the law of today keeps it out, nobody can be asked.
         if !DataClass::ALL.into_iter().all(|class| policy.may_pass(law, class, &region.name)) {
             return Err(moving());
         }
+        let birth = self.now.region(lived.birth).filter(|_| lived.served);
         let question = FindRequestRequest {
             region: self.shell.region.to_string(),
             caller: self.caller.to_owned(),
             request: bytes::Bytes::copy_from_slice(self.body),
+            birth: birth.map_or_else(String::new, |birth| birth.name.to_string()),
         };
         let due = Deadline(due).min(Deadline::after(ASK_MAX));
+        let mut question = outgoing(question, due)?;
+        if let Some(sent) = sent {
+            first_sent::put(question.metadata_mut(), sent);
+        }
         let mut client = HomeServiceClient::new(self.shell.peers.gateway(&region.name));
-        let answer = timeout_at(due.0, client.find_request(outgoing(question, due)?)).await;
+        let answer = timeout_at(due.0, client.find_request(question)).await;
         let failure = match answer {
             Ok(Ok(answer)) => return Ok(answer.into_inner().order),
             Ok(Err(status)) => Failure::from(&status),
             Err(_) => Failure::of(Reason::DeadlineExceeded),
         };
         match failure.reason() {
-            Reason::RequestIdReused | Reason::CustomerErased | Reason::CustomerMoved => {
-                Err(failure)
-            }
+            Reason::RequestIdReused
+            | Reason::RequestInDoubt
+            | Reason::CustomerErased
+            | Reason::CustomerMoved => Err(failure),
             reason => {
                 tracing::info!(region = %region.name, %reason, "a former home does not say");
                 Err(moving())

@@ -106,7 +106,7 @@ pub(super) fn parse(text: &str) -> Result<Policy, Refusal> {
 mod tests {
     use super::super::{Command, Outcome, Region};
     use super::*;
-    use crate::core::home::former_homes;
+    use crate::core::home::lived;
     use crate::testing::{POLICY, genesis, number};
     use hansa_types::region::Slot;
 
@@ -137,8 +137,8 @@ mod tests {
     fn former(state: &State, now: u64) -> Vec<u16> {
         let (country, slot) = ("CA".parse().unwrap(), Slot::of(b"x"));
         let snapshot = state.snapshot().unwrap();
-        let homes = former_homes(country, slot, &snapshot, LogTime(now));
-        homes.into_iter().map(|(home, _)| home.get()).collect()
+        let homes = lived(country, slot, &snapshot, LogTime(now));
+        homes.into_iter().map(|lived| lived.owner.owner.get()).collect()
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn a_former_order_that_its_owner_never_knew_is_not_changed_after_its_births_came
     let alone = order_id(2);
     apply(&mut a, accept(2, contents()));
     run(&mut a, fine);
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
     ship(&b, &mut a, origin(2));
     step(&mut a, take_over(1, 2, 3));
     adopt(&b, &mut a, 1, 3);
@@ -213,11 +213,37 @@ fn what_could_not_be_adopted_is_looked_at_anew_by_each_take_over() {
     step(&mut b, Step::Adopt { birth: region(1), epoch: 2, orders: vec![fail] });
     step(&mut b, Step::Settled { birth: region(1), epoch: 2 });
     // Back, on with it, and lost again.
-    step(&mut b, Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3 });
+    step(&mut b, Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None });
     assert!(b.births.failed.is_empty());
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2 });
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
     step(&mut b, take_over(1, 1, 4));
     assert_eq!(b.waiting(region(1), 9), vec![id]);
     assert_eq!(adopt(&a, &mut b, 1, 4), 1);
     holds(&b);
+}
+
+#[test]
+fn a_group_that_has_not_followed_its_directory_knows_of_no_tail() {
+    let (mut a, _) = placed(contents());
+    run(&mut a, fine);
+    assert!(a.has_followed(region(1), 1) && a.has_followed(region(3), 4));
+    assert!(!a.has_followed(region(1), 2), "nothing is in its tail, and that proves nothing");
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    assert!(a.has_followed(region(1), 2) && !a.tail(region(1), 9).is_empty());
+    assert!(!a.has_followed(region(1), 3));
+}
+
+#[test]
+fn a_third_owner_says_how_far_the_first_one_had_told_it() {
+    let (mut a, mut c, _) = pair(fine, true);
+    apply(&mut a, accept(2, contents()));
+    ship(&a, &mut c, origin(1));
+    let told = c.remote.cursors.get(&origin(1)).unwrap().applied;
+    // It never hears of the second but by its record.
+    step(&mut c, take_over(1, 3, 3));
+    let taken = c.births.get(region(1)).unwrap().taken.clone().unwrap();
+    let first = taken.lost.iter().find(|lost| lost.origin == origin(1)).unwrap();
+    assert_eq!((first.after, first.upto), (told, told), "known, and nothing of it missing");
+    let second = taken.lost.iter().find(|lost| lost.origin == origin(3)).unwrap();
+    assert_eq!((second.after, second.upto), (0, 40));
 }

@@ -1,0 +1,57 @@
+//! The requests of an order whose owner changes: each has one effect, whoever is asked again.
+
+use std::collections::BTreeSet;
+
+use hansa_types::id::OrderId;
+use hansa_types::time::LogTime;
+
+use super::adopt::Facts;
+use crate::core::command::{Refused, Target};
+use crate::core::keys::{Key, Scope, Seen};
+use crate::core::order::{Heard, forgotten_before};
+use crate::core::state::State;
+
+/// How far clocks of a caller and of a former owner may be apart.
+const SKEW_MS: u64 = 10_000;
+
+impl State {
+    /// What was granted here after the order's next owner had its copy, that owner never did: a
+    /// repeat is told neither that it counts nor that it does not.
+    pub(super) fn heard_alone(&mut self, id: OrderId, facts: &Facts) {
+        let Some(former) = self.orders.get(&id) else { return };
+        let since = forgotten_before(&facts.requests).unwrap_or(LogTime::ZERO);
+        let known: BTreeSet<Scope> = facts.requests.iter().map(|heard| heard.scope).collect();
+        let alone = |heard: &&Heard| heard.at >= since && !known.contains(&heard.scope);
+        let alone: Vec<Scope> = former.requests.iter().filter(alone).map(|of| of.scope).collect();
+        alone.into_iter().for_each(|scope| self.keys.lose(scope, id));
+    }
+
+    /// A repeat of what another region granted is answered as there.
+    pub(super) fn remember_requests(&mut self, at: LogTime, order: OrderId, facts: &Facts) {
+        let first = facts.requests.first();
+        let placed = facts.placed_as.zip(first).map(|(scope, heard)| Heard { scope, ..*heard });
+        for heard in facts.requests.iter().copied().chain(placed) {
+            let key = Key { scope: heard.scope, body: heard.body };
+            if matches!(self.keys.seen(key), Seen::Never | Seen::Lost) {
+                let target = Target { order, first: heard.first, count: heard.count };
+                self.keys.remember_under(key, at, target, heard.under);
+            }
+        }
+    }
+
+    /// Why an unknown request on an order that was taken over has no answer: the order came with
+    /// its newest requests only, and this one may be older.
+    pub(in crate::core) fn forgotten(
+        &self,
+        id: OrderId,
+        key: Key,
+        first_sent_ms: Option<u64>,
+    ) -> Option<Refused> {
+        let order = self.orders.get(&id).filter(|order| order.adopted.is_some())?;
+        let before = forgotten_before(&order.requests)?;
+        let expired = self.meta.now > before.plus_ms(self.meta.settings.key_ttl_ms);
+        let newer = first_sent_ms.is_some_and(|sent| sent > before.plus_ms(SKEW_MS).ms());
+        let unknown = matches!(self.keys.seen(key), Seen::Never);
+        (unknown && !expired && !newer).then_some(Refused::InDoubt)
+    }
+}

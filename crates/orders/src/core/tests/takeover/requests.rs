@@ -1,0 +1,100 @@
+//! A request has one effect, or none that anybody can tell, whoever owns its order by now.
+
+use super::*;
+
+fn refund(id: OrderId, n: u128) -> Command {
+    Command::Refund { order: id, key: key(n), amount_minor: 1, note: Note::default() }
+}
+
+fn sent(first_sent_ms: u64, command: Command) -> Command {
+    Command::Dated { first_sent_ms, command: Box::new(command) }
+}
+
+const IN_DOUBT: Outcome = Outcome::Refused(Refused::InDoubt);
+
+#[test]
+fn what_a_lost_owner_granted_alone_is_in_doubt_once_its_order_came_back_from_the_next_one() {
+    let (mut a, mut b, id) = pair(fine, true);
+    let shipped = copy_of(&a);
+    // Paid out, and nobody else hears of it.
+    assert!(matches!(apply(&mut a, refund(id, 50)), Outcome::Done(_)));
+    run(&mut a, fine);
+    survive(&shipped, &mut b, 2);
+    run(&mut b, fine);
+    assert!(matches!(apply(&mut b, sent(u64::MAX, refund(id, 60))), Outcome::Done(_)));
+    run(&mut b, fine);
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    ship(&b, &mut a, origin(2));
+    let Step::TakeOver(mut take) = take_over(1, 2, 3) else { panic!() };
+    take.complete = true;
+    step(&mut a, Step::TakeOver(take));
+    adopt(&b, &mut a, 1, 3);
+    assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
+    run(&mut a, fine);
+    let mut a = thawed(&a);
+    // The order's one refund is the other's.
+    assert_eq!(of(&a, id).refunds.len(), 1);
+    assert_eq!(apply(&mut a, refund(id, 50)), IN_DOUBT);
+    assert_eq!(apply(&mut a, sent(u64::MAX, refund(id, 50))), IN_DOUBT, "whenever it says it was");
+    assert!(matches!(apply(&mut a, refund(id, 60)), Outcome::Replayed(_)));
+    let place = accept(1, contents());
+    let Command::Accept(mut place) = place else { panic!() };
+    place.epoch = 3;
+    let placed = apply(&mut a, Command::Accept(place));
+    assert!(matches!(placed, Outcome::Replayed(_)), "{placed:?}");
+    holds(&a);
+}
+
+#[test]
+fn a_request_that_an_order_forgot_is_not_granted_again_by_its_next_owner() {
+    let (mut a, id) = placed(contents());
+    run(&mut a, fine);
+    for n in 0..80 {
+        assert!(matches!(apply(&mut a, refund(id, 1_000 + n)), Outcome::Done(_)));
+        run(&mut a, fine);
+    }
+    let mut b = group_of(2);
+    ship(&a, &mut b, origin(1));
+    let Step::TakeOver(mut take) = take_over(1, 1, 2) else { panic!() };
+    take.complete = true;
+    assert_eq!(step(&mut b, Step::TakeOver(take)), Outcome::Noted);
+    adopt(&a, &mut b, 1, 2);
+    step(&mut b, Step::Settled { birth: region(1), epoch: 2 });
+    run(&mut b, fine);
+    let repaid = of(&b, id).money.refunded_minor;
+    assert_eq!(apply(&mut b, sent(START.ms(), refund(id, 1_000))), IN_DOUBT);
+    assert_eq!(apply(&mut b, refund(id, 1_001)), IN_DOUBT);
+    assert!(matches!(apply(&mut b, refund(id, 1_079)), Outcome::Replayed(_)));
+    run(&mut b, fine);
+    assert_eq!(of(&b, id).money.refunded_minor, repaid);
+    let new = sent(START.ms() + 60_000, refund(id, 2_000));
+    assert!(matches!(apply(&mut b, new), Outcome::Done(_)), "sent since");
+    b.advance(START.plus_ms(settings().key_ttl_ms + 1));
+    assert!(matches!(apply(&mut b, refund(id, 2_001)), Outcome::Done(_)));
+    holds(&b);
+}
+
+#[test]
+fn what_two_owners_decide_at_one_time_are_two_steps() {
+    let (mut a, mut b, id) = pair(fine, true);
+    survive(&copy_of(&a), &mut b, 2);
+    run(&mut b, fine);
+    // However many steps each of them has decided before.
+    let refunds = |state: &mut State, requests: std::ops::Range<u128>| {
+        for n in requests {
+            let granted = apply(state, sent(u64::MAX, refund(id, n)));
+            assert!(matches!(granted, Outcome::Done(_)), "{granted:?}");
+        }
+        let ids = of(state, id).refunds.iter().map(|refund| refund.id);
+        ids.collect::<std::collections::BTreeSet<_>>()
+    };
+    let mut attempts = Vec::new();
+    for state in [&mut a, &mut b] {
+        state.orders.update(&id, |order| {
+            attempts.push(order.attempt);
+            order.attempt &= 0xfff0_0000;
+        });
+    }
+    let (lost, known) = (refunds(&mut a, 50..53), refunds(&mut b, 60..63));
+    assert!(lost.is_disjoint(&known), "one would be paid for both: {attempts:?}");
+}
