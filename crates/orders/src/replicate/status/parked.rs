@@ -147,7 +147,8 @@ impl NodeReplication {
             None if led.is_empty() => Vec::new(),
             None => heard.places_of(owner),
         };
-        Ok(places.into_iter().fold(false, |any, place| heard.want(place, order) || any))
+        let asked = places.into_iter().filter(|place| heard.want(*place, order)).count();
+        Ok(asked > 0)
     }
 
     pub(super) async fn resolve(
