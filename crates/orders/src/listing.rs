@@ -84,18 +84,19 @@ impl Listing {
     pub async fn feed(self, group: Group<OrdersMachine>, stop: CancellationToken) {
         let applied = group.applied();
         loop {
-            if let Err(error) = self.catch_up(&group) {
+            let fed = self.catch_up(&group);
+            if let Err(error) = &fed {
                 tracing::warn!(group = %group.id(), %error, "listing is built anew");
+                self.reached.send_replace(0);
                 if let Err(error) = self.view.reset() {
                     tracing::warn!(group = %group.id(), %error, "listing not reset");
                 }
-                self.reached.send_replace(0);
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 // Whoever asked while it was fed is seen: one ring is kept.
-                () = self.asked.notified() => {}
+                () = self.asked.notified(), if fed.is_ok() => {}
                 () = tokio::time::sleep(FEED_EVERY) => {}
             }
             if applied.has_changed().is_err() {

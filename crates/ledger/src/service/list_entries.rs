@@ -38,8 +38,8 @@ pub async fn run(
     })?;
     let more = found.len() > max;
     found.truncate(max);
-    let entries = group
-        .peek(|machine| found.iter().map(|found| entry(machine, found)).collect::<Vec<_>>());
+    let entries =
+        group.peek(|machine| found.iter().map(|found| entry(machine, found)).collect::<Vec<_>>());
     Ok(pb::ListEntriesResponse { entries, more })
 }
 

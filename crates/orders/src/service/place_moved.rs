@@ -14,7 +14,7 @@ use super::find_request;
 use super::home::{self, Asker, Told};
 use super::place_order::{Asked, moving};
 use super::take_customer::commit;
-use crate::core::command::{Command, Outcome};
+use crate::core::command::{Command, Outcome, Refused};
 use crate::core::moves::{MoveRow, Step};
 use crate::core::subjects::SubjectId;
 use crate::shell::keys::{ScopeOf, Whose};
@@ -61,7 +61,7 @@ pub async fn run(
         let found = |order| orders::PlaceOrderResponse { order: Some(order), replayed: true };
         let placed = asked.find(&body, due).await?.map(found);
         if placed.is_none() {
-            asked.surely_new(None, sent.0)?;
+            asked.surely_new(Some(now.here), sent.0)?;
         }
         return Ok(Response::new(wire::PlaceMovedResponse { placed, ..Default::default() }));
     }
@@ -77,6 +77,9 @@ pub async fn run(
             gone_to: gone_to.unwrap_or_default(),
             gone_epoch: row.epoch,
         }));
+    }
+    if question.in_doubt && !known {
+        return Err(refusal(Refused::InDoubt).into());
     }
     let own = now.own_region().ok_or_else(moving)?;
     admitted(&now, place.residence_country, &own.name)?;

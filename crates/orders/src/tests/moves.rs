@@ -12,7 +12,8 @@ use hansa_api::pb::customer::export_customer_response::Item;
 use hansa_api::pb::order as orders;
 use hansa_api::pb::order::order_service_server::OrderService as _;
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::testing::soon;
+use hansa_consensus::testing::{eventually, soon};
+use hansa_region_router::core::directory::Kind;
 use tokio::time::{Instant, sleep};
 
 use super::rig::{Node, call, order};
@@ -22,6 +23,7 @@ use super::views::{Pair, policy};
 use crate::core::command::{Command, Outcome};
 use crate::core::moves::Step;
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId};
+use crate::core::takeover::Phase;
 use crate::service::move_customer::proof::{Ask, Who, take_customer};
 use crate::service::move_customer::settle;
 
@@ -179,6 +181,26 @@ async fn who_moves_orders_there_is_found_there_and_is_deleted_here_and_may_come_
     assert_eq!((living(away), living(here)), (0, 1));
     pair.home.at_rest().await;
     pair.abroad.at_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_moved_takes_the_doubt_of_where_he_came_from_along() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    let (first, _) = placed(&pair, "r-1").await;
+    reconnect(&pair).await;
+    ask(pair.here(), asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    let (second, _) = placed(&pair, "r-2").await;
+    // Somebody owned what is born here in an epoch that nobody here heard of.
+    for rig in [&pair.home, &pair.abroad] {
+        rig.owned_by(1, 3, Kind::Failover);
+    }
+    eventually("births owned again", || pair.home.phase() == Some(Phase::Owned)).await;
+
+    assert_eq!(placed(&pair, "r-2").await, (second, true), "known where he lives");
+    assert_eq!(placed(&pair, "r-1").await, (first, true), "and known here");
+    let refused = pair.home.place(&gift("r-3")).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::RequestInDoubt, "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,7 +52,7 @@ pub struct Source {
 }
 
 /// Rows of one turn.
-const ROWS_MAX: usize = 4_096;
+const ROWS_MAX: usize = 256;
 
 /// Reads rows of a view after `after`; answers the last one's key while there are more.
 ///

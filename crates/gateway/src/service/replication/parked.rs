@@ -42,13 +42,19 @@ pub async fn retry<U: Upstreams>(
     asked: &pb::RetryParkedEventsRequest,
     due: Deadline,
 ) -> Result<pb::RetryParkedEventsResponse, Failure> {
-    let message =
-        RetryNodeParkedRequest { order: asked.order.clone(), ship_again: asked.ship_again };
-    let told = ask(&own.upstreams, directory, due, |mut node| {
-        let message = message.clone();
-        async move { node.retry_node_parked(outgoing(message, due)?).await }
-    });
-    let told = told.await;
+    let retry = async |ship_again: bool| {
+        let message = RetryNodeParkedRequest { order: asked.order.clone(), ship_again };
+        ask(&own.upstreams, directory, due, |mut node| {
+            let message = message.clone();
+            async move { node.retry_node_parked(outgoing(message, due)?).await }
+        })
+        .await
+    };
+    let mut told = retry(false).await;
+    // Only where nobody has anything parked is it asked for as it stands.
+    if asked.ship_again && !told.answers.iter().any(|(_, of)| of.known) {
+        told = retry(true).await;
+    }
     let found = told.answers.iter().find(|(_, of)| of.known);
     let (_, of) = found.ok_or_else(|| nobody(&told.silent))?;
     Ok(pb::RetryParkedEventsResponse { applied: of.applied, asked_again: of.asked_again })

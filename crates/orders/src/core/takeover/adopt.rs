@@ -164,10 +164,11 @@ impl State {
 
     /// The owner itself goes on in a newer epoch, after a failover that was given up: its orders
     /// stay its own as they are. Without a record it came back from a backup, or another one took
-    /// itself for the owner meanwhile: what was granted beside it is in doubt.
+    /// itself for the owner meanwhile: what was granted beside it is in doubt. So is what was granted
+    /// in an epoch that nobody here heard of before it was over.
     fn goes_on(&mut self, at: LogTime, take: &TakeOver) -> bool {
         let (birth, epoch) = (take.birth, take.epoch);
-        let beside = take.loss().filter(|_| take.record == 0);
+        let beside = take.loss().filter(|_| take.record == 0 || take.unheard);
         let doubt = self.doubt_after(birth, at, beside);
         let here = self.meta.settings.region;
         let (owner, floor, taken) = (here, 0, None);

@@ -133,9 +133,8 @@ impl NodeReplication {
     /// Asks who owns the order for it as it stands; `false` where no stream of theirs ends here.
     fn ship_again(&self, order: OrderId) -> Result<bool, Failure> {
         let now = self.shell.map.now()?;
-        let Some(owner) = now.owners.get(&order.region()).map(|of| of.owner) else {
-            return Ok(false);
-        };
+        let owner = now.owner(order.region(), order.slot()).map(|of| of.owner);
+        let Some(owner) = owner else { return Ok(false) };
         let led = self.led();
         let copy = led.iter().find_map(|hosted| {
             hosted.group.peek(|m| m.state.remote.copies.get(&order).map(|copy| copy.origin.place()))

@@ -19,6 +19,7 @@ use crate::core::moves::{MoveRow, Step};
 use crate::core::subjects::SubjectId;
 use crate::machine::OrdersMachine;
 use crate::service::customer::admitted;
+use crate::service::find_request;
 use crate::shell::{Sent, refusal};
 
 /// Regions that one request is followed through: more moves than that are heard of one by one.
@@ -162,6 +163,22 @@ impl Asked<'_> {
         Ok(answer.placed)
     }
 
+    /// Whether an unknown request may have been placed by whoever owned what is born here for a
+    /// while, or before this region came back from a backup.
+    ///
+    /// # Errors
+    /// `HOME_MOVING` while these births are another region's, or are being taken over.
+    fn doubts_itself(&self, sent: Option<u64>) -> Result<bool, Failure> {
+        let (shell, hosted, place) = (self.shell, self.hosted, &self.place);
+        let asked =
+            find_request::Asked { shell, hosted, place, slot: self.slot, caller: self.caller };
+        match asked.surely_new(Some(shell.number), sent) {
+            Ok(()) => Ok(false),
+            Err(failure) if failure.reason() == Reason::RequestInDoubt => Ok(true),
+            Err(failure) => Err(failure),
+        }
+    }
+
     async fn pass_on(
         &self,
         to: RegionNumber,
@@ -187,6 +204,7 @@ impl Asked<'_> {
             request: bytes::Bytes::copy_from_slice(self.body),
             epoch,
             known_only,
+            in_doubt: !known_only && self.doubts_itself(sent)?,
         };
         let mut request = outgoing(question, Deadline(due))?;
         if let Some(sent) = sent {

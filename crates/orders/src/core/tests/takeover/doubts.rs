@@ -99,6 +99,18 @@ fn who_handed_births_on_sends_a_caller_to_their_owner_and_does_not_doubt_for_it(
 }
 
 #[test]
+fn an_owner_that_never_heard_who_owned_in_between_doubts_what_that_one_may_have_granted() {
+    let (mut a, _) = placed(contents());
+    let Step::TakeOver(mut take) = take_over(1, 1, 3) else { panic!() };
+    take.unheard = true;
+    assert_eq!(step(&mut a, Step::TakeOver(take)), Outcome::Noted);
+    assert!(a.births.get(region(1)).unwrap().phase == Phase::Owned);
+    assert_eq!(place(&mut a, 7, 3, 0), IN_DOUBT);
+    assert!(matches!(place(&mut a, 7, 3, 1_001), Outcome::Done(_)));
+    holds(&a);
+}
+
+#[test]
 fn an_owner_beside_whom_another_wrote_for_a_while_doubts_what_that_one_may_have_granted() {
     let (a, mut b, _) = pair(fine, true);
     settle(&a, &mut b, handed_over(1, 2));
