@@ -58,12 +58,7 @@ pub async fn run(
     }
     if known_only {
         let asked = find_request::Asked { shell, hosted, place, slot, caller };
-        let found = |order| orders::PlaceOrderResponse { order: Some(order), replayed: true };
-        let placed = asked.find(&body, due).await?.map(found);
-        if placed.is_none() {
-            asked.surely_new(Some(now.here), sent.0)?;
-        }
-        return Ok(Response::new(wire::PlaceMovedResponse { placed, ..Default::default() }));
+        return Ok(Response::new(known_before(asked, &body, sent, due).await?));
     }
     let whose = Whose::Subject(subject);
     let (method, home, request) = ("PlaceOrder", shell.number, &place.request_id);
@@ -72,11 +67,8 @@ pub async fn run(
     let known = hosted.group.peek(|machine| machine.state.keys.table.contains(&scope));
     if row.lives != shell.number && !known {
         let gone_to = now.region(row.lives).map(|region| region.name.to_string());
-        return Ok(Response::new(wire::PlaceMovedResponse {
-            placed: None,
-            gone_to: gone_to.unwrap_or_default(),
-            gone_epoch: row.epoch,
-        }));
+        let (gone_to, gone_epoch) = (gone_to.unwrap_or_default(), row.epoch);
+        return Ok(Response::new(wire::PlaceMovedResponse { placed: None, gone_to, gone_epoch }));
     }
     if question.in_doubt && !known {
         return Err(refusal(Refused::InDoubt).into());
@@ -88,6 +80,21 @@ pub async fn run(
     let asked = Asked { shell, hosted, slot, caller, place, body: &body, now, home };
     let placed = asked.placed(subject, scope, row.epoch, sent, due).await?;
     Ok(Response::new(wire::PlaceMovedResponse { placed: Some(placed), ..Default::default() }))
+}
+
+/// What became of a request here; nothing if it surely was not heard.
+async fn known_before(
+    asked: find_request::Asked<'_>,
+    body: &[u8],
+    Sent(sent): Sent,
+    due: Instant,
+) -> Result<wire::PlaceMovedResponse, Failure> {
+    let found = |order| orders::PlaceOrderResponse { order: Some(order), replayed: true };
+    let placed = asked.find(body, due).await?.map(found);
+    if placed.is_none() {
+        asked.surely_new(Some(asked.shell.number), sent)?;
+    }
+    Ok(wire::PlaceMovedResponse { placed, ..Default::default() })
 }
 
 /// Lets somebody go who lives again where he came from, as that region says.

@@ -164,8 +164,8 @@ impl State {
 
     /// The owner itself goes on in a newer epoch, after a failover that was given up: its orders
     /// stay its own as they are. Without a record it came back from a backup, or another one took
-    /// itself for the owner meanwhile: what was granted beside it is in doubt. So is what was granted
-    /// in an epoch that nobody here heard of before it was over.
+    /// itself for the owner meanwhile: what was granted beside it is in doubt. So is what was
+    /// granted in an epoch that nobody here heard of before it was over.
     fn goes_on(&mut self, at: LogTime, take: &TakeOver) -> bool {
         let (birth, epoch) = (take.birth, take.epoch);
         let beside = take.loss().filter(|_| take.record == 0 || take.unheard);
