@@ -10,6 +10,7 @@ use hansa_pages::ReadError;
 use hansa_types::hash::StateHash;
 use hansa_types::time::LogTime;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::core::kernel::{Journal, Posting};
@@ -67,10 +68,7 @@ impl Machine for inventory::Inventory {
     }
 
     fn begin(beginning: &[u8]) -> Option<Self> {
-        match postcard::take_from_bytes(beginning) {
-            Ok((settings, [])) => Some(Self::new(settings)),
-            _ => None,
-        }
+        whole(beginning).map(Self::new)
     }
 
     fn advance(&mut self, at: LogTime, _out: &mut Records) {
@@ -132,10 +130,7 @@ impl Machine for payments::Payments {
     }
 
     fn begin(beginning: &[u8]) -> Option<Self> {
-        match postcard::take_from_bytes(beginning) {
-            Ok((settings, [])) => Some(Self::new(settings)),
-            _ => None,
-        }
+        whole(beginning).map(Self::new)
     }
 
     fn advance(&mut self, at: LogTime, _out: &mut Records) {
@@ -215,6 +210,14 @@ fn seal(journal: &mut Journal, out: &mut Records) {
     journal.seal(|first, postings: &[Posting]| {
         out.archive(POSTINGS, &first.to_be_bytes(), encode(postings));
     });
+}
+
+/// What [`encode`] made these bytes of, if nothing follows it.
+fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
+        _ => None,
+    }
 }
 
 fn encode(value: &(impl Serialize + ?Sized)) -> Vec<u8> {

@@ -2,10 +2,11 @@
 //! due, what was brought for nobody goes, lost regions that are back hear who lives here since, and
 //! who may no longer live here is sent home.
 //!
-//! Each of these goes its own rounds, with each other region by itself: none waits for another, nor
-//! do the group's keys for any of them. With one region everybody has his turn, after the one who
-//! was tried last; who fails, fails alone. Only a region that is not reached is left for the next
-//! round. Everything is decided anew from the state each time.
+//! Each of these goes its own rounds, and neither waits for another nor do the group's keys for any
+//! of them. A round is with each other region by itself, and lasts as long as the slowest of them.
+//! With one region everybody has his turn, after the one who was tried last; who fails, fails alone.
+//! Only a region that is not reached is left for the next round. Everything is decided anew from
+//! the state each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
