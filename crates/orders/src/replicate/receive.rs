@@ -3,6 +3,7 @@
 mod erasures;
 mod keys;
 mod probe;
+mod withdrawn;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -219,8 +220,11 @@ impl Inbound {
         self.shell.freshness.mark(self.origin, message.origin_last_sequence);
         self.law(&message).await?;
         let live = self.events(&message.envelopes)?;
-        let again = message.refill.as_ref().map(|refill| self.events(&refill.envelopes));
-        let again = again.transpose()?.unwrap_or_default();
+        let (gone, again) = match &message.refill {
+            Some(refill) => withdrawn::apart(&refill.envelopes),
+            None => Default::default(),
+        };
+        let again = self.events(&again)?;
         // Before what they open, and before a cursor says that they were taken.
         self.take_keys(&message, live.iter().chain(&again)).await?;
         let orders: Vec<OrderId> = live.iter().chain(&again).map(|event| event.order).collect();
@@ -230,6 +234,7 @@ impl Inbound {
         }
         if let Some(refill) = message.refill.as_ref().filter(|_| !rewind) {
             self.refill(refill, again).await?;
+            self.withdraw(&gone).await?;
         }
         self.want_keys(&orders);
         for of in message.settled.iter().take(SETTLED_MAX) {

@@ -234,6 +234,8 @@ impl Sender {
             let jitter = self.shell.env.entropy.jitter(next / 4);
             let mut compare = self.compare.lock();
             compare.take(&answer, bytes, wall, Instant::now() + next + jitter);
+            drop(compare);
+            self.withdraw(session);
         }
         Ok(())
     }

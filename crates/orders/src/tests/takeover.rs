@@ -5,6 +5,7 @@ pub(super) mod again;
 mod erased;
 mod rehomed;
 mod watched;
+mod withdrawn;
 
 use std::time::Duration;
 

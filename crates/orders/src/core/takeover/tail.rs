@@ -79,6 +79,15 @@ impl State {
         (order.version > adopted).then_some(adopted)
     }
 
+    /// The epoch since which nobody goes on with an order: its births are here again, all that
+    /// others knew of them is adopted, and two people have decided on what was left.
+    pub fn abandoned(&self, id: OrderId) -> Option<u64> {
+        let (order, row) = (self.orders.get(&id)?, self.births.get(id.region())?);
+        let home = row.held_by(self.meta.settings.region) && row.settled();
+        let decided = self.births.tail.get(&id).is_some_and(|of| of.end == Some(End::Done));
+        (home && decided && self.tail_of(id, order) == Some(0)).then_some(row.epoch)
+    }
+
     /// Orders in the tail of a region's births, at most `max`: those to be decided on first, each
     /// part ascending.
     pub fn tail(&self, birth: RegionNumber, max: usize) -> Vec<(OrderId, u64)> {

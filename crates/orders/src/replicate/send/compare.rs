@@ -124,6 +124,12 @@ impl Compare {
         }
     }
 
+    /// Orders that the peer has and that are not ours to tell, as of the last round.
+    fn extra(&self) -> impl Iterator<Item = OrderId> {
+        let extra = self.found.iter().filter(|(_, of)| of.kind == wire::DifferenceKind::Extra);
+        extra.map(|(id, _)| *id)
+    }
+
     /// What the peer said to the last probe.
     pub fn take(&mut self, answer: &wire::ProbeAnswer, bytes: usize, wall: u64, next: Instant) {
         let Some(mut round) = self.round.take() else { return };
@@ -176,6 +182,23 @@ impl Sender {
         compare.at = step.upto;
         // Nothing is under way that is not in the tree, and the peer is sent all of it.
         compare.exact = step.upto == seq && session.sent == seq;
+    }
+
+    /// Has the peer drop what it was told of orders with which nobody goes on.
+    pub(super) fn withdraw(&self, session: &mut Session) {
+        let mut compare = self.compare.lock();
+        if compare.round.is_some() {
+            return;
+        }
+        let extra: Vec<OrderId> = compare.extra().collect();
+        let abandoned: Vec<OrderId> = self.hosted.group.peek(|machine| {
+            let abandoned = |id: &OrderId| machine.state.abandoned(*id).is_some();
+            extra.into_iter().filter(abandoned).collect()
+        });
+        if !abandoned.is_empty() {
+            session.withdraw(&abandoned);
+            compare.next = Some(Instant::now() + AGAIN);
+        }
     }
 
     /// The next probe, if one is due and both sides can speak of the same place.

@@ -1,11 +1,14 @@
 //! Orders that are shipped again: a wider view shows more of them, or the peer asked.
 
+use hansa_api::convert::id::order_to_bytes;
 use hansa_api::pb::replication as wire;
+use hansa_types::id::OrderId;
 use prost::Message;
 
 use super::Sender;
 use super::batch::{BATCH_BYTES_MAX, shown};
 use super::session::{Session, Sweeping};
+use crate::core::state::State;
 
 /// Orders of one message, and events looked at for it.
 const ORDERS_MAX: usize = 256;
@@ -33,8 +36,10 @@ impl Sender {
             && let Some(id) = session.wants.pop_front()
         {
             let law = &session.law;
-            let envelope =
-                self.hosted.group.peek(|machine| shown(&self.shell, &machine.state, law, id));
+            let envelope = self.hosted.group.peek(|machine| {
+                let state = &machine.state;
+                shown(&self.shell, state, law, id).or_else(|| withdrawn(state, id))
+            });
             bytes += envelope.as_ref().map_or(0, wire::Envelope::encoded_len);
             refill.envelopes.extend(envelope);
         }
@@ -78,4 +83,12 @@ impl Sender {
             lowered: *lowered,
         })
     }
+}
+
+/// An envelope without a view: nobody goes on with the order, and what was shipped of it is to go.
+fn withdrawn(state: &State, id: OrderId) -> Option<wire::Envelope> {
+    let ownership_epoch = state.abandoned(id)?;
+    let version = state.orders.get(&id)?.version;
+    let order_id = order_to_bytes(id);
+    Some(wire::Envelope { order_id, version, ownership_epoch, ..Default::default() })
 }

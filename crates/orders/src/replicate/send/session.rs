@@ -174,6 +174,12 @@ impl Session {
         self.wants.extend(wants.iter().filter_map(|id| order_from_bytes(id).ok()).take(room));
     }
 
+    /// The peer did not ask for these: what it has of them is to go.
+    pub fn withdraw(&mut self, orders: &[OrderId]) {
+        let room = WANTS_MAX.saturating_sub(self.wants.len());
+        self.wants.extend(orders.iter().take(room));
+    }
+
     /// Takes in under which terms the peer holds what it has, and begins or resumes a sweep.
     fn note_view(&mut self, view: Option<wire::ViewState>) {
         let Some(view) = view else { return };
