@@ -92,7 +92,7 @@ impl PrepareLoop {
         shared.ready.notify_one();
         // An idle log that is to roll has waited for it.
         let mut core = shared.core.lock();
-        core.urgent |= core.roll;
+        core.urgent |= core.roll.is_some();
         shared.wake(core);
         Ok(())
     }

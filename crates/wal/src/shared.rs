@@ -88,12 +88,11 @@ pub struct Core {
     pub counts: Stats,
     /// Bytes left in the segment that is written.
     pub active_left: u64,
-    /// The next batch ends its segment, whether it is full or not.
-    pub roll: bool,
+    /// A segment is to end, full or not, behind so many of the tasks that are queued: of what was
+    /// dead by then nothing is written after it.
+    pub roll: Option<usize>,
     /// What lives below this segment is copied forward, so that all below it can go.
     pub emptied: u32,
-    /// The last segment that was there when a roll was last asked for.
-    pub rolls: u32,
     batch_bytes: usize,
     ticket: u64,
 }
@@ -178,9 +177,8 @@ impl Shared {
             timed: false,
             counts: Stats::default(),
             active_left: 0,
-            roll: false,
+            roll: None,
             emptied: 0,
-            rolls: 0,
             batch_bytes: config.batch_bytes,
             ticket: 0,
         };
@@ -254,15 +252,16 @@ impl Shared {
         self.room.notify_waiters();
     }
 
-    /// Waits until no segment is left that was there when a roll was last asked for.
+    /// Waits until nothing is left of the segments before the one that the last roll began.
     pub async fn rolled(&self) -> io::Result<()> {
         loop {
             let removed = self.removed.notified();
             {
                 let core = self.core.lock();
-                let upto = core.rolls;
-                let doomed = self.prep.lock().doomed.iter().any(|number| *number <= upto);
-                if !doomed && core.segments.range(..=upto).next().is_none() {
+                let upto = core.emptied;
+                let doomed = self.prep.lock().doomed.iter().any(|number| *number < upto);
+                let left = doomed || core.segments.range(..upto).next().is_some();
+                if !left && core.roll.is_none() {
                     return Ok(());
                 }
                 core.check_open()?;

@@ -175,19 +175,18 @@ impl Wal {
         shared.push(core, Task::keep(Kind::Purge, group, upto, log_id, moves));
     }
 
-    /// Has what is dead by now leave the disk soon, however little it is: the log goes on in a new
-    /// segment as soon as one is ready, and what lives in older ones is copied there, however much
-    /// that is. On a full disk it waits for room. Not kept through a restart.
+    /// Has what is dead by now leave the disk soon, however little it is: behind what is queued the
+    /// log goes on in a new segment as soon as one is ready, and what lives in older ones is copied
+    /// there, however much that is. On a full disk it waits for room. Not kept through a restart.
     pub fn roll(&self) {
         let shared = self.shared();
         let Ok(mut core) = shared.enter() else { return };
-        (core.roll, core.urgent) = (true, true);
-        core.rolls = core.segments.keys().next_back().copied().unwrap_or(0);
+        (core.roll, core.urgent) = (Some(core.queue.len()), true);
         shared.wake(core);
     }
 
-    /// Waits until nothing is left on the disk of the segments that there were when a roll was last
-    /// asked for; at once if none was since the start.
+    /// Waits until nothing is left on the disk of what was dead when a roll was last asked for; at
+    /// once if none was since the start.
     ///
     /// # Errors
     /// The log has ended before.

@@ -63,7 +63,10 @@ impl LogLoop {
             batch.tasks.extend(core.queue.pop_front());
         }
         batch.mark = batch.tasks.is_empty() && self.unmarked && !batch.full;
-        batch.rolls = core.roll;
+        if let Some(ahead) = &mut core.roll {
+            *ahead = ahead.saturating_sub(batch.tasks.len());
+        }
+        batch.rolls = core.roll == Some(0);
         core.urgent &= !core.queue.is_empty();
         // Nobody need wake us: we look at the queue again when this batch is done.
         core.timed = true;
@@ -140,7 +143,9 @@ impl LogLoop {
         core.index.evict(shared.config.cache_bytes);
         if let Some((number, segment)) = batch.next.take() {
             if batch.rolls {
-                (core.roll, core.emptied) = (false, number);
+                // One that was asked for meanwhile waits for what was queued meanwhile.
+                core.roll = core.roll.filter(|ahead| *ahead > 0);
+                core.emptied = number;
             }
             assert!(number == self.position.segment + 1, "segment {number} out of turn");
             core.segments.insert(number, segment.clone());

@@ -1,7 +1,10 @@
 //! Disk space comes back, whoever lags.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use hansa_wal::fs::{Fs as _, SimFs};
+use hansa_wal::Entry;
+use hansa_wal::fs::{Fs as _, Op, SimFs};
 
 use crate::model::Model;
 use crate::rig::*;
@@ -90,6 +93,44 @@ fn a_log_rolls_though_nearly_all_of_it_lives() {
         assert_eq!(wal.stats().copied, copied, "and then no more");
         assert_eq!(all(&wal, full), entries(full, 1..=last));
     });
+}
+
+#[test]
+fn what_is_copied_when_it_dies_is_gone_with_the_next_roll() {
+    let (dead, quiet) = (group(0), group(1));
+    let secret = entry(dead, 1, 0, 2_000);
+    let mut met = 0;
+    // At each point of the copying in turn.
+    for wait_ms in 0..60 {
+        let fs = SimFs::new(8);
+        let holds = |name: &String| {
+            let bytes = fs.bytes(&dir().join(name)).expect("a segment");
+            bytes.windows(300).any(|part| part == &secret.payload[..300])
+        };
+        life(1, async |world| {
+            let (wal, _) = open(&fs, &world).expect("open");
+            append(&wal, quiet, entries(quiet, 1..=10)).await.expect("durable");
+            for index in 1..=4 {
+                let same = Entry { index, ..secret.clone() };
+                append(&wal, dead, vec![same]).await.expect("durable");
+            }
+            idle(1_000).await;
+            fs.set_latency(Op::Sync, Duration::from_millis(7));
+            wal.roll();
+            idle(wait_ms).await;
+            // Some of its copies are written, some are queued: now all of them are dead.
+            let copied = wal.stats().copied;
+            met += u64::from(wal.stats().queue_bytes > 0 && copied > 0);
+            wal.purge(dead, 4, Bytes::from("p"));
+            wal.roll();
+            within(wal.rolled()).await.expect("rolled");
+            let left = fs.list(&dir()).expect("a folder");
+            let left: Vec<_> = left.iter().filter(|name| name.ends_with(".seg")).collect();
+            assert!(!left.iter().any(|name| holds(name)), "after {wait_ms} ms: {left:?}");
+            assert_eq!(all(&wal, quiet), entries(quiet, 1..=10));
+        });
+    }
+    assert!(met > 0, "copies were queued when they died");
 }
 
 #[test]
