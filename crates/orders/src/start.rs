@@ -134,7 +134,7 @@ impl Around {
                 return Ok(Arc::new(HashicorpVault::new(cfg, env, fs, net)));
             }
         };
-        match FileVault::open(fs, path, env.entropy.clone(), env.clock.clone()) {
+        match FileVault::open(fs, path, env) {
             Ok(vault) => Ok(Arc::new(vault.looped(env.loops.as_ref()))),
             Err(source) => Err(StartError::Vault { path: path.display().to_string(), source }),
         }

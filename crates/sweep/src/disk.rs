@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use hansa_wal::fs::{File, Fs, Lock, Space};
+use hansa_wal::fs::{File, Fs, Lock, Names, Space};
 
 /// See the module.
 pub struct ReadOnly;
@@ -60,7 +60,7 @@ impl Fs for ReadOnly {
         refused()
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+    fn open_dir(&self, _: &Path) -> io::Result<Arc<dyn Names>> {
         refused()
     }
 

@@ -136,8 +136,12 @@ pub trait Fs: Send + Sync + 'static {
             false => self.rename(from, to),
         }
     }
+    /// Opens a folder, for its names to be synced.
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Names>>;
     /// Makes creations, removals and renames in `dir` durable.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync()
+    }
     /// Takes the lock file at `path`, held until the value is dropped; `WouldBlock` when it is
     /// taken.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
@@ -152,6 +156,13 @@ pub trait Fs: Send + Sync + 'static {
 
 /// A held lock; dropping it lets go.
 pub type Lock = Box<dyn Any + Send + Sync>;
+
+/// An open folder.
+pub trait Names: Send + Sync + 'static {
+    /// Makes creations, removals and renames in it durable. After an error nothing may be assumed:
+    /// end the process.
+    fn sync(&self) -> io::Result<()>;
+}
 
 /// An open file.
 pub trait File: Send + Sync + 'static {

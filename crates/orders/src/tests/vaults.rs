@@ -60,7 +60,7 @@ async fn nodes_without_the_regions_key_say_what_to_do_and_serve_with_a_copy_of_i
     // Another key is no better than none.
     let env = rig.cluster.node(without[0]).env.clone();
     let other = file(&rig, without[0]);
-    let other = FileVault::open(Arc::new(RealFs), &other, env.entropy, env.clock).unwrap();
+    let other = FileVault::open(Arc::new(RealFs), &other, &env).unwrap();
     other.make().await.unwrap();
     for (n, id) in without.iter().enumerate() {
         rig.kill(*id).await;
@@ -106,10 +106,7 @@ async fn a_copy_of_the_vault_that_rotated_apart_does_not_serve_and_says_why() {
     let mut rig = Rig::start_unbooted(3).await;
     let ids = rig.cluster.ids();
     let env = rig.cluster.node(ids[0]).env.clone();
-    let open = |id: NodeId| {
-        let (entropy, clock) = (env.entropy.clone(), env.clock.clone());
-        FileVault::open(Arc::new(RealFs), &file(&rig, id), entropy, clock).unwrap()
-    };
+    let open = |id: NodeId| FileVault::open(Arc::new(RealFs), &file(&rig, id), &env).unwrap();
     let made = open(ids[0]);
     made.make().await.unwrap();
     for id in &ids[1..] {

@@ -22,7 +22,15 @@ pub(super) struct Disk {
 }
 
 impl Disk {
+    /// The keys as they lie there durably. Who put the file in its place may have failed before he
+    /// could tell: what is read is used, so its name is synced first.
     pub fn read(&self) -> Result<Ring, VaultError> {
+        let ring = self.whole()?;
+        self.fs.sync_dir(self.folder())?;
+        Ok(ring)
+    }
+
+    fn whole(&self) -> Result<Ring, VaultError> {
         // Twice: a file that is replaced while it is read turns to zeros.
         for last in [false, true] {
             let bytes = match self.fs.read(&self.path, FILE_BYTES_MAX) {

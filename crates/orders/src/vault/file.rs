@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hansa_node::env::{Clock, Entropy, Loops};
-use hansa_wal::fs::Fs;
+use hansa_node::env::{Env, Loops};
+use hansa_wal::fs::{Fs, end_unsynced};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -35,17 +35,14 @@ pub struct FileStore {
 type Job = Box<dyn FnOnce(&Disk) + Send>;
 
 impl FileVault {
-    /// Reads the keys if the file is there. Makes none: see [`super::Vault::make`].
+    /// Reads the keys if the file is there. Makes none: see [`super::Vault::make`]. The first sync
+    /// of it that fails ends the node, as on any disk of its own.
     ///
     /// # Errors
     /// The file is there and is no vault of ours, or cannot be read; or what a crash left beside
     /// it cannot be wiped.
-    pub fn open(
-        fs: Arc<dyn Fs>,
-        path: &Path,
-        entropy: Arc<dyn Entropy>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, VaultError> {
+    pub fn open(fs: Arc<dyn Fs>, path: &Path, env: &Env) -> Result<Self, VaultError> {
+        let (fs, Env { entropy, clock, .. }) = end_unsynced(fs, env);
         let disk = Disk { fs, path: path.to_owned(), entropy: entropy.clone(), clock };
         let vault = Self::over(FileStore { disk: Arc::new(disk), jobs: None }, entropy);
         match vault.store.disk.read() {

@@ -1,5 +1,7 @@
 //! Attacks on wraps and blocks, and a vault file that two nodes change.
 
+mod syncs;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -7,11 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hansa_node::env::{ProcessExit, SystemClock, SystemEntropy, ThreadLoops};
+use hansa_consensus::testing::env;
+use hansa_node::env::{ProcessExit, SystemEntropy, ThreadLoops};
 use hansa_types::id::{GroupId, GroupKind, OrderId};
 use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
-use hansa_wal::fs::{File, Fs, Lock, RealFs, Space};
+use hansa_wal::fs::{File, Fs, Lock, Names, RealFs, Space};
 
 use super::*;
 use crate::core::subjects::{RegionKey, SubjectId};
@@ -26,8 +29,7 @@ fn of(hash: u128, generation: u32) -> KeyOf {
 }
 
 fn unmade(path: &Path) -> FileVault {
-    let (entropy, clock) = (Arc::new(SystemEntropy::new()), Arc::new(SystemClock::new()));
-    FileVault::open(Arc::new(RealFs), path, entropy, clock).unwrap()
+    FileVault::open(Arc::new(RealFs), path, &env("test").0).unwrap()
 }
 
 fn vault(path: &Path) -> FileVault {
@@ -216,10 +218,7 @@ async fn what_any_groups_leader_has_dropped_the_first_groups_hears_of() {
 async fn a_file_that_is_no_vault_is_refused_not_replaced_and_an_old_one_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key");
-    let open = || {
-        let (entropy, clock) = (Arc::new(SystemEntropy::new()), Arc::new(SystemClock::new()));
-        FileVault::open(Arc::new(RealFs), &path, entropy, clock).map(drop)
-    };
+    let open = || FileVault::open(Arc::new(RealFs), &path, &env("test").0).map(drop);
     fs::write(&path, "something else").unwrap();
     assert!(matches!(open(), Err(VaultError::BadFile)));
     assert_eq!(fs::read_to_string(&path).unwrap(), "something else");
@@ -381,8 +380,8 @@ impl Fs for Stuck {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealFs.rename(from, to)
     }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealFs.sync_dir(dir)
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Names>> {
+        RealFs.open_dir(dir)
     }
     fn lock(&self, path: &Path) -> io::Result<Lock> {
         RealFs.lock(path)
@@ -398,8 +397,7 @@ async fn a_disk_that_takes_its_time_keeps_no_other_task_waiting() {
     let path = folder.path().join("key");
     let made = vault(&path);
     let disk = Arc::new(Stuck(parking_lot::Mutex::new(())));
-    let (entropy, clock) = (Arc::new(SystemEntropy::new()), Arc::new(SystemClock::new()));
-    let vault = FileVault::open(disk.clone(), &path, entropy, clock).unwrap();
+    let vault = FileVault::open(disk.clone(), &path, &env("test").0).unwrap();
     let exit = Arc::new(ProcessExit::new("test"));
     let vault = vault.looped(&ThreadLoops::new("test", exit));
     let held = disk.0.lock();

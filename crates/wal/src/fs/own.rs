@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use hansa_node::env::{Env, Exit};
 
-use super::{File, Fs, Lock, Op, Space};
+use super::{File, Fs, Lock, Names, Op, Space};
 
 /// The disk and the surroundings of a node that ends over its first failed sync.
 ///
@@ -118,17 +118,9 @@ impl Fs for OwnDisk {
         self.fs.rename_new(from, to)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut gone = None;
-        let synced = self.end.sync(dir, || match self.fs.sync_dir(dir) {
-            // The folder is gone, as at a test's end: nothing was synced, and nothing was not.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                gone = Some(e);
-                Ok(())
-            }
-            synced => synced,
-        });
-        gone.map_or(synced, Err)
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Names>> {
+        let (names, end) = (self.fs.open_dir(dir)?, self.end.clone());
+        Ok(Arc::new(OwnNames { path: dir.to_owned(), names, end }))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
@@ -141,6 +133,18 @@ impl Fs for OwnDisk {
 
     fn latency(&self, op: Op) -> Duration {
         self.fs.latency(op)
+    }
+}
+
+struct OwnNames {
+    path: PathBuf,
+    names: Arc<dyn Names>,
+    end: Arc<End>,
+}
+
+impl Names for OwnNames {
+    fn sync(&self) -> io::Result<()> {
+        self.end.sync(&self.path, || self.names.sync())
     }
 }
 
@@ -211,12 +215,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_is_gone_is_no_failed_sync() {
+    async fn a_folder_that_does_not_open_is_no_failed_sync() {
         let (env, exit) = seeded("a", 1, WallTime(0));
         let temp = tempfile::tempdir().unwrap();
         let (fs, _) = end_unsynced(Arc::new(super::super::RealFs), &env);
         let gone = fs.sync_dir(&temp.path().join("gone")).unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        let away = temp.path().join("away");
+        std::os::unix::fs::symlink(&away, &away).unwrap();
+        let looped = fs.sync_dir(&away).unwrap_err();
+        assert_ne!(looped.kind(), io::ErrorKind::NotFound);
         assert_eq!(exit.whys(), Vec::<String>::new());
         fs.sync_dir(temp.path()).unwrap();
     }

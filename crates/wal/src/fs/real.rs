@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{Access, FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::{File, Fs, Lock, Space};
+use super::{File, Fs, Lock, Names, Space};
 
 /// `std` and `fallocate`, nothing between.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,11 +91,8 @@ impl Fs for RealFs {
         fs::remove_file(from)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        if !super::SYNCS {
-            return Ok(());
-        }
-        StdFile::open(dir)?.sync_all()
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Names>> {
+        Ok(Arc::new(RealNames(StdFile::open(dir)?)))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
@@ -111,6 +108,17 @@ impl Fs for RealFs {
         let stat = rustix::fs::statvfs(dir)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks) })
+    }
+}
+
+struct RealNames(StdFile);
+
+impl Names for RealNames {
+    fn sync(&self) -> io::Result<()> {
+        if !super::SYNCS {
+            return Ok(());
+        }
+        self.0.sync_all()
     }
 }
 

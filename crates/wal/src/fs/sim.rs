@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use self::disk::Disk;
 pub use self::faults::Rule;
 use self::inode::Inode;
-use super::{File, Fs, Lock, Op, Space};
+use super::{File, Fs, Lock, Names, Op, Space};
 
 /// A disk that tests and simulations can crash, fill, slow down and damage. Clones are one disk.
 #[derive(Clone)]
@@ -164,8 +164,9 @@ impl Fs for SimFs {
         self.disk.lock().rename(from, to)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.lock().sync_dir(dir)
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Names>> {
+        self.disk.lock().find_dir(dir)?;
+        Ok(Arc::new(SimNames { disk: self.disk.clone(), path: dir.to_owned() }))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
@@ -194,6 +195,17 @@ struct SimLock {
 impl Drop for SimLock {
     fn drop(&mut self) {
         self.disk.lock().drop_lock(&self.path, self.held);
+    }
+}
+
+struct SimNames {
+    disk: Arc<Mutex<Disk>>,
+    path: PathBuf,
+}
+
+impl Names for SimNames {
+    fn sync(&self) -> io::Result<()> {
+        self.disk.lock().sync_dir(&self.path)
     }
 }
 

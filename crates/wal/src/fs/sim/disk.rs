@@ -85,6 +85,10 @@ impl Disk {
         self.names.file(path)
     }
 
+    pub fn find_dir(&self, dir: &Path) -> io::Result<()> {
+        self.names.dir(dir).map(drop)
+    }
+
     pub fn exists(&self, path: &Path) -> bool {
         self.names.find(path).is_some()
     }
