@@ -32,8 +32,8 @@ use crate::raft::codec;
 /// Entries and records in one chunk.
 pub(crate) const ENTRIES_PER_CHUNK: u64 = 64;
 const RECORDS_PER_CHUNK: u64 = 256;
-/// 1 had all of every entry, and a chain over that.
-const FORMAT: u32 = 2;
+/// 1 had all of every entry, and a chain over that; in 2 none said what its group begins with.
+const FORMAT: u32 = 3;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");

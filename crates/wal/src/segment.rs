@@ -10,8 +10,9 @@ use crate::fs::{File, Fs};
 pub const DATA_START: u32 = 4096;
 /// What a segment is called until it is ready.
 pub const UNREADY: &str = "next.tmp";
-/// The format of segments and records that this binary writes and reads.
-pub const VERSION: u32 = 1;
+/// The format of segments and records that this binary writes and reads, and of what lies in them:
+/// in 1 no entry said what its group begins with.
+pub const VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"HANSAWAL";
 const HEADER_LEN: usize = 32;

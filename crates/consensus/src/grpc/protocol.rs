@@ -13,8 +13,9 @@ use tonic::metadata::MetadataMap;
 
 use crate::version::Versions;
 
-/// What this binary speaks. Nodes of 1 chain and archive all of every entry.
-pub(crate) const SPOKEN: Versions = Versions { first: 2, last: 2 };
+/// What this binary speaks. Nodes of 1 chain and archive all of every entry, nodes of 2 know no
+/// entry that says what a group begins with.
+pub(crate) const SPOKEN: Versions = Versions { first: 3, last: 3 };
 
 const KEY: &str = "hansa-peer-protocol";
 
@@ -120,26 +121,27 @@ mod tests {
         let agreed = |metadata| protocol.agreed(NodeId(2), metadata);
         assert_eq!(agreed(&own), Ok(SPOKEN.last));
         assert!(agreed(&MetadataMap::new()).is_err(), "a node of before there were numbers");
-        assert_eq!(said("1-4"), Ok(2), "a node of a later one, that speaks ours too");
+        assert_eq!(said("1-4"), Ok(3), "a node of a later one, that speaks ours too");
     }
 
     #[test]
     fn a_refused_peer_is_news_once_until_it_is_understood_again() {
         let (mut own, protocol) = (MetadataMap::new(), Protocol::new(SPOKEN));
         protocol.put(&mut own);
-        assert!(protocol.note(NodeId(2), "it speaks 3-4".into()));
-        assert!(!protocol.note(NodeId(2), "it does not understand 2-2".into()), "known");
-        assert!(protocol.note(NodeId(3), "it speaks 3-4".into()), "another one");
-        assert_eq!(protocol.refused()[&NodeId(2)], "it does not understand 2-2");
+        assert!(protocol.note(NodeId(2), "it speaks 4-5".into()));
+        assert!(!protocol.note(NodeId(2), "it does not understand 3-3".into()), "known");
+        assert!(protocol.note(NodeId(3), "it speaks 4-5".into()), "another one");
+        assert_eq!(protocol.refused()[&NodeId(2)], "it does not understand 3-3");
         assert!(protocol.agreed(NodeId(2), &own).is_ok());
-        assert!(protocol.note(NodeId(2), "it speaks 3-4".into()), "again");
+        assert!(protocol.note(NodeId(2), "it speaks 4-5".into()), "again");
     }
 
     #[test]
     fn a_peer_without_a_common_one_is_refused_by_name() {
-        let refused = said("3-4").unwrap_err().to_string();
-        assert!(refused.contains("speaks protocol 3-4, this node 2-2"), "{refused}");
-        for nonsense in ["", "1", "x-y", "3-2", "0-0"] {
+        let refused = said("4-5").unwrap_err().to_string();
+        assert!(refused.contains("speaks protocol 4-5, this node 3-3"), "{refused}");
+        assert!(said("1-2").is_err(), "it knows no beginnings");
+        for nonsense in ["", "1", "x-y", "5-3", "0-0"] {
             assert!(said(nonsense).is_err(), "{nonsense}");
         }
     }

@@ -128,7 +128,7 @@ async fn peers_without_a_common_protocol_refuse_each_other_by_name_and_are_liste
     let leader = cluster.leader().await;
     let foreign = cluster.up().into_iter().find(|node| *node != leader).unwrap();
     cluster.kill(foreign).await;
-    cluster.protocols.insert(foreign, Versions { first: 3, last: 4 });
+    cluster.protocols.insert(foreign, Versions { first: 4, last: 5 });
     cluster.boot(foreign).await;
     let others: Vec<_> = cluster.up().into_iter().filter(|node| *node != foreign).collect();
     let says = |of: NodeId, about: NodeId| {
@@ -155,12 +155,12 @@ async fn peers_without_a_common_protocol_refuse_each_other_by_name_and_are_liste
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(told.starts_with("not admitted"), "it lives, and is not asked again at once: {told}");
-    assert!(told.contains("VERSION_NOT_SUPPORTED: the peer speaks protocol 2-2"), "{told}");
+    assert!(told.contains("VERSION_NOT_SUPPORTED: the peer speaks protocol 3-3"), "{told}");
     assert!(cluster.submit("add a 1").await >= 2, "the others go on");
     assert!(cluster.group(foreign).peek(|m| m.value("a")) < 2, "it was sent nothing");
 
     cluster.kill(foreign).await;
-    cluster.protocols.insert(foreign, Versions { first: 1, last: 2 });
+    cluster.protocols.insert(foreign, Versions { first: 1, last: 3 });
     cluster.boot(foreign).await;
     cluster.settled().await;
     assert!(cluster.group(foreign).peek(|m| m.value("a")) >= 2);

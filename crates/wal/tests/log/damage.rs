@@ -210,14 +210,14 @@ fn a_page_that_went_back_in_time_is_damage() {
 #[test]
 fn an_unknown_version_is_refused_and_named() {
     let (fs, _) = written(true);
-    let body = "hansa-wal\nversion 2\nlog 0000000000000001\n";
+    let body = "hansa-wal\nversion 1\nlog 0000000000000001\n";
     let text = format!("{body}crc {:08x}\n", crc32c::crc32c(body.as_bytes()));
     let path = dir().join("FORMAT");
     let file = fs.create(&path).expect("create");
     file.write_at(text.as_bytes(), 0).expect("write");
     let refused = outcome(&fs).expect_err("refused");
-    assert!(matches!(refused, OpenError::Version { found: 2, known: 1, .. }), "{refused}");
-    assert_eq!(refused.to_string(), "/data/log/FORMAT: log format 2, this binary knows 1");
+    assert!(matches!(refused, OpenError::Version { found: 1, known: 2, .. }), "{refused}");
+    assert_eq!(refused.to_string(), "/data/log/FORMAT: log format 1, this binary knows 2");
 }
 
 #[test]
