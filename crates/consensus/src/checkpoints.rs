@@ -33,6 +33,10 @@ use crate::replica::{FrozenReplica, Position, Replica};
 
 const KEPT: usize = 2;
 const COPY_BYTES: usize = 1 << 20;
+/// A snapshot on its way in.
+const INCOMING: &str = "incoming.tmp";
+/// What damaged checkpoints are called that were set aside.
+pub(crate) const DAMAGED: &str = "damaged";
 
 /// Why a checkpoint could not be written, loaded or installed.
 #[derive(Debug, Error)]
@@ -236,7 +240,7 @@ impl Checkpoints {
     /// Takes a damaged checkpoint out of the way, for people to look at: it never counts again.
     fn set_aside(&self, path: &Path, why: &CheckpointError) -> Result<(), CheckpointError> {
         let at = |source| CheckpointError::Io { file: path.to_owned(), source };
-        let aside = path.with_extension("damaged");
+        let aside = path.with_extension(DAMAGED);
         tracing::error!(group = %self.group, %why, aside = %aside.display(), "checkpoint damaged");
         crate::metrics::checkpoint_damaged(self.group);
         self.fs.rename(path, &aside).map_err(at)?;
@@ -359,7 +363,7 @@ impl Checkpoints {
 
     /// Where a snapshot from a peer is received.
     pub fn incoming(&self) -> Result<Incoming, CheckpointError> {
-        let path = self.dir.join("incoming.tmp");
+        let path = self.dir.join(INCOMING);
         let at = |source| CheckpointError::Io { file: path.clone(), source };
         let file = self.fs.create(&path).map_err(at)?;
         Ok(Incoming { path, file })

@@ -27,6 +27,8 @@ pub const IDENTITY: &str = "identity";
 pub const ANCHORS: &str = "anchors";
 pub const STOPPED: &str = "STOPPED";
 pub const FORGOTTEN: &str = checkpoints::FORGOTTEN;
+/// The ending of a checkpoint that was set aside as damaged.
+pub const DAMAGED: &str = checkpoints::DAMAGED;
 pub const ARCHIVE: &str = "archive.redb";
 
 /// One entry of a group's history.

@@ -134,7 +134,7 @@ struct State<M> {
 }
 
 /// The first time of a group whose machine has begun; before that it has none.
-const BEGUN: LogTime = LogTime(1);
+pub(crate) const BEGUN: LogTime = LogTime(1);
 
 impl<M: Machine> Cell<M> {
     pub fn new(group: GroupId, mut machine: M, pending: Pending) -> Self {

@@ -178,6 +178,10 @@ impl Running {
     pub async fn forget(&self, mark: u64) -> bool {
         let Some(applied) = self.replica.position().applied else { return true };
         self.checkpoint_now().await;
+        // What has stopped over its disk or its state is for people to look at, all of it.
+        if self.stopped().is_some() {
+            return false;
+        }
         let checkpoints = self.checkpoints.clone();
         let kept = self.writer.run(move || checkpoints.keep_newest(applied.index())).await;
         let upto = match kept {
@@ -211,8 +215,21 @@ impl Running {
             () = self.stop.cancelled() => return false,
             rolled = self.wal.rolled() => if rolled.is_err() { return false },
         }
+        self.stop.run_until_cancelled(self.note_forgotten(mark)).await == Some(true)
+    }
+
+    async fn note_forgotten(&self, mark: u64) -> bool {
+        // Of a snapshot that is on its way in when this begins a part may be from before. One that
+        // begins later has all that this replica has.
+        let mut arriving = self.receiving.clone().lock_owned().await;
+        *arriving = None;
         let checkpoints = self.checkpoints.clone();
-        match self.writer.run(move || checkpoints.note_forgotten(mark)).await {
+        let noted = self.writer.run(move || {
+            let noted = checkpoints.drop_incoming().and_then(|()| checkpoints.note_forgotten(mark));
+            drop(arriving);
+            noted
+        });
+        match noted.await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::warn!(group = %self.id, %error, "forgotten, but not noted");

@@ -2,6 +2,7 @@
 
 mod anchors;
 mod archive;
+mod aside;
 pub mod backup;
 mod checkpoint;
 mod empty;
@@ -18,6 +19,7 @@ pub mod vault;
 pub mod view;
 
 pub(crate) use self::archive::carved_if;
+use self::aside::Aside;
 use crate::format::Format;
 
 /// All of them, in the order in which they are asked whether a file is theirs.
@@ -31,6 +33,11 @@ pub fn all() -> Vec<Box<dyn Format>> {
         Box::new(anchors::Anchors),
         Box::new(stopped::Stopped),
         Box::new(forgotten::Forgotten),
+        Box::new(Aside(log::LogFormat)),
+        Box::new(Aside(identity::Identity)),
+        Box::new(Aside(anchors::Anchors)),
+        Box::new(Aside(stopped::Stopped)),
+        Box::new(Aside(forgotten::Forgotten)),
         Box::new(empty::Empty),
         Box::new(vault::VaultFile),
         Box::new(sandbox::Journal),

@@ -32,6 +32,8 @@ impl Checkpoints {
         self.archive_to(end_of(&position))?;
         let path = self.dir.join(format!("cut-{name}.tmp"));
         let at = |source| CheckpointError::Io { file: path.clone(), source };
+        // Not over one of this name that was let go: whoever reads that has it open, and reads on.
+        self.remove(&path).map_err(at)?;
         let file = self.fs.create(&path).map_err(at)?;
         let bytes = file::write(&file, self.group, &position, |to| state.write(to));
         let bytes = bytes.map_err(|e| self.discard(&path, e))?;
@@ -40,7 +42,15 @@ impl Checkpoints {
 
     /// Removes what [`Checkpoints::write_aside`] wrote.
     pub fn remove_aside(&self, aside: &Checkpoint) -> io::Result<()> {
-        self.fs.remove(&aside.path)
+        self.remove(&aside.path)
+    }
+
+    /// Nothing to remove is fine.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        match self.fs.remove(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 }
 

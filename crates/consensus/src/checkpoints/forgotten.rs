@@ -1,10 +1,11 @@
 //! What a group's disk lets go of before its time: older checkpoints, and how far it has forgotten.
 
 use std::io;
+use std::path::Path;
 
 use hansa_wal::fs;
 
-use super::{CheckpointError, Checkpoints};
+use super::{CheckpointError, Checkpoints, DAMAGED, INCOMING};
 
 /// Its name in the group's folder.
 pub(crate) const FILE: &str = "FORGOTTEN";
@@ -22,8 +23,8 @@ pub(crate) enum Kept {
 }
 
 impl Checkpoints {
-    /// Removes all but the newest checkpoint, once that was read to its end and if it has
-    /// everything up to `upto`; durable on return.
+    /// Removes all but the newest checkpoint, those that were set aside too, once it was read to its
+    /// end and if it has everything up to `upto`; durable on return.
     ///
     /// # Errors
     /// The newest is damaged, and there is no older one; or what the disk says.
@@ -50,8 +51,21 @@ impl Checkpoints {
         }
         drop(kept);
         let at = |source| CheckpointError::Io { file: self.dir.clone(), source };
+        // They are kept for people to look at; what is to be forgotten is not.
+        let names = self.fs.list(&self.dir).map_err(at)?;
+        for name in
+            names.into_iter().filter(|name| Path::new(name).extension() == Some(DAMAGED.as_ref()))
+        {
+            self.fs.remove(&self.dir.join(name)).map_err(at)?;
+        }
         self.fs.sync_dir(&self.dir).map_err(at)?;
         Ok(Kept::Alone(index))
+    }
+
+    /// Removes what has arrived of a snapshot; durable on return. Nobody may be writing to it.
+    pub fn drop_incoming(&self) -> io::Result<()> {
+        self.remove(&self.dir.join(INCOMING))?;
+        self.fs.sync_dir(&self.dir)
     }
 
     /// Notes durably how far this disk has forgotten.

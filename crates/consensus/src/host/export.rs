@@ -4,9 +4,9 @@
 //! Freezing costs what a checkpoint costs and holds up apply no longer. The frozen state is written
 //! to a file beside the checkpoints, so neither new checkpoints nor a purge take it away.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,7 +56,7 @@ pub enum ExportError {
     NotLeader(GroupId),
     #[error("too many cuts are open on this node")]
     TooMany,
-    #[error("a cut's name is of letters, digits and hyphens")]
+    #[error("a cut's name is of letters, digits and hyphens, and of one cut only")]
     Name,
     #[error("this node keeps no such cut: it was let go, or the node was restarted")]
     NoSuchCut,
@@ -104,13 +104,12 @@ type Cuts = Arc<Mutex<BTreeMap<(String, GroupId), Arc<Open>>>>;
 
 struct Open {
     running: Arc<Running>,
+    cut: Cut,
     position: Position,
     written: watch::Sender<Option<Result<Checkpoint, String>>>,
     used: Mutex<Instant>,
     /// Nobody wants it any more.
     ended: CancellationToken,
-    /// Another cut has its name, and its file.
-    replaced: AtomicBool,
 }
 
 impl Exports {
@@ -174,18 +173,21 @@ impl Exports {
         };
         let open = Arc::new(Open {
             running: running.clone(),
+            cut: cut_of.clone(),
             position,
             written: watch::Sender::new(None),
             used: Mutex::new(Instant::now()),
             ended: CancellationToken::new(),
-            replaced: AtomicBool::new(false),
         });
         let (cuts, key) = (self.open.clone(), (cut.to_owned(), group));
-        // The same name again writes over the file: only the newer one is of use.
-        if let Some(before) = cuts.lock().insert(key.clone(), open.clone()) {
-            before.replaced.store(true, Ordering::Release);
-            before.ended.cancel();
-        }
+        // A name is one cut's as long as it is kept: nothing changes under who reads it.
+        match cuts.lock().entry(key.clone()) {
+            Entry::Occupied(before) if before.get().cut.index < min_index => {
+                return Err(ExportError::Name);
+            }
+            Entry::Occupied(before) => return Ok(before.get().cut.clone()),
+            Entry::Vacant(free) => free.insert(open.clone()),
+        };
         let (task, stop) = (format!("cut {group}"), running.stop.clone());
         running.env.tasks.spawn(task, OnError::Log, async move {
             stop.run_until_cancelled(open.live(&cuts, &key, frozen)).await;
@@ -239,7 +241,7 @@ impl Open {
         self.written.send_replace(Some(done.clone()));
         loop {
             let until = *self.used.lock() + IDLE_MAX;
-            if self.ended.is_cancelled() || Instant::now() >= until {
+            if done.is_err() || self.ended.is_cancelled() || Instant::now() >= until {
                 break;
             }
             self.ended.run_until_cancelled(sleep_until(until)).await;
@@ -251,13 +253,9 @@ impl Open {
             }
         }
         let Ok(aside) = done else { return };
-        let (removing, open) = (checkpoints.clone(), self.clone());
-        let job = move || match open.replaced.load(Ordering::Acquire) {
-            true => Ok(()),
-            // A reader that still has the file open reads on.
-            false => removing.remove_aside(&aside),
-        };
-        if let Ok(Err(error)) = writer.run(job).await {
+        let removing = checkpoints.clone();
+        // A reader that still has the file open reads on.
+        if let Ok(Err(error)) = writer.run(move || removing.remove_aside(&aside)).await {
             tracing::warn!(group = %id, %error, "file of a cut not removed");
         }
     }

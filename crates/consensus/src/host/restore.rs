@@ -29,7 +29,7 @@ use crate::machine::Machine;
 use crate::pending::Pending;
 use crate::raft::log_store::LogStore;
 use crate::raft::{Entry, Membership, StoredMembership, Vote, log_id, term_of};
-use crate::replica::{Cell, FrozenReplica, Position, Replica as _};
+use crate::replica::{BEGUN, Cell, FrozenReplica, Position, Replica as _};
 
 /// Bytes that go into the archive at once: each append syncs, and writes a grown chunk anew.
 const APPEND_BYTES: usize = 32 << 20;
@@ -127,7 +127,9 @@ fn begin<M: Machine>(
     let Some(applied) = before.applied.filter(|_| !plan.first.is_empty()) else {
         return Ok(before);
     };
-    let batch = Batch::encode(before.time, plan.first.iter());
+    // A group that had not begun when it was copied has begun by this: nothing else may replace
+    // what is applied here.
+    let batch = Batch::encode(before.time.max(BEGUN), plan.first.iter());
     let log_id = log_id(term_of(&applied) + 1, applied.index() + 1);
     let applied = cell.apply(Entry { log_id, payload: EntryPayload::Normal(batch) });
     let outcomes =
@@ -319,4 +321,31 @@ pub fn plan_hash(plans: &[RestoredGroup]) -> String {
         }
     }
     blake3::hash(&out).to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::counter::Counters;
+    use crate::testing::group_id;
+
+    #[test]
+    fn a_group_that_had_not_begun_when_it_was_copied_begins_with_what_the_restore_says() {
+        // Only its members are in it yet.
+        let position = Position { applied: Some(log_id(1, 1)), ..Position::default() };
+        let cell = Cell::at(group_id(), Counters::upto(3), position, Pending::new(true));
+        assert!(!cell.begun());
+        let plan = RestoredGroup {
+            id: group_id(),
+            members: vec![NodeId(1)],
+            first: vec![Bytes::from_static(b"add epoch 2")],
+        };
+        begin(&cell, &plan, |_| Ok(())).unwrap();
+        assert!(cell.begun() && cell.beginning().is_none(), "no leader proposes another beginning");
+        let late =
+            Batch::begin(hansa_types::time::LogTime(9), &Bytes::from(9_i64.to_le_bytes().to_vec()));
+        let entry = Entry { log_id: log_id(3, 3), payload: EntryPayload::Normal(late) };
+        cell.apply(entry).unwrap();
+        assert_eq!(cell.peek(|state| (state.value("epoch"), state.max())), (2, Some(3)));
+    }
 }

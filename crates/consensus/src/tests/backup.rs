@@ -14,8 +14,8 @@ use hansa_wal::fs::{Fs, RealFs};
 
 use crate::group::Group;
 use crate::host::{
-    Cursor, Cut, Exports, GroupSpec, Host, HostConfig, RestoreError, RestoredGroup, check_state,
-    plan_hash,
+    Cursor, Cut, ExportError, Exports, GroupSpec, Host, HostConfig, RestoreError, RestoredGroup,
+    check_state, plan_hash,
 };
 use crate::testing::counter::{CLOSED, Counters};
 use crate::testing::{Board, Cluster, Settings, eventually, group_id, soon};
@@ -213,10 +213,18 @@ async fn a_cut_that_nobody_reads_goes_by_itself_and_one_that_is_ended_at_once() 
     // Before it was written too.
     exports.freeze("b-2", group_id(), 1, soon()).await.unwrap();
     exports.end("b-2");
-    exports.freeze("b-3", group_id(), 1, soon()).await.unwrap();
-    exports.freeze("b-3", group_id(), 1, soon()).await.unwrap();
-    let cut = exports.read("b-3", group_id(), Cursor::default()).unwrap();
-    assert!(cut.collect::<Vec<_>>().await.iter().all(Result::is_ok));
+    let first = exports.freeze("b-3", group_id(), 1, soon()).await.unwrap();
+    let read = async || {
+        let chunks = exports.read("b-3", group_id(), Cursor::default()).unwrap();
+        chunks.map(Result::unwrap).map(|chunk| (chunk.part, chunk.data)).collect::<Vec<_>>().await
+    };
+    let before = read().await;
+    // What was asked for twice is one cut: nothing changes under who reads it.
+    fill(&cluster, 12, 8).await;
+    assert_eq!(exports.freeze("b-3", group_id(), 1, soon()).await.unwrap(), first);
+    assert!(read().await == before);
+    let later = exports.freeze("b-3", group_id(), first.index + 1, soon()).await;
+    assert!(matches!(later, Err(ExportError::Name)), "it is another one's");
     assert_eq!(cuts(), 1);
     exports.end("b-3");
     eventually("removed", || cuts() == 0).await;

@@ -126,3 +126,77 @@ async fn the_only_checkpoint_stops_the_group_if_it_does_not_read_back() {
     eventually("it stops", || cluster.group(NODE).status().role == Role::Stopped).await;
     assert_eq!(cluster.node(NODE).exit.whys(), Vec::<String>::new(), "the node does not");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_has_stopped_keeps_all_that_its_disk_has() {
+    let cluster = cluster(1).await;
+    let before = checkpoints(&cluster);
+    assert_eq!(before.len(), 2);
+    // Everything is in a checkpoint: nothing keeps the older one but this.
+    cluster.group(NODE).checkpoint().await;
+    let before = checkpoints(&cluster);
+    assert_eq!(before.len(), 2);
+    cluster.group(NODE).running.trouble.note("its state differs".to_owned(), true);
+    cluster.group(NODE).running.give_up().await;
+    assert!(!cluster.group(NODE).forget(MARK).await);
+    assert_eq!(checkpoints(&cluster), before);
+    assert_eq!(cluster.group(NODE).forgotten().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_set_aside_and_what_has_arrived_in_part_is_forgotten_too() {
+    let cluster = cluster(1).await;
+    let folder = cluster.dir(NODE).join("groups").join(group_id().to_string());
+    let disk = cluster.disk(NODE);
+    let plant = |name: &str| {
+        let file = disk.create(&folder.join(name)).unwrap();
+        file.write_at(format!("of before: {SECRET}").as_bytes(), 0).unwrap();
+    };
+    plant("00000000000000000003.damaged");
+    plant("incoming.tmp");
+    // Somebody sends still: nobody takes the file from under him.
+    let running = cluster.group(NODE).running.clone();
+    let arriving = running.receiving.lock().await;
+    let sending = async {
+        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+        assert!(disk.exists(&folder.join("incoming.tmp")).unwrap());
+        assert_eq!(cluster.group(NODE).forgotten().await, 0, "not before all of it is gone");
+        drop(arriving);
+    };
+    let (forgotten, ()) = tokio::join!(cluster.group(NODE).forget(MARK), sending);
+    assert!(forgotten);
+    assert_eq!(left(&cluster), Vec::<std::path::PathBuf>::new());
+    assert!(!disk.exists(&folder.join("incoming.tmp")).unwrap());
+}
+
+/// openraft puts a purge off while it sends what is to go. To members that are away it sends until
+/// they fail to take it; from then on it has a snapshot for them.
+#[tokio::test(start_paused = true)]
+async fn a_leader_forgets_though_several_members_are_away() {
+    for (nodes, frozen) in [(5, false), (5, true), (3, false)] {
+        let timing = Timing { checkpoint_entries: 1_000_000, ..Timing::quick() };
+        let settings = Settings { nodes, timing, ..Settings::paused() };
+        let cluster = Cluster::with(settings, Counters::default).await;
+        cluster.submit(format!("secret {SECRET}")).await;
+        cluster.settled().await;
+        let leader = cluster.leader().await;
+        let others = cluster.up().into_iter().filter(|node| *node != leader);
+        for node in others.take(2) {
+            match frozen {
+                true => cluster.board.freeze(node),
+                false => cluster.board.isolate(node),
+            }
+        }
+        let group = cluster.group(leader);
+        for n in 0..40 {
+            if nodes == 5 {
+                cluster.submit(format!("secret {SECRET} {n}")).await;
+            }
+        }
+        let began = tokio::time::Instant::now();
+        assert!(group.forget(MARK).await);
+        assert!(began.elapsed().as_secs() < 20, "{nodes} {frozen}: {:?}", began.elapsed());
+        assert!(nodes == 3 || group.leadership().borrow().mine, "it led all the time");
+        cluster.board.heal();
+    }
+}

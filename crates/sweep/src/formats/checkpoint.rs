@@ -8,7 +8,7 @@ use crate::findings::{Findings, Stays};
 use crate::format::{Cursor, Format, Opened, Piece, folder, group_named, last};
 use crate::says::{self, Hearing};
 
-/// `groups/<group>/<index>.ckpt`.
+/// `groups/<group>/<index>.ckpt`, or `.damaged` once it was found to be.
 pub struct Checkpoint;
 
 impl Format for Checkpoint {
@@ -19,7 +19,8 @@ impl Format for Checkpoint {
     fn claims(&self, path: &str) -> bool {
         let name = last(path);
         let under_way = name == "writing.tmp" || name == "incoming.tmp" || name.starts_with("cut-");
-        group_named(folder(path)).is_some() && (name.ends_with(".ckpt") || under_way)
+        let whole = name.ends_with(".ckpt") || is_damaged(name);
+        group_named(folder(path)).is_some() && (whole || under_way)
     }
 
     fn read(&self, file: &Opened<'_>, _: Cursor, to: &mut Findings) -> io::Result<Piece> {
@@ -50,10 +51,18 @@ impl Format for Checkpoint {
                     to.unexplained(file.name, end, file.length - end, why);
                 }
             }
+            Err(why) if is_damaged(file.name) => {
+                let why = format!("set aside until a person or the next law deletes it: {why}");
+                to.unexplained(file.name, 0, file.length, why);
+            }
             Err(why) => to.unexplained(file.name, 0, file.length, why),
         }
         Ok(Piece::whole(file.length))
     }
+}
+
+fn is_damaged(name: &str) -> bool {
+    name.strip_suffix(inspect::DAMAGED).is_some_and(|stem| stem.ends_with('.'))
 }
 
 fn said(error: FileError) -> String {

@@ -74,6 +74,32 @@ fn certificates_policies_and_locks_have_nothing_beside_themselves() {
 }
 
 #[test]
+fn what_a_crash_left_of_a_small_file_is_read_as_that_file() {
+    for name in ["identity", "anchors", "wal/FORMAT", "groups/orders-0/STOPPED"] {
+        let name = format!("{name}.tmp");
+        assert_eq!((alone(&name, b""), alone(&name, &[0; 24])), ((0, 0), (0, 0)), "{name}");
+    }
+    assert_eq!(alone("groups/orders-0/FORGOTTEN.tmp", b"7"), (0, 0));
+    assert_eq!(alone("groups/orders-0/STOPPED.tmp", b"its state differs"), (0, 0));
+    for name in ["identity", "wal/FORMAT", "groups/orders-0/FORGOTTEN", "customers"] {
+        assert_eq!(alone(&format!("{name}.tmp"), b"Ada Lovelace").1, 1, "{name}");
+    }
+}
+
+#[test]
+fn what_was_set_aside_as_damaged_is_named_as_what_it_is() {
+    let until = "set aside until a person";
+    for name in ["groups/orders-0/00000000000000000007.damaged", "anchors.damaged"] {
+        let disk = empty();
+        rig::write(&disk, &Path::new("/data").join(name), b"HANSACKP and no more");
+        let sweep = swept(&disk, Path::new("/data"));
+        let [found] = &sweep.findings.unexplained[..] else { panic!("one file") };
+        assert_eq!(found.file, name);
+        assert!(found.why.starts_with(until), "{}", found.why);
+    }
+}
+
+#[test]
 fn a_trace_names_machines_and_orders_and_nothing_of_people() {
     let lines = |text: &str| said(|to| trace::lines("node.log", text, to));
     let good = format!(
