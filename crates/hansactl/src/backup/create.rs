@@ -1,7 +1,7 @@
 //! `hansactl backup create`: a cut, its groups side by side, the manifest last.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -55,11 +55,29 @@ pub async fn run(session: &Session, folder: &Path, keep: Duration) -> Result<(),
 
 /// A backup is never mixed with another one.
 fn prepare(folder: &Path) -> Result<(), Problem> {
-    fs::create_dir_all(folder).map_err(|e| disk(folder, e))?;
+    make(folder).map_err(|e| disk(folder, e))?;
     let mut there = fs::read_dir(folder).map_err(|e| disk(folder, e))?;
     if there.next().is_some() {
         let what = format!("{} is not empty", folder.display());
         return Err(Problem::usage(what, "give a new folder"));
+    }
+    Ok(())
+}
+
+/// Creates the folder and what leads to it; durable on return, as what will lie in it.
+fn make(folder: &Path) -> io::Result<()> {
+    let way = folder.ancestors().filter(|at| !at.as_os_str().is_empty());
+    let lacking: Vec<&Path> = way.take_while(|at| !at.exists()).collect();
+    fs::create_dir_all(folder)?;
+    // The folder's own name too where somebody else has made it: perhaps a moment ago.
+    for made in lacking.iter().copied().chain([folder]) {
+        let parent = made.parent().filter(|at| !at.as_os_str().is_empty());
+        match fs::File::open(parent.unwrap_or(Path::new("."))) {
+            Ok(names) => names.sync_all()?,
+            // Who may not read it has made nothing in it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -117,4 +135,22 @@ fn publish(folder: &Path, manifest: &Manifest) -> Result<(), Problem> {
         fs::File::open(folder)?.sync_all()
     };
     written().map_err(|e| disk(&file, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backups_folder_is_made_with_all_that_leads_to_it_and_only_an_empty_one_will_do() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("backups/eu-west/b-1");
+        for _ in 0..2 {
+            assert!(prepare(&folder).is_ok() && folder.is_dir(), "an empty one is as good as none");
+        }
+        assert!(make(Path::new("/")).is_ok(), "the root has no parent");
+        fs::write(folder.join("x"), "y").unwrap();
+        assert!(prepare(&folder).is_err());
+        assert!(prepare(&folder.join("x")).is_err(), "no folder");
+    }
 }
