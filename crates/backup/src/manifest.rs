@@ -4,8 +4,8 @@ use hansa_types::id::GroupId;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The format that this version writes and reads. 1 had all of every entry, 2 no date until which it
-/// may be kept; in 3 no entry said what its group begins with.
+/// The format that this version writes and reads. 1 had all of every entry, 2 no date until which a
+/// backup may be kept; in 3 no entry said what its group begins with.
 pub const FORMAT: u32 = 4;
 /// Groups that a manifest names at most: a guard against damaged or hostile files.
 const GROUPS_MAX: usize = 1_024;

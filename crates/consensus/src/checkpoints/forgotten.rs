@@ -23,8 +23,8 @@ pub(crate) enum Kept {
 }
 
 impl Checkpoints {
-    /// Removes all but the newest checkpoint, those that were set aside too, once it was read to its
-    /// end and if it has everything up to `upto`; durable on return.
+    /// Removes all but the newest checkpoint, those that were set aside too, once it was read to
+    /// its end and if it has everything up to `upto`; durable on return.
     ///
     /// # Errors
     /// The newest is damaged, and there is no older one; or what the disk says.
