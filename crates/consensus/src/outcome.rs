@@ -54,6 +54,13 @@ pub struct Leadership {
     pub mine: bool,
 }
 
+impl Leadership {
+    /// The office that this node holds, if it does: one term is one office.
+    pub fn office(&self) -> Option<u64> {
+        self.mine.then_some(self.term)
+    }
+}
+
 /// What a replica is in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -152,6 +152,11 @@ impl Shell {
 }
 
 impl Hosted {
+    /// The office that this node holds in the group, if it does.
+    pub fn office(&self) -> Option<u64> {
+        self.group.leadership().borrow().office()
+    }
+
     pub fn trusts(&self) -> bool {
         *self.trusted.borrow() == Trust::Ours
     }

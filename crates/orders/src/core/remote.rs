@@ -193,10 +193,7 @@ impl Terms {
 
     /// Countries of whom these terms may show more than `held` did.
     pub fn wider_than(&self, held: &Self) -> BTreeSet<Country> {
-        let wider = |(country, now): &&(Country, Held)| {
-            let was = held.of(Some(*country));
-            now.classes & !was.classes != 0 || (now.raised != was.raised && now.classes != 0)
-        };
+        let wider = |(country, now): &&(Country, Held)| now.wider_than(held.of(Some(*country)));
         self.of.iter().filter(wider).map(|(country, _)| *country).collect()
     }
 }

@@ -15,7 +15,7 @@ use crate::core::remote::{Held, Terms};
 #[derive(Debug, Default)]
 pub struct Law {
     pub terms: Terms,
-    allowed: BTreeMap<Country, Allowed>,
+    pub(super) allowed: BTreeMap<Country, Allowed>,
 }
 
 impl Law {

@@ -2,7 +2,7 @@
 //!
 //! Level-triggered: it looks at what there is, whoever's policy changed and whatever was missed.
 
-mod forget;
+pub(crate) mod forget;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use super::check;
 use super::law::Law;
 use crate::core::command::Command;
 use crate::core::remote::{
-    Copy, Held, ParkedEvent, Place, Reduced, Reduction, Remote, RemoteStep, Terms,
+    Copy, Held, ParkedEvent, Place, Reduced, Reduction, Remote, RemoteStep, Shown, Terms,
 };
 use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, SubjectId};
 use crate::metrics;
@@ -85,15 +85,17 @@ impl Limits {
     fn now(shell: &Shell, hosted: &Hosted) -> Option<Self> {
         let own = Law::of(&*shell.map.now().ok()?, &shell.region);
         let places = hosted.group.peek(|machine| machine.state.remote.places());
-        let told = places.iter().map(|place| (*place, shell.heard.terms(*place)));
+        let office = hosted.office();
+        let told = places.iter().map(|place| (*place, shell.heard.terms(office, *place)));
         Some(Self { own, told: told.collect() })
     }
 
     /// Whether either side has said something else since.
-    fn stale(&self, shell: &Shell) -> bool {
+    fn stale(&self, shell: &Shell, hosted: &Hosted) -> bool {
+        let office = hosted.office();
         let own = shell.map.now().map_or(0, |now| now.policy.version());
         let same = |(place, was): (&Place, &Option<Arc<Terms>>)| {
-            let told = shell.heard.terms(*place);
+            let told = shell.heard.terms(office, *place);
             told.map(|told| told.version) == was.as_ref().map(|was| was.version)
         };
         own != self.own.terms.version || !self.told.iter().all(same)
@@ -101,6 +103,16 @@ impl Limits {
 
     fn told(&self, place: Place) -> Option<&Terms> {
         self.told.get(&place)?.as_deref()
+    }
+
+    /// Whether a law here is from before what a content was made by, and may take what that allowed
+    /// since: who is behind takes nothing before he has caught up.
+    fn behind(&self, place: Place, shown: Shown) -> bool {
+        let (own, of) = (&self.own.terms, shown.residence);
+        let lags = own.version < shown.terms;
+        self.told(place).map_or(lags, |told| {
+            told.version < shown.terms || lags && told.of(of).wider_than(own.of(of))
+        })
     }
 
     fn held(&self, place: Place, copy: Option<Country>) -> Held {
@@ -159,7 +171,8 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
             (machine.state.remote.copies.freeze(), machine.state.remote.parked.freeze())
         });
         let over = copies.iter().filter(|(_, copy)| {
-            limits.held(copy.origin.place(), copy.shown.residence).exceeded_by(copy.shown)
+            let (place, shown) = (copy.origin.place(), copy.shown);
+            limits.held(place, shown.residence).exceeded_by(shown) && !limits.behind(place, shown)
         });
         let waiting = parked.iter();
         let waiting = waiting.flat_map(|(order, events)| strip(*order, events, &limits));
@@ -175,7 +188,7 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
                 next.keys.retain(|of| kept.as_ref().is_none_or(|kept| !kept.contains(of)));
             }
             if part.full(&next) {
-                if limits.stale(shell) {
+                if limits.stale(shell, hosted) {
                     break;
                 }
                 if !part.submit(hosted).await {
@@ -187,7 +200,7 @@ async fn purge(shell: &Shell, hosted: &Hosted) {
             found = true;
         }
         // What was found by another law counts no more: the next turn looks again.
-        if limits.stale(shell) {
+        if limits.stale(shell, hosted) {
             want_again(shell, hosted, &limits, &given).await;
             continue;
         }
@@ -262,8 +275,15 @@ pub(super) fn key_of(view: &Bytes) -> Option<KeyOf> {
 /// where it came from.
 fn strip(order: OrderId, events: &[ParkedEvent], limits: &Limits) -> Vec<Reduction> {
     let mut from: BTreeMap<(Place, Option<Country>), BTreeSet<KeyOf>> = BTreeMap::new();
+    let shown = |of: &ParkedEvent| (of.origin.place(), of.event.shown);
+    let behind = events.iter().map(shown).filter(|(place, shown)| limits.behind(*place, *shown));
+    let behind: Vec<_> = behind.map(|(place, shown)| (place, shown.residence)).collect();
     for ParkedEvent { origin, event, .. } in events {
         let (place, residence) = (origin.place(), event.shown.residence);
+        // All of a place and country go together.
+        if behind.contains(&(place, residence)) {
+            continue;
+        }
         let over = limits.held(place, residence).exceeded_by(event.shown);
         if over && !event.view.is_empty() {
             let keys = limits.keys(place, residence, &event.view);
@@ -323,4 +343,45 @@ pub fn start(tasks: &Tasks, shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) 
     let forgetter = forget::run(shell.clone(), hosted.clone(), book.clone());
     tasks.spawn(format!("{id}-forgetter"), OnError::StopNode, forgetter);
     tasks.spawn(format!("{id}-purger"), OnError::StopNode, run(shell, hosted, book));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(version: u64, classes: u8) -> Arc<Terms> {
+        let of = vec![("DE".parse().unwrap(), Held { classes, raised: 0 })];
+        Arc::new(Terms { version, of })
+    }
+
+    /// Whether laws of such versions and classes take nothing from what was made under terms 5,
+    /// because they are from before those.
+    fn behind((own, classes): (u64, u8), told: Option<(u64, u8)>) -> bool {
+        let place = (2_u16.try_into().unwrap(), 0);
+        let law = Law { terms: Terms::clone(&terms(own, classes)), ..Law::default() };
+        let told = told.map(|(version, classes)| terms(version, classes));
+        let limits = Limits { own: Arc::new(law), told: BTreeMap::from([(place, told)]) };
+        let shown = Shown {
+            residence: Some("DE".parse().unwrap()),
+            classes: 7,
+            terms: 5,
+            ..Shown::default()
+        };
+        assert!(limits.held(place, shown.residence).exceeded_by(shown), "there is what to take");
+        limits.behind(place, shown)
+    }
+
+    #[test]
+    fn who_is_behind_what_a_copy_was_made_by_takes_nothing_of_it() {
+        // The law of both is known.
+        assert!(
+            !behind((5, 1), Some((5, 7))) && !behind((6, 1), None) && !behind((5, 7), Some((6, 1)))
+        );
+        // An origin's leader is back from before, or was told to a former office.
+        assert!(behind((5, 7), Some((4, 1))) && behind((6, 1), Some((4, 7))));
+        // This node's directory lags.
+        assert!(behind((4, 1), None) && behind((4, 1), Some((5, 7))));
+        // It lags, and yet the origin alone takes: here nothing less was ever allowed.
+        assert!(!behind((4, 7), Some((6, 1))));
+    }
 }

@@ -73,7 +73,8 @@ impl ReplicationService for Receiver {
         let hosted = self.shell.hosted(group)?;
         let leadership = *hosted.group.leadership().borrow();
         if leadership.mine {
-            let stream = Inbound::new(self.shell.clone(), hosted.clone(), first, inbound)?;
+            let (shell, term) = (self.shell.clone(), leadership.term);
+            let stream = Inbound::new(shell, hosted.clone(), term, first, inbound)?;
             return Ok(Response::new(stream.answers()));
         }
         match leadership.leader.filter(|_| !relayed) {
@@ -138,6 +139,8 @@ impl Receiver {
 struct Inbound {
     shell: Arc<Shell>,
     hosted: Arc<Hosted>,
+    /// The term of this node's office in which it began: it does not outlive that.
+    office: u64,
     origin: Origin,
     first: Option<wire::ReplicateRequest>,
     rest: Streaming<wire::ReplicateRequest>,
@@ -159,6 +162,7 @@ impl Inbound {
     fn new(
         shell: Arc<Shell>,
         hosted: Arc<Hosted>,
+        office: u64,
         first: wire::ReplicateRequest,
         rest: Streaming<wire::ReplicateRequest>,
     ) -> Result<Self, Failure> {
@@ -183,6 +187,7 @@ impl Inbound {
         Ok(Self {
             shell,
             hosted,
+            office,
             origin,
             first,
             rest,
@@ -287,6 +292,10 @@ impl Inbound {
 
     /// Takes in what this region may know from here on, by the origin and by its own policy.
     async fn law(&mut self, message: &wire::ReplicateRequest) -> Result<(), Failure> {
+        let leadership = *self.hosted.group.leadership().borrow();
+        if leadership.term != self.office {
+            return Err(Failure::not_leader(leadership.leader));
+        }
         let now = self.shell.map.now()?;
         if now.policy.version() != self.own.terms.version {
             self.own = Law::of(&now, &self.shell.region);
@@ -300,7 +309,7 @@ impl Inbound {
             });
             // A leader that was replaced, or a directory that is behind: what it would send was
             // made by a law that this origin has left.
-            let known = self.shell.heard.note(self.origin, &self.told);
+            let known = self.shell.heard.note(self.office, self.origin, &self.told);
             if !known || held > self.told.version {
                 let why = "the origin's policy is older than the one it said before";
                 return Err(Failure::new(Reason::Unavailable, why));
@@ -310,7 +319,7 @@ impl Inbound {
             // Views of unknown terms: the sender says them first.
             return Err(Reason::MessageMalformed.into());
         }
-        if self.shell.heard.left_behind(self.origin, &self.told) {
+        if self.shell.heard.left_behind(self.office, self.origin, &self.told) {
             let why = "the origin has said newer terms on another stream";
             return Err(Failure::new(Reason::Unavailable, why));
         }

@@ -151,14 +151,14 @@ impl NodeReplication {
         let wall = self.shell.env.clock.wall().ms();
         let own = self.shell.map.now().map(|now| Law::of(&now, &self.shell.region));
         let own = own.unwrap_or_default();
-        let group = hosted.group.id().number();
+        let (group, office) = (hosted.group.id().number(), hosted.office());
         hosted.group.peek(|machine| {
             let remote = &machine.state.remote;
             let stream = |(origin, cursor): (&Origin, &Cursor)| {
                 let place = origin.place();
                 let heard = self.shell.freshness.current_as_of_ms(*origin, cursor.applied);
                 let as_of = cursor.current_as_of_ms.max(heard);
-                let told = self.shell.heard.terms(place);
+                let told = self.shell.heard.terms(office, place);
                 let waits = |events: &[crate::core::remote::ParkedEvent]| {
                     events.iter().any(|parked| parked.origin == *origin)
                 };

@@ -47,6 +47,12 @@ impl Held {
         Self { classes: self.classes & told.of(residence).classes, raised: self.raised }
     }
 
+    /// Whether this may show what `was` did not.
+    #[must_use]
+    pub fn wider_than(self, was: Self) -> bool {
+        self.classes & !was.classes != 0 || (self.raised != was.raised && self.classes != 0)
+    }
+
     /// Whether content made like this holds more than may be held.
     pub fn exceeded_by(self, shown: Shown) -> bool {
         shown.classes & !self.classes != 0 || shown.raised != self.raised

@@ -108,8 +108,9 @@ impl NodeReplication {
         let Some(place) = parked.first().map(|parked| parked.origin.place()) else {
             return Ok(pb::RetryNodeParkedResponse::default());
         };
-        // An origin that said nothing yet since this node started is judged by our own law.
-        let told = self.shell.heard.terms(place).unwrap_or_else(|| Arc::new(own.terms.clone()));
+        // An origin that said nothing yet in this office is judged by our own law.
+        let told = self.shell.heard.terms(hosted.office(), place);
+        let told = told.unwrap_or_else(|| Arc::new(own.terms.clone()));
         let events = parked.into_iter().map(|parked| {
             let mut event = parked.event;
             if !event.view.is_empty() {
