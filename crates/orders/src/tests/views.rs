@@ -1,19 +1,26 @@
 //! What a peer may know changes with the policy: wider views come, narrower ones go, to the byte.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use hansa_api::pb::replication::OrderView;
-use hansa_consensus::testing::{PATIENCE, eventually};
+use hansa_consensus::testing::{PATIENCE, eventually, soon};
 use hansa_node::peers::Address;
-use hansa_types::id::NodeId;
+use hansa_types::id::{NodeId, OrderId};
+use hansa_types::region::Slot;
+use hansa_types::time::LogTime;
 use prost::Message;
 use tokio::time::Instant;
 
 use super::regions::{copies, serve};
 use super::rig::{Node, POLICY, Rig, ca, order};
+use crate::core::command::Command;
 use crate::core::contents::Sealed;
+use crate::core::remote::{Batch, Origin, RemoteEvent, RemoteStep};
 use crate::core::subjects::{KeyOf, KeyState, SubjectId};
 use crate::replicate::Stream;
+use crate::replicate::purge::forget;
 
 /// The shipped policy with GB's PERSONAL and FINANCIAL kept in Virginia as well, as of `version`.
 pub fn policy(version: u64, wide: bool) -> String {
@@ -200,7 +207,6 @@ async fn a_disk_that_takes_long_to_forget_holds_no_purge_up() {
     eventually("a full copy", secret).await;
     let shell = pair.away().orders.shell();
     let group = &shell.groups[&0].group;
-    assert_eq!(group.forgotten().await, 0);
     let (go, wait) = std::sync::mpsc::channel::<()>();
     // The loop of the slow disk work is busy: no checkpoint is written meanwhile.
     let busy = shell.host.slowly(move || wait.recv());
@@ -214,12 +220,55 @@ async fn a_disk_that_takes_long_to_forget_holds_no_purge_up() {
         drop(go);
     };
     assert!(tokio::join!(busy, purges).0.unwrap().is_err(), "until it is let go");
+    assert!(group.peek(|machine| machine.state.meta.purges) >= 2);
+    forgotten(&pair, 5).await;
+}
+
+/// Waits until the other region's disk has forgotten all behind its law.
+async fn forgotten(pair: &Pair, law: u64) {
     let end = Instant::now() + PATIENCE;
-    let purges = group.peek(|machine| machine.state.meta.purges);
-    assert!(purges >= 2);
-    while group.forgotten().await != purges {
+    let group = &pair.away().orders.shell().groups[&0].group;
+    while group.forgotten().await != group.peek(|machine| forget::mark(&machine.state, law)) {
         assert!(Instant::now() < end, "not forgotten in time");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_went_while_it_was_lawful_is_forgotten_behind_the_next_law() {
+    let pair = Pair::start().await;
+    pair.home.place(&order("r-1")).await.unwrap();
+    pair.home.at_rest().await;
+    eventually("a copy", || copies(pair.away()) == 1).await;
+    let shell = pair.away().orders.shell();
+    let group = shell.groups[&0].clone();
+    let shown =
+        group.group.peek(|m| m.state.remote.copies.iter().map(|(_, copy)| copy.shown).next());
+    let (shown, secret) = (shown.unwrap(), "what a copy of a third region shows");
+    // It came, and went by no purge.
+    let order = OrderId::new(LogTime(1), 3_u16.try_into().unwrap(), Slot::of(b"x"), 1);
+    let view = secret.as_bytes().into();
+    let event = RemoteEvent { sequence: 1, order, version: 1, view, shown, fault: None };
+    let origin = Origin { region: order.region(), group: 0, epoch: 1 };
+    let events = vec![event];
+    let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };
+    group.submit(&Command::ApplyRemote(Box::new(batch)), soon()).await.unwrap();
+    assert_eq!(copies(pair.away()), 2);
+    let gone = Command::Remote(RemoteStep::Plant(order, None));
+    group.submit(&gone, soon()).await.unwrap();
+    let dir = pair.abroad.cluster.dir(NodeId(1));
+    assert!(left(&dir, secret), "the log has it");
+    pair.legislate(&policy(2, false));
+    forgotten(&pair, 2).await;
+    assert_eq!(group.group.peek(|machine| machine.state.meta.purges), 0, "nothing was taken");
+    assert!(!left(&dir, secret));
+}
+
+/// Whether any file below a folder has it.
+fn left(path: &Path, secret: &str) -> bool {
+    match fs::read_dir(path) {
+        Ok(below) => below.flatten().any(|entry| left(&entry.path(), secret)),
+        Err(_) => holds(&fs::read(path).unwrap_or_default(), secret),
     }
 }
 
