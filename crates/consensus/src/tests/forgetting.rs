@@ -1,6 +1,6 @@
 //! A replica that forgets, and what may come in between.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hansa_types::id::NodeId;
 use hansa_wal::fs::{Fs as _, SimFs};
@@ -14,7 +14,10 @@ use crate::timing::Timing;
 const NODE: NodeId = NodeId(1);
 const MARK: u64 = 7;
 
-/// A node with two checkpoints, secrets in its log before, between and behind them.
+/// What was set aside, and what has arrived of a snapshot.
+const BESIDE: [&str; 2] = ["00000000000000000003.damaged", "incoming.tmp"];
+
+/// A node with two checkpoints, secrets in its log before, between and behind them, and beside.
 async fn cluster(seed: u64) -> Cluster<Counters> {
     let timing = Timing { checkpoint_entries: 1_000_000, ..Timing::quick() };
     let wal = hansa_wal::Config {
@@ -31,26 +34,36 @@ async fn cluster(seed: u64) -> Cluster<Counters> {
             cluster.group(NODE).checkpoint().await;
         }
     }
+    let (disk, folder) = (cluster.disk(NODE), folder(&cluster));
+    for name in BESIDE {
+        let file = disk.create(&folder.join(name)).unwrap();
+        file.write_at(format!("of before: {SECRET}").as_bytes(), 0).unwrap();
+        file.sync_data().unwrap();
+    }
+    disk.sync_dir(&folder).unwrap();
     cluster
 }
 
-fn below(disk: &SimFs, path: &Path) -> Vec<std::path::PathBuf> {
+fn folder(cluster: &Cluster<Counters>) -> PathBuf {
+    cluster.dir(NODE).join("groups").join(group_id().to_string())
+}
+
+fn below(disk: &SimFs, path: &Path) -> Vec<PathBuf> {
     match disk.list(path) {
         Ok(names) => names.iter().flat_map(|name| below(disk, &path.join(name))).collect(),
         Err(_) => vec![path.to_owned()],
     }
 }
 
-fn left(cluster: &Cluster<Counters>) -> Vec<std::path::PathBuf> {
+fn left(cluster: &Cluster<Counters>) -> Vec<PathBuf> {
     let disk = cluster.disk(NODE);
     let mut files = below(disk, &cluster.dir(NODE));
     files.retain(|file| holds(&disk.read(file, u64::MAX).unwrap_or_default()));
     files
 }
 
-fn checkpoints(cluster: &Cluster<Counters>) -> Vec<std::path::PathBuf> {
-    let folder = cluster.dir(NODE).join("groups").join(group_id().to_string());
-    let mut files = below(cluster.disk(NODE), &folder);
+fn checkpoints(cluster: &Cluster<Counters>) -> Vec<PathBuf> {
+    let mut files = below(cluster.disk(NODE), &folder(cluster));
     files.retain(|file| file.extension().is_some_and(|ending| ending == "ckpt"));
     files
 }
@@ -61,7 +74,7 @@ async fn the_power_may_go_at_any_operation_of_forgetting() {
         let cluster = cluster(1).await;
         cluster.disk(NODE).cut_power_after(1_000_000);
         assert!(cluster.group(NODE).forget(MARK).await);
-        assert_eq!(left(&cluster), Vec::<std::path::PathBuf>::new());
+        assert_eq!(left(&cluster), Vec::<PathBuf>::new());
         1_000_000 - cluster.disk(NODE).cut_power_left().unwrap()
     };
     assert!(ops > 10, "{ops}");
@@ -86,7 +99,7 @@ async fn the_power_may_go_at_any_operation_of_forgetting() {
         assert_eq!(cluster.read(|m| m.value("a")).await, 9, "{what}");
         audited(&cluster, NODE).await;
         assert!(cluster.group(NODE).forget(MARK).await, "{what}: begun again");
-        assert_eq!(left(&cluster), Vec::<std::path::PathBuf>::new(), "{what}");
+        assert_eq!(left(&cluster), Vec::<PathBuf>::new(), "{what}");
         assert_eq!(cluster.submit("add a 1").await, 10, "{what}");
         audited(&cluster, NODE).await;
     }
@@ -146,27 +159,20 @@ async fn a_group_that_has_stopped_keeps_all_that_its_disk_has() {
 #[tokio::test(start_paused = true)]
 async fn what_was_set_aside_and_what_has_arrived_in_part_is_forgotten_too() {
     let cluster = cluster(1).await;
-    let folder = cluster.dir(NODE).join("groups").join(group_id().to_string());
-    let disk = cluster.disk(NODE);
-    let plant = |name: &str| {
-        let file = disk.create(&folder.join(name)).unwrap();
-        file.write_at(format!("of before: {SECRET}").as_bytes(), 0).unwrap();
-    };
-    plant("00000000000000000003.damaged");
-    plant("incoming.tmp");
+    let there = |name: &str| cluster.disk(NODE).exists(&folder(&cluster).join(name)).unwrap();
+    assert!(BESIDE.iter().all(|name| there(name)));
     // Somebody sends still: nobody takes the file from under him.
     let running = cluster.group(NODE).running.clone();
     let arriving = running.receiving.lock().await;
     let sending = async {
         tokio::time::sleep(std::time::Duration::from_secs(30)).await;
-        assert!(disk.exists(&folder.join("incoming.tmp")).unwrap());
+        assert!(there("incoming.tmp"));
         assert_eq!(cluster.group(NODE).forgotten().await, 0, "not before all of it is gone");
         drop(arriving);
     };
     let (forgotten, ()) = tokio::join!(cluster.group(NODE).forget(MARK), sending);
-    assert!(forgotten);
-    assert_eq!(left(&cluster), Vec::<std::path::PathBuf>::new());
-    assert!(!disk.exists(&folder.join("incoming.tmp")).unwrap());
+    assert!(forgotten && !BESIDE.iter().any(|name| there(name)));
+    assert_eq!(left(&cluster), Vec::<PathBuf>::new());
 }
 
 /// openraft puts a purge off while it sends what is to go. To members that are away it sends until

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hansa_wal::Entry;
 use hansa_wal::fs::{Fs as _, Op, SimFs};
+use hansa_wal::{Config, Entry};
 
 use crate::model::Model;
 use crate::rig::*;
@@ -98,7 +98,7 @@ fn a_log_rolls_though_nearly_all_of_it_lives() {
 #[test]
 fn what_is_copied_when_it_dies_is_gone_with_the_next_roll() {
     let (dead, quiet) = (group(0), group(1));
-    let secret = entry(dead, 1, 0, 2_000);
+    let secret = entry(dead, 1, 0, 900);
     let mut met = 0;
     // At each point of the copying in turn.
     for wait_ms in 0..60 {
@@ -108,9 +108,11 @@ fn what_is_copied_when_it_dies_is_gone_with_the_next_roll() {
             bytes.windows(300).any(|part| part == &secret.payload[..300])
         };
         life(1, async |world| {
-            let (wal, _) = open(&fs, &world).expect("open");
+            // A segment is ready for each roll.
+            let config = Config { spares: 3, ..small() };
+            let (wal, _) = open_with(&fs, &world, config).expect("open");
             append(&wal, quiet, entries(quiet, 1..=10)).await.expect("durable");
-            for index in 1..=4 {
+            for index in 1..=9 {
                 let same = Entry { index, ..secret.clone() };
                 append(&wal, dead, vec![same]).await.expect("durable");
             }
@@ -121,7 +123,7 @@ fn what_is_copied_when_it_dies_is_gone_with_the_next_roll() {
             // Some of its copies are written, some are queued: now all of them are dead.
             let copied = wal.stats().copied;
             met += u64::from(wal.stats().queue_bytes > 0 && copied > 0);
-            wal.purge(dead, 4, Bytes::from("p"));
+            wal.purge(dead, 9, Bytes::from("p"));
             wal.roll();
             within(wal.rolled()).await.expect("rolled");
             let left = fs.list(&dir()).expect("a folder");
