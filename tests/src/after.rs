@@ -37,7 +37,20 @@ pub async fn settle(league: &Processes, run: &Run) -> FinalState {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     };
+    walk_chains(league);
     read::all(league, &run.history, groups).await
+}
+
+/// Every replica's audit chain from genesis over archive and log, as an operator has it walked.
+fn walk_chains(league: &Processes) {
+    for region in league.profile.regions.keys() {
+        let verify = ["--region", region.as_str(), "-o", "json", "audit", "verify"];
+        let told = league.ctl(&verify).output().expect("hansactl runs");
+        let said = String::from_utf8_lossy(&told.stdout);
+        assert!(told.status.success(), "{said}{}", String::from_utf8_lossy(&told.stderr));
+        let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        suite::checked("audit chains walked", report["findings"].as_array().map_or(0, Vec::len));
+    }
 }
 
 fn judge(league: &Processes, run: &Run, house: &FinalState) {

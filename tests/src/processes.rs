@@ -235,7 +235,8 @@ impl Processes {
         Vec::new()
     }
 
-    fn log_file(&self, name: &str) -> PathBuf {
+    #[must_use]
+    pub fn log_file(&self, name: &str) -> PathBuf {
         self.data.join(format!("{name}.log"))
     }
 

@@ -1,6 +1,7 @@
 //! Real processes: the books survive a second replay, killed leaders, and a full stop.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use hansa_api::pb::admin::GroupKind;
 use hansa_api::pb::inventory::ListStockRequest;
 use hansa_api::pb::payment::ListAccountEntriesRequest;
 use hansa_tests::local::PATIENCE;
-use hansa_tests::processes::Processes;
+use hansa_tests::processes::{Processes, binary};
 use hansa_tests::request::asked;
 use hansa_tests::suite;
 
@@ -164,6 +165,35 @@ async fn a_second_replay_and_a_full_stop_change_nothing() {
     suite::checked("accounts compared", 2 * money.len());
     assert_eq!(money_books(&league).await, money, "the restart changed money");
     invariants_hold(&league).await;
+    let copy = league.data.join("backup").display().to_string();
+    let made = league.ctl(&["--region", "eu-west", "backup", "create", &copy]).output();
+    let made = made.expect("hansactl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    league.stop_all().await;
+    nothing_foreign_is_left(&league, &copy);
+}
+
+/// What stopped nodes, their logs and a backup hold, as the program for them reads it.
+fn nothing_foreign_is_left(league: &Processes, backup_of_eu_west: &str) {
+    for region in REGIONS {
+        let names = league.names_in(region);
+        let config = league.config(&names[0]);
+        let number = config.own_region().expect("its own").number.get().to_string();
+        let mut verify = Command::new(binary());
+        verify.arg("verify-residency").arg("--policy").arg(&config.residency_file);
+        verify.args(["--region", region, "--number", &number]);
+        for name in &names {
+            verify.arg("--data").arg(&league.config(name).data_dir);
+            verify.arg("--trace").arg(league.log_file(name));
+        }
+        if region == "eu-west" {
+            verify.args(["--data", backup_of_eu_west]);
+        }
+        let said = verify.output().expect("hansa runs");
+        let text = String::from_utf8_lossy(&said.stdout);
+        assert_eq!(said.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&said.stderr));
+        assert!(text.contains("archive") && text.contains("trace"), "{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

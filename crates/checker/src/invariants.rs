@@ -58,6 +58,19 @@ pub const ALL: &[(&str, Check)] = &[
     ("no early expiry", no_early_expiry::check),
 ];
 
+/// How many of them had anything to look at: not every harness reads chains and copies, or lets
+/// holds run out.
+#[must_use]
+pub fn looked_at(state: &FinalState) -> usize {
+    let mut replicas = state.groups.iter().flat_map(|group| &group.replicas);
+    let nothing = [
+        !replicas.any(|replica| !replica.chain_head.is_empty()),
+        state.copies.is_empty(),
+        state.hold_ms == 0,
+    ];
+    ALL.len() - nothing.iter().filter(|nothing| **nothing).count()
+}
+
 /// All of them; what could not be read is unknown.
 #[must_use]
 pub fn check(settled: Settled<'_>) -> Verdict {

@@ -53,6 +53,12 @@ impl Node {
         self.inside.ledger()
     }
 
+    /// The orders of this node, for tests that plant copies that nobody shipped.
+    #[doc(hidden)]
+    pub fn orders(&self) -> Option<&hansa_orders::Orders> {
+        self.inside.orders()
+    }
+
     /// Starts everything that the config gives this node. Serves when it returns; whether its
     /// groups have leaders already is for [`Node::ready`] to say.
     ///

@@ -46,6 +46,11 @@ impl Problem {
         Self { code: NOT_FOUND, what: what.into(), next: next.into() }
     }
 
+    /// Whether what was asked for is not there, as against: nobody could say.
+    pub fn is_not_found(&self) -> bool {
+        self.code == NOT_FOUND
+    }
+
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

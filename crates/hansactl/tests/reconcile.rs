@@ -3,6 +3,8 @@
 // A test that cannot go on has failed.
 #![allow(clippy::unwrap_used)]
 
+#[path = "reconcile/copies.rs"]
+mod copies;
 #[path = "reconcile/plant.rs"]
 mod plant;
 #[path = "backup/rig.rs"]
@@ -22,10 +24,14 @@ async fn reconcile(rig: &Rig, words: &[&str]) -> Output {
     rig.ctl(&words).await
 }
 
-/// What a run found, counted by class; the rest of the line says nothing.
+/// What a run found inside the region, counted by class.
 async fn found(rig: &Rig, words: &[&str]) -> (Option<i32>, BTreeMap<String, usize>) {
-    let words: Vec<&str> =
-        ["-o", "json", "reconcile", "run", "--no-copies"].iter().chain(words).copied().collect();
+    counted(rig, &[&["--no-copies"], words].concat()).await
+}
+
+/// What a run found, counted by class; the rest of the line says nothing.
+async fn counted(rig: &Rig, words: &[&str]) -> (Option<i32>, BTreeMap<String, usize>) {
+    let words = [&["-o", "json", "reconcile", "run"], words].concat();
     let output = rig.ctl(&words).await;
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", text(&output)));

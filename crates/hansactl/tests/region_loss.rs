@@ -128,3 +128,23 @@ async fn a_region_with_leases_is_fenced_and_needs_nobodys_word() {
     }
     rig.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_says_what_the_loss_of_a_region_costs() {
+    let mut rig = Rig::start("drill").await;
+    let words = ["drill", "lose-region", LOST, "--to", SURVIVOR, "--load", "2s", "--yes"];
+    let mut drill = rig.tool(SURVIVOR, &words);
+    let (done, ()) = tokio::join!(drill.output(), rig.stop_once_drained(LOST));
+    let done = done.expect("hansactl runs");
+    let said = text(&done);
+    assert!(done.status.success(), "{said}");
+    for told in ["RTO ", "RPO 0 events", " 0 of ", "returns-within-shipments", "region failback"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    assert!(!said.contains("confirmed before: 0"), "customers ordered before it: {said}");
+    // What was under way when it stopped is its tail.
+    rig.begin(LOST).await;
+    tail::decided(&rig).await;
+    home(&rig).await;
+    rig.end().await;
+}

@@ -148,6 +148,13 @@ async fn a_former_home_says_that_he_was_erased(rig: &Rig) {
     assert!(code == 0 && out.contains("us-east"), "{code} {out}{err}");
     let again = place(rig, "ap-south", order("BR", "r-1")).await.unwrap_err();
     assert_eq!(again.reason(), Reason::CustomerErased);
+    // What is forgotten is still part of the history, and the history still adds up.
+    eventually("an audit of it", || async {
+        let (code, out, err) = rig.ctl("us-east", &["audit", "verify"]).await;
+        assert_ne!(code, 1, "the chain differs: {out}{err}");
+        code == 0
+    })
+    .await;
 }
 
 async fn regions_that_differ(rig: &Rig) {

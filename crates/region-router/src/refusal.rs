@@ -38,10 +38,9 @@ impl From<Refusal> for Failure {
 
 fn no_home(why: &NoHome) -> Failure {
     match why {
-        NoHome::Unplaced { .. } | NoHome::Unserved { .. } => {
-            Failure::field(Reason::CountryUnknown, "residence_country", why.to_string())
+        NoHome::Unplaced { .. } | NoHome::Unserved { .. } | NoHome::UnlawfulOwner { .. } => {
+            Failure::new(Reason::NoLawfulRegion, why.to_string())
         }
-        NoHome::UnlawfulOwner { .. } => Failure::new(Reason::NoLawfulRegion, why.to_string()),
         NoHome::NoRegion { .. } => {
             Failure::new(Reason::HomeUnreachable, why.to_string()).retry_after(HOME_RETRY)
         }
@@ -72,7 +71,7 @@ mod tests {
         check(Refusal::UnknownRegion(region.clone()), Reason::UnknownRegion, NotFound);
         let jurisdiction = || "CN".parse().unwrap();
         let unserved = NoHome::Unserved { jurisdiction: jurisdiction(), reason: "x".into() };
-        check(unserved.into(), Reason::CountryUnknown, InvalidArgument);
+        check(unserved.into(), Reason::NoLawfulRegion, FailedPrecondition);
         let homeless = NoHome::NoRegion { jurisdiction: jurisdiction() };
         let failure = check(homeless.into(), Reason::HomeUnreachable, Unavailable);
         assert!(failure.wait().is_some());

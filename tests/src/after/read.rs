@@ -59,7 +59,9 @@ pub fn unequal(groups: &[GroupSeen]) -> Option<String> {
 
 /// Everything that the checker wants to know.
 pub async fn all(league: &Processes, history: &History, groups: Vec<GroupSeen>) -> FinalState {
-    let mut house = FinalState { groups, ..FinalState::default() };
+    let hold_ms = league.names().first().map(|name| league.config(name).orders.saga.hold_ttl_ms);
+    let hold_ms = hold_ms.unwrap_or_default();
+    let mut house = FinalState { groups, hold_ms, ..FinalState::default() };
     for region in league.profile.regions.keys() {
         let door = league.doors.pick(region, 0, 0).expect("a gateway");
         reports(&door, region.as_str(), &mut house).await;

@@ -121,8 +121,8 @@ reasons! {
     WrongRegion "WRONG_REGION" FailedPrecondition
         "another region is the home; ask it at the endpoint given";
     NoLawfulRegion "NO_LAWFUL_REGION" FailedPrecondition
-        "the region that serves now may not hold this customer's data by the law he lives under; \
-         he is refused until his home is back, never moved";
+        "no region of ours may hold this customer's data by the law he lives under, or the one \
+         that serves now may not: he is refused (until his home is back), never moved";
     EpochEnded "EPOCH_ENDED" FailedPrecondition
         "another region owns this since a newer epoch";
     OwnershipRefused "OWNERSHIP_REFUSED" FailedPrecondition

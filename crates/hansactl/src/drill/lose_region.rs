@@ -26,6 +26,9 @@ customer of that region; RPO is what was heard of and never received, and which 
 are not found. It ends in the invariants of the region that took over. The region stays stopped: \
 start it, then `region failback`.
 
+Exit codes: 0 nothing was lost and every invariant holds; 1 an invariant does not hold, a confirmed
+order is not found, or none was confirmed again; 2 usage; 4 refused.
+
 Example, on the league of `hansa dev`:
   hansactl drill lose-region eu-west --to eu-central --yes")]
 pub struct Args {
@@ -185,7 +188,7 @@ async fn report(
         None => eprintln!("RTO unknown: no order was confirmed within {} s", AFTER.as_secs()),
     }
     let sequences = sequences(&lost.told, &args.lost);
-    let missing = probe::missing(session, &args.to, &before).await;
+    let missing = probe::missing(session, &args.to, &before).await?;
     eprintln!(
         "RPO {sequences} events heard of and never received, {} of {} confirmed orders not found",
         missing.len(),
@@ -201,7 +204,7 @@ async fn report(
     eprintln!(
         "{lost} is stopped: start its nodes, decide on its tail, then `region failback {lost}`"
     );
-    match after.is_some() {
+    match after.is_some() && missing.is_empty() {
         true => Ok(code),
         false => Ok(ExitCode::from(crate::error::WRONG)),
     }

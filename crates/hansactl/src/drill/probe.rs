@@ -101,7 +101,14 @@ fn request(country: &str, customer: u32) -> PlaceOrderRequest {
 }
 
 /// Those of the orders that `region` does not find.
-pub async fn missing(session: &Session, region: &str, placed: &[Placed]) -> Vec<String> {
+///
+/// # Errors
+/// It could not say of one.
+pub async fn missing(
+    session: &Session,
+    region: &str,
+    placed: &[Placed],
+) -> Result<Vec<String>, Problem> {
     let session = session.in_region(region);
     let mut missing = Vec::new();
     for order in placed {
@@ -109,9 +116,11 @@ pub async fn missing(session: &Session, region: &str, placed: &[Placed]) -> Vec<
         let asked = session.call(Role::Storefront, request, |mut services, request| async move {
             services.orders.get_order(request).await
         });
-        if asked.await.is_err() {
-            missing.push(order.name.clone());
+        match asked.await {
+            Ok(_) => {}
+            Err(problem) if problem.is_not_found() => missing.push(order.name.clone()),
+            Err(problem) => return Err(problem),
         }
     }
-    missing
+    Ok(missing)
 }

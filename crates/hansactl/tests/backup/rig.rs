@@ -204,11 +204,10 @@ impl Rig {
         }
     }
 
-    /// The nodes of the home region.
+    /// The nodes of a region.
     #[allow(dead_code, reason = "the reconciliation's test alone reaches into nodes")]
-    pub fn home_nodes(&self) -> impl Iterator<Item = &Node> {
-        let home = |name: &str| self.home().iter().any(|config| config.name == name);
-        self.nodes.iter().filter(move |(name, _)| home(name)).map(|(_, node)| node)
+    pub fn nodes_of(&self, region: &str) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(move |node| node.config().region.as_str() == region)
     }
 
     /// Orders that were acknowledged within a time, or some more where that is short.
@@ -319,10 +318,14 @@ impl Rig {
 
     /// The tool, in the league's folder, at the home region.
     pub async fn ctl(&self, words: &[&str]) -> Output {
+        self.ctl_at(HOME, words).await
+    }
+
+    pub async fn ctl_at(&self, region: &str, words: &[&str]) -> Output {
         tokio::process::Command::new(env!("CARGO_BIN_EXE_hansactl"))
             .current_dir(&self.data)
             .env("HANSA_TIMEOUT", "60s")
-            .args(["--profile", "profile.toml", "--region", HOME])
+            .args(["--profile", "profile.toml", "--region", region])
             .args(words)
             .output()
             .await

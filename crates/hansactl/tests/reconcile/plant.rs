@@ -13,7 +13,7 @@ use hansa_types::time::LogTime;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::rig::Rig;
+use crate::rig::{HOME, Rig};
 
 const SKU: &str = "THING";
 
@@ -47,7 +47,7 @@ async fn submit<M: Machine<Outcome = Outcomes>>(
 
 impl Plant {
     pub fn new(rig: &Rig) -> Self {
-        let ledgers: Vec<_> = rig.home_nodes().map(|node| node.ledger().clone()).collect();
+        let ledgers: Vec<_> = rig.nodes_of(HOME).map(|node| node.ledger().clone()).collect();
         let inventory = ledgers.iter().flat_map(|of| of.inventory()).cloned().collect();
         let payments = ledgers.iter().flat_map(|of| of.payments()).cloned().collect();
         Self { inventory, payments }

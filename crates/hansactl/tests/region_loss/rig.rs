@@ -100,6 +100,13 @@ impl Rig {
         self.nodes.remove(region).expect("it runs").stop().await;
     }
 
+    /// Waits until an operator has drained the region, and stops it then, as `hansa serve` does.
+    pub async fn stop_once_drained(&mut self, region: &str) {
+        let drained = tokio::time::timeout(PATIENCE, self.nodes[region].drained()).await;
+        assert!(drained.is_ok(), "nobody drained {region}");
+        self.stop(region).await;
+    }
+
     pub async fn end(self) {
         futures::future::join_all(self.nodes.into_values().map(Node::stop)).await;
     }
@@ -256,13 +263,13 @@ impl Rig {
 
     /// The tool, in the league's folder.
     pub async fn ctl(&self, region: &str, words: &[&str]) -> Output {
-        tokio::process::Command::new(env!("CARGO_BIN_EXE_hansactl"))
-            .current_dir(&self.data)
-            .env("HANSA_TIMEOUT", "60s")
-            .args(["--profile", "profile.toml", "--region", region])
-            .args(words)
-            .output()
-            .await
-            .expect("hansactl runs")
+        self.tool(region, words).output().await.expect("hansactl runs")
+    }
+
+    pub fn tool(&self, region: &str, words: &[&str]) -> tokio::process::Command {
+        let mut tool = tokio::process::Command::new(env!("CARGO_BIN_EXE_hansactl"));
+        tool.current_dir(&self.data).env("HANSA_TIMEOUT", "60s");
+        tool.args(["--profile", "profile.toml", "--region", region]).args(words);
+        tool
     }
 }

@@ -123,6 +123,25 @@ pub async fn decided_by_two(rig: &Rig, unheard: &Unheard) {
     }
 }
 
+/// All that there is, as it is proposed, by two people.
+pub async fn decided(rig: &Rig) {
+    let mut plans = 0;
+    eventually("all of the tail is decided on", async || {
+        if tail(rig, &[LOST]).await.status.success() {
+            return true;
+        }
+        plans += 1;
+        let file = format!("drill-{plans}.json");
+        let plan = ["plan", LOST, "--reason", "a drill", "--out", &file];
+        for words in [&plan[..], &["approve", &file, "--ticket", "DRILL"], &["apply", &file]] {
+            let done = tail(rig, words).await;
+            eprintln!("{words:?}: {:?}", done.status.code());
+        }
+        false
+    })
+    .await;
+}
+
 /// What was adopted is everybody's order again, and only now its entry is done; a plan of what was
 /// seen before is refused; the
 /// books of both regions hold.

@@ -154,9 +154,7 @@ fn a_customer_without_residence_or_a_guest_without_a_request_is_refused() {
 #[test]
 fn an_unplaced_or_unserved_country_is_refused() {
     let no_rest = POLICY.replace("rest = true", "").replace("\nversion = 1", "\nversion = 2");
-    let text =
-        no_rest + "\n[jurisdiction.CN]\nlaw=\"PIPL\"\ncountries=[\"CN\"]\nunserved=\"no region\"";
-    let here = snapshot(1, 1, &[Command::LoadPolicy { text }]);
+    let here = snapshot(1, 1, &[Command::LoadPolicy { text: no_rest }]);
     let place = |country| route(m("PlaceOrder"), &place_order(country, "x"), Entry::Client, &here);
     assert!(matches!(place("BR"), Err(Refusal::NoHome(NoHome::Unplaced { .. }))));
     assert!(matches!(place("CN"), Err(Refusal::NoHome(NoHome::Unserved { .. }))));
