@@ -223,13 +223,13 @@ async fn a_disk_that_takes_long_to_forget_holds_no_purge_up() {
     };
     assert!(tokio::join!(busy, purges).0.unwrap().is_err(), "until it is let go");
     assert!(group.peek(|machine| machine.state.meta.purges) >= 2);
-    forgotten(&pair, 5).await;
+    forgotten(pair.away(), 5).await;
 }
 
-/// Waits until the other region's disk has forgotten all behind its law.
-async fn forgotten(pair: &Pair, law: u64) {
+/// Waits until a node's disk has forgotten all behind its law.
+async fn forgotten(node: &Node, law: u64) {
     let end = Instant::now() + PATIENCE;
-    let group = &pair.away().orders.shell().groups[&0].group;
+    let group = &node.orders.shell().groups[&0].group;
     while group.forgotten().await != group.peek(|machine| forget::mark(&machine.state, law)) {
         assert!(Instant::now() < end, "not forgotten in time");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -261,9 +261,52 @@ async fn what_went_while_it_was_lawful_is_forgotten_behind_the_next_law() {
     let dir = pair.abroad.cluster.dir(NodeId(1));
     assert!(left(&dir, secret), "the log has it");
     pair.legislate(&policy(2, false));
-    forgotten(&pair, 2).await;
+    forgotten(pair.away(), 2).await;
     assert_eq!(group.group.peek(|machine| machine.state.meta.purges), 0, "nothing was taken");
     assert!(!left(&dir, secret));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_heard_in_a_former_office_keeps_nobody_from_forgetting_and_takes_nothing() {
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let ca = ca(&dir);
+    let home = Rig::region(1, 1, 1, dir.clone(), ca.clone()).await;
+    let abroad = Rig::region(2, 3, 1, dir.clone(), ca).await;
+    let mut gateways = Vec::new();
+    for id in abroad.cluster.ids() {
+        let address = serve(&abroad, id).await;
+        abroad.nodes.values().for_each(|node| node.peers.set_node(id, address.clone()));
+        gateways.push(address);
+    }
+    home.leader().await.peers.set_gateways("us-east".parse().unwrap(), gateways);
+    home.place(&order("r-1")).await.unwrap();
+    home.at_rest().await;
+    eventually("a copy on every node", || abroad.nodes.values().all(|n| copies(n) == 1)).await;
+    let group = |node: &Node| node.orders.shell().groups[&0].group.clone();
+    let hand_over = async |from: NodeId, to: NodeId| {
+        group(&abroad.nodes[&from]).transfer_leadership(to).await;
+        eventually("another leader", || abroad.leader_now().is_some_and(|now| now != from)).await;
+        abroad.leading().await
+    };
+    let former = abroad.leading().await;
+    let other = abroad.nodes.keys().find(|id| **id != former).copied().unwrap();
+    let next = hand_over(former, other).await;
+    // The former leader was told of the narrow law only.
+    home.legislate(&policy(2, true));
+    abroad.legislate(&policy(2, true));
+    let full = |node: &Node| {
+        let view = |copy: &crate::core::remote::Copy| holds(&copy.view, "tok_approve");
+        group(node).peek(|m| m.state.remote.copies.iter().any(|(_, copy)| view(copy)))
+    };
+    eventually("all of it on every node", || abroad.nodes.values().all(full)).await;
+    for node in abroad.nodes.values() {
+        forgotten(node, 2).await;
+    }
+    let last = hand_over(next, former).await;
+    home.place(&order("r-2")).await.unwrap();
+    eventually("the stream is back", || abroad.nodes.values().all(|n| copies(n) == 2)).await;
+    let purges = |node: &Node| group(node).peek(|m| m.state.meta.purges);
+    assert!(abroad.nodes.values().all(|node| purges(node) == 0), "{former} {next} {last}");
 }
 
 /// Whether any file below a folder has it.
