@@ -180,8 +180,10 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// A cursor from before they named who told it is nobody's: its order is shown anew.
     fn parse(text: &str) -> Option<Self> {
-        let (sequence, rest) = text.strip_prefix('s')?.split_once('e')?;
+        let text = text.strip_prefix('s')?;
+        let (sequence, rest) = text.split_once('e').unwrap_or((text, "0r0"));
         let (epoch, restored) = rest.split_once('r')?;
         let number = |digits: &str| {
             let digits = digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits);

@@ -108,8 +108,9 @@ reasons! {
     FailedPrecondition "FAILED_PRECONDITION" FailedPrecondition
         "the present state does not allow this";
     RequestInDoubt "REQUEST_IN_DOUBT" FailedPrecondition
-        "the region came back from a backup and cannot know whether this request was carried out \
-         before; look for its effect, then send what is missing under a new request_id";
+        "who may have heard this request was lost, or came back from a backup, and nobody can say \
+         whether it was carried out; look for its effect, then send what is missing under a new \
+         request_id";
     NotCancellable "NOT_CANCELLABLE" FailedPrecondition
         "the order has shipped or is closed; use a return";
     NotReturnable "NOT_RETURNABLE" FailedPrecondition "more would be returned than was shipped";

@@ -221,7 +221,11 @@ async fn a_watch_tells_every_change_once_and_resumes_from_its_cursor() {
     let Some(Item::Event(shipped)) = events.next().await.unwrap().unwrap().item else { panic!() };
     assert_eq!(shipped.kind(), wire::OrderEventKind::Completed);
     assert_eq!(shipped.order.unwrap().lines[0].shipped_quantity, 2);
-    for bad in ["s99", "x", "7"] {
+    // A cursor from before they named who told it.
+    let mut anew = ok(node.service.watch_order(call(watch("s17"))).await);
+    let item = anew.next().await.unwrap().unwrap().item;
+    assert!(matches!(item, Some(Item::Compacted(_))), "{item:?}");
+    for bad in ["s99e1r0", "x", "7"] {
         assert_eq!(reason(node.service.watch_order(call(watch(bad))).await), Reason::CursorInvalid);
     }
 }

@@ -164,7 +164,7 @@ fn cursors_resume_after_their_event() {
     let cursor = Cursor { sequence: 17, epoch: 2, restored: 5 };
     assert_eq!(watch(&cursor.to_string()), Ok(Some(cursor)));
     for bad in
-        ["17", "s", "s17", "s-1e1r0", "s+1e1r0", "sxe1r0", "s1e1", "s99999999999999999999e1r0"]
+        ["17", "s", "s-1", "s-1e1r0", "s+1e1r0", "sxe1r0", "s1e1", "s99999999999999999999e1r0"]
     {
         assert_eq!(watch(bad), Err(Reason::CursorInvalid), "{bad}");
     }
