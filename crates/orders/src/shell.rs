@@ -1,5 +1,6 @@
 //! What the verbs share: groups, waiters, keys, and the way from a command to an answer.
 
+pub mod closed;
 pub mod keys;
 pub mod lease;
 pub mod ledger;
@@ -34,6 +35,7 @@ use crate::map::Map;
 use crate::replicate::{Freshness, Heard};
 use crate::saga::Hold;
 use crate::vault::{Keyring, Vault};
+use closed::Answered;
 use lease::Lease;
 use waiters::{Waiters, Want};
 
@@ -58,6 +60,8 @@ pub struct Shell {
     pub groups: BTreeMap<u16, Arc<Hosted>>,
     pub freshness: Freshness,
     pub heard: Heard,
+    /// Former homes that place no orders of who lives here by now.
+    pub closed: Answered,
     /// What keeps this node's groups, and the heads of other regions' chains.
     pub host: Host,
     /// Cancelled when this node is about to stop: streams end here and go on elsewhere.
@@ -231,16 +235,20 @@ impl Hosted {
     fn doubt(&self) -> Failure {
         let failure = refusal(Refused::InDoubt);
         let known = |machine: &OrdersMachine| {
-            let State { meta, restored, .. } = &machine.state;
-            let restored = restored.as_ref()?;
-            let left = restored.since.plus_ms(meta.settings.key_ttl_ms).ms();
-            Some((restored.restore.clone(), left.saturating_sub(meta.now.ms())))
+            let State { meta, restored, births, .. } = &machine.state;
+            let restored = restored.as_ref().filter(|_| machine.state.doubting());
+            let own = restored.map(|now| now.since.plus_ms(meta.settings.key_ttl_ms));
+            let doubts = births.iter().filter_map(|(_, row)| row.doubt.map(|doubt| doubt.until));
+            let left = own.into_iter().chain(doubts).max().unwrap_or(meta.now);
+            let left = left.ms().saturating_sub(meta.now.ms());
+            (restored.map(|now| now.restore.clone()), left)
         };
-        let Some((restore, left)) = self.group.peek(known) else { return failure };
+        let (restore, left) = self.group.peek(known);
+        let failure = failure.with("in_doubt_for_ms", left.to_string());
+        let Some(restore) = restore else { return failure };
         failure
             .with("restored_ms", restore.restored_ms.to_string())
             .with("backup_ms", restore.cut_ms.to_string())
-            .with("in_doubt_for_ms", left.to_string())
             .with("epoch", restore.epoch.to_string())
     }
 
@@ -342,9 +350,8 @@ impl Hosted {
         deadline: Instant,
         show: impl FnOnce(&Order, &Contents) -> R,
     ) -> Result<R, Failure> {
-        let look = |machine: &OrdersMachine| show_one(&machine.state, id, show);
-        let read = self.group.read(deadline, look).await.map_err(not_read)?;
-        read.ok_or_else(|| Failure::of(Reason::OrderNotFound))
+        let look = |machine: &OrdersMachine| found(&machine.state, id, show);
+        self.group.read(deadline, look).await.map_err(not_read)?
     }
 }
 
@@ -360,6 +367,19 @@ impl Sent {
 
 fn show_one<R>(state: &State, id: OrderId, show: impl FnOnce(&Order, &Contents) -> R) -> Option<R> {
     Some(show(state.orders.get(&id)?, state.contents.get(&id)?))
+}
+
+/// # Errors
+/// `HOME_MOVING` for one that was taken over since it was looked at: who asks again adopts it.
+fn found<R>(
+    state: &State,
+    id: OrderId,
+    show: impl FnOnce(&Order, &Contents) -> R,
+) -> Result<R, Failure> {
+    show_one(state, id, show).ok_or_else(|| match state.waits(id) {
+        true => refusal(Refused::NotOwner),
+        false => Failure::of(Reason::OrderNotFound),
+    })
 }
 
 fn not_submitted(error: SubmitError, deadline: Instant) -> Failure {
@@ -445,3 +465,6 @@ pub fn refusal(why: Refused) -> Failure {
     };
     Failure::of(reason)
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,6 +192,7 @@ impl Orders {
             groups,
             freshness: Freshness::default(),
             heard: Heard::default(),
+            closed: Default::default(),
             host: host.clone(),
             keys_changed: Arc::default(),
             closing: env.tasks.stop_token().child_token(),

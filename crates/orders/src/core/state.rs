@@ -49,8 +49,9 @@ pub struct Meta {
     pub erased_under: Option<RegionKey>,
     /// Events that are no order's: each says that a customer was forgotten.
     pub erasures: u64,
-    /// The newest residency policy by which something was placed here.
+    /// The newest residency policy by which something was placed here, and since when.
     pub policy: u64,
+    pub policy_since: LogTime,
     /// Events of former orders whose records made room for what came back of them.
     pub superseded: u64,
     /// How often something was taken that the law does not let this region hold any more. What lay
@@ -92,6 +93,7 @@ impl State {
             erased_under: None,
             erasures: 0,
             policy: 0,
+            policy_since: LogTime::ZERO,
             superseded: 0,
             purges: 0,
         };
@@ -159,7 +161,7 @@ impl State {
     }
 
     pub fn apply(&mut self, at: LogTime, command: Command) -> Outcome {
-        let command = match self.under_policy(command) {
+        let command = match self.under_policy(at, command) {
             Ok(command) => command,
             Err(outcome) => return outcome,
         };

@@ -32,7 +32,15 @@ pub async fn run(
     let Asker { region: asker, relayed } = Asker::of(shell, &request, &request.get_ref().region)?;
     let (due, Sent(sent)) = (deadline(&request), Sent::of(&request));
     let question = request.into_inner();
-    let Told { place, body, slot } = Told::of(&question.request)?;
+    let told = match question.request.is_empty() {
+        true => None,
+        false => Some(Told::of(&question.request)?),
+    };
+    let slot = told
+        .as_ref()
+        .map(|told| told.slot)
+        .or_else(|| u16::try_from(question.slot).ok().and_then(Slot::new));
+    let slot = slot.ok_or(Reason::MessageMalformed)?;
     let now = shell.map.now()?;
     let hosted = shell.hosted(now.group(GroupKind::Orders, slot))?;
     if let Some(leader) = home::led_by(hosted, relayed)? {
@@ -43,16 +51,21 @@ pub async fn run(
         let mut client = HomeServiceClient::new(shell.peers.to(leader));
         return home::in_time(due, client.find_request(request)).await;
     }
+    let Some(Told { place, body, .. }) = told else {
+        // By another policy he may live here: nobody is named, so the very one is asked about.
+        let same = now.policy.version() == question.policy_version;
+        let closed_ms = close(&now, hosted, due).await?;
+        let answer = wire::FindRequestResponse { order: None, closed_ms };
+        return same.then_some(Response::new(answer)).ok_or_else(|| moving().into());
+    };
     moved_to(&now, &asker, &place, slot)?;
-    let caller = question.caller.as_str();
-    let asked = Asked { shell, hosted, place: &place, slot, caller };
-    // From here on no order of his is taken here: one that is under way by the older policy is
-    // refused in apply, or is in the state that is read below.
-    let version = now.policy.version();
-    let closed = hosted.submit(&Command::UnderPolicy { version, command: None }, due).await?;
-    if closed != Outcome::Noted {
+    if now.policy.version() < question.policy_version {
+        // By a policy in between he may live here again.
         return Err(moving().into());
     }
+    let caller = question.caller.as_str();
+    let asked = Asked { shell, hosted, place: &place, slot, caller };
+    let closed_ms = close(&now, hosted, due).await?;
     let order = asked.find(&body, due).await?;
     if order.is_none() && asked.lives_elsewhere()? {
         // Where he lives, or lived lately, may know it, and is not asked from here.
@@ -65,7 +78,21 @@ pub async fn run(
         };
         asked.surely_new(birth, sent)?;
     }
-    Ok(Response::new(wire::FindRequestResponse { order }))
+    Ok(Response::new(wire::FindRequestResponse { order, closed_ms }))
+}
+
+/// From here on no order is taken here by an older policy: one that is under way is refused in
+/// apply, or is in the state that is read after this. Since when that is so.
+///
+/// # Errors
+/// `HOME_MOVING` by who lags behind.
+async fn close(now: &Snapshot, hosted: &Hosted, due: Instant) -> Result<u64, Failure> {
+    let version = now.policy.version();
+    let closed = hosted.submit(&Command::UnderPolicy { version, command: None }, due).await?;
+    match closed == Outcome::Noted {
+        true => Ok(hosted.group.peek(|machine| machine.state.meta.policy_since.ms())),
+        false => Err(moving()),
+    }
 }
 
 /// Only who is the home by this region's own policy is told.

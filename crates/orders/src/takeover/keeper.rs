@@ -19,6 +19,8 @@ const SUBMIT_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(500);
 /// While something is under way.
 const SOON: Duration = Duration::from_millis(50);
+/// The epoch of a region that was never restored nor another's.
+const FIRST: u64 = 1;
 /// How far clocks of clients and regions may be apart.
 const SKEW_MS: u64 = 10_000;
 
@@ -62,6 +64,10 @@ impl Keeper {
         let Some(now) = self.book.now() else { return AGAIN };
         let group = self.hosted.group.id();
         let mut wait = AGAIN;
+        if let Err(failure) = self.close(&now).await {
+            let reason = failure.reason();
+            tracing::debug!(%group, %reason, "a former home does not close yet");
+        }
         for (birth, ownership) in &now.owners {
             match self.follow(&now, *birth, *ownership).await {
                 Ok(false) => {}
@@ -73,6 +79,19 @@ impl Keeper {
             }
         }
         wait
+    }
+
+    /// Takes nothing by an older policy from now on: who lived here by that is at home elsewhere,
+    /// and asks since when.
+    async fn close(&self, now: &Snapshot) -> Result<(), Failure> {
+        let version = now.policy.version();
+        let known = self.hosted.group.peek(|machine| machine.state.meta.policy);
+        if now.former.is_empty() || known >= version {
+            return Ok(());
+        }
+        let due = Instant::now() + SUBMIT_MAX;
+        let close = Command::UnderPolicy { version, command: None };
+        self.hosted.submit(&close, due).await.map(|_| ())
     }
 
     fn row(&self, birth: RegionNumber) -> Option<Birth> {
@@ -91,8 +110,9 @@ impl Keeper {
         let row = self.row(birth);
         let newer = self.newer(birth, row.as_ref(), word.epoch);
         if word.owner != now.here {
-            // A region that came back from a backup has no record of what it heard.
-            let concerns = record.is_some() || row.is_some() || birth == now.here;
+            // Every epoch in order: also one that came without a record, or after one that was
+            // not seen here before it was over.
+            let concerns = word.epoch > FIRST || row.is_some() || birth == now.here;
             if concerns && newer {
                 let (owner, epoch) = (word.owner, word.epoch);
                 let loss = self.loss(birth, row.as_ref(), (owner, record));
@@ -138,7 +158,7 @@ impl Keeper {
         match row {
             Some(row) => row.epoch,
             None if birth == self.shell.number => self.hosted.stream_epoch(),
-            None => 1,
+            None => FIRST,
         }
     }
 

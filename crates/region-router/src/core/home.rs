@@ -10,6 +10,9 @@ use super::directory::{FORMER_LIFE_MS, Ownership, Snapshot};
 use super::heir;
 use super::policy::{JurisdictionName, Policy, Service};
 
+/// In which every region owns what is born in it, until it is restored or another's.
+const FIRST_EPOCH: u64 = 1;
+
 /// The home of a customer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Home {
@@ -88,6 +91,8 @@ pub struct Lived {
     pub owner: Ownership,
     /// Whether that owner may serve him, and so has what was ordered there.
     pub served: bool,
+    /// Whether no owner but the region of birth ever may have served him.
+    pub alone: bool,
     /// When the last of these policies ended.
     pub until: LogTime,
 }
@@ -107,10 +112,29 @@ pub fn lived(residence: Country, slot: Slot, directory: &Snapshot, now: LogTime)
         let Some(birth) = birth else { continue };
         let Some(owner) = directory.owner(birth, slot) else { continue };
         let served = home(residence, slot, &former.policy, directory).is_ok();
+        let alone = alone(residence, (birth, owner.owner), directory);
         match found.iter_mut().find(|lived| lived.birth == birth) {
             Some(lived) => (lived.served, lived.until) = (served, former.until),
-            None => found.push(Lived { birth, owner, served, until: former.until }),
+            None => found.push(Lived { birth, owner, served, alone, until: former.until }),
         }
     }
     found
+}
+
+/// Whether what was ordered in a region of birth was ordered of that region alone, as far as one
+/// record can say it: it names who owned them first, and who owns them since.
+fn alone(
+    residence: Country,
+    (birth, owner): (RegionNumber, RegionNumber),
+    directory: &Snapshot,
+) -> bool {
+    let Some(record) = directory.records.get(&birth) else { return owner == birth };
+    let Some(heir) = directory.region(record.owner) else { return false };
+    let former = directory.former.iter().map(|former| &former.policy);
+    let may_own = |policy: &Policy| {
+        let law = policy.of_country(residence);
+        law.is_some_and(|law| heir::may_own(policy, law, &heir.name))
+    };
+    let first = record.ends == FIRST_EPOCH && record.owner == owner && owner != birth;
+    first && !std::iter::once(&directory.policy).chain(former).any(|policy| may_own(policy))
 }

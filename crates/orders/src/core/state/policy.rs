@@ -1,5 +1,7 @@
 //! By which residency policy the group places orders: an older one counts no more.
 
+use hansa_types::time::LogTime;
+
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::subjects::Wrapped;
 
@@ -8,10 +10,16 @@ use super::State;
 impl State {
     /// The command inside, once the policy by which it came here is known not to be an old one.
     ///
+    /// From the first command under a newer policy on nothing is placed by an older one.
+    ///
     /// # Outcomes
     /// `NotOwner` for a policy that is older than the newest that was gone by: whoever made the
     /// command lags behind, and the home may be elsewhere by now.
-    pub(super) fn under_policy(&mut self, command: Command) -> Result<Command, Outcome> {
+    pub(super) fn under_policy(
+        &mut self,
+        at: LogTime,
+        command: Command,
+    ) -> Result<Command, Outcome> {
         let Command::UnderPolicy { version, command } = command else { return Ok(command) };
         if version < self.meta.policy {
             if let Some(minted) = command.as_deref().and_then(mint) {
@@ -19,7 +27,9 @@ impl State {
             }
             return Err(Outcome::Refused(Refused::NotOwner));
         }
-        self.meta.policy = version;
+        if version > self.meta.policy {
+            (self.meta.policy, self.meta.policy_since) = (version, at);
+        }
         command.map(|command| *command).ok_or(Outcome::Noted)
     }
 }
@@ -37,7 +47,6 @@ fn mint(command: &Command) -> Option<&Wrapped> {
 mod tests {
     use hansa_types::id::OrderId;
     use hansa_types::region::Slot;
-    use hansa_types::time::LogTime;
 
     use super::*;
 
@@ -51,9 +60,11 @@ mod tests {
     #[test]
     fn what_was_placed_by_an_older_policy_is_refused_once_a_newer_one_was_gone_by() {
         let mut state = State::new(crate::core::tests::settings());
+        let mut now = 4;
         let mut apply = |command: Command| {
             let command = Command::decode(&command.encode()).unwrap();
-            state.apply(LogTime(5), command)
+            now += 1;
+            state.apply(LogTime(now), command)
         };
         let looked_at = Outcome::Refused(Refused::OrderNotFound);
         assert_eq!(apply(resume(3)), looked_at);
@@ -65,5 +76,8 @@ mod tests {
         assert_eq!(apply(resume(6)), Outcome::Refused(Refused::NotOwner));
         let nested = Command::UnderPolicy { version: 8, command: Some(Box::new(only(9))) };
         assert_eq!(apply(nested), Outcome::Refused(Refused::Malformed));
+        // The eighth, by the last command: a repeat of it begins nothing.
+        assert_eq!(apply(only(8)), Outcome::Noted);
+        assert_eq!((state.meta.policy, state.meta.policy_since), (8, LogTime(11)));
     }
 }

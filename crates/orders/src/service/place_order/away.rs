@@ -163,8 +163,8 @@ impl Asked<'_> {
         Ok(answer.placed)
     }
 
-    /// Whether an unknown request may have been placed by whoever owned what is born here for a
-    /// while, or before this region came back from a backup.
+    /// Whether an unknown request may have been placed by whoever owned what is born in his home
+    /// for a while, or before this region came back from a backup.
     ///
     /// # Errors
     /// `HOME_MOVING` while these births are another region's, or are being taken over.
@@ -172,7 +172,7 @@ impl Asked<'_> {
         let (shell, hosted, place) = (self.shell, self.hosted, &self.place);
         let asked =
             find_request::Asked { shell, hosted, place, slot: self.slot, caller: self.caller };
-        match asked.surely_new(Some(shell.number), sent) {
+        match asked.surely_new(Some(self.home.0), sent) {
             Ok(()) => Ok(false),
             Err(failure) if failure.reason() == Reason::RequestInDoubt => Ok(true),
             Err(failure) => Err(failure),

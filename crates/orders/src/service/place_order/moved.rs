@@ -6,8 +6,8 @@ use std::time::Duration;
 use hansa_api::classes::DataClass;
 use hansa_api::first_sent;
 use hansa_api::pb::order as wire;
-use hansa_api::pb::replication::FindRequestRequest;
 use hansa_api::pb::replication::home_service_client::HomeServiceClient;
+use hansa_api::pb::replication::{FindRequestRequest, FindRequestResponse};
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Asked;
 use crate::core::command::Refused;
 use crate::core::keys::Scope;
+use crate::shell::closed::Closed;
 use crate::shell::{Sent, Shell, refusal};
 
 /// A request that was first sent this long after a move was not sent before it, whatever the clock
@@ -90,18 +91,20 @@ impl Asked<'_> {
         for lived in lived(residence, self.slot, now, LogTime(wall)) {
             // Whatever the policies say: a lost region may never have heard of the newer one.
             let doubt = self.doubted(&lived, sent)?;
-            let expired = lived.until.plus_ms(key_ttl_ms).ms() < wall;
-            let newer = sent.is_some_and(|sent| sent > lived.until.plus_ms(SKEW_MS).ms());
             let asked = match lived.served {
                 true => lived.owner.owner,
                 // Who owns them now may not know what he ordered.
                 false => lived.birth,
             };
-            if !expired && !newer && asked != now.here {
+            let closed = self.closed(&lived, asked, due).await?;
+            let expired = closed.saturating_add(key_ttl_ms) < wall;
+            let newer = sent.is_some_and(|sent| sent > closed.saturating_add(SKEW_MS));
+            let may_know = !expired && !newer;
+            if may_know && asked != now.here {
                 let region = now.region(asked).ok_or_else(moving)?;
                 let lost = doubt && !lived.served;
                 match self.ask(region, &lived, sent, due).await {
-                    Ok(None) if !lived.served => continue,
+                    Ok(None) if lived.alone && !lived.served => continue,
                     Ok(None) => {}
                     Ok(order) => return Ok(order),
                     // It is the one that was lost.
@@ -109,12 +112,51 @@ impl Asked<'_> {
                     Err(failure) => return Err(failure),
                 }
             }
-            doubts |= doubt;
+            // Of what a lawful owner in between granted nobody may be asked.
+            doubts |= doubt || (may_know && !lived.served && !lived.alone);
         }
         match doubts {
             true => Err(refusal(Refused::InDoubt)),
             false => Ok(None),
         }
+    }
+
+    /// Since when a former home takes none of his orders any more. Until it has said so the older
+    /// policy may be in force there, however long ago it ended here. Who lost these births to
+    /// another takes none since that was recorded.
+    ///
+    /// # Errors
+    /// `HOME_MOVING` while it does not say.
+    async fn closed(
+        &self,
+        lived: &Lived,
+        asked: RegionNumber,
+        due: Instant,
+    ) -> Result<u64, Failure> {
+        let until = lived.until.ms();
+        if asked == self.now.here {
+            return Ok(until);
+        }
+        if asked != lived.owner.owner {
+            let record = self.now.records.get(&lived.birth);
+            return Ok(record.map_or(until, |record| record.time_ms.max(until)));
+        }
+        let (version, epoch) = (self.now.policy.version(), lived.owner.epoch);
+        let of = Closed { version, birth: lived.birth, asked, epoch, slot: self.slot };
+        if let Some(ms) = self.shell.closed.since(of) {
+            return Ok(ms);
+        }
+        // Nobody is named, so no law keeps it from being asked.
+        let question = FindRequestRequest {
+            region: self.shell.region.to_string(),
+            policy_version: version,
+            slot: u32::from(self.slot.get()),
+            ..Default::default()
+        };
+        let region = self.now.region(asked).ok_or_else(moving)?;
+        let ms = self.question(region, question, None, due).await?.closed_ms;
+        self.shell.closed.say(of, ms);
+        Ok(ms)
     }
 
     /// Whether a lost owner of what he ordered there may have heard this request, and nobody else.
@@ -155,7 +197,19 @@ impl Asked<'_> {
             caller: self.caller.to_owned(),
             request: bytes::Bytes::copy_from_slice(self.body),
             birth: birth.map_or_else(String::new, |birth| birth.name.to_string()),
+            policy_version: policy.version(),
+            slot: 0,
         };
+        Ok(self.question(region, question, sent, due).await?.order)
+    }
+
+    async fn question(
+        &self,
+        region: &Region,
+        question: FindRequestRequest,
+        sent: Option<u64>,
+        due: Instant,
+    ) -> Result<FindRequestResponse, Failure> {
         let due = Deadline(due).min(Deadline::after(ASK_MAX));
         let mut question = outgoing(question, due)?;
         if let Some(sent) = sent {
@@ -164,7 +218,7 @@ impl Asked<'_> {
         let mut client = HomeServiceClient::new(self.shell.peers.gateway(&region.name));
         let answer = timeout_at(due.0, client.find_request(question)).await;
         let failure = match answer {
-            Ok(Ok(answer)) => return Ok(answer.into_inner().order),
+            Ok(Ok(answer)) => return Ok(answer.into_inner()),
             Ok(Err(status)) => Failure::from(&status),
             Err(_) => Failure::of(Reason::DeadlineExceeded),
         };

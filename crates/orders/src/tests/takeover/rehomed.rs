@@ -23,9 +23,13 @@ fn living_in(home: &str, version: u64) -> String {
 impl Rig {
     /// Another law, and the one before is remembered.
     fn relegislate(&self, text: &str) {
+        self.relegislate_ago(text, 0);
+    }
+
+    fn relegislate_ago(&self, text: &str, ago_ms: u64) {
         for node in self.nodes.values() {
             let mut now = (*node.book.now().unwrap()).clone();
-            let until = LogTime(node.orders.shell().env.clock.wall().ms());
+            let until = LogTime(node.orders.shell().env.clock.wall().ms() - ago_ms);
             now.former.push(Former {
                 policy: now.policy.clone(),
                 text: now.policy_text.clone(),
@@ -95,4 +99,58 @@ async fn a_new_home_hears_from_a_survivor_what_it_cannot_know() {
     let doubt = place(&pair.abroad, "r-lost").await.unwrap_err();
     assert_eq!(doubt.reason(), Reason::RequestInDoubt, "{doubt}");
     pair.away().service.place_order(dated(order("r-lost"))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_old_home_granted_after_the_new_one_had_the_law_is_not_placed_again() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&living_in("eu-west", 2));
+    // The law is on its way: the old home takes an order still, long after it was made here.
+    pair.abroad.relegislate_ago(&living_in("us-east", 3), 60_000);
+    let sent = pair.here().orders.shell().env.clock.wall().ms();
+    let late = || {
+        let mut request = call(order("r-late"));
+        first_sent::put(request.metadata_mut(), sent);
+        request
+    };
+    let here = pair.here().service.place_order(late()).await.unwrap();
+    let known = here.into_inner().order.unwrap().name;
+    let again = pair.away().service.place_order(late()).await.unwrap_err();
+    assert_eq!(Failure::from(&again).reason(), Reason::HomeMoving, "{again:?}");
+    pair.home.relegislate(&living_in("us-east", 3));
+    let end = soon();
+    let again = loop {
+        match pair.away().service.place_order(late()).await {
+            Ok(again) => break again.into_inner(),
+            Err(status) => assert!(Instant::now() < end, "{status:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(again.replayed && again.order.unwrap().name == known);
+    // It has said since when it takes none, and is asked only about what may be older.
+    pair.away().peers.set_gateways("eu-west".parse().unwrap(), Vec::new());
+    pair.away().service.place_order(dated(order("r-new"))).await.unwrap();
+    assert!(pair.away().service.place_order(call(order("r-old"))).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_follows_also_what_it_sees_only_the_end_of() {
+    let pair = Pair::start().await;
+    for node in pair.abroad.nodes.values() {
+        let mut now = (*node.book.now().unwrap()).clone();
+        // A record, and that its owner came back from a backup; and a region that did by itself.
+        now.owners.insert(number(3), Ownership { owner: number(1), epoch: 6 });
+        now.owners.insert(number(1), Ownership { owner: number(1), epoch: 4 });
+        now.version += 1;
+        node.book.publish(now);
+    }
+    eventually("followed", || pair.abroad.followed(3, 6) && pair.abroad.followed(1, 4)).await;
+    // What they forgot is in doubt here from then on, and a planned change is no loss of its own.
+    let shell = pair.away().orders.shell();
+    let doubt = |birth| shell.groups[&0].group.peek(|m| m.state.doubted(number(birth)));
+    let before = doubt(1).unwrap();
+    pair.abroad.births_owned_by(1, (3, 5), Kind::Switchover);
+    eventually("followed", || pair.abroad.followed(1, 5)).await;
+    assert_eq!(doubt(1), Some(before));
 }

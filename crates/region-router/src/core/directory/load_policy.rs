@@ -196,6 +196,42 @@ mod tests {
     }
 
     #[test]
+    fn only_where_no_owner_but_the_first_may_have_served_him_is_that_ones_word_the_last() {
+        let mut state = state();
+        apply(&mut state, 20, &canada(2, "us-east"));
+        apply(&mut state, 20, &canada(3, "eu-west"));
+        let born = |owner: u16, ends: u64| {
+            let mut now = state.snapshot().unwrap();
+            let (birth, owner) = (number(2), number(owner));
+            let record = crate::core::directory::OwnershipRecord {
+                birth,
+                owner,
+                epoch: ends + 1,
+                ends,
+                kind: crate::core::directory::Kind::Failover,
+                confirmed_stopped: true,
+                reason: "lost".into(),
+                ticket: "T-1".into(),
+                time_ms: 5,
+                by: "spiffe://hansa/client/ada".into(),
+                proof: Default::default(),
+            };
+            now.owners.insert(birth, crate::core::directory::Ownership { owner, epoch: ends + 1 });
+            now.records.insert(birth, record);
+            let (country, slot) = ("CA".parse().unwrap(), Slot::of(b"x"));
+            let homes = lived(country, slot, &now, LogTime(21));
+            let alone = homes.iter().find(|lived| lived.birth == birth).map(|lived| lived.alone);
+            alone.unwrap()
+        };
+        let former = state.snapshot().unwrap();
+        assert!(lived("CA".parse().unwrap(), Slot::of(b"x"), &former, LogTime(21))[0].alone);
+        assert!(!born(1, 1), "its heir was a home of his by law");
+        assert!(born(3, 1), "no law ever had its heir serve him");
+        assert!(!born(3, 2), "who owned them before that is not known");
+        assert!(!born(2, 3), "nor who did until they came home");
+    }
+
+    #[test]
     fn more_moves_than_can_be_remembered_are_refused_until_the_oldest_is_forgotten() {
         let mut state = state();
         let homes = ["us-east", "eu-west"];
