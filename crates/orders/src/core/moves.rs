@@ -117,6 +117,17 @@ pub fn print_of(order: OrderId, residence: Country, personal: &Sealed) -> StateH
     StateHash::of_record("block", &order, &(residence, personal))
 }
 
+/// What a block adds to the answer to a challenge, by what it holds: who has lost it, or never had
+/// it, can say no such thing.
+pub fn shown_of(challenge: &[u8; 32], order: OrderId, plain: &[u8]) -> StateHash {
+    let mut hasher = blake3::Hasher::new_keyed(challenge);
+    hasher.update(&order.to_bytes());
+    hasher.update(plain);
+    let mut first = [0; 16];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    StateHash(u128::from_be_bytes(first))
+}
+
 /// What happens to those who move; commands of the shell.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Step {

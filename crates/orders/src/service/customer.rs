@@ -51,8 +51,22 @@ pub async fn find<'a>(
             }
         }
         Person::Guest(name) => {
-            let (id, hosted) = shell.find(name)?;
+            let id = shell.map.check_name(name)?;
             let slot = id.slot();
+            let hosted = shell.hosted(shell.map.orders_group(slot)?)?;
+            // What is left of it here, where another region has it since.
+            let former = |machine: &OrdersMachine| {
+                let state = &machine.state;
+                let row = state.births.get(id.region());
+                let away = row.is_some_and(|row| matches!(row.phase, Phase::Elsewhere { .. }));
+                let left = || state.contents.get(&id).map(|c| (c.sealed_with.subject, c.guest));
+                away.then(left)
+            };
+            if let Some(left) = hosted.group.read(due, former).await.map_err(not_read)? {
+                let own = left.filter(|(subject, guest)| *guest && subject.home == shell.number);
+                return Ok(Found { hosted, slot, subject: own.map(|(subject, _)| subject) });
+            }
+            shell.home_of(id)?;
             if id.region() != shell.number {
                 hosted.group.read(due, |_| ()).await.map_err(not_read)?;
                 // One that was taken over has a subject of this region's.

@@ -393,7 +393,8 @@ pub async fn send_home(
     let epoch = hosted.group.peek(|m| m.state.moves.get(subject).map(|row| row.epoch));
     let Some((epoch, slot)) = epoch.zip(slot_of(hosted, subject)) else { return Ok(()) };
     let to = now.region(home).ok_or(Reason::UnknownRegion)?;
-    let request: RequestId = format!("law-{epoch}").parse().map_err(|_| Reason::Internal)?;
+    let law = now.policy.version();
+    let request = asked_by_law(epoch, law).ok_or(Reason::Internal)?;
     let (home, whose) = (shell.number, Whose::Subject(subject));
     let (caller, method) = ("", "MoveCustomer");
     let scope = ScopeOf { caller, method, home, slot, whose, request: &request }.scope();
@@ -403,11 +404,17 @@ pub async fn send_home(
         to: Some(to.name.clone()),
         // The law lets nothing of it stay.
         window_ms: Some(1),
-        reason: format!("residency policy {}", now.policy.version()),
+        reason: format!("residency policy {law}"),
         ticket: String::new(),
     };
     let by = String::new();
     Mover { shell, hosted, slot, subject, scope, by, asked, now, due }.go().await
+}
+
+/// The request by which a law moves somebody who lives here since a move. Another law asks anew,
+/// whatever was called off under this one.
+fn asked_by_law(epoch: u64, version: u64) -> Option<RequestId> {
+    format!("law-{epoch}-{version}").parse().ok()
 }
 
 /// When what is dropped now was asked for, and when the region key that wraps it will be gone.
@@ -454,4 +461,16 @@ pub async fn delete(
     gone.into_iter().for_each(|of| shell.keyring.forget(of));
     shell.keys_changed.notify_waiters();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_law_asks_once_for_each_move_and_another_one_anew() {
+        assert_eq!(asked_by_law(3, 1), asked_by_law(3, 1));
+        assert!(asked_by_law(3, 1).is_some() && asked_by_law(3, 1) != asked_by_law(3, 2));
+        assert!(asked_by_law(3, 1) != asked_by_law(4, 1));
+    }
 }

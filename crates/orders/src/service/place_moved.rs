@@ -63,8 +63,13 @@ pub async fn run(
     let whose = Whose::Subject(subject);
     let (method, home, request) = ("PlaceOrder", shell.number, &place.request_id);
     let scope = ScopeOf { caller, method, home, slot, whose, request }.scope();
-    let row = arrived(shell, hosted, subject, (from, question.epoch), due).await?;
+    let own = now.own_region().ok_or_else(moving)?;
     let known = hosted.group.peek(|machine| machine.state.keys.table.contains(&scope));
+    if !known && row.as_ref().is_none_or(|row| row.epoch < question.epoch) {
+        // Nobody comes to live here by an order that is refused.
+        admitted(&now, place.residence_country, &own.name)?;
+    }
+    let row = arrived(shell, hosted, subject, (from, question.epoch), due).await?;
     if row.lives != shell.number && !known {
         let gone_to = now.region(row.lives).map(|region| region.name.to_string());
         let (gone_to, gone_epoch) = (gone_to.unwrap_or_default(), row.epoch);
@@ -73,7 +78,6 @@ pub async fn run(
     if question.in_doubt && !known {
         return Err(refusal(Refused::InDoubt).into());
     }
-    let own = now.own_region().ok_or_else(moving)?;
     admitted(&now, place.residence_country, &own.name)?;
     let birth = now.owner(now.here, slot).filter(|owner| owner.owner == now.here);
     let home = (now.here, birth.ok_or_else(moving)?.epoch);
@@ -110,7 +114,12 @@ pub(super) async fn let_back(
         return Ok(());
     }
     let at_ms = shell.env.clock.wall().ms();
-    commit(hosted, Step::Follow { subject, to, epoch, at_ms }, due).await
+    let done = commit(hosted, Step::Follow { subject, to, epoch, at_ms }, due).await;
+    if let Err(failure) = &done {
+        let to = to.get();
+        tracing::warn!(to, %failure, "said to live there again, and not let go by that word alone");
+    }
+    done
 }
 
 /// Whether he came from there, and lives there again by a later move that nobody here knows of: it

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use hansa_api::convert::id::order_from_bytes;
 use hansa_api::pb::customer::PersonalBlock;
 use hansa_api::pb::replication as wire;
@@ -19,12 +20,14 @@ use zeroize::Zeroizing;
 
 use super::customer::{admitted, may_be_home, residences};
 use super::home::{self, Asker};
+use super::move_customer::proof::shown;
 use super::move_customer::times;
 use super::place_moved::{let_back, may_ask};
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Sealed;
 use crate::core::moves::{BLOCKS_MAX, Block, Carry, Keep, MoveRow, Step, print_of};
 use crate::core::subjects::{KeyOf, Next, SubjectId};
+use crate::machine::OrdersMachine;
 use crate::shell::keys::vault_failed;
 use crate::shell::{Hosted, Shell, deadline, not_read, personal, refusal};
 use crate::vault::{KeyShare, VaultError};
@@ -98,12 +101,39 @@ impl Question<'_> {
             return Err(self.not_believed());
         }
         let lived_there = row.is_some_and(|row| row.lived.contains(&self.from));
-        let own = || orders.iter().any(|id| self.speaks_for(*id));
-        if !believed && !lived_there && carry != Some(self.from) && !own() {
+        // Of an order that is known here as his: ids of its own can be made up.
+        let own = |machine: &OrdersMachine| {
+            let his = |id: &OrderId| machine.state.whose(*id) == Some(subject);
+            orders.iter().any(|id| self.speaks_for(*id) && his(id))
+        };
+        if !believed && !lived_there && carry != Some(self.from) && !self.hosted.group.peek(own) {
             return Ok(wire::TakeCustomerResponse::default());
         }
         self.take(subject).said(&self.question, Vec::new()).await?;
-        self.answer(subject, orders, StateHash::default()).await
+        let answer = self.answer(subject, orders, StateHash::default()).await?;
+        Ok(wire::TakeCustomerResponse { proof: self.proof(subject, orders).await?, ..answer })
+    }
+
+    /// That these blocks are here, by what they hold: where he lived with the asker, or it has the
+    /// order.
+    async fn proof(&self, subject: SubjectId, orders: &[OrderId]) -> Result<Bytes, Failure> {
+        let Ok(challenge) = <[u8; 32]>::try_from(self.question.challenge.as_ref()) else {
+            return Ok(Bytes::new());
+        };
+        let read = self.hosted.group.read(self.due, |machine| {
+            let state = &machine.state;
+            let row = state.moves.get(subject);
+            let lived = row.is_some_and(|row| row.lived.contains(&self.from));
+            let block = |id: &OrderId| Some((*id, state.block_of(subject, *id)?));
+            let asked = orders.iter().filter(|id| lived || self.speaks_for(**id));
+            asked.filter_map(block).collect::<Vec<_>>()
+        });
+        let held = read.await.map_err(not_read)?;
+        let mut sum = StateHash::default();
+        for (id, (of, wrapped, sealed)) in held {
+            sum.add(shown(self.shell, &challenge, (id, of), &wrapped, &sealed).await?);
+        }
+        Ok(Bytes::copy_from_slice(&sum.0.to_be_bytes()))
     }
 
     /// Of a customer who is named, or whose blocks came.
@@ -183,8 +213,16 @@ impl Question<'_> {
         let (epoch, lives) = row.unwrap_or((0, self.shell.number));
         let lives_in = self.shell.map.region_name(lives);
         let lives_in = lives_in.map_or_else(String::new, |name| name.to_string());
-        let digest = bytes::Bytes::copy_from_slice(&digest.0.to_be_bytes());
-        Ok(wire::TakeCustomerResponse { block_count, digest, epoch, lives_in, erased_generation })
+        let digest = Bytes::copy_from_slice(&digest.0.to_be_bytes());
+        let proof = Bytes::new();
+        Ok(wire::TakeCustomerResponse {
+            block_count,
+            digest,
+            epoch,
+            lives_in,
+            erased_generation,
+            proof,
+        })
     }
 }
 
@@ -284,7 +322,11 @@ impl Take<'_> {
             commit(hosted, Step::Abandon { subject, by, asked_ms, destroy_after_ms }, due).await?;
             shell.keys_changed.notify_waiters();
         }
-        if question.arrive_epoch > 0 {
+        let known = hosted
+            .group
+            .peek(|machine| machine.state.moves.get(subject).map_or(0, |row| row.epoch));
+        // What is known already is not said again to the log.
+        if question.arrive_epoch > known {
             let (epoch, untold) = (question.arrive_epoch, false);
             commit(hosted, Step::Arrive { subject, from, epoch, at_ms, untold }, due).await?;
         }

@@ -20,17 +20,20 @@ use hansa_types::region::RegionNumber;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
+use crate::core::moves::BLOCKS_MAX;
 use crate::core::subjects::SubjectId;
 use crate::service::customer::{admitted, not_reached, residences};
 use crate::service::move_customer::{delete, home_by_law, send_home, settle, tell_former};
 use crate::shell::{Hosted, Shell};
 
-/// How long one customer may take: a question and an answer, or all that he has.
+/// How long one customer may take: a question and an answer, or all that he has, page by page.
 const ASK_MAX: Duration = Duration::from_secs(5);
 const SEND_MAX: Duration = Duration::from_millis(CALL_DEADLINE_MS_MAX);
 /// Customers tried, and looked at, with one region in one round.
 const TRIES_MAX: usize = 64;
 const LOOKS_MAX: usize = 1_024;
+/// Others wait for the slowest region of a round: nobody new is begun with after that.
+const ROUND_MAX: Duration = Duration::from_secs(60);
 /// After so long all are looked at again by the same law: who came while it was made known may have
 /// been let in by the last one.
 const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
@@ -142,9 +145,9 @@ impl Movers {
         region: RegionNumber,
         waiting: Vec<SubjectId>,
     ) -> Option<SubjectId> {
-        let (mut last, mut tries) = (None, 0);
+        let (mut last, mut tries, end) = (None, 0, Instant::now() + ROUND_MAX);
         for subject in waiting.into_iter().take(LOOKS_MAX) {
-            if tries == TRIES_MAX {
+            if tries == TRIES_MAX || Instant::now() > end {
                 break;
             }
             last = Some(subject);
@@ -176,11 +179,23 @@ impl Movers {
         let (shell, hosted) = (&*self.shell, &self.hosted);
         let due = |max| Instant::now() + max;
         match errand {
-            Errand::Delete => delete(shell, hosted, subject, ("", "due"), due(ASK_MAX)).await,
+            Errand::Delete => {
+                let due = due(ASK_MAX * (1 + self.pages(subject)));
+                delete(shell, hosted, subject, ("", "due"), due).await
+            }
             Errand::Settle => settle(shell, hosted, (subject, region), due(ASK_MAX)).await,
             Errand::Tell => tell_former(shell, hosted, subject, due(ASK_MAX)).await,
-            Errand::SendHome => send_home(shell, hosted, (subject, region), due(SEND_MAX)).await,
+            Errand::SendHome => {
+                let due = due(SEND_MAX + ASK_MAX * self.pages(subject));
+                send_home(shell, hosted, (subject, region), due).await
+            }
         }
+    }
+
+    /// How many questions it takes to go through all that he has here.
+    fn pages(&self, subject: SubjectId) -> u32 {
+        let orders = self.hosted.group.peek(|m| m.state.orders_known(subject).count());
+        u32::try_from(orders / BLOCKS_MAX).unwrap_or(u32::MAX)
     }
 
     /// Who is to be sent home, and where that is.

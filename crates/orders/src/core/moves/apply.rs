@@ -7,10 +7,14 @@ use hansa_types::time::LogTime;
 
 use super::{Block, Carry, EPOCHS_MAX, HOLD_MS, Leave, Left, MoveRow, Step, print_of, remember};
 use crate::core::command::{Command, Outcome, Refused};
+use crate::core::contents::Sealed;
 use crate::core::keys::{Scope, Seen};
 use crate::core::state::State;
-use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, SubjectRow};
+use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, SubjectRow, Wrapped};
 use crate::core::takeover::Birth;
+
+/// How far the log's time may be behind the wall clock.
+const SKEW_MS: u64 = 10_000;
 
 /// Whether a move may follow on the newest that is known. What another region says is believed,
 /// so no word of it can use up the numbers.
@@ -121,7 +125,8 @@ impl State {
             return Ok(());
         }
         let lived_here = row.lives == here;
-        if !next_step(row.epoch, epoch) || lived_here && row.former != to {
+        let lets_go = || row.former == to && self.lets_go(subject, row, to);
+        if !next_step(row.epoch, epoch) || lived_here && !lets_go() {
             return Err(Refused::Moved);
         }
         let mut next = MoveRow::after(Some(row), epoch, (row.lives, to), at_ms);
@@ -134,6 +139,26 @@ impl State {
         }
         self.moved(subject, next);
         Ok(())
+    }
+
+    /// Whether a region's word alone may take him away from here. Whom this region knew before he
+    /// came from there is not that region's to take: he had never left, or he came by a word
+    /// alone, too. Which was so this region knows where it let him go itself before, or where that
+    /// region owned what is born here for a while.
+    fn lets_go(&self, subject: SubjectId, row: &MoveRow, to: RegionNumber) -> bool {
+        let here = self.meta.settings.region;
+        let went_on = |birth: &Birth| {
+            birth.owner == to || birth.taken.as_ref().is_some_and(|taken| taken.take.from == to)
+        };
+        let before = |id: OrderId| {
+            let created = self.orders.get(&id).map(|order| order.created.ms());
+            // By two clocks: what he ordered first here may be dated before he came.
+            let early = |ms: u64| ms.saturating_add(SKEW_MS) < row.since_ms;
+            id.region() == here && created.is_some_and(early)
+        };
+        !row.asked.is_empty()
+            || self.births.get(here).is_some_and(went_on)
+            || !self.subjects.orders_of(subject).any(before)
     }
 
     /// What he leaves here by another region's word.
@@ -199,6 +224,19 @@ impl State {
             of.subject == subject && matches!(self.subjects.key(of), KeyState::Living(_))
         };
         kept.into_iter().chain(own).any(opens)
+    }
+
+    /// The block of an order of his that is here, with the key that opens it.
+    pub fn block_of(&self, subject: SubjectId, id: OrderId) -> Option<(KeyOf, Wrapped, Sealed)> {
+        let kept = self.moves.kept.get(&id).map(|kept| (kept.of, kept.personal.clone()));
+        let own = self.contents.get(&id);
+        let own = own.and_then(|own| Some((own.sealed_with, own.personal.clone()?)));
+        let his = kept.into_iter().chain(own).filter(|(of, _)| of.subject == subject);
+        let mut opens = his.filter_map(|(of, sealed)| match self.subjects.key(of) {
+            KeyState::Living(wrapped) => Some((of, wrapped, sealed)),
+            KeyState::Erased | KeyState::Unknown => None,
+        });
+        opens.next()
     }
 
     /// Whether who placed an order of another region is shown here: his block was brought along, or
@@ -308,7 +346,8 @@ impl State {
             let contents = self.contents.get(id);
             contents.is_some_and(|contents| Some(contents.sealed_with.generation) == generation)
         };
-        let open = move |id: &OrderId| under(id) && self.is_open(*id);
+        let open = |id: &OrderId| self.is_open(*id) || self.waits_elsewhere(*id);
+        let open = move |id: &OrderId| under(id) && open(id);
         self.subjects.orders_of(subject).filter(open)
     }
 

@@ -4,7 +4,7 @@ use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
-use super::{BLOCKS_MAX, CALLED_OFF_MAX, CalledOff, Carry, HOLD_MS, Keep, Kept, remember};
+use super::{BLOCKS_MAX, CALLED_OFF_MAX, CalledOff, Carry, HOLD_MS, Keep, Kept};
 use crate::core::command::Refused;
 use crate::core::keys::Scope;
 use crate::core::state::State;
@@ -38,8 +38,9 @@ impl State {
             Some(Carry::Going { to: other, .. }) if *other != to => return Err(Refused::Moved),
             Some(Carry::Going { request: last, before, .. }) => {
                 let mut before = before.clone();
-                remember(&mut before, *last);
+                before.push(*last);
                 before.retain(|one| *one != request);
+                before.drain(..before.len().saturating_sub(CALLED_OFF_MAX));
                 before
             }
             None => Vec::new(),

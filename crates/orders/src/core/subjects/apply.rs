@@ -169,7 +169,8 @@ impl State {
         if let Some(erased) = self.subjects.erased_by(subject, request) {
             return Outcome::Erased(Box::new(erased.clone()), true);
         }
-        if let Some(open) = self.subjects.orders_of(subject).find(|id| self.is_open(*id)) {
+        let open = |id: &OrderId| self.is_open(*id) || self.waits_elsewhere(*id);
+        if let Some(open) = self.subjects.orders_of(subject).find(open) {
             return Outcome::Refused(Refused::OrderOpen(open));
         }
         let Some(row) = self.subjects.table.get(&subject).cloned() else {

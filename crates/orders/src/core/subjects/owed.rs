@@ -64,7 +64,7 @@ impl State {
     /// Whether an order that was under way here is another region's by now, and nobody has gone on
     /// with it nor decided what becomes of it. Who went on with it seals it with a key of his own,
     /// and hears of the erasure in his turn.
-    fn waits_elsewhere(&self, id: OrderId) -> bool {
+    pub(in crate::core) fn waits_elsewhere(&self, id: OrderId) -> bool {
         let (Some(order), Some(contents)) = (self.orders.get(&id), self.contents.get(&id)) else {
             return false;
         };

@@ -314,3 +314,17 @@ fn who_was_forgotten_where_he_ordered_goes_on_without_what_opens_no_more() {
     holds(&a);
     holds(&b);
 }
+
+#[test]
+fn every_command_that_another_took_over_from_is_called_off_with_it() {
+    let mut a = state_of(1);
+    place(&mut a, 1, 0);
+    for request in 1..=20 {
+        assert_eq!(begin(&mut a, 2, request), Outcome::Noted);
+    }
+    assert_eq!(cancel(&mut a), Outcome::Noted);
+    for request in 1..=20 {
+        assert_eq!(begin(&mut a, 2, request), Outcome::Refused(Refused::Moved), "{request}");
+    }
+    holds(&a);
+}

@@ -394,3 +394,32 @@ fn a_region_says_what_it_holds_of_somebody_and_not_what_it_once_held() {
     assert_eq!(held(&b, 2), 0);
     assert_eq!(state_of(3).moves.get(subject(3)), None);
 }
+
+#[test]
+fn whom_a_region_knew_before_another_said_that_he_came_is_not_taken_away_by_its_word() {
+    let whose = subject(2);
+    let arrive = |epoch| Step::Arrive {
+        subject: whose,
+        from: region(1),
+        epoch,
+        at_ms: START.ms() + 60_000,
+        untold: false,
+    };
+    let follow = |epoch| Step::Follow { subject: whose, to: region(1), epoch, at_ms: 9 };
+    let mut t = state_of(2);
+    assert!(matches!(place(&mut t, 1, 0), Outcome::Done(_)));
+    assert_eq!(step(&mut t, arrive(1)), Outcome::Noted);
+    assert_eq!(step(&mut t, follow(2)), Outcome::Refused(Refused::Moved));
+    assert_eq!(t.moves.get(whose).unwrap().lives, region(2));
+    // Who came as a stranger goes back as he came.
+    let mut t = state_of(2);
+    assert_eq!(step(&mut t, arrive(1)), Outcome::Noted);
+    assert_eq!(step(&mut t, follow(2)), Outcome::Noted);
+    // And whom this region itself had let go before.
+    let mut t = state_of(2);
+    assert!(matches!(place(&mut t, 1, 0), Outcome::Done(_)));
+    assert_eq!(leave(&mut t, 1, 1), Outcome::Noted);
+    assert_eq!(step(&mut t, arrive(2)), Outcome::Noted);
+    assert_eq!(step(&mut t, follow(3)), Outcome::Noted);
+    assert_eq!(t.moves.get(whose).unwrap().lives, region(1));
+}

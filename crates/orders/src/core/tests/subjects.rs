@@ -107,6 +107,21 @@ fn an_order_that_moved_away_is_its_owners_to_finish_and_stands_in_nobodys_way() 
     let step = takeover::Step::Elsewhere { birth, owner, epoch: 2, loss: None };
     assert_eq!(state.apply(START, Command::Takeover(step)), Outcome::Noted);
     assert!(!state.is_open(order_id(1)));
+    // Before that one has gone on with it, its goods would be shipped to nobody.
+    let waits = Outcome::Refused(Refused::OrderOpen(order_id(1)));
+    assert_eq!(erase(&mut state, subject, 1), waits);
+    let event = RemoteEvent {
+        sequence: 1,
+        order: order_id(1),
+        version: 9,
+        view: bytes::Bytes::from_static(b"gone on with"),
+        shown: Shown { epoch: 2, ..Shown::default() },
+        fault: None,
+    };
+    let origin = Origin { region: owner, group: 0, epoch: 1 };
+    let events = vec![event];
+    let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };
+    state.apply(START, Command::ApplyRemote(Box::new(batch)));
     assert!(matches!(erase(&mut state, subject, 1), Outcome::Erased(_, false)));
     assert_eq!(state.subjects.key(of(&state, 1)), KeyState::Erased);
 }

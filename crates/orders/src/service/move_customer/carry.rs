@@ -164,7 +164,7 @@ impl Mover<'_> {
             .peek(|machine| machine.state.orders_known(self.subject).take(BLOCKS_MAX).collect());
         let lived = residences(self.hosted, self.subject, self.asked.residence);
         let who = match &self.asked.customer {
-            _ if !known.is_empty() => Who::Orders(&known, &lived),
+            _ if !known.is_empty() => Who::Orders(&known),
             Some(customer) => Who::Named(customer, &lived),
             None => return Err(Failure::of(Reason::CustomerNotFound)),
         };
@@ -184,8 +184,7 @@ impl Mover<'_> {
         if orders.is_empty() {
             return self.bring(to, luggage, &[], ask).await.map(|_| ());
         }
-        let lived = luggage.blocks.iter().map(|(_, residence, _)| *residence).collect();
-        let who = Who::Orders(&orders, &lived);
+        let who = Who::Orders(&orders);
         proof::take_customer(self.shell, to, who, ask, self.due).await.map(|_| ())
     }
 

@@ -2,6 +2,7 @@
 //! region where he lives says that it holds all of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hansa_api::classes::DataClass;
@@ -13,14 +14,16 @@ use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::Region;
 use hansa_types::country::Country;
+use hansa_types::hash::StateHash;
 use hansa_types::id::{CustomerId, OrderId};
 use hansa_types::region::{RegionName, RegionNumber};
 use tokio::time::{Instant, timeout_at};
 
 use super::times;
-use crate::core::moves::{BLOCKS_MAX, Block, Step};
+use crate::core::contents::Sealed;
+use crate::core::moves::{BLOCKS_MAX, Block, Step, shown_of};
 use crate::core::subjects::{KeyOf, KeyState, SubjectId, Wrapped};
-use crate::service::customer::{admitted, may_be_told, residences};
+use crate::service::customer::{admitted, may_be_told};
 use crate::service::place_order::moving;
 use crate::service::take_customer::commit;
 use crate::shell::keys::vault_failed;
@@ -28,6 +31,8 @@ use crate::shell::{Hosted, Shell, not_read};
 
 /// Bytes of blocks in one message.
 const PAGE_BYTES_MAX: usize = 1 << 20;
+/// How long one page of what he left is waited for.
+pub const PAGE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What is asked of the region beside the blocks.
 #[derive(Clone, Copy, Default)]
@@ -37,6 +42,8 @@ pub struct Ask {
     pub forget: bool,
     pub erased_generation: u32,
     pub lives_epoch: u64,
+    /// That what is asked about is there is to be shown by what it holds.
+    pub challenge: Option<[u8; 32]>,
 }
 
 impl Ask {
@@ -47,14 +54,15 @@ impl Ask {
         forget: false,
         erased_generation: 0,
         lives_epoch: 0,
+        challenge: None,
     };
 }
 
 /// Whom a question is about: by what is sealed, by orders of his that are known there, or by name.
 pub enum Who<'a> {
     Keyed(KeyOf, &'a Wrapped, &'a [Block]),
-    /// Nothing personal goes along. At most [`BLOCKS_MAX`].
-    Orders(&'a [OrderId], &'a BTreeSet<Country>),
+    /// Nothing personal goes along, whatever the law of today. At most [`BLOCKS_MAX`].
+    Orders(&'a [OrderId]),
     /// With the countries in which he lived.
     Named(&'a CustomerId, &'a BTreeSet<Country>),
 }
@@ -75,10 +83,10 @@ pub async fn held_there(
         let row = state.moves.get(subject)?;
         let left = row.left.as_ref().filter(|left| !left.deleted)?;
         let of = KeyOf { subject, generation: left.generation };
-        let KeyState::Living(_) = state.subjects.key(of) else { return None };
-        Some((row.clone(), state.blocks(of).collect::<Vec<Block>>()))
+        let KeyState::Living(wrapped) = state.subjects.key(of) else { return None };
+        Some((row.clone(), (of, wrapped), state.blocks(of).collect::<Vec<Block>>()))
     });
-    let Some((row, blocks)) = read.await.map_err(not_read)? else { return Ok(()) };
+    let Some((row, (of, wrapped), blocks)) = read.await.map_err(not_read)? else { return Ok(()) };
     let Some((first, ..)) = blocks.first() else { return Ok(()) };
     let now = shell.map.now()?;
     let region = now.region(row.lives).ok_or_else(moving)?;
@@ -89,11 +97,18 @@ pub async fn held_there(
     }
     // What it heard of only from here it is told again.
     let arrive_epoch = if row.former == shell.number { row.epoch } else { 0 };
-    let lived = blocks.iter().map(|(_, residence, _)| *residence).collect();
-    let orders: Vec<OrderId> = blocks.iter().map(|(id, ..)| *id).collect();
-    for asked in orders.chunks(BLOCKS_MAX) {
-        let ask = Ask { arrive_epoch, ..Ask::HOLDS };
-        let said = take_customer(shell, region, Who::Orders(asked, &lived), ask, due).await;
+    for blocks in blocks.chunks(BLOCKS_MAX) {
+        let asked: Vec<OrderId> = blocks.iter().map(|(id, ..)| *id).collect();
+        let mut challenge = [0; 32];
+        shell.env.entropy.fill(&mut challenge);
+        let mut sum = StateHash::default();
+        for (id, _, sealed) in blocks {
+            sum.add(shown(shell, &challenge, (*id, of), &wrapped, sealed).await?);
+        }
+        let ask = Ask { arrive_epoch, challenge: Some(challenge), ..Ask::HOLDS };
+        // Each page has its time: somebody with many orders is not asked about for ever.
+        let soon = due.min(Instant::now() + PAGE_TIME_MAX);
+        let said = take_customer(shell, region, Who::Orders(&asked), ask, soon).await;
         let said = known_there(said)?.unwrap_or_default();
         if arrives(shell, hosted, (subject, row.lives), row.epoch, &said, due).await? {
             return Err(Failure::new(Reason::HomeMoving, "he has come back"));
@@ -109,8 +124,28 @@ pub async fn held_there(
             );
             return Err(Failure::new(Reason::HomeMoving, why));
         }
+        if said.proof != sum.0.to_be_bytes()[..] {
+            let why = format!("{} does not show that it has what he left here", region.name);
+            return Err(Failure::new(Reason::HomeMoving, why));
+        }
     }
     Ok(())
+}
+
+/// What a block that is here adds to the answer to a challenge.
+///
+/// # Errors
+/// A vault that does not open his key, or a block that the key does not open.
+pub async fn shown(
+    shell: &Shell,
+    challenge: &[u8; 32],
+    (id, of): (OrderId, KeyOf),
+    wrapped: &Wrapped,
+    sealed: &Sealed,
+) -> Result<StateHash, Failure> {
+    let key = shell.keyring.unwrap(of, wrapped).await.map_err(|error| vault_failed(&error))?;
+    let plain = key.open(of, id, sealed).map_err(|error| vault_failed(&error))?;
+    Ok(shown_of(challenge, id, &plain))
 }
 
 /// `None` where that region knows none of the orders that it was asked about.
@@ -148,9 +183,15 @@ pub async fn settle(
             let why = format!("{} was taken over, and may have let him go", region.name);
             return Err(Failure::new(Reason::HomeUnreachable, why));
         }
-        let lived = residences(hosted, subject, None);
-        let said = take_customer(shell, region, Who::Orders(&came, &lived), Ask::HOLDS, due).await;
-        let said = known_there(said)?.unwrap_or_default();
+        let said = take_customer(shell, region, Who::Orders(&came), Ask::HOLDS, due).await;
+        let Some(said) = known_there(said)? else {
+            let why = format!(
+                "{} knows nothing of him any more: what came from there may be all that is left; \
+                 he is to be erased here, or brought again",
+                region.name
+            );
+            return Err(Failure::new(Reason::HomeMoving, why));
+        };
         if arrives(shell, hosted, (subject, from), known, &said, due).await? {
             return Ok(());
         }
@@ -207,9 +248,8 @@ pub async fn tell_former(
         let why = format!("{} is not back", region.name);
         return Err(Failure::new(Reason::HomeUnreachable, why));
     }
-    let lived = residences(hosted, subject, None);
     let ask = Ask { lives_epoch: row.epoch, ..Ask::HOLDS };
-    let said = take_customer(shell, region, Who::Orders(&orders, &lived), ask, due).await;
+    let said = take_customer(shell, region, Who::Orders(&orders), ask, due).await;
     // Of whom it knows no move it came back from before he was there: it has nothing to let go of.
     let known = known_there(said)?.filter(|said| said.epoch > 0);
     if known.is_some_and(|said| said.epoch < row.epoch) {
@@ -226,7 +266,7 @@ pub async fn question(
     shell: &Shell,
     to: &RegionName,
     who: Who<'_>,
-    Ask { arrive_epoch, holds_only, forget, erased_generation, lives_epoch }: Ask,
+    Ask { arrive_epoch, holds_only, forget, erased_generation, lives_epoch, challenge }: Ask,
 ) -> Result<home::TakeCustomerRequest, Failure> {
     let mut question = home::TakeCustomerRequest {
         region: shell.region.to_string(),
@@ -235,6 +275,7 @@ pub async fn question(
         forget,
         erased_generation,
         lives_epoch,
+        challenge: challenge.map_or_else(Bytes::new, |of| Bytes::copy_from_slice(&of)),
         ..Default::default()
     };
     let now = shell.map.now()?;
@@ -243,8 +284,7 @@ pub async fn question(
             may_be_told(&now, lived, DataClass::Personal, to)?;
             question.customer_id = customer.to_string();
         }
-        Who::Orders(orders, lived) => {
-            may_be_told(&now, lived, DataClass::Operational, to)?;
+        Who::Orders(orders) => {
             question.blocks = orders.iter().map(|id| asked_of(*id)).collect();
         }
         Who::Keyed(of, wrapped, blocks) => {

@@ -39,16 +39,24 @@ async fn asked_by(
 
 /// An order of c-1 as ap-south says that it has it, sealed by itself.
 fn made_up(pair: &Pair, order: OrderId) -> home::TakeCustomerRequest {
-    let subject = SubjectId { home: RegionNumber::try_from(3).unwrap(), hash: 7 };
+    made_up_by(pair, ("ap-south", 3), order)
+}
+
+fn made_up_by(
+    pair: &Pair,
+    (region, number): (&str, u16),
+    order: OrderId,
+) -> home::TakeCustomerRequest {
+    let subject = SubjectId { home: RegionNumber::try_from(number).unwrap(), hash: 7 };
     let of = KeyOf { subject, generation: 1 };
     let share = KeyShare::of_bytes(of, &[7; DataKey::BYTES]).unwrap();
     let plain = personal::block(Some(&"c-1".parse().unwrap()), None).unwrap();
     let entropy = pair.away().orders.shell().env.entropy.clone();
     let sealed = share.key.seal(of, order, &plain, entropy.as_ref()).unwrap();
     home::TakeCustomerRequest {
-        region: "ap-south".into(),
+        region: region.into(),
         key: Some(home::KeyShare {
-            home: 3,
+            home: u32::from(number),
             subject: bytes::Bytes::copy_from_slice(&subject.hash.to_be_bytes()),
             generation: 1,
             key: bytes::Bytes::copy_from_slice(share.bytes()),
@@ -102,12 +110,58 @@ async fn a_region_that_has_nothing_to_do_with_him_neither_brings_him_nor_hears_o
     // It hears nothing; nor by another's name. Who let him go hears where he is.
     let told = asked_by(&pair, "ap-south", about("ap-south", first.id)).await.unwrap();
     assert_eq!(told, home::TakeCustomerResponse::default());
+    let mut with_its_own = about("ap-south", first.id);
+    with_its_own.blocks.extend(about("ap-south", theirs).blocks);
+    let told = asked_by(&pair, "ap-south", with_its_own).await.unwrap();
+    assert_eq!(told, home::TakeCustomerResponse::default(), "an order that nobody here knows");
     let forged = asked_by(&pair, "ap-south", about("eu-west", first.id)).await.unwrap_err();
     assert_eq!(forged.reason(), Reason::PermissionDenied);
     let told = asked_by(&pair, "eu-west", about("eu-west", first.id)).await.unwrap();
     assert_eq!((told.lives_in.as_str(), told.epoch, told.block_count), ("us-east", 1, 1));
     let unknown = asked_by(&pair, "eu-west", about("eu-west", theirs)).await.unwrap_err();
     assert_eq!(unknown.reason(), Reason::CustomerNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_stays_while_who_brought_it_knows_nothing_of_him_any_more() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let away = pair.away();
+    let (birth, slot) = (RegionNumber::try_from(1).unwrap(), Slot::of(b"c-1"));
+    let forgotten = OrderId::new(LogTime(1_700_000_000_000), birth, slot, 9);
+    asked_by(&pair, "eu-west", made_up_by(&pair, ("eu-west", 1), forgotten)).await.unwrap();
+    let shell = &*away.orders.shell();
+    let his = personal::customer(shell, &"c-1".parse().unwrap()).unwrap();
+    let end = soon();
+    let stays = settle(shell, &shell.groups[&0], (his, birth), end).await.unwrap_err();
+    assert!(stays.to_string().contains("knows nothing of him"), "{stays}");
+    assert_eq!((kept(away), living(away)), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_deleted_before_what_is_there_is_shown_to_be_the_same() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    let (first, _) = placed(&pair, "r-1").await;
+    let first: OrderName = first.parse().unwrap();
+    // Something else comes there under the order's name, before he is moved.
+    asked_by(&pair, "eu-west", made_up_by(&pair, ("eu-west", 1), first.id)).await.unwrap();
+    assert_eq!(kept(away), 1);
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    let challenged = |challenge: u8| home::TakeCustomerRequest {
+        challenge: bytes::Bytes::copy_from_slice(&[challenge; 32]),
+        ..about("eu-west", first.id)
+    };
+    let one = asked_by(&pair, "eu-west", challenged(1)).await.unwrap();
+    let other = asked_by(&pair, "eu-west", challenged(2)).await.unwrap();
+    assert!(one.block_count == 1 && one.proof.len() == 16 && one.proof != other.proof);
+    let refused = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::HomeMoving, "{refused}");
+    assert!(refused.to_string().contains("does not show"), "{refused}");
+    assert_eq!(living(here), 1, "it is here only");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +189,7 @@ async fn a_region_that_todays_law_keeps_out_is_asked_with_nothing_personal() {
         assert_eq!(refused.reason(), Reason::NoLawfulRegion, "{refused}");
         assert!(refused.metadata("rule").unwrap().starts_with("jurisdiction.GB."), "{refused:?}");
     }
-    let asked = question(shell, &us, Who::Orders(&orders, &lived), Ask::HOLDS).await.unwrap();
+    let asked = question(shell, &us, Who::Orders(&orders), Ask::HOLDS).await.unwrap();
     assert!(asked.key.is_none() && asked.customer_id.is_empty());
     let bare = |block: &home::MovedBlock| block.nonce.is_empty() && block.ciphertext.is_empty();
     assert!(asked.blocks.len() == 1 && asked.blocks.iter().all(bare));

@@ -195,3 +195,19 @@ async fn a_missing_key_is_asked_for_by_a_receiver_that_starts_again() {
     assert_eq!(pair.parked(), 0);
     pair.agree().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_is_forgotten_by_his_orders_name_where_it_is_another_regions_by_now() {
+    let (pair, names, former) = taken_over(&[gift("", "r-1")]).await;
+    let third = third(&pair, former[0]).await;
+    pair.home.owned_by(2, 2, Kind::Failover);
+    eventually("followed", || matches!(pair.home.phase(), Some(Phase::Elsewhere { .. }))).await;
+    let receipt = erased(pair.here(), "", &names[0]).await;
+    assert_eq!(receipt.key.unwrap().home_region, "eu-west");
+    assert_eq!(key(pair.here(), former[0]), KeyState::Erased);
+    // Who never had it has nothing of his, and says so.
+    third.owned_by(2, 2, Kind::Failover);
+    eventually("followed", || matches!(third.phase(), Some(Phase::Elsewhere { .. }))).await;
+    let there = third.nodes.values().next().unwrap();
+    assert!(erased(there, "", &names[0]).await.key.is_none());
+}

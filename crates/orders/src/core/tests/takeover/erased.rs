@@ -186,3 +186,41 @@ fn whom_an_order_kept_that_moved_away_is_forgotten_once_its_new_owner_has_gone_o
     holds(&a);
     holds(&b);
 }
+
+#[test]
+fn who_has_an_order_under_way_whose_births_are_handed_over_keeps_his_key() {
+    let (mut a, id) = placed(contents());
+    let of = a.contents.get(&id).unwrap().sealed_with;
+    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    let erase = crate::core::subjects::Erase {
+        subject: of.subject,
+        request: Scope(77),
+        asked_ms: 5,
+        destroy_after_ms: 9,
+    };
+    let open = Outcome::Refused(Refused::OrderOpen(id));
+    assert_eq!(apply(&mut a, Command::Erase(erase)), open, "its goods would go to nobody");
+    // Nor does what he left go while he has moved away.
+    let left = crate::core::moves::Left {
+        generation: of.generation,
+        request: Scope(1),
+        orders: 1,
+        digest: hansa_types::hash::StateHash::default(),
+        delete_after_ms: 1,
+        deleted: false,
+        held: LogTime::ZERO,
+    };
+    let row = crate::core::moves::MoveRow {
+        epoch: 1,
+        lives: region(2),
+        former: region(1),
+        since_ms: 1,
+        left: Some(left),
+        gone: vec![],
+        asked: vec![],
+        lived: vec![],
+        untold: false,
+    };
+    a.moves.rows.insert(of.subject, row);
+    assert_eq!(a.left_open(of.subject).collect::<Vec<_>>(), [id]);
+}
