@@ -30,9 +30,10 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// 5 and 6 not who had moved, 7 and 8 not whose books have a movement of goods,
 /// 9 and 10 not what former homes knew whom by, 11 and 12 no moves that are under way, 13 and 14
 /// not whom they owe to forget, 15 and 16 not which moves were called off, 17 and 18 not how often
-/// the law took something, 19 and 20 not what a lost owner alone may know.
-const FORMAT: u32 = 21;
-const FORMAT_RESTORED: u32 = 22;
+/// the law took something, 19 and 20 not what a lost owner alone may know, 21 and 22 not what an
+/// owner before had gone on with.
+const FORMAT: u32 = 23;
+const FORMAT_RESTORED: u32 = 24;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;

@@ -77,6 +77,7 @@ fn parked_word(why: ParkedWhy) -> &'static str {
         ParkedWhy::RefundRefused => "REFUND_REFUSED",
         ParkedWhy::Stuck => "STUCK",
         ParkedWhy::Unallocated => "UNALLOCATED",
+        ParkedWhy::LeftBehind => "LEFT_BEHIND",
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Adoption {
     pub ended: u64,
     /// What its former owner knew the customer by.
     pub sealed: KeyOf,
+    /// Of what was asked for before then, its former owner may have forgotten some.
+    pub forgot: Option<LogTime>,
 }
 
 /// What the saga works towards.
@@ -270,6 +272,8 @@ pub enum ParkedWhy {
     Stuck,
     /// Taken over, and this region has not the stock that it needs.
     Unallocated,
+    /// Taken over from who had not gone on with it: what was charged may have been given back.
+    LeftBehind,
 }
 
 impl Parked {
@@ -287,7 +291,7 @@ impl ParkedWhy {
     /// the others go on: a charge in doubt must stay on watch whatever the stock books say.
     pub fn stops(self) -> bool {
         match self {
-            Self::BooksDiffer | Self::RefundRefused => true,
+            Self::BooksDiffer | Self::RefundRefused | Self::LeftBehind => true,
             Self::CompensationRefused | Self::Stuck | Self::Unallocated => false,
         }
     }

@@ -89,6 +89,8 @@ pub struct Taken {
     /// Per origin group: what was here of it, and the highest sequence that was heard of; of others
     /// than the former owner's only the first.
     pub lost: Vec<Lost>,
+    /// Who owned them before wrote all that it went on with in this epoch or later.
+    pub floor: u64,
 }
 
 /// Events in (after, upto] never came. Later ones may exist that nobody heard of.
@@ -179,6 +181,12 @@ pub enum Step {
         order: OrderId,
         since: LogTime,
         end: End,
+    },
+    /// What their owner in this epoch doubts of them.
+    Doubted {
+        birth: RegionNumber,
+        epoch: u64,
+        doubt: Doubt,
     },
 }
 
@@ -339,6 +347,7 @@ impl State {
                 self.given_back(birth, epoch, &orders, last)
             }
             Step::Decided { order, since, end } => self.decided(at, (order, since), end),
+            Step::Doubted { birth, epoch, doubt } => self.hear_doubt(birth, epoch, doubt),
         };
         match done {
             Ok(()) => Outcome::Noted,
@@ -368,8 +377,12 @@ impl State {
         });
         let phase = Phase::Elsewhere { since: at, given_back: !was_mine };
         let doubt = self.doubt_after(birth, at, loss);
+        // An owner that goes on by itself in a newer epoch keeps its orders as they are.
+        let before = old.as_ref().map_or((birth, 0), |row| (row.owner, row.floor));
+        let alone = before.0 == owner && loss.is_none_or(|loss| loss.record_ms == 0);
+        let floor = if alone { before.1 } else { epoch };
         let taken = old.and_then(|row| row.taken);
-        self.births.put(birth, Birth { epoch, owner, phase, floor: epoch, taken, doubt });
+        self.births.put(birth, Birth { epoch, owner, phase, floor, taken, doubt });
         self.births.forget_failed(birth);
         self.unindex();
         self.release_late(birth);
@@ -410,6 +423,8 @@ impl State {
             _ if self.blocked(*order) => Some(Refused::NotAdopted),
             // Adopted first by who asks.
             _ if self.remote.copies.contains(order) => Some(Refused::NotOwner),
+            // As it stands, in a moment.
+            Some(_) if self.waits(*order) => Some(Refused::NotOwner),
             // A former order that its owner in between never knew.
             Some(_) => Some(Refused::NotAdopted),
             None => None,

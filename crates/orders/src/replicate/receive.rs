@@ -1,5 +1,6 @@
 //! The receiver: takes another region's events into the matching group here.
 
+mod doubts;
 mod erasures;
 mod keys;
 mod probe;
@@ -244,6 +245,10 @@ impl Inbound {
         self.want_keys(&orders);
         for of in message.settled.iter().take(SETTLED_MAX) {
             let Some(birth) = region_of(of.birth) else { continue };
+            // Before it counts as told: who takes over from it doubts as it does.
+            if !self.doubts(birth, of).await? {
+                continue;
+            }
             let from = of.from.iter().take(SETTLED_MAX).filter_map(taken_from).collect();
             let told = SettledBirth { epoch: of.epoch, sequence: of.sequence, from };
             self.shell.freshness.settled(self.origin, birth, told);

@@ -289,6 +289,8 @@ impl Sender {
                 epoch: row.epoch,
                 sequence: state.meta.seq,
                 from: row.taken.iter().flat_map(|taken| &taken.lost).map(taken_from).collect(),
+                doubt_sent_upto_ms: row.doubt.map_or(0, |doubt| doubt.sent_upto_ms),
+                doubt_until_ms: row.doubt.map_or(0, |doubt| doubt.until.ms()),
             };
             settled.map(one).collect()
         })

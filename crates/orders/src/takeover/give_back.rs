@@ -60,35 +60,38 @@ pub async fn round(shell: &Shell, hosted: &Hosted, birth: RegionNumber) -> Resul
 }
 
 async fn give_back(shell: &Shell, at: LogTime, left: &Leftover) -> Result<OrderId, Failure> {
-    let id = |step: &str, n: usize| {
-        let parts: [&[u8]; 4] =
-            [b"given-back", &left.order.to_bytes(), step.as_bytes(), &n.to_le_bytes()];
-        transfer_to_bytes(TransferId::derive(at, &parts))
-    };
+    let id = |step, hold| transfer_to_bytes(step_id(at, left.order, step, hold));
     let order = order_to_bytes(left.order);
-    for (n, (index, hold)) in left.stock.iter().enumerate() {
+    for (index, held) in &left.stock {
         let group = GroupId::new(GroupKind::Inventory, *index);
-        let hold = transfer_to_bytes(*hold);
+        let hold = transfer_to_bytes(*held);
         let release =
-            wire::Release { id: id("release", n), hold: hold.clone(), order: order.clone() };
+            wire::Release { id: id("release", *held), hold: hold.clone(), order: order.clone() };
         // What was committed is not held any more: then it is given back as that.
         let code = book(shell, group, Verb::Release(release)).await?;
         if code == Code::AlreadyPosted {
-            let uncommit = wire::Uncommit { id: id("uncommit", n), hold, order: order.clone() };
+            let uncommit = wire::Uncommit { id: id("uncommit", *held), hold, order: order.clone() };
             nothing_left(book(shell, group, Verb::Uncommit(uncommit)).await?)?;
         } else {
             nothing_left(code)?;
         }
     }
-    if let Some((index, payment, hold)) = left.funds {
-        let (payment, hold) = (transfer_to_bytes(payment), transfer_to_bytes(hold));
-        let void = wire::Void { id: id("void", 0), hold, payment };
+    if let Some((index, payment, held)) = left.funds {
+        let (payment, hold) = (transfer_to_bytes(payment), transfer_to_bytes(held));
+        let void = wire::Void { id: id("void", held), hold, payment };
         let code = book(shell, GroupId::new(GroupKind::Payments, index), Verb::Void(void)).await?;
         if code != Code::PaymentNotFound {
             nothing_left(code)?;
         }
     }
     Ok(left.order)
+}
+
+/// Of the hold that it ends: an order that came and went twice in one bucket of time holds something
+/// else the second time.
+fn step_id(at: LogTime, order: OrderId, step: &str, hold: TransferId) -> TransferId {
+    let parts: [&[u8]; 4] = [b"given-back", &order.to_bytes(), step.as_bytes(), &hold.to_bytes()];
+    TransferId::derive(at, &parts)
 }
 
 /// Whether this answer says that the books hold nothing more of what was given back.
@@ -123,6 +126,16 @@ pub async fn book(shell: &Shell, group: GroupId, verb: Verb) -> Result<Code, Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_given_back_goes_by_the_hold_that_it_ends() {
+        use hansa_types::region::Slot;
+        let order = OrderId::new(LogTime(1), 1_u16.try_into().unwrap(), Slot::of(b"x"), 5);
+        let hold = |n: &[u8]| TransferId::derive(LogTime(1), &[n]);
+        let id = |hold| step_id(LogTime(60_000), order, "release", hold);
+        assert_eq!(id(hold(b"1")), id(hold(b"1")), "a repeat is the same command");
+        assert_ne!(id(hold(b"1")), id(hold(b"2")), "it came back and went again within a minute");
+    }
 
     #[test]
     fn only_an_answer_that_nothing_is_held_any_more_is_taken_for_done() {

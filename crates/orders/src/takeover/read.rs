@@ -135,6 +135,7 @@ impl Reader<'_> {
         }
         let mut facts = facts(order, heirloom, former).ok_or(NotAdopted::Unreadable)?;
         facts.placed_as = resealed.scope;
+        self.look_after(id, contents.residence, &mut facts);
         Ok(Adopted { order: id, version, contents, mint: resealed.mint, facts })
     }
 
@@ -144,6 +145,23 @@ impl Reader<'_> {
         let law = self.now.policy.of_country(residence);
         let (Some(law), Some(own)) = (law, self.now.own_region()) else { return false };
         id.region() == self.now.here || heir::may_own(&self.now.policy, law, &own.name)
+    }
+
+    /// Who owned it before could have gone on with it and did not have it: people may have undone it
+    /// since, where it came from. Somebody looks before anything becomes of it here.
+    fn look_after(&self, id: OrderId, residence: Country, facts: &mut Facts) {
+        let before = self.hosted.group.peek(|machine| machine.state.passed_over(id));
+        let Some(before) = before.and_then(|number| self.now.region(number)) else { return };
+        let law = self.now.policy.of_country(residence);
+        let could = law.is_some_and(|law| heir::may_own(&self.now.policy, law, &before.name));
+        if could && matches!(facts.standing, Standing::Open | Standing::Parked(..)) {
+            let why = format!(
+                "{} owned it and did not have it: look at its first region and at the provider \
+                 whether it was given back, then resume or cancel it",
+                before.name
+            );
+            facts.standing = Standing::Parked(ParkedWhy::LeftBehind, why);
+        }
     }
 
     async fn reseal(
@@ -365,6 +383,7 @@ fn standing(order: &shown::Order) -> Standing {
                 "REFUND_REFUSED" => ParkedWhy::RefundRefused,
                 "STUCK" => ParkedWhy::Stuck,
                 "UNALLOCATED" => ParkedWhy::Unallocated,
+                "LEFT_BEHIND" => ParkedWhy::LeftBehind,
                 _ => ParkedWhy::CompensationRefused,
             };
             Standing::Parked(why, order.parked_detail.clone())

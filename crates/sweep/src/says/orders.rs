@@ -306,7 +306,8 @@ fn take_over(step: &takeover::Step, to: &mut Hearing<'_>) {
         | takeover::Step::TakeOver(_)
         | takeover::Step::Settled { .. }
         | takeover::Step::GivenBack { .. }
-        | takeover::Step::Decided { .. } => {}
+        | takeover::Step::Decided { .. }
+        | takeover::Step::Doubted { .. } => {}
     }
 }
 

@@ -18,7 +18,7 @@ use crate::core::effect::{Effect, Reference, Refusal, RefusalCode};
 use crate::core::keys::Scope;
 use crate::core::order::{
     Adoption, Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, Parked, ParkedWhy, Part,
-    Provider, Refund, RefundCause, Reject, Stock, Why,
+    Provider, Refund, RefundCause, Reject, Stock, Why, forgotten_before,
 };
 use crate::core::remote::Origin;
 use crate::core::saga::{self, Now};
@@ -154,7 +154,8 @@ impl State {
         let copies = self.remote.copies.iter().filter(|(id, _)| id.region() == birth).count();
         let total = (copies + self.to_own_again(birth).count()) as u64;
         let doubt = self.doubt_after(birth, at, take.loss());
-        let taken = Taken { take, since: at, settled: None, total, done: 0, lost };
+        let floor = self.births.get(birth).map_or(0, |row| row.floor);
+        let taken = Taken { take, since: at, settled: None, total, done: 0, lost, floor };
         let (owner, phase) = (self.meta.settings.region, Phase::Adopting);
         let row = Birth { epoch, owner, phase, floor: epoch, taken: Some(taken), doubt };
         self.births.put(birth, row);
@@ -164,11 +165,14 @@ impl State {
 
     /// The owner itself goes on in a newer epoch, after a failover that was given up: its orders
     /// stay its own as they are. Without a record it came back from a backup, or another one took
-    /// itself for the owner meanwhile: what was granted beside it is in doubt. So is what was
-    /// granted in an epoch that nobody here heard of before it was over.
+    /// itself for the owner meanwhile: what was granted beside it is in doubt. Where another owned
+    /// them in an epoch that nobody here heard of before it was over, they are taken over from it.
     fn goes_on(&mut self, at: LogTime, take: &TakeOver) -> bool {
         let (birth, epoch) = (take.birth, take.epoch);
-        let beside = take.loss().filter(|_| take.record == 0 || take.unheard);
+        if take.unheard {
+            return false;
+        }
+        let beside = take.loss().filter(|_| take.record == 0);
         let doubt = self.doubt_after(birth, at, beside);
         let here = self.meta.settings.region;
         let (owner, floor, taken) = (here, 0, None);
@@ -210,16 +214,8 @@ impl State {
         // Of some there is nothing but what waits for an operator.
         let parked = self.remote.parked.iter().map(|(id, _)| *id);
         let parked = parked.filter(|id| !self.remote.copies.contains(id) && self.blocked(*id));
-        let again = self.to_own_again(birth);
+        let again = self.to_own_again(birth).filter(|id| !self.births.failed.contains(id));
         again.chain(self.remote.ids().chain(parked).filter(waits)).take(max).collect()
-    }
-
-    /// Whether this order's copy is still to be adopted.
-    pub fn waits(&self, id: OrderId) -> bool {
-        self.births.get(id.region()).is_some_and(|row| {
-            let taken = self.orders.get(&id).is_some_and(|order| order.epoch >= row.floor);
-            row.phase == Phase::Adopting && !taken && self.remote.copies.contains(&id)
-        })
     }
 
     pub(super) fn adopt(
@@ -304,7 +300,12 @@ impl State {
         }
         let ended = self.remote.copies.get(&id).map_or(0, |copy| copy.epoch());
         let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
-        let adoption = Adoption { version, ended, sealed: facts.sealed };
+        let adoption = Adoption {
+            version,
+            ended,
+            sealed: facts.sealed,
+            forgot: forgotten_before(&facts.requests),
+        };
         let order = order(&facts, &contents, (epoch, adoption), &mut now);
         self.heard_alone(id, &facts);
         self.forget_former(id);

@@ -77,6 +77,30 @@ impl State {
         loss.map(|loss| Doubt::of(loss, at, ttl).and(before)).or(before)
     }
 
+    /// Whether their owner's word on what it doubts says more than is known here; `None` where this
+    /// group has not followed to its epoch, or is beyond it.
+    pub fn hears_doubt(&self, birth: RegionNumber, epoch: u64, doubt: Doubt) -> Option<bool> {
+        let row = self.births.get(birth).filter(|row| row.epoch == epoch)?;
+        let here = self.meta.settings.region;
+        let more = doubt.until > self.meta.now && Some(doubt.and(row.doubt)) != row.doubt;
+        Some(more && !row.held_by(here))
+    }
+
+    /// # Outcomes
+    /// `EpochNotNewer` of another epoch than the one that is known here.
+    pub(super) fn hear_doubt(
+        &mut self,
+        birth: RegionNumber,
+        epoch: u64,
+        doubt: Doubt,
+    ) -> Result<(), Refused> {
+        let more = self.hears_doubt(birth, epoch, doubt).ok_or(Refused::EpochNotNewer)?;
+        if let Some(row) = self.births.get(birth).filter(|_| more).cloned() {
+            self.births.put(birth, Birth { doubt: Some(doubt.and(row.doubt)), ..row });
+        }
+        Ok(())
+    }
+
     /// Whether anything here may be answered with doubt, and so asks when it was first sent.
     pub fn asks_when_sent(&self) -> bool {
         let doubts = |row: &Birth| row.taken.is_some() || row.doubt.is_some();

@@ -14,6 +14,14 @@ impl State {
         waiting.iter().any(|of| of.event.epoch(of.origin) >= epoch)
     }
 
+    /// Who handed an order's births over to this region without having gone on with it itself,
+    /// though a copy is here: what two people undid of it meanwhile is not known here.
+    pub fn passed_over(&self, id: OrderId) -> Option<RegionNumber> {
+        let taken = self.births.get(id.region())?.taken.as_ref()?;
+        let before = self.remote.copies.get(&id)?.epoch() < taken.floor;
+        (before && taken.take.complete).then_some(taken.take.from)
+    }
+
     /// Noted as not adopted, unless it is this group's own by now.
     pub(super) fn not_adopted(&mut self, birth: RegionNumber, id: OrderId, why: NotAdopted) {
         let floor = self.births.get(birth).map_or(0, |row| row.floor);

@@ -47,8 +47,7 @@ impl State {
         key: Key,
         first_sent_ms: Option<u64>,
     ) -> Option<Refused> {
-        let order = self.orders.get(&id).filter(|order| order.adopted.is_some())?;
-        let before = forgotten_before(&order.requests)?;
+        let before = self.orders.get(&id)?.adopted?.forgot?;
         let expired = self.meta.now > before.plus_ms(self.meta.settings.key_ttl_ms);
         let newer = first_sent_ms.is_some_and(|sent| sent > before.plus_ms(SKEW_MS).ms());
         let unknown = matches!(self.keys.seen(key), Seen::Never);

@@ -5,6 +5,7 @@ mod drained;
 mod erased;
 mod goods;
 mod keys;
+mod left_behind;
 mod owners;
 mod requests;
 mod returned;

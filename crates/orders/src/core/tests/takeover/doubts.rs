@@ -90,6 +90,30 @@ fn the_requests_of_an_order_that_cannot_be_opened_are_in_doubt_though_nothing_wa
 }
 
 #[test]
+fn what_their_owner_doubts_the_next_one_doubts_too() {
+    let (_, mut b, id) = pair(fine, true);
+    let mut c = group_of(3);
+    step(&mut c, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    assert_eq!(step(&mut b, Step::TakeOver(handed_over(1, 2))), Outcome::Noted);
+    let version = b.remote.copies.get(&id).unwrap().version;
+    let fail = Candidate::Fail { order: id, version, why: NotAdopted::KeyMissing };
+    step(&mut b, Step::Adopt { birth: region(1), epoch: 2, orders: vec![fail] });
+    let doubt = b.doubted(region(1)).unwrap();
+    let says = |epoch| Step::Doubted { birth: region(1), epoch, doubt };
+    assert_eq!(c.hears_doubt(region(1), 3, doubt), None, "not followed so far");
+    assert_eq!(step(&mut c, says(3)), Outcome::Refused(Refused::EpochNotNewer));
+    assert_eq!(c.hears_doubt(region(1), 2, doubt), Some(true));
+    assert_eq!(step(&mut c, says(2)), Outcome::Noted);
+    assert_eq!(c.hears_doubt(region(1), 2, doubt), Some(false), "once is enough");
+    assert_eq!(step(&mut c, Step::TakeOver(handed_over(2, 3))), Outcome::Noted);
+    assert_eq!(step(&mut c, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
+    assert_eq!(place(&mut thawed(&c), 1, 3, 0), IN_DOUBT, "this may be the order left out by B");
+    assert!(matches!(place(&mut c, 8, 3, 1_001), Outcome::Done(_)));
+    assert_eq!(step(&mut b, says(2)), Outcome::Noted, "its own word");
+    assert_eq!(b.hears_doubt(region(1), 2, doubt), Some(false));
+}
+
+#[test]
 fn who_handed_births_on_sends_a_caller_to_their_owner_and_does_not_doubt_for_it() {
     let (a, mut b, _) = pair(fine, true);
     survive(&a, &mut b, 2);
@@ -99,12 +123,39 @@ fn who_handed_births_on_sends_a_caller_to_their_owner_and_does_not_doubt_for_it(
 }
 
 #[test]
-fn an_owner_that_never_heard_who_owned_in_between_doubts_what_that_one_may_have_granted() {
-    let (mut a, _) = placed(contents());
+fn an_owner_that_never_heard_who_owned_in_between_takes_over_from_it_and_doubts_the_rest() {
+    let (mut a, mut b, id) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    let refund =
+        |n| Command::Refund { order: id, key: key(n), amount_minor: 1, note: Note::default() };
+    let sent = |n| Command::Dated { first_sent_ms: u64::MAX, command: Box::new(refund(n)) };
+    assert!(matches!(apply(&mut b, sent(60)), Outcome::Done(_)));
+    run(&mut b, fine);
+    // A is cut off, goes on alone, and is given its births back without having seen them go.
+    let alone = order_id(2);
+    apply(&mut a, accept(2, contents()));
+    ship(&b, &mut a, origin(2));
     let Step::TakeOver(mut take) = take_over(1, 1, 3) else { panic!() };
     take.unheard = true;
     assert_eq!(step(&mut a, Step::TakeOver(take)), Outcome::Noted);
-    assert!(a.births.get(region(1)).unwrap().phase == Phase::Owned);
+    let cancel = Command::Cancel { order: alone, key: key(61), reason: String::new() };
+    assert_eq!(apply(&mut a, cancel), Outcome::Refused(Refused::NotOwner), "in a moment");
+    let mut waiting = a.waiting(region(1), 9);
+    waiting.sort_unstable_by_key(|order| *order == alone);
+    assert_eq!(waiting, [id, alone]);
+    assert!(a.waits(id) && a.waits(alone) && a.due(0, 9).is_empty());
+    let orders = vec![candidate(&b, &a, id), Candidate::Again { order: alone }];
+    let adopted = step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders });
+    assert_eq!(adopted, Outcome::Adopted(2));
+    assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
+    let mut a = thawed(&a);
+    run(&mut a, fine);
+    // What B did with the one is a fact here; the other goes on as it stood.
+    assert_eq!(of(&a, id).refunds.len(), 1);
+    assert!(matches!(apply(&mut a, refund(60)), Outcome::Replayed(_)));
+    assert_eq!(status(&a, alone), OrderStatus::Confirmed);
+    assert_eq!((of(&a, id).epoch, of(&a, alone).epoch), (3, 3));
     assert_eq!(place(&mut a, 7, 3, 0), IN_DOUBT);
     assert!(matches!(place(&mut a, 7, 3, 1_001), Outcome::Done(_)));
     holds(&a);

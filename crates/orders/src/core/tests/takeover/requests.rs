@@ -69,6 +69,15 @@ fn a_request_that_an_order_forgot_is_not_granted_again_by_its_next_owner() {
     assert_eq!(of(&b, id).money.refunded_minor, repaid);
     let new = sent(START.ms() + 60_000, refund(id, 2_000));
     assert!(matches!(apply(&mut b, new), Outcome::Done(_)), "sent since");
+    // What is granted here makes nothing older than it was.
+    b.advance(START.plus_ms(100_000));
+    for n in 0..70 {
+        let later = sent(START.ms() + 100_000, refund(id, 3_000 + n));
+        assert!(matches!(apply(&mut b, later), Outcome::Done(_)));
+        run(&mut b, fine);
+    }
+    let late = sent(START.ms() + 50_000, refund(id, 4_000));
+    assert!(matches!(apply(&mut b, late), Outcome::Done(_)));
     b.advance(START.plus_ms(settings().key_ttl_ms + 1));
     assert!(matches!(apply(&mut b, refund(id, 2_001)), Outcome::Done(_)));
     holds(&b);
