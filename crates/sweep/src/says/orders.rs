@@ -344,8 +344,10 @@ fn kept(order: OrderId, of: KeyOf, residence: Country, to: &mut Hearing<'_>) {
 }
 
 fn adopted(adopted: &Adopted, to: &mut Hearing<'_>) {
-    let Adopted { order, version: _, contents, mint, facts: _ } = adopted;
+    let Adopted { order, version: _, contents, mint, facts } = adopted;
     self::contents(*order, contents, None, to);
+    // Whoever owned it before knew him by another name, and by its key tells his requests apart.
+    to.findings.lives(facts.sealed.subject, contents.residence);
     if let Some(mint) = mint {
         key(contents.sealed_with, mint, Some(contents.residence), None, to);
     }

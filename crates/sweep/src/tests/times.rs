@@ -5,9 +5,12 @@ use std::sync::Arc;
 use hansa_api::classes::DataClass;
 use hansa_api::pb::replication::OrderView;
 use hansa_orders::core::command::Command;
+use hansa_orders::core::effect::Reference;
 use hansa_orders::core::subjects::{KeyEntry, KeyOf, KeyStep, RegionKey, SubjectId, Wrapped};
+use hansa_orders::core::takeover::{self, Adopted, Candidate, Facts, Standing};
 use hansa_orders::vault::{KeyInfo, KeyLife};
 use hansa_region_router::core::policy::Policy;
+use hansa_types::time::LogTime;
 use prost::Message as _;
 
 use super::rig::{self, DE, POLICY, law, order, view};
@@ -170,4 +173,50 @@ fn the_failover_set_holds_all_and_its_neighbours_nothing_of_a_person() {
         orders::shown(order(1, 7), view, Some(1), &mut hearing);
         assert_eq!(!findings.found().is_empty(), leaks, "{here}");
     }
+}
+
+#[test]
+fn the_key_by_which_a_former_owner_knew_a_customer_is_of_whose_order_was_taken_over() {
+    let of = KeyOf { subject: SubjectId { home: rig::number(4), hash: 9 }, generation: 1 };
+    let take = Command::Keys(KeyStep::Take(vec![KeyEntry { of, wrapped: rig::wrapped() }]));
+    for (commands, clean) in [(vec![take.clone()], false), (vec![take, adopt(of)], true)] {
+        let mut findings = Findings::new(law("eu-west", 1));
+        findings.vault(vec![key(1, KeyLife::Active)]);
+        let place = Place { file: "wal/00000001.seg".into(), stays: Stays::InForce };
+        let at = || "there".to_owned();
+        for command in commands {
+            let mut hearing = Hearing { findings: &mut findings, place: &place, at: &at };
+            orders::command(&command.encode(), &mut hearing).unwrap();
+        }
+        findings.settle();
+        assert_eq!(findings.found().is_empty(), clean, "{:?}", findings.found());
+    }
+}
+
+/// An order comes home, whose customer the former owner knew by `sealed`.
+fn adopt(sealed: KeyOf) -> Command {
+    let Command::Accept(accept) = rig::own(7, DE) else { panic!("no order") };
+    let facts = Facts {
+        created: LogTime(1),
+        standing: Standing::Open,
+        cancel_asked: false,
+        cancel_reason: String::new(),
+        settled: true,
+        in_doubt: false,
+        declined: None,
+        authorized_minor: 0,
+        captured_minor: 0,
+        refunded_minor: 0,
+        reference: Reference(String::new()),
+        refunds: Vec::new(),
+        shipments: Vec::new(),
+        returns: Vec::new(),
+        sealed,
+        requests: Vec::new(),
+        placed_as: None,
+    };
+    let contents = accept.contents;
+    let adopted = Adopted { order: order(1, 7), version: 3, contents, mint: None, facts };
+    let orders = vec![Candidate::Take(Box::new(adopted))];
+    Command::Takeover(takeover::Step::Adopt { birth: rig::number(1), epoch: 3, orders })
 }

@@ -7,6 +7,7 @@ use hansa_consensus::{ThawError, inspect};
 use hansa_orders::core::order::{Order, Provider};
 use hansa_orders::core::subjects::KeyOf;
 use hansa_orders::machine::OrdersMachine;
+use hansa_types::country::Country;
 use hansa_types::id::OrderId;
 
 use super::{action_of, contents, kept, key, view};
@@ -35,6 +36,9 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
     }
     for (id, row) in state.orders.iter() {
         money(*id, row, to);
+        if let Some(contents) = state.contents.get(id) {
+            former(row, contents.residence, to);
+        }
         records += 1;
     }
     for (id, copy) in state.remote.copies.iter() {
@@ -69,6 +73,15 @@ pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError
     // Keys of requests, cursors, terms, plans, births, moves, who is on his way and who is owed to
     // be forgotten name nobody.
     Ok(records)
+}
+
+/// A former owner knew the customer by another name, and by its key his requests are told apart.
+fn former(order: &Order, residence: Country, to: &mut Hearing<'_>) {
+    let adopted = order.adopted.iter().map(|adoption| adoption.sealed);
+    let heard = order.requests.iter().filter_map(|heard| heard.under);
+    for of in adopted.chain(heard) {
+        to.findings.lives(of.subject, residence);
+    }
 }
 
 fn money(id: OrderId, order: &Order, to: &mut Hearing<'_>) {
