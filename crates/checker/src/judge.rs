@@ -14,6 +14,9 @@ use crate::{order, payment, request, stock, watch};
 /// Steps of search for one key, payment or id: seconds, not minutes.
 pub const BUDGET: u64 = 5_000_000;
 
+/// The same once something has failed for sure: more reasons are welcome, and not waited for.
+pub const BUDGET_AFTER: u64 = 100_000;
+
 /// The client of the reads in the end.
 pub(crate) const JUDGE: u32 = u32::MAX;
 
@@ -63,6 +66,11 @@ pub fn judge(
     let mut keys = whole.stock_keys();
     // Who holds what where depends on who owned the order when: the sums are checked in the end.
     keys.retain(|key| !loss.shares(key));
+    // Quick, and so done first.
+    let settled = state.map_or(Verdict::Pass, |state| {
+        invariants::check(Settled { history: &whole, lives: &lives, state })
+    });
+    let budget = if settled.failed() { budget.min(BUDGET_AFTER) } else { budget };
     let mut verdict: Verdict =
         keys.iter().map(|key| stock::check(&whole, &lives, key, budget)).collect();
     let follows = |life: &&Life<'_>| !loss.forced && !life.name.is_some_and(|n| loss.listed(n));
@@ -72,12 +80,8 @@ pub fn judge(
     verdict = verdict.and(order::check(&whole, &lives, loss));
     let watched = streams.iter().filter(|stream| !loss.listed(&stream.order));
     verdict = verdict.and(watch::check(watched, &whole));
-    if let Some(state) = state {
-        let settled = Settled { history: &whole, lives: &lives, state };
-        verdict = verdict.and(invariants::check(settled));
-    }
     Judgement {
-        verdict,
+        verdict: verdict.and(settled),
         ops: history.ops.len(),
         unknown: history.unknown(),
         keys: keys.len(),

@@ -91,6 +91,15 @@ pub fn log_record(record: &Record<'_>) -> Result<Option<Entry>, String> {
     }
 }
 
+/// The term of an entry or a vote, for who does not ask what it says besides.
+pub fn term(record: &Record<'_>) -> Option<u64> {
+    match record.what {
+        What::Entry => codec::u64_of(&mut record.head.get(1..)?).ok(),
+        What::Vote => codec::u64_of(&mut &record.body[..]).ok(),
+        _ => None,
+    }
+}
+
 fn whole(is: bool, what: &str) -> Result<(), String> {
     if is { Ok(()) } else { Err(format!("{what} has bytes that it does not need")) }
 }

@@ -107,8 +107,6 @@ pub struct Options {
     pub jobs: usize,
     pub bug: Option<Bug>,
     pub results: Option<std::path::PathBuf>,
-    /// Births change hands in some leagues, and customers are erased or move.
-    pub births: bool,
     /// Run each seed twice: the digests must be equal.
     pub twice: bool,
     /// Stop at the first seed that does not pass.
@@ -142,8 +140,8 @@ impl Summary {
 
     /// Wanted faults that never happened.
     #[must_use]
-    pub fn missing(&self, births: bool) -> Vec<&'static str> {
-        coverage::missing(&self.counts, self.seeds, births)
+    pub fn missing(&self) -> Vec<&'static str> {
+        coverage::missing(&self.counts, self.seeds)
     }
 
     /// What the servers took to serve again after the heal: the median, the slowest hundredth, the
@@ -183,7 +181,7 @@ impl Summary {
 pub fn run(seeds: Range<u64>, options: &Options) -> anyhow::Result<Summary> {
     let mut all = Summary::default();
     let began = Instant::now();
-    let mut crew = Crew::new(options.jobs, options.births)?;
+    let mut crew = Crew::new(options.jobs)?;
     let mut from = seeds.start;
     while from < seeds.end {
         let to = (from + CHUNK).min(seeds.end);

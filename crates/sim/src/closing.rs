@@ -1,21 +1,23 @@
 //! What is read when all is calm again: the state that the judge compares the history with.
 
 mod audit;
+mod copies;
 mod owners;
 mod people;
+mod swept;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hansa_api::client::League as Door;
-use hansa_api::pb::admin::{CheckInvariantsRequest, GetReplicationStatusRequest};
+use hansa_api::pb::admin::CheckInvariantsRequest;
 use hansa_api::pb::inventory::GetStockRequest;
-use hansa_api::pb::order::{GetOrderRequest, ListOrdersRequest, ReadMode};
+use hansa_api::pb::order::{GetOrderRequest, ListOrdersRequest};
 use hansa_api::pb::payment::GetPaymentRequest;
 use hansa_api::status::{Failure, Reason};
 use hansa_checker::final_state::{CopySeen, GroupSeen, Held, Journal, Listed, ReplicaSeen};
 use hansa_checker::loss::Loss;
-use hansa_checker::seen::OrderState;
+use hansa_checker::seen::{OrderState, RejectReason};
 use hansa_checker::watch::Stream;
 use hansa_checker::{Call, FinalState, History, wire};
 use hansa_consensus::{GroupStatus, Role};
@@ -68,7 +70,7 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         if late || unsettled(&state).is_none() {
             for reader in readers.iter().filter(|_| league.regions.len() > 1) {
                 reader.copies(&mut state).await;
-                reader.shipped(&mut state).await;
+                reader.shipped(plan.brings_home(), &mut state).await;
             }
             owners::check(&readers, &mut state).await;
         }
@@ -88,6 +90,9 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
             board.wrong.borrow_mut().extend(unseen);
             let seen = standing(reader.region);
             state.reports.extend(audit::reports(&reader.operator, reader.region, seen).await);
+            if swept::wanted(plan) {
+                state.reports.extend(swept::reports(&reader.operator, reader.region).await);
+            }
         }
         state.read_at = board.record.now();
         return state;
@@ -215,55 +220,6 @@ impl Reader<'_> {
             state.orders.insert(name.clone(), order);
             self.payment(name, state).await;
         }
-    }
-
-    /// What this region holds of the orders of the others.
-    async fn copies(&self, state: &mut FinalState) {
-        let region = self.region.name.to_string();
-        let home = format!("regions/{region}/");
-        // Where births change hands they may be another region's now.
-        let here = |name: &str| name.starts_with(&home) && state.loss.heirs.is_empty();
-        let abroad = |(name, seen): &(&String, &Option<_>)| seen.is_some() && !here(name);
-        let names = state.orders.iter().filter(abroad).map(|(name, _)| name.clone());
-        for order in names.collect::<Vec<String>>() {
-            let read = ReadMode::LocalCopy.into();
-            let request = GetOrderRequest { order: order.clone(), read };
-            let asked = self.storefront.call(CALL_MAX, |mut services, call| {
-                let request = call.request(request.clone());
-                async move { services.orders.get_order(request).await }
-            });
-            let seen = match asked.await {
-                Ok(got) => got.order.as_ref().map(wire::order),
-                Err(failure) if failure.reason() == Reason::OrderNotFound => None,
-                Err(failure) => {
-                    state.unread.push(format!("copy of {order} in {region}: {failure}"));
-                    continue;
-                }
-            };
-            state.copies.push(CopySeen { region: region.clone(), order, seen });
-        }
-    }
-
-    /// What this region ships: all of it has arrived, under one law, and was compared.
-    async fn shipped(&self, state: &mut FinalState) {
-        let region = self.region.name.to_string();
-        let request = GetReplicationStatusRequest { region: region.clone() };
-        let asked = self.operator.call(CALL_MAX, |mut services, call| {
-            let request = call.request(request.clone());
-            async move { services.replication.get_replication_status(request).await }
-        });
-        let unread = match asked.await {
-            Ok(status) => {
-                let open = status.outgoing.into_iter().find(|stream| {
-                    let pending = stream.purge_pending || stream.parked_at_peer > 0;
-                    let differs = stream.differences > 0 || stream.compared_time.is_none();
-                    stream.lag_events > 0 || pending || differs
-                });
-                open.map(|stream| format!("{stream:?}"))
-            }
-            Err(failure) => Some(failure.to_string()),
-        };
-        state.unread.extend(unread.map(|why| format!("streams of {region}: {why}")));
     }
 
     async fn payment(&self, name: String, state: &mut FinalState) {
@@ -400,6 +356,7 @@ fn replica(status: &GroupStatus) -> ReplicaSeen {
 pub fn count(history: &History, elections: &[u64]) {
     use hansa_checker::{Answer, Outcome};
     let (mut ends, mut asked) = (BTreeMap::<&str, (u64, OrderState)>::new(), BTreeMap::new());
+    let mut ran_out = BTreeSet::new();
     for op in &history.ops {
         if let Call::Place(place) = &op.call {
             asked.entry(place.reference.as_str()).or_insert(op.invoked);
@@ -426,8 +383,13 @@ pub fn count(history: &History, elections: &[u64]) {
             && seen.state != OrderState::Pending
         {
             ends.entry(seen.reference.as_str()).or_insert((at, seen.state)).1 = seen.state;
+            let why = seen.rejected.as_ref().map(|why| why.reason);
+            if why == Some(RejectReason::HoldExpired) {
+                ran_out.insert(seen.reference.as_str());
+            }
         }
     }
+    trace::count("stock hold ran out", ran_out.len() as u64);
     for (reference, (at, state)) in ends {
         let what = match state {
             OrderState::Confirmed | OrderState::Completed => "order confirmed",

@@ -72,6 +72,7 @@ pub const WANTED: &[(u64, &str)] = &[
     (50, "fault slow sync"),
     (50, "fault write error"),
     (50, "fault sync error"),
+    (100, "fault read error"),
     (50, "fault full disk"),
     (50, "fault clock jump"),
     (50, "fault clock drift"),
@@ -82,6 +83,8 @@ pub const WANTED: &[(u64, &str)] = &[
     (50, "snapshot installed"),
     (20, "checkpoint loaded"),
     (20, "log purged"),
+    (20, "log read before a start"),
+    (20, "disk of a node swept"),
     (50, "disk error ended a node"),
     (20, "leader lost while in minority"),
     (20, "unknown outcome"),
@@ -122,10 +125,6 @@ pub const WANTED: &[(u64, &str)] = &[
     (20, "watch resumed"),
     (20, "stock adjusted"),
     (50, "items returned"),
-];
-
-/// The same where births change hands, and customers are erased or move.
-pub const BIRTHS: &[(u64, &str)] = &[
     (50, "fault hand-over of births"),
     (50, "births handed over"),
     (200, "hand-over given up"),
@@ -145,8 +144,7 @@ pub const BIRTHS: &[(u64, &str)] = &[
 
 /// Wanted things that never happened in `seeds` seeds.
 #[must_use]
-pub fn missing(counts: &Counts, seeds: u64, births: bool) -> Vec<&'static str> {
-    let wanted = WANTED.iter().chain(BIRTHS.iter().filter(|_| births));
-    let due = wanted.filter(|(from, what)| seeds >= *from && counts.of(what) == 0);
+pub fn missing(counts: &Counts, seeds: u64) -> Vec<&'static str> {
+    let due = WANTED.iter().filter(|(from, what)| seeds >= *from && counts.of(what) == 0);
     due.map(|(_, what)| *what).collect()
 }

@@ -1,6 +1,7 @@
 //! Carries a plan out: strikes when it says so, restarts what fell, and heals in the end.
 
 mod lost;
+mod promises;
 mod region;
 mod strike;
 mod watch;
@@ -359,6 +360,13 @@ impl Director {
             return;
         }
         trace::note_at(now, format_args!("{} starts", state.seat.name()));
+        let seat = &state.seat;
+        // A damaged disk says what it likes.
+        if !seat.damaged()
+            && let Some(what) = promises::broken(&seat.disk, &seat.config.data_dir.join("wal"))
+        {
+            self.wrong.push(format!("{} starts on a broken promise: {what}", seat.name()));
+        }
         (state.up, state.hurt) = (true, state.ill > 0);
         sim.bounce(state.addr);
     }

@@ -42,10 +42,6 @@ struct Args {
     /// Repeats the seeds in this file: each must fail with its mistake and pass without.
     #[arg(long)]
     prove: Option<PathBuf>,
-    /// In some leagues births change hands as well: by plan, and because their region is lost; and
-    /// customers are erased or move. Not in the seeds of CI yet (docs/reliability.md).
-    #[arg(long)]
-    births: bool,
     /// Runs each seed twice more; its digests must be equal.
     #[arg(long)]
     twice: bool,
@@ -77,7 +73,7 @@ fn main() -> anyhow::Result<ExitCode> {
         anyhow::bail!("not built for simulation: run it as `cargo xtask sim`");
     }
     if args.worker {
-        return worker(args.births);
+        return worker();
     }
     if let Some(file) = &args.hunt {
         return hunt(file, &args);
@@ -93,22 +89,17 @@ fn main() -> anyhow::Result<ExitCode> {
     many(&args)
 }
 
-fn worker(births: bool) -> anyhow::Result<ExitCode> {
+fn worker() -> anyhow::Result<ExitCode> {
     trace::install();
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let mut words = line.split_whitespace();
         let seed = words.next().unwrap_or_default().parse()?;
         let bug = words.next().and_then(Bug::named);
-        let (done, took) = Took::by(|| run::run(plan(seed, bug, births), false));
+        let (done, took) = Took::by(|| run::run(Plan::draw(seed, bug), false));
         println!("{}", serde_json::to_string(&Report::of(done, bug, took))?);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn plan(seed: u64, bug: Option<Bug>, births: bool) -> Plan {
-    let plan = Plan::draw(seed, bug);
-    if births { plan.with_births() } else { plan }
 }
 
 fn hunt(file: &Path, args: &Args) -> anyhow::Result<ExitCode> {
@@ -134,7 +125,7 @@ fn hunt(file: &Path, args: &Args) -> anyhow::Result<ExitCode> {
 
 fn one(seed: u64, args: &Args) -> ExitCode {
     trace::install();
-    let plan = plan(seed, args.bug, args.births);
+    let plan = Plan::draw(seed, args.bug);
     println!("{plan}");
     let (done, took) = Took::by(|| run::run(plan, args.verbose));
     let wall = took.wall.as_secs_f64();
@@ -181,7 +172,6 @@ fn many(args: &Args) -> anyhow::Result<ExitCode> {
         bug: args.bug,
         results: args.results.clone(),
         twice: args.twice,
-        births: args.births,
         first: args.first,
     };
     let summary = batch::run(from..from + args.seeds, &options)?;
@@ -189,7 +179,7 @@ fn many(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(file) = &args.results {
         println!("{}", results::total(&results::read(file)?));
     }
-    let missing = if args.bug.is_none() { summary.missing(args.births) } else { Vec::new() };
+    let missing = if args.bug.is_none() { summary.missing() } else { Vec::new() };
     missing.iter().for_each(|what| println!("never happened: {what}"));
     match summary.passed() && missing.is_empty() {
         true => Ok(ExitCode::SUCCESS),

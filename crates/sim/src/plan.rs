@@ -73,6 +73,7 @@ pub enum Who {
 pub enum DiskOp {
     Write,
     Sync,
+    Read,
 }
 
 /// What an operator does to the members of all groups of a region.
@@ -305,6 +306,7 @@ impl Fault {
             Self::Restart { .. } => "fault graceful restart",
             Self::DiskError { op: DiskOp::Write, .. } => "fault write error",
             Self::DiskError { op: DiskOp::Sync, .. } => "fault sync error",
+            Self::DiskError { op: DiskOp::Read, .. } => "fault read error",
             Self::Full { .. } => "fault full disk",
             Self::SlowSync { .. } => "fault slow sync",
             Self::Flip { kept: Kept::Volume, .. } => "fault wiped volume",
@@ -348,6 +350,13 @@ impl Plan {
     pub fn forced(&self) -> bool {
         let forced = |act: &Act| act.fault == Fault::Births { step: Births::TakeOver };
         self.acts.iter().any(forced)
+    }
+
+    /// Whether births that went elsewhere come home.
+    #[must_use]
+    pub fn brings_home(&self) -> bool {
+        let home = |act: &Act| act.fault == Fault::Births { step: Births::GoHome };
+        self.acts.iter().any(home)
     }
 
     /// The fastest that any monotonic clock runs.

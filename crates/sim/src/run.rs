@@ -53,12 +53,13 @@ pub fn run(plan: Plan, verbose: bool) -> Done {
         let work = move || simulate(plan, &board, &simulated);
         std::panic::catch_unwind(AssertUnwindSafe(|| planted(bug, work)))
     };
-    let mut wrong = match ran {
-        Ok(Ok(wrong)) => wrong,
+    let broke = match ran {
+        Ok(Ok(())) => Vec::new(),
         Ok(Err(error)) => vec![format!("the simulation broke off: {error}")],
         Err(_) => vec!["the simulation panicked".to_owned()],
     };
-    wrong.extend(board.wrong.borrow_mut().drain(..));
+    // What came first says more than what followed from it.
+    let mut wrong: Vec<String> = board.wrong.take();
     let history = board.record.history();
     let finals = board.finals.borrow_mut().take();
     closing::count(&history, &board.elections.borrow());
@@ -67,6 +68,7 @@ pub fn run(plan: Plan, verbose: bool) -> Done {
     trace::digest(format!("{history:?} {finals:?} {streams:?}").as_bytes());
     let Trace { digest, lines, mut counts, panics, tail, .. } = trace::end();
     wrong.extend(panics.into_iter().map(|panic| format!("panic: {panic}")));
+    wrong.extend(broke);
     let judged = verdict::of(wrong, &history, &streams, finals.as_ref());
     judged.checks.iter().for_each(|(what, times)| counts.add(what, *times as u64));
     let (simulated, recovered, served) =
@@ -89,11 +91,7 @@ fn planted<T>(bug: Option<Bug>, work: impl FnOnce() -> T) -> T {
 
 type Broke = Box<dyn std::error::Error>;
 
-fn simulate(
-    plan: Plan,
-    board: &Rc<Board>,
-    simulated: &RefCell<Duration>,
-) -> Result<Vec<String>, Broke> {
+fn simulate(plan: Plan, board: &Rc<Board>, simulated: &RefCell<Duration>) -> Result<(), Broke> {
     let plan = Rc::new(plan);
     let league = Arc::new(League::build(&plan)?);
     let mut sim = builder(&plan).build();
@@ -113,6 +111,7 @@ fn simulate(
             break;
         }
         director.turn(&mut sim);
+        board.wrong.borrow_mut().append(&mut director.wrong);
         board.damaged.borrow_mut().append(&mut director.damaged);
         board.changes.borrow_mut().extend(director.changes.drain(..));
         board.errands.borrow_mut().append(&mut director.errands);
@@ -131,7 +130,7 @@ fn simulate(
         board.elections.borrow_mut().append(&mut director.elections());
         if director.stage == Stage::Boot && sim.elapsed() > BOOT_MAX {
             let waits = director.waits().unwrap_or_default();
-            director.wrong.push(format!("not ready after {BOOT_MAX:?}: {waits}"));
+            board.wrong.borrow_mut().push(format!("not ready after {BOOT_MAX:?}: {waits}"));
             break;
         }
     }
@@ -141,7 +140,8 @@ fn simulate(
         seat.disk.kill();
         sim.crash(seat.name().to_owned());
     }
-    Ok(director.wrong)
+    board.wrong.borrow_mut().append(&mut director.wrong);
+    Ok(())
 }
 
 fn builder(plan: &Plan) -> turmoil::Builder {

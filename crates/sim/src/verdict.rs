@@ -1,6 +1,6 @@
 //! One seed's judgement.
 
-use hansa_checker::judge::{BUDGET, judge};
+use hansa_checker::judge::{BUDGET, BUDGET_AFTER, judge};
 use hansa_checker::watch::Stream;
 use hansa_checker::{FinalState, History, Verdict};
 use serde::{Deserialize, Serialize};
@@ -33,18 +33,21 @@ pub fn of(
     streams: &[Stream],
     finals: Option<&FinalState>,
 ) -> Judged {
-    let judgement = judge(history, streams, finals, BUDGET);
-    let (mut word, mut reasons) = match &judgement.verdict {
+    // What has failed already need not be searched to the end.
+    let budget = if wrong.is_empty() { BUDGET } else { BUDGET_AFTER };
+    let judgement = judge(history, streams, finals, budget);
+    let (mut word, reasons) = match &judgement.verdict {
         Verdict::Pass => (Word::Pass, Vec::new()),
         Verdict::Fail(why) => (Word::Fail, why.iter().map(ToString::to_string).collect()),
         Verdict::Unknown(why) => (Word::Unknown, why.clone()),
     };
-    if finals.is_none() {
+    if finals.is_none() || !wrong.is_empty() {
         word = Word::Fail;
     }
-    if !wrong.is_empty() {
-        word = Word::Fail;
-        reasons.extend(wrong);
-    }
+    // What failed it comes first, before what could not be known because of that.
+    let reasons = match judgement.verdict.failed() {
+        true => reasons.into_iter().chain(wrong).collect(),
+        false => wrong.into_iter().chain(reasons).collect(),
+    };
     Judged { word, reasons, ops: judgement.ops, checks: judgement.checks().to_vec() }
 }

@@ -27,6 +27,8 @@ const PUBLIC: u16 = 7_000;
 const INTERNAL: u16 = 7_100;
 const RESIDENCY: &str = include_str!("../../../deploy/policy/residency.toml");
 const AUTHZ: &str = include_str!("../../../deploy/policy/authz.toml");
+/// Nobody reads a certificate here, but a sweep of what lies beside the nodes.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 const WORLD: u64 = 3;
 
 /// One region of a simulated league.
@@ -192,6 +194,9 @@ fn small(config: &mut Config, plan: &Plan) {
     config.groups.payments = payments;
     config.log.segment_mib = 1;
     config.drain_ms = DRAIN_MS;
+    let file = |name: &str| PathBuf::from("/data/tls").join(name);
+    let tls = &mut config.tls;
+    (tls.cert, tls.key, tls.ca) = (file("node.crt"), file("node.key"), file("ca.crt"));
     config.log.checkpoint_entries = plan.shape.checkpoint_entries;
     config.log.profile = match plan.shape.quick {
         true => hansa_consensus::Profile::Quick,
@@ -203,11 +208,21 @@ fn small(config: &mut Config, plan: &Plan) {
     (provider.late_ms, provider.settle_ms, provider.timeout_ms) = (1_500, 3_000, 500);
 }
 
-/// The disk that a region's nodes share: its policies, and the vault's key once made.
+/// The disk that a region's nodes share: its policies, and the vault's key once made; what charges
+/// the provider made, and certificates, are elsewhere.
 fn shared(config: &Config, dice: &mut Dice) -> anyhow::Result<SimFs> {
     let fs = SimFs::new(dice.number());
     let authz = config.gateway.authz_file.clone().unwrap_or_else(|| PathBuf::from("/authz.toml"));
-    for (path, text) in [(&config.residency_file, RESIDENCY), (&authz, AUTHZ)] {
+    let tls = &config.tls;
+    let files = [
+        (&config.residency_file, RESIDENCY),
+        (&authz, AUTHZ),
+        (&tls.cert, CERTIFICATE),
+        (&tls.key, CERTIFICATE),
+        (&tls.ca, CERTIFICATE),
+        (&config.orders.provider.journal, ""),
+    ];
+    for (path, text) in files {
         let folder = path.parent().context("a policy without a folder")?;
         fs.create_dir_all(folder)?;
         let file = fs.create(path)?;

@@ -26,15 +26,14 @@ pub struct Crew {
 }
 
 struct Worker {
-    births: bool,
     child: Child,
     seeds: ChildStdin,
     lines: Receiver<String>,
 }
 
 impl Crew {
-    pub fn new(jobs: usize, births: bool) -> anyhow::Result<Self> {
-        let workers = (0..jobs.max(1)).map(|_| Worker::start(births)).collect::<Result<_, _>>()?;
+    pub fn new(jobs: usize) -> anyhow::Result<Self> {
+        let workers = (0..jobs.max(1)).map(|_| Worker::start()).collect::<Result<_, _>>()?;
         Ok(Self { workers })
     }
 
@@ -75,7 +74,7 @@ where
             Ok(report) => report,
             Err(why) => {
                 // The next seed gets a fresh process.
-                *worker = Worker::start(worker.births)?;
+                *worker = Worker::start()?;
                 Report::lost(task, format!("{why:#}"))
             }
         };
@@ -90,10 +89,9 @@ fn lock_each<T>(_: T) -> anyhow::Error {
 }
 
 impl Worker {
-    fn start(births: bool) -> anyhow::Result<Self> {
+    fn start() -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--worker").args(births.then_some("--births"));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("a worker")?;
         let seeds = child.stdin.take().context("its stdin")?;
         let out = BufReader::new(child.stdout.take().context("its stdout")?);
@@ -105,7 +103,7 @@ impl Worker {
                 }
             }
         });
-        Ok(Self { child, seeds, lines, births })
+        Ok(Self { child, seeds, lines })
     }
 
     fn ask(&mut self, (seed, bug): Task) -> anyhow::Result<Report> {

@@ -31,7 +31,7 @@ pub struct Caught {
 /// # Errors
 /// Processes that cannot be started.
 pub fn hunt(bug: Bug, seeds: Range<u64>, jobs: usize) -> anyhow::Result<Option<Caught>> {
-    let mut crew = Crew::new(jobs, false)?;
+    let mut crew = Crew::new(jobs)?;
     let (mut from, mut tried) = (seeds.start, 0);
     while from < seeds.end {
         let mut found: Option<Wrong> = None;
@@ -69,7 +69,7 @@ fn passes(crew: &mut Crew, seed: u64) -> anyhow::Result<bool> {
 /// # Errors
 /// Processes that cannot be started, or a name that is no mistake's.
 pub fn prove(all: &[Caught], jobs: usize) -> anyhow::Result<Vec<String>> {
-    let mut crew = Crew::new(jobs, false)?;
+    let mut crew = Crew::new(jobs)?;
     let mut tasks = Vec::new();
     for caught in all {
         let bug = Bug::named(&caught.bug).with_context(|| format!("no mistake {}", caught.bug))?;

@@ -213,6 +213,7 @@ impl Director {
         let op = match op {
             DiskOp::Write => Op::Write,
             DiskOp::Sync => Op::Sync,
+            DiskOp::Read => Op::Read,
         };
         self.hurt(seat);
         self.seats[seat].seat.disk.inject(Rule { op, ..rule });

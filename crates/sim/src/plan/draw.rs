@@ -39,18 +39,10 @@ impl Plan {
             .collect();
         let mut plan = Self { seed, shape, storm, acts, bug };
         more::add(&mut plan);
+        heirs::add(&mut plan);
+        customers::add(&mut plan);
         plan.acts.sort_by_key(|act| act.at);
         plan
-    }
-
-    /// Some leagues get an heir, between which births change hands, and customers who are erased or
-    /// move.
-    #[must_use]
-    pub fn with_births(mut self) -> Self {
-        heirs::add(&mut self);
-        customers::add(&mut self);
-        self.acts.sort_by_key(|act| act.at);
-        self
     }
 }
 
@@ -215,7 +207,9 @@ mod tests {
 
     #[test]
     fn most_leagues_are_one_region_and_some_are_more() {
-        let regions = (0..1_000).map(|seed| Plan::draw(seed, None).shape.regions);
+        let shapes = (0..1_000).map(|seed| Plan::draw(seed, None).shape);
+        // An heir makes one region two, or three.
+        let regions = shapes.map(|shape| if shape.heir { 1 } else { shape.regions });
         let counts = regions.fold([0; 4], |mut counts, regions| {
             counts[regions] += 1;
             counts

@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_fifth_of_the_leagues_has_an_heir_and_births_change_hands_in_each() {
-        let plans: Vec<Plan> = (1..=400).map(|seed| Plan::draw(seed, None).with_births()).collect();
+        let plans: Vec<Plan> = (1..=400).map(|seed| Plan::draw(seed, None)).collect();
         let heirs: Vec<&Plan> = plans.iter().filter(|plan| plan.shape.heir).collect();
         assert!((60..110).contains(&heirs.len()), "{}", heirs.len());
         for plan in &heirs {

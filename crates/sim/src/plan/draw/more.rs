@@ -3,11 +3,12 @@
 
 use super::{NODES, ms};
 use crate::dice::Dice;
-use crate::plan::{Act, Change, Errand, Fault, Mood, Plan, Who};
+use crate::plan::{Act, Change, DiskOp, Errand, Fault, Mood, Plan, Who};
 
 const MORE: u64 = 4;
 const ERRANDS: u64 = 5;
 const LAWS: u64 = 6;
+const READS: u64 = 7;
 /// The newest policy that is loaded; the league begins with the first.
 const LAW_MAX: u64 = 4;
 /// A run with a long pause has time for it, and slower clients: histories stay small.
@@ -40,6 +41,17 @@ pub fn add(plan: &mut Plan) {
     }
     errands(plan, &mut Dice::of(plan.seed, ERRANDS));
     laws(plan, &mut Dice::of(plan.seed, LAWS));
+    reads(plan, &mut Dice::of(plan.seed, READS));
+}
+
+/// Disks that do not read.
+fn reads(plan: &mut Plan, dice: &mut Dice) {
+    if dice.one_in(8) {
+        let (who, op) = (who(dice, plan), DiskOp::Read);
+        let (after, times) = (dice.pick(&[0, 1, 3, 10]), dice.pick(&[1, u64::MAX]));
+        let span = ms(dice.pick(&[1_000, 3_000, 8_000]));
+        push(plan, dice, Fault::DiskError { who, op, after, times, span });
+    }
 }
 
 /// Keys that rotate, and policies that take and give, each loaded by every region in its own time.
