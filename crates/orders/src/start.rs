@@ -316,12 +316,6 @@ impl Orders {
         Service { shell: self.shell.clone() }
     }
 
-    /// The machines of this node's groups, for tests that plant what nobody sent.
-    #[doc(hidden)]
-    pub fn machines(&self) -> impl Iterator<Item = &hansa_consensus::Group<OrdersMachine>> {
-        self.shell.groups.values().map(|hosted| &hosted.group)
-    }
-
     /// The groups of which this node has a replica.
     pub fn groups(&self) -> Vec<GroupId> {
         self.shell.groups.values().map(|hosted| hosted.group.id()).collect()

@@ -243,16 +243,7 @@ impl Inbound {
             self.withdraw(&gone).await?;
         }
         self.want_keys(&orders);
-        for of in message.settled.iter().take(SETTLED_MAX) {
-            let Some(birth) = region_of(of.birth) else { continue };
-            // Before it counts as told: who takes over from it doubts as it does.
-            if !self.doubts(birth, of).await? {
-                continue;
-            }
-            let from = of.from.iter().take(SETTLED_MAX).filter_map(taken_from).collect();
-            let told = SettledBirth { epoch: of.epoch, sequence: of.sequence, from };
-            self.shell.freshness.settled(self.origin, birth, told);
-        }
+        self.settled(&message).await?;
         if let Some(at) = message.origin_time.as_ref().and_then(to_ms) {
             self.shell.freshness.note(self.origin, message.origin_last_sequence, at);
         }
@@ -276,6 +267,21 @@ impl Inbound {
             parked,
         })
         .inspect(|_| self.said = Some(view)))
+    }
+
+    /// Takes in of which births the origin has told all.
+    async fn settled(&self, message: &wire::ReplicateRequest) -> Result<(), Failure> {
+        for of in message.settled.iter().take(SETTLED_MAX) {
+            let Some(birth) = region_of(of.birth) else { continue };
+            // Before it counts as told: who takes over from it doubts as it does.
+            if !self.doubts(birth, of).await? {
+                continue;
+            }
+            let from = of.from.iter().take(SETTLED_MAX).filter_map(taken_from).collect();
+            let told = SettledBirth { epoch: of.epoch, sequence: of.sequence, from };
+            self.shell.freshness.settled(self.origin, birth, told);
+        }
+        Ok(())
     }
 
     /// Keeps the heads that the origin sent: a history of its that is rewritten later shows.

@@ -4,7 +4,7 @@ use hansa_api::pb::order as orders;
 use hansa_api::pb::replication as wire;
 use hansa_api::pb::replication::home_service_client::HomeServiceClient;
 use hansa_api::status::{Failure, Reason};
-use hansa_types::id::GroupKind;
+use hansa_types::id::{GroupKind, NodeId};
 use hansa_types::region::RegionNumber;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -31,12 +31,7 @@ pub async fn run(
     let now = shell.map.now()?;
     let hosted = shell.hosted(now.group(GroupKind::Orders, slot))?;
     if let Some(leader) = home::led_by(hosted, relayed)? {
-        let mut request = home::passed_on(question, due)?;
-        if let Sent(Some(sent)) = sent {
-            hansa_api::first_sent::put(request.metadata_mut(), sent);
-        }
-        let mut client = HomeServiceClient::new(shell.peers.to(leader));
-        return home::in_time(due, client.place_moved(request)).await;
+        return passed_on(shell, leader, question, sent, due).await;
     }
     let (caller, place) = (question.caller.as_str(), &place);
     // A guest has no second order.
@@ -84,6 +79,21 @@ pub async fn run(
     let asked = Asked { shell, hosted, slot, caller, place, body: &body, now, home };
     let placed = asked.placed(subject, scope, row.epoch, sent, due).await?;
     Ok(Response::new(wire::PlaceMovedResponse { placed: Some(placed), ..Default::default() }))
+}
+
+async fn passed_on(
+    shell: &Shell,
+    leader: NodeId,
+    question: wire::PlaceMovedRequest,
+    Sent(sent): Sent,
+    due: Instant,
+) -> Result<Response<wire::PlaceMovedResponse>, Status> {
+    let mut request = home::passed_on(question, due)?;
+    if let Some(sent) = sent {
+        hansa_api::first_sent::put(request.metadata_mut(), sent);
+    }
+    let mut client = HomeServiceClient::new(shell.peers.to(leader));
+    home::in_time(due, client.place_moved(request)).await
 }
 
 /// What became of a request here; nothing if it surely was not heard.

@@ -11,6 +11,7 @@ use super::Orders;
 use crate::core::command::{Command, Outcome};
 use crate::core::remote::{Cursor, Difference, Origin};
 use crate::core::restored::{Restored, Step};
+use crate::machine::OrdersMachine;
 use crate::shell::{not_read, refusal};
 
 /// Steps are never held longer: callers wait for them.
@@ -28,6 +29,12 @@ pub struct RestoreStatus {
 }
 
 impl Orders {
+    /// The machines of this node's groups, for tests that plant what nobody sent.
+    #[doc(hidden)]
+    pub fn machines(&self) -> impl Iterator<Item = &hansa_consensus::Group<OrdersMachine>> {
+        self.shell.groups.values().map(|hosted| &hosted.group)
+    }
+
     /// Begins no step of a saga for `length`, on the leader of `group`: the pause's number, and an
     /// index at or before which all was decided that has begun.
     ///

@@ -87,8 +87,8 @@ async fn give_back(shell: &Shell, at: LogTime, left: &Leftover) -> Result<OrderI
     Ok(left.order)
 }
 
-/// Of the hold that it ends: an order that came and went twice in one bucket of time holds something
-/// else the second time.
+/// Of the hold that it ends: an order that came and went twice in one bucket of time holds
+/// something else the second time.
 fn step_id(at: LogTime, order: OrderId, step: &str, hold: TransferId) -> TransferId {
     let parts: [&[u8]; 4] = [b"given-back", &order.to_bytes(), step.as_bytes(), &hold.to_bytes()];
     TransferId::derive(at, &parts)

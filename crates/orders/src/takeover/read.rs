@@ -147,8 +147,8 @@ impl Reader<'_> {
         id.region() == self.now.here || heir::may_own(&self.now.policy, law, &own.name)
     }
 
-    /// Who owned it before could have gone on with it and did not have it: people may have undone it
-    /// since, where it came from. Somebody looks before anything becomes of it here.
+    /// Who owned it before could have gone on with it and did not have it: people may have undone
+    /// it since, where it came from. Somebody looks before anything becomes of it here.
     fn look_after(&self, id: OrderId, residence: Country, facts: &mut Facts) {
         let before = self.hosted.group.peek(|machine| machine.state.passed_over(id));
         let Some(before) = before.and_then(|number| self.now.region(number)) else { return };

@@ -8,7 +8,7 @@ use super::*;
 use crate::tests::rig::POLICY;
 
 /// The shipped policy with GB at home in `home`, and kept in full everywhere.
-fn living_in(home: &str, version: u64) -> String {
+pub(super) fn living_in(home: &str, version: u64) -> String {
     let text = POLICY.replace("\nversion = 1\n", &format!("\nversion = {version}\n"));
     let (before, gb) = text.split_once("[jurisdiction.GB]").unwrap();
     let (gb, after) = gb.split_once("[jurisdiction.CH]").unwrap();
