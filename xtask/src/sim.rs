@@ -12,11 +12,25 @@ use crate::workspace_root;
 /// Under it turmoil seeds what tokio draws: the order in which it wakes, and `select!`.
 const FLAGS: &str = "--cfg tokio_unstable";
 
-/// Where the simulator is built: a folder of its own, as its flags would rebuild everything else.
+/// Beside the tests, which are built as it is where `.ci/run` builds them: then only our own crates
+/// are built again, for their features. A test that is quick to link makes dependencies have the
+/// features that they have for the tests.
+const BESIDE_TESTS: &[&str] = &["--workspace", "--test", "tidy", "--bin", "hansa-sim"];
+const SIMULATED: &[&str] = &["--features", "hansa-sim/simulated"];
+/// openraft's proof of its own state, which other debug builds do without (Cargo.toml).
+const PROVEN: &[&str] = &["--config", "profile.dev.package.validit.debug-assertions=true"];
+/// Hundreds of seeds want a little speed.
+const OPT_LEVEL: (&str, &str) = ("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
+
+/// Where the simulator lies: what other builds leave in its place in `target/debug` refuses to run.
 #[must_use]
 pub fn folder() -> PathBuf {
+    target().join("simulated")
+}
+
+fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    target.unwrap_or_else(|| workspace_root().join("target")).join("simulated")
+    target.unwrap_or_else(|| workspace_root().join("target"))
 }
 
 /// How much the build may take for the sake of the runs.
@@ -28,37 +42,36 @@ pub enum Profile {
     Campaign,
 }
 
-impl Profile {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sim => "sim",
-            Self::Campaign => "campaign",
-        }
-    }
-}
-
 /// Builds it; its path.
 ///
 /// # Errors
 /// A build that fails.
 pub fn build(profile: Profile) -> Result<PathBuf> {
     let began = Instant::now();
-    say(&format!("building the simulator into {}: minutes when cold", folder().display()));
+    say("building the simulator: minutes when cold");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let status = Command::new(cargo)
-        .args(["build", "--quiet", "--profile", profile.name(), "--package", "hansa-sim"])
-        .args(["--features", "simulated", "--bin", "hansa-sim", "--target-dir"])
-        .arg(folder())
-        .env("RUSTFLAGS", FLAGS)
-        // Flags of whoever called us would win over ours.
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
-        .env_remove("CARGO_BUILD_RUSTFLAGS")
-        .current_dir(workspace_root())
-        .stdin(Stdio::null())
-        .status()?;
-    ensure!(status.success(), "the simulator does not build");
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet"]).args(SIMULATED);
+    // Flags of whoever called us would win over ours.
+    build.env("RUSTFLAGS", FLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS");
+    build.env_remove("CARGO_BUILD_RUSTFLAGS").current_dir(workspace_root()).stdin(Stdio::null());
+    let built = match profile {
+        Profile::Sim => {
+            build.args(BESIDE_TESTS).args(PROVEN).env(OPT_LEVEL.0, OPT_LEVEL.1);
+            target().join("debug")
+        }
+        Profile::Campaign => {
+            build.args(["--profile", "campaign", "--package", "hansa-sim", "--bin", "hansa-sim"]);
+            build.arg("--target-dir").arg(folder());
+            folder().join("campaign")
+        }
+    };
+    ensure!(build.status()?.success(), "the simulator does not build");
+    let kept = folder().join("hansa-sim");
+    std::fs::create_dir_all(folder())?;
+    std::fs::copy(built.join("hansa-sim"), &kept)?;
     say(&format!("the simulator is built ({:.0} s)", began.elapsed().as_secs_f64()));
-    Ok(folder().join(profile.name()).join("hansa-sim"))
+    Ok(kept)
 }
 
 /// To stderr as it is, which a test does not capture: whoever waits sees what for.

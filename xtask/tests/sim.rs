@@ -1,4 +1,4 @@
-//! The simulator as CI runs it. Its build takes minutes the first time: `target/simulated`.
+//! The simulator as CI runs it. Its build takes minutes the first time.
 
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};

@@ -5,8 +5,8 @@
 //! Each of these goes its own rounds, and neither waits for another nor do the group's keys for any
 //! of them. A round is with each other region by itself, and lasts as long as the slowest of them.
 //! With one region everybody has his turn, after the one who was tried last; who fails, fails
-//! alone. Only a region that is not reached is left for the next round. Everything is decided anew from
-//! the state each time.
+//! alone. Only a region that is not reached is left for the next round. Everything is decided anew
+//! from the state each time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
