@@ -1,7 +1,7 @@
 //! What docs/reliability.md says of runs, made from the result files: figures that are not copied
 //! cannot drift.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -113,7 +113,8 @@ pub(crate) fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
 
 fn totals(text: &mut String, ranges: &[Range], counts: &BTreeMap<&str, u64>) {
     let sum = |of: fn(&Range) -> u64| ranges.iter().map(of).sum::<u64>();
-    let seeds = sum(|range| range.to - range.from + 1);
+    let runs = sum(|range| range.to - range.from + 1);
+    let seeds: BTreeSet<u64> = ranges.iter().flat_map(|range| range.from..=range.to).collect();
     let (simulated, cpu) = (sum(|range| range.simulated_s), sum(|range| range.cpu_s));
     let hours = |seconds: u64| seconds as f64 / 3_600.0;
     let named = |prefix: &str| -> u64 {
@@ -121,8 +122,10 @@ fn totals(text: &mut String, ranges: &[Range], counts: &BTreeMap<&str, u64>) {
     };
     put(text, format_args!("| the campaign so far | |\n|---|---|"));
     let commits: Vec<&str> = ranges.iter().map(|range| range.commit.as_str()).collect();
-    let distinct = commits.iter().collect::<std::collections::BTreeSet<_>>().len();
-    put(text, format_args!("| seeds | {} of {}, over {distinct} commits |", n(seeds), n(WANTED)));
+    let distinct = commits.iter().collect::<BTreeSet<_>>().len();
+    let seeds = n(seeds.len() as u64);
+    put(text, format_args!("| seeds | {seeds} of {}, over {distinct} commits |", n(WANTED)));
+    put(text, format_args!("| runs, as some seeds were run on two commits | {} |", n(runs)));
     let (failed, unknown) =
         (sum(|range| range.failed.len() as u64), sum(|range| range.unknown.len() as u64));
     put(
@@ -139,7 +142,7 @@ fn totals(text: &mut String, ranges: &[Range], counts: &BTreeMap<&str, u64>) {
             "| took | {:.1} h of one core ({:.2} s a seed, {:.0} times as fast as the \
              clock), {:.1} h on a shared machine |",
             hours(cpu),
-            cpu as f64 / seeds.max(1) as f64,
+            cpu as f64 / runs.max(1) as f64,
             simulated as f64 / cpu.max(1) as f64,
             hours(sum(|range| range.wall_s)),
         ),

@@ -19,7 +19,7 @@ const BESIDE_TESTS: &[&str] = &["--workspace", "--test", "tidy", "--bin", "hansa
 const SIMULATED: &[&str] = &["--features", "hansa-sim/simulated"];
 /// openraft's proof of its own state, which other debug builds do without (Cargo.toml).
 const PROVEN: &[&str] = &["--config", "profile.dev.package.validit.debug-assertions=true"];
-/// Hundreds of seeds want a little speed.
+/// Hundreds of seeds want a little speed: of our own crates, as dependencies have it anyway.
 const OPT_LEVEL: (&str, &str) = ("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
 
 /// Where the simulator lies: what other builds leave in its place in `target/debug` refuses to run.
