@@ -90,8 +90,9 @@ impl LogLoop {
                 if core.phase != Phase::Open {
                     return if waiting { Turn::Write } else { Turn::End };
                 }
-                core.timed = waiting;
-                waiting
+                // A roll that waits for room looks for it again.
+                core.timed = waiting || core.roll.is_some();
+                core.timed
             };
             if !due {
                 self.due = None;
@@ -124,7 +125,7 @@ impl LogLoop {
     }
 
     async fn write(&mut self, batch: &mut Batch) -> Result<(), String> {
-        if batch.full || batch.rolls {
+        if batch.full || batch.rolls && self.may_roll() {
             batch.next = self.shared.prep.lock().ready.pop_front();
             // Who only rolls can wait for the next batch.
             if batch.full && batch.next.is_none() && batch.tasks.is_empty() {
@@ -153,6 +154,17 @@ impl LogLoop {
         self.active.file.sync_data().map_err(failed("sync"))?;
         metrics::synced(self.shared.env.clock.monotonic().saturating_sub(began), self.buffer.len());
         Ok(())
+    }
+
+    /// Whether another segment follows the one that a roll takes. The rest of this one goes with
+    /// it, and a full disk has no other for what must be written.
+    fn may_roll(&self) -> bool {
+        if self.shared.prep.lock().ready.len() > 1 {
+            return true;
+        }
+        // A disk that cannot say is not taken for a full one.
+        let space = self.shared.fs.space(&self.shared.dir);
+        space.map_or(true, |space| space.free >= u64::from(self.shared.config.segment_bytes))
     }
 
     /// Stops the log for good: nothing is retried, nobody gets an `Ok` any more.

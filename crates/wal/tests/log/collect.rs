@@ -158,6 +158,49 @@ fn a_log_rolls_without_a_spare_once_there_is_one() {
     });
 }
 
+/// The rest of a segment that ends early is lost to votes and ticks, which live from it on a full
+/// disk.
+#[test]
+fn a_roll_leaves_the_last_spare_where_it_is_until_there_is_room_for_another() {
+    let fs = SimFs::new(9);
+    life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        let (g, segment) = (group(0), u64::from(small().segment_bytes));
+        append(&wal, g, entries(g, 1..=5)).await.expect("durable");
+        idle(1_000).await;
+        let before = wal.stats().ready_bytes;
+        assert!(before > segment, "a spare beside the one that is written");
+        fs.set_capacity(fs.used() + segment - 1);
+        wal.roll();
+        idle(5_000).await;
+        vote(&wal, g, "a vote").await.expect("durable");
+        idle(5_000).await;
+        let after = wal.stats().ready_bytes;
+        assert!(after + 1_000 > before, "{after} of {before} left");
+        // Nobody writes: the log itself looks for room.
+        fs.set_capacity(fs.used() + segment);
+        within(wal.rolled()).await.expect("rolled");
+        assert_eq!(all(&wal, g), entries(g, 1..=5));
+        assert_eq!(world.exit.whys(), Vec::<String>::new());
+    });
+}
+
+/// A roll that waits for room keeps nobody from closing the log.
+#[test]
+fn a_log_closes_while_a_roll_waits_for_room() {
+    let fs = SimFs::new(10);
+    life(1, async |world| {
+        let (wal, _) = open(&fs, &world).expect("open");
+        let g = group(0);
+        append(&wal, g, entries(g, 1..=5)).await.expect("durable");
+        idle(1_000).await;
+        fs.set_capacity(fs.used());
+        wal.roll();
+        idle(1_000).await;
+        within(wal.close()).await.expect("closed");
+    });
+}
+
 #[test]
 fn a_lagging_group_does_not_pin_the_disk() {
     let fs = SimFs::new(2);
