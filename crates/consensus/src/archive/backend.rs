@@ -111,7 +111,11 @@ pub(super) fn read_header(file: &dyn File, length: u64) -> io::Result<[u8; HEADE
     file.read_exact_at(&mut sector, 0)?;
     let mut header = [0; HEADER];
     if sector.iter().all(|byte| *byte == 0) {
-        return Ok(header);
+        // redb syncs its header before it writes a page: with pages, there was one.
+        return match is_blank(file, length)? {
+            true => Ok(header),
+            false => Err(damaged(0, "no header before its pages")),
+        };
     }
     header.copy_from_slice(&sector[LEAD..]);
     let version = sector[8..12].try_into().map_or(0, u32::from_le_bytes);
@@ -123,6 +127,20 @@ pub(super) fn read_header(file: &dyn File, length: u64) -> io::Result<[u8; HEADE
         return Err(io::Error::other(OtherFormat(version)));
     }
     Ok(header)
+}
+
+/// Whether all is zeros behind the header.
+fn is_blank(file: &dyn File, length: u64) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 * PITCH];
+    let mut at = SECTOR as u64;
+    while at < length {
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 || buffer[..read].iter().any(|byte| *byte != 0) {
+            return Ok(read == 0);
+        }
+        at += read as u64;
+    }
+    Ok(true)
 }
 
 fn sector_of(header: &[u8; HEADER]) -> [u8; SECTOR] {

@@ -142,6 +142,27 @@ fn an_archive_of_another_format_is_named_and_not_taken_for_damaged() {
 }
 
 #[test]
+fn an_archive_whose_first_sector_is_zeros_is_damaged_and_keeps_the_rest() {
+    let dir = TempDir::new().unwrap();
+    append(&open(&dir), 0, 10);
+    let path = dir.path().join("archive.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[..512].fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    for opened in [Archive::open(&fs, &path), Archive::reader(&fs, &path)] {
+        let refused = opened.err().unwrap();
+        assert!(refused.is_damage(), "{refused}");
+        assert!(refused.to_string().contains("damaged at byte 0"), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+    // One that was just begun is begun anew.
+    bytes.fill(0);
+    std::fs::write(&path, &bytes).unwrap();
+    append(&open(&dir), 0, 10);
+}
+
+#[test]
 fn entries_of_another_history_do_not_join() {
     let dir = TempDir::new().unwrap();
     let archive = open(&dir);
