@@ -153,6 +153,9 @@ impl RaftSnapshotBuilder<Types> for Builder {
         let mut frozen = self.frozen.take().ok_or_else(|| io::Error::other("built twice"))?;
         loop {
             if self.machine.may_write() {
+                // openraft applies what it has submitted to the log. A checkpoint that is ahead of
+                // that after a power cut has the log begin behind it, and no older one counts.
+                self.machine.log.synced().await?;
                 let checkpoints = self.machine.checkpoints.clone();
                 match self.machine.writer.run(move || checkpoints.write(frozen)).await? {
                     Err(error) if error.is_full() => {

@@ -1,9 +1,13 @@
 //! Power cuts on simulated disks that lose, tear and reorder what was not synced.
 
+use std::time::Duration;
+
 use hansa_types::id::NodeId;
+use hansa_wal::fs::Op;
+use tokio::time::timeout;
 
 use crate::testing::counter::{CLOSED, Counters};
-use crate::testing::{Cluster, Settings};
+use crate::testing::{Cluster, Settings, eventually, group_id};
 use crate::timing::Timing;
 
 const ROUNDS: i64 = 4;
@@ -94,4 +98,42 @@ async fn a_failed_sync_of_the_log_ends_the_process_and_acknowledges_nothing() {
         others.iter().any(|node| cluster.group(*node).leadership().borrow().mine)
     })
     .await;
+}
+
+/// openraft applies what it has submitted to the log, synced or not.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_is_never_ahead_of_the_log_that_joins_it_to_the_older_one() {
+    for seed in 1..=8 {
+        let timing = Timing { checkpoint_entries: 1_000_000, ..Timing::quick() };
+        let settings = Settings { timing, ..settings(seed) };
+        let mut cluster = Cluster::with(settings, Counters::default).await;
+        for _ in 0..10 {
+            cluster.submit("add a 1").await;
+        }
+        cluster.settled().await;
+        let leader = cluster.leader().await;
+        let node = cluster.up().into_iter().find(|node| *node != leader).unwrap();
+        let group = cluster.group(node).clone();
+        group.checkpoint().await;
+        let older = group.status().checkpoint.unwrap();
+        // Its log takes its time; the others commit without it.
+        cluster.disk(node).set_latency(Op::Sync, Duration::from_millis(250));
+        for _ in 0..5 {
+            cluster.submit("add a 1").await;
+        }
+        eventually("it applies more", || group.status().applied >= older + 3).await;
+        let _written = timeout(Duration::from_millis(100), group.checkpoint()).await;
+        drop(group);
+        cluster.disk(node).cut_power_after(0);
+        cluster.kill(node).await;
+        cluster.disk(node).crash();
+        cluster.disk(node).set_latency(Op::Sync, Duration::ZERO);
+        cluster.boot(node).await;
+        let running = &cluster.group(node).running;
+        let kept = running.checkpoints.kept();
+        let oldest = kept[0].index().unwrap();
+        assert!(running.wal.begins(group_id()) <= oldest + 1, "seed {seed}: {} kept", kept.len());
+        cluster.settled().await;
+        assert_eq!(cluster.read(|m| m.value("a")).await, 15);
+    }
 }
