@@ -8,12 +8,14 @@
 mod aside;
 mod file;
 mod forgotten;
+mod rot;
 pub(crate) mod stopped;
 
 pub(crate) use aside::thaw_copy;
 pub use file::FileError;
 pub(crate) use file::{StateReader, open as open_file};
 pub(crate) use forgotten::{FILE as FORGOTTEN, Kept, mark_of};
+pub(crate) use rot::Verifying;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -135,6 +137,8 @@ pub(crate) struct Checkpoints {
     archive: Arc<Archive>,
     /// Oldest first.
     kept: Mutex<Vec<Checkpoint>>,
+    /// What somebody's read came upon, for the scrubber to act on.
+    noticed: Mutex<Option<(Checkpoint, CheckpointError)>>,
 }
 
 impl Checkpoints {
@@ -159,19 +163,21 @@ impl Checkpoints {
         // The last act of a process that was killed may have been a rename without its sync.
         fs.sync_dir(&dir).map_err(at)?;
         names.retain(|name| name.ends_with(".ckpt"));
-        let this = Self { fs, dir, group, replica, archive, kept: Mutex::default() };
+        let (kept, noticed) = Default::default();
+        let this = Self { fs, dir, group, replica, archive, kept, noticed };
         let mut damage = None;
         for name in names.iter().rev() {
             let path = this.dir.join(name);
             if this.kept.lock().is_empty() {
                 match this.load_one(&path) {
                     Ok(good) => this.kept.lock().push(good),
-                    // An older one would be a guess at what the newer release has done since.
-                    Err(error) if error.is_version() => return Err(error),
-                    Err(error) => {
+                    Err(error) if error.is_damage() => {
                         tracing::error!(%group, %error, "checkpoint unusable, trying an older one");
                         damage.get_or_insert((error, path));
                     }
+                    // An older one would be a guess at what a newer release has done since, or
+                    // leave one behind that a disk's bad moment has hidden.
+                    Err(error) => return Err(error),
                 }
                 continue;
             }
@@ -184,10 +190,8 @@ impl Checkpoints {
         }
         match (this.kept.lock().is_empty(), damage) {
             (true, Some((damage, _))) => return Err(damage),
-            (false, Some((damage, path))) if damage.is_damage() => {
-                this.set_aside(&path, &damage)?
-            }
-            _ => {}
+            (false, Some((damage, path))) => this.set_aside(&path, &damage)?,
+            (_, None) => {}
         }
         this.archive.cut(end_of(&this.replica.position()))?;
         Ok(this)
@@ -215,56 +219,9 @@ impl Checkpoints {
         state.finish().map_err(|e| thaw_error(path, ThawError::Io(e)))
     }
 
-    /// Reads all blocks of a checkpoint.
-    ///
-    /// # Errors
-    /// Damage, by file and offset.
-    pub fn verify(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        let whole = self.begin_verifying(checkpoint)?.step(usize::MAX)?;
-        debug_assert!(whole.is_none(), "read to its end");
-        Ok(())
-    }
-
-    /// Begins to read all blocks of a checkpoint, its header now.
-    pub fn begin_verifying(&self, checkpoint: &Checkpoint) -> Result<Verifying, CheckpointError> {
-        let path = checkpoint.path.clone();
-        let (_, state) = file::open(checkpoint.file.clone(), &path, self.group)?;
-        Ok(Verifying { path, state })
-    }
-
     /// The checkpoints that are kept, oldest first.
     pub fn kept(&self) -> Vec<Checkpoint> {
         self.kept.lock().clone()
-    }
-
-    /// Takes a damaged checkpoint out of the way, for people to look at: it never counts again.
-    fn set_aside(&self, path: &Path, why: &CheckpointError) -> Result<(), CheckpointError> {
-        let at = |source| CheckpointError::Io { file: path.to_owned(), source };
-        let aside = path.with_extension(DAMAGED);
-        tracing::error!(group = %self.group, %why, aside = %aside.display(), "checkpoint damaged");
-        crate::metrics::checkpoint_damaged(self.group);
-        self.fs.rename(path, &aside).map_err(at)?;
-        self.fs.sync_dir(&self.dir).map_err(at)
-    }
-
-    /// Lets go of a kept checkpoint that turned out to be damaged; `false` when it was the last.
-    pub fn drop_damaged(
-        &self,
-        checkpoint: &Checkpoint,
-        why: &CheckpointError,
-    ) -> Result<bool, CheckpointError> {
-        let mut kept = self.kept.lock();
-        if !kept.iter().any(|other| other.path == checkpoint.path) {
-            // A newer one has taken its place meanwhile.
-            return Ok(true);
-        }
-        if kept.len() < 2 {
-            return Ok(false);
-        }
-        kept.retain(|other| other.path != checkpoint.path);
-        drop(kept);
-        self.set_aside(&checkpoint.path, why)?;
-        Ok(true)
     }
 
     /// Notes durably that this group must not serve on this node any more.
@@ -369,11 +326,20 @@ impl Checkpoints {
         Ok(Incoming { path, file })
     }
 
-    /// Opens a received file after syncing it.
+    /// Opens a received file after syncing it, once all of it was read back.
+    ///
+    /// # Errors
+    /// Damage: it came so, or this disk has changed it. The file is gone then, and nothing else
+    /// here is any worse for it.
     pub fn received(&self, incoming: Incoming) -> Result<Checkpoint, CheckpointError> {
         let at = |source| CheckpointError::Io { file: incoming.path.clone(), source };
         incoming.file.sync_data().map_err(at)?;
-        self.open(&incoming.path)
+        let opened = self.open(&incoming.path);
+        let opened = opened.and_then(|opened| self.verify(&opened).map(|()| opened));
+        if opened.as_ref().is_err_and(CheckpointError::is_damage) {
+            self.drop_incoming().map_err(at)?;
+        }
+        opened
     }
 
     /// Puts a received snapshot in place of the state, its archive range being there already.
@@ -436,23 +402,6 @@ impl Checkpoints {
                 Err(CheckpointError::Gap { log, file, at })
             }
             _ => Ok(()),
-        }
-    }
-}
-
-/// A checkpoint whose blocks are being read, piece by piece.
-pub(crate) struct Verifying {
-    path: PathBuf,
-    state: file::StateReader,
-}
-
-impl Verifying {
-    /// Reads about `bytes` more; `None` when all was read and is good.
-    pub fn step(mut self, bytes: usize) -> Result<Option<Self>, CheckpointError> {
-        match self.state.check(bytes) {
-            Ok(true) => Ok(None),
-            Ok(false) => Ok(Some(self)),
-            Err(e) => Err(thaw_error(&self.path, ThawError::Io(e))),
         }
     }
 }

@@ -127,7 +127,14 @@ impl<'a> Receiver<'a> {
         let partial = self.arriving.take().ok_or_else(|| bad("without a beginning"))?;
         let checkpoints = Arc::clone(&self.running.checkpoints);
         let opened = self.running.writer.run(move || checkpoints.received(partial.incoming)).await;
-        opened.map_err(disk)?.map_err(disk)
+        opened.map_err(disk)?.map_err(|error| match error.is_damage() {
+            // The sender's disk or ours: this replica is as sound as before, and asks again.
+            true => {
+                tracing::error!(group = %self.running.id, %error, "a snapshot arrived damaged");
+                (PeerErrorKind::Malformed, format!("arrived damaged: {error}"))
+            }
+            false => disk(error),
+        })
     }
 }
 

@@ -14,13 +14,15 @@ use hansa_types::id::NodeId;
 use hansa_types::seeded::{self, Bug};
 
 use crate::archive::{Archive, ArchiveError, pack_entries, pack_records};
-use crate::checkpoints::{Checkpoint, end_of};
+use crate::checkpoints::{Checkpoint, CheckpointError, Checkpoints, end_of};
 use crate::raft::codec::put_log_id;
 use crate::raft::wire::Held;
 use crate::writer::Writer;
 
 /// Bytes of one chunk, about.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Bytes that are read back at a time before they are sent.
+const PIECE_BYTES: usize = 4 << 20;
 /// Longest that a whole transfer may take.
 pub(crate) const WHOLE_MAX: Duration = Duration::from_secs(1_800);
 
@@ -48,6 +50,34 @@ pub(crate) fn id(sender: NodeId, snapshot: &Checkpoint) -> Bytes {
     out.put_u128_le(position.digest.0);
     out.put_slice(&position.chain);
     out.freeze()
+}
+
+/// Reads a snapshot to its end: what rots on this disk is to harm no other.
+///
+/// # Errors
+/// It does not read back, and whoever scrubs this disk is told; or the node stops.
+pub(crate) async fn read_back(
+    writer: &Writer,
+    checkpoints: &Arc<Checkpoints>,
+    snapshot: &Checkpoint,
+) -> Result<(), String> {
+    let mut begun = None;
+    loop {
+        let (all, what) = (checkpoints.clone(), snapshot.clone());
+        let piece = move || -> Result<_, CheckpointError> {
+            let begun = begun.map_or_else(|| all.begin_verifying(&what), Ok)?;
+            begun.step(PIECE_BYTES)
+        };
+        match writer.run(piece).await.map_err(|e| e.to_string())? {
+            Ok(None) => return Ok(()),
+            Ok(more) => begun = more,
+            Err(error) => {
+                let what = format!("not sent: {error}");
+                checkpoints.notice(snapshot, error);
+                return Err(what);
+            }
+        }
+    }
 }
 
 /// The chunks of a snapshot for a peer that holds some of it already. Each is read when the one

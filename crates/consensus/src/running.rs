@@ -13,6 +13,7 @@ use openraft::ServerState;
 use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::{Archive, ArchiveError};
@@ -30,6 +31,8 @@ use crate::writer::Writer;
 
 /// A purge that was put off is asked for again.
 const PURGE_AGAIN: Duration = Duration::from_millis(250);
+/// How long one may be put off before something is done about it.
+const PURGE_STUCK: Duration = Duration::from_secs(3);
 /// How long openraft may take to stop.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
@@ -198,16 +201,8 @@ impl Running {
                 return false;
             }
         };
-        let mut progress = self.raft.data_metrics();
-        while progress.borrow_watched().purged.is_none_or(|purged| purged.index() < upto) {
-            // Put off while somebody is sent what is to go.
-            let _stopping = self.raft.trigger().purge_log(upto).await;
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return false,
-                changed = progress.changed() => if changed.is_err() { return false },
-                () = tokio::time::sleep(PURGE_AGAIN) => {}
-            }
+        if !self.purge(upto).await {
+            return false;
         }
         self.wal.roll();
         tokio::select! {
@@ -216,6 +211,30 @@ impl Running {
             rolled = self.wal.rolled() => if rolled.is_err() { return false },
         }
         self.stop.run_until_cancelled(self.note_forgotten(mark)).await == Some(true)
+    }
+
+    /// Purges the log up to entry `upto`; `false` when the group stops first.
+    async fn purge(&self, upto: u64) -> bool {
+        let mut progress = self.raft.data_metrics();
+        let mut asked = Instant::now();
+        while progress.borrow_watched().purged.is_none_or(|purged| purged.index() < upto) {
+            // Put off while somebody is sent what is to go.
+            let _stopping = self.raft.trigger().purge_log(upto).await;
+            // A leader that has put it off and leads no more takes it for done until it has
+            // another checkpoint.
+            let leads = self.raft.server_metrics().borrow_watched().state == ServerState::Leader;
+            if !leads && asked.elapsed() >= PURGE_STUCK {
+                asked = Instant::now();
+                self.checkpoint_wanted.notify_one();
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return false,
+                changed = progress.changed() => if changed.is_err() { return false },
+                () = tokio::time::sleep(PURGE_AGAIN) => {}
+            }
+        }
+        true
     }
 
     async fn note_forgotten(&self, mark: u64) -> bool {

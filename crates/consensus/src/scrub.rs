@@ -54,11 +54,16 @@ pub(crate) async fn run(running: Arc<Running>) {
         if let Some(error) = running.archive.damage() {
             return stop(&running, error.to_string(), true).await;
         }
-        if Instant::now() < next {
+        let noticed = running.checkpoints.noticed();
+        if noticed.is_none() && Instant::now() < next {
             continue;
         }
         let (work, reader) = (stage, running.clone());
-        let Ok(found) = running.writer.run(move || piece(&reader, work)).await else { return };
+        let read = running.writer.run(move || match noticed {
+            Some((checkpoint, error)) => harmed(&reader, &checkpoint, error, work),
+            None => piece(&reader, work),
+        });
+        let Ok(found) = read.await else { return };
         next = Instant::now() + EVERY;
         stage = match found {
             Found::Sound(next) => next,
@@ -184,11 +189,23 @@ fn checkpoints(running: &Running, mut left: Vec<(Checkpoint, Option<Verifying>)>
             Found::Sound(Stage::Checkpoints(left))
         }
         Ok(None) => Found::Sound(Stage::Checkpoints(left)),
-        Err(error) if error.is_damage() => match all.drop_damaged(&checkpoint, &error) {
-            Ok(true) => Found::Replace(Stage::Checkpoints(left)),
-            Ok(false) => Found::Damage(error),
-            Err(worse) => Found::Damage(worse),
-        },
-        Err(error) => Found::Damage(error),
+        Err(error) => harmed(running, &checkpoint, error, Stage::Checkpoints(left)),
+    }
+}
+
+/// A checkpoint does not read back: it goes if there is another, and `stage` is next.
+fn harmed(
+    running: &Running,
+    checkpoint: &Checkpoint,
+    error: CheckpointError,
+    stage: Stage,
+) -> Found {
+    if !error.is_damage() {
+        return Found::Damage(error);
+    }
+    match running.checkpoints.drop_damaged(checkpoint, &error) {
+        Ok(true) => Found::Replace(stage),
+        Ok(false) => Found::Damage(error),
+        Err(worse) => Found::Damage(worse),
     }
 }

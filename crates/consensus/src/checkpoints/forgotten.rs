@@ -1,7 +1,7 @@
 //! What a group's disk lets go of before its time: older checkpoints, and how far it has forgotten.
 
 use std::io;
-use std::path::Path;
+use std::path::PathBuf;
 
 use hansa_wal::fs;
 
@@ -51,12 +51,17 @@ impl Checkpoints {
         }
         drop(kept);
         let at = |source| CheckpointError::Io { file: self.dir.clone(), source };
-        // They are kept for people to look at; what is to be forgotten is not.
-        let names = self.fs.list(&self.dir).map_err(at)?;
-        for name in
-            names.into_iter().filter(|name| Path::new(name).extension() == Some(DAMAGED.as_ref()))
-        {
-            self.fs.remove(&self.dir.join(name)).map_err(at)?;
+        // What was set aside is kept for people to look at; what is to be forgotten is not. Nor is
+        // a checkpoint that nobody knows of.
+        let paths =
+            self.fs.list(&self.dir).map_err(at)?.into_iter().map(|name| self.dir.join(name));
+        let goes = |path: &PathBuf| match path.extension() {
+            Some(ending) if ending == DAMAGED => true,
+            Some(ending) => ending == "ckpt" && *path != newest.path,
+            None => false,
+        };
+        for path in paths.filter(goes) {
+            self.fs.remove(&path).map_err(at)?;
         }
         self.fs.sync_dir(&self.dir).map_err(at)?;
         Ok(Kept::Alone(index))

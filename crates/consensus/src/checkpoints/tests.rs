@@ -1,5 +1,5 @@
 use hansa_types::id::GroupKind;
-use hansa_wal::fs::RealFs;
+use hansa_wal::fs::{Op, RealFs, Rule, SimFs};
 use tempfile::TempDir;
 
 use super::*;
@@ -18,10 +18,13 @@ struct Store {
 }
 
 fn open(dir: &TempDir) -> Result<Store, CheckpointError> {
-    let fs: Arc<dyn Fs> = Arc::new(RealFs);
+    open_on(Arc::new(RealFs), dir.path())
+}
+
+fn open_on(fs: Arc<dyn Fs>, dir: &Path) -> Result<Store, CheckpointError> {
     let cell = Arc::new(Cell::new(group(), Counters::default(), Pending::new(true)));
-    let archive = Arc::new(Archive::open(&fs, &dir.path().join("archive.redb"))?);
-    let at = dir.path().join("group");
+    let archive = Arc::new(Archive::open(&fs, &dir.join("archive.redb"))?);
+    let at = dir.join("group");
     let checkpoints = Checkpoints::load(fs, at, group(), cell.clone(), archive)?;
     Ok(Store { cell, checkpoints })
 }
@@ -164,4 +167,51 @@ fn a_checkpoint_of_the_first_format_is_of_the_first_version() {
     let again = open(&dir).unwrap();
     assert_eq!(again.cell.position(), before);
     assert_eq!(before.version, 1);
+}
+
+#[test]
+fn a_disk_that_does_not_read_once_is_not_taken_for_a_damaged_checkpoint() {
+    let (disk, dir) = (SimFs::new(1), Path::new("/node"));
+    disk.create_dir(dir).unwrap();
+    let store = open_on(Arc::new(disk.clone()), dir).unwrap();
+    let mut newest = None;
+    for step in 0..2 {
+        apply(&store, step * 10, step * 10 + 10);
+        newest = Some(store.checkpoints.write(store.cell.freeze()).unwrap());
+    }
+    drop(store);
+    let newest = newest.unwrap().path;
+    for after in 0..3 {
+        disk.inject(Rule::once(Op::Read).at(&newest).after(after));
+        let refused = open_on(Arc::new(disk.clone()), dir).err();
+        let refused = refused.unwrap_or_else(|| panic!("read {after} was not missed"));
+        assert!(!refused.is_damage() && !refused.is_version(), "{refused}");
+        disk.heal();
+    }
+    let again = open_on(Arc::new(disk), dir).unwrap();
+    assert_eq!(again.checkpoints.newest().unwrap().path, newest);
+    assert_eq!(again.checkpoints.kept().len(), 2);
+}
+
+#[test]
+fn what_arrived_with_a_flipped_bit_is_refused_and_gone_and_all_else_stays() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    apply(&store, 0, 10);
+    let sent = store.checkpoints.write(store.cell.freeze()).unwrap();
+    let good = std::fs::read(&sent.path).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        let incoming = store.checkpoints.incoming().unwrap();
+        incoming.file.write_at(&bad, 0).unwrap();
+        let refused = store.checkpoints.received(incoming).err();
+        let refused = refused.unwrap_or_else(|| panic!("byte {at} was not missed"));
+        assert!(refused.is_damage(), "byte {at}: {refused}");
+        let left = std::fs::read_dir(dir.path().join("group")).unwrap();
+        assert_eq!(left.count(), 1, "byte {at}: nothing but what was there");
+    }
+    let incoming = store.checkpoints.incoming().unwrap();
+    incoming.file.write_at(&good, 0).unwrap();
+    assert_eq!(store.checkpoints.received(incoming).unwrap().index(), Some(9));
 }

@@ -136,6 +136,7 @@ impl Host {
             group: id,
             link: link.clone(),
             archive: archive.clone(),
+            checkpoints: checkpoints.clone(),
             writer: writer.clone(),
             append_max: config.timing.election_max(),
             reports: reports.clone(),

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::codec::BadBytes;
 use super::{Types, Vote, wire};
 use crate::archive::Archive;
-use crate::checkpoints::Checkpoint;
+use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::link::{Ask, Link, LinkError};
 use crate::outgoing;
 use crate::room::Reports;
@@ -42,6 +42,7 @@ pub(crate) struct Network {
     pub group: GroupId,
     pub link: Arc<dyn Link>,
     pub archive: Arc<Archive>,
+    pub checkpoints: Arc<Checkpoints>,
     /// Reads of a snapshot's bytes wait for the disk there, never on the runtime.
     pub writer: Writer,
     /// A follower whose disk stalls is slow, not gone: an append waits this long for its answer.
@@ -241,11 +242,13 @@ impl Client {
         snapshot: Checkpoint,
         within: Duration,
     ) -> Result<SnapshotResponse<Types>, LinkError> {
-        let Network { node, group, link, archive, writer, .. } = &self.network;
+        let Network { node, group, link, archive, checkpoints, writer, .. } = &self.network;
         let id = outgoing::id(*node, &snapshot);
         let ask = self.ask(PeerMessageKind::SnapshotOffer, id.clone(), self.network.append_max);
         let bad = |e: BadBytes| LinkError::Unreachable(e.to_string());
         let held = wire::offer_answer_of(link.call(self.target, ask).await?).map_err(bad)?;
+        let sound = outgoing::read_back(writer, checkpoints, &snapshot).await;
+        sound.map_err(LinkError::Unreachable)?;
         let header = SnapshotHeader {
             from_node: node.0,
             to_node: self.target.0,

@@ -69,6 +69,12 @@ fn shorten_by_pages(file: &Path) {
     std::fs::write(file, &bytes_of(file)[..512 + 4_104]).unwrap();
 }
 
+fn zero_the_first_sector(file: &Path) {
+    let mut bytes = bytes_of(file);
+    bytes[..512].fill(0);
+    std::fs::write(file, bytes).unwrap();
+}
+
 fn lose(file: &Path) {
     std::fs::remove_file(file).unwrap();
 }
@@ -87,7 +93,7 @@ const CKPT: &str = "groups/orders-0/.ckpt";
 const NEWEST: &str = "groups/orders-0/newest.ckpt";
 const ARCHIVE: &str = "groups/orders-0/archive.redb";
 
-const CASES: [Case; 18] = [
+const CASES: [Case; 19] = [
     Case {
         name: "log, bit",
         file: "wal/.seg",
@@ -144,6 +150,12 @@ const CASES: [Case; 18] = [
         name: "archive, bit in its header",
         file: ARCHIVE,
         harm: |file| flip(file, 40),
+        expect: Expect::Group("archive.redb: damaged at byte 0"),
+    },
+    Case {
+        name: "archive, first sector zeros",
+        file: ARCHIVE,
+        harm: zero_the_first_sector,
         expect: Expect::Group("archive.redb: damaged at byte 0"),
     },
     Case {

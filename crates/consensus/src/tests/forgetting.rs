@@ -175,6 +175,52 @@ async fn what_was_set_aside_and_what_has_arrived_in_part_is_forgotten_too() {
     assert_eq!(left(&cluster), Vec::<PathBuf>::new());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_nobody_knows_of_is_forgotten_too() {
+    let cluster = cluster(1).await;
+    let (disk, known) = (cluster.disk(NODE), checkpoints(&cluster));
+    let bytes = disk.bytes(&known[0]).unwrap();
+    for stray in ["00000000000000000001.ckpt", "00000000000000099999.ckpt"] {
+        let file = disk.create(&folder(&cluster).join(stray)).unwrap();
+        file.write_at(&bytes, 0).unwrap();
+        file.sync_data().unwrap();
+    }
+    assert!(cluster.group(NODE).forget(MARK).await);
+    assert_eq!(checkpoints(&cluster).len(), 1);
+    assert_eq!(left(&cluster), Vec::<PathBuf>::new());
+}
+
+/// openraft takes a purge that a leader has put off for done once that leads no more.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_steps_down_while_it_forgets_goes_on_forgetting() {
+    let timing = Timing { checkpoint_entries: 1_000_000, ..Timing::quick() };
+    let settings = Settings { timing, ..Settings::paused() };
+    let cluster = Cluster::with(settings, Counters::default).await;
+    cluster.submit(format!("secret {SECRET}")).await;
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let others: Vec<_> = cluster.up().into_iter().filter(|node| *node != leader).collect();
+    let (away, heir) = (others[0], others[1]);
+    cluster.board.freeze(away);
+    for n in 0..5 {
+        cluster.submit(format!("secret {SECRET} {n}")).await;
+    }
+    let group = cluster.group(leader);
+    let began = tokio::time::Instant::now();
+    let stepping_down = async {
+        eventually("one checkpoint", || group.status().checkpoint.is_some()).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert_eq!(group.status().purged, None, "put off");
+        group.transfer_leadership(heir).await;
+        eventually("another leads", || cluster.leader_now() == Some(heir)).await;
+        assert_eq!(group.status().purged, None, "put off still");
+    };
+    let (forgotten, ()) = tokio::join!(group.forget(MARK), stepping_down);
+    assert!(forgotten);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    cluster.board.wake(away);
+}
+
 /// openraft puts a purge off while it sends what is to go. To members that are away it sends until
 /// they fail to take it; from then on it has a snapshot for them.
 #[tokio::test(start_paused = true)]

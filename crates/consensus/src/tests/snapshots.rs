@@ -284,3 +284,54 @@ async fn what_another_leader_began_is_not_mixed_with_ours() {
     cluster.settled().await;
     assert_eq!(cluster.group(NodeId(4)).status().stopped, None);
 }
+
+fn files(cluster: &Cluster<Counters>, node: NodeId, ending: &str) -> Vec<PathBuf> {
+    let folder = cluster.dir(node).join("groups").join(group_id().to_string());
+    let files = cluster.disk(node).files().into_iter();
+    let mut files: Vec<_> = files.filter(|file| file.parent() == Some(folder.as_path())).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == ending));
+    files
+}
+
+/// What rots on one disk stops no replica on another.
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_newest_checkpoint_rots_sends_it_to_nobody() {
+    let mut cluster = grown().await;
+    let leader = cluster.leader().await;
+    let kept = files(&cluster, leader, "ckpt");
+    assert_eq!(kept.len(), 2);
+    let middle = cluster.disk(leader).bytes(&kept[1]).unwrap().len() as u64 / 2;
+    cluster.disk(leader).flip(&kept[1], middle, 0x20).unwrap();
+    cluster.join(NodeId(4)).await;
+    cluster.want(&[1, 2, 3, 4]);
+    cluster.members_are(&[1, 2, 3, 4]).await;
+    cluster.settled().await;
+    for node in cluster.up() {
+        assert_eq!(cluster.group(node).status().stopped, None, "node {node}");
+    }
+    assert!(cluster.board.snapshots().0 > 0, "it got a snapshot");
+    assert_eq!(files(&cluster, leader, "damaged").len(), 1, "the rotten one is set aside");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_rots_as_it_arrives_is_asked_for_again() {
+    let mut cluster = grown().await;
+    let node = NodeId(4);
+    cluster.board.break_snapshots(Some(4));
+    cluster.join(node).await;
+    cluster.want(&[1, 2, 3, 4]);
+    let arrived = || {
+        let incoming = files(&cluster, node, "tmp").pop();
+        incoming.filter(|file| cluster.disk(node).bytes(file).unwrap().len() > 500_000)
+    };
+    eventually("a part of the state", || arrived().is_some()).await;
+    cluster.disk(node).flip(&arrived().unwrap(), 400_000, 0x20).unwrap();
+    let before = cluster.board.snapshots().0;
+    cluster.board.break_snapshots(None);
+    cluster.members_are(&[1, 2, 3, 4]).await;
+    cluster.settled().await;
+    assert_eq!(cluster.group(node).status().stopped, None);
+    let leader = cluster.leader().await;
+    let whole = cluster.group(leader).running.checkpoints.newest().unwrap().bytes;
+    assert!(cluster.board.snapshots().0 - before > whole, "all of it came anew");
+}

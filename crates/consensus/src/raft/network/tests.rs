@@ -10,6 +10,9 @@ use hansa_wal::fs::{Fs, SimFs};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::pending::Pending;
+use crate::replica::Cell;
+use crate::testing::counter::Counters;
 use crate::testing::group_id;
 
 /// Answers what it was told to, one after the other, and then grants.
@@ -43,12 +46,17 @@ async fn asked(answers: &[LinkError]) -> (Result<VoteResponse<Types>, RPCError<T
     let (env, _) = seeded("a", 1, WallTime(0));
     let fs: Arc<dyn Fs> = Arc::new(SimFs::new(1));
     fs.create_dir_all(Path::new("group")).unwrap();
+    let archive = Arc::new(Archive::open(&fs, Path::new("group/archive.redb")).unwrap());
+    let cell = Arc::new(Cell::new(group_id(), Counters::default(), Pending::new(true)));
+    let dir = Path::new("group").to_owned();
+    let checkpoints = Checkpoints::load(fs, dir, group_id(), cell, archive.clone()).unwrap();
     let link = Arc::new(Script { answers: Mutex::new(answers.iter().cloned().collect()) });
     let network = Network {
         node: NodeId(1),
         group: group_id(),
         link: link.clone(),
-        archive: Arc::new(Archive::open(&fs, Path::new("group/archive.redb")).unwrap()),
+        archive,
+        checkpoints: Arc::new(checkpoints),
         writer: Writer::start(&env),
         append_max: Duration::from_secs(1),
         reports: Arc::default(),
