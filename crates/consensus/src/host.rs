@@ -1,5 +1,6 @@
 //! A node's host for its groups: one log, one writer, one stream per peer, many groups.
 
+mod begin;
 mod export;
 mod restore;
 mod start;

@@ -1,10 +1,9 @@
 //! How a group starts: what is durable first, then openraft on it, then the tasks around it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hansa_node::tasks::OnError;
-use hansa_types::id::{GroupId, NodeId};
+use hansa_types::id::GroupId;
 use tokio::sync::watch;
 
 use super::{GroupSpec, Host, Inner, StartError};
@@ -195,25 +194,6 @@ impl Host {
             Ok((opened, Arc::new(loaded.map_err(checkpoint)?)))
         });
         loaded.await.map_err(|_| StartError::Stopping)?
-    }
-
-    /// Begins a new group with its first members. All of them may do so: the first entry is the
-    /// same.
-    async fn begin(&self, running: &Running, members: Vec<NodeId>) -> Result<(), StartError> {
-        let group = running.id;
-        let failed = |what: String| StartError::Raft { group, what };
-        let begun = running.raft.is_initialized().await.map_err(|e| failed(e.to_string()))?;
-        // A node that joins later waits: a beginning of its own would be another history.
-        if begun || members.is_empty() || self.inner.config.joins {
-            return Ok(());
-        }
-        let members: BTreeMap<u64, ()> = members.into_iter().map(|node| (node.0, ())).collect();
-        match running.raft.initialize(members).await {
-            Ok(()) => Ok(()),
-            // A peer that began first has already sent us the first entry.
-            Err(_) if running.raft.is_initialized().await.unwrap_or(false) => Ok(()),
-            Err(error) => Err(failed(error.to_string())),
-        }
     }
 
     fn spawn_tasks(&self, running: &Arc<Running>, rounds: Rounds) {
