@@ -231,3 +231,22 @@ async fn alone<T>(work: impl Future<Output = T>) -> T {
 async fn a_region_in_one_thread_takes_an_order_and_has_it_after_a_restart() {
     Box::pin(alone(life(7))).await;
 }
+
+/// Two of three nodes have lost their disks, and the third is not there to say so.
+async fn two_lost(seed: u64) {
+    let mut region = Region::new(seed);
+    let nodes = region.start_all().await;
+    stock(&region).await;
+    futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
+    for n in 0..2 {
+        region.disks[n] = SimFs::new(seed + 100 + n as u64);
+    }
+    let begun = futures::future::join(region.start(0), region.start(1));
+    let begun = tokio::time::timeout(Duration::from_secs(120), begun).await;
+    assert!(begun.is_err(), "a quorum that knows nothing has begun");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_nodes_that_lost_their_disks_wait_for_the_third_before_they_begin_a_region() {
+    Box::pin(alone(two_lost(8))).await;
+}
