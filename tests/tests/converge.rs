@@ -265,9 +265,9 @@ async fn drama(
     assert!(!over.load(Ordering::Relaxed), "the replay is over before the region is lost");
     let killed = story.kill(network, alone()).await;
     turns.lost.store(true, Ordering::Relaxed);
-    let mut loss = Box::pin(outside(network, story.take_over(&killed))).await;
+    let mut loss = Box::pin(outside(network, story.take_over(killed))).await;
     tokio::time::sleep(scale::seconds(2, 30)).await;
-    Box::pin(outside(network, story.come_back(&mut loss, &killed))).await;
+    Box::pin(outside(network, story.come_back(&mut loss, killed))).await;
     outside(network, story.go_home(&mut loss)).await;
     let mut round = scale::cycles(2, 6);
     while scale::full() && !over.load(Ordering::Relaxed) {
@@ -322,7 +322,9 @@ async fn regions_converge_after_cuts_and_a_loss_and_nothing_is_missing_or_happen
     let mut surprises = first.surprises.clone();
     // What the region alone knew of is not there until it is back: its client was told so.
     surprises.retain(|of| names.get(&of.invoice).is_none_or(|o| !loss.orders.contains(&o.name)));
-    assert!(surprises.is_empty(), "{surprises:#?}");
+    let whose = |of: &str| names.get(of).map(|order| order.name.clone());
+    let named: Vec<_> = surprises.iter().map(|of| (of, whose(&of.invoice))).collect();
+    assert!(named.is_empty(), "{named:#?}, lost {:#?}", loss.orders);
     mend(&mut league, &network).await;
     let tries = customers.tries();
     let asked = customers.stop().await;

@@ -9,7 +9,7 @@ use hansa_api::pb::node as pb;
 use hansa_api::pb::node::node_backup_service_server::{NodeBackupService, NodeBackupServiceServer};
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
-use hansa_types::id::GroupId;
+use hansa_types::id::{GroupId, OrderId, OrderName};
 use tonic::{Request, Response, Status};
 
 /// For a call that came through no deadline layer.
@@ -63,8 +63,13 @@ pub trait Copies: Send + Sync + 'static {
 
     fn origins(&self) -> Vec<public::OriginEpoch>;
 
-    fn differences(&self, origin: &str, max: usize)
-    -> Result<Vec<public::CopyDifference>, Failure>;
+    /// At most `max` of each group that this node leads, of orders after `after`.
+    fn differences(
+        &self,
+        origin: &str,
+        after: Option<OrderId>,
+        max: usize,
+    ) -> Result<Vec<public::CopyDifference>, Failure>;
 }
 
 /// The service for the internal port.
@@ -190,7 +195,10 @@ impl NodeBackupService for Serve {
     ) -> Answer<pb::ListNodeDifferencesResponse> {
         let asked = request.get_ref();
         let max = usize::try_from(asked.max).unwrap_or(usize::MAX);
-        let differences = self.copies.differences(&asked.origin, max)?;
+        let after = Some(asked.after.as_str()).filter(|after| !after.is_empty());
+        let after = after.map(str::parse::<OrderName>).transpose();
+        let after = after.map_err(|_| Failure::of(Reason::MessageMalformed))?.map(|name| name.id);
+        let differences = self.copies.differences(&asked.origin, after, max)?;
         Ok(Response::new(pb::ListNodeDifferencesResponse { differences }))
     }
 }

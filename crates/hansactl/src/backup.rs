@@ -74,7 +74,7 @@ pub enum Verb {
         /// Whose orders; every other region's without.
         #[arg(long, value_name = "REGION")]
         origin: Option<String>,
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
         max: u32,
     },
 }

@@ -6,6 +6,7 @@
 #[path = "backup/rig.rs"]
 mod rig;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hansa_api::pb::admin::{CopyDifferenceKind, ListDifferencesRequest, ListEpochsRequest};
@@ -199,26 +200,35 @@ async fn payments_that_nobody_knows_are_settled_first(rig: &Rig) {
 /// Every order that only the peer still knows is listed.
 async fn what_the_peer_knows(rig: &Rig, lost: &[rig::Placed]) {
     let backups = rig.as_client("operator", PEER).await.backups;
-    let mut missing = lost.to_vec();
     eventually("the lost orders in the peer's list", || {
         let mut backups = backups.clone();
-        let missing = &missing;
         async move {
-            let asked = ListDifferencesRequest {
+            let mut asked = ListDifferencesRequest {
                 region: PEER.to_owned(),
                 origin: HOME.to_owned(),
-                max: 1_000,
+                // More than one page, however slow the machine is.
+                max: lost.len() as u32 / 3,
+                ..ListDifferencesRequest::default()
             };
-            let found = backups.list_differences(asked).await;
-            let found = found.map_err(|s| Failure::from(&s)).expect("differences").into_inner();
-            missing.iter().all(|order| {
-                found
+            let (mut only_here, mut pages) = (BTreeSet::new(), 0);
+            loop {
+                let page = backups.list_differences(asked.clone()).await;
+                let page = page.map_err(|s| Failure::from(&s)).expect("differences").into_inner();
+                let new = page
                     .differences
                     .iter()
-                    .any(|d| d.order == order.name && d.kind() == CopyDifferenceKind::OnlyHere)
-            })
+                    .filter(|found| found.kind() == CopyDifferenceKind::OnlyHere);
+                for found in new {
+                    assert!(only_here.insert(found.order.clone()), "{} twice", found.order);
+                }
+                pages += 1;
+                asked.page_token = page.next_page_token;
+                if asked.page_token.is_empty() {
+                    break;
+                }
+            }
+            pages > 1 && lost.iter().all(|order| only_here.contains(&order.name))
         }
     })
     .await;
-    missing.clear();
 }

@@ -109,8 +109,7 @@ where
     ) -> Answer<pb::ListDifferencesResponse> {
         let (due, directory) = (due(&request), self.directory()?);
         let asked = request.into_inner();
-        let differences = settle::differences(self, &directory, &asked, due).await?;
-        Ok(Response::new(pb::ListDifferencesResponse { differences }))
+        Ok(Response::new(settle::differences(self, &directory, &asked, due).await?))
     }
 }
 

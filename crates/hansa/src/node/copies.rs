@@ -14,7 +14,7 @@ use hansa_node::layers::Deadline;
 use hansa_orders::core::remote::DifferenceKind;
 use hansa_orders::core::restored::{Stray, StrayState};
 use hansa_orders::{Orders, RestoreStatus};
-use hansa_types::id::GroupId;
+use hansa_types::id::{GroupId, OrderId};
 
 use super::inside::Inside;
 
@@ -116,7 +116,12 @@ impl Copies for NodeCopies {
         told.collect()
     }
 
-    fn differences(&self, origin: &str, max: usize) -> Result<Vec<pb::CopyDifference>, Failure> {
+    fn differences(
+        &self,
+        origin: &str,
+        after: Option<OrderId>,
+        max: usize,
+    ) -> Result<Vec<pb::CopyDifference>, Failure> {
         let Some(orders) = self.inside.orders() else { return Ok(Vec::new()) };
         let unknown = || Failure::of(Reason::UnknownRegion);
         let origin = match origin {
@@ -126,7 +131,7 @@ impl Copies for NodeCopies {
                 Some(orders.region_number(&name).ok_or_else(unknown)?)
             }
         };
-        let told = orders.differences(origin, max).into_iter().map(|(order, found)| {
+        let told = orders.differences(origin, after, max).into_iter().map(|(order, found)| {
             let kind = match found.kind {
                 DifferenceKind::Conflict => pb::CopyDifferenceKind::Conflict,
                 DifferenceKind::Ahead => pb::CopyDifferenceKind::Ahead,

@@ -10,16 +10,27 @@ use crate::output::{self, Rows};
 use crate::values::short;
 
 pub async fn run(session: &Session, origin: Option<String>, max: u32) -> Result<ExitCode, Problem> {
-    let request = ListDifferencesRequest {
-        region: session.region(),
-        origin: origin.unwrap_or_default(),
-        max,
-    };
-    let response = session
-        .call(Role::Operator, request, |mut services, request| async move {
-            services.backups.list_differences(request).await
-        })
-        .await?;
+    let (region, origin) = (session.region(), origin.unwrap_or_default());
+    let mut response = ListDifferencesResponse::default();
+    loop {
+        let left = max - response.differences.len() as u32;
+        let (region, origin) = (region.clone(), origin.clone());
+        let page_token = std::mem::take(&mut response.next_page_token);
+        let request = ListDifferencesRequest { region, origin, max: left, page_token };
+        let page = session
+            .call(Role::Operator, request, |mut services, request| async move {
+                services.backups.list_differences(request).await
+            })
+            .await?;
+        response.differences.extend(page.differences);
+        response.next_page_token = page.next_page_token;
+        if response.next_page_token.is_empty() || response.differences.len() as u32 >= max {
+            break;
+        }
+    }
+    if !response.next_page_token.is_empty() {
+        eprintln!("there are more: --max {}", u64::from(max) * 10);
+    }
     output::print(session.format, "hansa.admin.v1.ListDifferencesResponse", &response, rows)?;
     match response.differences.is_empty() {
         true => Ok(ExitCode::SUCCESS),

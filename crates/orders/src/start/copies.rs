@@ -128,15 +128,17 @@ impl Orders {
         named.collect()
     }
 
-    /// Copies that are not what their home says, at most `max` per group that this node leads.
+    /// Copies that are not what their home says: the first `max` by order, of those after `after`,
+    /// of each group that this node leads.
     pub fn differences(
         &self,
         origin: Option<RegionNumber>,
+        after: Option<OrderId>,
         max: usize,
     ) -> Vec<(OrderId, Difference)> {
         let led = self.shell.groups.values().filter(|h| h.group.leadership().borrow().mine);
         let found = led.flat_map(|hosted| {
-            hosted.group.peek(|machine| machine.state.remote.differences(origin, max))
+            hosted.group.peek(|machine| machine.state.remote.differences(origin, after, max))
         });
         found.collect()
     }

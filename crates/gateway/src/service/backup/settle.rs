@@ -13,7 +13,7 @@ use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::{Ownership, Snapshot};
 use hansa_region_router::forward::Upstreams;
-use hansa_types::id::GroupKind;
+use hansa_types::id::{GroupKind, OrderName};
 use hansa_types::region::RegionNumber;
 
 use super::{Own, nodes, part, within};
@@ -108,17 +108,30 @@ pub async fn differences<U: Upstreams>(
     directory: &Snapshot,
     asked: &pb::ListDifferencesRequest,
     due: Deadline,
-) -> Result<Vec<pb::CopyDifference>, Failure> {
+) -> Result<pb::ListDifferencesResponse, Failure> {
     let max = match asked.max {
         0 => DIFFERENCES_DEFAULT,
         max => max.min(DIFFERENCES_MAX),
     };
-    let mut found = Vec::new();
+    let after = asked.page_token.clone();
+    if !after.is_empty() && after.parse::<OrderName>().is_err() {
+        let why = "the next_page_token of the same query";
+        return Err(Failure::field(Reason::PageTokenInvalid, "page_token", why));
+    }
+    let mut differences = Vec::new();
     for node in nodes(directory) {
         let mut client = part(&own.upstreams, node.id);
-        let message = ListNodeDifferencesRequest { origin: asked.origin.clone(), max };
+        let (origin, after) = (asked.origin.clone(), after.clone());
+        // One more, which says whether another page follows.
+        let message = ListNodeDifferencesRequest { origin, max: max + 1, after };
         let request = outgoing(message, due)?;
-        found.extend(within(due, client.list_node_differences(request)).await?.differences);
+        differences.extend(within(due, client.list_node_differences(request)).await?.differences);
     }
-    Ok(found)
+    let id = |found: &pb::CopyDifference| found.order.parse::<OrderName>().ok().map(|name| name.id);
+    differences.sort_by_cached_key(id);
+    let whole = differences.len() <= max as usize;
+    differences.truncate(max as usize);
+    let last = differences.last().filter(|_| !whole);
+    let next_page_token = last.map(|found| found.order.clone()).unwrap_or_default();
+    Ok(pb::ListDifferencesResponse { differences, next_page_token })
 }

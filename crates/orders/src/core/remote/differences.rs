@@ -29,10 +29,16 @@ pub enum DifferenceKind {
 }
 
 impl Remote {
-    /// Copies that are not what their home says after it came back in a newer epoch, at most `max`.
+    /// Copies that are not what their home says after it came back in a newer epoch: the first
+    /// `max` by order, of those after `after`.
     ///
     /// An order that only this copy knows shows once the newer epoch's events were all here.
-    pub fn differences(&self, of: Option<RegionNumber>, max: usize) -> Vec<(OrderId, Difference)> {
+    pub fn differences(
+        &self,
+        of: Option<RegionNumber>,
+        after: Option<OrderId>,
+        max: usize,
+    ) -> Vec<(OrderId, Difference)> {
         let wanted = |origin: &Origin| of.is_none_or(|of| of == origin.region);
         let mut newest: BTreeMap<(RegionNumber, u16), (u64, Cursor)> = BTreeMap::new();
         for (origin, cursor) in self.cursors.iter().filter(|(origin, _)| wanted(origin)) {
@@ -60,6 +66,10 @@ impl Remote {
             Some((*order, Difference { kind, copy_version, copy_epoch, home_version, home_epoch }))
         };
         let copies = self.copies.iter().filter(|(_, copy)| wanted(&copy.origin));
-        copies.filter_map(differs).take(max).collect()
+        let copies = copies.filter(|(order, _)| after.is_none_or(|after| **order > after));
+        let mut found: Vec<_> = copies.filter_map(differs).collect();
+        found.sort_unstable_by_key(|(order, _)| *order);
+        found.truncate(max);
+        found
     }
 }

@@ -5,7 +5,7 @@ use hansa_consensus::{Frozen as _, Machine as _};
 
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::effect::{Reference, Todo};
-use crate::core::remote::{Batch, DifferenceKind, Origin, RemoteEvent, Shown};
+use crate::core::remote::{Batch, Difference, DifferenceKind, Origin, RemoteEvent, Shown};
 use crate::core::restored::{Found, Restore, Step, StrayState};
 use crate::core::subjects::first_generation;
 use crate::machine::OrdersMachine;
@@ -179,9 +179,9 @@ fn a_peers_copies_show_what_a_restored_home_lost() {
     // version, 3 with another content, and 4 not at all.
     let before = vec![(1, 1, 2, "a2"), (2, 2, 3, "b3"), (3, 3, 1, "c1"), (4, 4, 1, "d1")];
     ship(&mut peer, 1, before);
-    assert!(peer.remote.differences(None, 10).is_empty());
+    assert!(peer.remote.differences(None, None, 10).is_empty());
     ship(&mut peer, 2, vec![(1, 1, 2, "a2"), (2, 2, 1, "b1"), (3, 3, 1, "other")]);
-    let found = peer.remote.differences(Some(region), 10);
+    let found = peer.remote.differences(Some(region), None, 10);
     let kinds: Vec<_> = (1..=4)
         .map(|n| found.iter().find(|(order, _)| *order == order_id(n)).map(|(_, d)| d.kind))
         .collect();
@@ -192,5 +192,13 @@ fn a_peers_copies_show_what_a_restored_home_lost() {
     let cursor =
         |epoch| peer.remote.cursors.get(&Origin { region, group: 0, epoch }).unwrap().applied;
     assert_eq!((cursor(1), cursor(2)), (4, 3), "each epoch has its own cursor");
-    assert_eq!(peer.remote.differences(None, 1).len(), 1);
+    let page = |after| peer.remote.differences(None, after, 2);
+    let orders = |page: Vec<(OrderId, Difference)>| -> Vec<OrderId> {
+        page.into_iter().map(|(order, _)| order).collect()
+    };
+    let mut all = [order_id(2), order_id(3), order_id(4)];
+    all.sort();
+    assert_eq!(orders(page(None)), all[..2]);
+    assert_eq!(orders(page(Some(all[1]))), all[2..]);
+    assert!(page(Some(all[2])).is_empty());
 }
