@@ -414,7 +414,7 @@ pub fn refusal(why: Refused) -> Failure {
     let reason = match why {
         Refused::Malformed => Reason::Internal,
         // The directory is on its way to who lags behind.
-        Refused::NotOwner | Refused::Moved => {
+        Refused::NotOwner | Refused::Moved | Refused::NotAllocated => {
             return Failure::of(Reason::HomeMoving).retry_after(SOON);
         }
         Refused::RequestIdReused => {

@@ -216,4 +216,6 @@ pub enum Refused {
     /// The request made this order, and what its repeat could be compared with was deleted when
     /// its customer had moved.
     Left(OrderId),
+    /// Taken over, and its stock is being reserved in this region's books.
+    NotAllocated,
 }

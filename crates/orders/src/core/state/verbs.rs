@@ -313,7 +313,7 @@ fn confirmed(order: &Order) -> Result<(), Refused> {
     }
 }
 
-/// What was taken over may not be reserved here yet.
+/// What was taken over may not be reserved here yet: it soon is, or its order parks.
 fn allocated<'a>(order: &Order, mut groups: impl Iterator<Item = &'a u16>) -> Result<(), Refused> {
     let committed = |group: &u16| {
         let part = order.parts.iter().find(|part| part.group == *group);
@@ -321,7 +321,8 @@ fn allocated<'a>(order: &Order, mut groups: impl Iterator<Item = &'a u16>) -> Re
     };
     match order.adopted.is_none() || groups.all(committed) {
         true => Ok(()),
-        false => Err(Refused::NotConfirmed),
+        false if order.parked.is_some() => Err(Refused::NotConfirmed),
+        false => Err(Refused::NotAllocated),
     }
 }
 

@@ -265,10 +265,10 @@ fn a_confirmed_order_stays_so_and_gets_its_stock_here() {
     let stands = (OrderStatus::Confirmed, FulfillmentStatus::Unallocated);
     assert_eq!((face.order, face.fulfillment), stands);
     assert!(effects(&b, id).contains(&Effect::Open));
-    // Before it is allocated nothing can be shipped.
+    // Before it is allocated nothing can be shipped: who asks again is served.
     let parcel = |n| Command::Ship { order: id, key: key(n), lines: vec![], note: Note::default() };
     let dated = |command| Command::Dated { first_sent_ms: u64::MAX, command: Box::new(command) };
-    assert_eq!(apply(&mut b, dated(parcel(70))), Outcome::Refused(Refused::NotConfirmed));
+    assert_eq!(apply(&mut b, dated(parcel(70))), Outcome::Refused(Refused::NotAllocated));
     run(&mut b, fine);
     assert!(of(&b, id).parts.iter().all(|part| part.stock == Stock::Committed));
     assert_eq!(of(&b, id).money.captured_minor, contents().total_minor);
@@ -296,6 +296,9 @@ fn a_confirmed_order_for_which_there_is_no_stock_waits_for_an_operator_and_can_b
     run(&mut b, out);
     assert_eq!(of(&b, id).parked.as_ref().unwrap().why, ParkedWhy::Unallocated);
     holds(&b);
+    let parcel = Command::Ship { order: id, key: key(70), lines: vec![], note: Note::default() };
+    let parcel = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(parcel) };
+    assert_eq!(apply(&mut b, parcel), Outcome::Refused(Refused::NotConfirmed), "not soon");
     // There is some now.
     assert_eq!(apply(&mut b, Command::Resume { order: id }), Outcome::Noted);
     run(&mut b, out);
