@@ -112,7 +112,7 @@ impl Sender {
     async fn session(&self) -> Result<(), Broken> {
         let mut session = self.open().await?;
         let shipped = self.shipped_births();
-        self.compare.lock().begin(&session.law.terms);
+        self.compare.lock().begin(&session.law.terms, shipped.clone());
         let mut applied = self.hosted.group.applied();
         let cfg = self.shell.cfg.replicate;
         let bookmark_every = Duration::from_millis(cfg.bookmark_ms);
@@ -123,7 +123,6 @@ impl Sender {
             applied.borrow_and_update();
             if self.shipped_births() != shipped {
                 // Other orders are ours to tell: what the peer should have is made anew.
-                *self.compare.lock() = Compare::default();
                 return Ok(());
             }
             while session.open.len() < cfg.window {
@@ -213,7 +212,7 @@ impl Sender {
             return None;
         }
         session.renew(Law::of(&now, &self.peer));
-        self.compare.lock().begin(&session.law.terms);
+        self.compare.lock().begin(&session.law.terms, self.shipped_births());
         let seq = self.hosted.group.peek(|machine| machine.state.meta.seq);
         let mut message = self.frame(session.law.terms.version, Vec::new(), seq, None);
         message.terms = Some(terms_to_wire(&session.law.terms));

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use hansa_api::pb::replication as wire;
 use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
 use prost::Message;
 use tokio::time::Instant;
 
@@ -45,6 +46,8 @@ pub struct Found {
 #[derive(Default)]
 pub(super) struct Compare {
     terms: Terms,
+    /// Whose orders are ours to tell, and in which epochs.
+    births: Vec<(RegionNumber, Option<u64>)>,
     /// What the peer has once it has all up to `at`.
     tree: Tree,
     at: u64,
@@ -63,13 +66,16 @@ pub(super) struct Compare {
 
 impl Compare {
     /// A new stream, or a new law.
-    pub fn begin(&mut self, terms: &Terms) {
-        if self.terms.of != terms.of {
+    pub fn begin(&mut self, terms: &Terms, births: Vec<(RegionNumber, Option<u64>)>) {
+        let (rounds, next) = (self.rounds, self.next);
+        if self.births != births {
+            // Births came or went, be it between two streams: other orders are ours to tell.
+            *self = Self { rounds, ..Self::default() };
+        } else if self.terms.of != terms.of {
             // Every view is another.
-            let (rounds, next) = (self.rounds, self.next);
             *self = Self { rounds, next, ..Self::default() };
         }
-        self.terms = terms.clone();
+        (self.terms, self.births) = (terms.clone(), births);
         // The peer may have gone back, or another node of it answers.
         self.exact = false;
         self.round = None;

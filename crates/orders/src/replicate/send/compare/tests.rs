@@ -22,7 +22,7 @@ fn differing() -> (Compare, Tree) {
     let leaf = |n: u64| (order(n), Some(Leaf(u128::from(n) + 1)));
     let leaves: Vec<_> = (0..1_000).map(leaf).collect();
     let mut compare = Compare::default();
-    compare.begin(&terms(1, 1));
+    compare.begin(&terms(1, 1), Vec::new());
     compare.shipped((0, 1_000, 1_000), &leaves);
     assert!(compare.exact);
     let mut peer = compare.tree.clone();
@@ -73,7 +73,7 @@ async fn another_leader_of_the_peer_in_mid_descent_has_it_begin_anew() {
     let (mut compare, peer) = differing();
     let open = half_way(&mut compare, &peer);
     // A new stream, to another leader: that the old one's answer comes all the same says nothing.
-    compare.begin(&terms(1, 1));
+    compare.begin(&terms(1, 1), Vec::new());
     assert!(!compare.exact && compare.round.is_none(), "where the new one is, is not known yet");
     hear(&mut compare, &answer(&peer, &open));
     assert_eq!((compare.compared_ms, compare.differences()), (0, 0));
@@ -110,9 +110,22 @@ async fn another_law_in_mid_descent_forgets_the_tree_and_what_was_found_by_it() 
     finish(&mut compare, &peer);
     assert_eq!(compare.differences(), 1);
     half_way_again(&mut compare, &peer);
-    compare.begin(&terms(2, 5));
+    compare.begin(&terms(2, 5), Vec::new());
     assert_eq!((compare.at, compare.compared_ms, compare.differences()), (0, 0, 0));
     assert_eq!(compare.tree.root().orders, 0);
+}
+
+#[tokio::test]
+async fn births_that_went_between_two_streams_leave_nothing_to_compare() {
+    let (mut compare, peer) = differing();
+    finish(&mut compare, &peer);
+    let gone = vec![(RegionNumber::try_from(1).unwrap(), None)];
+    compare.begin(&terms(1, 1), gone.clone());
+    assert_eq!((compare.at, compare.compared_ms, compare.differences()), (0, 0, 0));
+    assert_eq!(compare.tree.root().orders, 0);
+    compare.shipped((0, 10, 10), &[(order(3), Some(Leaf(7)))]);
+    compare.begin(&terms(1, 1), gone);
+    assert_eq!(compare.tree.root().orders, 1, "another stream of the same births goes on");
 }
 
 fn half_way_again(compare: &mut Compare, peer: &Tree) {
@@ -127,7 +140,7 @@ async fn a_new_epoch_of_home_in_mid_descent_begins_with_another_machines_tree() 
     let (mut compare, peer) = differing();
     let open = half_way(&mut compare, &peer);
     compare = Compare::default();
-    compare.begin(&terms(1, 1));
+    compare.begin(&terms(1, 1), Vec::new());
     hear(&mut compare, &answer(&peer, &open));
     assert_eq!((compare.compared_ms, compare.differences()), (0, 0));
     // It built its own, from its state: what it lost in the backup the peer has too many.
@@ -141,7 +154,7 @@ async fn a_new_epoch_of_home_in_mid_descent_begins_with_another_machines_tree() 
 #[test]
 fn the_tree_is_exact_once_a_batch_reaches_where_home_is() {
     let (mut compare, _) = differing();
-    compare.begin(&terms(1, 1));
+    compare.begin(&terms(1, 1), Vec::new());
     compare.shipped((1_000, 1_256, 2_000), &[]);
     assert!(!compare.exact, "there is more than this batch says");
     compare.shipped((1_256, 1_900, 1_900), &[]);
