@@ -202,12 +202,10 @@ impl Look<'_> {
         ledger::ask(self.shell, group, question, self.due, list).await
     }
 
-    /// What is wrong with these holds, as far as they are of this group's orders.
+    /// What is wrong with these holds, as far as they are of this group's orders, wherever those
+    /// were born.
     fn wrong(&self, now: &Snapshot, group: GroupId, holds: &[books::Hold]) -> Vec<Suspect> {
-        let mine = |id: OrderId| {
-            id.region() == self.shell.number
-                && now.group(GroupKind::Orders, id.slot()) == self.hosted.group.id()
-        };
+        let mine = |id: OrderId| now.group(GroupKind::Orders, id.slot()) == self.hosted.group.id();
         let named = holds.iter().filter_map(|hold| {
             let order = order_from_bytes(&hold.order).ok().filter(|order| mine(*order))?;
             let id = transfer_from_bytes(&hold.id).ok()?;

@@ -9,6 +9,7 @@ mod swept;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use hansa_api::client::League as Door;
 use hansa_api::pb::admin::CheckInvariantsRequest;
 use hansa_api::pb::inventory::GetStockRequest;
@@ -17,7 +18,7 @@ use hansa_api::pb::payment::GetPaymentRequest;
 use hansa_api::status::{Failure, Reason};
 use hansa_checker::final_state::{CopySeen, GroupSeen, Held, Journal, Listed, ReplicaSeen};
 use hansa_checker::loss::Loss;
-use hansa_checker::seen::{OrderState, RejectReason};
+use hansa_checker::seen::{OrderSeen, OrderState, PaymentSeen, RejectReason};
 use hansa_checker::watch::Stream;
 use hansa_checker::{Call, FinalState, History, wire};
 use hansa_consensus::{GroupStatus, Role};
@@ -32,6 +33,8 @@ use crate::world::{HOLD_MS, League, Region, SEATS};
 /// Invariants across groups hold, and every saga is over, this long after the heal (domain.md §7).
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Calls that the judge has open at a time.
+const AT_ONCE: usize = 16;
 const CALL_MAX: Duration = Duration::from_secs(10);
 /// Orders watched in the end, of each region.
 const STREAMS_MAX: usize = 12;
@@ -64,9 +67,19 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         let mut state = FinalState { hold_ms: HOLD_MS, clock_permille, ..FinalState::default() };
         state.loss = loss(plan, league, board);
         for reader in &readers {
-            reader.read(&history, &mut state).await;
+            reader.reports(&mut state).await;
         }
         let late = clock::truth().unwrap_or_default() >= end;
+        // All of it is read only where it is not to be read again at once.
+        if late || unsettled(&state).is_none() {
+            // An order may be listed by one region and be born in another.
+            for reader in &readers {
+                reader.listing(&mut state).await;
+            }
+            for reader in &readers {
+                reader.read(&history, &mut state).await;
+            }
+        }
         if late || unsettled(&state).is_none() {
             for reader in readers.iter().filter(|_| league.regions.len() > 1) {
                 reader.copies(&mut state).await;
@@ -86,7 +99,7 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
             reader.streams(board, &mut state).await;
             board.wrong.borrow_mut().extend(short(reader.region));
             board.wrong.borrow_mut().extend(reader.people.wrong(board));
-            let unseen = people::unseen(reader, board).await;
+            let unseen = people::unseen(reader, board, &state.loss).await;
             board.wrong.borrow_mut().extend(unseen);
             let seen = standing(reader.region);
             state.reports.extend(audit::reports(&reader.operator, reader.region, seen).await);
@@ -137,8 +150,6 @@ fn unsettled(state: &FinalState) -> Option<String> {
 
 impl Reader<'_> {
     async fn read(&self, history: &History, state: &mut FinalState) {
-        self.reports(state).await;
-        self.listing(state).await;
         self.orders(history, state).await;
         self.stock(history, state).await;
         state.groups.extend(groups(self.region));
@@ -198,46 +209,59 @@ impl Reader<'_> {
         let listed = state.listed.iter().map(|listed| &listed.order);
         let names: BTreeSet<String> =
             seen.chain(listed).filter(|name| name.starts_with(&home)).cloned().collect();
-        for name in names {
-            let request = GetOrderRequest { order: name.clone(), ..Default::default() };
-            let asked = self.storefront.call(CALL_MAX, |mut services, call| {
-                let request = call.request(request.clone());
-                async move { services.orders.get_order(request).await }
-            });
-            let order = match asked.await {
-                Ok(got) => {
-                    self.people.note(&name, got.order.as_ref());
-                    got.order.as_ref().map(wire::order)
-                }
-                Err(failure) if failure.reason() == Reason::OrderNotFound => None,
-                // Nobody goes on with it, and it is listed as that.
-                Err(failure) if gone(&failure) && state.loss.may_be_gone(&name) => None,
-                Err(failure) => {
-                    state.unread.push(format!("{name}: {failure}"));
-                    continue;
-                }
-            };
-            state.orders.insert(name.clone(), order);
-            self.payment(name, state).await;
+        let loss = &state.loss;
+        let read = names.into_iter().map(|name| async move {
+            let order = self.order(&name, loss).await;
+            let payment = self.payment(&name, loss).await;
+            (name, order, payment)
+        });
+        for (name, order, payment) in at_once(read).await {
+            match order {
+                Ok(order) => drop(state.orders.insert(name.clone(), order)),
+                Err(why) => state.unread.push(why),
+            }
+            match payment {
+                Ok(Some(payment)) => drop(state.payments.insert(name, payment)),
+                Ok(None) => {}
+                Err(why) => state.unread.push(why),
+            }
         }
     }
 
-    async fn payment(&self, name: String, state: &mut FinalState) {
-        let request = GetPaymentRequest { order: name.clone() };
+    async fn order(&self, name: &str, loss: &Loss) -> Result<Option<OrderSeen>, String> {
+        let request = GetOrderRequest { order: name.to_owned(), ..Default::default() };
+        let asked = self.storefront.call(CALL_MAX, |mut services, call| {
+            let request = call.request(request.clone());
+            async move { services.orders.get_order(request).await }
+        });
+        match asked.await {
+            Ok(got) => {
+                self.people.note(name, got.order.as_ref());
+                Ok(got.order.as_ref().map(wire::order))
+            }
+            Err(failure) if failure.reason() == Reason::OrderNotFound => Ok(None),
+            // Nobody goes on with it, and it is listed as that.
+            Err(failure) if gone(&failure) && loss.may_be_gone(name) => Ok(None),
+            Err(failure) => Err(format!("{name}: {failure}")),
+        }
+    }
+
+    /// What the ledger says of an order's payment; nothing where nobody goes on with the order.
+    async fn payment(
+        &self,
+        name: &str,
+        loss: &Loss,
+    ) -> Result<Option<Option<PaymentSeen>>, String> {
+        let request = GetPaymentRequest { order: name.to_owned() };
         let asked = self.storefront.call(CALL_MAX, |mut services, call| {
             let request = call.request(request.clone());
             async move { services.payments.get_payment(request).await }
         });
         match asked.await {
-            Ok(got) => {
-                let payment = got.payment.as_ref().map(wire::payment);
-                state.payments.insert(name, payment);
-            }
-            Err(failure) if failure.reason() == Reason::PaymentNotFound => {
-                state.payments.insert(name, None);
-            }
-            Err(failure) if gone(&failure) && state.loss.may_be_gone(&name) => {}
-            Err(failure) => state.unread.push(format!("payment of {name}: {failure}")),
+            Ok(got) => Ok(Some(got.payment.as_ref().map(wire::payment))),
+            Err(failure) if failure.reason() == Reason::PaymentNotFound => Ok(Some(None)),
+            Err(failure) if gone(&failure) && loss.may_be_gone(name) => Ok(None),
+            Err(failure) => Err(format!("payment of {name}: {failure}")),
         }
     }
 
@@ -247,15 +271,20 @@ impl Reader<'_> {
         let watched: BTreeSet<String> =
             board.streams.borrow().iter().map(|stream| stream.order.clone()).collect();
         let here = watched.into_iter().filter(|order| order.starts_with(&home));
-        for order in here.take(STREAMS_MAX) {
-            let Some(Some(seen)) = state.orders.get(&order) else { continue };
-            let version = seen.version;
+        let seen = here.take(STREAMS_MAX).filter_map(|order| {
+            let version = state.orders.get(&order)?.as_ref()?.version;
+            Some((order, version))
+        });
+        let read = seen.collect::<Vec<_>>().into_iter().map(|(order, version)| async move {
             let patience = |stream: &Stream| match watcher::sequence(stream) {
                 Some(at) if at >= version => Duration::ZERO,
                 _ => CALL_MAX,
             };
-            let (stream, _) =
+            let watched =
                 watcher::watch(&self.storefront, JUDGE, &order, 0, String::new(), patience).await;
+            (order, version, watched.0)
+        });
+        for (order, version, stream) in at_once(read).await {
             let last = watcher::sequence(&stream);
             if last != Some(version) {
                 state.unread.push(format!("{order}: watched to {last:?}, is at {version}"));
@@ -266,8 +295,8 @@ impl Reader<'_> {
 
     async fn stock(&self, history: &History, state: &mut FinalState) {
         let keys = history.stock_keys().into_iter();
-        for key in keys.filter(|key| key.region == self.region.name.as_str()) {
-            // A key that was only ever asked for, and never filled, is known to nobody.
+        let here = keys.filter(|key| key.region == self.region.name.as_str());
+        let read = here.map(|key| async move {
             let request = GetStockRequest {
                 region: key.region.clone(),
                 sku: key.sku.clone(),
@@ -277,16 +306,26 @@ impl Reader<'_> {
                 let request = call.request(request.clone());
                 async move { services.inventory.get_stock(request).await }
             });
-            match asked.await {
+            (key, asked.await)
+        });
+        for (key, got) in at_once(read).await {
+            match got {
                 Ok(got) => {
                     let seen = got.stocks.iter().map(|stock| (key.clone(), wire::stock(stock)));
                     state.stock.extend(seen);
                 }
+                // A key that was only ever asked for, and never filled, is known to nobody.
                 Err(failure) if failure.reason() == Reason::UnknownSku => {}
                 Err(failure) => state.unread.push(format!("stock of {key}: {failure}")),
             }
         }
     }
+}
+
+/// Answers in the order in which they were asked for, some at once: what is read one by one takes
+/// most of a seed's time.
+async fn at_once<F: Future>(asked: impl Iterator<Item = F>) -> Vec<F::Output> {
+    futures::stream::iter(asked).buffered(AT_ONCE).collect().await
 }
 
 /// What is said of an order with which nobody goes on.

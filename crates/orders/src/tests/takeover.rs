@@ -36,6 +36,7 @@ use super::rig::{Node, Rig, call, gbp, order};
 use super::views::{Pair, policy};
 use crate::core::order::Stock;
 use crate::core::takeover::Phase;
+use crate::crosscheck::{Finding, Rule, Verdict};
 use crate::takeover::NodeTakeover;
 
 fn number(n: u16) -> RegionNumber {
@@ -201,6 +202,7 @@ async fn orders_of_a_lost_region_go_on_elsewhere_and_it_comes_back_as_a_follower
     away.service.refund_payment(dated(refund)).await.unwrap();
     eventually("paid back", || pair.abroad.books.0.lock().refunded == 700 + 150).await;
     pair.abroad.at_rest().await;
+    leaks_are_found(&pair.abroad).await;
 
     // The lost region is back.
     let tail = pair.home.place(&order("r-4")).await.unwrap().order.unwrap().name;
@@ -233,6 +235,17 @@ async fn orders_of_a_lost_region_go_on_elsewhere_and_it_comes_back_as_a_follower
     for (group, broken) in here.orders.invariants(10) {
         assert!(broken.is_empty(), "{group}: {broken:?}");
     }
+}
+
+/// What is held for orders that were taken over is looked at like what is held for the region's own.
+async fn leaks_are_found(rig: &Rig) {
+    let books = rig.books.0.lock().holds.clone();
+    rig.books.0.lock().holds.values_mut().for_each(|(_, state)| *state = "held");
+    let mut findings = rig.leader().await.orders.cross_check(soon()).await;
+    findings.retain(|finding| finding.rule == Rule::HoldsBelong);
+    let violated = |finding: &Finding| matches!(finding.verdict, Verdict::Violated(_));
+    assert!(!findings.is_empty() && findings.iter().all(violated), "{findings:?}");
+    rig.books.0.lock().holds = books;
 }
 
 /// What was given back of an order with which nobody goes on is shown where its births are again,

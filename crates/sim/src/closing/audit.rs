@@ -10,6 +10,7 @@ use hansa_checker::final_state::{Held, Report};
 use hansa_consensus::GroupStatus;
 use tonic::{Response, Status};
 
+use super::at_once;
 use crate::trace;
 use crate::world::Region;
 
@@ -31,16 +32,15 @@ pub async fn reports(door: &Door, region: &Region, seen: Vec<GroupStatus>) -> Ve
     for status in seen {
         groups.entry(status.group.to_string()).or_default().push(status);
     }
-    let mut reports = Vec::new();
-    for (group, replicas) in groups {
+    let walked = groups.into_iter().map(|(group, replicas)| async move {
         let (held, detail) = match walks(door, &replicas).await {
             Ok(()) => (Held::Held, String::new()),
             Err(found) => found,
         };
         let (region, name) = (region.name.to_string(), format!("audit chain of {group} verified"));
-        reports.push(Report { region, number: NUMBER, name, held, detail });
-    }
-    reports
+        Report { region, number: NUMBER, name, held, detail }
+    });
+    at_once(walked).await
 }
 
 async fn walks(door: &Door, replicas: &[GroupStatus]) -> Result<(), (Held, String)> {

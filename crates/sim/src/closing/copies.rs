@@ -9,7 +9,7 @@ use hansa_api::status::{Failure, Reason};
 use hansa_checker::final_state::CopySeen;
 use hansa_checker::{FinalState, wire};
 
-use super::{CALL_MAX, Reader};
+use super::{CALL_MAX, Reader, at_once};
 
 impl Reader<'_> {
     /// What this region holds of the orders of the others.
@@ -20,14 +20,17 @@ impl Reader<'_> {
         let here = |name: &str| name.starts_with(&home) && state.loss.heirs.is_empty();
         let abroad = |(name, seen): &(&String, &Option<_>)| seen.is_some() && !here(name);
         let names = state.orders.iter().filter(abroad).map(|(name, _)| name.clone());
-        for order in names.collect::<Vec<String>>() {
+        let read = names.collect::<Vec<String>>().into_iter().map(|order| async move {
             let read = ReadMode::LocalCopy.into();
             let request = GetOrderRequest { order: order.clone(), read };
             let asked = self.storefront.call(CALL_MAX, |mut services, call| {
                 let request = call.request(request.clone());
                 async move { services.orders.get_order(request).await }
             });
-            let seen = match asked.await {
+            (order, asked.await)
+        });
+        for (order, got) in at_once(read).await {
+            let seen = match got {
                 Ok(got) => got.order.as_ref().map(wire::order),
                 Err(failure) if failure.reason() == Reason::OrderNotFound => None,
                 Err(failure) => {

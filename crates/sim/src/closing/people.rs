@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use hansa_api::pb::order::{GetOrderRequest, Order, PersonalState, ReadMode};
+use hansa_checker::loss::Loss;
 
-use super::{CALL_MAX, Reader};
+use super::{CALL_MAX, Reader, at_once};
 use crate::trace;
 use crate::workload::Board;
 
@@ -14,18 +15,18 @@ use crate::workload::Board;
 pub struct Shown(RefCell<BTreeMap<String, (PersonalState, String)>>);
 
 /// Orders that a region does not show with who placed them, though he has moved there and is not
-/// forgotten.
-pub async fn unseen(reader: &Reader<'_>, board: &Board) -> Vec<String> {
-    let (mut unseen, here) = (Vec::new(), reader.region.name.as_str());
+/// forgotten. What a lost region's tail may take with it need not have come along.
+pub async fn unseen(reader: &Reader<'_>, board: &Board, loss: &Loss) -> Vec<String> {
+    let here = reader.region.name.as_str();
     let people = board.people.borrow().clone();
     let placed = board.placed.borrow().clone();
-    for (order, (customer, at)) in placed {
-        let person = people.get(&customer).filter(|person| person.erased.is_empty());
+    let come = placed.into_iter().filter(|(order, (customer, at))| {
+        let person = people.get(customer).filter(|person| person.erased.is_empty());
         let moved = person.and_then(|person| person.moved.as_ref());
-        let Some(moved) = moved.filter(|moved| moved.done && moved.to == here) else { continue };
-        if at >= moved.began {
-            continue;
-        }
+        moved.is_some_and(|moved| moved.done && moved.to == here && *at < moved.began)
+            && !loss.may_be_gone(order)
+    });
+    let read = come.map(|(order, (customer, _))| async move {
         let request = GetOrderRequest { order: order.clone(), read: ReadMode::LocalCopy.into() };
         let asked = reader.operator.call(CALL_MAX, |mut services, call| {
             let request = call.request(request.clone());
@@ -33,11 +34,11 @@ pub async fn unseen(reader: &Reader<'_>, board: &Board) -> Vec<String> {
         });
         trace::count("order of a customer who moved read", 1);
         match asked.await.map(|got| got.order.unwrap_or_default().customer_id) {
-            Ok(shown) if shown == customer => {}
-            told => unseen.push(format!("{order} of {customer} in {here}: {told:?}")),
+            Ok(shown) if shown == customer => None,
+            told => Some(format!("{order} of {customer} in {here}: {told:?}")),
         }
-    }
-    unseen
+    });
+    at_once(read).await.into_iter().flatten().collect()
 }
 
 impl Shown {

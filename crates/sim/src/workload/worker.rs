@@ -23,6 +23,9 @@ const PLENTY: i64 = 1_000_000;
 const FEW: i64 = 25;
 /// Calls with one request id before its outcome is left unknown.
 const PERSISTENCE: usize = 5;
+/// After so many turns a worker takes its time: long storms are to be long, not to cost the most.
+const EAGER: u32 = 80;
+const LATER: u32 = 8;
 const WORKER: u64 = 100;
 
 const TOKENS: [(&str, u64); 6] = [
@@ -72,6 +75,7 @@ impl<'a> Worker<'a> {
     }
 
     pub async fn run(mut self) {
+        let mut done = 0;
         while !self.stop.get() {
             match self.dice.below(100) {
                 0..42 => self.place().await,
@@ -88,7 +92,9 @@ impl<'a> Worker<'a> {
                 94..97 => self.refund().await,
                 _ => self.read_payment().await,
             }
-            tokio::time::sleep(self.pause).await;
+            done += 1;
+            let pause = if done < EAGER { self.pause } else { LATER * self.pause };
+            tokio::time::sleep(pause).await;
         }
     }
 
