@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -49,8 +49,7 @@ pub enum Profile {
 pub fn build(profile: Profile) -> Result<PathBuf> {
     let began = Instant::now();
     say("building the simulator: minutes when cold");
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut build = Command::new(cargo);
+    let mut build = crate::cargo();
     build.args(["build", "--quiet"]).args(SIMULATED);
     // Flags of whoever called us would win over ours.
     build.env("RUSTFLAGS", FLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS");

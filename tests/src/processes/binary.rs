@@ -1,7 +1,6 @@
 //! The programs that tests run: the one that ships, one that never syncs, and its next release.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 /// The `hansa` binary of this build, made if it is not there or old.
@@ -39,7 +38,7 @@ fn build(bin: &str, features: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test binary has a path");
     // target/debug/deps/test-binary
     let folder = test.ancestors().nth(2).expect("below target/").to_owned();
-    let mut build = Command::new(env!("CARGO"));
+    let mut build = xtask::cargo();
     build.args(["build", "-q", "--bin", bin, "--features", features]);
     build.arg("--target-dir").arg(folder.parent().expect("target/"));
     match cfg!(debug_assertions) {

@@ -1,7 +1,6 @@
 //! Dependencies between our crates point one way only.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Result, ensure};
 use serde::Deserialize;
@@ -91,6 +90,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hansa-checker",
             "hansa-region-router",
             "hansa-sweep",
+            "xtask",
         ],
     ),
     (
@@ -149,8 +149,7 @@ struct Dependency {
 }
 
 pub fn check(root: &Path) -> Result<Vec<String>> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let output = Command::new(cargo)
+    let output = crate::cargo()
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(root)
         .output()?;
