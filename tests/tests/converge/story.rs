@@ -23,8 +23,6 @@ const WHY: [&str; 4] = ["--reason", "a test", "--ticket", "OPS-7"];
 const WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// By the slowest stream of events.
-const TOLD: Duration = Duration::from_secs(4);
 
 /// Who tells of what, and what was seen.
 pub struct Story<'a> {
@@ -111,8 +109,6 @@ impl Story<'_> {
         for pause in [&there, &back] {
             assert!(pause.failed.is_empty(), "a planned hand-over failed: {pause:#?}");
         }
-        // Until what came home has told so: a loss before that is open (docs/open.md).
-        tokio::time::sleep(TOLD).await;
         [there, back]
     }
 

@@ -50,6 +50,8 @@ pub struct Order {
     pub epoch: u64,
     /// There for an order that was taken over.
     pub adopted: Option<Adoption>,
+    /// The version in which it was handed over, and from which it goes on here again; 0 for none.
+    pub again: u64,
 }
 
 /// How an order came here from the region that owned it before.
@@ -323,6 +325,16 @@ impl Order {
     /// The version of the copy that it was taken over from; 0 for one that was accepted here.
     pub fn base(&self) -> u64 {
         self.adopted.map_or(0, |adopted| adopted.version)
+    }
+
+    /// The last version that another owner may have gone on from.
+    pub fn since(&self) -> u64 {
+        self.base().max(self.again)
+    }
+
+    /// Whether another region had it before, and may have done what nobody here heard of.
+    pub fn came(&self) -> bool {
+        self.adopted.is_some() || self.again > 0
     }
 
     pub fn outstanding(&self, effect: Effect) -> bool {

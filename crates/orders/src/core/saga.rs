@@ -76,7 +76,7 @@ pub fn drive(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
 }
 
 fn confirm(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
-    if order.adopted.is_some() {
+    if order.came() {
         allocate(order, now);
     }
     if order.settled {
@@ -213,7 +213,7 @@ fn undo_stock(order: &mut Order, now: &mut Now<'_>) {
 }
 
 fn undo_provider(order: &mut Order, now: &mut Now<'_>) {
-    if order.adopted.is_some() && order.provider == Provider::Untouched {
+    if order.came() && order.provider == Provider::Untouched {
         // Who had the order before may have asked for a charge and told nobody.
         order.provider = Provider::InDoubt { since: now.at };
     }

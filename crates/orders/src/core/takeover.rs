@@ -50,6 +50,9 @@ pub struct Birth {
     pub taken: Option<Taken>,
     /// Requests that owners may have granted of which nobody heard: whoever owned since.
     pub doubt: Option<Doubt>,
+    /// This group's orders of this epoch or later were handed over, as they stood, to who owned the
+    /// births after it and before whoever owns them next.
+    pub handed: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -157,6 +160,8 @@ pub enum Step {
         epoch: u64,
         /// What the owner before may have granted alone, unless it handed them over.
         loss: Option<Loss>,
+        /// They were this group's, and were handed over: all of it had come there before.
+        handed: bool,
     },
     TakeOver(Box<TakeOver>),
     Adopt {
@@ -332,8 +337,8 @@ impl State {
             Step::Drain { birth, to, epoch, drain } => self.drain(at, birth, epoch, (to, drain)),
             Step::Drained { birth, epoch } => self.drained(birth, epoch),
             Step::Undrain { birth, epoch, seen } => self.undrain(birth, epoch, seen),
-            Step::Elsewhere { birth, owner, epoch, loss } => {
-                self.elsewhere(at, birth, (owner, epoch), loss)
+            Step::Elsewhere { birth, owner, epoch, loss, handed } => {
+                self.elsewhere(at, birth, (owner, epoch), (loss, handed))
             }
             Step::TakeOver(take) => self.take_over(at, *take),
             Step::Adopt { birth, epoch, orders } => {
@@ -361,7 +366,7 @@ impl State {
         at: LogTime,
         birth: RegionNumber,
         (owner, epoch): (RegionNumber, u64),
-        loss: Option<Loss>,
+        (loss, handed): (Option<Loss>, bool),
     ) -> Result<(), Refused> {
         if owner == self.meta.settings.region {
             return Err(Refused::Malformed);
@@ -381,8 +386,15 @@ impl State {
         let before = old.as_ref().map_or((birth, 0), |row| (row.owner, row.floor));
         let alone = before.0 == owner && loss.is_none_or(|loss| loss.record_ms == 0);
         let floor = if alone { before.1 } else { epoch };
+        let handed = match &old {
+            Some(row) if alone && loss.is_none() => row.handed,
+            Some(Birth { phase: Phase::Drained { to, .. }, floor, .. }) => {
+                Some(*floor).filter(|_| handed && *to == owner)
+            }
+            _ => None,
+        };
         let taken = old.and_then(|row| row.taken);
-        self.births.put(birth, Birth { epoch, owner, phase, floor, taken, doubt });
+        self.births.put(birth, Birth { epoch, owner, phase, floor, taken, doubt, handed });
         self.births.forget_failed(birth);
         self.unindex();
         self.release_late(birth);

@@ -47,7 +47,7 @@ pub fn envelope(
         version: order.version,
         view: Bytes::from(view.encode_to_vec()),
         ownership_epoch: epoch,
-        adopted_version: order.base(),
+        adopted_version: order.since(),
     }
 }
 

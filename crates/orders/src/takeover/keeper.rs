@@ -116,7 +116,8 @@ impl Keeper {
             if concerns && newer {
                 let (owner, epoch) = (word.owner, word.epoch);
                 let loss = self.loss(birth, row.as_ref(), (owner, record));
-                self.commit(Step::Elsewhere { birth, owner, epoch, loss }).await?;
+                let handed = self.handed(birth, row.as_ref(), record);
+                self.commit(Step::Elsewhere { birth, owner, epoch, loss, handed }).await?;
                 let group = self.hosted.group.id();
                 tracing::warn!(%group, %birth, %owner, epoch, "births are another region's");
                 return Ok(true);
@@ -182,6 +183,18 @@ impl Keeper {
                 skew_ms: SKEW_MS,
             }),
         }
+    }
+
+    /// Whether its next owner had all that this group knew of them when it took them over.
+    fn handed(
+        &self,
+        birth: RegionNumber,
+        row: Option<&Birth>,
+        record: Option<&OwnershipRecord>,
+    ) -> bool {
+        let drained = row.is_some_and(|row| matches!(row.phase, Phase::Drained { .. }));
+        let known = self.known(birth, row);
+        drained && record.is_some_and(|of| of.kind != Kind::Failover && of.ends == known)
     }
 
     /// Whether the directory's epoch is one that this group has not followed into.

@@ -28,6 +28,7 @@ use crate::core::contents::{Contents, Line, LineKind, Sealed, Token};
 use crate::core::effect::{Reference, Refusal, RefusalCode};
 use crate::core::keys::Scope;
 use crate::core::order::{Heard, Note, ParkedWhy, RefundCause, Reject};
+use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
 use crate::core::takeover::{
     Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped, VERSION_MAX,
@@ -64,11 +65,18 @@ pub async fn candidates(
     let mut reader = Reader { shell, hosted, now: shell.map.now()?, fresh: BTreeMap::new() };
     let mut read = Vec::with_capacity(ids.len());
     for id in ids {
-        let (copy, blocked, again) = hosted.group.peek(|machine| {
+        let (copy, blocked, again, handed) = hosted.group.peek(|machine| {
             let state = &machine.state;
             let copy = state.remote.copies.get(id).cloned();
-            (copy, state.blocked(*id), state.goes_on_here(*id))
+            (copy, state.blocked(*id), state.goes_on_here(*id), handed(state, *id))
         });
+        if let (true, Some((version, residence))) = (again, handed)
+            && !reader.lawful(*id, residence)
+        {
+            let why = NotAdopted::NotInFailoverSet;
+            read.push(Candidate::Fail { order: *id, version, why });
+            continue;
+        }
         if again {
             read.push(Candidate::Again { order: *id });
             continue;
@@ -94,6 +102,13 @@ pub async fn candidates(
         }
     }
     Ok(read)
+}
+
+/// An order that this group handed over and had nothing back of: its version, and where whose it is
+/// lives.
+fn handed(state: &State, id: OrderId) -> Option<(u64, Country)> {
+    let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
+    state.was_handed(id).then_some((order.version, contents.residence))
 }
 
 /// A customer's key in this region, and the same wrapped where it is new.

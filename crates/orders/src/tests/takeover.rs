@@ -3,6 +3,7 @@
 
 pub(super) mod again;
 mod erased;
+mod handed;
 mod passed_over;
 mod rehomed;
 mod watched;

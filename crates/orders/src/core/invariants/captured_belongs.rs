@@ -11,7 +11,7 @@ pub fn check(order: &Order, _contents: &Contents) -> Result<(), String> {
     // What was taken over is reserved anew: another region's stock was committed to it.
     let committed = |stock: &Stock| match stock {
         Stock::Committed => true,
-        Stock::Unallocated | Stock::Reserving | Stock::Held { .. } => order.adopted.is_some(),
+        Stock::Unallocated | Stock::Reserving | Stock::Held { .. } => order.came(),
         _ => false,
     };
     let fine = match &order.goal {

@@ -5,7 +5,9 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
 use super::{Meta, State, publish, tell};
+use crate::core::contents::Contents;
 use crate::core::order::Order;
+use crate::core::saga::Now;
 use crate::core::takeover::Phase;
 
 impl State {
@@ -54,14 +56,21 @@ impl State {
         }
     }
 
-    /// A former order goes on in a new epoch as it stands: in a version of its own, which tells
-    /// everybody.
-    pub(in crate::core) fn go_on(&mut self, id: OrderId, at: LogTime, epoch: u64) -> bool {
-        let Meta { settings, seq, .. } = &mut self.meta;
+    /// A former order goes on in a new epoch as it stands, once `how` has looked at it: in a version
+    /// of its own, which tells everybody.
+    pub(in crate::core) fn go_on(
+        &mut self,
+        id: OrderId,
+        at: LogTime,
+        epoch: u64,
+        how: impl FnOnce(&mut Order, &Contents, &mut Now<'_>),
+    ) -> bool {
+        let Meta { settings, seq, next_work, .. } = &mut self.meta;
         let Some(contents) = self.contents.get(&id) else { return false };
         let old = self.orders.update(&id, |order| {
             let old = order.last_seq;
             order.epoch = epoch;
+            how(order, contents, &mut Now { at, id, settings, next_work });
             let face = order.face(contents);
             tell(order, face, at, seq, settings.history_max);
             old
@@ -72,6 +81,9 @@ impl State {
         self.by_seq.insert(order.last_seq, id);
         self.work.extend(order.work.iter().map(|work| (work.no, id)));
         self.timers.extend(order.wake.map(|at| (at, id)));
+        if order.parked.is_none() {
+            self.parked.remove(&id);
+        }
         true
     }
 

@@ -291,6 +291,7 @@ fn open(contents: &Contents, epoch: u64, now: &mut Now<'_>) -> Order {
         began: now.at,
         epoch,
         adopted: None,
+        again: 0,
     };
     for (n, group) in contents.groups().into_iter().enumerate() {
         let hold = now.mint(&mut order, "reserve", n as u16);
@@ -319,7 +320,7 @@ fn allocated<'a>(order: &Order, mut groups: impl Iterator<Item = &'a u16>) -> Re
         let part = order.parts.iter().find(|part| part.group == *group);
         part.is_none_or(|part| part.stock == Stock::Committed)
     };
-    match order.adopted.is_none() || groups.all(committed) {
+    match !order.came() || groups.all(committed) {
         true => Ok(()),
         false if order.parked.is_some() => Err(Refused::NotConfirmed),
         false => Err(Refused::NotAllocated),

@@ -151,14 +151,13 @@ impl State {
         let blocked = |(id, _): (&OrderId, _)| id.region() == birth && self.blocked(*id);
         take.complete &= !self.remote.parked.iter().any(blocked);
         let lost = self.missing(from, &take.heard);
-        let copies = self.remote.copies.iter().filter(|(id, _)| id.region() == birth).count();
-        let total = (copies + self.to_own_again(birth).count()) as u64;
         let doubt = self.doubt_after(birth, at, take.loss());
         let floor = self.births.get(birth).map_or(0, |row| row.floor);
-        let taken = Taken { take, since: at, settled: None, total, done: 0, lost, floor };
+        let handed = self.births.get(birth).and_then(|row| row.handed).filter(|_| !take.unheard);
+        let taken = Some(Taken { take, since: at, settled: None, total: 0, done: 0, lost, floor });
         let (owner, phase) = (self.meta.settings.region, Phase::Adopting);
-        let row = Birth { epoch, owner, phase, floor: epoch, taken: Some(taken), doubt };
-        self.births.put(birth, row);
+        self.births.put(birth, Birth { epoch, owner, phase, floor: epoch, taken, doubt, handed });
+        self.count(birth);
         self.unindex();
         Ok(())
     }
@@ -175,10 +174,10 @@ impl State {
         let beside = take.loss().filter(|_| take.record == 0);
         let doubt = self.doubt_after(birth, at, beside);
         let here = self.meta.settings.region;
-        let (owner, floor, taken) = (here, 0, None);
+        let (owner, floor, taken, handed) = (here, 0, None, None);
         let row = match self.births.get(birth) {
             None if birth == here => {
-                Birth { epoch, owner, phase: Phase::Owned, floor, taken, doubt }
+                Birth { epoch, owner, phase: Phase::Owned, floor, taken, doubt, handed }
             }
             Some(row) if row.held_by(here) => Birth { epoch, doubt, ..row.clone() },
             None | Some(_) => return false,
@@ -215,7 +214,7 @@ impl State {
         let parked = self.remote.parked.iter().map(|(id, _)| *id);
         let parked = parked.filter(|id| !self.remote.copies.contains(id) && self.blocked(*id));
         let again = self.to_own_again(birth).filter(|id| !self.births.failed.contains(id));
-        again.chain(self.remote.ids().chain(parked).filter(waits)).take(max).collect()
+        self.remote.ids().chain(parked).filter(waits).chain(again).take(max).collect()
     }
 
     pub(super) fn adopt(
@@ -243,7 +242,9 @@ impl State {
                 Candidate::Take(one) if one.order.region() == birth => {
                     adopted += u32::from(self.adopt_one(at, epoch, *one));
                 }
-                Candidate::Fail { order, version, why } if self.copy_at(order, version) => {
+                Candidate::Fail { order, version, why }
+                    if self.copy_at(order, version) || self.stands_at(order, version) =>
+                {
                     self.births.failed.insert(order, why);
                     lacks = true;
                 }
@@ -380,6 +381,7 @@ fn order(
         began: now.at,
         epoch,
         adopted: Some(adoption),
+        again: 0,
     };
     if let Standing::Parked(why, detail) = &facts.standing {
         order.parked = Some(Parked { at: now.at, why: *why, detail: detail.clone() });
@@ -403,16 +405,21 @@ fn goal(facts: &Facts, at: LogTime) -> Goal {
 /// Nothing is held here. Where all was shipped nothing has to be.
 fn parts(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     for (n, group) in contents.groups().into_iter().enumerate() {
-        let shipped = contents
-            .of_group(group)
-            .all(|(place, line)| Order::moved(&order.shipments, place) >= line.quantity);
         let stock = match &order.goal {
             Goal::Undo { .. } => Stock::Gone,
-            Goal::Confirm if shipped => Stock::Committed,
-            Goal::Confirm => Stock::Unallocated,
+            Goal::Confirm => to_reserve(order, contents, group),
         };
         let hold = now.mint(order, "adopted", n as u16);
         order.parts.push(Part { group, hold, step: hold, stock });
+    }
+}
+
+/// What has to be reserved of a part of which nothing is held: nothing where all was shipped.
+pub(super) fn to_reserve(order: &Order, contents: &Contents, group: u16) -> Stock {
+    let mut lines = contents.of_group(group);
+    match lines.all(|(place, line)| Order::moved(&order.shipments, place) >= line.quantity) {
+        true => Stock::Committed,
+        false => Stock::Unallocated,
     }
 }
 

@@ -1,12 +1,18 @@
 //! Orders that only their former owner knows, and that it goes on with when their births come back:
-//! two people decided so, or nobody here had heard that the births were another's for a while.
+//! two people decided so, nobody here had heard that the births were another's for a while, or who
+//! had them in between was lost before it had told anything of them.
 
 use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
+use super::adopt::to_reserve;
 use super::{Birth, Phase, TailAction};
+use crate::core::contents::Contents;
+use crate::core::effect::Effect;
+use crate::core::order::{Funds, Goal, Order, Stock};
 use crate::core::repair;
+use crate::core::saga::{self, Now};
 use crate::core::state::State;
 
 impl State {
@@ -14,11 +20,28 @@ impl State {
     /// gone on with them, and nothing that they hold was given back.
     pub(super) fn to_own_again(&self, birth: RegionNumber) -> impl Iterator<Item = OrderId> {
         let decided = self.births.tail.iter().map(|(id, _)| *id);
-        let unheard = self.births.get(birth).is_some_and(|row| self.never_went(row));
-        let orders = self.orders.iter().filter(move |_| unheard).map(|(id, _)| *id);
+        let here = self.meta.settings.region;
+        let unheard = |row: &&Birth| self.never_went(row) || row.handed.is_some();
+        let row = self.births.get(birth).filter(|row| row.held_by(here)).filter(unheard);
+        // Cheap to say of most that there are.
+        let former = move |(id, order): &(&OrderId, &Order)| {
+            id.region() == birth && row.is_some_and(|row| order.epoch < row.floor)
+        };
+        let orders = self.orders.iter().filter(former).map(|(id, _)| *id);
         let kept = orders.filter(|id| !self.births.tail.contains(id));
         let ids = decided.chain(kept);
         ids.filter(move |id| id.region() == birth && self.goes_on_here(*id))
+    }
+
+    /// Notes how many there are to go on with.
+    pub(super) fn count(&mut self, birth: RegionNumber) {
+        let copies = self.remote.copies.iter().filter(|(id, _)| id.region() == birth).count();
+        let again = self.to_own_again(birth).filter(|id| !self.remote.copies.contains(id)).count();
+        let Some(mut row) = self.births.get(birth).cloned() else { return };
+        if let Some(taken) = &mut row.taken {
+            taken.total = (copies + again) as u64;
+        }
+        self.births.put(birth, row);
     }
 
     /// Whether they were taken over by who had owned them all along, for all that it had heard.
@@ -36,11 +59,30 @@ impl State {
         floor.zip(epoch).is_some_and(|(floor, epoch)| epoch >= floor)
     }
 
+    /// Whether this group handed an order over to who was lost before a word of it came back: what
+    /// it was then is the newest that is known of it. What became of it since is in the tail of who
+    /// was lost, as with an order of which there is an old copy.
+    pub fn was_handed(&self, id: OrderId) -> bool {
+        let here = self.meta.settings.region;
+        let row = self.births.get(id.region()).filter(|row| row.held_by(here));
+        let from = row.and_then(|row| row.handed);
+        let epoch = self.orders.get(&id).map(|order| order.epoch);
+        let decided = self.births.tail.contains(&id) || self.births.failed.contains(&id);
+        !decided && from.zip(epoch).is_some_and(|(from, epoch)| epoch >= from)
+    }
+
     /// Whether this order is one of them.
     pub fn goes_on_here(&self, id: OrderId) -> bool {
         let row = self.births.tail.get(&id).filter(|row| row.end.is_none());
         let adopts = row.is_some_and(|row| row.decision.action == TailAction::Adopt);
-        (adopts || self.stayed(id)) && self.is_left(id) && !self.blocked(id)
+        let goes_on = adopts || self.stayed(id) || self.was_handed(id);
+        goes_on && self.is_left(id) && !self.blocked(id)
+    }
+
+    /// Whether it is one that waits in this version.
+    pub(super) fn stands_at(&self, id: OrderId, version: u64) -> bool {
+        let order = self.orders.get(&id).filter(|_| self.goes_on_here(id));
+        self.waits(id) && order.is_some_and(|order| order.version == version)
     }
 
     /// Whether this order is still to be adopted, from its copy or as it stands.
@@ -75,7 +117,16 @@ impl State {
         let Some(epoch) = self.births.get(birth).filter(adopting).map(|row| row.epoch) else {
             return false;
         };
-        if id.region() != birth || !self.goes_on_here(id) || !self.go_on(id, at, epoch) {
+        if id.region() != birth || !self.goes_on_here(id) {
+            return false;
+        }
+        let handed = self.was_handed(id);
+        let how = |order: &mut Order, contents: &Contents, now: &mut Now<'_>| {
+            if handed {
+                come_back(order, contents, now);
+            }
+        };
+        if !self.go_on(id, at, epoch, how) {
             return false;
         }
         self.remote.drop_copy(id);
@@ -86,4 +137,38 @@ impl State {
         }
         true
     }
+}
+
+/// What it holds here is its own still. What was given back, or ran out meanwhile, is reserved anew,
+/// as for a copy; and who had it since may have asked for its charge.
+fn come_back(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
+    order.again = order.version;
+    // How far its last leg came is known first.
+    if order.goal != Goal::Confirm || order.outstanding(Effect::Settle) {
+        return;
+    }
+    if !order.settled {
+        order.began = now.at;
+    }
+    for n in 0..order.parts.len() {
+        let nothing = match order.parts[n].stock {
+            Stock::Gone => true,
+            Stock::Held { until } => until <= now.at,
+            _ => false,
+        };
+        if nothing {
+            let of = n as u8;
+            let again = |effect| effect == Effect::Reserve(of) || effect == Effect::Extend(of);
+            order.work.retain(|work| !again(work.effect));
+            order.parts[n].stock = to_reserve(order, contents, order.parts[n].group);
+        }
+    }
+    if order.funds == Funds::Void {
+        order.work.retain(|work| work.effect != Effect::HoldFunds);
+        order.money.payment = Some(now.mint(order, "payment", 0));
+        order.money.hold = Some(now.mint(order, "hold", 0));
+        order.funds = Funds::Holding;
+        now.push(order, Effect::HoldFunds);
+    }
+    saga::drive(order, contents, now);
 }

@@ -24,6 +24,7 @@ impl State {
                 floor: 0,
                 taken: None,
                 doubt: None,
+                handed: None,
             })
         });
         match row {

@@ -8,7 +8,7 @@ use hansa_types::time::LogTime;
 use super::adopt::Facts;
 use crate::core::command::{Refused, Target};
 use crate::core::keys::{Key, Scope, Seen};
-use crate::core::order::{Heard, forgotten_before};
+use crate::core::order::Heard;
 use crate::core::state::State;
 
 /// How far clocks of a caller and of a former owner may be apart.
@@ -16,12 +16,12 @@ const SKEW_MS: u64 = 10_000;
 
 impl State {
     /// What was granted here after the order's next owner had its copy, that owner never did: a
-    /// repeat is told neither that it counts nor that it does not.
+    /// repeat is told neither that it counts nor that it does not. Nor is it of what that one may
+    /// have forgotten: no time tells the two apart, for they are two regions' times.
     pub(super) fn heard_alone(&mut self, id: OrderId, facts: &Facts) {
         let Some(former) = self.orders.get(&id) else { return };
-        let since = forgotten_before(&facts.requests).unwrap_or(LogTime::ZERO);
         let known: BTreeSet<Scope> = facts.requests.iter().map(|heard| heard.scope).collect();
-        let alone = |heard: &&Heard| heard.at >= since && !known.contains(&heard.scope);
+        let alone = |heard: &&Heard| !known.contains(&heard.scope);
         let alone: Vec<Scope> = former.requests.iter().filter(alone).map(|of| of.scope).collect();
         alone.into_iter().for_each(|scope| self.keys.lose(scope, id));
     }

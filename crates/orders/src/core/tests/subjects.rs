@@ -104,7 +104,7 @@ fn an_order_that_moved_away_is_its_owners_to_finish_and_stands_in_nobodys_way() 
     let subject = of(&state, 1).subject;
     let birth = state.meta.settings.region;
     let owner = RegionNumber::try_from(2).unwrap();
-    let step = takeover::Step::Elsewhere { birth, owner, epoch: 2, loss: None };
+    let step = takeover::Step::Elsewhere { birth, owner, epoch: 2, loss: None, handed: false };
     assert_eq!(state.apply(START, Command::Takeover(step)), Outcome::Noted);
     assert!(!state.is_open(order_id(1)));
     // Before that one has gone on with it, its goods would be shipped to nobody.

@@ -4,6 +4,7 @@ mod doubts;
 mod drained;
 mod erased;
 mod goods;
+mod handed;
 mod keys;
 mod left_behind;
 mod owners;
@@ -125,7 +126,7 @@ fn batch(from: &State, of: Origin, after: u64) -> Batch {
             order: id,
             version: order.version,
             view: view(order),
-            shown: shown(epoch, order.base()),
+            shown: shown(epoch, order.since()),
             fault: None,
         }
     };

@@ -175,8 +175,13 @@ fn what_a_replaced_owner_sent_late_holds_its_successors_events_back_no_longer_th
     assert_eq!(received(&mut state, from(2, 2, 1, 3, "late")).parked, 1);
     assert_eq!(received(&mut state, from(3, 2, 2, 3, "goes on")).parked, 1);
     assert_eq!(copy(&state), "adopted");
-    let step =
-        takeover::Step::Elsewhere { birth: region(2), owner: region(3), epoch: 2, loss: None };
+    let step = takeover::Step::Elsewhere {
+        birth: region(2),
+        owner: region(3),
+        epoch: 2,
+        loss: None,
+        handed: false,
+    };
     assert_eq!(state.apply(START, Command::Takeover(step)), Outcome::Noted);
     assert_eq!(copy(&state), "goes on");
     assert!(state.remote.parked.is_empty() && state.remote.consistent());

@@ -96,7 +96,10 @@ fn who_was_the_second_owner_is_named_by_the_third() {
 #[test]
 fn a_former_home_forgets_whom_the_owner_erased_and_tells_its_own_peers() {
     let (mut a, _) = taken_over();
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     let seq = a.meta.seq;
     keys(&mut a, told(key_at(1), 5));
     keys(&mut a, told(key_at(1), 5));
@@ -123,7 +126,10 @@ fn whom_a_former_home_serves_again_is_not_taken_from_under_an_order_that_is_unde
     keys(&mut a, told(key_at(1), START.ms() - 1));
     assert!(alive(&a, key_at(1)), "he has ordered since");
     let mut moved = thawed(&a);
-    step(&mut moved, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut moved,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     keys(&mut moved, told(key_at(1), START.ms() - 1));
     assert!(!alive(&moved, key_at(1)), "what he did unshipped goes with the rest");
     holds(&moved);
@@ -169,7 +175,10 @@ fn whom_an_order_kept_that_moved_away_is_forgotten_once_its_new_owner_has_gone_o
     let mut b = group_of(2);
     share(&mut b, key_at(1), FIRST);
     ship(&a, &mut b, origin(1));
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     assert!(a.owed_now(9, 9).is_empty(), "who takes it over opens it with this key");
     assert_eq!(a.owed_for(9), [id]);
     keys(&mut a, asked);
@@ -191,7 +200,10 @@ fn whom_an_order_kept_that_moved_away_is_forgotten_once_its_new_owner_has_gone_o
 fn who_has_an_order_under_way_whose_births_are_handed_over_keeps_his_key() {
     let (mut a, id) = placed(contents());
     let of = a.contents.get(&id).unwrap().sealed_with;
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     let erase = crate::core::subjects::Erase {
         subject: of.subject,
         request: Scope(77),

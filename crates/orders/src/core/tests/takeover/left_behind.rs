@@ -10,7 +10,7 @@ fn handed_over(from: u16, epoch: u64) -> Step {
 }
 
 fn elsewhere(owner: u16, epoch: u64, loss: Option<Loss>) -> Step {
-    Step::Elsewhere { birth: region(1), owner: region(owner), epoch, loss }
+    Step::Elsewhere { birth: region(1), owner: region(owner), epoch, loss, handed: false }
 }
 
 /// C, which has a copy of A's order, and hears that B owns it.

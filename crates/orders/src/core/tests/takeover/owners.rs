@@ -91,7 +91,10 @@ fn a_former_order_that_its_owner_never_knew_is_not_changed_after_its_births_came
     let alone = order_id(2);
     apply(&mut a, accept(2, contents()));
     run(&mut a, fine);
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     ship(&b, &mut a, origin(2));
     step(&mut a, take_over(1, 2, 3));
     adopt(&b, &mut a, 1, 3);
@@ -213,9 +216,15 @@ fn what_could_not_be_adopted_is_looked_at_anew_by_each_take_over() {
     step(&mut b, Step::Adopt { birth: region(1), epoch: 2, orders: vec![fail] });
     step(&mut b, Step::Settled { birth: region(1), epoch: 2 });
     // Back, on with it, and lost again.
-    step(&mut b, Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None });
+    step(
+        &mut b,
+        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
+    );
     assert!(b.births.failed.is_empty());
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     step(&mut b, take_over(1, 1, 4));
     assert_eq!(b.waiting(region(1), 9), vec![id]);
     assert_eq!(adopt(&a, &mut b, 1, 4), 1);
@@ -228,7 +237,10 @@ fn a_group_that_has_not_followed_its_directory_knows_of_no_tail() {
     run(&mut a, fine);
     assert!(a.has_followed(region(1), 1) && a.has_followed(region(3), 4));
     assert!(!a.has_followed(region(1), 2), "nothing is in its tail, and that proves nothing");
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     assert!(a.has_followed(region(1), 2) && !a.tail(region(1), 9).is_empty());
     assert!(!a.has_followed(region(1), 3));
 }

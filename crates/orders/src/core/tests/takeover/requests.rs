@@ -23,7 +23,10 @@ fn what_a_lost_owner_granted_alone_is_in_doubt_once_its_order_came_back_from_the
     run(&mut b, fine);
     assert!(matches!(apply(&mut b, sent(u64::MAX, refund(id, 60))), Outcome::Done(_)));
     run(&mut b, fine);
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     ship(&b, &mut a, origin(2));
     let Step::TakeOver(mut take) = take_over(1, 2, 3) else { panic!() };
     take.complete = true;
@@ -42,6 +45,35 @@ fn what_a_lost_owner_granted_alone_is_in_doubt_once_its_order_came_back_from_the
     place.epoch = 3;
     let placed = apply(&mut a, Command::Accept(place));
     assert!(matches!(placed, Outcome::Replayed(_)), "{placed:?}");
+    holds(&a);
+}
+
+#[test]
+fn what_a_lost_owner_granted_alone_is_in_doubt_also_where_the_next_one_names_only_its_newest() {
+    let (mut a, mut b, id) = pair(fine, true);
+    let shipped = copy_of(&a);
+    assert!(matches!(apply(&mut a, refund(id, 50)), Outcome::Done(_)));
+    run(&mut a, fine);
+    b.advance(START.plus_ms(5_000));
+    survive(&shipped, &mut b, 2);
+    run(&mut b, fine);
+    for n in 0..70 {
+        let refund = sent(u64::MAX, refund(id, 1_000 + n));
+        assert!(matches!(apply(&mut b, refund), Outcome::Done(_)));
+        run(&mut b, fine);
+    }
+    let gone = |owner, epoch| {
+        let (birth, owner) = (region(1), region(owner));
+        Step::Elsewhere { birth, owner, epoch, loss: None, handed: false }
+    };
+    step(&mut a, gone(2, 2));
+    ship(&b, &mut a, origin(2));
+    let Step::TakeOver(mut take) = take_over(1, 2, 3) else { panic!() };
+    take.complete = true;
+    step(&mut a, Step::TakeOver(take));
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    assert_eq!(apply(&mut a, refund(id, 50)), IN_DOUBT);
+    assert!(matches!(apply(&mut a, refund(id, 1_069)), Outcome::Replayed(_)));
     holds(&a);
 }
 

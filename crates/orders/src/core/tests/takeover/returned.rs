@@ -11,7 +11,13 @@ fn the_former_owner_refuses_follows_gives_back_and_lists_its_tail() {
     run(&mut a, fine);
     assert!(matches!(apply(&mut a, accept(2, contents())), Outcome::Done(_)));
     run(&mut a, fine);
-    let elsewhere = || Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None };
+    let elsewhere = || Step::Elsewhere {
+        birth: region(1),
+        owner: region(2),
+        epoch: 2,
+        loss: None,
+        handed: false,
+    };
     assert_eq!(step(&mut a, elsewhere()), Outcome::Noted);
     assert_eq!(step(&mut a, elsewhere()), Outcome::Noted);
     assert_eq!(apply(&mut a, accept(3, contents())), Outcome::Refused(Refused::NotOwner));
@@ -53,7 +59,10 @@ fn births_go_back_to_where_they_were_born_with_what_happened_meanwhile() {
     let (mut a, mut b, id) = pair(fine, true);
     survive(&a, &mut b, 2);
     run(&mut b, fine);
-    step(&mut a, Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None });
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
     let Command::Accept(mut new) = accept(5, contents()) else { panic!() };
     new.epoch = 2;
     new.contents.sealed_with.subject.home = region(2);
@@ -67,7 +76,10 @@ fn births_go_back_to_where_they_were_born_with_what_happened_meanwhile() {
     assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
     assert_eq!(adopt(&b, &mut a, 1, 3), 2);
     assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
-    step(&mut b, Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None });
+    step(
+        &mut b,
+        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
+    );
     assert_eq!((of(&a, id).version, of(&a, id).epoch), (version + 1, 3));
     run(&mut a, fine);
     for order in [id, order_id(5)] {
@@ -88,9 +100,11 @@ fn an_older_record_changes_nothing() {
     survive(&a, &mut b, 3);
     let stale = Outcome::Refused(Refused::EpochNotNewer);
     assert_eq!(step(&mut b, take_over(1, 1, 2)), stale);
-    let elsewhere = Step::Elsewhere { birth: region(1), owner: region(3), epoch: 2, loss: None };
+    let elsewhere =
+        Step::Elsewhere { birth: region(1), owner: region(3), epoch: 2, loss: None, handed: false };
     assert_eq!(step(&mut b, elsewhere), stale);
-    let mine = Step::Elsewhere { birth: region(2), owner: region(3), epoch: 1, loss: None };
+    let mine =
+        Step::Elsewhere { birth: region(2), owner: region(3), epoch: 1, loss: None, handed: false };
     assert_eq!(step(&mut b, mine), stale);
     let drain = Step::Drain { birth: region(1), to: region(3), epoch: 2, drain: 5 };
     assert_eq!(step(&mut b, drain), Outcome::Refused(Refused::NotOwner));
@@ -147,7 +161,8 @@ fn no_event_of_an_old_epoch_is_taken_once_a_record_is_known() {
         (region(2), 2, of(&b, id).version)
     );
     assert!(c.remote.parked.is_empty() && c.remote.consistent());
-    let elsewhere = Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None };
+    let elsewhere =
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false };
     step(&mut c, elsewhere);
     let digest = c.remote.copies.digest();
     ship(&a, &mut c, origin(1));

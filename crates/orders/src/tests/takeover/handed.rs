@@ -1,0 +1,74 @@
+//! Births are handed over and home again in plan, and home is lost before anybody hears a word of it.
+
+use super::*;
+
+async fn parcel(node: &Node, name: &str, n: usize) -> Result<bool, Failure> {
+    let parcel = stock::RecordShipmentRequest {
+        order: name.into(),
+        request_id: format!("s-{n}"),
+        ..Default::default()
+    };
+    let shipped = node.service.record_shipment(dated(parcel)).await;
+    shipped.map(|answer| answer.into_inner().replayed).map_err(|status| Failure::from(&status))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_handed_home_is_served_where_it_came_from_once_home_is_lost() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    let born = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    shipped(&pair, 1).await;
+    again::hand_over(&pair.home, &pair.abroad, 2).await;
+    let there = pair.abroad.place(&order("r-2")).await.unwrap().order.unwrap().name;
+    pair.abroad.at_rest().await;
+    let stock = || pair.abroad.books.0.lock().stock.clone();
+    let (held, opened) = (stock(), pair.abroad.books.0.lock().opened.len());
+
+    // From now on nobody hears of home; it owns and goes on, and sends one of them out.
+    pair.here().peers.set_gateways("us-east".parse().unwrap(), Vec::new());
+    again::hand_over(&pair.abroad, &pair.home, 3).await;
+    eventually("it follows", || matches!(pair.abroad.phase(), Some(Phase::Elsewhere { .. }))).await;
+    assert!(!parcel(pair.here(), &there, 1).await.unwrap());
+    pair.home.at_rest().await;
+    pair.abroad.owned_by(2, 4, Kind::Failover);
+    eventually("settled", || pair.abroad.phase() == Some(Phase::Owned)).await;
+
+    let away = pair.away();
+    for name in [&born, &there] {
+        let order = shown(away, name).await;
+        assert_eq!((order.state(), order.epoch), (wire::OrderState::Confirmed, 4), "{name}");
+    }
+    assert!(pair.abroad.place(&order("r-2")).await.unwrap().replayed, "told as then");
+    pair.abroad.at_rest().await;
+    assert_eq!(stock(), held, "what it holds it has held all along");
+    assert_eq!(pair.abroad.books.0.lock().opened.len(), opened, "nor are other books begun");
+    assert!(!parcel(away, &born, 2).await.unwrap());
+    assert!(parcel(away, &born, 2).await.unwrap());
+    assert_eq!(shown(away, &born).await.state(), wire::OrderState::Completed);
+
+    // Home is back, and says what it did that nobody knew.
+    pair.home.owned_by(2, 4, Kind::Failover);
+    eventually("it follows", || matches!(pair.home.phase(), Some(Phase::Elsewhere { .. }))).await;
+    reconnect(&pair).await;
+    let asked = || births::ListNodeTailRequest { birth: "eu-west".into(), max: 10 };
+    let end = soon();
+    let listed = loop {
+        let listed = takeover(pair.here()).list_node_tail(call(asked())).await.unwrap();
+        let listed = listed.into_inner();
+        if listed.not_final.is_empty() {
+            break listed.orders;
+        }
+        assert!(Instant::now() < end, "the new owner's stream is never heard to its end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let of = |name: &String| listed.iter().find(|of| &of.order == name).unwrap().proposed();
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert_eq!(of(&born), births::TailAction::Discard, "it was adopted there, and no more");
+    assert_eq!(of(&there), births::TailAction::Unspecified, "goods went out");
+    for node in [away, pair.here()] {
+        for (group, broken) in node.orders.invariants(10) {
+            assert!(broken.is_empty(), "{group}: {broken:?}");
+        }
+    }
+}
