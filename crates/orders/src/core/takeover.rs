@@ -5,6 +5,7 @@
 
 mod adopt;
 mod again;
+mod begin;
 mod doubt;
 mod drain;
 mod give_back;

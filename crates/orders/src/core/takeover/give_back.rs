@@ -50,6 +50,14 @@ impl State {
         done.filter_map(|(id, _)| self.leftover(*id)).take(max.min(ORDERS_MAX)).collect()
     }
 
+    /// Whether former orders hold something here with which somebody else is known to go on: their
+    /// copies would be adopted beside it.
+    pub(super) fn gives_back(&self, birth: RegionNumber) -> bool {
+        let phase = self.births.get(birth).map(|row| row.phase);
+        let holds = matches!(phase, Some(Phase::Elsewhere { given_back: false, .. }));
+        holds && !self.leftovers(birth, 1).0.is_empty()
+    }
+
     fn leftover(&self, id: OrderId) -> Option<Leftover> {
         let (order, contents) = (self.orders.get(&id)?, self.contents.get(&id)?);
         let holds =

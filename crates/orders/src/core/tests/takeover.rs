@@ -147,7 +147,19 @@ fn apply(state: &mut State, command: Command) -> Outcome {
 }
 
 fn step(state: &mut State, step: Step) -> Outcome {
+    if let Step::TakeOver(take) = &step {
+        give_back(state, take.birth);
+    }
     apply(state, Command::Takeover(step))
+}
+
+/// What the keeper does before births are taken over.
+fn give_back(state: &mut State, birth: RegionNumber) {
+    let row = state.births.get(birth).filter(|row| matches!(row.phase, Phase::Elsewhere { .. }));
+    let Some(epoch) = row.map(|row| row.epoch) else { return };
+    let orders: Vec<OrderId> = state.leftovers(birth, 256).0.iter().map(|of| of.order).collect();
+    let back = Step::GivenBack { birth, epoch, orders, last: false };
+    assert_eq!(apply(state, Command::Takeover(back)), Outcome::Noted);
 }
 
 fn take_over(birth: u16, from: u16, epoch: u64) -> Step {

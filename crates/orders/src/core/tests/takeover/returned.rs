@@ -95,6 +95,27 @@ fn births_go_back_to_where_they_were_born_with_what_happened_meanwhile() {
 }
 
 #[test]
+fn births_come_back_only_once_what_their_former_orders_hold_is_given_back() {
+    let (mut a, mut b, id) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    let (birth, owner) = (region(1), region(2));
+    step(&mut a, Step::Elsewhere { birth, owner, epoch: 2, loss: None, handed: false });
+    assert!(a.leftovers(birth, 9).0.is_empty(), "nobody is known to go on with it");
+    // In the moment in which it is asked to take them over.
+    ship(&b, &mut a, origin(2));
+    let take = || Command::Takeover(take_over(1, 2, 3));
+    let before = a.digest();
+    assert_eq!(apply(&mut a, take()), Outcome::Refused(Refused::NotSettled));
+    assert_eq!(a.digest(), before);
+    let orders = vec![id];
+    step(&mut a, Step::GivenBack { birth, epoch: 2, orders, last: false });
+    assert_eq!(apply(&mut a, take()), Outcome::Noted);
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    holds(&a);
+}
+
+#[test]
 fn an_older_record_changes_nothing() {
     let (a, mut b, _) = pair(fine, true);
     survive(&a, &mut b, 3);
