@@ -55,7 +55,6 @@ pub struct Shell {
     pub keys_changed: Arc<tokio::sync::Notify>,
     pub region: RegionName,
     pub number: RegionNumber,
-    pub epoch: u64,
     /// The orders groups that this node hosts, by index.
     pub groups: BTreeMap<u16, Arc<Hosted>>,
     pub freshness: Freshness,
@@ -366,7 +365,7 @@ impl Sent {
 }
 
 fn show_one<R>(state: &State, id: OrderId, show: impl FnOnce(&Order, &Contents) -> R) -> Option<R> {
-    Some(show(state.orders.get(&id)?, state.contents.get(&id)?))
+    Some(show(&state.as_told(id, state.orders.get(&id)?), state.contents.get(&id)?))
 }
 
 /// # Errors

@@ -29,7 +29,7 @@ use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::Snapshot;
 use hansa_types::id::{GroupId, GroupKind, OrderId};
 use hansa_types::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
-use hansa_types::region::{RegionName, Slot};
+use hansa_types::region::RegionName;
 use hansa_views::View;
 use hansa_views::memory::MemoryView;
 use hansa_views::sled_view::{self, SledView};
@@ -183,7 +183,6 @@ impl Orders {
             groups.insert(id.index(), Arc::new(hosted));
         }
         let shell = Arc::new(Shell {
-            epoch: epoch(&now),
             number: now.here,
             map: Map::new(book.clone()),
             keyring: Keyring::new(vault.clone(), env.entropy.clone()),
@@ -491,10 +490,4 @@ fn settings(cfg: &Config, now: &Snapshot, index: u16, groups: u16) -> Settings {
         key_ttl_ms: saga.key_ttl_ms,
         history_max: saga.history_max,
     }
-}
-
-/// The epoch in which this region owns what is born in it.
-fn epoch(now: &Snapshot) -> u64 {
-    let first = Slot::new(0).and_then(|slot| now.owner(now.here, slot));
-    first.map_or(0, |ownership| ownership.epoch)
 }

@@ -53,11 +53,7 @@ pub fn order_at(
         payment: payment_facts(id, order, contents, change),
         personal: None,
         home_region: shell.region.to_string(),
-        // A region that came back from a backup writes in a newer epoch than what it has came from.
-        epoch: match order.adopted.is_none() && id.region() == shell.number {
-            true => order.epoch.max(shell.epoch),
-            false => order.epoch,
-        },
+        epoch: order.epoch,
         placed_time: contents.placed_ms.map(hansa_api::convert::time::from_ms),
         create_time: Some(from_log(order.created)),
         update_time: Some(from_log(change.at)),

@@ -14,6 +14,7 @@ mod requests;
 mod sound;
 mod tail;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use hansa_pages::Table;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Command, Outcome, Refused};
 use super::order::Order;
 use super::remote::{Origin, RemoteEvent};
+use super::settings::Settings;
 use super::state::State;
 
 pub use self::adopt::{Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped};
@@ -306,6 +308,16 @@ impl State {
         match self.births.get(birth) {
             None => (birth == self.meta.settings.region).then_some(self.meta.settings.epoch),
             Some(row) => (!matches!(row.phase, Phase::Elsewhere { .. })).then_some(row.epoch),
+        }
+    }
+
+    /// The order as it is told: a group that came back from a backup writes in a newer epoch than
+    /// what it has came from, for the versions that it lost were told in that.
+    pub fn as_told<'a>(&self, id: OrderId, order: &'a Order) -> Cow<'a, Order> {
+        let Settings { region, epoch, .. } = self.meta.settings;
+        match order.adopted.is_none() && id.region() == region && order.epoch < epoch {
+            true => Cow::Owned(Order { epoch, ..order.clone() }),
+            false => Cow::Borrowed(order),
         }
     }
 

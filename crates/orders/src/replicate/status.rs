@@ -117,7 +117,7 @@ impl NodeReplication {
         (peer, group, lag, stream): &(hansa_types::region::RegionName, u16, Lag, Stream),
     ) -> admin::OutgoingStream {
         let last = self.shell.groups.get(group);
-        let epoch = last.map_or(self.shell.epoch, |hosted| hosted.stream_epoch());
+        let epoch = last.map_or(0, |hosted| hosted.stream_epoch());
         let last = last.map_or(0, |hosted| hosted.group.peek(|machine| machine.state.meta.seq));
         let (swept, end) = stream.sweep.unwrap_or_default();
         // What was so long ago is not known to be so.

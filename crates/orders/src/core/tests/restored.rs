@@ -39,6 +39,33 @@ fn restored(cancel_strays: bool) -> (State, OrderId) {
     (state, id)
 }
 
+#[test]
+fn every_replica_tells_an_order_in_the_epoch_since_which_its_group_came_back() {
+    let (mut state, id) = restored(false);
+    let told = |state: &State, id| state.as_told(id, state.orders.get(&id).unwrap()).epoch;
+    assert_eq!((state.orders.get(&id).unwrap().epoch, told(&state, id)), (1, 2));
+    // A failover that is given up makes no version another's.
+    let mut plain = State::new(settings());
+    plain.advance(START);
+    plain.apply(START, accept(1, contents()));
+    for (state, before) in [(&mut state, 2), (&mut plain, 1)] {
+        let take = crate::core::takeover::TakeOver {
+            birth: state.meta.settings.region,
+            epoch: 3,
+            from: state.meta.settings.region,
+            record: 7,
+            record_ms: 0,
+            skew_ms: SKEW_MS,
+            complete: false,
+            unheard: false,
+            heard: Vec::new(),
+        };
+        let goes_on = crate::core::takeover::Step::TakeOver(Box::new(take));
+        assert_eq!(state.apply(START, Command::Takeover(goes_on)), Outcome::Noted);
+        assert_eq!(told(state, id), before);
+    }
+}
+
 fn of_epoch_2(n: u64) -> Command {
     let Command::Accept(mut accept) = accept(n, contents()) else { panic!() };
     accept.epoch = 2;
