@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hansa::replay::memory::Memory;
 use hansa_api::pb::admin::{GetRegionLossRequest, GetRegionLossResponse, ListTailRequest};
-use hansa_api::pb::node::TailOrder;
+use hansa_api::pb::node::{TailAction, TailOrder};
 use hansa_api::pb::order::GetOrderRequest;
 use hansa_api::status::{Failure, Reason};
 use hansa_tests::customers::Customers;
@@ -200,14 +200,19 @@ impl Story<'_> {
     }
 
     /// Two people decide on what nobody saw: what a client knows goes on, what none heard of, and
-    /// has asked for anew since, does not. One that changed meanwhile, by the answer to a step that
-    /// was under way, is planned for anew.
+    /// has asked for anew since, does not. Of an order that its new owner went on with nothing is
+    /// given back, whatever was done with it here. One that changed meanwhile, by the answer to a
+    /// step that was under way, is planned for anew.
     async fn decide(&self, loss: &Loss) {
         let plan = self.league.data.join("tail.json");
         let file = plan.to_str().expect("a path in UTF-8");
-        let unheard = loss.unheard.iter().flat_map(|name| ["--compensate", name.as_str()]);
+        let said = loss.tail.iter().filter_map(|of| match (of.adopted_version, of.proposed()) {
+            (0, _) => loss.unheard.contains(&of.order).then_some(["--compensate", &of.order]),
+            (_, TailAction::Unspecified) => Some(["--discard", &of.order]),
+            _ => None,
+        });
         let words = ["tail", "plan", LOST, "--reason", "a test", "--out", file];
-        let words: Vec<&str> = words.into_iter().chain(unheard).collect();
+        let words: Vec<&str> = words.into_iter().chain(said.flatten()).collect();
         let approve = ["tail", "approve", file, "--ticket", "OPS-7"];
         let began = Instant::now();
         loop {
