@@ -142,7 +142,7 @@ impl<M: Machine> Proposer<M> {
             return;
         }
         while flights.len() < self.entries_in_flight_max {
-            let items = self.queue.take_entry();
+            let items = self.queue.take_entry(!flights.is_empty());
             if items.is_empty() {
                 return;
             }

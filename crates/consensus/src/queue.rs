@@ -12,6 +12,11 @@ use tokio::sync::{Notify, oneshot};
 use crate::outcome::SubmitError;
 use crate::room::RETRY_AFTER;
 
+/// An entry sets out behind another with so much only: what is less shares the next one, which
+/// every replica writes, hashes and applies as one.
+const BEHIND_COMMANDS_MIN: usize = 32;
+const BEHIND_BYTES_MIN: usize = 64 << 10;
+
 /// What a queue may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -133,9 +138,14 @@ impl<O> Queue<O> {
     }
 
     /// Takes what fits one entry, oldest first; abandoned items are dropped, nobody waits for them.
-    pub fn take_entry(&self) -> Vec<Item<O>> {
+    /// Behind an entry that is on its way less than [`BEHIND_COMMANDS_MIN`] waits.
+    pub fn take_entry(&self, behind: bool) -> Vec<Item<O>> {
         let mut waiting = self.waiting.lock();
         let (mut taken, mut commands, mut bytes) = (Vec::new(), 0, 0);
+        let few = waiting.commands < BEHIND_COMMANDS_MIN && waiting.bytes < BEHIND_BYTES_MIN;
+        if behind && few {
+            return taken;
+        }
         while let Some(next) = waiting.items.front() {
             let (count, size) = (next.commands.as_slice().len(), size(next.commands.as_slice()));
             let abandoned = next.reply.abandoned();

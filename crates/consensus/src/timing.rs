@@ -47,7 +47,7 @@ impl Default for Timing {
             checkpoint_entries: 200_000,
             checkpoint_bytes: 256 << 20,
             checkpoint_every: Duration::from_secs(600),
-            entries_in_flight_max: 4,
+            entries_in_flight_max: 2,
             queue_commands_max: 16_384,
             queue_bytes_max: 32 << 20,
         }

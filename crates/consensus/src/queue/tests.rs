@@ -35,17 +35,28 @@ fn waiting_commands_leave_together_oldest_first() {
     let queue = queue(100, 1 << 20);
     let _kept: Vec<_> = (1..=5).map(|n| push(&queue, n).unwrap()).collect();
     let sizes: Vec<_> =
-        queue.take_entry().iter().map(|item| item.commands.as_slice()[0].len()).collect();
+        queue.take_entry(false).iter().map(|item| item.commands.as_slice()[0].len()).collect();
     assert_eq!(sizes, [1, 2, 3, 4, 5]);
-    assert!(queue.take_entry().is_empty());
+    assert!(queue.take_entry(false).is_empty());
+}
+
+#[test]
+fn little_waits_behind_an_entry_that_is_on_its_way() {
+    let queue = queue(100, 1 << 20);
+    let mut kept = vec![push(&queue, 1).unwrap()];
+    assert!(queue.take_entry(true).is_empty());
+    kept.push(push(&queue, BEHIND_BYTES_MIN).unwrap());
+    assert_eq!(queue.take_entry(true).len(), 2, "much does not");
+    kept.extend((0..BEHIND_COMMANDS_MIN).map(|_| push(&queue, 1).unwrap()));
+    assert_eq!(queue.take_entry(true).len(), BEHIND_COMMANDS_MIN);
 }
 
 #[test]
 fn an_entry_never_exceeds_its_cap() {
     let queue = queue(100_000, usize::MAX);
     let _kept: Vec<_> = (0..4).map(|_| push(&queue, COMMAND_BYTES_MAX).unwrap()).collect();
-    assert_eq!(queue.take_entry().len(), 1, "two would pass the cap with their framing");
-    assert_eq!(queue.take_entry().len(), 1);
+    assert_eq!(queue.take_entry(false).len(), 1, "two would pass the cap with their framing");
+    assert_eq!(queue.take_entry(false).len(), 1);
 }
 
 #[test]
@@ -59,7 +70,7 @@ fn nobody_pays_for_a_caller_that_has_gone() {
     let queue = queue(100, 1 << 20);
     drop(push(&queue, 1).unwrap());
     let _kept = push(&queue, 2).unwrap();
-    assert_eq!(queue.take_entry().len(), 1);
+    assert_eq!(queue.take_entry(false).len(), 1);
 }
 
 #[test]
