@@ -238,7 +238,8 @@ async fn orders_of_a_lost_region_go_on_elsewhere_and_it_comes_back_as_a_follower
     }
 }
 
-/// What is held for orders that were taken over is looked at like what is held for the region's own.
+/// What is held for orders that were taken over is looked at like what is held for the region's
+/// own.
 async fn leaks_are_found(rig: &Rig) {
     let books = rig.books.0.lock().holds.clone();
     rig.books.0.lock().holds.values_mut().for_each(|(_, state)| *state = "held");

@@ -56,8 +56,8 @@ impl State {
         }
     }
 
-    /// A former order goes on in a new epoch as it stands, once `how` has looked at it: in a version
-    /// of its own, which tells everybody.
+    /// A former order goes on in a new epoch as it stands, once `how` has looked at it: in a
+    /// version of its own, which tells everybody.
     pub(in crate::core) fn go_on(
         &mut self,
         id: OrderId,

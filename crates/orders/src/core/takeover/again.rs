@@ -139,8 +139,8 @@ impl State {
     }
 }
 
-/// What it holds here is its own still. What was given back, or ran out meanwhile, is reserved anew,
-/// as for a copy; and who had it since may have asked for its charge.
+/// What it holds here is its own still. What was given back, or ran out meanwhile, is reserved
+/// anew, as for a copy; and who had it since may have asked for its charge.
 fn come_back(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     order.again = order.version;
     // How far its last leg came is known first.

@@ -1,4 +1,4 @@
-//! Births are handed over and home again in plan, and home is lost before anybody hears a word of it.
+//! Births are handed over and home again in plan, and home is lost before anybody hears of it.
 
 use super::*;
 
