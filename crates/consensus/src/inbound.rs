@@ -166,10 +166,11 @@ impl Inbound {
         // A task of its own: a sender that goes away drops this call but not the installation, and
         // nobody may write to the file before that has ended.
         let (done, answer) = oneshot::channel();
-        let (raft, name) = (running.raft.clone(), format!("install snapshot {}", running.id));
+        let (there, name) = (running.clone(), format!("install snapshot {}", running.id));
         running.env.tasks.spawn(name, OnError::Log, async move {
-            let installed = raft.install_full_snapshot(vote, snapshot).await;
-            drop(arriving);
+            let installed = there.raft.install_full_snapshot(vote, snapshot).await;
+            // One that came too late for this replica has not got a name.
+            there.drop_incoming(arriving).await;
             let _ = done.send(installed);
         });
         let gone = |_| (PeerErrorKind::Stopped, "this node stops".to_owned());

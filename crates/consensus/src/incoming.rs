@@ -4,10 +4,12 @@
 //! a broken transfer brought is kept for the next one from the same sender.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hansa_api::pb::raft::{PeerErrorKind, SnapshotChunk, SnapshotHeader};
 use hansa_types::id::GroupId;
+use tokio::time::Instant;
 
 use crate::archive::{Archive, ArchiveError, End, unpack_entries, unpack_records};
 use crate::chain::{self, Link};
@@ -19,12 +21,25 @@ use crate::raft::codec;
 use crate::raft::wire::Held;
 use crate::running::Running;
 
+/// What a broken transfer brought waits so long for the next. A replica that has caught up by the
+/// log is sent none.
+const PARTIAL_KEPT: Duration = Duration::from_secs(20);
+
 /// The beginning of a snapshot's state.
 pub(crate) struct Partial {
     /// Names the bytes: sender, position, length.
     id: Bytes,
     incoming: Incoming,
     received: u64,
+    /// When it last grew.
+    grew: Instant,
+}
+
+impl Partial {
+    /// Nobody goes on with it.
+    pub fn is_left(&self) -> bool {
+        self.grew.elapsed() >= PARTIAL_KEPT
+    }
 }
 
 /// What this node holds of the snapshot `id`.
@@ -56,7 +71,7 @@ impl<'a> Receiver<'a> {
         let begun = arriving.as_ref().filter(|partial| partial.id == id);
         if begun.is_none_or(|partial| partial.received > total) {
             let incoming = running.checkpoints.incoming().map_err(disk)?;
-            *arriving = Some(Partial { id, incoming, received: 0 });
+            *arriving = Some(Partial { id, incoming, received: 0, grew: Instant::now() });
         }
         Ok(Self { running, arriving, total })
     }
@@ -103,6 +118,7 @@ impl<'a> Receiver<'a> {
         let written = self.running.writer.run(move || file.write_at(&data, offset)).await;
         written.map_err(disk)?.map_err(disk)?;
         partial.received += length;
+        partial.grew = Instant::now();
         Ok(())
     }
 

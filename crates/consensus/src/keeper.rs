@@ -91,6 +91,7 @@ impl Keeper {
             self.checkpoint().await;
         }
         self.archive().await;
+        self.running.drop_left_snapshot().await;
     }
 
     fn checkpoint_due(&self) -> bool {

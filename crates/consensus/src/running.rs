@@ -12,7 +12,7 @@ use hansa_wal::Wal;
 use openraft::ServerState;
 use openraft::async_runtime::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -255,6 +255,28 @@ impl Running {
                 false
             }
             Err(_) => false,
+        }
+    }
+
+    /// Lets go of what a broken transfer brought, once nobody goes on with it.
+    pub async fn drop_left_snapshot(&self) {
+        let Ok(mut arriving) = self.receiving.clone().try_lock_owned() else { return };
+        if arriving.as_ref().is_some_and(Partial::is_left) {
+            *arriving = None;
+            self.drop_incoming(arriving).await;
+        }
+    }
+
+    /// Removes the file of a snapshot that nobody installs any more.
+    pub async fn drop_incoming(&self, arriving: OwnedMutexGuard<Option<Partial>>) {
+        let checkpoints = self.checkpoints.clone();
+        let dropped = self.writer.run(move || {
+            let dropped = checkpoints.drop_incoming();
+            drop(arriving);
+            dropped
+        });
+        if let Ok(Err(error)) = dropped.await {
+            tracing::warn!(group = %self.id, %error, "what arrived of a snapshot is not removed");
         }
     }
 

@@ -51,7 +51,6 @@ struct Reader<'a> {
 
 /// Waits until the house has settled, at most [`SETTLE_MAX`], and reads all of it.
 pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
-    let history = board.record.history();
     let mut readers = Vec::new();
     for region in &league.regions {
         readers.push(Reader {
@@ -62,53 +61,64 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         });
     }
     let end = clock::truth().unwrap_or_default() + SETTLE_MAX;
-    loop {
+    let mut state = loop {
+        let late = clock::truth().unwrap_or_default() >= end;
         let clock_permille = u64::from(plan.fastest());
         let mut state = FinalState { hold_ms: HOLD_MS, clock_permille, ..FinalState::default() };
         state.loss = loss(plan, league, board);
-        for reader in &readers {
-            reader.reports(&mut state).await;
-        }
-        let late = clock::truth().unwrap_or_default() >= end;
-        // All of it is read only where it is not to be read again at once.
-        if late || unsettled(&state).is_none() {
-            // An order may be listed by one region and be born in another.
-            for reader in &readers {
-                reader.listing(&mut state).await;
-            }
-            for reader in &readers {
-                reader.read(&history, &mut state).await;
-            }
-        }
-        if late || unsettled(&state).is_none() {
-            for reader in readers.iter().filter(|_| league.regions.len() > 1) {
-                reader.copies(&mut state).await;
-                reader.shipped(plan.brings_home(), &mut state).await;
-            }
-            owners::check(&readers, &mut state).await;
-        }
+        look(plan, &readers, board, late, &mut state).await;
         match unsettled(&state) {
-            None => {}
-            Some(why) if late => trace::note(format_args!("not settled: {why}")),
-            Some(_) => {
-                tokio::time::sleep(LOOK_EVERY).await;
-                continue;
+            None => break state,
+            Some(why) if late => {
+                trace::note(format_args!("not settled: {why}"));
+                break state;
             }
+            Some(_) => tokio::time::sleep(LOOK_EVERY).await,
         }
-        for reader in &readers {
-            reader.streams(board, &mut state).await;
-            board.wrong.borrow_mut().extend(short(reader.region));
-            board.wrong.borrow_mut().extend(reader.people.wrong(board));
-            let unseen = people::unseen(reader, board, &state.loss).await;
-            board.wrong.borrow_mut().extend(unseen);
-            let seen = standing(reader.region);
-            state.reports.extend(audit::reports(&reader.operator, reader.region, seen).await);
-            if swept::wanted(plan) {
-                state.reports.extend(swept::reports(&reader.operator, reader.region).await);
-            }
+    };
+    for reader in &readers {
+        reader.streams(board, &mut state).await;
+        board.wrong.borrow_mut().extend(short(reader.region));
+        board.wrong.borrow_mut().extend(reader.people.wrong(board));
+        let unseen = people::unseen(reader, board, &state.loss).await;
+        board.wrong.borrow_mut().extend(unseen);
+        let seen = standing(reader.region);
+        state.reports.extend(audit::reports(&reader.operator, reader.region, seen).await);
+        if swept::wanted(plan) {
+            state.reports.extend(swept::reports(&reader.operator, reader.region).await);
         }
-        state.read_at = board.record.now();
-        return state;
+    }
+    state.read_at = board.record.now();
+    state
+}
+
+/// Reads what everybody says, as long as it is settled: the rest would be read again at once.
+async fn look(
+    plan: &Plan,
+    readers: &[Reader<'_>],
+    board: &Board,
+    late: bool,
+    state: &mut FinalState,
+) {
+    for reader in readers {
+        reader.reports(state).await;
+    }
+    if late || unsettled(state).is_none() {
+        // An order may be listed by one region and be born in another.
+        for reader in readers {
+            reader.listing(state).await;
+        }
+        let history = board.record.history();
+        for reader in readers {
+            reader.read(&history, state).await;
+        }
+    }
+    if late || unsettled(state).is_none() {
+        for reader in readers.iter().filter(|_| readers.len() > 1) {
+            reader.copies(state).await;
+            reader.shipped(plan.brings_home(), state).await;
+        }
+        owners::check(readers, state).await;
     }
 }
 

@@ -335,3 +335,20 @@ async fn a_snapshot_that_rots_as_it_arrives_is_asked_for_again() {
     let whole = cluster.group(leader).running.checkpoints.newest().unwrap().bytes;
     assert!(cluster.board.snapshots().0 - before > whole, "all of it came anew");
 }
+
+/// What nobody goes on with lies in no replica's folder for ever.
+#[tokio::test(start_paused = true)]
+async fn what_a_broken_transfer_brought_goes_when_none_follows() {
+    let mut cluster = grown().await;
+    let node = NodeId(4);
+    cluster.board.break_snapshots(Some(4));
+    cluster.join(node).await;
+    cluster.want(&[1, 2, 3, 4]);
+    let lies = || !files(&cluster, node, "tmp").is_empty();
+    eventually("a part of the state", lies).await;
+    cluster.board.break_snapshots(Some(0));
+    eventually("it is gone", || !lies()).await;
+    cluster.board.break_snapshots(None);
+    cluster.members_are(&[1, 2, 3, 4]).await;
+    cluster.settled().await;
+}
