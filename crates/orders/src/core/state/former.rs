@@ -71,6 +71,11 @@ impl State {
             let old = order.last_seq;
             order.epoch = epoch;
             how(order, contents, &mut Now { at, id, settings, next_work });
+            // Whoever does the steps has passed the numbers that they had.
+            for work in &mut order.work {
+                *next_work += 1;
+                work.no = *next_work;
+            }
             let face = order.face(contents);
             tell(order, face, at, seq, settings.history_max);
             old

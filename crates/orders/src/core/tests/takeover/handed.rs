@@ -202,12 +202,15 @@ fn one_that_was_placed_here_and_had_not_ended_is_carried_to_its_end() {
     let id = order_id(2);
     assert_eq!(of(&b, id).adopted, None);
     b.advance(b.meta.now.plus_ms(settings().hold_ttl_ms + 1));
+    let pulled = b.meta.next_work;
     step(&mut b, take_over(1, 1, 4));
     let orders = [first, id].map(|order| Candidate::Again { order }).to_vec();
     let adopted = step(&mut b, Step::Adopt { birth: region(1), epoch: 4, orders });
     assert_eq!(adopted, Outcome::Adopted(2));
     settle(&mut b, 4);
     assert_eq!(reserves(&b), 3, "what it held has run out");
+    assert_eq!(b.due(pulled, 99), b.due(0, 99), "all that is left to do is pulled once more");
+    assert!(!b.due(0, 99).is_empty());
     let mut cancelled = thawed(&b);
     run(&mut b, fine);
     assert_eq!(status(&b, id), OrderStatus::Confirmed);
