@@ -138,7 +138,8 @@ impl<O> Queue<O> {
     }
 
     /// Takes what fits one entry, oldest first; abandoned items are dropped, nobody waits for them.
-    /// Behind an entry that is on its way less than [`BEHIND_COMMANDS_MIN`] waits.
+    /// Behind an entry that is on its way less than [`BEHIND_COMMANDS_MIN`] and
+    /// [`BEHIND_BYTES_MIN`] waits.
     pub fn take_entry(&self, behind: bool) -> Vec<Item<O>> {
         let mut waiting = self.waiting.lock();
         let (mut taken, mut commands, mut bytes) = (Vec::new(), 0, 0);

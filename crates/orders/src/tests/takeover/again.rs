@@ -60,7 +60,7 @@ fn placed(n: usize) -> wire::PlaceOrderRequest {
     place
 }
 
-fn parcel(n: usize, order: &str) -> stock::RecordShipmentRequest {
+pub(super) fn parcel(n: usize, order: &str) -> stock::RecordShipmentRequest {
     stock::RecordShipmentRequest {
         order: order.into(),
         request_id: format!("s-{n}"),

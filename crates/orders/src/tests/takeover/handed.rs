@@ -3,12 +3,7 @@
 use super::*;
 
 async fn parcel(node: &Node, name: &str, n: usize) -> Result<bool, Failure> {
-    let parcel = stock::RecordShipmentRequest {
-        order: name.into(),
-        request_id: format!("s-{n}"),
-        ..Default::default()
-    };
-    let shipped = node.service.record_shipment(dated(parcel)).await;
+    let shipped = node.service.record_shipment(dated(again::parcel(n, name))).await;
     shipped.map(|answer| answer.into_inner().replayed).map_err(|status| Failure::from(&status))
 }
 
