@@ -31,9 +31,10 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// 9 and 10 not what former homes knew whom by, 11 and 12 no moves that are under way, 13 and 14
 /// not whom they owe to forget, 15 and 16 not which moves were called off, 17 and 18 not how often
 /// the law took something, 19 and 20 not what a lost owner alone may know, 21 and 22 not what an
-/// owner before had gone on with, 23 and 24 not what had been handed over to him.
-const FORMAT: u32 = 25;
-const FORMAT_RESTORED: u32 = 26;
+/// owner before had gone on with, 23 and 24 not what had been handed over to him, 25 and 26 only
+/// the newest version from which an order had been gone on with.
+const FORMAT: u32 = 27;
+const FORMAT_RESTORED: u32 = 28;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;

@@ -37,7 +37,7 @@ impl Shell {
     ) -> Result<(), Failure> {
         let waits = |state: &crate::core::state::State| {
             let row = state.births.get(id.region())?;
-            (row.phase == Phase::Adopting && state.waits(id)).then_some(row.epoch)
+            (row.phase == Phase::Adopting && state.is_ready(id)).then_some(row.epoch)
         };
         let Some(epoch) = hosted.group.peek(|machine| waits(&machine.state)) else { return Ok(()) };
         let orders = read::candidates(self, hosted, &[id]).await?;

@@ -18,8 +18,9 @@ use super::takeover;
 /// The version byte in front of every encoded command. 1 knew no keys of customers, 2 no take-over,
 /// 3 not whose books have what a copy shows as moved, 4 not what former owners knew whom by, 5 not
 /// from where blocks of somebody come who moves, 6 not which decision on a tail has ended, 7
-/// not whether an owner before was lost, 8 not whether births that went were handed over.
-const VERSION: u8 = 9;
+/// not whether an owner before was lost, 8 not whether births that went were handed over, 9
+/// not from which versions each owner of a copy's order had gone on.
+const VERSION: u8 = 10;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {

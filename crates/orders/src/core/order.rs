@@ -1,6 +1,7 @@
 //! The moving part of an order: facts, from which everything else is derived.
 
 mod change;
+mod forks;
 mod goods;
 mod heard;
 
@@ -15,6 +16,7 @@ use super::status::{Face, FulfillmentStatus, OrderStatus, PaymentStatus};
 use super::subjects::KeyOf;
 
 pub use self::change::Change;
+pub use self::forks::{FORKS_MAX, Fork, forked, parted};
 pub use self::heard::{Heard, forgotten_before};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -50,8 +52,8 @@ pub struct Order {
     pub epoch: u64,
     /// There for an order that was taken over.
     pub adopted: Option<Adoption>,
-    /// The version in which it was handed over, and from which it goes on here again; 0 for none.
-    pub again: u64,
+    /// From which versions its owners went on with it, oldest first.
+    pub forks: Vec<Fork>,
 }
 
 /// How an order came here from the region that owned it before.
@@ -325,16 +327,6 @@ impl Order {
     /// The version of the copy that it was taken over from; 0 for one that was accepted here.
     pub fn base(&self) -> u64 {
         self.adopted.map_or(0, |adopted| adopted.version)
-    }
-
-    /// The last version that another owner may have gone on from.
-    pub fn since(&self) -> u64 {
-        self.base().max(self.again)
-    }
-
-    /// Whether another region had it before, and may have done what nobody here heard of.
-    pub fn came(&self) -> bool {
-        self.adopted.is_some() || self.again > 0
     }
 
     pub fn outstanding(&self, effect: Effect) -> bool {

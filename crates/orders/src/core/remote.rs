@@ -17,6 +17,8 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
+use super::order::Fork;
+
 pub use self::differences::{Difference, DifferenceKind};
 pub use self::parked::{Resolved, Retried};
 pub use self::purge::{Reduced, Reduction};
@@ -59,6 +61,8 @@ pub struct RemoteEvent {
     /// The view as its origin shipped it; empty where it may not be kept.
     pub view: Bytes,
     pub shown: Shown,
+    /// From which versions its owners went on with the order, oldest first.
+    pub forks: Vec<Fork>,
     /// What the shell found wrong with it before it was committed.
     pub fault: Option<Fault>,
 }
@@ -78,8 +82,6 @@ pub struct Shown {
     pub reduced: bool,
     /// In which its sender owned the order's births; 0 for the stream's own.
     pub epoch: u64,
-    /// The version from which its sender went on when it took the order over; 0 if it did not.
-    pub adopted: u64,
 }
 
 impl Shown {
@@ -147,6 +149,7 @@ pub struct Copy {
     pub version: u64,
     pub view: Bytes,
     pub shown: Shown,
+    pub forks: Vec<Fork>,
     pub received: LogTime,
 }
 

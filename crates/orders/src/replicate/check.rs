@@ -10,6 +10,7 @@ use hansa_types::id::{OrderId, OrderName};
 use prost::Message;
 
 use super::law::{self, Law};
+use crate::core::order::{FORKS_MAX, Fork};
 use crate::core::remote::{Fault, RemoteEvent, Shown, Terms};
 
 /// The envelope as an event, with what is wrong with it; `None` for one that names no order.
@@ -20,20 +21,32 @@ pub fn event(envelope: &wire::Envelope, told: &Terms, own: &Law) -> Option<Remot
         order,
         version: envelope.version,
         view: envelope.view.clone(),
-        shown: Shown {
-            terms: told.version,
-            epoch: envelope.ownership_epoch,
-            adopted: envelope.adopted_version,
-            ..Shown::default()
-        },
+        shown: Shown { terms: told.version, epoch: envelope.ownership_epoch, ..Shown::default() },
+        forks: Vec::new(),
         fault: None,
     };
     look(&mut event, told, own);
+    match forks(&envelope.forks) {
+        Some(forks) => event.forks = forks,
+        None => event.fault = Some(Fault::Undecodable),
+    }
     if event.fault.is_some() {
         // Not even in the log: what may not be held is not written down first.
         event.view = Bytes::new();
     }
     Some(event)
+}
+
+/// From which versions its owners went on with the order; `None` for what no region tells.
+fn forks(told: &[wire::Fork]) -> Option<Vec<Fork>> {
+    let fork = |of: &wire::Fork| {
+        let owner = u16::try_from(of.region).ok()?.try_into().ok()?;
+        Some(Fork { epoch: of.epoch, owner, version: of.version })
+    };
+    if told.len() > FORKS_MAX {
+        return None;
+    }
+    told.iter().map(fork).collect()
 }
 
 /// Looks at an event's view again, under the law of now.

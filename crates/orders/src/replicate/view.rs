@@ -9,7 +9,7 @@ use hansa_types::id::{OrderId, TransferId};
 use prost::Message;
 
 use crate::core::contents::Contents;
-use crate::core::order::{Done, Heard, Movement, Order, Refund, RefundCause};
+use crate::core::order::{Done, Fork, Heard, Movement, Order, Refund, RefundCause};
 use crate::core::subjects::KeyOf;
 use crate::shell::Shell;
 use crate::wire as show;
@@ -47,8 +47,13 @@ pub fn envelope(
         version: order.version,
         view: Bytes::from(view.encode_to_vec()),
         ownership_epoch: epoch,
-        adopted_version: order.since(),
+        forks: order.forks.iter().map(fork).collect(),
     }
+}
+
+fn fork(fork: &Fork) -> wire::Fork {
+    let Fork { epoch, owner, version } = *fork;
+    wire::Fork { epoch, region: u32::from(owner.get()), version }
 }
 
 fn sealed(contents: &Contents) -> Option<wire::SealedBlock> {

@@ -17,7 +17,8 @@ fn an_order_that_waits_to_be_adopted_is_not_called_unknown() {
     let order = OrderId::new(LogTime(1), region(1), Slot::of(b"c"), 5);
     let view = Bytes::from_static(b"view");
     let shown = Shown::default();
-    let event = RemoteEvent { sequence: 1, order, version: 1, view, shown, fault: None };
+    let event =
+        RemoteEvent { sequence: 1, order, version: 1, view, shown, forks: Vec::new(), fault: None };
     let origin = Origin { region: region(1), group: 0, epoch: 1 };
     let events = vec![event];
     let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };

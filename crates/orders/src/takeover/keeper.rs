@@ -256,16 +256,20 @@ impl Keeper {
         let look = |machine: &crate::machine::OrdersMachine| {
             let state = &machine.state;
             let epoch = state.births.get(birth).map_or(0, |row| row.epoch);
-            (state.waiting(birth, ORDERS_MAX), epoch)
+            (state.ready(birth, ORDERS_MAX), state.waiting(birth, 1).is_empty(), epoch)
         };
-        let (waiting, epoch) = self.hosted.group.peek(look);
-        if waiting.is_empty() {
+        let (ready, settled, epoch) = self.hosted.group.peek(look);
+        if settled {
             self.commit(Step::Settled { birth, epoch }).await?;
             let group = self.hosted.group.id();
             tracing::warn!(%group, %birth, epoch, "births settled");
             return Ok(false);
         }
-        let orders = read::candidates(&self.shell, &self.hosted, &waiting).await?;
+        if ready.is_empty() {
+            // The books have not yet taken back what former records of the others hold.
+            return Ok(false);
+        }
+        let orders = read::candidates(&self.shell, &self.hosted, &ready).await?;
         self.commit(Step::Adopt { birth, epoch, orders }).await?;
         Ok(true)
     }

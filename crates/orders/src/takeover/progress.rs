@@ -319,12 +319,7 @@ pub(super) fn undecided(state: &State, birth: RegionNumber) -> u64 {
 
 /// What the machine would do, and why; `Unspecified`: a person has to say.
 fn propose(order: &Order, adopted: u64, was_there: bool) -> (pb::TailAction, &'static str) {
-    // Version 0: not told yet.
-    let since = |version: u64| version == 0 || version > adopted;
-    let mut goods = order.shipments.iter().chain(&order.returns).filter(|of| of.state.counts());
-    let moved = goods.any(|of| since(of.version));
-    let mut refunds = order.refunds.iter().filter(|of| of.state.counts());
-    let repaid = refunds.any(|of| since(of.version));
+    let (moved, repaid) = (order.goods_since(adopted), order.repaid_since(adopted));
     match (&order.provider, adopted) {
         (_, 1..) if moved || repaid => (
             pb::TailAction::Unspecified,

@@ -250,7 +250,8 @@ async fn what_went_while_it_was_lawful_is_forgotten_behind_the_next_law() {
     // It came, and went by no purge.
     let order = OrderId::new(LogTime(1), 3_u16.try_into().unwrap(), Slot::of(b"x"), 1);
     let view = secret.as_bytes().into();
-    let event = RemoteEvent { sequence: 1, order, version: 1, view, shown, fault: None };
+    let event =
+        RemoteEvent { sequence: 1, order, version: 1, view, shown, forks: Vec::new(), fault: None };
     let origin = Origin { region: order.region(), group: 0, epoch: 1 };
     let events = vec![event];
     let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };

@@ -24,6 +24,11 @@ fn units(lines: &[(u16, u32)], place: u16) -> u32 {
     lines.iter().filter(|(line, _)| *line == place).map(|(_, units)| *units).sum()
 }
 
+/// Version 0: not told yet.
+fn since(shown: u64, version: u64) -> bool {
+    shown == 0 || shown > version
+}
+
 impl Order {
     /// Of what comes back to region `here`, line by line, the units that other books than its own
     /// had shipped. Its own come back first. `but`: a return that is not counted, for it is booked
@@ -43,6 +48,18 @@ impl Order {
             (foreign > 0).then_some((*place, foreign))
         };
         lines.iter().filter_map(foreign).collect()
+    }
+
+    /// Whether goods moved after a version, or are about to.
+    pub fn goods_since(&self, version: u64) -> bool {
+        let moved = self.shipments.iter().chain(&self.returns).filter(|of| of.state.counts());
+        moved.map(|of| of.version).any(|shown| since(shown, version))
+    }
+
+    /// Whether money was given back after a version, or is about to be.
+    pub fn repaid_since(&self, version: u64) -> bool {
+        let repaid = self.refunds.iter().filter(|of| of.state.counts());
+        repaid.map(|of| of.version).any(|shown| since(shown, version))
     }
 
     /// Units of a line that left by this region's books.

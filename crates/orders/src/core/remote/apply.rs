@@ -109,8 +109,8 @@ impl Remote {
     }
 
     pub(super) fn keep(&mut self, at: LogTime, origin: Origin, event: &RemoteEvent) {
-        let RemoteEvent { sequence, order, version, view, shown, .. } = event.clone();
-        self.put(order, Copy { origin, sequence, version, view, shown, received: at });
+        let RemoteEvent { sequence, order, version, view, shown, forks, .. } = event.clone();
+        self.put(order, Copy { origin, sequence, version, view, shown, forks, received: at });
     }
 
     /// One writer per order and epoch: versions grow with sequences, and one version has one
@@ -118,10 +118,12 @@ impl Remote {
     fn judge(&self, origin: Origin, event: &RemoteEvent) -> Verdict {
         let copy = self.copies.get(&event.order);
         let epoch = event.epoch(origin);
-        // Another region took the order over: what it goes on with replaces what the former one
-        // wrote, whatever that one had reached.
+        // Another region took the order over, or the same one did from another: what it goes on
+        // with replaces what was written before, whatever that had reached.
         let taken_over = |copy: &&Copy| {
-            epoch > copy.epoch() && origin.region != copy.origin.region && event.fault.is_none()
+            let since = event.forks.last().is_some_and(|fork| fork.epoch > copy.epoch());
+            let other = since || origin.region != copy.origin.region;
+            epoch > copy.epoch() && other && event.fault.is_none()
         };
         if copy.filter(taken_over).is_some() {
             return Verdict::Take;

@@ -291,7 +291,7 @@ fn open(contents: &Contents, epoch: u64, now: &mut Now<'_>) -> Order {
         began: now.at,
         epoch,
         adopted: None,
-        again: 0,
+        forks: Vec::new(),
     };
     for (n, group) in contents.groups().into_iter().enumerate() {
         let hold = now.mint(&mut order, "reserve", n as u16);

@@ -15,8 +15,8 @@ use crate::core::contents::Contents;
 use crate::core::effect::{Effect, Reference, Refusal, RefusalCode};
 use crate::core::keys::Scope;
 use crate::core::order::{
-    Adoption, Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, Parked, ParkedWhy, Part,
-    Provider, Refund, RefundCause, Reject, Stock, Why, forgotten_before,
+    Adoption, Done, Fork, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, Parked, ParkedWhy,
+    Part, Provider, Refund, RefundCause, Reject, Stock, Why, forgotten_before, forked,
 };
 use crate::core::saga::{self, Now};
 use crate::core::state::State;
@@ -129,19 +129,39 @@ pub struct Repaid {
 impl State {
     /// Copies that wait to be adopted, at most `max`; those that cannot be are left out.
     pub fn waiting(&self, birth: RegionNumber, max: usize) -> Vec<OrderId> {
-        let Some(row) = self.births.get(birth).filter(|row| row.phase == Phase::Adopting) else {
-            return Vec::new();
-        };
-        let waits = |id: &OrderId| {
-            let held = self.births.failed.contains(id);
-            let taken = self.orders.get(id).is_some_and(|order| order.epoch >= row.floor);
-            id.region() == birth && !held && !taken
-        };
-        // Of some there is nothing but what waits for an operator.
-        let parked = self.remote.parked.iter().map(|(id, _)| *id);
-        let parked = parked.filter(|id| !self.remote.copies.contains(id) && self.blocked(*id));
-        let again = self.to_own_again(birth).filter(|id| !self.births.failed.contains(id));
-        self.remote.ids().chain(parked).filter(waits).chain(again).take(max).collect()
+        self.waiters(birth).take(max).collect()
+    }
+
+    fn waiters(&self, birth: RegionNumber) -> impl Iterator<Item = OrderId> {
+        let row = self.births.get(birth).filter(|row| row.phase == Phase::Adopting);
+        row.into_iter().flat_map(move |row| {
+            let waits = move |id: &OrderId| {
+                let held = self.births.failed.contains(id);
+                let taken = self.orders.get(id).is_some_and(|order| order.epoch >= row.floor);
+                id.region() == birth && !held && !taken
+            };
+            // Of some there is nothing but what waits for an operator.
+            let parked = self.remote.parked.iter().map(|(id, _)| *id);
+            let parked = parked.filter(|id| !self.remote.copies.contains(id) && self.blocked(*id));
+            let again = self.to_own_again(birth).filter(|id| !self.births.failed.contains(id));
+            self.remote.ids().chain(parked).filter(waits).chain(again)
+        })
+    }
+
+    /// Those of them that nothing keeps from being adopted: what their former records hold here
+    /// has been given back.
+    pub fn ready(&self, birth: RegionNumber, max: usize) -> Vec<OrderId> {
+        self.waiters(birth).filter(|id| !self.kept_back(*id)).take(max).collect()
+    }
+
+    /// Whether an order waits for nothing but to be adopted.
+    pub fn is_ready(&self, id: OrderId) -> bool {
+        self.waits(id) && !self.kept_back(id)
+    }
+
+    /// Whether what others went on with waits until what this group held for it is given back.
+    fn kept_back(&self, id: OrderId) -> bool {
+        self.still_holds(id) && !self.blocked(id) && !self.goes_on_here(id)
     }
 
     pub(super) fn adopt(
@@ -199,10 +219,14 @@ impl State {
     }
 
     fn adopt_one(&mut self, at: LogTime, epoch: u64, one: Adopted) -> bool {
-        let Adopted { order: id, version, contents, mint, facts } = one;
+        let Adopted { order: id, version, contents, mint, mut facts } = one;
         let settings = self.meta.settings.clone();
         let mine = id.slot().get() % settings.groups.max(1) == settings.index;
         if !mine || !self.copy_at(id, version) || contents.groups().len() > 64 {
+            return false;
+        }
+        // What it holds would be nobody's.
+        if self.still_holds(id) {
             return false;
         }
         if version > VERSION_MAX || !facts.sound(&contents) {
@@ -226,7 +250,11 @@ impl State {
             self.meta.wraps.get_or_insert(wrapped.by);
             self.subjects.put(contents.sealed_with, wrapped);
         }
-        let ended = self.remote.copies.get(&id).map_or(0, |copy| copy.epoch());
+        self.look_beside(id, &mut facts);
+        let copy = self.remote.copies.get(&id);
+        let (ended, before) =
+            copy.map(|copy| (copy.epoch(), copy.forks.clone())).unwrap_or_default();
+        let forks = forked(before, Fork { epoch, owner: settings.region, version });
         let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
         let adoption = Adoption {
             version,
@@ -234,7 +262,7 @@ impl State {
             sealed: facts.sealed,
             forgot: forgotten_before(&facts.requests),
         };
-        let order = order(&facts, &contents, (epoch, adoption), &mut now);
+        let order = order(&facts, &contents, (epoch, adoption, forks), &mut now);
         self.heard_alone(id, &facts);
         self.forget_former(id);
         // What was decided on it was of an earlier loss.
@@ -247,11 +275,30 @@ impl State {
     }
 }
 
+impl State {
+    /// Goods or money moved here alone, nobody has decided on it, and who had the order since does
+    /// not know: somebody looks at both before anything becomes of it.
+    fn look_beside(&self, id: OrderId, facts: &mut Facts) {
+        let alone = self.orders.get(&id).filter(|_| self.undecided(id)).and_then(|order| {
+            let since = self.tail_of(id, order)?;
+            (order.goods_since(since) || order.repaid_since(since)).then_some(since)
+        });
+        let open = matches!(facts.standing, Standing::Open | Standing::Parked(..));
+        if let Some(since) = alone.filter(|_| open) {
+            let why = format!(
+                "goods or money moved here after version {since}, which its owners since did not \
+                 know of: look at this region's books and at the provider, then resume or cancel it"
+            );
+            facts.standing = Standing::Parked(ParkedWhy::LeftBehind, why);
+        }
+    }
+}
+
 /// The order as it goes on here, with its first steps.
 fn order(
     facts: &Facts,
     contents: &Contents,
-    (epoch, adoption): (u64, Adoption),
+    (epoch, adoption, forks): (u64, Adoption, Vec<Fork>),
     now: &mut Now<'_>,
 ) -> Order {
     let goal = goal(facts, now.at);
@@ -286,7 +333,7 @@ fn order(
         began: now.at,
         epoch,
         adopted: Some(adoption),
-        again: 0,
+        forks,
     };
     if let Standing::Parked(why, detail) = &facts.standing {
         order.parked = Some(Parked { at: now.at, why: *why, detail: detail.clone() });

@@ -120,11 +120,10 @@ impl State {
         if id.region() != birth || !self.goes_on_here(id) {
             return false;
         }
-        let handed = self.was_handed(id);
+        let here = self.meta.settings.region;
         let how = |order: &mut Order, contents: &Contents, now: &mut Now<'_>| {
-            if handed {
-                come_back(order, contents, now);
-            }
+            order.fork(epoch, here);
+            come_back(order, contents, now);
         };
         if !self.go_on(id, at, epoch, how) {
             return false;
@@ -142,7 +141,6 @@ impl State {
 /// What it holds here is its own still. What was given back, or ran out meanwhile, is reserved
 /// anew, as for a copy; and who had it since may have asked for its charge.
 fn come_back(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
-    order.again = order.version;
     // How far its last leg came is known first.
     if order.goal != Goal::Confirm || order.outstanding(Effect::Settle) {
         return;

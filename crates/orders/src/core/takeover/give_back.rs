@@ -28,9 +28,10 @@ impl State {
         let (mut found, mut undecided) = (Vec::new(), false);
         for (id, order) in self.orders.iter().filter(former) {
             let Some(left) = self.leftover(*id) else { continue };
-            let decided = self.births.tail.get(id).is_some_and(|row| row.end == Some(End::Done));
+            // Soon adopted from what others went on with, whatever that is.
+            let goes = self.waits(*id) && !self.goes_on_here(*id);
             match self.tail_of(*id, order) {
-                Some(0) if !decided => undecided = true,
+                Some(0) if !goes && !self.is_done(*id) => undecided = true,
                 _ if found.len() < max.min(ORDERS_MAX) => found.push(left),
                 _ => return (found, undecided),
             }
@@ -38,16 +39,33 @@ impl State {
         (found, undecided)
     }
 
-    /// Former orders that were decided on and hold something here still, at most `max`: also once
-    /// their births came back, for the decision may have come late.
-    pub fn decided_leftovers(&self, birth: RegionNumber, max: usize) -> Vec<Leftover> {
-        let done = self.births.tail.iter().filter(|(id, row)| {
-            let former = |order| !self.is_own(**id, order);
-            id.region() == birth
-                && row.end == Some(End::Done)
-                && self.orders.get(id).is_some_and(former)
+    /// Former orders that hold something here still though nobody looks for them any more, at most
+    /// `max`: that were decided on late, or that cannot be adopted from what others went on with.
+    pub fn late_leftovers(&self, birth: RegionNumber, max: usize) -> Vec<Leftover> {
+        let former = |id: &OrderId| self.former(*id).filter(|_| id.region() == birth);
+        let decided = self.births.tail.iter().map(|(id, _)| *id);
+        let decided = decided.filter(|id| self.is_done(*id) && former(id).is_some());
+        let failed = self.births.failed.iter().map(|(id, _)| *id);
+        let failed = failed.filter(|id| {
+            let known = former(id).is_some_and(|order| self.tail_of(*id, order) != Some(0));
+            known && !self.is_done(*id)
         });
-        done.filter_map(|(id, _)| self.leftover(*id)).take(max.min(ORDERS_MAX)).collect()
+        let left = decided.chain(failed).filter_map(|id| self.leftover(id));
+        left.take(max.min(ORDERS_MAX)).collect()
+    }
+
+    /// Whether this group's former record of an order holds something here still.
+    pub(super) fn still_holds(&self, id: OrderId) -> bool {
+        self.former(id).is_some() && self.leftover(id).is_some()
+    }
+
+    fn former(&self, id: OrderId) -> Option<&Order> {
+        self.orders.get(&id).filter(|order| !self.is_own(id, order))
+    }
+
+    /// Whether what was decided on it is done.
+    fn is_done(&self, id: OrderId) -> bool {
+        self.births.tail.get(&id).is_some_and(|row| row.end == Some(End::Done))
     }
 
     /// Whether former orders hold something here with which somebody else is known to go on: their

@@ -9,7 +9,7 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use crate::core::command::Refused;
-use crate::core::order::{Done, Note, Order, Provider, Refund, RefundCause};
+use crate::core::order::{Done, Note, Order, Provider, Refund, RefundCause, parted};
 use crate::core::repair::{self, EntryId};
 use crate::core::state::State;
 
@@ -64,16 +64,16 @@ pub fn refund_id(order: OrderId) -> TransferId {
 }
 
 impl State {
-    /// The version from which the new owner went on, if the order has more of its own here: `0` for
-    /// one that the new owner never saw.
+    /// The version from which others went on, if the order has more of its own here: `0` for one
+    /// that no new owner ever saw.
     pub fn tail_of(&self, id: OrderId, order: &Order) -> Option<u64> {
         let row = self.births.get(id.region())?;
         if self.is_own(id, order) || order.epoch >= row.epoch {
             return None;
         }
-        // Our own successor knows what it went on from; a copy says it.
+        // A copy says what its owners went on from, one after the other.
         let adopted = match self.remote.copies.get(&id) {
-            Some(copy) if copy.epoch() > order.epoch => copy.shown.adopted,
+            Some(copy) if copy.epoch() > order.epoch => parted(&order.forks, &copy.forks),
             _ => 0,
         };
         (order.version > adopted).then_some(adopted)

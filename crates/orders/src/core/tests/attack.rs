@@ -332,7 +332,15 @@ mod copies {
     fn batch(epoch: u64, sequence: u64, version: u64, view: &'static [u8]) -> Batch {
         let region = RegionNumber::try_from(2).unwrap();
         let (order, shown, fault) = (order_id(1), Shown::default(), None);
-        let event = RemoteEvent { sequence, order, version, view: view.into(), shown, fault };
+        let event = RemoteEvent {
+            sequence,
+            order,
+            version,
+            view: view.into(),
+            shown,
+            forks: Vec::new(),
+            fault,
+        };
         Batch {
             origin: Origin { region, group: 0, epoch },
             after: sequence - 1,

@@ -13,7 +13,15 @@ const SHOWN: &[u8] = b"provider reference ch_4711";
 
 fn event() -> RemoteEvent {
     let (view, shown) = (Bytes::from_static(SHOWN), Shown::default());
-    RemoteEvent { sequence: 1, order: order_id(1), version: 1, view, shown, fault: None }
+    RemoteEvent {
+        sequence: 1,
+        order: order_id(1),
+        version: 1,
+        view,
+        shown,
+        forks: Vec::new(),
+        fault: None,
+    }
 }
 
 fn reduced() -> Reduced {

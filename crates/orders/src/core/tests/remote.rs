@@ -21,6 +21,7 @@ fn event(sequence: u64, order: u64, version: u64, view: &'static str) -> RemoteE
         version,
         view: Bytes::from_static(view.as_bytes()),
         shown: Shown::default(),
+        forks: Vec::new(),
         fault: None,
     }
 }
@@ -264,6 +265,7 @@ fn reordered_repeated_and_lost_messages_come_to_the_same_copies() {
                 version: *version,
                 view: Bytes::from(format!("{order} at {version}")),
                 shown: Shown::default(),
+                forks: Vec::new(),
                 fault: None,
             };
             let events: Vec<_> = changed.into_iter().map(event).collect();

@@ -194,6 +194,7 @@ fn a_peers_copies_show_what_a_restored_home_lost() {
             version,
             view: Bytes::from_static(view.as_bytes()),
             shown: Shown::default(),
+            forks: Vec::new(),
             fault: None,
         };
         let origin = Origin { region, group: 0, epoch };

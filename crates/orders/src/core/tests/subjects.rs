@@ -116,6 +116,7 @@ fn an_order_that_moved_away_is_its_owners_to_finish_and_stands_in_nobodys_way() 
         version: 9,
         view: bytes::Bytes::from_static(b"gone on with"),
         shown: Shown { epoch: 2, ..Shown::default() },
+        forks: Vec::new(),
         fault: None,
     };
     let origin = Origin { region: owner, group: 0, epoch: 1 };
@@ -201,7 +202,8 @@ fn a_key_goes_back_with_the_copy_that_it_opens_and_never_without() {
     let residence = Some("GB".parse().unwrap());
     let shown = Shown { residence, classes: 3, terms: 1, ..Shown::default() };
     let (order, view) = (order_id(9), "sealed".into());
-    let event = RemoteEvent { sequence: 1, order, version: 2, view, shown, fault: None };
+    let event =
+        RemoteEvent { sequence: 1, order, version: 2, view, shown, forks: Vec::new(), fault: None };
     let events = vec![event];
     let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };
     state.apply(START, Command::ApplyRemote(Box::new(batch)));

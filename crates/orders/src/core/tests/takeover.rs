@@ -3,10 +3,12 @@
 mod doubts;
 mod drained;
 mod erased;
+mod forks;
 mod goods;
 mod handed;
 mod keys;
 mod left_behind;
+mod leftover;
 mod owners;
 mod requests;
 mod returned;
@@ -22,8 +24,8 @@ use crate::core::order::{Done, Goal, Heard, Order, ParkedWhy, RefundCause, Stock
 use crate::core::remote::{Batch, Origin, RemoteEvent, Shown};
 use crate::core::status::{FulfillmentStatus, PaymentStatus};
 use crate::core::takeover::{
-    Adopted, Candidate, Decision, End, Facts, Moved, NotAdopted, Phase, Repaid, Standing, Step,
-    Stepped, TailAction, TakeOver,
+    Adopted, Birth, Candidate, Decision, End, Facts, Moved, NotAdopted, Phase, Repaid, Standing,
+    Step, Stepped, TailAction, TakeOver,
 };
 
 use super::*;
@@ -104,9 +106,9 @@ fn facts_of(order: &Order, contents: &Contents) -> Facts {
     }
 }
 
-fn shown(epoch: u64, adopted: u64) -> Shown {
+fn shown(epoch: u64) -> Shown {
     let residence = Some("GB".parse().unwrap());
-    Shown { residence, classes: 7, terms: 1, epoch, adopted, ..Shown::default() }
+    Shown { residence, classes: 7, terms: 1, epoch, ..Shown::default() }
 }
 
 fn view(order: &Order) -> Bytes {
@@ -126,7 +128,8 @@ fn batch(from: &State, of: Origin, after: u64) -> Batch {
             order: id,
             version: order.version,
             view: view(order),
-            shown: shown(epoch, order.since()),
+            shown: shown(epoch),
+            forks: order.forks.clone(),
             fault: None,
         }
     };

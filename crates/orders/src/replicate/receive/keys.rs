@@ -161,6 +161,7 @@ mod tests {
             version: 1,
             view: view.encode_to_vec().into(),
             shown: Shown::default(),
+            forks: Vec::new(),
             fault,
         }
     }

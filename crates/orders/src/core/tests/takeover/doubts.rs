@@ -154,6 +154,8 @@ fn an_owner_that_never_heard_who_owned_in_between_takes_over_from_it_and_doubts_
     waiting.sort_unstable_by_key(|order| *order == alone);
     assert_eq!(waiting, [id, alone]);
     assert!(a.waits(id) && a.waits(alone) && a.due(0, 9).is_empty());
+    let back = Step::GivenBack { birth: region(1), epoch: 3, orders: vec![id], last: false };
+    assert_eq!(step(&mut a, back), Outcome::Noted);
     let orders = vec![candidate(&b, &a, id), Candidate::Again { order: alone }];
     let adopted = step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders });
     assert_eq!(adopted, Outcome::Adopted(2));

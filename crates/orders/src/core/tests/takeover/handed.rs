@@ -3,24 +3,24 @@
 use super::*;
 use crate::core::effect::StockVerb;
 
-fn planned(from: u16, epoch: u64) -> Step {
+pub fn planned(from: u16, epoch: u64) -> Step {
     let Step::TakeOver(mut take) = take_over(1, from, epoch) else { panic!() };
     take.complete = true;
     Step::TakeOver(take)
 }
 
-fn goes(owner: u16, epoch: u64, handed: bool) -> Step {
+pub fn goes(owner: u16, epoch: u64, handed: bool) -> Step {
     Step::Elsewhere { birth: region(1), owner: region(owner), epoch, loss: None, handed }
 }
 
-fn drained(of: &mut State, to: u16, epoch: u64) {
+pub fn drained(of: &mut State, to: u16, epoch: u64) {
     let drain = Step::Drain { birth: region(1), to: region(to), epoch, drain: 5 + epoch };
     assert_eq!(step(of, drain), Outcome::Noted);
     of.advance(of.meta.now.plus_ms(20_000));
     assert_eq!(step(of, Step::Drained { birth: region(1), epoch }), Outcome::Noted);
 }
 
-fn settle(of: &mut State, epoch: u64) {
+pub fn settle(of: &mut State, epoch: u64) {
     assert_eq!(step(of, Step::Settled { birth: region(1), epoch }), Outcome::Noted);
 }
 
@@ -71,7 +71,7 @@ fn go_on(b: &mut State, id: OrderId) {
     assert_eq!(thawed(b).digest(), b.digest());
 }
 
-fn parcel(order: OrderId, n: u128) -> Command {
+pub fn parcel(order: OrderId, n: u128) -> Command {
     let ship = Command::Ship { order, key: key(n), lines: vec![], note: Note::default() };
     Command::Dated { first_sent_ms: u64::MAX, command: Box::new(ship) }
 }
@@ -225,6 +225,38 @@ fn one_that_was_placed_here_and_had_not_ended_is_carried_to_its_end() {
 }
 
 #[test]
+fn one_that_two_people_have_go_on_is_carried_to_its_end_too() {
+    let (mut a, mut b, _) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    let alone = order_id(2);
+    apply(&mut a, accept(2, contents()));
+    for call in a.due(0, 9).into_iter().filter(|call| matches!(call.todo, Todo::Stock(_))) {
+        let now = a.meta.now;
+        answer(&mut a, now, &call, StepResult::Done);
+    }
+    step(&mut a, goes(2, 2, false));
+    assert_eq!(super::tail::decide(&mut a, alone, TailAction::Adopt), Outcome::Noted);
+    let stood = of(&a, alone).version;
+    a.advance(a.meta.now.plus_ms(settings().hold_ttl_ms + 1));
+    step(&mut a, take_over(1, 2, 3));
+    let orders = vec![Candidate::Again { order: alone }];
+    let adopted = step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders });
+    assert_eq!(adopted, Outcome::Adopted(1));
+    assert_eq!((of(&a, alone).since(), of(&a, alone).version), (stood, stood + 1));
+    assert_eq!(reserves(&a), 3, "what it held has run out");
+    let mut cancelled = thawed(&a);
+    run(&mut a, fine);
+    assert_eq!(status(&a, alone), OrderStatus::Confirmed);
+    holds(&a);
+    let cancel = Command::Cancel { order: alone, key: key(80), reason: String::new() };
+    let cancel = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(cancel) };
+    assert!(matches!(apply(&mut cancelled, cancel), Outcome::Done(_)));
+    let asks = |call: &crate::core::effect::Call| matches!(call.todo, Todo::CancelPayment { .. });
+    assert!(cancelled.due(0, 9).iter().any(asks), "who had the births may have asked for it");
+    holds(&cancelled);
+}
+
+#[test]
 fn what_its_next_owner_told_of_it_is_gone_on_with_and_not_what_was_here() {
     let (mut a, mut b, id) = home(|_, _| {});
     adopted(&b, &mut a);
@@ -233,7 +265,7 @@ fn what_its_next_owner_told_of_it_is_gone_on_with_and_not_what_was_here() {
     assert!(!b.goes_on_here(id));
     let version = of(&a, id).version;
     assert_eq!(adopt(&a, &mut b, 1, 4), 1);
-    assert_eq!((of(&b, id).base(), of(&b, id).again), (version, 0));
+    assert_eq!((of(&b, id).base(), of(&b, id).since()), (version, version));
     holds(&b);
 }
 

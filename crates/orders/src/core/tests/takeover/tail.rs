@@ -76,7 +76,7 @@ fn an_order_that_nobody_went_on_with_goes_on_where_it_stands_once_two_people_say
     assert_eq!(step(&mut a, settled()), Outcome::Noted);
     assert_eq!((of(&a, alone).version, of(&a, alone).epoch), (version + 1, 3));
     assert!(a.births.tail.is_empty(), "it is no order of a tail any more");
-    assert!(a.tail(region(1), 9).is_empty() && a.decided_leftovers(region(1), 9).is_empty());
+    assert!(a.tail(region(1), 9).is_empty() && a.late_leftovers(region(1), 9).is_empty());
     let parcel = Command::Ship { order: alone, key: key(70), lines: vec![], note: Note::default() };
     let sent = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(parcel) };
     assert!(matches!(apply(&mut a, sent), Outcome::Done(_)));
@@ -238,13 +238,13 @@ fn what_is_decided_after_the_births_came_back_is_given_back_then() {
     let give = Step::GivenBack { birth: region(1), epoch: 2, orders: vec![first], last: false };
     step(&mut a, give);
     step(&mut a, take_over(1, 2, 3));
-    assert!(a.decided_leftovers(region(1), 9).is_empty());
+    assert!(a.late_leftovers(region(1), 9).is_empty());
     assert_eq!(decide(&mut a, alone, TailAction::Discard), Outcome::Noted);
-    let left = a.decided_leftovers(region(1), 9);
+    let left = a.late_leftovers(region(1), 9);
     assert_eq!(left.iter().map(|of| of.order).collect::<Vec<_>>(), [alone]);
     let give = Step::GivenBack { birth: region(1), epoch: 3, orders: vec![alone], last: false };
     assert_eq!(step(&mut a, give), Outcome::Noted);
-    assert!(a.decided_leftovers(region(1), 9).is_empty());
+    assert!(a.late_leftovers(region(1), 9).is_empty());
     assert_eq!(phase_of(&a), Phase::Adopting);
     holds(&a);
 }
