@@ -400,7 +400,9 @@ impl State {
         let alone = before.0 == owner && loss.is_none_or(|loss| loss.record_ms == 0);
         let floor = if alone { before.1 } else { epoch };
         let handed = match &old {
-            Some(row) if alone && loss.is_none() => row.handed,
+            // Also one that came back from a backup: what it told since is in copies, and wherever
+            // it went on from, its tail begins there.
+            Some(row) if alone => row.handed,
             Some(Birth { phase: Phase::Drained { to, .. }, floor, .. }) => {
                 Some(*floor).filter(|_| handed && *to == owner)
             }

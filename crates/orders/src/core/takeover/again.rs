@@ -56,7 +56,8 @@ impl State {
         let row = self.births.get(id.region()).filter(|row| self.never_went(row));
         let floor = row.and_then(|row| row.taken.as_ref()).map(|taken| taken.floor);
         let epoch = self.orders.get(&id).map(|order| order.epoch);
-        floor.zip(epoch).is_some_and(|(floor, epoch)| epoch >= floor)
+        let decided = self.births.tail.contains(&id);
+        !decided && floor.zip(epoch).is_some_and(|(floor, epoch)| epoch >= floor)
     }
 
     /// Whether this group handed an order over to who was lost before a word of it came back: what

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::core::effect::StockVerb;
+use crate::core::takeover::Loss;
 
 pub fn planned(from: u16, epoch: u64) -> Step {
     let Step::TakeOver(mut take) = take_over(1, from, epoch) else { panic!() };
@@ -295,6 +296,28 @@ fn what_was_not_handed_over_or_went_on_to_others_or_was_decided_on_does_not_go_o
     step(&mut b, goes(1, 4, false));
     step(&mut b, take_over(1, 1, 5));
     assert_eq!(waits(&b), [id]);
+}
+
+#[test]
+fn what_was_handed_to_who_came_back_from_a_backup_and_was_lost_then_goes_on_too() {
+    let (mut a, mut b, id) = home(|_, _| {});
+    adopted(&b, &mut a);
+    let Step::Elsewhere { birth, owner, handed, .. } = goes(1, 4, false) else { panic!() };
+    let loss = Some(Loss { record_ms: 0, skew_ms: 1_000 });
+    step(&mut b, Step::Elsewhere { birth, owner, epoch: 4, loss, handed });
+    assert_eq!(b.births.get(region(1)).unwrap().handed, Some(2));
+    let handed = of(&b, id).version;
+    step(&mut b, take_over(1, 1, 5));
+    assert_eq!(b.waiting(region(1), 9), [id]);
+    let again = vec![Candidate::Again { order: id }];
+    let done = step(&mut b, Step::Adopt { birth: region(1), epoch: 5, orders: again });
+    assert_eq!(done, Outcome::Adopted(1));
+    settle(&mut b, 5);
+    holds(&b);
+    // What it did with it in between, told to nobody, is in its tail.
+    step(&mut a, goes(2, 5, false));
+    ship(&b, &mut a, origin(2));
+    assert_eq!(a.tail(region(1), 9), [(id, handed)]);
 }
 
 #[test]
