@@ -48,7 +48,7 @@ fn a_group_that_missed_who_owned_in_between_gives_back_what_it_held() {
 }
 
 #[test]
-fn an_order_whose_copy_was_parked_until_its_births_were_home_gives_back_what_it_held() {
+fn an_order_whose_copy_was_parked_until_births_were_home_gives_back_what_it_held() {
     let (mut a, mut b, id) = pair(fine, true);
     survive(&a, &mut b, 2);
     run(&mut b, fine);
