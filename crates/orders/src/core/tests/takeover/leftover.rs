@@ -1,4 +1,4 @@
-//! What former records hold is given back before others' word for their orders is adopted beside it.
+//! What former records hold is given back before others' word for their orders is adopted.
 
 use super::handed::{goes, settle};
 use super::*;
