@@ -19,6 +19,9 @@ pub use self::shape::{HOME, Shape};
 use crate::local::PATIENCE;
 use crate::suite;
 
+/// Lines of each node's log that a failed test shows.
+const LINES_SHOWN: usize = 25;
+
 pub struct Processes {
     pub data: PathBuf,
     pub profile: Profile,
@@ -240,6 +243,16 @@ impl Processes {
         self.data.join(format!("{name}.log"))
     }
 
+    /// Prints the end of a node's log, for who reads why a test failed elsewhere.
+    fn show_log(&self, name: &str) {
+        let log = std::fs::read_to_string(self.log_file(name)).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        eprintln!("--- the last lines of {name}'s log");
+        for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
+            eprintln!("{line}");
+        }
+    }
+
     pub fn pid(&mut self, name: &str) -> u32 {
         self.node(name).running.as_ref().expect("it runs").id()
     }
@@ -255,6 +268,9 @@ impl Drop for Processes {
             // Nothing to do about one that is gone already.
             drop(child.kill());
             drop(child.wait());
+        }
+        if std::thread::panicking() {
+            self.nodes.keys().for_each(|name| self.show_log(name));
         }
     }
 }

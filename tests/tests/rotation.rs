@@ -86,12 +86,13 @@ impl Load {
             #[expect(clippy::disallowed_methods, reason = "a client outside every node")]
             let caller = tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
+                    let began = std::time::Instant::now();
                     let placing = place(&gateways, &format!("caller-{n}")).await;
                     suite::call(placing.is_err());
                     match placing {
                         Ok(()) => drop(placed.fetch_add(1, Ordering::Relaxed)),
                         Err(error) => {
-                            eprintln!("caller {n}: {error}");
+                            eprintln!("caller {n}, after {:?}: {error}", began.elapsed());
                             failed.fetch_add(1, Ordering::Relaxed);
                         }
                     }

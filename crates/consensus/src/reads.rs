@@ -18,7 +18,7 @@ use crate::raft::{Raft, Types};
 
 /// Reads that may wait for a round.
 const WAITING_MAX: usize = 16_384;
-/// How long a round may take before its reads are told to give up.
+/// How long a round may take before its reads are told to look elsewhere: their own time is not up.
 const ROUND_MAX: Duration = Duration::from_secs(5);
 
 type Reply = oneshot::Sender<Result<u64, ReadError>>;
@@ -79,7 +79,7 @@ async fn round(raft: &Raft) -> Result<u64, ReadError> {
     }
     let asked = timeout(ROUND_MAX, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
     match asked {
-        Err(_) => Err(ReadError::Deadline),
+        Err(_) => Err(ReadError::NotLeader { leader: None }),
         Ok(Ok(linearizer)) => Ok(linearizer.read_log_id().index()),
         Ok(Err(RaftError::APIError(refusal))) => Err(refused(refusal)),
         Ok(Err(RaftError::Fatal(_))) => Err(ReadError::Stopped),

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hansa_api::methods::Method;
@@ -68,8 +69,9 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let span = span_of(self.listener, &request);
-        let seen = Seen { listener: self.listener, started: Instant::now(), span, code: None };
+        let (listener, method) = (self.listener, method(request.uri().path()));
+        let span = span_of(listener, method, &request);
+        let seen = Seen { listener, method, started: Instant::now(), span, code: None };
         let span = seen.span.clone();
         let answer = self.inner.call(request).instrument(span);
         Box::pin(async move {
@@ -100,8 +102,7 @@ fn method(path: &str) -> &'static str {
     known.map_or("_OTHER", |path| path.trim_start_matches('/'))
 }
 
-fn span_of(listener: &'static str, request: &Request<Body>) -> Span {
-    let method = method(request.uri().path());
+fn span_of(listener: &'static str, method: &'static str, request: &Request<Body>) -> Span {
     // Never a child of the connection's task: its parent is the caller's span, or nobody.
     let span = tracing::debug_span!(
         target: TARGET,
@@ -158,9 +159,14 @@ impl Injector for Put<'_> {
     }
 }
 
+/// A call that ran into its deadline after so long did not wait for a busy node: it was stuck, and
+/// whoever is on call wants to know where.
+const STUCK_MIN: Duration = Duration::from_secs(10);
+
 /// A call under way; what became of it is recorded when it is dropped.
 struct Seen {
     listener: &'static str,
+    method: &'static str,
     started: Instant,
     span: Span,
     code: Option<Code>,
@@ -169,9 +175,14 @@ struct Seen {
 impl Drop for Seen {
     fn drop(&mut self) {
         // No status before the end means that the client went away.
-        let code = name(self.code.unwrap_or(Code::Cancelled));
-        self.span.record("rpc.response.status_code", code);
-        metrics::call_ended(self.listener, code, self.started.elapsed());
+        let code = self.code.unwrap_or(Code::Cancelled);
+        let (listener, method, took) = (self.listener, self.method, self.started.elapsed());
+        self.span.record("rpc.response.status_code", name(code));
+        metrics::call_ended(listener, name(code), took);
+        if code == Code::DeadlineExceeded && took >= STUCK_MIN {
+            let took_ms = took.as_millis() as u64;
+            tracing::warn!(parent: &self.span, listener, method, took_ms, "call never answered");
+        }
     }
 }
 

@@ -112,7 +112,11 @@ impl Channel {
         let id = &self.address.id;
         *request.uri_mut() = self.target(request.uri());
         request.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
-        match up.try_send_request(request).await {
+        let sent = up.try_send_request(request);
+        // What is queued when a connection ends is given back once nobody can queue any more: one
+        // who waits must not be who could.
+        drop(up);
+        match sent.await {
             Ok(response) => Ok(incoming(response, id.clone())),
             // Given back unsent: the connection closed between `ready` and now.
             Err(error) if error.message().is_some() => {

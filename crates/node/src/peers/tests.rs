@@ -3,6 +3,8 @@ use std::net::SocketAddr;
 
 use hansa_api::status::Reason;
 use http_body_util::{BodyExt as _, StreamBody};
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tower::{ServiceExt as _, service_fn};
 
@@ -148,6 +150,26 @@ async fn the_next_gateway_is_asked_when_one_is_away() {
     for _ in 0..4 {
         ask(peers.gateway(&region)).await.unwrap();
     }
+}
+
+/// What two send at the moment at which a connection ends can be left in its queue, which stops at a
+/// place that is taken and not yet filled. It is given back with the queue's last sender, and so no
+/// sender may wait for it.
+#[tokio::test]
+async fn who_waits_for_an_answer_keeps_no_queue_open() {
+    let house = House::new();
+    let id = house.identity("n2").id().clone();
+    let address = Address { id, addr: alone().to_string() };
+    let (net, tasks) = (house.net("n1"), house.tasks.clone());
+    let channel = Channel::new(address, net, Timing::default(), tasks.clone());
+    let (here, _there) = tokio::io::duplex(1 << 16);
+    let opened = http2::handshake(tasks.executor(), TokioIo::new(here)).await;
+    let (up, connection) = opened.unwrap();
+    let request = Request::post("/hansa.Test/Who").body(Body::empty()).unwrap();
+    let mut call = Box::pin(channel.send(up, request));
+    assert!(futures::poll!(call.as_mut()).is_pending(), "nobody answers");
+    let ended = tokio::time::timeout(Duration::from_secs(20), connection).await;
+    assert!(ended.is_ok(), "the connection waits for a request that cannot come");
 }
 
 #[tokio::test]
