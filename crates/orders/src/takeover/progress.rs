@@ -207,7 +207,7 @@ impl NodeTakeover {
             Phase::Owned | Phase::Adopting | Phase::Elsewhere { .. } => (None, 0, 0),
         };
         let to_give_back = match row.phase {
-            Phase::Elsewhere { given_back: false, .. } => {
+            Phase::Elsewhere { given_back: false, .. } | Phase::Adopting => {
                 state.leftovers(birth, usize::MAX).0.len()
             }
             _ => 0,

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use hansa_types::time::LogTime;
 
+use crate::core::order::Fork;
+
 use super::{
     Asked, Batch, Copy, Origin, ParkedWhy, Received, Refill, Remote, RemoteEvent, Sweep, Terms,
 };
@@ -118,11 +120,11 @@ impl Remote {
     fn judge(&self, origin: Origin, event: &RemoteEvent) -> Verdict {
         let copy = self.copies.get(&event.order);
         let epoch = event.epoch(origin);
-        // Another region took the order over, or the same one did from another: what it goes on
-        // with replaces what was written before, whatever that had reached.
+        // Another region took the order over, or had it since: what is gone on with replaces what
+        // was written before, whatever that had reached.
         let taken_over = |copy: &&Copy| {
-            let since = event.forks.last().is_some_and(|fork| fork.epoch > copy.epoch());
-            let other = since || origin.region != copy.origin.region;
+            let since = |fork: &Fork| fork.epoch > copy.epoch() && fork.owner != copy.origin.region;
+            let other = origin.region != copy.origin.region || event.forks.iter().any(since);
             epoch > copy.epoch() && other && event.fault.is_none()
         };
         if copy.filter(taken_over).is_some() {

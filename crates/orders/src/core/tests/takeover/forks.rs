@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::handed::{drained, goes, parcel, planned, settle};
 use super::*;
+use crate::core::order::Fork;
 
 /// Region `to` has births of region 1 handed to it in plan.
 fn hand_over(from: &mut State, to: &mut State, epoch: u64) {
@@ -103,14 +104,19 @@ fn an_owner_that_goes_on_from_less_than_it_had_told_before_is_believed() {
     ship(&a, &mut c, origin(1));
     assert!(c.remote.parked.is_empty() && c.remote.consistent());
     assert_eq!(c.remote.copies.get(&id).unwrap().version, of(&a, id).version);
-    // Who came back from a backup has not gone on with anything: that waits for an operator.
-    let mut back = batch(&a, origin(1), 0);
-    back.origin.epoch = 2;
-    for event in &mut back.events {
-        (event.version, event.shown.epoch) = (1, 4);
+    // Who came back from a backup has lost what this copy still knows, also if it has gone on
+    // with its own copies since: that waits for an operator.
+    let here = Fork { epoch: 4, owner: region(1), version: 1 };
+    for forks in [vec![], vec![here]] {
+        let mut c = thawed(&c);
+        let mut back = batch(&a, origin(1), 0);
+        back.origin.epoch = 2;
+        for event in &mut back.events {
+            (event.version, event.shown.epoch, event.forks) = (1, 4, forks.clone());
+        }
+        apply(&mut c, Command::ApplyRemote(Box::new(back)));
+        assert_eq!(c.remote.parked.len(), 1);
     }
-    apply(&mut c, Command::ApplyRemote(Box::new(back)));
-    assert_eq!(c.remote.parked.len(), 1);
 }
 
 const REGIONS: u16 = 3;
