@@ -33,7 +33,8 @@ pub async fn round(shell: &Shell, hosted: &Hosted, birth: RegionNumber) -> Resul
         let (state, row) = (&machine.state, machine.state.births.get(birth)?);
         let (found, waits) = match row.phase {
             Phase::Elsewhere { given_back: false, .. } => state.leftovers(birth, ORDERS_MAX),
-            // Before they are adopted from what others went on with.
+            // Orders that can be adopted are, before all of them are looked through for others.
+            Phase::Adopting if !state.ready(birth, 1).is_empty() => (Vec::new(), true),
             Phase::Adopting => (state.leftovers(birth, ORDERS_MAX).0, true),
             // What was decided on only after the births had moved on.
             _ => (state.late_leftovers(birth, ORDERS_MAX), true),
