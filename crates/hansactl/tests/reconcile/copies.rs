@@ -60,8 +60,8 @@ impl Peer {
 
     /// As if its home had shipped this copy again.
     async fn plant(&self, order: OrderId, copy: Copy) {
-        let Copy { origin, sequence, version, view, shown, .. } = copy;
-        let event = RemoteEvent { sequence, order, version, view, shown, fault: None };
+        let Copy { origin, sequence, version, view, shown, forks, .. } = copy;
+        let event = RemoteEvent { sequence, order, version, view, shown, forks, fault: None };
         let lowered = 0;
         let refill = Refill { origin, sweep: None, lowered, held: None, events: vec![event] };
         self.submit(Command::Remote(RemoteStep::Refill(Box::new(refill)))).await;

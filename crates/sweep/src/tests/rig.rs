@@ -224,6 +224,7 @@ pub fn batch(terms: u64, views: &[(u64, Bytes)]) -> Command {
             terms,
             ..Shown::default()
         },
+        forks: Vec::new(),
         fault: None,
     };
     let origin = Origin { region: number(1), group: 0, epoch: 1 };
