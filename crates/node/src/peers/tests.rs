@@ -152,9 +152,9 @@ async fn the_next_gateway_is_asked_when_one_is_away() {
     }
 }
 
-/// What two send at the moment at which a connection ends can be left in its queue, which stops at a
-/// place that is taken and not yet filled. It is given back with the queue's last sender, and so no
-/// sender may wait for it.
+/// What two send at the moment at which a connection ends can be left in its queue, which stops at
+/// a place that is taken and not yet filled. It is given back with the queue's last sender, and so
+/// no sender may wait for it.
 #[tokio::test]
 async fn who_waits_for_an_answer_keeps_no_queue_open() {
     let house = House::new();
