@@ -256,7 +256,9 @@ impl Keeper {
         let look = |machine: &crate::machine::OrdersMachine| {
             let state = &machine.state;
             let epoch = state.births.get(birth).map_or(0, |row| row.epoch);
-            (state.ready(birth, ORDERS_MAX), state.waiting(birth, 1).is_empty(), epoch)
+            let ready = state.ready(birth, ORDERS_MAX);
+            let settled = ready.is_empty() && state.waiting(birth, 1).is_empty();
+            (ready, settled, epoch)
         };
         let (ready, settled, epoch) = self.hosted.group.peek(look);
         if settled {

@@ -25,7 +25,7 @@ fn units(lines: &[(u16, u32)], place: u16) -> u32 {
 }
 
 /// Version 0: not told yet.
-fn since(shown: u64, version: u64) -> bool {
+fn is_after(shown: u64, version: u64) -> bool {
     shown == 0 || shown > version
 }
 
@@ -53,13 +53,13 @@ impl Order {
     /// Whether goods moved after a version, or are about to.
     pub fn goods_since(&self, version: u64) -> bool {
         let moved = self.shipments.iter().chain(&self.returns).filter(|of| of.state.counts());
-        moved.map(|of| of.version).any(|shown| since(shown, version))
+        moved.map(|of| of.version).any(|shown| is_after(shown, version))
     }
 
     /// Whether money was given back after a version, or is about to be.
     pub fn repaid_since(&self, version: u64) -> bool {
         let repaid = self.refunds.iter().filter(|of| of.state.counts());
-        repaid.map(|of| of.version).any(|shown| since(shown, version))
+        repaid.map(|of| of.version).any(|shown| is_after(shown, version))
     }
 
     /// Units of a line that left by this region's books.

@@ -273,9 +273,7 @@ impl State {
         self.remember_requests(at, id, &facts);
         true
     }
-}
 
-impl State {
     /// Goods or money moved here alone, nobody has decided on it, and who had the order since does
     /// not know: somebody looks at both before anything becomes of it.
     fn look_beside(&self, id: OrderId, facts: &mut Facts) {

@@ -216,13 +216,17 @@ fn one_that_was_placed_here_and_had_not_ended_is_carried_to_its_end() {
     run(&mut b, fine);
     assert_eq!(status(&b, id), OrderStatus::Confirmed);
     holds(&b);
-    // Who was lost may have asked for its charge: it is cancelled at the provider.
+    cancels_its_charge(&mut cancelled, id);
+}
+
+/// Who was lost may have asked for its charge: a cancel asks the provider.
+fn cancels_its_charge(state: &mut State, id: OrderId) {
     let cancel = Command::Cancel { order: id, key: key(80), reason: String::new() };
     let cancel = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(cancel) };
-    assert!(matches!(apply(&mut cancelled, cancel), Outcome::Done(_)));
+    assert!(matches!(apply(state, cancel), Outcome::Done(_)));
     let asks = |call: &crate::core::effect::Call| matches!(call.todo, Todo::CancelPayment { .. });
-    assert!(cancelled.due(0, 9).iter().any(asks));
-    holds(&cancelled);
+    assert!(state.due(0, 9).iter().any(asks), "who had the births may have asked for it");
+    holds(state);
 }
 
 #[test]
@@ -249,12 +253,7 @@ fn one_that_two_people_have_go_on_is_carried_to_its_end_too() {
     run(&mut a, fine);
     assert_eq!(status(&a, alone), OrderStatus::Confirmed);
     holds(&a);
-    let cancel = Command::Cancel { order: alone, key: key(80), reason: String::new() };
-    let cancel = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(cancel) };
-    assert!(matches!(apply(&mut cancelled, cancel), Outcome::Done(_)));
-    let asks = |call: &crate::core::effect::Call| matches!(call.todo, Todo::CancelPayment { .. });
-    assert!(cancelled.due(0, 9).iter().any(asks), "who had the births may have asked for it");
-    holds(&cancelled);
+    cancels_its_charge(&mut cancelled, alone);
 }
 
 #[test]

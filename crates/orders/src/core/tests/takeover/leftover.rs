@@ -14,6 +14,18 @@ fn given_back(state: &mut State, orders: Vec<OrderId>, epoch: u64) {
     assert_eq!(step(state, back), Outcome::Noted);
 }
 
+/// Region 1 was lost, region 2 went on and told it so, and it hears of no owner but itself.
+fn missed() -> (State, State, OrderId) {
+    let (mut a, mut b, id) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    ship(&b, &mut a, origin(2));
+    let Step::TakeOver(mut take) = take_over(1, 1, 3) else { panic!() };
+    take.unheard = true;
+    assert_eq!(step(&mut a, Step::TakeOver(take)), Outcome::Noted);
+    (a, b, id)
+}
+
 /// Nothing is adopted before it is given back, and then it is.
 fn waits_for_its_hold(from: &State, state: &mut State, id: OrderId, epoch: u64) {
     let settled = || Step::Settled { birth: region(1), epoch };
@@ -36,14 +48,7 @@ fn waits_for_its_hold(from: &State, state: &mut State, id: OrderId, epoch: u64) 
 
 #[test]
 fn a_group_that_missed_who_owned_in_between_gives_back_what_it_held() {
-    let (mut a, mut b, id) = pair(fine, true);
-    survive(&a, &mut b, 2);
-    run(&mut b, fine);
-    ship(&b, &mut a, origin(2));
-    // It hears of no owner but itself.
-    let Step::TakeOver(mut take) = take_over(1, 1, 3) else { panic!() };
-    take.unheard = true;
-    assert_eq!(step(&mut a, Step::TakeOver(take)), Outcome::Noted);
+    let (mut a, b, id) = missed();
     waits_for_its_hold(&b, &mut a, id, 3);
 }
 
@@ -77,13 +82,7 @@ fn an_order_whose_copy_was_parked_until_births_were_home_gives_back_what_it_held
 
 #[test]
 fn what_cannot_be_adopted_though_others_went_on_with_it_is_given_back() {
-    let (mut a, mut b, id) = pair(fine, true);
-    survive(&a, &mut b, 2);
-    run(&mut b, fine);
-    ship(&b, &mut a, origin(2));
-    let Step::TakeOver(mut take) = take_over(1, 1, 3) else { panic!() };
-    take.unheard = true;
-    step(&mut a, Step::TakeOver(take));
+    let (mut a, _, id) = missed();
     let version = a.remote.copies.get(&id).unwrap().version;
     let fail = Candidate::Fail { order: id, version, why: NotAdopted::KeyMissing };
     step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders: vec![fail] });
