@@ -401,8 +401,9 @@ impl State {
         let floor = if alone { before.1 } else { epoch };
         let handed = match &old {
             // Also one that came back from a backup: what it told since is in copies, and wherever
-            // it went on from, its tail begins there.
-            Some(row) if alone => row.handed,
+            // it went on from, its tail begins there. In an epoch in between another may have owned
+            // them.
+            Some(row) if alone => row.handed.filter(|_| loss.is_none() || epoch == known + 1),
             Some(Birth { phase: Phase::Drained { to, .. }, floor, .. }) => {
                 Some(*floor).filter(|_| handed && *to == owner)
             }

@@ -106,16 +106,18 @@ impl Keeper {
         birth: RegionNumber,
         word: Ownership,
     ) -> Result<bool, Failure> {
-        let record = now.records.get(&birth).filter(|record| record.epoch == word.epoch);
-        let row = self.row(birth);
+        let (row, newest) = (self.row(birth), now.records.get(&birth));
+        let known = self.known(birth, row.as_ref());
+        let word = next(word, newest.filter(|_| word.owner != now.here), known);
+        let record = newest.filter(|record| record.epoch == word.epoch);
         let newer = self.newer(birth, row.as_ref(), word.epoch);
         if word.owner != now.here {
             // Every epoch in order: also one that came without a record, or after one that was
             // not seen here before it was over.
             let concerns = word.epoch > FIRST || row.is_some() || birth == now.here;
             if concerns && newer {
-                let (owner, epoch) = (word.owner, word.epoch);
-                let loss = self.loss(birth, row.as_ref(), (owner, record));
+                let Ownership { owner, epoch } = word;
+                let loss = self.loss(birth, row.as_ref(), (owner, epoch), newest);
                 let handed = self.handed(birth, row.as_ref(), record);
                 self.commit(Step::Elsewhere { birth, owner, epoch, loss, handed }).await?;
                 let group = self.hosted.group.id();
@@ -124,15 +126,18 @@ impl Keeper {
             }
             return give_back::round(&self.shell, &self.hosted, birth).await;
         }
-        if record.is_none() && newer && row.as_ref().is_some_and(|row| row.held_by(now.here)) {
+        let held = row.as_ref().is_some_and(|row| row.held_by(now.here));
+        // Where somebody is known to have owned in between they are taken over from that one.
+        let missed = newest.is_some_and(|of| of.owner == now.here && passes_over(of, known));
+        if record.is_none() && newer && held && !missed {
             self.commit(Step::TakeOver(Box::new(goes_on(birth, word)))).await?;
             let (group, epoch) = (self.hosted.group.id(), word.epoch);
             tracing::warn!(%group, %birth, epoch, "births owned in a newer epoch");
             return Ok(true);
         }
         // After a restore an owner begins beyond the record that says why it owns.
-        let why = now.records.get(&birth).filter(|record| record.owner == word.owner);
-        if let Some(record) = why.filter(|_| newer) {
+        let why = newest.filter(|record| newer && record.owner == word.owner);
+        if let Some(record) = why {
             // What former orders hold here is theirs still, and would be nobody's.
             if give_back::round(&self.shell, &self.hosted, birth).await? {
                 return Ok(true);
@@ -166,23 +171,27 @@ impl Keeper {
         }
     }
 
-    /// What the owner before may have granted alone, by the record of the next one.
+    /// What the owner before may have granted alone, by the newest record.
     fn loss(
         &self,
         birth: RegionNumber,
         row: Option<&Birth>,
-        (owner, record): (RegionNumber, Option<&OwnershipRecord>),
+        (owner, epoch): (RegionNumber, u64),
+        newest: Option<&OwnershipRecord>,
     ) -> Option<Loss> {
-        let before = row.map_or(birth, |row| row.owner);
+        let (before, known) = (row.map_or(birth, |row| row.owner), self.known(birth, row));
         let told = |record: &&OwnershipRecord| {
             // A failover to who owns is one that was given up; and what was granted here is known.
             let kept = owner == before || before == self.shell.number;
-            (record.kind != Kind::Failover || kept) && record.ends == self.known(birth, row)
+            let planned = record.kind != Kind::Failover || kept;
+            record.epoch == epoch && planned && record.ends == known
         };
-        match record.filter(told) {
+        // One that this group has not seen says that the owner has changed, whoever owns now.
+        let unseen = newest.filter(|record| record.epoch > known);
+        match newest.filter(told) {
             Some(_) => None,
             None => Some(Loss {
-                record_ms: record.map_or(0, |record| record.time_ms),
+                record_ms: unseen.map_or(0, |record| record.time_ms),
                 skew_ms: SKEW_MS,
             }),
         }
@@ -281,6 +290,19 @@ impl Keeper {
     }
 }
 
+/// What a group that knows up to an epoch follows first of the directory's word: where an owner went
+/// on beyond its newest record by its own word, that record, for it says who owned before.
+fn next(word: Ownership, newest: Option<&OwnershipRecord>, known: u64) -> Ownership {
+    let first = newest.filter(|of| of.owner == word.owner);
+    let first = first.filter(|of| known < of.epoch && of.epoch < word.epoch);
+    first.map_or(word, |of| Ownership { epoch: of.epoch, ..word })
+}
+
+/// Whether somebody owned between the epoch that is known and this record.
+fn passes_over(record: &OwnershipRecord, known: u64) -> bool {
+    record.epoch > known && record.ends != known
+}
+
 /// This region came back from a backup: what it owned it goes on with in a newer epoch.
 fn goes_on(birth: RegionNumber, word: Ownership) -> TakeOver {
     TakeOver {
@@ -303,5 +325,40 @@ pub async fn commit(hosted: &Hosted, step: Step) -> Result<(), Failure> {
         Outcome::Refused(Refused::NotSettled) => Ok(()),
         Outcome::Refused(why) => Err(crate::shell::refusal(why)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_region_router::core::directory::Proof;
+
+    use super::*;
+
+    #[test]
+    fn what_an_owner_goes_on_with_by_its_own_word_is_followed_after_its_newest_record() {
+        let region = |n: u16| RegionNumber::try_from(n).unwrap();
+        let record = |owner, epoch| OwnershipRecord {
+            birth: region(1),
+            owner: region(owner),
+            epoch,
+            ends: epoch - 1,
+            kind: Kind::Failover,
+            confirmed_stopped: true,
+            reason: "lost".into(),
+            ticket: "T-1".into(),
+            time_ms: 7,
+            by: "spiffe://hansa/client/ada".into(),
+            proof: Proof::default(),
+        };
+        let claim = Ownership { owner: region(2), epoch: 6 };
+        let follows = |newest: OwnershipRecord, known| next(claim, Some(&newest), known).epoch;
+        assert_eq!(follows(record(2, 5), 3), 5, "another owned in between");
+        assert_eq!(follows(record(2, 5), 5), 6);
+        assert_eq!(follows(record(2, 5), 7), 6, "it knows more");
+        assert_eq!(follows(record(2, 6), 3), 6, "the record itself");
+        assert_eq!(follows(record(3, 5), 3), 6, "another's");
+        assert_eq!(next(claim, None, 3), claim);
+        assert!(passes_over(&record(2, 5), 3) && !passes_over(&record(2, 5), 4));
+        assert!(!passes_over(&record(2, 5), 5));
     }
 }

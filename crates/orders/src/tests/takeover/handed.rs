@@ -67,3 +67,44 @@ async fn what_was_handed_home_is_served_where_it_came_from_once_home_is_lost() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_came_back_hides_nobody_who_owned_before_it() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    let born = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    shipped(&pair, 1).await;
+    again::hand_over(&pair.home, &pair.abroad, 2).await;
+    pair.abroad.at_rest().await;
+    pair.here().peers.set_gateways("us-east".parse().unwrap(), Vec::new());
+    again::hand_over(&pair.abroad, &pair.home, 3).await;
+    let row = || {
+        let shell = pair.away().orders.shell();
+        shell.groups[&0].group.peek(|m| m.state.births.get(number(1)).cloned().unwrap())
+    };
+    eventually("it follows", || matches!(row().phase, Phase::Elsewhere { .. })).await;
+    assert!(row().handed.is_some());
+
+    // A third region owned in 4, home in 5 again, and came back from a backup.
+    for node in pair.abroad.nodes.values() {
+        let mut now = (*node.book.now().unwrap()).clone();
+        let mut record = now.records[&number(1)].clone();
+        (record.epoch, record.ends, record.kind) = (5, 4, Kind::Failover);
+        now.records.insert(number(1), record);
+        now.owners.insert(number(1), Ownership { owner: number(1), epoch: 6 });
+        now.version += 1;
+        node.book.publish(now);
+    }
+    eventually("it follows", || row().epoch == 6).await;
+    assert_eq!(
+        (row().floor, row().handed),
+        (5, None),
+        "its owner wrote in 5, and goes on with that"
+    );
+    assert!(row().doubt.is_some());
+    pair.abroad.owned_by(2, 7, Kind::Failover);
+    eventually("settled", || pair.abroad.phase() == Some(Phase::Owned)).await;
+    let refused = parcel(pair.away(), &born, 1).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::NoLawfulRegion, "{refused}");
+}

@@ -320,6 +320,24 @@ fn what_was_handed_to_who_came_back_from_a_backup_and_was_lost_then_goes_on_too(
 }
 
 #[test]
+fn an_epoch_beyond_one_that_nobody_here_knows_may_hide_who_owned_in_between() {
+    let (mut a, mut b, _) = home(|_, _| {});
+    adopted(&b, &mut a);
+    // It came back from a backup, with an epoch newer than any that others know.
+    let Step::Elsewhere { birth, owner, handed, .. } = goes(1, 4, false) else { panic!() };
+    let loss = Some(Loss { record_ms: 0, skew_ms: 1_000 });
+    let mut next = thawed(&b);
+    for (of, epoch, kept) in [(&mut next, 4, Some(2)), (&mut b, 6, None)] {
+        step(of, Step::Elsewhere { birth, owner, epoch, loss, handed });
+        let row = of.births.get(region(1)).unwrap();
+        assert_eq!((row.handed, row.floor), (kept, 3), "it goes on with what it had");
+    }
+    step(&mut b, take_over(1, 1, 7));
+    assert!(b.waiting(region(1), 9).is_empty(), "another may have gone on with it");
+    holds(&b);
+}
+
+#[test]
 fn births_that_were_lost_while_they_were_drained_were_not_handed_over() {
     let (mut a, _, id) = pair(fine, true);
     drained(&mut a, 2, 1);
