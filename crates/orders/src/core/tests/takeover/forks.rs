@@ -7,7 +7,7 @@ use super::*;
 use crate::core::order::Fork;
 
 /// Region `to` has births of region 1 handed to it in plan.
-fn hand_over(from: &mut State, to: &mut State, epoch: u64) {
+pub fn hand_over(from: &mut State, to: &mut State, epoch: u64) {
     let (owner, next) = (from.meta.settings.region, to.meta.settings.region);
     drained(from, next.get(), epoch - 1);
     ship(from, to, origin(owner.get()));

@@ -1,5 +1,8 @@
 //! Copies of orders that the owner before never had.
 
+use super::forks::hand_over;
+use super::handed::settle;
+use super::tail::{came_to, decide};
 use super::*;
 use crate::core::takeover::Loss;
 
@@ -76,4 +79,57 @@ fn an_owner_that_came_back_from_a_backup_has_what_it_wrote_before() {
     assert!(c.doubted(region(1)).is_some(), "what it forgot is in doubt here, too");
     step(&mut c, handed_over(1, 6));
     assert_eq!(c.passed_over(id), None);
+}
+
+#[test]
+fn what_two_people_gave_back_waits_for_one_when_somebody_else_had_gone_on_with_it() {
+    for done in [Some(End::Done), Some(End::Refused("half way".into())), None] {
+        // B never had it, and owns.
+        let (was, mut c, id) = third();
+        let mut b = group_of(2);
+        step(&mut b, take_over(1, 1, 2));
+        settle(&mut b, 2);
+        let mut a = thawed(&was);
+        step(&mut a, elsewhere(2, 2, None));
+        assert_eq!(decide(&mut a, id, TailAction::Compensate), Outcome::Noted);
+        if let Some(end) = done {
+            let end = came_to(&a, id, end);
+            assert_eq!(step(&mut a, end), Outcome::Noted);
+        }
+        // B is lost, C has a copy of it, and hands it home.
+        step(&mut c, take_over(1, 2, 3));
+        assert_eq!(adopt(&was, &mut c, 1, 3), 1);
+        settle(&mut c, 3);
+        run(&mut c, fine);
+        assert_eq!(status(&c, id), OrderStatus::Confirmed);
+        step(&mut a, elsewhere(3, 3, Some(Loss { record_ms: 1, skew_ms: 1_000 })));
+        hand_over(&mut c, &mut a, 4);
+        let parked = of(&a, id).parked.clone().unwrap();
+        assert_eq!(parked.why, ParkedWhy::LeftBehind);
+        assert!(parked.detail.contains("given back") && parked.detail.contains("T-1"));
+        assert_eq!(status(&a, id), OrderStatus::Parked);
+        holds(&a);
+    }
+}
+
+#[test]
+fn what_had_stopped_an_order_is_said_beside_what_moved_alone() {
+    let (was, mut c, id) = third();
+    let mut a = thawed(&was);
+    assert!(matches!(apply(&mut a, super::handed::parcel(id, 70)), Outcome::Done(_)));
+    run(&mut a, fine);
+    step(&mut c, take_over(1, 2, 3));
+    let Candidate::Take(mut one) = candidate(&was, &c, id) else { panic!() };
+    one.facts.standing = Standing::Parked(ParkedWhy::BooksDiffer, "by one".into());
+    step(&mut c, Step::Adopt { birth: region(1), epoch: 3, orders: vec![Candidate::Take(one)] });
+    settle(&mut c, 3);
+    assert_eq!(of(&c, id).parked.clone().unwrap().why, ParkedWhy::BooksDiffer);
+    step(&mut a, elsewhere(3, 3, None));
+    ship(&c, &mut a, origin(3));
+    step(&mut a, take_over(1, 3, 4));
+    assert_eq!(adopt(&c, &mut a, 1, 4), 1);
+    let parked = of(&a, id).parked.clone().unwrap();
+    assert_eq!(parked.why, ParkedWhy::LeftBehind);
+    assert!(parked.detail.contains("BooksDiffer by one"), "{}", parked.detail);
+    holds(&a);
 }
