@@ -41,6 +41,8 @@ pub struct Restored {
     pub since: LogTime,
     /// Steps up to this number were under way in the backup.
     pub work_upto: u64,
+    /// Events up to this number are the backup's: what came after them was told, and forgotten.
+    pub seq_upto: u64,
     /// Whether the provider has said what it knows.
     pub listed: bool,
     /// Payments that the provider knows and the books do not, by key.
@@ -94,9 +96,9 @@ pub enum Step {
 }
 
 impl Restored {
-    fn began(restore: Restore, since: LogTime, work_upto: u64) -> Self {
+    fn began(restore: Restore, since: LogTime, (work_upto, seq_upto): (u64, u64)) -> Self {
         let (listed, strays, restoring) = (false, BTreeMap::new(), true);
-        Self { restore, since, work_upto, listed, strays, restoring }
+        Self { restore, since, work_upto, seq_upto, listed, strays, restoring }
     }
 
     /// Whether a request that was first sent at `ms` cannot have been seen before the restore.
@@ -204,7 +206,8 @@ impl State {
         }
         self.meta.settings.epoch = restore.epoch;
         self.renew_births(restore.epoch);
-        self.restored = Some(Restored::began(restore, at, self.meta.next_work));
+        let upto = (self.meta.next_work, self.meta.seq);
+        self.restored = Some(Restored::began(restore, at, upto));
         Outcome::Noted
     }
 

@@ -257,6 +257,7 @@ impl State {
         }
         let contents = self.contents.get(&id)?;
         let Meta { settings, next_work, seq, .. } = &mut self.meta;
+        let forgot = self.restored.as_ref().map(|of| (of.seq_upto, of.restore.epoch));
         let first_new = *next_work + 1;
         let (mut old_work, mut old_wake, mut old_seq) = (Vec::new(), None, 0);
         let result = self.orders.update(&id, |order| {
@@ -264,7 +265,13 @@ impl State {
             (old_wake, old_seq) = (order.wake, order.last_seq);
             let mut now = Now { at, id, settings, next_work };
             let result = how(order, contents, &mut now);
+            let from = order.version;
             publish(order, contents, at, seq, settings.history_max);
+            // What it told of this order after the backup begins at the same version.
+            let forgot = forgot.filter(|(upto, _)| old_seq <= *upto && order.version > from);
+            if let Some((_, epoch)) = forgot {
+                order.fork_again(epoch, settings.region, from);
+            }
             result
         })?;
         let order = self.orders.get(&id)?;

@@ -41,7 +41,8 @@ pub fn event(envelope: &wire::Envelope, told: &Terms, own: &Law) -> Option<Remot
 fn forks(told: &[wire::Fork]) -> Option<Vec<Fork>> {
     let fork = |of: &wire::Fork| {
         let owner = u16::try_from(of.region).ok()?.try_into().ok()?;
-        Some(Fork { epoch: of.epoch, owner, version: of.version })
+        // Another's is one from here, whatever made it.
+        Some(Fork { epoch: of.epoch, owner, version: of.version, restored: false })
     };
     if told.len() > FORKS_MAX {
         return None;

@@ -52,7 +52,7 @@ pub fn envelope(
 }
 
 fn fork(fork: &Fork) -> wire::Fork {
-    let Fork { epoch, owner, version } = *fork;
+    let Fork { epoch, owner, version, restored: _ } = *fork;
     wire::Fork { epoch, region: u32::from(owner.get()), version }
 }
 

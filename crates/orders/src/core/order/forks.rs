@@ -18,6 +18,8 @@ pub struct Fork {
     pub owner: RegionNumber,
     /// The last version that is not its own.
     pub version: u64,
+    /// Its own as well: it came back from a backup, and does not know what it told after that.
+    pub restored: bool,
 }
 
 impl Fork {
@@ -32,6 +34,7 @@ pub fn forked(mut before: Vec<Fork>, fork: Fork) -> Vec<Fork> {
     while before.len() > FORKS_MAX {
         let oldest = before.remove(0);
         before[0].version = before[0].version.min(oldest.version);
+        before[0].restored &= oldest.restored;
     }
     before
 }
@@ -56,12 +59,18 @@ impl Order {
 
     /// Whether another region had it before, and may have done what nobody here heard of.
     pub fn came(&self) -> bool {
-        !self.forks.is_empty()
+        self.forks.iter().any(|fork| !fork.restored)
     }
 
     /// Goes on as it stands in a newer epoch of `owner`.
     pub fn fork(&mut self, epoch: u64, owner: RegionNumber) {
-        let fork = Fork { epoch, owner, version: self.version };
+        let fork = Fork { epoch, owner, version: self.version, restored: false };
+        self.forks = forked(std::mem::take(&mut self.forks), fork);
+    }
+
+    /// `owner` came back from a backup that had this version, and goes on from it in `epoch`.
+    pub fn fork_again(&mut self, epoch: u64, owner: RegionNumber, version: u64) {
+        let fork = Fork { epoch, owner, version, restored: true };
         self.forks = forked(std::mem::take(&mut self.forks), fork);
     }
 }
@@ -71,7 +80,7 @@ mod tests {
     use super::*;
 
     fn fork((epoch, owner, version): (u64, u16, u64)) -> Fork {
-        Fork { epoch, owner: owner.try_into().unwrap(), version }
+        Fork { epoch, owner: owner.try_into().unwrap(), version, restored: false }
     }
 
     fn line(forks: &[(u64, u16, u64)]) -> Vec<Fork> {
@@ -91,6 +100,9 @@ mod tests {
         check(&[(2, 2, 4), (3, 3, 9)], &[(2, 2, 4), (4, 2, 7), (5, 1, 8)], 7);
         // Its writer never heard of us: what we went on with is the last of both.
         check(&[(2, 2, 4)], &[], 4);
+        // Came back from a backup, and was lost again: from what it had told before, another went on.
+        check(&[(2, 1, 6)], &[(3, 2, 9)], 6);
+        check(&[(2, 1, 6)], &[(2, 1, 6), (3, 2, 7)], 7);
         // Two in one epoch are two.
         check(&[(3, 1, 9)], &[(3, 3, 9), (5, 3, 14)], 9);
         // Nobody says.

@@ -254,7 +254,8 @@ impl State {
         let copy = self.remote.copies.get(&id);
         let (ended, before) =
             copy.map(|copy| (copy.epoch(), copy.forks.clone())).unwrap_or_default();
-        let forks = forked(before, Fork { epoch, owner: settings.region, version });
+        let owner = settings.region;
+        let forks = forked(before, Fork { epoch, owner, version, restored: false });
         let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
         let adoption = Adoption {
             version,

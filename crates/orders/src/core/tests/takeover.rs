@@ -465,6 +465,7 @@ fn copy_of(state: &State) -> State {
     let plans = again!("plans", state.repairs.plans);
     copy.repairs = Repairs::rebuild(plans, again!("repairs", state.repairs.rows));
     copy.owed = again!("owed", state.owed);
+    copy.restored = state.restored.clone();
     copy
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::handed::{drained, goes, parcel, planned, settle};
 use super::*;
 use crate::core::order::Fork;
+use crate::core::restored::{self, Restore};
 
 /// Region `to` has births of region 1 handed to it in plan.
 pub fn hand_over(from: &mut State, to: &mut State, epoch: u64) {
@@ -106,7 +107,7 @@ fn an_owner_that_goes_on_from_less_than_it_had_told_before_is_believed() {
     assert_eq!(c.remote.copies.get(&id).unwrap().version, of(&a, id).version);
     // Who came back from a backup has lost what this copy still knows, also if it has gone on
     // with its own copies since: that waits for an operator.
-    let here = Fork { epoch: 4, owner: region(1), version: 1 };
+    let here = Fork { epoch: 4, owner: region(1), version: 1, restored: false };
     for forks in [vec![], vec![here]] {
         let mut c = thawed(&c);
         let mut back = batch(&a, origin(1), 0);
@@ -117,6 +118,97 @@ fn an_owner_that_goes_on_from_less_than_it_had_told_before_is_believed() {
         apply(&mut c, Command::ApplyRemote(Box::new(back)));
         assert_eq!(c.remote.parked.len(), 1);
     }
+}
+
+/// The group came back from a backup that is this state, in a newer epoch.
+fn restored(mut backup: State, epoch: u64) -> State {
+    let restore = Restore {
+        backup: "b-1".into(),
+        epoch,
+        cut_ms: 1,
+        restored_ms: 2,
+        skew_ms: 1,
+        cancel_strays: false,
+    };
+    for step in [
+        restored::Step::Begin(Box::new(restore)),
+        restored::Step::Listed { found: Vec::new(), last: true },
+        restored::Step::End,
+    ] {
+        assert_eq!(apply(&mut backup, Command::Restore(step)), Outcome::Noted);
+    }
+    backup
+}
+
+fn refund(order: OrderId, n: u128) -> Command {
+    let (key, note) = (key(n), Note::default());
+    let refund = Command::Refund { order, key, amount_minor: 10, note };
+    Command::Dated { first_sent_ms: u64::MAX, command: Box::new(refund) }
+}
+
+#[test]
+fn what_a_writer_did_alone_after_it_came_back_is_in_its_tail_whatever_it_had_told_before() {
+    let (mut a, mut b, id) = pair(fine, true);
+    let backup = thawed(&a);
+    for n in [90, 91, 92] {
+        assert!(matches!(apply(&mut a, refund(id, n)), Outcome::Done(_)));
+        run(&mut a, fine);
+    }
+    ship(&a, &mut b, origin(1));
+    let (told, kept) = (of(&a, id).version, of(&backup, id).version);
+    // Back, it sends one out, tells nobody, and is lost again.
+    let idle = restored(thawed(&backup), 2);
+    let mut back = restored(backup, 2);
+    assert!(matches!(apply(&mut back, parcel(id, 70)), Outcome::Done(_)));
+    run(&mut back, fine);
+    assert!(of(&back, id).version > kept && of(&back, id).version < told);
+    assert!(!of(&back, id).came(), "nobody else had it");
+    assert_eq!(of(&back, id).forks.len(), 1, "once");
+    holds(&back);
+    assert_eq!(thawed(&back).digest(), back.digest());
+    survive(&a, &mut b, 3);
+    run(&mut b, fine);
+    for (state, tail) in [(&mut back, vec![(id, kept)]), (&mut { idle }, vec![])] {
+        step(state, goes(2, 3, false));
+        ship(&b, state, origin(2));
+        assert_eq!(state.tail(region(1), 9), tail);
+    }
+    // By force it is home before anybody has looked at the parcel.
+    step(&mut back, take_over(1, 2, 4));
+    assert_eq!(adopt(&b, &mut back, 1, 4), 1);
+    assert_eq!(of(&back, id).parked.clone().unwrap().why, ParkedWhy::LeftBehind);
+    holds(&back);
+}
+
+#[test]
+fn an_owner_that_took_over_and_came_back_has_a_fork_of_each() {
+    let (a, mut b, id) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    let backup = thawed(&b);
+    let mut c = group_of(3);
+    for n in [90, 91] {
+        assert!(matches!(apply(&mut b, refund(id, n)), Outcome::Done(_)));
+        run(&mut b, fine);
+    }
+    ship(&b, &mut c, origin(2));
+    let kept = of(&backup, id).version;
+    let mut back = restored(backup, 5);
+    let again = |state: &mut State, n| {
+        assert!(matches!(apply(state, refund(id, n)), Outcome::Done(_)));
+        run(state, fine);
+    };
+    again(&mut back, 93);
+    assert!(of(&back, id).came(), "it was another's before");
+    let forks: Vec<_> = of(&back, id).forks.iter().map(|of| (of.epoch, of.version)).collect();
+    assert_eq!(forks, [(2, of(&a, id).version), (5, kept)]);
+    step(&mut c, take_over(1, 2, 6));
+    assert_eq!(adopt(&b, &mut c, 1, 6), 1);
+    settle(&mut c, 6);
+    step(&mut back, goes(3, 6, false));
+    ship(&c, &mut back, origin(3));
+    assert_eq!(back.tail(region(1), 9), [(id, kept)]);
+    holds(&back);
 }
 
 const REGIONS: u16 = 3;
