@@ -392,5 +392,6 @@ fn word(why: NotAdopted) -> &'static str {
         NotAdopted::OtherGroup => "OTHER_GROUP",
         NotAdopted::KeyMissing => "KEY_MISSING",
         NotAdopted::Parked => "PARKED",
+        NotAdopted::Untold => "UNTOLD",
     }
 }

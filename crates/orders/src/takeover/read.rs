@@ -4,6 +4,8 @@
 //! opened with the data key that came along, and sealed again for this region's own customer: so
 //! he is found, shown, exported and forgotten here as anybody else.
 
+mod handed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,11 +26,11 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use prost::Message;
 
+use self::handed::Handed;
 use crate::core::contents::{Contents, Line, LineKind, Sealed, Token};
 use crate::core::effect::{Reference, Refusal, RefusalCode};
 use crate::core::keys::Scope;
 use crate::core::order::{Heard, Note, ParkedWhy, RefundCause, Reject};
-use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
 use crate::core::takeover::{
     Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped, VERSION_MAX,
@@ -68,13 +70,12 @@ pub async fn candidates(
         let (copy, blocked, again, handed) = hosted.group.peek(|machine| {
             let state = &machine.state;
             let copy = state.remote.copies.get(id).cloned();
-            (copy, state.blocked(*id), state.goes_on_here(*id), handed(state, *id))
+            (copy, state.blocked(*id), state.goes_on_here(*id), Handed::of(state, *id))
         });
-        if let (true, Some((version, residence))) = (again, handed)
-            && !reader.lawful(*id, residence)
+        if let (true, Some(handed)) = (again, handed)
+            && let Some(why) = reader.kept_back(*id, &handed)
         {
-            let why = NotAdopted::NotInFailoverSet;
-            read.push(Candidate::Fail { order: *id, version, why });
+            read.push(Candidate::Fail { order: *id, version: handed.version, why });
             continue;
         }
         if again {
@@ -102,13 +103,6 @@ pub async fn candidates(
         }
     }
     Ok(read)
-}
-
-/// An order that this group handed over and had nothing back of: its version, and where whose it is
-/// lives.
-fn handed(state: &State, id: OrderId) -> Option<(u64, Country)> {
-    let (order, contents) = (state.orders.get(&id)?, state.contents.get(&id)?);
-    state.was_handed(id).then_some((order.version, contents.residence))
 }
 
 /// A customer's key in this region, and the same wrapped where it is new.

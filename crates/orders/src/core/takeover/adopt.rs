@@ -49,6 +49,8 @@ pub enum NotAdopted {
     KeyMissing,
     /// Events of it wait here for an operator: what is known of it is not all.
     Parked,
+    /// It was handed over, and the law kept its next owner from telling what became of it.
+    Untold,
 }
 
 /// What it takes to go on with an order.

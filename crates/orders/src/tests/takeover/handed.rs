@@ -1,5 +1,6 @@
 //! Births are handed over and home again in plan, and home is lost before anybody hears of it.
 
+use super::rehomed::living_in;
 use super::*;
 
 async fn parcel(node: &Node, name: &str, n: usize) -> Result<bool, Failure> {
@@ -107,4 +108,52 @@ async fn an_owner_that_came_back_hides_nobody_who_owned_before_it() {
     eventually("settled", || pair.abroad.phase() == Some(Phase::Owned)).await;
     let refused = parcel(pair.away(), &born, 1).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::NoLawfulRegion, "{refused}");
+}
+
+/// A law by which those who live in GB live at us-east, and nothing of theirs may lie elsewhere.
+fn away_alone(version: u64) -> String {
+    let text = living_in("us-east", version);
+    let (before, gb) = text.split_once("[jurisdiction.GB]").unwrap();
+    let (gb, after) = gb.split_once("[jurisdiction.CH]").unwrap();
+    let wide = "store = [\"*\"], transit = true, failover = [\"eu-west\"]";
+    let alone = gb.replace(wide, "store = [\"US\"], transit = true, failover = []");
+    let alone = alone.replace("store = [\"*\"]", "store = [\"US\"]");
+    assert!(!alone.contains('*') && !alone.contains("eu-west"), "{alone}");
+    format!("{before}[jurisdiction.GB]{alone}[jurisdiction.CH]{after}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_law_kept_its_owner_from_telling_does_not_go_on_as_it_was() {
+    // By the law of the day where it came from; and by the one under which its owner told.
+    for told in [false, true] {
+        let pair = Pair::start().await;
+        pair.legislate(&policy(2, true));
+        let born = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+        shipped(&pair, 1).await;
+        if told {
+            pair.abroad.legislate(&away_alone(3));
+            reconnect(&pair).await;
+            let shell = pair.here().orders.shell();
+            eventually("it is heard", || {
+                shell.groups[&0].group.peek(|m| {
+                    let mut views = m.state.remote.views.iter();
+                    views.any(|(of, views)| of.region == number(2) && views.held.version == 3)
+                })
+            })
+            .await;
+        }
+        again::hand_over(&pair.home, &pair.abroad, 2).await;
+        pair.abroad.at_rest().await;
+        if !told {
+            pair.home.legislate(&away_alone(3));
+        }
+        pair.home.owned_by(1, 3, Kind::Failover);
+        eventually("settled", || pair.home.phase() == Some(Phase::Owned)).await;
+        let refused = parcel(pair.here(), &born, 1).await.unwrap_err();
+        assert_eq!(refused.reason(), Reason::NoLawfulRegion, "told: {told}");
+        let asked = births::ListNodeNotAdoptedRequest { birth: "eu-west".into(), max: 9 };
+        let listed = takeover(pair.here()).list_node_not_adopted(call(asked)).await.unwrap();
+        let listed = listed.into_inner().orders;
+        assert_eq!((listed.len(), listed[0].reason.as_str()), (1, "UNTOLD"), "told: {told}");
+    }
 }
