@@ -2,7 +2,7 @@
 //! two people decided so, nobody here had heard that the births were another's for a while, or who
 //! had them in between was lost before it had told anything of them.
 
-use hansa_types::id::OrderId;
+use hansa_types::id::{OrderId, TransferId};
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
@@ -10,7 +10,7 @@ use super::adopt::to_reserve;
 use super::{Birth, Phase, TailAction};
 use crate::core::contents::Contents;
 use crate::core::effect::Effect;
-use crate::core::order::{Funds, Goal, Order, Stock};
+use crate::core::order::{Funds, Goal, Order, Provider, Stock};
 use crate::core::repair;
 use crate::core::saga::{self, Now};
 use crate::core::state::State;
@@ -140,7 +140,9 @@ impl State {
 }
 
 /// What it holds here is its own still. What was given back, or ran out meanwhile, is reserved
-/// anew, as for a copy; and who had it since may have asked for its charge.
+/// anew, as for a copy; and who had it since may have asked for its charge. What was asked of the
+/// books so long ago that it has run out there, answered or not, is asked for as another one: a
+/// repeat would come too late.
 fn come_back(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     // How far its last leg came is known first.
     if order.goal != Goal::Confirm || order.outstanding(Effect::Settle) {
@@ -149,10 +151,13 @@ fn come_back(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
     if !order.settled {
         order.began = now.at;
     }
+    let (at, settings) = (now.at, now.settings);
+    let over = |id: TransferId, ttl_ms: u64| id.at().plus_ms(ttl_ms) <= at;
     for n in 0..order.parts.len() {
         let nothing = match order.parts[n].stock {
             Stock::Gone => true,
-            Stock::Held { until } => until <= now.at,
+            Stock::Held { until } => until <= at,
+            Stock::Reserving => over(order.parts[n].hold, settings.hold_ttl_ms),
             _ => false,
         };
         if nothing {
@@ -162,7 +167,10 @@ fn come_back(order: &mut Order, contents: &Contents, now: &mut Now<'_>) {
             order.parts[n].stock = to_reserve(order, contents, order.parts[n].group);
         }
     }
-    if order.funds == Funds::Void {
+    let held = matches!(order.funds, Funds::Holding | Funds::Held);
+    let open = held && !order.settled && order.provider != Provider::Captured;
+    let ran_out = order.money.hold.is_some_and(|hold| over(hold, settings.funds_ttl_ms));
+    if order.funds == Funds::Void || (open && ran_out) {
         order.work.retain(|work| work.effect != Effect::HoldFunds);
         order.money.payment = Some(now.mint(order, "payment", 0));
         order.money.hold = Some(now.mint(order, "hold", 0));

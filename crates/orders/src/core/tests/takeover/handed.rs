@@ -183,23 +183,51 @@ fn what_was_given_back_is_reserved_anew_once() {
     }
 }
 
+/// One that was placed at B, of which so much is answered.
+fn place(b: &mut State, answered: impl Fn(&Todo) -> bool) {
+    let Command::Accept(mut new) = accept(2, contents()) else { panic!() };
+    new.epoch = 2;
+    new.contents.sealed_with.subject.home = region(2);
+    let new = Command::Dated { first_sent_ms: u64::MAX, command: Box::new(Command::Accept(new)) };
+    assert!(matches!(apply(b, new), Outcome::Done(_)));
+    for call in b.due(0, 9).into_iter().filter(|call| answered(&call.todo)) {
+        answer(b, b.meta.now, &call, StepResult::Done);
+    }
+}
+
+#[test]
+fn what_the_books_were_asked_for_too_long_ago_is_asked_for_anew() {
+    for answered in [false, true] {
+        let books = |todo: &Todo| matches!(todo, Todo::Stock(_) | Todo::HoldFunds { .. });
+        let (_, mut b, first) = home(|b, _| place(b, |todo| answered && books(todo)));
+        let id = order_id(2);
+        let was = of(&b, id).clone();
+        let young = thawed(&b);
+        b.advance(b.meta.now.plus_ms(settings().funds_ttl_ms + 1));
+        for (mut b, anew) in [(young, false), (b, true)] {
+            step(&mut b, take_over(1, 1, 4));
+            let orders = [first, id].map(|order| Candidate::Again { order }).to_vec();
+            let adopted = step(&mut b, Step::Adopt { birth: region(1), epoch: 4, orders });
+            assert_eq!(adopted, Outcome::Adopted(2));
+            settle(&mut b, 4);
+            let now = of(&b, id);
+            assert_eq!(now.money.hold != was.money.hold, anew, "answered: {answered}");
+            assert_eq!(now.parts[0].hold != was.parts[0].hold, anew, "answered: {answered}");
+            let holds_funds = now.outstanding(Effect::HoldFunds);
+            assert_eq!(holds_funds, anew || !answered, "answered: {answered}");
+            let asked = now.work.iter().filter(|work| work.effect == Effect::Reserve(0)).count();
+            assert_eq!(asked, usize::from(anew || !answered), "answered: {answered}");
+            run(&mut b, fine);
+            assert_eq!(status(&b, id), OrderStatus::Confirmed);
+            holds(&b);
+        }
+    }
+}
+
 #[test]
 fn one_that_was_placed_here_and_had_not_ended_is_carried_to_its_end() {
-    let place = |b: &mut State, _| {
-        let Command::Accept(mut new) = accept(2, contents()) else { panic!() };
-        new.epoch = 2;
-        new.contents.sealed_with.subject.home = region(2);
-        let new =
-            Command::Dated { first_sent_ms: u64::MAX, command: Box::new(Command::Accept(new)) };
-        assert!(matches!(apply(b, new), Outcome::Done(_)));
-        // Its stock is held; nobody was asked for the charge.
-        for call in b.due(0, 9) {
-            if matches!(call.todo, Todo::Stock(_)) {
-                answer(b, b.meta.now, &call, StepResult::Done);
-            }
-        }
-    };
-    let (_, mut b, first) = home(place);
+    // Its stock is held; nobody was asked for the charge.
+    let (_, mut b, first) = home(|b, _| place(b, |todo| matches!(todo, Todo::Stock(_))));
     let id = order_id(2);
     assert_eq!(of(&b, id).adopted, None);
     b.advance(b.meta.now.plus_ms(settings().hold_ttl_ms + 1));
@@ -317,6 +345,54 @@ fn what_was_handed_to_who_came_back_from_a_backup_and_was_lost_then_goes_on_too(
     step(&mut a, goes(2, 5, false));
     ship(&b, &mut a, origin(2));
     assert_eq!(a.tail(region(1), 9), [(id, handed)]);
+}
+
+#[test]
+fn what_was_decided_on_before_it_was_gone_on_with_does_not_go_on_by_itself() {
+    let (mut a, first) = placed(contents());
+    apply(&mut a, accept(2, contents()));
+    run(&mut a, fine);
+    let Step::TakeOver(mut take) = take_over(1, 1, 3) else { panic!() };
+    take.unheard = true;
+    assert_eq!(step(&mut a, Step::TakeOver(take)), Outcome::Noted);
+    assert_eq!(a.waiting(region(1), 9), [first, order_id(2)], "they were its own all along");
+    assert_eq!(super::tail::decide(&mut a, first, TailAction::Discard), Outcome::Noted);
+    assert_eq!(a.waiting(region(1), 9), [order_id(2)]);
+    let again = Candidate::Again { order: first };
+    let none = step(&mut a, Step::Adopt { birth: region(1), epoch: 3, orders: vec![again] });
+    assert_eq!(none, Outcome::Adopted(0));
+    holds(&a);
+}
+
+#[test]
+fn what_its_owners_do_not_go_on_with_is_decided_on_once_it_was_handed_over_in_plan() {
+    let (mut a, mut b, id) = home(|_, _| {});
+    step(&mut a, planned(2, 3));
+    // Home is lost, and another owner's epoch is hidden: it does not go on by itself.
+    let Step::TakeOver(mut take) = take_over(1, 1, 5) else { panic!() };
+    take.unheard = true;
+    assert_eq!(step(&mut b, Step::TakeOver(take)), Outcome::Noted);
+    assert!(b.waiting(region(1), 9).is_empty());
+    settle(&mut b, 5);
+    assert_eq!(apply(&mut b, parcel(id, 71)), Outcome::Refused(Refused::NotAdopted));
+    assert_eq!(b.tail(region(1), 9), [(id, 0)]);
+    // A third region has them for a while, and says that it has nothing of it.
+    let mut c = group_of(3);
+    drained(&mut b, 3, 5);
+    ship(&b, &mut c, origin(2));
+    step(&mut c, planned(2, 6));
+    settle(&mut c, 6);
+    step(&mut b, goes(3, 6, true));
+    assert_eq!(super::tail::decide(&mut b, id, TailAction::Adopt), Outcome::Noted);
+    step(&mut b, planned(3, 7));
+    assert_eq!(b.waiting(region(1), 9), [id]);
+    let again = vec![Candidate::Again { order: id }];
+    let done = step(&mut b, Step::Adopt { birth: region(1), epoch: 7, orders: again });
+    assert_eq!(done, Outcome::Adopted(1));
+    settle(&mut b, 7);
+    run(&mut b, fine);
+    assert!(matches!(apply(&mut b, parcel(id, 71)), Outcome::Done(_)));
+    holds(&b);
 }
 
 #[test]
