@@ -96,3 +96,24 @@ pub fn allowed(residence: Country, told: &Terms, own: &Law) -> Allowed {
     let both: ClassSet = DataClass::ALL.into_iter().filter(both).collect();
     allowed.only(both)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forks_that_no_region_tells_are_not_read() {
+        let fork = |n: u64, region| wire::Fork { epoch: n, region, version: 3 * n };
+        let told = |n: usize| (1..=n as u64).map(|n| fork(n, 2)).collect::<Vec<_>>();
+        let read = forks(&told(FORKS_MAX)).unwrap();
+        assert_eq!(read.len(), FORKS_MAX);
+        assert!(read.iter().all(|of| of.version == 3 * of.epoch && !of.restored));
+        assert!(forks(&told(FORKS_MAX + 1)).is_none(), "more than anybody keeps");
+        for region in [0, 1 << 16] {
+            assert!(
+                forks(&[fork(1, 2), fork(2, region)]).is_none(),
+                "no region has number {region}"
+            );
+        }
+    }
+}
