@@ -3,6 +3,7 @@
 
 pub(super) mod again;
 mod erased;
+mod given_back;
 mod handed;
 mod passed_over;
 mod rehomed;
