@@ -6,6 +6,7 @@ use super::handed::{drained, goes, parcel, planned, settle};
 use super::*;
 use crate::core::order::Fork;
 use crate::core::restored::{self, Restore};
+use crate::core::takeover::Loss;
 
 /// Region `to` has births of region 1 handed to it in plan.
 pub fn hand_over(from: &mut State, to: &mut State, epoch: u64) {
@@ -222,12 +223,24 @@ struct Place {
     copy: Option<(Vec<u64>, State)>,
 }
 
-/// Births that wander between regions, some of which are cut off and write on alone.
+impl Place {
+    /// The newest epoch that it followed into.
+    fn known(&self) -> u64 {
+        let own = self.state.meta.settings.region == region(1);
+        let first = if own { self.state.meta.settings.epoch } else { 1 };
+        self.state.births.get(region(1)).map_or(first, |row| row.epoch)
+    }
+}
+
+/// Births that wander between regions, some of which are cut off and write on alone, or come back
+/// from a backup and have forgotten what they wrote.
 struct Wandering {
     places: BTreeMap<u16, Place>,
     id: OrderId,
     owner: u16,
     epoch: u64,
+    /// The epoch of the newest record: what comes after it its owner claims.
+    recorded: u64,
     wrote: u64,
     rng: world::Rng,
 }
@@ -238,10 +251,11 @@ impl Wandering {
         run(&mut a, fine);
         let line: Vec<u64> = (1..=of(&a, id).version).collect();
         let wrote = line.len() as u64;
-        let empty = |n| (n, Place { state: group_of(n), line: Vec::new(), copy: None });
-        let mut places: BTreeMap<u16, Place> = (2..=REGIONS).map(empty).collect();
-        places.insert(1, Place { state: a, line, copy: None });
-        Self { places, id, owner: 1, epoch: 1, wrote, rng: world::Rng(seed) }
+        let place = |state, line| Place { state, line, copy: None };
+        let mut places: BTreeMap<u16, Place> =
+            (2..=REGIONS).map(|n| (n, place(group_of(n), Vec::new()))).collect();
+        places.insert(1, place(a, line));
+        Self { places, id, owner: 1, epoch: 1, recorded: 1, wrote, rng: world::Rng(seed) }
     }
 
     fn other(&mut self) -> u16 {
@@ -277,20 +291,56 @@ impl Wandering {
         let from = &self.places[&self.owner];
         let (line, state) = (from.line.clone(), thawed(&from.state));
         let to = self.places.get_mut(&n).unwrap();
-        ship(&state, &mut to.state, origin(self.owner));
-        if to.state.remote.copies.get(&self.id).is_some_and(|of| of.origin == origin(self.owner)) {
+        let of = Origin { epoch: state.meta.settings.epoch, ..origin(self.owner) };
+        ship(&state, &mut to.state, of);
+        // Somebody says what counts: what was told before its restore, or since.
+        if to.state.remote.parked.contains(&self.id) {
+            let keep_mine = self.rng.one_in(2);
+            let said = Command::ResolveRemote { order: self.id, keep_mine };
+            assert!(matches!(apply(&mut to.state, said), Outcome::Resolved(_)));
+        }
+        let now = (of, super::of(&state, self.id).version);
+        let copy = to.state.remote.copies.get(&self.id);
+        if copy.is_some_and(|copy| (copy.origin, copy.version) == now) {
             to.copy = Some((line, state));
         }
     }
 
+    /// The owner tells somebody what it forgets: it comes back from a backup, in an epoch that it
+    /// claims, and may write on at once.
+    fn forgets(&mut self, told: u16) {
+        let (n, epoch) = (self.owner, self.epoch + 1);
+        let kept = &self.places[&n];
+        let (line, backup) = (kept.line.clone(), thawed(&kept.state));
+        (0..=self.rng.below(2)).for_each(|_| self.write(n));
+        self.hears(told);
+        let place = self.places.get_mut(&n).unwrap();
+        (place.line, place.state) = (line, restored(backup, epoch));
+        // Its own births begin in the epoch of the restore.
+        if place.known() < epoch {
+            let Step::TakeOver(mut take) = take_over(1, n, epoch) else { panic!() };
+            take.record = 0;
+            assert_eq!(step(&mut place.state, Step::TakeOver(take)), Outcome::Noted);
+        }
+        assert_eq!(place.known(), epoch);
+        holds(&place.state);
+        self.epoch = epoch;
+        (0..self.rng.below(3)).for_each(|_| self.write(n));
+    }
+
     fn hears(&mut self, n: u16) {
-        let (owner, epoch) = (self.owner, self.epoch);
-        let row = self.places[&n].state.births.get(region(1));
-        if row.is_none_or(|row| row.epoch < epoch) {
+        let (owner, epoch) = (self.owner, self.recorded);
+        let place = self.places.get_mut(&n).unwrap();
+        let row = place.state.births.get(region(1));
+        if row.is_none() || place.known() < epoch {
             let drained = |row: &Birth| matches!(row.phase, Phase::Drained { .. });
             let handed = row.is_some_and(|row| drained(row) && row.epoch + 1 == epoch);
-            let place = self.places.get_mut(&n).unwrap();
             step(&mut place.state, goes(owner, epoch, handed));
+        }
+        if place.known() < self.epoch {
+            let loss = Some(Loss { record_ms: 0, skew_ms: 1_000 });
+            let (birth, owner, epoch) = (region(1), region(owner), self.epoch);
+            step(&mut place.state, Step::Elsewhere { birth, owner, epoch, loss, handed: false });
         }
         self.ship(n);
     }
@@ -299,7 +349,7 @@ impl Wandering {
     fn takes(&mut self, n: u16, plan: bool) -> bool {
         let (from, epoch) = (self.owner, self.epoch + 1);
         let place = self.places.get_mut(&n).unwrap();
-        let known = place.state.births.get(region(1)).map_or(1, |row| row.epoch);
+        let known = place.known();
         let step_of = if plan { planned(from, epoch) } else { take_over(1, from, epoch) };
         let Step::TakeOver(mut take) = step_of else { panic!() };
         take.unheard = known != self.epoch;
@@ -330,14 +380,15 @@ impl Wandering {
         apply(&mut place.state, Command::Resume { order: self.id });
         run(&mut place.state, fine);
         holds(&place.state);
-        (self.owner, self.epoch) = (n, epoch);
+        (self.owner, self.epoch, self.recorded) = (n, epoch, epoch);
         self.wrote(n);
         true
     }
 
     fn step(&mut self) {
         let other = self.other();
-        match self.rng.below(6) {
+        match self.rng.below(7) {
+            6 => self.forgets(other),
             0 => self.write(self.owner),
             1 => self.hears(other),
             // Cut off, it may not know that it owns nothing any more.
