@@ -32,8 +32,8 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// not whom they owe to forget, 15 and 16 not which moves were called off, 17 and 18 not how often
 /// the law took something, 19 and 20 not what a lost owner alone may know, 21 and 22 not what an
 /// owner before had gone on with, 23 and 24 not what had been handed over to him, 25 and 26 only
-/// the newest version from which an order had been gone on with, 27 and 28 not from which one after a
-/// restore.
+/// the newest version from which an order had been gone on with, 27 and 28 not from which one after
+/// a restore.
 const FORMAT: u32 = 29;
 const FORMAT_RESTORED: u32 = 30;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.

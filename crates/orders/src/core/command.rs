@@ -19,8 +19,8 @@ use super::takeover;
 /// 3 not whose books have what a copy shows as moved, 4 not what former owners knew whom by, 5 not
 /// from where blocks of somebody come who moves, 6 not which decision on a tail has ended, 7
 /// not whether an owner before was lost, 8 not whether births that went were handed over, 9
-/// not from which versions each owner of a copy's order had gone on; by 10 a claim hid who had owned
-/// in between, what two people had given back went on, and a restore was no fork.
+/// not from which versions each owner of a copy's order had gone on; by 10 a claim hid who had
+/// owned in between, what two people had given back went on, and a restore was no fork.
 const VERSION: u8 = 11;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

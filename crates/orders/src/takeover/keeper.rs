@@ -290,8 +290,8 @@ impl Keeper {
     }
 }
 
-/// What a group that knows up to an epoch follows first of the directory's word: where an owner went
-/// on beyond its newest record by its own word, that record, for it says who owned before.
+/// What a group that knows up to an epoch follows first of the directory's word: where an owner
+/// went on beyond its newest record by its own word, that record, for it says who owned before.
 fn next(word: Ownership, newest: Option<&OwnershipRecord>, known: u64) -> Ownership {
     let first = newest.filter(|of| of.owner == word.owner);
     let first = first.filter(|of| known < of.epoch && of.epoch < word.epoch);

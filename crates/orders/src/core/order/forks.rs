@@ -100,7 +100,7 @@ mod tests {
         check(&[(2, 2, 4), (3, 3, 9)], &[(2, 2, 4), (4, 2, 7), (5, 1, 8)], 7);
         // Its writer never heard of us: what we went on with is the last of both.
         check(&[(2, 2, 4)], &[], 4);
-        // Came back from a backup, and was lost again: from what it had told before, another went on.
+        // Came back from a backup and was lost: another went on from what it had told before.
         check(&[(2, 1, 6)], &[(3, 2, 9)], 6);
         check(&[(2, 1, 6)], &[(2, 1, 6), (3, 2, 7)], 7);
         // Two in one epoch are two.

@@ -308,9 +308,9 @@ impl State {
         // One that was refused may have come half way.
         let row = row.filter(|row| row.decision.action == TailAction::Compensate)?;
         Some(format!(
-            "its charge was given back here, or is about to be, as two people decided ({}), and its \
-             owners since did not know: look at the provider, then cancel it, or resume it if it \
-             is paid for",
+            "its charge was given back here, or is about to be, as two people decided ({}), and \
+             its owners since did not know: look at the provider, then cancel it, or resume it if \
+             it is paid for",
             row.decision.ticket
         ))
     }

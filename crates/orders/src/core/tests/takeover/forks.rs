@@ -67,12 +67,21 @@ fn what_an_owner_did_alone_is_in_its_tail_however_often_others_have_gone_on_with
         let refund = Command::Refund { order: id, key, amount_minor: 10, note };
         Command::Dated { first_sent_ms: u64::MAX, command: Box::new(refund) }
     };
+    let shipped = thawed(&a);
     assert!(matches!(apply(&mut a, refund(90)), Outcome::Done(_)));
     run(&mut a, fine);
     let lost = thawed(&a);
     let mut heir = thawed(&b);
     step(&mut heir, take_over(1, 1, 6));
     assert_eq!(heir.remote.copies.get(&id).unwrap().version, told);
+    assert_eq!(adopt(&shipped, &mut heir, 1, 6), 1);
+    settle(&mut heir, 6);
+    run(&mut heir, fine);
+    let mut back = thawed(&lost);
+    step(&mut back, goes(2, 6, false));
+    ship(&heir, &mut back, origin(2));
+    assert_eq!(back.tail(region(1), 9), [(id, told)], "the refund, and no parcel of before");
+    assert!(of(&back, id).repaid_since(told) && !of(&back, id).goods_since(told));
     let Step::TakeOver(mut take) = take_over(1, 1, 7) else { panic!() };
     take.unheard = true;
     let mut a = lost;
