@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hansa_types::hash::StateHash;
 use thiserror::Error;
 
-use crate::table::{PAGE_RECORDS, Page};
+use crate::table::{PAGE_RECORDS, Page, Slot};
 use crate::{Key, Record};
 
 /// The pages of a table at one moment.
@@ -35,7 +35,7 @@ const PAGE_BYTES_MAX: u32 = 1 << 30;
 
 impl<K: Key, V: Record> Frozen<K, V> {
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.pages.iter().flat_map(|page| page.iter()).flatten().map(|(k, v)| (k, v))
+        self.pages.iter().flat_map(|page| page.iter()).flatten().map(Slot::record)
     }
 
     /// Places for records, filled or not; see [`Self::at`].
@@ -46,7 +46,7 @@ impl<K: Key, V: Record> Frozen<K, V> {
     /// The record in a slot, for whoever visits them in an order of his own.
     pub fn at(&self, slot: usize) -> Option<(&K, &V)> {
         let page = self.pages.get(slot / PAGE_RECORDS)?;
-        page.get(slot % PAGE_RECORDS)?.as_ref().map(|(key, value)| (key, value))
+        page.get(slot % PAGE_RECORDS)?.as_ref().map(Slot::record)
     }
 
     /// The digest computed from every record, as [`crate::Table::recompute_digest`] does.

@@ -5,6 +5,7 @@ use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use hansa_types::hash::StateHash;
+use serde::{Deserialize, Serialize};
 
 use crate::frozen::{Frozen, ReadError};
 use crate::key_hash::KeyHasher;
@@ -13,7 +14,17 @@ use crate::{Key, Record};
 /// Records to a page: small enough that the copy a frozen page costs stays in microseconds.
 pub(crate) const PAGE_RECORDS: usize = 32;
 
-pub(crate) type Page<K, V> = Vec<Option<(K, V)>>;
+pub(crate) type Page<K, V> = Vec<Option<Slot<K, V>>>;
+
+/// A record in its place. On disk it is key and value.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Slot<K, V> {
+    pub key: K,
+    pub value: V,
+    /// What the digest has of it: the record is hashed once for each change, and not twice.
+    #[serde(skip)]
+    hash: StateHash,
+}
 
 /// Keyed without a secret on purpose: keys are ids that our own services mint or that a caller
 /// can only choose within a grammar, and lookups must cost the same on every replica.
@@ -63,20 +74,21 @@ impl<K: Key, V: Record> Table<K, V> {
 
     pub fn get(&self, key: &K) -> Option<&V> {
         let slot = *self.index.get(key)?;
-        self.slot(slot).map(|(_, value)| value)
+        self.slot(slot).map(|of| &of.value)
     }
 
     /// Puts `value` under `key`; the value that was there before, if any.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        self.digest.add(StateHash::of_record(self.tag, &key, &value));
+        let hash = StateHash::of_record(self.tag, &key, &value);
+        self.digest.add(hash);
         if let Some(&slot) = self.index.get(&key) {
-            let (_, old) = self.slot_mut(slot).replace((key.clone(), value))?;
-            self.digest.remove(StateHash::of_record(self.tag, &key, &old));
-            return Some(old);
+            let old = self.slot_mut(slot).replace(Slot { key, value, hash })?;
+            self.digest.remove(old.hash);
+            return Some(old.value);
         }
         let slot = self.take_free_slot();
         self.index.insert(key.clone(), slot);
-        *self.slot_mut(slot) = Some((key, value));
+        *self.slot_mut(slot) = Some(Slot { key, value, hash });
         None
     }
 
@@ -84,10 +96,11 @@ impl<K: Key, V: Record> Table<K, V> {
     pub fn update<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         let slot = *self.index.get(key)?;
         let tag = self.tag;
-        let (_, value) = self.slot_mut(slot).as_mut()?;
-        let before = StateHash::of_record(tag, key, value);
-        let result = change(value);
-        let after = StateHash::of_record(tag, key, value);
+        let of = self.slot_mut(slot).as_mut()?;
+        let before = of.hash;
+        let result = change(&mut of.value);
+        let after = StateHash::of_record(tag, key, &of.value);
+        of.hash = after;
         self.digest.remove(before);
         self.digest.add(after);
         Some(result)
@@ -95,15 +108,15 @@ impl<K: Key, V: Record> Table<K, V> {
 
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let slot = self.index.remove(key)?;
-        let (_, old) = self.slot_mut(slot).take()?;
+        let old = self.slot_mut(slot).take()?;
         self.free.insert(slot);
-        self.digest.remove(StateHash::of_record(self.tag, key, &old));
-        Some(old)
+        self.digest.remove(old.hash);
+        Some(old.value)
     }
 
     /// Every record, in slot order: the same on every replica.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.pages.iter().flat_map(|page| page.iter()).flatten().map(|(k, v)| (k, v))
+        self.pages.iter().flat_map(|page| page.iter()).flatten().map(Slot::record)
     }
 
     /// The running digest of all records. Costs nothing: it is kept with each write.
@@ -132,9 +145,11 @@ impl<K: Key, V: Record> Table<K, V> {
     pub fn read(tag: &'static str, from: &mut dyn std::io::Read) -> Result<Self, ReadError> {
         let pages = Frozen::read(tag, from)?.pages;
         let mut table = Self { pages, ..Self::new(tag) };
-        for (n, page) in table.pages.iter().enumerate() {
-            for (m, record) in page.iter().enumerate() {
-                let Some((key, _)) = record else { continue };
+        for (n, page) in table.pages.iter_mut().enumerate() {
+            for (m, record) in Arc::make_mut(page).iter_mut().enumerate() {
+                let Some(Slot { key, value, hash }) = record else { continue };
+                *hash = StateHash::of_record(tag, key, value);
+                table.digest.add(*hash);
                 let slot = (n * PAGE_RECORDS + m) as u32;
                 if table.index.insert(key.clone(), slot).is_some() {
                     return Err(ReadError::DuplicateKey { table: tag });
@@ -143,17 +158,16 @@ impl<K: Key, V: Record> Table<K, V> {
                 table.fresh = slot + 1;
             }
         }
-        table.digest = table.recompute_digest();
         Ok(table)
     }
 
-    fn slot(&self, slot: u32) -> Option<&(K, V)> {
+    fn slot(&self, slot: u32) -> Option<&Slot<K, V>> {
         let (page, at) = place(slot);
         self.pages.get(page)?.get(at)?.as_ref()
     }
 
     /// The slot for writing; its page is copied first if a frozen view still holds it.
-    fn slot_mut(&mut self, slot: u32) -> &mut Option<(K, V)> {
+    fn slot_mut(&mut self, slot: u32) -> &mut Option<Slot<K, V>> {
         let (page, at) = place(slot);
         &mut Arc::make_mut(&mut self.pages[page])[at]
     }
@@ -168,6 +182,12 @@ impl<K: Key, V: Record> Table<K, V> {
             self.pages.push(Arc::new(vec![None; PAGE_RECORDS]));
         }
         slot
+    }
+}
+
+impl<K, V> Slot<K, V> {
+    pub fn record(&self) -> (&K, &V) {
+        (&self.key, &self.value)
     }
 }
 
