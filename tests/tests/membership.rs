@@ -50,7 +50,6 @@ fn fourth(league: &Processes) -> Config {
     let files = ca.node(&config.region, &name).expect("a certificate");
     (config.tls.cert, config.tls.key, config.tls.ca) = (files.cert, files.key, files.ca);
     config.data_dir = config.data_dir.with_file_name(&name);
-    config.orders.views = config.data_dir.join("views/orders");
     std::fs::create_dir_all(&config.data_dir).expect("a folder");
     let roles = config.own_node().expect("listed").roles.clone();
     let internal = config.listen.internal.to_string();

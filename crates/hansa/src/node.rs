@@ -31,7 +31,7 @@ use hansa_node::peers::Peers;
 
 use self::inside::Inside;
 pub use self::restore::verify_states;
-pub use self::world::{Pages, World};
+pub use self::world::{Pages, Views, World};
 use crate::config::Config;
 
 /// A running node.

@@ -12,8 +12,6 @@ pub use self::vault::{Auth, Hashicorp, Vault};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Folder of this node's listing views; may be deleted at any time.
-    pub views: PathBuf,
     pub vault: Vault,
     pub saga: Saga,
     pub provider: Sandbox,
@@ -89,7 +87,6 @@ pub struct Replicate {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            views: "views/orders".into(),
             vault: Vault::default(),
             saga: Saga::default(),
             provider: Sandbox::default(),

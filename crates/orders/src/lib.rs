@@ -7,7 +7,6 @@
 //! - `saga`: the leader's runner; [`provider`]: what it dials.
 //! - `replicate`: events to and from other regions.
 //! - `takeover`: orders that change their owner.
-//! - `listing`: the view behind ListOrders.
 //! - `reconcile`: facts for reconciliation, and repairs.
 //! - [`crosscheck`]: invariants that lie between orders and the ledger.
 //! - [`vault`]: seals what is personal before it reaches the log.
@@ -15,7 +14,6 @@
 pub mod config;
 pub mod core;
 pub mod crosscheck;
-mod listing;
 pub mod machine;
 mod map;
 mod metrics;
@@ -34,6 +32,5 @@ mod tests;
 pub mod vault;
 mod wire;
 
-pub use listing::{SCHEMA as LISTING_SCHEMA, row as listing_row};
 pub use replicate::Lag;
-pub use start::{Around, Orders, RestoreStatus, StartError, Views};
+pub use start::{Around, Orders, RestoreStatus, StartError};

@@ -29,7 +29,6 @@ use crate::core::contents::Contents;
 use crate::core::lasting::{self, Blind};
 use crate::core::order::Order;
 use crate::core::state::State;
-use crate::listing::Listing;
 use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::replicate::{Freshness, Heard};
@@ -71,7 +70,6 @@ pub struct Shell {
 pub struct Hosted {
     pub group: Group<OrdersMachine>,
     pub waiters: Waiters,
-    pub listing: Listing,
     /// Whether this node's vault is known to be the group's.
     pub trusted: watch::Sender<Trust>,
     /// Pauses between steps, for cuts of the region.

@@ -7,7 +7,6 @@ mod movers;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use hansa_api::pb::admin::key_service_server::KeyServiceServer;
@@ -30,9 +29,6 @@ use hansa_region_router::core::directory::Snapshot;
 use hansa_types::id::{GroupId, GroupKind, OrderId};
 use hansa_types::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use hansa_types::region::RegionName;
-use hansa_views::View;
-use hansa_views::memory::MemoryView;
-use hansa_views::sled_view::{self, SledView};
 use hansa_wal::fs::Fs;
 use thiserror::Error;
 use tokio::sync::watch::Sender;
@@ -44,7 +40,6 @@ use crate::core::command::{Command, Outcome};
 use crate::core::invariants::{self, Violation};
 use crate::core::settings::Settings;
 use crate::crosscheck::{self, Finding};
-use crate::listing::{self, Listing};
 use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::provider::{Provider, SandboxProvider};
@@ -83,19 +78,11 @@ pub enum StartError {
 pub struct Around {
     pub vault: Arc<dyn Vault>,
     pub provider: Arc<dyn Provider>,
-    pub views: Views,
-}
-
-/// Where listings are kept: in the config's folder, or gone with the process.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Views {
-    Folder,
-    Memory,
 }
 
 impl Around {
     /// The vault that the config names, files on `fs`, the sandbox with its journal on this
-    /// machine's disk, listings in their folder.
+    /// machine's disk.
     ///
     /// # Errors
     /// A key or a journal that cannot be used.
@@ -115,7 +102,7 @@ impl Around {
             let path = settlement.as_ref().map(|path| path.display().to_string());
             StartError::Journal { path: path.unwrap_or_default(), source }
         })?);
-        Ok(Self { vault, provider, views: Views::Folder })
+        Ok(Self { vault, provider })
     }
 
     /// The vault that the config names: a file on `fs`, or a server that is reached over `net`.
@@ -160,7 +147,7 @@ impl Orders {
         book: Book,
         around: Around,
     ) -> Result<Self, StartError> {
-        let Around { vault, provider, views } = around;
+        let Around { vault, provider } = around;
         cfg.check()?;
         let now = book.ready().await;
         let region = now.own_region().ok_or(StartError::Directory)?.name.clone();
@@ -170,7 +157,7 @@ impl Orders {
         // All of them: a group that does not count on this node waits for the day it does.
         for id in now.groups.keys().filter(|id| id.kind() == GroupKind::Orders) {
             let with = (&lease, &env.entropy);
-            let hosted = match start_group(host, &cfg, views, &now, *id, with).await {
+            let hosted = match start_group(host, &cfg, &now, *id, with).await {
                 // Damage of one group: it is listed as stopped, the others go on.
                 Err(StartError::Group(error)) if error.stops_group_only() => continue,
                 started => started?,
@@ -227,8 +214,6 @@ impl Orders {
             env.tasks.spawn(format!("{id}-repairs"), OnError::StopNode, repairer.run());
             let auditor = watch::audit(hosted.clone(), stop.clone());
             env.tasks.spawn(format!("{id}-auditor"), OnError::Log, auditor);
-            let feed = hosted.listing.clone().feed(hosted.group.clone(), stop.clone());
-            env.loops.start(format!("{id}-listing"), Box::pin(feed));
             purge::start(&env.tasks, self.shell.clone(), hosted.clone(), book.clone());
             wants::start(&env.tasks, self.shell.clone(), hosted.clone());
             let (shell, provider) = (self.shell.clone(), desk.provider());
@@ -385,12 +370,6 @@ impl Orders {
         self.shell.closing.cancel();
     }
 
-    /// This node's listings.
-    pub fn views(&self) -> Vec<(GroupId, Arc<dyn View>)> {
-        let groups = self.shell.groups.values();
-        groups.map(|hosted| (hosted.group.id(), hosted.listing.view())).collect()
-    }
-
     /// Lets a parked order try again.
     ///
     /// # Errors
@@ -432,7 +411,6 @@ fn guard(shell: &Arc<Shell>, hosted: &Arc<Hosted>, first: Option<&GroupId>) {
 async fn start_group(
     host: &Host,
     cfg: &Config,
-    views: Views,
     now: &Snapshot,
     id: GroupId,
     (lease, entropy): (&Lease, &Arc<dyn Entropy>),
@@ -443,31 +421,10 @@ async fn start_group(
     let settings = settings(cfg, now, id.index(), u16::try_from(groups).unwrap_or(u16::MAX));
     let spec = GroupSpec { id, members };
     let group = host.start_group(spec, move || OrdersMachine::new(settings)).await?;
-    let listing = Listing::new(match views {
-        Views::Folder => open_view(&cfg.views.join(id.to_string())),
-        Views::Memory => Arc::new(MemoryView::default()),
-    });
     let (waiters, trusted, hold) =
         (Waiters::default(), Sender::new(Trust::Unbound), Hold::default());
     let (lease, entropy) = (lease.clone(), entropy.clone());
-    Ok(Hosted { group, waiters, listing, trusted, hold, lease, entropy })
-}
-
-/// A view on disk; in memory where the disk gives none, for a view is never the truth.
-fn open_view(folder: &Path) -> Arc<dyn View> {
-    let config = sled_view::Config {
-        folder: folder.to_owned(),
-        schema: listing::SCHEMA,
-        cache_bytes: sled_view::CACHE_BYTES_DEFAULT,
-    };
-    match SledView::open(config) {
-        Ok(view) => Arc::new(view),
-        Err(error) => {
-            let folder = folder.display();
-            tracing::warn!(%folder, %error, "listing kept in memory");
-            Arc::new(MemoryView::default())
-        }
-    }
+    Ok(Hosted { group, waiters, trusted, hold, lease, entropy })
 }
 
 /// The epoch in which a region begins, by its directory. A group's log begins in it for good: a

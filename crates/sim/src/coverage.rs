@@ -49,7 +49,7 @@ const LINES: &[(&str, &str)] = &[
     ("leadership", "leadership changed"),
     ("replica differs from its leader", "divergence alarm"),
     ("peer refused", "peer refused"),
-    ("listing is built anew", "view rebuilt"),
+    ("account view is built anew", "view rebuilt"),
 ];
 
 /// What a log line counts as.

@@ -5,12 +5,11 @@ use std::sync::{Arc, Weak};
 
 use futures::FutureExt as _;
 use hansa::config::Config;
-use hansa::node::{Node, Pages, World};
+use hansa::node::{Node, Pages, Views, World};
 use hansa_consensus::GroupStatus;
 use hansa_node::env::test::{SeededEntropy, TaskLoops};
 use hansa_node::env::{Env, Exit};
 use hansa_node::tasks::Tasks;
-use hansa_orders::Views;
 use hansa_types::identity::SpiffeId;
 use hansa_wal::fs::SimFs;
 use parking_lot::Mutex;

@@ -143,7 +143,6 @@ fn spare(first: &Config) -> anyhow::Result<Config> {
     config.name = format!("{}-{}", first.region, SEATS + 1);
     config.join = true;
     config.data_dir.set_file_name(&config.name);
-    config.orders.views = config.data_dir.join("views/orders");
     let own = first.own_node().context("a config that does not name its own node")?;
     let roles = own.roles.clone();
     let internal = format!("{}:{INTERNAL}", config.name);

@@ -83,7 +83,6 @@ impl Shape {
     pub fn folders(mut self, mut of: impl FnMut(&str) -> PathBuf) -> Self {
         for config in &mut self.configs {
             config.data_dir = of(&config.name);
-            config.orders.views = config.data_dir.join("views/orders");
         }
         self
     }

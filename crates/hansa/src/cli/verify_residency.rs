@@ -137,8 +137,7 @@ fn views(data: &[PathBuf], scratch: &Path) -> anyhow::Result<Vec<view::Source>> 
     for (number, folder) in found.into_iter().enumerate() {
         let copy = scratch.join(number.to_string());
         copy_all(&folder, &copy)?;
-        let orders = folder.parent().is_some_and(|above| above.ends_with("orders"));
-        let schema = if orders { hansa_orders::LISTING_SCHEMA } else { hansa_ledger::ENTRY_SCHEMA };
+        let schema = hansa_ledger::ENTRY_SCHEMA;
         let cache_bytes = sled_view::CACHE_BYTES_DEFAULT;
         let opened = SledView::open(sled_view::Config { folder: copy, schema, cache_bytes });
         let opened = opened.with_context(|| folder.display().to_string())?;

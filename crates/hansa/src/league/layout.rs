@@ -139,7 +139,6 @@ impl Layout {
                 let journal = data.join(format!("sandbox-{account}.journal"));
                 let orders = hansa_orders::config::Config {
                     vault: Vault::File { path: shared.join("vault.key") },
-                    views: data_dir.join("views/orders"),
                     provider: hansa_orders::config::Sandbox { journal, ..defaults.provider },
                     ..defaults
                 };

@@ -17,7 +17,7 @@ use hansa_node::net::Net;
 use hansa_node::peers::{self, Address, Peers};
 use hansa_node::tasks::OnError;
 use hansa_node::telemetry::{self, probes};
-use hansa_orders::{Orders, Views};
+use hansa_orders::Orders;
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::{self, Genesis, NodeRole};
 use hansa_region_router::directory::{self as keeper, Directory};
@@ -31,7 +31,7 @@ use super::copies::NodeCopies;
 use super::inside::Inside;
 use super::members::Members;
 use super::port::Port;
-use super::world::{Pages, World};
+use super::world::{Pages, Views, World};
 use super::{
     Node, bounds, groups, membership_service, ready, reconcile_service, residency_service,
     version_service, whoami,
@@ -71,7 +71,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     follow_members(&config, &env, &host, &peers, &book)?;
     compare_groups(&config, &env, &book);
     // The books of stock and money.
-    let ledger = Ledger::start(&host, &env, ledger_config(&config, world.views)).await?;
+    let ledger = Ledger::start(&host, &env, ledger_config(&config, world.views.clone())).await?;
     let inside = Arc::new(Inside::new(host.clone(), book.clone(), ledger.clone()));
     // The way in, for clients and for other regions.
     let gateway = match public {
@@ -268,13 +268,10 @@ fn genesis(config: &Config, residency: &Text) -> anyhow::Result<Genesis> {
 }
 
 fn ledger_config(config: &Config, views: Views) -> hansa_ledger::config::Config {
-    use hansa_ledger::config::{Config as Ledger, Groups, Views as Kept};
+    use hansa_ledger::config::{Config as Ledger, Groups};
     let groups =
         |role, count| config.has(role).then(|| Groups { count, members: config.members(role) });
-    let mut ledger = Ledger::new(match views {
-        Views::Folder => Kept::Folder(config.data_dir.join("views")),
-        Views::Memory => Kept::Memory,
-    });
+    let mut ledger = Ledger::new(views);
     ledger.inventory = groups(NodeRole::Inventory, config.groups.inventory);
     ledger.payments = groups(NodeRole::Payments, config.groups.payments);
     ledger

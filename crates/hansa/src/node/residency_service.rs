@@ -140,12 +140,10 @@ impl At {
     }
 
     fn views(&self) -> Vec<view::Source> {
-        let orders = self.inside.orders().map(hansa_orders::Orders::views).unwrap_or_default();
-        let orders = orders.into_iter().map(|(id, view)| (format!("views/orders/{id}"), view));
-        let books = self.inside.ledger().views();
-        let books = books.into_iter().map(|(id, view)| (format!("views/{id}-entries"), view));
-        let sources = orders.chain(books);
-        sources.map(|(folder, view)| view::Source { folder, view }).collect()
+        let books = self.inside.ledger().views().into_iter();
+        books
+            .map(|(id, view)| view::Source { folder: format!("views/{id}-entries"), view })
+            .collect()
     }
 
     async fn run(&self, mut sweep: Sweep, to: &mpsc::Sender<Told>) -> Result<(), Failure> {

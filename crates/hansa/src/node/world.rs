@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+pub use hansa_ledger::config::Views;
 use hansa_node::config::Text;
 use hansa_node::env::Env;
 use hansa_node::net::{Net, TlsNet};
 use hansa_node::tasks::OnError;
 use hansa_node::tls::{Files, Identity};
+use hansa_orders::Around;
 use hansa_orders::provider::Provider;
-use hansa_orders::{Around, Views};
 use hansa_wal::fs::{self, Fs, RealFs};
 
 use crate::config::{self, Config};
@@ -67,7 +68,7 @@ impl World {
             fs: fs.clone(),
             shared: fs,
             provider: None,
-            views: Views::Folder,
+            views: Views::Folder(config.data_dir.join("views")),
             pages: Pages::Served,
         })
     }
@@ -89,14 +90,12 @@ impl World {
 
     /// What the orders role needs of it.
     pub(super) fn around(&self, config: &hansa_orders::config::Config) -> anyhow::Result<Around> {
-        let around = match &self.provider {
+        Ok(match &self.provider {
             None => Around::of_config(&self.env, config, self.shared.clone(), self.net.clone())?,
             Some(provider) => Around {
                 vault: Around::vault(&self.env, config, self.shared.clone(), self.net.clone())?,
                 provider: provider.clone(),
-                views: self.views,
             },
-        };
-        Ok(Around { views: self.views, ..around })
+        })
     }
 }

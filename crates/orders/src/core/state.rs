@@ -3,6 +3,7 @@
 mod calls;
 mod copies;
 mod former;
+pub mod listing;
 mod policy;
 mod verbs;
 
@@ -78,6 +79,8 @@ pub struct State {
     timers: BTreeSet<(LogTime, OrderId)>,
     /// Each order under its last event: what a follower that knows up to n still lacks.
     by_seq: BTreeMap<u64, OrderId>,
+    /// All orders, by the time of their birth.
+    by_birth: BTreeSet<OrderId>,
     parked: BTreeSet<OrderId>,
 }
 
@@ -118,6 +121,7 @@ impl State {
     ) -> Self {
         let (mut work, mut timers) = (BTreeMap::new(), BTreeSet::new());
         let (mut by_seq, mut parked) = (BTreeMap::new(), BTreeSet::new());
+        let by_birth = orders.iter().map(|(id, _)| *id).collect();
         for (id, order) in orders.iter() {
             work.extend(order.work.iter().map(|work| (work.no, *id)));
             timers.extend(order.wake.map(|at| (at, *id)));
@@ -142,6 +146,7 @@ impl State {
             work,
             timers,
             by_seq,
+            by_birth,
             parked,
         }
     }
@@ -339,6 +344,7 @@ impl State {
         self.work.extend(order.work.iter().map(|work| (work.no, id)));
         self.timers.extend(order.wake.map(|at| (at, id)));
         self.by_seq.insert(order.last_seq, id);
+        self.by_birth.insert(id);
         self.parked.extend(order.parked.as_ref().map(|_| id));
         self.subjects.own(contents.sealed_with.subject, id);
         self.contents.insert(id, contents);
@@ -418,6 +424,7 @@ impl State {
             let wakes = order.wake.is_none_or(|at| self.timers.contains(&(at, *id)));
             (!moves || (waits && wakes))
                 && self.by_seq.get(&order.last_seq) == Some(id)
+                && self.by_birth.contains(id)
                 && self.parked.contains(id) == order.parked.is_some()
         });
         let timed =
@@ -427,6 +434,7 @@ impl State {
             && work == self.work.len()
             && timers == self.timers.len()
             && self.by_seq.len() == self.orders.len()
+            && self.by_birth.len() == self.orders.len()
             && self.keys.consistent()
             && self.remote.consistent()
             && self.subjects.consistent(self.orders.len())

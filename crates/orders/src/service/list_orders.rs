@@ -1,5 +1,6 @@
 //! ListOrders: a customer's orders, newest first; for operators, a region's.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use hansa_api::convert::order::ListOrders;
@@ -8,16 +9,16 @@ use hansa_api::pb::order as wire;
 use hansa_api::principal::{Principal, Role};
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::ReadError;
-use hansa_types::id::{GroupId, GroupKind};
+use hansa_types::id::{GroupId, GroupKind, OrderId};
 use hansa_types::region::Slot;
 use tokio::time::Instant;
 use tonic::Request;
 
-use crate::listing::{Listed, Of};
+use crate::core::state::listing::{Listed, Of};
 use crate::shell::{Hosted, Shell, answer_by, deadline, not_read, personal};
 use crate::wire as show;
 
-/// Entries looked at for one page: a filter that nothing passes must not scan for ever.
+/// Orders looked at for one page: a filter that nothing passes must not scan for ever.
 const SCAN_MAX: usize = 10_000;
 /// Bytes of one page: clients take no message above 4 MiB unless told to.
 const PAGE_BYTES_MAX: usize = 2 << 20;
@@ -38,7 +39,7 @@ pub async fn run(
     }
     let groups = groups(shell, &list)?;
     for hosted in &groups {
-        catch_up(hosted, groups.len() > 1, answer_by(due)).await?;
+        wait(hosted, groups.len() > 1, answer_by(due)).await?;
     }
     let of = match &list.customer_id {
         Some(customer) => Of::Customer(personal::customer(shell, customer)?),
@@ -46,18 +47,18 @@ pub async fn run(
     };
     let mut columns = Vec::new();
     for hosted in &groups {
-        columns.push(column(hosted, &of, &list)?);
+        columns.push(column(hosted, of, &list)?);
     }
     let mut answer = merge(shell, columns, &list).await?;
-    answer.also_in = also_in(shell, &groups, &of);
+    answer.also_in = also_in(shell, &groups, of);
     Ok(answer)
 }
 
 /// Where else orders of a customer are who has moved.
-fn also_in(shell: &Shell, groups: &[Arc<Hosted>], of: &Of) -> Vec<String> {
+fn also_in(shell: &Shell, groups: &[Arc<Hosted>], of: Of) -> Vec<String> {
     let (Of::Customer(subject), [hosted]) = (of, groups) else { return Vec::new() };
     let lived = hosted.group.peek(|machine| {
-        let row = machine.state.moves.get(*subject);
+        let row = machine.state.moves.get(subject);
         row.map_or_else(Vec::new, |row| row.lived.clone())
     });
     let others = lived.into_iter().filter(|number| *number != shell.number);
@@ -98,21 +99,21 @@ fn whole_region(shell: &Shell) -> Result<Vec<Arc<Hosted>>, Failure> {
     Err(Failure::new(Reason::Unavailable, why).with("absent_groups", absent.join(",")))
 }
 
-/// Waits until the view has all that was acknowledged before this call.
+/// Waits until this node has all that was acknowledged before this call.
 ///
 /// A listing over several groups is as fresh as this node where another node leads: no node leads
 /// them all.
-async fn catch_up(hosted: &Hosted, several: bool, due: Instant) -> Result<(), Failure> {
-    let seq = match hosted.group.read(due, |machine| machine.state.meta.seq).await {
-        Err(ReadError::NotLeader { .. }) if several => {
-            hosted.group.peek(|machine| machine.state.meta.seq)
-        }
-        read => read.map_err(not_read)?,
-    };
-    match hosted.listing.reach(seq, due).await {
-        true => Ok(()),
-        false => Err(Failure::of(Reason::ViewBehind)),
+async fn wait(hosted: &Hosted, several: bool, due: Instant) -> Result<(), Failure> {
+    match hosted.group.read(due, |_| ()).await {
+        Err(ReadError::NotLeader { .. }) if several => Ok(()),
+        read => read.map_err(not_read),
     }
+}
+
+/// The order at which a group's part of the last page ended.
+fn turned(key: &[u8]) -> Result<OrderId, Failure> {
+    let id = key.try_into().ok().and_then(|bytes| OrderId::from_bytes(bytes).ok());
+    id.ok_or_else(|| Failure::of(Reason::PageTokenInvalid))
 }
 
 /// One group's share of a page, newest first.
@@ -120,27 +121,23 @@ struct Column {
     group: GroupId,
     hosted: Arc<Hosted>,
     rows: Vec<Listed>,
-    /// The last key that was looked at, and whether more may follow.
-    last: Option<Vec<u8>>,
+    /// The last order that was looked at, and whether more may follow.
+    last: Option<OrderId>,
     more: bool,
 }
 
-fn column(hosted: &Arc<Hosted>, of: &Of, list: &ListOrders) -> Result<Column, Failure> {
+fn column(hosted: &Arc<Hosted>, of: Of, list: &ListOrders) -> Result<Column, Failure> {
     let group = hosted.group.id();
-    let wanted = list.state.map(|state| state as i32);
-    let mut last = list.page.after(group).map(<[u8]>::to_vec);
+    let mut last = list.page.after(group).map(turned).transpose()?;
     let (mut rows, mut seen, mut more) = (Vec::new(), 0, true);
     while more && rows.len() < list.page.size && seen < SCAN_MAX {
         let limit = list.page.size + 1;
-        let found = hosted.listing.page(of, last.as_deref(), limit).map_err(|error| {
-            tracing::warn!(%group, %error, "listing cannot be read");
-            Failure::of(Reason::ViewBehind)
-        })?;
+        let found = hosted.group.peek(|machine| machine.state.listed(of, last, limit));
         more = found.len() == limit;
         seen += found.len();
         for row in found {
-            last = Some(row.tail.clone());
-            if wanted.is_none_or(|wanted| wanted == i32::from(row.state)) {
+            last = Some(row.id);
+            if list.state.is_none_or(|wanted| wanted == show::order_state(row.status)) {
                 rows.push(row);
             }
             if rows.len() == list.page.size {
@@ -160,7 +157,7 @@ async fn merge(
     for (n, column) in columns.iter().enumerate() {
         rows.extend(column.rows.iter().map(|row| (n, row)));
     }
-    rows.sort_by(|a, b| b.1.tail.cmp(&a.1.tail));
+    rows.sort_by_key(|(_, row)| Reverse(row.id));
     let mut full = rows.len() >= list.page.size;
     rows.truncate(list.page.size);
     let (mut orders, mut bytes, mut shown) = (Vec::with_capacity(rows.len()), 0, 0);
@@ -190,10 +187,11 @@ async fn merge(
         let taken = mine.clone().count() == column.rows.len();
         let key = match mine.next_back() {
             // All of its rows are in: also what the filter passed over is done with.
-            _ if taken => column.last.clone(),
-            Some((_, row)) => Some(row.tail.clone()),
-            None => list.page.after(column.group).map(<[u8]>::to_vec),
+            _ if taken => column.last,
+            Some((_, row)) => Some(row.id),
+            None => list.page.after(column.group).map(turned).transpose()?,
         };
+        let key = key.map(|id| id.to_bytes().to_vec());
         positions.extend(key.map(|key| Position { group: column.group, key }));
     }
     let next_page_token = if more { list.page.next(&positions)? } else { String::new() };

@@ -140,9 +140,7 @@ impl Rig {
         let identity = Identity::load(files).unwrap();
         let net = Arc::new(TlsNet::new(identity, node.env.clock.clone()));
         let peers = Peers::new(id, net.clone(), Default::default(), node.env.tasks.clone());
-        let folder = self.dir.path().join(self.name());
-        let mut cfg =
-            Config { vault, views: folder.join(format!("views-{id}")), ..Config::default() };
+        let mut cfg = Config { vault, ..Config::default() };
         // A third party: it remembers a charge whichever region made it.
         cfg.provider.journal = self.dir.path().join("sandbox");
         cfg.provider.late_ms = 300;

@@ -70,9 +70,8 @@ pub fn rows(
     let place = crate::findings::Place { file: source.folder.as_str().into(), stays: Stays::Kept };
     for (key, value) in &rows {
         let told = match kind {
-            GroupKind::Orders => hansa_orders::listing_row(key, value).map(|_| Vec::new()),
             GroupKind::Payments => hansa_ledger::entry_row(key, value),
-            GroupKind::Directory | GroupKind::Inventory => None,
+            GroupKind::Directory | GroupKind::Inventory | GroupKind::Orders => None,
         };
         match told {
             Some(payments) => {
@@ -89,7 +88,7 @@ pub fn rows(
     Ok(if rows.len() == ROWS_MAX { rows.into_iter().last().map(|(key, _)| key) } else { None })
 }
 
-/// `…/orders-0` and `…/payments-0-entries`.
+/// `…/payments-0-entries`.
 fn kind_of(folder: &str) -> Option<GroupKind> {
     let name = crate::format::last(folder);
     let name = name.strip_suffix("-entries").unwrap_or(name);

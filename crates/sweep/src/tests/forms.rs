@@ -6,6 +6,9 @@ use std::sync::Arc;
 use hansa_backup::manifest::{FORMAT, Group, Manifest, Part, PartKind, hex};
 use hansa_backup::part;
 use hansa_consensus::inspect::{self, ArchiveReader};
+use hansa_ledger::core::kernel::{Code, Origin, Posting, Reference};
+use hansa_types::id::{AccountId, TransferId};
+use hansa_types::time::LogTime;
 use hansa_views::memory::MemoryView;
 use hansa_views::{Batch, View};
 use hansa_wal::fs::{Fs, SimFs};
@@ -151,18 +154,29 @@ fn a_page_of_metrics_has_figures_and_closed_labels() {
 fn a_view_is_read_row_by_row_and_its_engines_files_are_searched() {
     let leak = view(7, DE, &super::BOTH);
     let engine = [b"sled".as_slice(), &leak, &[0; 50]].concat();
-    assert!(alone("views/orders/orders-0/db", &engine).0 >= 2);
-    assert_eq!(alone("views/orders/orders-0/db", &view(7, DE, &[])), (0, 0));
+    assert!(alone("views/payments-0-entries/db", &engine).0 >= 2);
+    assert_eq!(alone("views/payments-0-entries/db", &view(7, DE, &[])), (0, 0));
+    let account = |name: &str| AccountId::derive(&[name.as_bytes()]);
+    let posting = Posting {
+        id: TransferId::derive(LogTime(5), &[b"capture"]),
+        at: LogTime(5),
+        debit: account("funds"),
+        credit: account("revenue"),
+        amount: 700,
+        code: Code(1),
+        reference: Reference(order(2, 1).into()),
+        origin: Origin::Move,
+    };
     let rows = |value: &[u8]| {
         let kept: Arc<dyn View> = Arc::new(MemoryView::default());
         let mut put = Batch::default();
-        let key = [&b"t"[..], &5_u64.to_be_bytes(), &order(2, 1).to_bytes()].concat();
+        let key = [posting.debit.to_bytes().as_slice(), &5_u64.to_be_bytes()].concat();
         put.put(key, value.to_vec());
         kept.apply(put, 1).unwrap();
-        let source = rows::Source { folder: "views/orders/orders-0".into(), view: kept };
+        let source = rows::Source { folder: "views/payments-0-entries".into(), view: kept };
         said(|to| assert_eq!(rows::rows(&source, None, to), Ok(None)))
     };
-    assert_eq!(rows(&[1]), (0, 0));
+    assert_eq!(rows(&postcard::to_allocvec(&[(5_u64, posting)][..]).unwrap()), (0, 0));
     assert_eq!(rows(b"Ada Lovelace"), (0, 1));
 }
 

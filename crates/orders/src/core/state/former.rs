@@ -97,6 +97,7 @@ impl State {
         let Some(old) = self.orders.remove(&id) else { return };
         self.meta.superseded += old.version - old.base();
         self.by_seq.remove(&old.last_seq);
+        self.by_birth.remove(&id);
         for work in &old.work {
             self.work.remove(&work.no);
         }

@@ -1,6 +1,7 @@
 //! The table of subjects and the indexes rebuilt from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use hansa_pages::Table;
 use hansa_types::id::OrderId;
@@ -88,6 +89,20 @@ impl Subjects {
     pub fn orders_of(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {
         let range = self.orders.range((subject, [0; 16])..=(subject, [u8::MAX; 16]));
         range.filter_map(|(_, order)| OrderId::from_bytes(*order).ok())
+    }
+
+    /// The subject's orders that were born before `before`, if it is given, newest first.
+    pub fn newest_of(
+        &self,
+        subject: SubjectId,
+        before: Option<OrderId>,
+    ) -> impl Iterator<Item = OrderId> {
+        let end = match before {
+            Some(before) => Bound::Excluded((subject, before.to_bytes())),
+            None => Bound::Included((subject, [u8::MAX; 16])),
+        };
+        let range = self.orders.range((Bound::Included((subject, [0; 16])), end));
+        range.rev().filter_map(|(_, order)| OrderId::from_bytes(*order).ok())
     }
 
     /// Living keys under region keys older than `key`, oldest first, at most `max`.
