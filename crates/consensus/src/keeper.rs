@@ -23,6 +23,8 @@ const COMPARE_EVERY: Duration = Duration::from_secs(1);
 const ASK_MAX: Duration = Duration::from_secs(2);
 /// Entries that wait before the archive takes them without a checkpoint: whole chunks only.
 const ARCHIVE_ENTRIES: u64 = 16 * ENTRIES_PER_CHUNK;
+/// Or bytes of them: what is taken out while it is still at hand costs least.
+const ARCHIVE_BYTES: usize = 8 << 20;
 /// With the log above its size limit, a group checkpoints this often at most.
 const PINNED_EVERY: Duration = Duration::from_secs(5);
 /// A group that holds less of it is left alone.
@@ -141,19 +143,21 @@ impl Keeper {
         }
     }
 
-    /// Archives whole chunks when many entries wait, so that memory stays small between
+    /// Archives whole chunks when much waits, so that memory stays small between
     /// checkpoints.
     async fn archive(&self) {
-        let Some((first, last)) = self.running.replica.pending().span() else { return };
+        let pending = self.running.replica.pending();
+        let (Some((first, last)), bytes) = (pending.span(), pending.bytes()) else { return };
         // The last index of the last whole chunk.
         let Some(upto) = ((last + 1) / ENTRIES_PER_CHUNK * ENTRIES_PER_CHUNK).checked_sub(1) else {
             return;
         };
-        if upto < first || upto - first + 1 < ARCHIVE_ENTRIES {
+        let many = bytes >= ARCHIVE_BYTES || upto.saturating_sub(first) + 1 >= ARCHIVE_ENTRIES;
+        if upto < first || !many {
             return;
         }
         // On a full disk it stays in memory and in the log, both of them bounded.
-        if self.running.room.admit(2 * self.running.replica.pending().bytes() as u64).is_err() {
+        if self.running.room.admit(2 * bytes as u64).is_err() {
             return;
         }
         let checkpoints = self.running.checkpoints.clone();

@@ -28,6 +28,8 @@ const LEAD: usize = 16;
 const HEADER: usize = SECTOR - LEAD;
 pub(super) const PAGE: usize = 4096;
 pub(super) const PITCH: usize = PAGE + 8;
+/// Pages that are sealed and written together: large values want no second copy of themselves.
+const PIECE: usize = 64;
 /// redb's own magic number: without it nothing was ever finished here.
 const REDB_MAGIC: usize = 9;
 
@@ -276,11 +278,15 @@ impl StorageBackend for Backend {
             aside.lock().pages.extend(written);
             return Ok(());
         }
-        let mut sealed = Vec::with_capacity(data.len() / PAGE * PITCH);
-        for (number, page) in (first..).zip(data.chunks_exact(PAGE)) {
-            sealed.extend_from_slice(page);
-            sealed.extend_from_slice(&seal(number, page));
+        let mut sealed = Vec::with_capacity(PIECE.min(data.len() / PAGE) * PITCH);
+        for (number, piece) in (first..).step_by(PIECE).zip(data.chunks(PIECE * PAGE)) {
+            sealed.clear();
+            for (number, page) in (number..).zip(piece.chunks_exact(PAGE)) {
+                sealed.extend_from_slice(page);
+                sealed.extend_from_slice(&seal(number, page));
+            }
+            self.file.write_at(&sealed, place(number))?;
         }
-        self.file.write_at(&sealed, place(first))
+        Ok(())
     }
 }

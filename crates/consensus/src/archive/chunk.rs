@@ -6,12 +6,24 @@ use crate::chain::{GENESIS, Head};
 use crate::pending::{ArchivedEntry, ArchivedRecord};
 use crate::raft::codec::{BadBytes, Kind, array_of, u8_of, u32_of, u64_of};
 
+const SUM: usize = size_of::<u32>();
+/// An entry beside its payload: index, term, kind, records, head, length.
+const ENTRY_BYTES: usize = 8 + 8 + 1 + 8 + size_of::<Head>() + 4;
+/// A record beside its key and value: index, table, two lengths.
+const RECORD_BYTES: usize = 8 + 1 + 4 + 4;
+
+/// A chunk of this many bytes behind its checksum, which [`seal`] writes.
+fn body(bytes: usize) -> BytesMut {
+    let mut body = BytesMut::with_capacity(SUM + bytes);
+    body.put_u32_le(0);
+    body
+}
+
 /// Closes a chunk with its checksum in front.
-fn seal(body: &BytesMut) -> Bytes {
-    let mut out = BytesMut::with_capacity(4 + body.len());
-    out.put_u32_le(crc32c::crc32c(body));
-    out.put_slice(body);
-    out.freeze()
+fn seal(mut body: BytesMut) -> Bytes {
+    let sum = crc32c::crc32c(&body[SUM..]);
+    body[..SUM].copy_from_slice(&sum.to_le_bytes());
+    body.freeze()
 }
 
 fn unseal(mut bytes: Bytes) -> Result<Bytes, BadBytes> {
@@ -32,7 +44,8 @@ fn bytes_of(from: &mut Bytes) -> Result<Bytes, BadBytes> {
 /// Entries in order of index. Both outer heads of the chain lead the chunk, so that an auditor can
 /// join chunks without reading them whole.
 pub(crate) fn pack_entries(entries: &[ArchivedEntry]) -> Bytes {
-    let mut body = BytesMut::new();
+    let bytes = entries.iter().map(|entry| ENTRY_BYTES + entry.payload.len()).sum::<usize>();
+    let mut body = body(2 * size_of::<Head>() + 4 + bytes);
     body.put_slice(&entries.first().map_or(GENESIS, |entry| entry.heads.0));
     body.put_slice(&entries.last().map_or(GENESIS, |entry| entry.heads.1));
     body.put_u32_le(entries.len() as u32);
@@ -44,7 +57,7 @@ pub(crate) fn pack_entries(entries: &[ArchivedEntry]) -> Bytes {
         body.put_slice(&entry.heads.1);
         put_bytes(&mut body, &entry.payload);
     }
-    seal(&body)
+    seal(body)
 }
 
 pub(crate) fn unpack_entries(bytes: Bytes) -> Result<Vec<ArchivedEntry>, BadBytes> {
@@ -66,7 +79,8 @@ pub(crate) fn unpack_entries(bytes: Bytes) -> Result<Vec<ArchivedEntry>, BadByte
 
 /// Records in order of number, the first of which follows from the chunk's own.
 pub(crate) fn pack_records(records: &[ArchivedRecord]) -> Bytes {
-    let mut body = BytesMut::new();
+    let bytes = |of: &ArchivedRecord| RECORD_BYTES + of.key.len() + of.value.len();
+    let mut body = body(4 + records.iter().map(bytes).sum::<usize>());
     body.put_u32_le(records.len() as u32);
     for record in records {
         body.put_u64_le(record.index);
@@ -74,7 +88,7 @@ pub(crate) fn pack_records(records: &[ArchivedRecord]) -> Bytes {
         put_bytes(&mut body, &record.key);
         put_bytes(&mut body, &record.value);
     }
-    seal(&body)
+    seal(body)
 }
 
 pub(crate) fn unpack_records(bytes: Bytes, first: u64) -> Result<Vec<ArchivedRecord>, BadBytes> {
