@@ -5,6 +5,7 @@ mod carries;
 mod drive;
 mod keys;
 mod lasting;
+mod listing;
 mod moves;
 mod remote;
 mod repair;

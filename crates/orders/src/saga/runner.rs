@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use hansa_consensus::SubmitError;
 use hansa_types::id::{GroupId, GroupKind};
 use hansa_types::region::RegionNumber;
@@ -30,9 +30,10 @@ use crate::provider::{Answer, Fault};
 use crate::shell::{Hosted, Shell};
 use step::{Next, Step};
 
-/// Reports in one command, and commands under way.
+/// Reports in one command, and commands under way: one that is being committed, one that waits
+/// for the next entry. What is said meanwhile travels together.
 const REPORTS_MAX: usize = 2_048;
-const SUBMITS_MAX: usize = 4;
+const SUBMITS_MAX: usize = 2;
 /// Steps pulled at once: apply waits while we look.
 const PULL_MAX: usize = 1_024;
 const SUBMIT_DEADLINE: Duration = Duration::from_secs(10);
@@ -118,7 +119,13 @@ impl Runner {
                 () = stop.cancelled() => return,
                 // What comes once, before what only wakes: under load the latter is always ready.
                 Some(submitted) = self.submits.next() => self.submitted(submitted),
-                Some(called) = self.calls.next() => self.called(called),
+                Some(called) = self.calls.next() => {
+                    self.called(called);
+                    // All that are there: what they say travels together.
+                    while let Some(Some(called)) = self.calls.next().now_or_never() {
+                        self.called(called);
+                    }
+                }
                 changed = leadership.changed() => if changed.is_err() { return },
                 changed = applied.changed(), if self.leads => if changed.is_err() { return },
                 () = answers.bell.notified(), if self.leads => {}
