@@ -6,6 +6,7 @@
 //! What is absent: secondary indexes. They are derived, so their owner rebuilds them after a read.
 
 mod frozen;
+mod index;
 mod key_hash;
 mod table;
 

@@ -1,14 +1,13 @@
 //! The live table.
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::BuildHasherDefault;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hansa_types::hash::StateHash;
 use serde::{Deserialize, Serialize};
 
 use crate::frozen::{Frozen, ReadError};
-use crate::key_hash::KeyHasher;
+use crate::index::{Index, KeyHash};
 use crate::{Key, Record};
 
 /// Records to a page: small enough that the copy a frozen page costs stays in microseconds.
@@ -26,10 +25,6 @@ pub(crate) struct Slot<K, V> {
     hash: StateHash,
 }
 
-/// Keyed without a secret on purpose: keys are ids that our own services mint or that a caller
-/// can only choose within a grammar, and lookups must cost the same on every replica.
-type Index<K> = HashMap<K, u32, BuildHasherDefault<KeyHasher>>;
-
 /// A map from `K` to `V` with a running digest and a cheap frozen view.
 ///
 /// # Invariant
@@ -38,7 +33,7 @@ type Index<K> = HashMap<K, u32, BuildHasherDefault<KeyHasher>>;
 /// reused lowest first.
 pub struct Table<K, V> {
     tag: &'static str,
-    index: Index<K>,
+    index: Index,
     pages: Vec<Arc<Page<K, V>>>,
     /// Slots below `fresh` that hold nothing.
     free: BTreeSet<u32>,
@@ -65,15 +60,15 @@ impl<K: Key, V: Record> Table<K, V> {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.index.len() == 0
     }
 
     pub fn contains(&self, key: &K) -> bool {
-        self.index.contains_key(key)
+        self.find(key).is_some()
     }
 
     pub fn get(&self, key: &K) -> Option<&V> {
-        let slot = *self.index.get(key)?;
+        let slot = self.find(key)?;
         self.slot(slot).map(|of| &of.value)
     }
 
@@ -81,20 +76,20 @@ impl<K: Key, V: Record> Table<K, V> {
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let hash = StateHash::of_record(self.tag, &key, &value);
         self.digest.add(hash);
-        if let Some(&slot) = self.index.get(&key) {
+        if let Some(slot) = self.find(&key) {
             let old = self.slot_mut(slot).replace(Slot { key, value, hash })?;
             self.digest.remove(old.hash);
             return Some(old.value);
         }
         let slot = self.take_free_slot();
-        self.index.insert(key.clone(), slot);
+        self.index.add(KeyHash::of(&key), slot);
         *self.slot_mut(slot) = Some(Slot { key, value, hash });
         None
     }
 
     /// Changes the record under `key` in place; what `change` returned, `None` without a record.
     pub fn update<R>(&mut self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
-        let slot = *self.index.get(key)?;
+        let slot = self.find(key)?;
         let tag = self.tag;
         let of = self.slot_mut(slot).as_mut()?;
         let before = of.hash;
@@ -107,7 +102,8 @@ impl<K: Key, V: Record> Table<K, V> {
     }
 
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let slot = self.index.remove(key)?;
+        let slot = self.find(key)?;
+        self.index.remove(KeyHash::of(key), slot);
         let old = self.slot_mut(slot).take()?;
         self.free.insert(slot);
         self.digest.remove(old.hash);
@@ -145,20 +141,24 @@ impl<K: Key, V: Record> Table<K, V> {
     pub fn read(tag: &'static str, from: &mut dyn std::io::Read) -> Result<Self, ReadError> {
         let pages = Frozen::read(tag, from)?.pages;
         let mut table = Self { pages, ..Self::new(tag) };
-        for (n, page) in table.pages.iter_mut().enumerate() {
-            for (m, record) in Arc::make_mut(page).iter_mut().enumerate() {
-                let Some(Slot { key, value, hash }) = record else { continue };
-                *hash = StateHash::of_record(tag, key, value);
-                table.digest.add(*hash);
-                let slot = (n * PAGE_RECORDS + m) as u32;
-                if table.index.insert(key.clone(), slot).is_some() {
-                    return Err(ReadError::DuplicateKey { table: tag });
-                }
-                table.free.extend(table.fresh..slot);
-                table.fresh = slot + 1;
+        for slot in 0..(table.pages.len() * PAGE_RECORDS) as u32 {
+            let Some(Slot { key, value, hash }) = table.slot_mut(slot) else { continue };
+            *hash = StateHash::of_record(tag, key, value);
+            let (key, hash) = (key.clone(), *hash);
+            if table.find(&key).is_some() {
+                return Err(ReadError::DuplicateKey { table: tag });
             }
+            table.digest.add(hash);
+            table.index.add(KeyHash::of(&key), slot);
+            table.free.extend(table.fresh..slot);
+            table.fresh = slot + 1;
         }
         Ok(table)
+    }
+
+    fn find(&self, key: &K) -> Option<u32> {
+        let is = |slot| self.slot(slot).is_some_and(|of| of.key == *key);
+        self.index.find(KeyHash::of(key), is)
     }
 
     fn slot(&self, slot: u32) -> Option<&Slot<K, V>> {
