@@ -35,6 +35,7 @@
 pub(crate) mod codec;
 pub(crate) mod log_store;
 pub(crate) mod network;
+mod news;
 #[cfg(feature = "simulated")]
 mod simulated;
 pub(crate) mod state_machine;

@@ -21,7 +21,7 @@ use openraft::{OptionalSend, entry::RaftEntry as _};
 use tokio::time::Instant;
 
 use super::codec::BadBytes;
-use super::{Types, Vote, wire};
+use super::{Types, Vote, news, wire};
 use crate::archive::Archive;
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::link::{Ask, Link, LinkError};
@@ -153,7 +153,7 @@ impl RaftNetworkV2<Types> for Client {
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         let client = &*self;
-        let sent = input.map(move |request| {
+        let sent = news::with_entries(input).map(move |request| {
             let prev = request.prev_log_id;
             let last = request.entries.last().map(|entry| entry.log_id()).or(prev);
             let answer = client.send_append(&request, &option);
