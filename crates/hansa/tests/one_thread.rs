@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hansa::config::Config;
 use hansa::league::layout::Layout;
-use hansa::node::{Node, Pages, World};
+use hansa::node::{Node, Pages, Views, World};
 use hansa_api::client::reach::{Dialling, Stream};
 use hansa_api::client::{Expect, League, Options, Reach};
 use hansa_api::pb::inventory::ReceiveStockRequest;
@@ -22,7 +22,6 @@ use hansa_node::env::test::{RecordedExit, SeededEntropy, TaskLoops, TokioClock};
 use hansa_node::env::{Entropy, Env};
 use hansa_node::net::memory::{MemoryNet, Wires};
 use hansa_node::tasks::Tasks;
-use hansa_orders::Views;
 use hansa_orders::provider::SandboxProvider;
 use hansa_types::identity::SpiffeId;
 use hansa_types::time::WallTime;

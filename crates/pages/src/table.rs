@@ -10,6 +10,8 @@ use crate::frozen::{Frozen, ReadError};
 use crate::index::{Index, KeyHash};
 use crate::{Key, Record};
 
+/// One change in so many hashes the record before it, too.
+const REHASHED: u128 = 16;
 /// Records to a page: small enough that the copy a frozen page costs stays in microseconds.
 pub(crate) const PAGE_RECORDS: usize = 32;
 
@@ -92,7 +94,11 @@ impl<K: Key, V: Record> Table<K, V> {
         let slot = self.find(key)?;
         let tag = self.tag;
         let of = self.slot_mut(slot).as_mut()?;
-        let before = of.hash;
+        // Made anew now and then: what memory lost of a record must not be taken for its change.
+        let before = match of.hash.0.is_multiple_of(REHASHED) {
+            true => StateHash::of_record(tag, key, &of.value),
+            false => of.hash,
+        };
         let result = change(&mut of.value);
         let after = StateHash::of_record(tag, key, &of.value);
         of.hash = after;

@@ -41,7 +41,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hansa-node",
             "hansa-wal",
             "hansa-consensus",
-            "hansa-views",
             "hansa-region-router",
         ],
     ),

@@ -401,7 +401,6 @@ impl Rig {
                 }
             }
             config.data_dir = self.data.join("new").join(&config.name);
-            config.orders.views = config.data_dir.join("views/orders");
             config
         });
         // Nodes have tasks of their own; these three only wait for theirs to start.

@@ -16,6 +16,7 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
+use self::listing::Listed;
 use super::command::{Command, Outcome, Refused};
 use super::contents::Contents;
 use super::effect::Report;
@@ -79,8 +80,8 @@ pub struct State {
     timers: BTreeSet<(LogTime, OrderId)>,
     /// Each order under its last event: what a follower that knows up to n still lacks.
     by_seq: BTreeMap<u64, OrderId>,
-    /// All orders, by the time of their birth.
-    by_birth: BTreeSet<OrderId>,
+    /// All orders, by when they were created.
+    by_age: BTreeSet<Listed>,
     parked: BTreeSet<OrderId>,
 }
 
@@ -121,14 +122,16 @@ impl State {
     ) -> Self {
         let (mut work, mut timers) = (BTreeMap::new(), BTreeSet::new());
         let (mut by_seq, mut parked) = (BTreeMap::new(), BTreeSet::new());
-        let by_birth = orders.iter().map(|(id, _)| *id).collect();
+        let by_age = orders.iter().map(|(id, order)| Listed::of(*id, order)).collect();
         for (id, order) in orders.iter() {
             work.extend(order.work.iter().map(|work| (work.no, *id)));
             timers.extend(order.wake.map(|at| (at, *id)));
             by_seq.insert(order.last_seq, *id);
             parked.extend(order.parked.as_ref().map(|_| *id));
         }
-        let whose = contents.iter().map(|(id, contents)| (contents.sealed_with.subject, *id));
+        let whose = contents.iter().filter_map(|(id, contents)| {
+            Some((contents.sealed_with.subject, Listed::of(*id, orders.get(id)?)))
+        });
         let subjects = Subjects::rebuild(subjects, whose);
         let restored = None;
         Self {
@@ -146,7 +149,7 @@ impl State {
             work,
             timers,
             by_seq,
-            by_birth,
+            by_age,
             parked,
         }
     }
@@ -344,9 +347,10 @@ impl State {
         self.work.extend(order.work.iter().map(|work| (work.no, id)));
         self.timers.extend(order.wake.map(|at| (at, id)));
         self.by_seq.insert(order.last_seq, id);
-        self.by_birth.insert(id);
+        let listed = Listed::of(id, &order);
+        self.by_age.insert(listed);
         self.parked.extend(order.parked.as_ref().map(|_| id));
-        self.subjects.own(contents.sealed_with.subject, id);
+        self.subjects.own(contents.sealed_with.subject, listed);
         self.contents.insert(id, contents);
         self.orders.insert(id, order);
     }
@@ -424,7 +428,7 @@ impl State {
             let wakes = order.wake.is_none_or(|at| self.timers.contains(&(at, *id)));
             (!moves || (waits && wakes))
                 && self.by_seq.get(&order.last_seq) == Some(id)
-                && self.by_birth.contains(id)
+                && self.by_age.contains(&Listed::of(*id, order))
                 && self.parked.contains(id) == order.parked.is_some()
         });
         let timed =
@@ -434,7 +438,7 @@ impl State {
             && work == self.work.len()
             && timers == self.timers.len()
             && self.by_seq.len() == self.orders.len()
-            && self.by_birth.len() == self.orders.len()
+            && self.by_age.len() == self.orders.len()
             && self.keys.consistent()
             && self.remote.consistent()
             && self.subjects.consistent(self.orders.len())

@@ -30,10 +30,10 @@ use crate::provider::{Answer, Fault};
 use crate::shell::{Hosted, Shell};
 use step::{Next, Step};
 
-/// Reports in one command, and commands under way: one that is being committed, one that waits
-/// for the next entry. What is said meanwhile travels together.
+/// Reports in one command, and commands under way: two entries of a group may be (`Timing`), and
+/// one waits for the next. What is said meanwhile travels together.
 const REPORTS_MAX: usize = 2_048;
-const SUBMITS_MAX: usize = 2;
+const SUBMITS_MAX: usize = 3;
 /// Steps pulled at once: apply waits while we look.
 const PULL_MAX: usize = 1_024;
 const SUBMIT_DEADLINE: Duration = Duration::from_secs(10);

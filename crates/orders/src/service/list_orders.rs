@@ -9,7 +9,7 @@ use hansa_api::pb::order as wire;
 use hansa_api::principal::{Principal, Role};
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::ReadError;
-use hansa_types::id::{GroupId, GroupKind, OrderId};
+use hansa_types::id::{GroupId, GroupKind};
 use hansa_types::region::Slot;
 use tokio::time::Instant;
 use tonic::Request;
@@ -47,7 +47,7 @@ pub async fn run(
     };
     let mut columns = Vec::new();
     for hosted in &groups {
-        columns.push(column(hosted, of, &list)?);
+        columns.push(column(hosted, of, &list).await?);
     }
     let mut answer = merge(shell, columns, &list).await?;
     answer.also_in = also_in(shell, &groups, of);
@@ -111,9 +111,8 @@ async fn wait(hosted: &Hosted, several: bool, due: Instant) -> Result<(), Failur
 }
 
 /// The order at which a group's part of the last page ended.
-fn turned(key: &[u8]) -> Result<OrderId, Failure> {
-    let id = key.try_into().ok().and_then(|bytes| OrderId::from_bytes(bytes).ok());
-    id.ok_or_else(|| Failure::of(Reason::PageTokenInvalid))
+fn turned(key: &[u8]) -> Result<Listed, Failure> {
+    Listed::from_bytes(key).ok_or_else(|| Failure::of(Reason::PageTokenInvalid))
 }
 
 /// One group's share of a page, newest first.
@@ -122,28 +121,33 @@ struct Column {
     hosted: Arc<Hosted>,
     rows: Vec<Listed>,
     /// The last order that was looked at, and whether more may follow.
-    last: Option<OrderId>,
+    last: Option<Listed>,
     more: bool,
 }
 
-fn column(hosted: &Arc<Hosted>, of: Of, list: &ListOrders) -> Result<Column, Failure> {
+async fn column(hosted: &Arc<Hosted>, of: Of, list: &ListOrders) -> Result<Column, Failure> {
     let group = hosted.group.id();
     let mut last = list.page.after(group).map(turned).transpose()?;
     let (mut rows, mut seen, mut more) = (Vec::new(), 0, true);
     while more && rows.len() < list.page.size && seen < SCAN_MAX {
-        let limit = list.page.size + 1;
+        // The last of a page and the first behind it; with a filter, what is soon looked through.
+        let limit = if list.state.is_none() { list.page.size + 1 } else { PAGE_MAX + 1 };
         let found = hosted.group.peek(|machine| machine.state.listed(of, last, limit));
-        more = found.len() == limit;
-        seen += found.len();
-        for row in found {
-            last = Some(row.id);
-            if list.state.is_none_or(|wanted| wanted == show::order_state(row.status)) {
+        let count = found.len();
+        more = count == limit;
+        seen += count;
+        for (nth, (row, status)) in (1..).zip(found) {
+            last = Some(row);
+            if list.state.is_none_or(|wanted| wanted == show::order_state(status)) {
                 rows.push(row);
             }
             if rows.len() == list.page.size {
+                more |= nth < count;
                 break;
             }
         }
+        // Others want the machine, and this thread, too.
+        tokio::task::yield_now().await;
     }
     Ok(Column { group, hosted: hosted.clone(), rows, last, more })
 }
@@ -157,19 +161,19 @@ async fn merge(
     for (n, column) in columns.iter().enumerate() {
         rows.extend(column.rows.iter().map(|row| (n, row)));
     }
-    rows.sort_by_key(|(_, row)| Reverse(row.id));
+    rows.sort_by_key(|(_, row)| Reverse(**row));
     let mut full = rows.len() >= list.page.size;
     rows.truncate(list.page.size);
     let (mut orders, mut bytes, mut shown) = (Vec::with_capacity(rows.len()), 0, 0);
     for (n, row) in &rows {
         let hosted = &columns[*n].hosted;
         let order =
-            hosted.look(row.id, |order, contents| show::order(shell, row.id, order, contents));
+            hosted.look(row.id(), |order, contents| show::order(shell, row.id(), order, contents));
         let Ok(mut order) = order else {
             shown += 1;
             continue;
         };
-        personal::reveal(shell, hosted, row.id, &mut order, false).await?;
+        personal::reveal(shell, hosted, row.id(), &mut order, false).await?;
         bytes += prost::Message::encoded_len(&order);
         if bytes > PAGE_BYTES_MAX && shown > 0 {
             full = true;
@@ -188,10 +192,10 @@ async fn merge(
         let key = match mine.next_back() {
             // All of its rows are in: also what the filter passed over is done with.
             _ if taken => column.last,
-            Some((_, row)) => Some(row.id),
+            Some((_, row)) => Some(**row),
             None => list.page.after(column.group).map(turned).transpose()?,
         };
-        let key = key.map(|id| id.to_bytes().to_vec());
+        let key = key.map(|row| row.to_bytes().to_vec());
         positions.extend(key.map(|key| Position { group: column.group, key }));
     }
     let next_page_token = if more { list.page.next(&positions)? } else { String::new() };

@@ -4,6 +4,7 @@ use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
+use super::listing::Listed;
 use super::{Meta, State, publish, tell};
 use crate::core::contents::Contents;
 use crate::core::order::Order;
@@ -97,7 +98,8 @@ impl State {
         let Some(old) = self.orders.remove(&id) else { return };
         self.meta.superseded += old.version - old.base();
         self.by_seq.remove(&old.last_seq);
-        self.by_birth.remove(&id);
+        let listed = Listed::of(id, &old);
+        self.by_age.remove(&listed);
         for work in &old.work {
             self.work.remove(&work.no);
         }
@@ -107,7 +109,7 @@ impl State {
             for heard in &old.requests {
                 self.keys.pin(heard.scope, id, contents.sealed_with);
             }
-            self.subjects.disown(contents.sealed_with.subject, id);
+            self.subjects.disown(contents.sealed_with.subject, listed);
         }
     }
 }

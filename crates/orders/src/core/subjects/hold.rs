@@ -9,6 +9,7 @@ use hansa_types::id::OrderId;
 use super::{
     Erased, KeyOf, KeyState, Next, RegionKey, SubjectId, SubjectRow, Wrapped, first_generation,
 };
+use crate::core::state::listing::Listed;
 
 /// Tombstones kept of one subject, newest last: who erases more often repeats himself.
 const ERASED_MAX: usize = 16;
@@ -24,7 +25,7 @@ pub struct Subjects {
     /// The newest region key that wraps something erased, in logs and backups.
     erased_under: Option<RegionKey>,
     /// Each subject's orders, oldest first.
-    orders: BTreeSet<(SubjectId, [u8; 16])>,
+    orders: BTreeSet<(SubjectId, Listed)>,
 }
 
 impl Subjects {
@@ -35,7 +36,7 @@ impl Subjects {
     /// From the table, and every order with its subject.
     pub fn rebuild(
         table: Table<SubjectId, SubjectRow>,
-        orders: impl Iterator<Item = (SubjectId, OrderId)>,
+        orders: impl Iterator<Item = (SubjectId, Listed)>,
     ) -> Self {
         let mut under: BTreeMap<RegionKey, BTreeSet<KeyOf>> = BTreeMap::new();
         let (mut by_seq, mut erased_under) = (BTreeMap::new(), None);
@@ -47,8 +48,7 @@ impl Subjects {
             let told = row.erased.iter().filter(|erased| erased.seq > 0);
             by_seq.extend(told.map(|erased| (erased.seq, *id)));
         }
-        let orders = orders.map(|(subject, order)| (subject, order.to_bytes())).collect();
-        Self { table, under, by_seq, erased_under, orders }
+        Self { table, under, by_seq, erased_under, orders: orders.collect() }
     }
 
     /// What there is to open a block with.
@@ -87,22 +87,21 @@ impl Subjects {
     }
 
     pub fn orders_of(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {
-        let range = self.orders.range((subject, [0; 16])..=(subject, [u8::MAX; 16]));
-        range.filter_map(|(_, order)| OrderId::from_bytes(*order).ok())
+        self.listed(subject, None).map(|of| of.id())
     }
 
-    /// The subject's orders that were born before `before`, if it is given, newest first.
-    pub fn newest_of(
+    /// The subject's orders before `before`, if it is given, oldest first.
+    pub fn listed(
         &self,
         subject: SubjectId,
-        before: Option<OrderId>,
-    ) -> impl Iterator<Item = OrderId> {
+        before: Option<Listed>,
+    ) -> impl DoubleEndedIterator<Item = Listed> {
         let end = match before {
-            Some(before) => Bound::Excluded((subject, before.to_bytes())),
-            None => Bound::Included((subject, [u8::MAX; 16])),
+            Some(before) => Bound::Excluded((subject, before)),
+            None => Bound::Included((subject, Listed::LAST)),
         };
-        let range = self.orders.range((Bound::Included((subject, [0; 16])), end));
-        range.rev().filter_map(|(_, order)| OrderId::from_bytes(*order).ok())
+        let range = self.orders.range((Bound::Included((subject, Listed::FIRST)), end));
+        range.map(|(_, of)| *of)
     }
 
     /// Living keys under region keys older than `key`, oldest first, at most `max`.
@@ -216,12 +215,12 @@ impl Subjects {
         self.table.get(&subject).cloned().unwrap_or(none)
     }
 
-    pub(in crate::core) fn own(&mut self, subject: SubjectId, order: OrderId) {
-        self.orders.insert((subject, order.to_bytes()));
+    pub(in crate::core) fn own(&mut self, subject: SubjectId, order: Listed) {
+        self.orders.insert((subject, order));
     }
 
-    pub(in crate::core) fn disown(&mut self, subject: SubjectId, order: OrderId) {
-        self.orders.remove(&(subject, order.to_bytes()));
+    pub(in crate::core) fn disown(&mut self, subject: SubjectId, order: Listed) {
+        self.orders.remove(&(subject, order));
     }
 
     fn take_off(&mut self, of: KeyOf, by: RegionKey) {

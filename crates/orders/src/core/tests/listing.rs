@@ -3,7 +3,7 @@
 use super::{START, accept, contents, key, key_of, order_id, settings};
 use crate::core::command::{Accept, Command};
 use crate::core::state::State;
-use crate::core::state::listing::Of;
+use crate::core::state::listing::{Listed, Of};
 
 /// Orders 1 to 9, in a shuffled order; every third is customer 77's.
 fn nine() -> State {
@@ -30,14 +30,14 @@ fn nine() -> State {
 fn pages_follow_one_another_without_gap_or_repeat() {
     let state = nine();
     for (of, count) in [(Of::Everybody, 9), (Of::Customer(key_of(77).subject), 3)] {
-        let whole: Vec<_> = state.listed(of, None, 100).iter().map(|row| row.id).collect();
+        let whole: Vec<_> = state.listed(of, None, 100).iter().map(|(row, _)| *row).collect();
         assert!(whole.len() == count && whole.is_sorted_by(|a, b| a > b), "{whole:?}");
         let (mut paged, mut before) = (Vec::new(), None);
         loop {
             let page = state.listed(of, before, 2);
-            let Some(last) = page.last() else { break };
-            before = Some(last.id);
-            paged.extend(page.iter().map(|row| row.id));
+            let Some((last, _)) = page.last() else { break };
+            before = Listed::from_bytes(&last.to_bytes());
+            paged.extend(page.iter().map(|(row, _)| *row));
         }
         assert_eq!(paged, whole);
     }
