@@ -1,8 +1,8 @@
 //! Appends without entries, held until there is something to send them with.
 //!
-//! To each commit openraft writes every follower an append that says nothing else. Under load the
-//! next entries follow at once and say it too, so that half of all messages are for nothing: a
-//! follower answers nobody, and may hear of a commit a moment later.
+//! Of a commit openraft tells every follower at once, in an append that says nothing else, though
+//! under load the next entries follow and say it too. A follower answers nobody: it may hear of a
+//! commit a moment later.
 
 use std::time::Duration;
 
@@ -28,10 +28,7 @@ where
         loop {
             let next = match &held {
                 None => appends.next().await,
-                Some((_, until)) => match timeout_at(*until, appends.next()).await {
-                    Ok(next) => next,
-                    Err(_) => None,
-                },
+                Some((_, until)) => timeout_at(*until, appends.next()).await.ok().flatten(),
             };
             match next {
                 Some(append) if append.entries.is_empty() => {
