@@ -69,6 +69,41 @@ async fn what_was_handed_home_is_served_where_it_came_from_once_home_is_lost() {
     }
 }
 
+impl Rig {
+    /// A third region owned in 4, this one in 5 again, and it came back from a backup.
+    fn came_back(&self, owner: u16) {
+        for node in self.nodes.values() {
+            let mut now = (*node.book.now().unwrap()).clone();
+            let mut record = now.records[&number(1)].clone();
+            (record.owner, record.kind) = (number(owner), Kind::Failover);
+            (record.epoch, record.ends) = (5, 4);
+            now.records.insert(number(1), record);
+            now.owners.insert(number(1), Ownership { owner: number(owner), epoch: 6 });
+            now.version += 1;
+            node.book.publish(now);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_came_back_takes_over_from_who_owned_in_between() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    let born = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    shipped(&pair, 1).await;
+    again::hand_over(&pair.home, &pair.abroad, 2).await;
+    pair.abroad.at_rest().await;
+    pair.abroad.came_back(2);
+    let shell = pair.away().orders.shell();
+    let row = || shell.groups[&0].group.peek(|m| m.state.births.get(number(1)).cloned().unwrap());
+    eventually("settled", || row().epoch == 6 && row().phase == Phase::Owned).await;
+    assert_eq!((row().floor, row().taken.unwrap().take.unheard), (6, true));
+    assert!(row().doubt.is_some());
+    let order = shown(pair.away(), &born).await;
+    assert_eq!((order.state(), order.epoch), (wire::OrderState::Confirmed, 6), "as it stood");
+    assert!(!parcel(pair.away(), &born, 1).await.unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_that_came_back_hides_nobody_who_owned_before_it() {
     let pair = Pair::start().await;
@@ -87,16 +122,7 @@ async fn an_owner_that_came_back_hides_nobody_who_owned_before_it() {
     eventually("it follows", || matches!(row().phase, Phase::Elsewhere { .. })).await;
     assert!(row().handed.is_some());
 
-    // A third region owned in 4, home in 5 again, and came back from a backup.
-    for node in pair.abroad.nodes.values() {
-        let mut now = (*node.book.now().unwrap()).clone();
-        let mut record = now.records[&number(1)].clone();
-        (record.epoch, record.ends, record.kind) = (5, 4, Kind::Failover);
-        now.records.insert(number(1), record);
-        now.owners.insert(number(1), Ownership { owner: number(1), epoch: 6 });
-        now.version += 1;
-        node.book.publish(now);
-    }
+    pair.abroad.came_back(1);
     eventually("it follows", || row().epoch == 6).await;
     assert_eq!(
         (row().floor, row().handed),
