@@ -20,8 +20,9 @@ use super::takeover;
 /// from where blocks of somebody come who moves, 6 not which decision on a tail has ended, 7
 /// not whether an owner before was lost, 8 not whether births that went were handed over, 9
 /// not from which versions each owner of a copy's order had gone on; by 10 a claim hid who had
-/// owned in between, what two people had given back went on, and a restore was no fork.
-const VERSION: u8 = 11;
+/// owned in between, what two people had given back went on, and a restore was no fork; by 11 a
+/// disk did not forget a key that was given back by itself.
+const VERSION: u8 = 12;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {

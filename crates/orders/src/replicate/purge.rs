@@ -1,8 +1,10 @@
 //! The purger: takes from copies what the law no longer lets this region hold.
 //!
 //! Level-triggered: it looks at what there is, whoever's policy changed and whatever was missed.
+//! Keys that nothing needs any more go as well, whether it took what they open or not.
 
 pub(crate) mod forget;
+mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,13 +49,18 @@ pub async fn run(shell: Arc<Shell>, hosted: Arc<Hosted>, book: Book) {
     let stop = shell.env.tasks.stop_token();
     let (mut changes, mut heard) = (book.changes(), shell.heard.changes());
     let mut leadership = hosted.group.leadership();
+    let mut looked = unused::Looked::default();
     loop {
         changes.borrow_and_update();
         heard.borrow_and_update();
         let mine = leadership.borrow_and_update().mine;
         let turn = async {
-            if mine {
-                purge(&shell, &hosted).await;
+            match mine {
+                true => {
+                    purge(&shell, &hosted).await;
+                    unused::give_back(&shell, &hosted, &mut looked).await;
+                }
+                false => looked = unused::Looked::default(),
             }
         };
         tokio::select! {
@@ -151,8 +158,9 @@ impl Limits {
             if n % READ_MAX == READ_MAX - 1 {
                 tokio::task::yield_now().await;
             }
-            if self.keeps(origin.place(), shown.residence) {
-                kept.extend(key_of(view));
+            let place = origin.place();
+            if self.keeps(place, shown.residence) || self.behind(place, shown) {
+                kept.extend(keys_of(view));
             }
         }
         kept
@@ -257,15 +265,33 @@ fn reduce(order: OrderId, copy: &Copy, limits: &Limits) -> Reduction {
 
 /// What opens the personal block of a view, or compares requests that came with it where there is
 /// none.
-pub(super) fn key_of(view: &Bytes) -> Option<KeyOf> {
-    let view = OrderView::decode(view.clone()).ok()?;
-    let (home, hash, generation) = match view.sealed {
-        Some(block) => (block.home, block.subject, block.generation),
+pub(crate) fn key_of(view: &Bytes) -> Option<KeyOf> {
+    opens(&OrderView::decode(view.clone()).ok()?)
+}
+
+fn opens(view: &OrderView) -> Option<KeyOf> {
+    match &view.sealed {
+        Some(block) => named(block.home, &block.subject, block.generation),
         None => {
-            let subject = view.succession?.subject?;
-            (subject.home, subject.hash, subject.generation)
+            let subject = view.succession.as_ref()?.subject.as_ref()?;
+            named(subject.home, &subject.hash, subject.generation)
         }
-    };
+    }
+}
+
+/// The same, and what compares requests that were heard before it was sealed with that.
+fn keys_of(view: &Bytes) -> BTreeSet<KeyOf> {
+    let Ok(view) = OrderView::decode(view.clone()) else { return BTreeSet::new() };
+    let opens = opens(&view);
+    let heard = view.succession.iter().flat_map(|succession| &succession.requests);
+    let heard = heard.filter_map(|request| match request.home {
+        0 => opens.map(|of| KeyOf { generation: request.generation, ..of }),
+        home => named(home, &request.key_subject, request.generation),
+    });
+    heard.chain(opens).collect()
+}
+
+fn named(home: u32, hash: &Bytes, generation: u32) -> Option<KeyOf> {
     let home = RegionNumber::try_from(u16::try_from(home).ok()?).ok()?;
     let hash = u128::from_be_bytes(hash.as_ref().try_into().ok()?);
     Some(KeyOf { subject: SubjectId { home, hash }, generation })

@@ -17,7 +17,7 @@ use super::regions::{copies, serve};
 use super::rig::{Node, POLICY, Rig, ca, order};
 use crate::core::command::Command;
 use crate::core::contents::Sealed;
-use crate::core::remote::{Batch, Origin, RemoteEvent, RemoteStep};
+use crate::core::remote::{Batch, Copy, Origin, RemoteEvent, RemoteStep};
 use crate::core::subjects::{KeyOf, KeyState, SubjectId};
 use crate::replicate::Stream;
 use crate::replicate::purge::forget;
@@ -267,6 +267,62 @@ async fn what_went_while_it_was_lawful_is_forgotten_behind_the_next_law() {
     assert!(!left(&dir, secret));
 }
 
+/// What opens the block of a copy.
+fn key_of_copy(node: &Node, order: OrderId) -> KeyOf {
+    let view = node.orders.shell().groups[&0].group.peek(|machine| {
+        let copy = machine.state.remote.copies.get(&order);
+        copy.and_then(|copy| crate::replicate::purge::key_of(&copy.view))
+    });
+    view.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_goes_back_once_nothing_needs_it_whoever_took_what_it_opened() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    let mut ids = Vec::new();
+    for customer in ["c-1", "c-2", "c-3"] {
+        let mut order = order(&format!("r-{customer}"));
+        order.customer_id = customer.into();
+        let placed = pair.home.place(&order).await.unwrap().order.unwrap();
+        ids.push(placed.name.parse::<hansa_types::id::OrderName>().unwrap().id);
+    }
+    pair.home.at_rest().await;
+    let full = || pair.views().iter().filter(|view| holds(view, "tok_approve")).count();
+    eventually("full copies", || full() == 3).await;
+    let shell = pair.away().orders.shell();
+    let group = shell.groups[&0].clone();
+    let of: Vec<KeyOf> = ids.iter().map(|id| key_of_copy(pair.away(), *id)).collect();
+    let key = |n: usize| group.group.peek(|machine| machine.state.subjects.key(of[n]));
+    let living = |n| matches!(key(n), KeyState::Living(_));
+    eventually("with their keys", || (0..3).all(living)).await;
+    let plant = async |order, copy: Option<Copy>| {
+        let step = Command::Remote(RemoteStep::Plant(order, copy.map(Box::new)));
+        group.submit(&step, soon()).await.unwrap();
+    };
+    // One went while it was lawful, and another law lets all others stay.
+    plant(ids[0], None).await;
+    pair.legislate(&policy(3, true));
+    eventually("given back", || key(0) == KeyState::Unknown).await;
+    assert!(living(1) && living(2), "what they open is here");
+    // Home showed one of them by the next law before anybody had looked what that takes.
+    let copy = group.group.peek(|machine| machine.state.remote.copies.get(&ids[1]).cloned());
+    let mut copy = copy.unwrap();
+    let mut view = OrderView::decode(copy.view.clone()).unwrap();
+    (view.sealed, view.succession) = (None, None);
+    (copy.view, copy.shown.classes, copy.shown.terms) = (view.encode_to_vec().into(), 1, 4);
+    plant(ids[1], Some(copy)).await;
+    let purges = group.group.peek(|machine| machine.state.meta.purges);
+    pair.abroad.legislate(&policy(4, false));
+    eventually("given back as well", || key(1) == KeyState::Unknown).await;
+    eventually("with what the law took", || full() == 0 && key(2) == KeyState::Unknown).await;
+    group.group.peek(|machine| {
+        assert!(machine.state.meta.purges >= purges + 2, "both are to be forgotten");
+        assert!(machine.state.meta.erased_under.is_some(), "the region key gives way");
+    });
+    forgotten(pair.away(), 4).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_heard_in_a_former_office_keeps_nobody_from_forgetting_and_takes_nothing() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
@@ -296,7 +352,7 @@ async fn what_was_heard_in_a_former_office_keeps_nobody_from_forgetting_and_take
     home.legislate(&policy(2, true));
     abroad.legislate(&policy(2, true));
     let full = |node: &Node| {
-        let view = |copy: &crate::core::remote::Copy| holds(&copy.view, "tok_approve");
+        let view = |copy: &Copy| holds(&copy.view, "tok_approve");
         group(node).peek(|m| m.state.remote.copies.iter().any(|(_, copy)| view(copy)))
     };
     eventually("all of it on every node", || abroad.nodes.values().all(full)).await;

@@ -86,7 +86,8 @@ impl State {
             }
             KeyStep::GiveBack(mut keys) => {
                 keys.truncate(KEYS_MAX);
-                self.give_back(keys);
+                // A disk may have forgotten behind the last law with them in its log.
+                self.meta.purges += u64::from(self.give_back(keys));
             }
             KeyStep::Told { keys, request, asked_ms, destroy_after_ms } => {
                 for of in keys.into_iter().take(KEYS_MAX) {
@@ -98,12 +99,14 @@ impl State {
         Outcome::Noted
     }
 
-    pub(in crate::core) fn give_back(&mut self, keys: Vec<KeyOf>) {
-        let here = self.meta.settings.region;
+    /// Whether there was any of them.
+    pub(in crate::core) fn give_back(&mut self, keys: Vec<KeyOf>) -> bool {
+        let (here, mut any) = (self.meta.settings.region, false);
         for of in keys.into_iter().filter(|of| of.subject.home != here) {
-            self.subjects.give_back(of);
+            any |= self.subjects.give_back(of);
         }
         self.note_dropped();
+        any
     }
 
     /// What was dropped stays known when its row is gone.
@@ -122,8 +125,9 @@ impl State {
         for KeyEntry { of, wrapped } in keys.into_iter().take(KEYS_MAX) {
             match self.subjects.key(of) {
                 KeyState::Living(_) if self.wraps_now(&wrapped) => self.subjects.put(of, wrapped),
-                KeyState::Erased => self.logged(&wrapped),
-                KeyState::Living(_) | KeyState::Unknown => {}
+                // Given back while it was wrapped anew: it is in the log all the same.
+                KeyState::Erased | KeyState::Unknown => self.logged(&wrapped),
+                KeyState::Living(_) => {}
             }
         }
     }
@@ -158,7 +162,9 @@ impl State {
         for of in self.subjects.under(key, KEYS_MAX) {
             match of.subject.home == self.meta.settings.region {
                 true => self.drop_subject(at, of, Scope(0), (asked_ms, asked_ms), Vec::new()),
-                false => self.subjects.give_back(of),
+                false => {
+                    self.subjects.give_back(of);
+                }
             }
         }
     }

@@ -192,8 +192,9 @@ impl Subjects {
     }
 
     /// Drops a key without a tombstone; its region key counts as one that an erased key was under.
-    pub(super) fn give_back(&mut self, of: KeyOf) {
-        let KeyState::Living(key) = self.key(of) else { return };
+    /// Whether it was there.
+    pub(super) fn give_back(&mut self, of: KeyOf) -> bool {
+        let KeyState::Living(key) = self.key(of) else { return false };
         self.erased_under = self.erased_under.max(Some(key.by));
         self.take_off(of, key.by);
         let mut row = self.row(of.subject);
@@ -202,11 +203,12 @@ impl Subjects {
         // As if it had never come: only what was erased stays so.
         if living.is_empty() && row.erased.is_empty() {
             self.table.remove(&of.subject);
-            return;
+            return true;
         }
         row.generation = dead(&row);
         set(&mut row, living);
         self.table.insert(of.subject, row);
+        true
     }
 
     fn row(&self, subject: SubjectId) -> SubjectRow {

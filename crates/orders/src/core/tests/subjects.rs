@@ -399,6 +399,16 @@ fn a_key_that_was_given_back_may_come_again_and_what_was_erased_before_may_not()
     keys(&mut state, KeyStep::GiveBack(vec![second]));
     assert_eq!(state.subjects.key(second), KeyState::Unknown);
     assert_eq!(state.meta.erased_under, Some(FIRST), "its region key gives way");
+    assert_eq!(state.meta.purges, 1, "and the disk is to forget it");
+    keys(&mut state, KeyStep::GiveBack(vec![second]));
+    assert_eq!(state.meta.purges, 1, "once");
+    // Wrapped anew before that, committed after it.
+    keys(&mut state, KeyStep::Use { key: SECOND });
+    let entry = KeyEntry { of: second, wrapped: wrapped(SECOND, 1) };
+    keys(&mut state, KeyStep::Rewrap(vec![entry]));
+    assert_eq!(state.subjects.key(second), KeyState::Unknown);
+    assert_eq!(state.meta.erased_under, Some(SECOND), "what the log has gives way, too");
+    let take = |of| KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(SECOND, 1) }]);
     keys(&mut state, take(first));
     keys(&mut state, take(second));
     assert_eq!(state.subjects.key(first), KeyState::Erased);

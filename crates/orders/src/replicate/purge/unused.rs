@@ -1,0 +1,164 @@
+//! Gives back keys of other homes' customers that nothing here needs any more.
+//!
+//! A purge gives back the keys of what it takes. Of what a narrower view replaced before a purge
+//! came to it, or what went while it was lawful, no purge knows which key opened it: that would
+//! stay, and be wrapped anew with each region key. So all that is here is looked through: behind
+//! each law, behind each purge, and once in a while.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hansa_pages::FrozenTable;
+use hansa_types::id::OrderId;
+use hansa_types::region::RegionNumber;
+use tokio::time::Instant;
+
+use super::{AGAIN, BREATH, Copies, Limits, READ_MAX, SUBMIT_MAX, Waiting, excess, want_again};
+use crate::core::command::Command;
+use crate::core::keys::{KeyRow, Scope};
+use crate::core::order::Order;
+use crate::core::remote::Place;
+use crate::core::state::State;
+use crate::core::subjects::{KEYS_MAX, KeyOf, KeyStep, SubjectId, SubjectRow};
+use crate::shell::{Hosted, Shell};
+
+/// Without a law or a purge: what was withdrawn or let go meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(600);
+
+/// By which laws, and behind which purge.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Stamp {
+    own: u64,
+    told: Vec<(Place, Option<u64>)>,
+    purges: u64,
+}
+
+/// When this office last looked, by what, and whether twice: what was on its way at the first look
+/// is here at the second.
+#[derive(Default)]
+pub(super) struct Looked(Option<(Stamp, bool, Instant)>);
+
+impl Looked {
+    fn due(&self, stamp: &Stamp) -> bool {
+        self.0.as_ref().is_none_or(|(last, twice, at)| {
+            let after = if *twice { LOOK_AGAIN } else { AGAIN };
+            last != stamp || at.elapsed() >= after
+        })
+    }
+
+    fn note(&mut self, stamp: Stamp) {
+        let twice = self.0.as_ref().is_some_and(|(last, ..)| *last == stamp);
+        self.0 = Some((stamp, twice, Instant::now()));
+    }
+}
+
+/// The tables that name keys, at one moment.
+struct Here {
+    subjects: FrozenTable<SubjectId, SubjectRow>,
+    copies: Copies,
+    parked: Waiting,
+    orders: FrozenTable<OrderId, Order>,
+    requests: FrozenTable<Scope, KeyRow>,
+}
+
+impl Here {
+    fn of(state: &State) -> Self {
+        Self {
+            subjects: state.subjects.table.freeze(),
+            copies: state.remote.copies.freeze(),
+            parked: state.remote.parked.freeze(),
+            orders: state.orders.freeze(),
+            requests: state.keys.table.freeze(),
+        }
+    }
+
+    /// Living keys of other homes that open nothing that may stay, and compare no request.
+    async fn unused(&self, limits: &Limits, here: RegionNumber) -> BTreeSet<KeyOf> {
+        let mut unused = BTreeSet::new();
+        for (n, (subject, row)) in self.subjects.iter().enumerate() {
+            pause(n).await;
+            if subject.home != here {
+                let of = |(generation, _)| KeyOf { subject: *subject, generation };
+                unused.extend(row.living().map(of));
+            }
+        }
+        if unused.is_empty() {
+            return unused;
+        }
+        for of in limits.kept(&self.copies, &self.parked).await {
+            unused.remove(&of);
+        }
+        self.served(&mut unused).await;
+        unused
+    }
+
+    /// Leaves those that nothing which this region took over needs: a former home's key tells
+    /// repeats of what was asked there apart.
+    async fn served(&self, unused: &mut BTreeSet<KeyOf>) {
+        for (n, (_, order)) in self.orders.iter().enumerate() {
+            if unused.is_empty() {
+                return;
+            }
+            pause(n).await;
+            let adopted = order.adopted.iter().map(|adoption| adoption.sealed);
+            let heard = order.requests.iter().filter_map(|heard| heard.under);
+            for of in adopted.chain(heard) {
+                unused.remove(&of);
+            }
+        }
+        for (n, (_, row)) in self.requests.iter().enumerate() {
+            if unused.is_empty() {
+                return;
+            }
+            pause(n).await;
+            if let Some(of) = row.under {
+                unused.remove(&of);
+            }
+        }
+    }
+}
+
+async fn pause(n: usize) {
+    if n % READ_MAX == READ_MAX - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Looks, if that is due, once nothing exceeds the law.
+pub(super) async fn give_back(shell: &Shell, hosted: &Hosted, looked: &mut Looked) {
+    let Some(limits) = Limits::now(shell, hosted) else { return };
+    let told = limits.told.iter().map(|(place, told)| (*place, told.as_ref().map(|t| t.version)));
+    let (own, told) = (limits.own.terms.version, told.collect());
+    let (purges, excess) = hosted
+        .group
+        .peek(|machine| (machine.state.meta.purges, excess(&machine.state.remote, &limits)));
+    let stamp = Stamp { own, told, purges };
+    if excess > 0 || !looked.due(&stamp) {
+        return;
+    }
+    let here = hosted.group.peek(|machine| Here::of(&machine.state));
+    let unused = here.unused(&limits, shell.number).await;
+    drop(here);
+    // What was found by another law counts no more: the next turn looks again.
+    if limits.stale(shell, hosted) {
+        return;
+    }
+    let done = submit(hosted, &unused).await;
+    want_again(shell, hosted, &limits, &unused).await;
+    if done {
+        looked.note(stamp);
+    }
+}
+
+/// `false` when this is not the place to go on.
+async fn submit(hosted: &Hosted, unused: &BTreeSet<KeyOf>) -> bool {
+    let all: Vec<KeyOf> = unused.iter().copied().collect();
+    for part in all.chunks(KEYS_MAX) {
+        let back = Command::Keys(KeyStep::GiveBack(part.to_vec()));
+        if hosted.submit(&back, Instant::now() + SUBMIT_MAX).await.is_err() {
+            return false;
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+    true
+}
