@@ -134,6 +134,20 @@ async fn a_repeat_whose_key_is_not_here_is_in_doubt_and_nobody_is_told_that_he_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_former_homes_key_stays_with_the_orders_that_were_taken_over() {
+    let (pair, _, former) = taken_over(&[gift("c-1", "r-1")]).await;
+    let away = pair.away();
+    // Another one came with nothing that it opens.
+    let KeyState::Living(wrapped) = key(away, former[0]) else { panic!("not here") };
+    let nobodys = KeyOf { generation: former[0].generation + 1, ..former[0] };
+    keys(away, KeyStep::Take(vec![KeyEntry { of: nobodys, wrapped }])).await;
+    pair.abroad.legislate(&policy(3, true));
+    eventually("given back", || key(away, nobodys) == KeyState::Unknown).await;
+    assert!(alive(away, former[0]), "it tells repeats of what was asked there apart");
+    assert!(pair.abroad.place(&gift("c-1", "r-1")).await.unwrap().replayed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeat_about_an_order_whose_key_is_not_here_is_in_doubt_as_well() {
     let pair = Pair::start().await;
     pair.legislate(&policy(2, true));
