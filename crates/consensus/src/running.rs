@@ -1,5 +1,6 @@
 //! A group as it runs on this node: everything about it that does not depend on its machine's type.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -242,20 +243,8 @@ impl Running {
         // begins later has all that this replica has.
         let mut arriving = self.receiving.clone().lock_owned().await;
         *arriving = None;
-        let checkpoints = self.checkpoints.clone();
-        let noted = self.writer.run(move || {
-            let noted = checkpoints.drop_incoming().and_then(|()| checkpoints.note_forgotten(mark));
-            drop(arriving);
-            noted
-        });
-        match noted.await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(group = %self.id, %error, "forgotten, but not noted");
-                false
-            }
-            Err(_) => false,
-        }
+        let note = move |checkpoints: &Checkpoints| checkpoints.note_forgotten(mark);
+        self.without_incoming(arriving, "forgotten, but not noted", note).await
     }
 
     /// Lets go of what a broken transfer brought, once nobody goes on with it.
@@ -269,15 +258,28 @@ impl Running {
 
     /// Removes the file of a snapshot that nobody installs any more.
     pub async fn drop_incoming(&self, arriving: OwnedMutexGuard<Option<Partial>>) {
+        let failed = "what arrived of a snapshot is not removed";
+        self.without_incoming(arriving, failed, |_| Ok(())).await;
+    }
+
+    /// The same, and `then` while no other one can begin; whether both are done.
+    async fn without_incoming(
+        &self,
+        arriving: OwnedMutexGuard<Option<Partial>>,
+        failed: &str,
+        then: impl FnOnce(&Checkpoints) -> io::Result<()> + Send + 'static,
+    ) -> bool {
         let checkpoints = self.checkpoints.clone();
-        let dropped = self.writer.run(move || {
-            let dropped = checkpoints.drop_incoming();
+        let done = self.writer.run(move || {
+            let done = checkpoints.drop_incoming().and_then(|()| then(&checkpoints));
             drop(arriving);
-            dropped
+            done
         });
-        if let Ok(Err(error)) = dropped.await {
-            tracing::warn!(group = %self.id, %error, "what arrived of a snapshot is not removed");
+        let done = done.await;
+        if let Ok(Err(error)) = &done {
+            tracing::warn!(group = %self.id, %error, "{failed}");
         }
+        matches!(done, Ok(Ok(())))
     }
 
     /// See [`crate::Group::forgotten`].
