@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub use self::vault::{Auth, Hashicorp, Vault};
 
 /// `[orders]` of a node's file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub vault: Vault,
@@ -82,18 +82,6 @@ pub struct Replicate {
     pub bookmark_ms: u64,
     /// Between two comparisons of all that a peer has with all that it should have.
     pub compare_ms: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            vault: Vault::default(),
-            saga: Saga::default(),
-            provider: Sandbox::default(),
-            replicate: Replicate::default(),
-            keys: Keys::default(),
-        }
-    }
 }
 
 impl Default for Saga {

@@ -32,7 +32,7 @@ impl KeyHash {
         Self((hasher.finish() >> 32) as u32)
     }
 
-    /// All 64 bits that the hash table wants: its buckets go by the lowest, its tags by the highest.
+    /// All 64 bits that the hash table wants: buckets go by the lowest, tags by the highest.
     fn spread(self) -> u64 {
         u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }

@@ -84,8 +84,8 @@ fn whole(told: &ListTailResponse) -> Result<(), Problem> {
     }
     if !told.groups_not_final.is_empty() {
         let what = "the new owner's stream was not heard to its end yet: it may know the orders";
-        let next = "wait a moment, then repeat; of births that came here by force: who was lost may \
-                    know the orders, so hand them over in plan first, to whomever";
+        let next = "wait a moment, then repeat; of births that came here by force: who was lost \
+                    may know the orders, so hand them over in plan first, to whomever";
         return Err(Problem::refused(what, next));
     }
     Ok(())
