@@ -21,7 +21,8 @@ use super::takeover;
 /// not whether an owner before was lost, 8 not whether births that went were handed over, 9
 /// not from which versions each owner of a copy's order had gone on; by 10 a claim hid who had
 /// owned in between, what two people had given back went on, and a restore was no fork; by 11 a
-/// disk did not forget a key that was given back by itself.
+/// disk did not forget a key that was given back by itself, what was given back beside an order was
+/// forgotten, and a cancel gave it back under a key of its own.
 const VERSION: u8 = 12;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

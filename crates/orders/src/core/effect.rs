@@ -50,13 +50,34 @@ pub struct Call {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Todo {
     Stock(StockCall),
-    HoldFunds { books: Books, id: TransferId, money: Amount, timeout_ms: u64 },
-    VoidFunds { books: Books, id: TransferId, hold: TransferId },
-    Authorize { token: Token, money: Amount },
-    CancelPayment { reference: Reference },
+    HoldFunds {
+        books: Books,
+        id: TransferId,
+        money: Amount,
+        timeout_ms: u64,
+    },
+    VoidFunds {
+        books: Books,
+        id: TransferId,
+        hold: TransferId,
+    },
+    Authorize {
+        token: Token,
+        money: Amount,
+    },
+    CancelPayment {
+        reference: Reference,
+    },
     Lookup,
     Settle(Settle),
-    Refund { books: Books, id: TransferId, money: Amount, reference: Reference },
+    /// The books know it by its id, the provider by its key.
+    Refund {
+        books: Books,
+        id: TransferId,
+        key: TransferId,
+        money: Amount,
+        reference: Reference,
+    },
     Open(Open),
 }
 

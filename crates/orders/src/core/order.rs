@@ -4,6 +4,7 @@ mod change;
 mod forks;
 mod goods;
 mod heard;
+mod refunds;
 
 use hansa_types::id::{OrderId, TransferId, WarehouseId};
 use hansa_types::region::RegionNumber;
@@ -18,6 +19,7 @@ use super::subjects::KeyOf;
 pub use self::change::Change;
 pub use self::forks::{FORKS_MAX, Fork, forked, parted};
 pub use self::heard::{Heard, forgotten_before};
+pub use self::refunds::refund_key;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Order {
@@ -230,7 +232,8 @@ pub struct Refund {
     pub at: LogTime,
     pub amount_minor: i64,
     pub cause: RefundCause,
-    /// The return that it was decided with.
+    /// The return that it was decided with; of any other refund the key under which it goes out,
+    /// where that is not its own: somebody else may have given the same back under it.
     pub with: Option<TransferId>,
     pub state: Done,
     /// As a movement's.

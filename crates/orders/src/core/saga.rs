@@ -18,6 +18,7 @@ use super::order::{
     Stock, Why,
 };
 use super::settings::Settings;
+use super::takeover::refund_id;
 pub use on::on;
 
 /// What a decision needs besides the order: when, for which order, by which rules.
@@ -232,7 +233,11 @@ fn undo_provider(order: &mut Order, now: &mut Now<'_>) {
         Provider::Captured if order.funds == Funds::Captured => {
             let amount_minor = order.refundable_minor();
             if amount_minor > 0 {
-                refund(order, amount_minor, RefundCause::Cancel, None, now);
+                // Where somebody else had it, people may have given it back: it is paid once.
+                let tail = refund_id(now.id);
+                let asked = order.refunds.iter().any(|of| of.key() == tail);
+                let key = Some(tail).filter(|_| order.came() && !asked);
+                refund(order, amount_minor, RefundCause::Cancel, key, now);
             }
         }
         _ => {}

@@ -6,6 +6,7 @@
 mod adopt;
 mod again;
 mod begin;
+mod beside;
 mod doubt;
 mod drain;
 mod give_back;

@@ -169,7 +169,7 @@ impl Reader<'_> {
                  whether it was given back, then resume or cancel it",
                 before.name
             );
-            facts.standing = Standing::Parked(ParkedWhy::LeftBehind, why);
+            facts.leave_behind(why);
         }
     }
 

@@ -75,7 +75,8 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
             let refund = o.refunds.get(usize::from(n))?;
             let money = Amount { minor: refund.amount_minor, currency: c.currency };
             let reference = o.money.reference.clone();
-            Todo::Refund { books: books()?, id: refund.id, money, reference }
+            let (id, key) = (refund.id, refund.key());
+            Todo::Refund { books: books()?, id, key, money, reference }
         }
         Effect::Open => Todo::Open(open(o, c, books()?)?),
         Effect::Ship(n) => {

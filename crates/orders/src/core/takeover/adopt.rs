@@ -9,7 +9,7 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
-use super::{Birth, ORDERS_MAX, Phase, TailAction, VERSION_MAX};
+use super::{Birth, ORDERS_MAX, Phase, VERSION_MAX};
 use crate::core::command::Refused;
 use crate::core::contents::Contents;
 use crate::core::effect::{Effect, Reference, Refusal, RefusalCode};
@@ -252,7 +252,7 @@ impl State {
             self.meta.wraps.get_or_insert(wrapped.by);
             self.subjects.put(contents.sealed_with, wrapped);
         }
-        self.look_beside(id, &mut facts);
+        self.count_beside((at, epoch), id, &mut facts);
         let copy = self.remote.copies.get(&id);
         let (ended, before) =
             copy.map(|copy| (copy.epoch(), copy.forks.clone())).unwrap_or_default();
@@ -275,44 +275,6 @@ impl State {
         self.births.failed.remove(&id);
         self.remember_requests(at, id, &facts);
         true
-    }
-
-    /// Goods or money moved here alone, and who had the order since does not know: somebody looks
-    /// at both before anything becomes of it.
-    fn look_beside(&self, id: OrderId, facts: &mut Facts) {
-        let open = matches!(facts.standing, Standing::Open | Standing::Parked(..));
-        let Some(mut why) = self.moved_beside(id).filter(|_| open) else { return };
-        // What stopped it there is to be looked at as well.
-        match &facts.standing {
-            Standing::Parked(before, detail) if *before != ParkedWhy::LeftBehind => {
-                why = format!("{why}; its owner had parked it: {before:?} {detail}");
-            }
-            _ => {}
-        }
-        facts.standing = Standing::Parked(ParkedWhy::LeftBehind, why);
-    }
-
-    /// What moved here that is in nobody's copy: nobody has decided on it, or what two people
-    /// decided was that its charge is given back.
-    fn moved_beside(&self, id: OrderId) -> Option<String> {
-        let order = self.orders.get(&id)?;
-        let since = self.tail_of(id, order).filter(|_| self.undecided(id));
-        let moved = |since: &u64| order.goods_since(*since) || order.repaid_since(*since);
-        if let Some(since) = since.filter(moved) {
-            return Some(format!(
-                "goods or money moved here after version {since}, which its owners since did not \
-                 know of: look at this region's books and at the provider, then resume or cancel it"
-            ));
-        }
-        let row = self.births.tail.get(&id);
-        // One that was refused may have come half way.
-        let row = row.filter(|row| row.decision.action == TailAction::Compensate)?;
-        Some(format!(
-            "its charge was given back here, or is about to be, as two people decided ({}), and \
-             its owners since did not know: look at the provider, then cancel it, or resume it if \
-             it is paid for",
-            row.decision.ticket
-        ))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Births that change their owner: drained, taken over from copies, and lost to another.
 
+mod beside;
 mod doubts;
 mod drained;
 mod erased;

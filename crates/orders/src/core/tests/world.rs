@@ -101,16 +101,16 @@ impl World {
             },
             Todo::Settle(settle) => self.settle(at, order, settle, rng),
             // Nothing is taken over here.
-            Todo::Refund { id, money, .. } => {
+            Todo::Refund { key, money, .. } => {
                 let captured = self.captured.get(&order).copied().unwrap_or(0);
                 let paid = self.refunds.entry(order).or_default();
-                let others = paid.iter().filter(|(known, _)| *known != id);
+                let others = paid.iter().filter(|(known, _)| *known != key);
                 let others: i64 = others.map(|(_, minor)| minor).sum();
                 // What the lost region gave back and never told of comes on top.
                 if self.lost && others + money.minor > captured {
                     return refused(RefusalCode::Other);
                 }
-                paid.insert(*id, money.minor);
+                paid.entry(*key).or_insert(money.minor);
                 assert!(paid.values().sum::<i64>() <= captured, "refunded beyond the capture");
                 StepResult::Done
             }

@@ -152,10 +152,10 @@ impl Step {
                 charge: charge(order, capture.money),
                 reference: capture.reference.0.clone(),
             },
-            Todo::Refund { id, money, reference, .. } => Question::Refund {
+            Todo::Refund { key, money, reference, .. } => Question::Refund {
                 charge: charge(order, *money),
                 reference: reference.0.clone(),
-                refund: format!("ref-{id}"),
+                refund: format!("ref-{key}"),
             },
             Todo::Stock(_)
             | Todo::HoldFunds { .. }

@@ -150,7 +150,7 @@ fn restored(mut backup: State, epoch: u64) -> State {
     backup
 }
 
-fn refund(order: OrderId, n: u128) -> Command {
+pub fn refund(order: OrderId, n: u128) -> Command {
     let (key, note) = (key(n), Note::default());
     let refund = Command::Refund { order, key, amount_minor: 10, note };
     Command::Dated { first_sent_ms: u64::MAX, command: Box::new(refund) }

@@ -12,12 +12,12 @@ fn handed_over(from: u16, epoch: u64) -> Step {
     Step::TakeOver(take)
 }
 
-fn elsewhere(owner: u16, epoch: u64, loss: Option<Loss>) -> Step {
+pub fn elsewhere(owner: u16, epoch: u64, loss: Option<Loss>) -> Step {
     Step::Elsewhere { birth: region(1), owner: region(owner), epoch, loss, handed: false }
 }
 
 /// C, which has a copy of A's order, and hears that B owns it.
-fn third() -> (State, State, OrderId) {
+pub fn third() -> (State, State, OrderId) {
     let (a, mut c, id) = {
         let (mut a, id) = placed(contents());
         run(&mut a, fine);

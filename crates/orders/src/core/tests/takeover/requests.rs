@@ -35,8 +35,10 @@ fn what_a_lost_owner_granted_alone_is_in_doubt_once_its_order_came_back_from_the
     assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
     run(&mut a, fine);
     let mut a = thawed(&a);
-    // The order's one refund is the other's.
-    assert_eq!(of(&a, id).refunds.len(), 1);
+    // What the buyer has from both counts: the other's first, as its requests name it.
+    let known: Vec<_> = of(&b, id).refunds.iter().map(|of| of.id).collect();
+    assert_eq!((of(&a, id).refunds.len(), of(&a, id).money.refunded_minor), (2, 2));
+    assert_eq!(known, [of(&a, id).refunds[0].id]);
     assert_eq!(apply(&mut a, refund(id, 50)), IN_DOUBT);
     assert_eq!(apply(&mut a, sent(u64::MAX, refund(id, 50))), IN_DOUBT, "whenever it says it was");
     assert!(matches!(apply(&mut a, refund(id, 60)), Outcome::Replayed(_)));
