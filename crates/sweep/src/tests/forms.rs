@@ -7,7 +7,7 @@ use hansa_backup::manifest::{FORMAT, Group, Manifest, Part, PartKind, hex};
 use hansa_backup::part;
 use hansa_consensus::inspect::{self, ArchiveReader};
 use hansa_ledger::core::kernel::{Code, Origin, Posting, Reference};
-use hansa_types::id::{AccountId, TransferId};
+use hansa_types::id::{AccountId, OrderId, TransferId};
 use hansa_types::time::LogTime;
 use hansa_views::memory::MemoryView;
 use hansa_views::{Batch, View};
@@ -164,20 +164,25 @@ fn a_view_is_read_row_by_row_and_its_engines_files_are_searched() {
         credit: account("revenue"),
         amount: 700,
         code: Code(1),
-        reference: Reference(order(2, 1).into()),
+        reference: Reference(7),
         origin: Origin::Move,
     };
-    let rows = |value: &[u8]| {
+    let rows = |value: &[u8], of: OrderId| {
         let kept: Arc<dyn View> = Arc::new(MemoryView::default());
         let mut put = Batch::default();
         let key = [posting.debit.to_bytes().as_slice(), &5_u64.to_be_bytes()].concat();
         put.put(key, value.to_vec());
         kept.apply(put, 1).unwrap();
         let source = rows::Source { folder: "views/payments-0-entries".into(), view: kept };
-        said(|to| assert_eq!(rows::rows(&source, None, to), Ok(None)))
+        said(|to| {
+            to.payment(posting.reference.0, of);
+            assert_eq!(rows::rows(&source, None, to), Ok(None));
+        })
     };
-    assert_eq!(rows(&postcard::to_allocvec(&[(5_u64, posting)][..]).unwrap()), (0, 0));
-    assert_eq!(rows(b"Ada Lovelace"), (0, 1));
+    let entry = postcard::to_allocvec(&[(5_u64, posting)][..]).unwrap();
+    assert_eq!(rows(&entry, order(2, 1)), (0, 0));
+    assert_eq!(rows(&entry, order(1, 1)), (1, 0), "money of another region's order");
+    assert_eq!(rows(b"Ada Lovelace", order(2, 1)), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
