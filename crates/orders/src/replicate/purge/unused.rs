@@ -33,22 +33,50 @@ struct Stamp {
     purges: u64,
 }
 
-/// When this office last looked, by what, and whether twice: what was on its way at the first look
-/// is here at the second.
+/// What this office has looked at and done.
 #[derive(Default)]
-pub(super) struct Looked(Option<(Stamp, bool, Instant)>);
+pub(super) struct Looked {
+    last: Option<Look>,
+    /// By which law keys were last given back, and when.
+    gave: Option<(Stamp, Instant)>,
+}
+
+struct Look {
+    by: Stamp,
+    unused: BTreeSet<KeyOf>,
+    twice: bool,
+    at: Instant,
+}
 
 impl Looked {
     fn due(&self, stamp: &Stamp) -> bool {
-        self.0.as_ref().is_none_or(|(last, twice, at)| {
-            let after = if *twice { LOOK_AGAIN } else { AGAIN };
-            last != stamp || at.elapsed() >= after
+        self.last.as_ref().is_none_or(|last| {
+            let after = if last.twice { LOOK_AGAIN } else { AGAIN };
+            last.by != *stamp || last.at.elapsed() >= after
         })
     }
 
-    fn note(&mut self, stamp: Stamp) {
-        let twice = self.0.as_ref().is_some_and(|(last, ..)| *last == stamp);
-        self.0 = Some((stamp, twice, Instant::now()));
+    /// Those of the unused that may go: they were unused some time ago, too, so none of them has
+    /// just come ahead of what it opens. Each time costs a checkpoint and a rotation, so what keeps
+    /// coming and is never used goes once in a while only.
+    fn sure(&self, stamp: &Stamp, unused: &BTreeSet<KeyOf>) -> BTreeSet<KeyOf> {
+        let same = |gave: &Stamp| (gave.own, &gave.told) == (stamp.own, &stamp.told);
+        let soon = |(by, at): &(Stamp, Instant)| same(by) && at.elapsed() < LOOK_AGAIN;
+        match &self.last {
+            Some(last) if last.at.elapsed() >= AGAIN && !self.gave.as_ref().is_some_and(soon) => {
+                last.unused.intersection(unused).copied().collect()
+            }
+            _ => BTreeSet::new(),
+        }
+    }
+
+    fn note(&mut self, by: Stamp, unused: BTreeSet<KeyOf>, gave: bool) {
+        let at = Instant::now();
+        if gave {
+            self.gave = Some((by.clone(), at));
+        }
+        let twice = self.last.as_ref().is_some_and(|last| last.by == by);
+        self.last = Some(Look { by, unused, twice, at });
     }
 }
 
@@ -143,10 +171,11 @@ pub(super) async fn give_back(shell: &Shell, hosted: &Hosted, looked: &mut Looke
     if limits.stale(shell, hosted) {
         return;
     }
-    let done = submit(hosted, &unused).await;
-    want_again(shell, hosted, &limits, &unused).await;
+    let sure = looked.sure(&stamp, &unused);
+    let done = submit(hosted, &sure).await;
+    want_again(shell, hosted, &limits, &sure).await;
     if done {
-        looked.note(stamp);
+        looked.note(stamp, unused, !sure.is_empty());
     }
 }
 
@@ -161,4 +190,34 @@ async fn submit(hosted: &Hosted, unused: &BTreeSet<KeyOf>) -> bool {
         tokio::time::sleep(BREATH).await;
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(own: u64, purges: u64) -> Stamp {
+        Stamp { own, told: Vec::new(), purges }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_goes_back_only_if_it_was_unused_a_while_ago_too() {
+        let home = RegionNumber::try_from(2).unwrap();
+        let key = |hash| KeyOf { subject: SubjectId { home, hash }, generation: 1 };
+        let keys = |of: &[u128]| of.iter().map(|hash| key(*hash)).collect::<BTreeSet<_>>();
+        let mut looked = Looked::default();
+        assert!(looked.due(&stamp(1, 0)) && looked.sure(&stamp(1, 0), &keys(&[1, 2])).is_empty());
+        looked.note(stamp(1, 0), keys(&[1, 2]), false);
+        assert!(looked.due(&stamp(1, 1)), "behind a purge");
+        assert!(looked.sure(&stamp(1, 1), &keys(&[1, 2])).is_empty(), "it may only just have come");
+        tokio::time::sleep(AGAIN).await;
+        // What the second opens has come, and the third key has.
+        assert_eq!(looked.sure(&stamp(1, 0), &keys(&[1, 3])), keys(&[1]));
+        looked.note(stamp(1, 0), keys(&[1, 3]), true);
+        tokio::time::sleep(AGAIN).await;
+        assert!(looked.sure(&stamp(1, 1), &keys(&[1, 3])).is_empty(), "it keeps coming");
+        assert_eq!(looked.sure(&stamp(2, 1), &keys(&[3])), keys(&[3]), "another law");
+        tokio::time::sleep(LOOK_AGAIN).await;
+        assert_eq!(looked.sure(&stamp(1, 1), &keys(&[1, 3])), keys(&[1, 3]));
+    }
 }
