@@ -67,6 +67,13 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         let mut state = FinalState { hold_ms: HOLD_MS, clock_permille, ..FinalState::default() };
         state.loss = loss(plan, league, board);
         look(plan, &readers, board, late, &mut state).await;
+        // An order that was watched further than it was read goes on: what is given back goes out
+        // while it is parked, too.
+        if late || unsettled(&state).is_none() {
+            for reader in &readers {
+                reader.streams(board, &mut state).await;
+            }
+        }
         match unsettled(&state) {
             None => break state,
             Some(why) if late => {
@@ -77,7 +84,6 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
         }
     };
     for reader in &readers {
-        reader.streams(board, &mut state).await;
         board.wrong.borrow_mut().extend(short(reader.region));
         board.wrong.borrow_mut().extend(reader.people.wrong(board));
         let unseen = people::unseen(reader, board, &state.loss).await;
