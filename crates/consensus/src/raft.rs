@@ -24,7 +24,8 @@
 //! 10. *`Unreachable` for dead peers, target node and group verified, TTLs honoured, pre-vote
 //!     implemented*: `network`, `inbound`.
 //! 11. *Node ids never reused with an empty log; reversion stays off*: `identity`.
-//! 12. *Reads are coalesced ReadIndex rounds, no lease*: `reads`.
+//! 12. *Reads are coalesced ReadIndex rounds, no lease*: `reads`; no answer older than the read
+//!     confirms it: `acks`.
 //! 13. *A write without an answer is unknown; refusals before the append are not*: `propose`.
 //! 14. *Metrics are cloned at once, the guard never crosses an await*: `watcher`.
 //! 15. *openraft's storage suite passes; durability is tested by ourselves*: `tests/suite.rs` and
@@ -32,6 +33,7 @@
 //!     kill and power-cut tests in `hansa-wal` and `tests/`.
 //! 16. *No default features*: the workspace manifest.
 
+pub(crate) mod acks;
 pub(crate) mod codec;
 pub(crate) mod log_store;
 pub(crate) mod network;

@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::outcome::ReadError;
-use crate::raft::{Raft, Types};
+use crate::raft::{Types, term_of};
+use crate::running::Running;
 
 /// Reads that may wait for a round.
 const WAITING_MAX: usize = 16_384;
@@ -60,10 +61,10 @@ pub(crate) struct Rounds {
 
 impl Rounds {
     /// One round after the other, each for all reads that had arrived when it began.
-    pub async fn run(mut self, raft: Raft) {
+    pub async fn run(mut self, running: &Running) {
         let mut waiting = Vec::new();
         while self.rx.recv_many(&mut waiting, WAITING_MAX).await > 0 {
-            let index = round(&raft).await;
+            let index = round(running).await;
             for reply in waiting.drain(..) {
                 // A reader that gave up has its answer.
                 let _ = reply.send(index.clone());
@@ -73,17 +74,30 @@ impl Rounds {
 }
 
 /// Confirms with a quorum that this node leads; the index that a read must see.
-async fn round(raft: &Raft) -> Result<u64, ReadError> {
-    if seeded::on(Bug::StaleRead) && raft.server_metrics().borrow_watched().state.is_leader() {
+async fn round(running: &Running) -> Result<u64, ReadError> {
+    let server = running.raft.server_metrics();
+    if seeded::on(Bug::StaleRead) && server.borrow_watched().state.is_leader() {
         return Ok(0);
     }
-    let asked = timeout(ROUND_MAX, raft.get_read_linearizer(ReadPolicy::ReadIndex)).await;
-    match asked {
+    match timeout(ROUND_MAX, read_index(running)).await {
         Err(_) => Err(ReadError::NotLeader { leader: None }),
-        Ok(Ok(linearizer)) => Ok(linearizer.read_log_id().index()),
+        Ok(Ok(index)) => Ok(index),
         Ok(Err(RaftError::APIError(refusal))) => Err(refused(refusal)),
         Ok(Err(RaftError::Fatal(_))) => Err(ReadError::Stopped),
     }
+}
+
+/// An index that shows everything acknowledged before this call, once a quorum has answered what
+/// left after it. Waits for as long as that takes.
+pub(crate) async fn read_index(
+    running: &Running,
+) -> Result<u64, RaftError<Types, LinearizableReadError<Types>>> {
+    let since = running.acks.number();
+    let asked = running.raft.get_read_linearizer(ReadPolicy::ReadIndex).await?;
+    let index = asked.read_log_id();
+    let sets = running.voters_of_all_sets();
+    running.acks.majority(running.node, term_of(index.log_id()), since, &sets).await;
+    Ok(index.index())
 }
 
 fn refused(why: LinearizableReadError<Types>) -> ReadError {

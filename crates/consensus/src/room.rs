@@ -212,7 +212,7 @@ fn heard_members(running: &Running) -> BTreeSet<NodeId> {
 
 impl Running {
     /// The voters; two sets while the members change.
-    fn voters_of_all_sets(&self) -> Vec<BTreeSet<NodeId>> {
+    pub fn voters_of_all_sets(&self) -> Vec<BTreeSet<NodeId>> {
         let server = self.raft.server_metrics().borrow_watched().clone();
         let sets = server.membership_config.membership().get_joint_config().clone();
         sets.into_iter().map(|set| set.into_iter().map(NodeId).collect()).collect()

@@ -23,6 +23,7 @@ use crate::incoming::Partial;
 use crate::link::{Ask, Link, LinkError};
 use crate::membership::Wanted;
 use crate::outcome::{GroupStatus, Leadership, Role};
+use crate::raft::acks::Acks;
 use crate::raft::{Raft, wire};
 use crate::replica::Replica;
 use crate::room::{Reports, Room};
@@ -66,6 +67,7 @@ pub(crate) struct Running {
     pub room: Arc<Room>,
     /// Which members said that theirs is short of room.
     pub reports: Arc<Reports>,
+    pub acks: Arc<Acks>,
 }
 
 impl Running {

@@ -16,7 +16,6 @@ use hansa_node::tasks::OnError;
 use hansa_types::hash::StateHash;
 use hansa_types::id::{GroupId, NodeId};
 use hansa_types::time::LogTime;
-use openraft::ReadPolicy;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -28,6 +27,7 @@ use crate::archive::{pack_entries, pack_records};
 use crate::checkpoints::{Checkpoint, end_of};
 use crate::pending::{ArchivedEntry, ArchivedRecord};
 use crate::raft::term_of;
+use crate::reads;
 use crate::replica::{FrozenReplica, Position};
 use crate::running::Running;
 
@@ -129,11 +129,10 @@ impl Exports {
     /// An index that shows everything acknowledged before this call; on the group's leader.
     pub async fn read_index(&self, group: GroupId, due: Instant) -> Result<u64, ExportError> {
         let running = self.running(group)?;
-        let asked = running.raft.get_read_linearizer(ReadPolicy::ReadIndex);
-        match timeout_at(due, asked).await {
+        match timeout_at(due, reads::read_index(&running)).await {
             Err(_) => Err(ExportError::Late(group)),
             Ok(Err(_)) => Err(ExportError::NotLeader(group)),
-            Ok(Ok(linearizer)) => Ok(linearizer.read_log_id().index()),
+            Ok(Ok(index)) => Ok(index),
         }
     }
 

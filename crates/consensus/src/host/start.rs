@@ -19,6 +19,7 @@ use crate::outcome::Leadership;
 use crate::pending::Pending;
 use crate::propose::Proposer;
 use crate::queue::{Bounds, Queue};
+use crate::raft::acks::Acks;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::Network;
 use crate::raft::state_machine::StateMachine;
@@ -113,7 +114,7 @@ impl Host {
     async fn build(&self, id: GroupId, replica: Arc<dyn Replica>) -> Result<Running, StartError> {
         let Inner { config, env, wal, writer, room, link, .. } = &*self.inner;
         let stop = env.tasks.stop_token().child_token();
-        let reports = Arc::new(Reports::default());
+        let (reports, acks) = (Arc::new(Reports::default()), Arc::new(Acks::default()));
         let (archive, checkpoints) = self.load(id, replica.clone()).await?;
         // Reads the last entry: what is wrong with it is the log's, and not found by openraft.
         wal.state(id).map_err(|cause| StartError::Log { group: id, cause })?;
@@ -139,6 +140,7 @@ impl Host {
             writer: writer.clone(),
             append_max: config.timing.election_max(),
             reports: reports.clone(),
+            acks: acks.clone(),
         };
         let settings = config.timing.config(id, config.node);
         let settings =
@@ -167,6 +169,7 @@ impl Host {
             stop,
             room: room.clone(),
             reports,
+            acks,
         })
     }
 
@@ -199,9 +202,9 @@ impl Host {
     fn spawn_tasks(&self, running: &Arc<Running>, rounds: Rounds) {
         let (tasks, id) = (&self.inner.env.tasks, running.id);
         tasks.spawn(format!("watcher {id}"), OnError::StopNode, watcher::run(running.clone()));
-        let (raft, stop) = (running.raft.clone(), running.stop.clone());
+        let (reader, stop) = (running.clone(), running.stop.clone());
         tasks.spawn(format!("reads {id}"), OnError::StopNode, async move {
-            stop.run_until_cancelled(rounds.run(raft)).await;
+            stop.run_until_cancelled(rounds.run(&reader)).await;
         });
         let (members, fitness) = (running.clone(), running.clone());
         tasks.spawn(format!("members {id}"), OnError::StopNode, membership::run(members));

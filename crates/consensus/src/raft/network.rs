@@ -20,6 +20,7 @@ use openraft::raft::{
 use openraft::{OptionalSend, entry::RaftEntry as _};
 use tokio::time::Instant;
 
+use super::acks::{Acks, Append};
 use super::codec::BadBytes;
 use super::{Types, Vote, news, wire};
 use crate::archive::Archive;
@@ -49,6 +50,8 @@ pub(crate) struct Network {
     pub append_max: Duration,
     /// What members say of their disks.
     pub reports: Arc<Reports>,
+    /// What members answered.
+    pub acks: Arc<Acks>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -112,6 +115,8 @@ impl Client {
     {
         let (body, entries) = wire::append(request);
         let within = option.soft_ttl().max(self.network.append_max);
+        let append =
+            Append { term: request.vote.leader_id.term, number: self.network.acks.number() };
         let ask = Ask { entries, ..self.ask(PeerMessageKind::AppendEntries, body, within) };
         let answer = self.network.link.call(self.target, ask);
         let client = Self { network: self.network.clone(), target: self.target };
@@ -120,6 +125,9 @@ impl Client {
             let (answer, short) = wire::appended_of(answer)
                 .map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))?;
             client.network.reports.note(client.target, short);
+            if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                client.network.acks.note(client.target, append);
+            }
             Ok(answer)
         }
     }

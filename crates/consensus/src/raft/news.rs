@@ -19,7 +19,7 @@ const HELD_MAX: Duration = Duration::from_millis(5);
 
 /// The same appends in the same order, but for those that the next one makes superfluous.
 ///
-/// openraft counts what an answer says is there, and not answers.
+/// openraft counts what an answer says is there, and not answers; reads do not rely on it (`acks`).
 pub(super) fn with_entries<S>(appends: S) -> impl Stream<Item = Append>
 where
     S: Stream<Item = Append> + Unpin,

@@ -22,7 +22,7 @@ use crate::link::{self, Ask, Link, LinkError};
 #[derive(Clone, Default)]
 pub struct Board {
     inner: Arc<RwLock<Wires>>,
-    /// Rung when a node wakes.
+    /// Rung when a node wakes, or answers are let go.
     woken: Arc<Notify>,
 }
 
@@ -32,6 +32,8 @@ struct Wires {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Nodes that stand still, as a stopped process does.
     frozen: BTreeSet<NodeId>,
+    /// Answers that are on their way for as long as it is in here, from whom and to whom.
+    held: BTreeSet<(NodeId, NodeId)>,
     /// How long each answer is on its way.
     answers_late: Duration,
     /// A snapshot's connection breaks after this many chunks.
@@ -111,10 +113,24 @@ impl Board {
         self.woken.notify_waiters();
     }
 
+    /// What `from` answers `to` arrives in time, and is not read before it is let go.
+    pub fn hold_answers(&self, from: NodeId, to: NodeId) {
+        self.inner.write().held.insert((from, to));
+    }
+
+    pub fn let_go(&self, from: NodeId, to: NodeId) {
+        self.inner.write().held.remove(&(from, to));
+        self.woken.notify_waiters();
+    }
+
     async fn awake(&self, node: NodeId) {
+        self.until(|wires| !wires.frozen.contains(&node)).await;
+    }
+
+    async fn until(&self, free: impl Fn(&Wires) -> bool) {
         loop {
             let woken = self.woken.notified();
-            if !self.inner.read().frozen.contains(&node) {
+            if free(&self.inner.read()) {
                 return;
             }
             woken.await;
@@ -183,10 +199,12 @@ impl Link for Wire {
                 answer
             };
             let asked = tokio::time::timeout(within, answered).await;
+            // The way back may be cut meanwhile; what is there already is only not read yet.
+            let back = wire.board.reach(to, wire.node);
+            wire.board.until(|wires| !wires.held.contains(&(to, wire.node))).await;
             wire.board.awake(wire.node).await;
             let answer = asked.map_err(|_| LinkError::Timeout(within))?;
-            // The way back may be cut meanwhile.
-            wire.board.reach(to, wire.node)?;
+            back?;
             link::answer(answer)
         }
         .boxed()

@@ -78,6 +78,38 @@ async fn a_leader_that_stood_still_serves_no_stale_read_when_it_wakes() {
     }
 }
 
+/// Two answers to one entry, given before the others elected another leader, arrive after a read has
+/// come: by the first the entry is committed, and openraft takes the second for one to the append
+/// that tells of it.
+#[tokio::test(start_paused = true)]
+async fn answers_from_before_a_read_came_do_not_confirm_it() {
+    let cluster = cluster().await;
+    cluster.submit("add a 1").await;
+    let old = cluster.leader().await;
+    let group = cluster.group(old);
+    let others: Vec<_> = cluster.up().into_iter().filter(|node| *node != old).collect();
+    others.iter().for_each(|other| cluster.board.hold_answers(*other, old));
+    let written = group.submit("add a 10".into(), soon());
+    let story = async {
+        tokio::time::sleep(Timing::quick().heartbeat()).await;
+        // What it sends now is lost; what was answered lies there unread.
+        cluster.board.isolate(old);
+        overtake(&cluster, old, "add a 100").await;
+        let answers = async {
+            for other in &others {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                cluster.board.let_go(*other, old);
+            }
+        };
+        tokio::join!(group.read(soon(), |m| m.value("a")), answers).0
+    };
+    let (written, read) = tokio::join!(written, story);
+    assert_eq!(written, Ok(11), "both have it");
+    assert!(matches!(read, Err(ReadError::NotLeader { .. } | ReadError::Deadline)), "{read:?}");
+    cluster.board.heal();
+    cluster.settled().await;
+}
+
 /// Found by the suite of faults: a call hung at such a leader until the cut was over.
 #[tokio::test(start_paused = true)]
 async fn who_waits_at_a_leader_that_is_cut_off_is_told_that_it_is_not_known() {

@@ -60,6 +60,7 @@ async fn asked(answers: &[LinkError]) -> (Result<VoteResponse<Types>, RPCError<T
         writer: Writer::start(&env),
         append_max: Duration::from_secs(1),
         reports: Arc::default(),
+        acks: Arc::default(),
     };
     let mut client = Client { network, target: NodeId(2) };
     let request = VoteRequest::new(Vote::new(3, 1), None);
