@@ -8,6 +8,7 @@ pub mod customers;
 pub mod dice;
 pub mod figures;
 pub mod folder;
+pub mod leak;
 pub mod links;
 pub mod load;
 pub mod local;

@@ -3,80 +3,15 @@
 
 use hansa_api::pb::admin::{ResidencyVerdict, VerifyResidencyRequest};
 use hansa_api::pb::order::order_service_client::OrderServiceClient;
-use hansa_api::pb::order::{
-    GetOrderRequest, OrderState, PersonalDetails, PlaceOrderRequest, ReadMode,
-};
+use hansa_api::pb::order::{GetOrderRequest, OrderState, PlaceOrderRequest, ReadMode};
 use hansa_api::status::{Failure, Reason};
 use hansa_api::sweep;
+use hansa_tests::leak::{Person, files_with, left, passed, views_are_lawful};
 use hansa_tests::local::{self, Local};
-use hansa_tests::{canary, request};
 use tonic::transport::Channel;
 
 const ABROAD: [&str; 2] = ["us-east", "ap-south"];
 const HOME: &str = "eu-west";
-
-/// Somebody whose every word is his own.
-struct Person {
-    customer: String,
-    name: String,
-    email: String,
-    street: String,
-}
-
-impl Person {
-    fn new(tag: &str) -> Self {
-        Self {
-            customer: format!("canary-{tag}-41771"),
-            name: format!("Canaria {tag} Vogelsang"),
-            email: format!("canaria.{tag}@vogelsang.example"),
-            street: format!("Kanarienweg {tag} 41771"),
-        }
-    }
-
-    fn words(&self) -> [&str; 4] {
-        [&self.customer, &self.name, &self.email, &self.street]
-    }
-
-    fn wish(&self, country: &str, reference: &str) -> PlaceOrderRequest {
-        PlaceOrderRequest {
-            residence_country: country.to_owned(),
-            client_reference: reference.to_owned(),
-            personal: Some(PersonalDetails {
-                name: self.name.clone(),
-                email: self.email.clone(),
-                address_lines: vec![self.street.clone()],
-                ..Default::default()
-            }),
-            ..request::order(&self.customer, vec![request::line("CANARY", 1)])
-        }
-    }
-}
-
-/// Whether a text has left one region for another, in whatever form.
-fn left(league: &Local, from: &str, to: &str, text: &str) -> bool {
-    league.tap.bytes(from, to).iter().any(|line| canary::is_in(line, text))
-}
-
-/// Between which regions a text has passed.
-fn passed(league: &Local, text: &str) -> Vec<(String, String)> {
-    let pairs = league.tap.pairs().into_iter();
-    pairs.filter(|(from, to)| to != "clients" && left(league, from, to, text)).collect()
-}
-
-/// Files of a region that hold a text, in whatever form.
-fn files_with(league: &Local, region: &str, text: &str) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    let mut todo = vec![league.data.join(region)];
-    while let Some(path) = todo.pop() {
-        // A node may have removed it meanwhile.
-        if let Ok(below) = std::fs::read_dir(&path) {
-            todo.extend(below.map(|entry| entry.expect("a readable entry").path()));
-        } else if std::fs::read(&path).is_ok_and(|bytes| canary::is_in(&bytes, text)) {
-            found.push(path);
-        }
-    }
-    found
-}
 
 async fn confirmed(orders: &mut OrderServiceClient<Channel>, wish: PlaceOrderRequest) -> String {
     let placed = orders.place_order(wish).await.expect("an answer").into_inner();
@@ -118,30 +53,18 @@ async fn replication_ships_nothing_of_a_person_and_files_agree() {
     for region in ABROAD {
         // The tap and the search can find: what anybody may know has passed, and lies there.
         assert!(left(league, HOME, region, reference), "the tap hears nothing to {region}");
-        assert!(!files_with(league, region, reference).is_empty(), "nothing found in {region}");
+        assert!(!files_with(league, region, &[reference]).is_empty(), "nothing found in {region}");
         for secret in person.words().into_iter().chain([paid.as_str()]) {
             assert!(!left(league, HOME, region, secret), "{secret} has left for {region}");
-            assert_eq!(files_with(league, region, secret), Vec::<std::path::PathBuf>::new());
+            assert_eq!(files_with(league, region, &[secret]), Vec::<std::path::PathBuf>::new());
         }
     }
-    assert!(!files_with(league, HOME, &paid).is_empty(), "home keeps it, to give it back");
+    assert!(!files_with(league, HOME, &[&paid]).is_empty(), "home keeps it, to give it back");
     for secret in person.words() {
         assert_eq!(passed(league, secret), [], "{secret}");
     }
-    views_are_lawful(league);
-}
-
-/// Every view of an order that has passed shows what its receiver may hold, and no more.
-fn views_are_lawful(league: &Local) {
-    for (at, region) in [(2, "us-east"), (3, "ap-south"), (1, HOME)] {
-        let mut findings = league.findings(region, at);
-        for from in ABROAD.into_iter().chain([HOME]).filter(|from| *from != region) {
-            for line in league.tap.bytes(from, region) {
-                hansa_sweep::search(&line, &format!("{from} to {region}"), &mut findings);
-            }
-        }
-        findings.settle();
-        assert_eq!(findings.found(), []);
+    for (number, region) in [(2, "us-east"), (3, "ap-south"), (1, HOME)] {
+        views_are_lawful(league, region, number);
     }
 }
 
@@ -161,7 +84,7 @@ async fn a_call_passes_where_the_law_lets_it_and_nowhere_else() {
         assert!(way.contains(&only[0]), "{secret} went the way of its call");
         assert!(way.iter().all(|pair| only.contains(pair)), "{secret}: {way:?}");
         for region in ABROAD {
-            assert_eq!(files_with(league, region, secret), Vec::<std::path::PathBuf>::new());
+            assert_eq!(files_with(league, region, &[secret]), Vec::<std::path::PathBuf>::new());
         }
     }
 
@@ -172,7 +95,7 @@ async fn a_call_passes_where_the_law_lets_it_and_nowhere_else() {
     for secret in swiss.words() {
         assert_eq!(passed(league, secret), [], "{secret}");
         for region in ABROAD.into_iter().chain([HOME]) {
-            assert_eq!(files_with(league, region, secret), Vec::<std::path::PathBuf>::new());
+            assert_eq!(files_with(league, region, &[secret]), Vec::<std::path::PathBuf>::new());
         }
     }
 }
@@ -188,7 +111,7 @@ async fn a_planted_leak_is_heard_by_the_tap_and_found_in_files() {
     shipped(league, &order).await;
     for region in ABROAD {
         assert!(left(league, HOME, region, &careless.name), "the tap must turn red");
-        assert!(!files_with(league, region, &careless.name).is_empty(), "the search must too");
+        assert!(!files_with(league, region, &[&careless.name]).is_empty(), "the search must too");
     }
 }
 
