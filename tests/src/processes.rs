@@ -22,6 +22,10 @@ use crate::suite;
 /// Lines of each node's log that a failed test shows.
 const LINES_SHOWN: usize = 25;
 
+/// How long a command of `hansactl` is repeated that nobody answers, which it says by this code.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+const NO_ANSWER: i32 = 3;
+
 pub struct Processes {
     pub data: PathBuf,
     pub profile: Profile,
@@ -106,6 +110,28 @@ impl Processes {
         ctl.env("HANSA_TIMEOUT", "60s");
         ctl.arg("--profile").arg(self.data.join("profile.toml")).args(words);
         ctl
+    }
+
+    /// Runs `hansactl` until it is done, and again where nobody answered: a group may be without a
+    /// leader for a moment. What it printed.
+    ///
+    /// # Panics
+    /// When it is refused, or nobody answers for two minutes.
+    pub async fn operate(&self, words: &[&str]) -> String {
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        loop {
+            let mut tool = tokio::process::Command::from(self.ctl(words));
+            let done = tool.output().await.expect("hansactl starts");
+            let [out, err] =
+                [done.stdout, done.stderr].map(|of| String::from_utf8_lossy(&of).into_owned());
+            println!("hansactl {}:\n{out}{err}", words.join(" "));
+            if done.status.success() {
+                return out;
+            }
+            let again = done.status.code() == Some(NO_ANSWER) && Instant::now() < deadline;
+            assert!(again, "hansactl {}: {}: {err}", words.join(" "), done.status);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// SIGKILL: the node gets no chance to do anything.

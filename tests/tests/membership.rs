@@ -2,7 +2,6 @@
 //! does it: with `hansactl` and real processes. Needs no root.
 
 use std::net::{SocketAddr, TcpListener};
-use std::process::Output;
 use std::time::Duration;
 
 use hansa::config::{Config, Node};
@@ -15,26 +14,6 @@ use hansa_tests::suite;
 use hansa_types::id::NodeId;
 
 const BACK_WITHIN: Duration = Duration::from_secs(120);
-
-/// Runs `hansactl`, which must succeed; what it printed.
-async fn ctl(league: &Processes, words: &[&str]) -> String {
-    let done = try_ctl(league, words).await;
-    let (out, err) = (text(&done.stdout), text(&done.stderr));
-    println!("hansactl {}:\n{out}{err}", words.join(" "));
-    assert!(done.status.success(), "{}: {err}", done.status);
-    out
-}
-
-async fn try_ctl(league: &Processes, words: &[&str]) -> Output {
-    let mut command = league.ctl(words);
-    #[expect(clippy::disallowed_methods, reason = "a program that the test waits for")]
-    let run = tokio::task::spawn_blocking(move || command.output());
-    run.await.expect("it runs").expect("hansactl starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// The config of a node that comes later, with its own certificate, ports and folder.
 fn fourth(league: &Processes) -> Config {
@@ -69,16 +48,16 @@ async fn a_node_is_replaced_under_load_and_nobody_notices() {
     league.add(config);
     league.run("eu-west-4");
     league.ready().await;
-    let nodes = ctl(&league, &["node", "list"]).await;
+    let nodes = league.operate(&["node", "list"]).await;
     assert!(nodes.contains("100001"), "the directory gave it an id");
-    ctl(&league, &["member", "replace", "eu-west-3", "eu-west-4", "--wait", "3m"]).await;
+    league.operate(&["member", "replace", "eu-west-3", "eu-west-4", "--wait", "3m"]).await;
     load.progress(10, BACK_WITHIN).await;
-    let members = ctl(&league, &["member", "list"]).await;
+    let members = league.operate(&["member", "list"]).await;
     assert!(!members.contains("eu-west-3"), "it has left:\n{members}");
-    ctl(&league, &["group", "transfer-leader", "orders-0", "eu-west-4"]).await;
-    ctl(&league, &["node", "drain", "eu-west-3"]).await;
+    league.operate(&["group", "transfer-leader", "orders-0", "eu-west-4"]).await;
+    league.operate(&["node", "drain", "eu-west-3"]).await;
     assert!(league.exited("eu-west-3", PATIENCE).await.success());
-    ctl(&league, &["node", "retire", "eu-west-3"]).await;
+    league.operate(&["node", "retire", "eu-west-3"]).await;
     load.progress(10, BACK_WITHIN).await;
 
     // A retired node does not come back under its old id.
@@ -115,14 +94,15 @@ async fn a_wiped_node_is_refused_and_rebuilt_from_its_peers() {
 
     let request = ["node", "reseed", victim, "--no-wait", "--request-id", "r-wiped"];
     // What remains has a majority, so nothing is to be forced.
-    let first = ctl(&league, &request).await;
+    let first = league.operate(&request).await;
     let forced = [&request[..], &["--force"]].concat();
-    assert_eq!(ctl(&league, &forced).await, first, "one request, one new id, forced or not");
+    assert_eq!(league.operate(&forced).await, first, "one request, one new id, forced or not");
     league.run(victim);
-    // Asked again while it is under way, it waits for the same one.
-    ctl(&league, &["node", "reseed", victim, "--wait", "3m"]).await;
+    // Asked again, it waits for the same one.
+    let wait = ["node", "reseed", victim, "--wait", "3m", "--request-id", "r-wiped"];
+    league.operate(&wait).await;
     league.ready().await;
-    assert_eq!(ctl(&league, &forced).await, first, "and when it is done");
+    assert_eq!(league.operate(&forced).await, first, "and when it is done");
     load.progress(10, BACK_WITHIN).await;
     let run = load.stop().await;
     after::check(&league, &run).await;
@@ -135,10 +115,11 @@ async fn a_wiped_node_is_refused_and_rebuilt_from_its_peers() {
     league.run(victim);
     assert!(!league.exited(victim, PATIENCE).await.success());
     assert!(league.log(victim).contains("To rebuild the node"), "it says what to do");
-    ctl(&league, &["node", "reseed", victim, "--no-wait"]).await;
+    let damaged = ["node", "reseed", victim, "--no-wait", "--request-id", "r-damaged"];
+    league.operate(&damaged).await;
     league.run(victim);
     league.ready().await;
-    ctl(&league, &["group", "list"]).await;
+    league.operate(&["group", "list"]).await;
     let aside = folder.join("aside-unreadable-1");
     assert!(aside.join("wal").is_dir() && aside.join("identity").is_file(), "kept in {aside:?}");
 }

@@ -84,8 +84,17 @@ async fn install(league: &mut Processes, load: &Load, name: &str, release: Relea
     league.run(name);
     league.ready().await;
     load.progress(3, BACK_WITHIN).await;
-    let listed = text(&ctl(league, &["version", "list"]).await);
-    let line = listed.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    let deadline = Instant::now() + BACK_WITHIN;
+    let (listed, line) = loop {
+        let listed = text(&ctl(league, &["version", "list"]).await);
+        let line = listed.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        if !line.is_empty() && !line.contains("did not answer") {
+            let line = line.to_owned();
+            break (listed, line);
+        }
+        assert!(Instant::now() < deadline, "{name} says no release: {listed}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
     assert_eq!(line.contains("+version-2-test"), release == Release::Next, "{listed}");
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_api::pb::raft::raft_peer_service_server::{RaftPeerService, RaftPeerServiceServer};
+use hansa_api::status::Failure;
 use hansa_node::env::Env;
 use hansa_node::peers::Peers;
 use hansa_node::tasks::OnError;
@@ -356,10 +357,10 @@ impl Host {
     /// Hands the leadership of `group` from this node to `to`, and waits until that leads.
     ///
     /// # Errors
-    /// Why it does not.
-    pub async fn transfer_leadership(&self, group: GroupId, to: NodeId) -> Result<(), String> {
+    /// Why it does not, as [`Running::hand_over_now`] says it.
+    pub async fn transfer_leadership(&self, group: GroupId, to: NodeId) -> Result<(), Failure> {
         let running = self.inner.inbound.group(group);
-        let running = running.ok_or_else(|| format!("this node does not host {group}"))?;
+        let running = running.ok_or_else(|| Failure::not_leader(None))?;
         let within = running.timing.election_max() * 2;
         running.hand_over_now(to, within).await
     }

@@ -6,6 +6,7 @@
 //! - `pending`, `archive`, `checkpoints`, `keeper`, `writer`: the durable truth beside the log.
 //! - `room`: a full disk is met early, by a reserve and a leader that refuses.
 //! - `version`, `raise`: the version of behaviour that a group applies by, and how it goes up.
+//! - `failure`: what came of either, to a caller over gRPC.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
 //! - `membership`, `succession`, `fitness`: who belongs to a group, who leads next, who may lead.
 //! - `link`, `outgoing`, `inbound`, `incoming`, `identity`: frames between nodes, and whom they
@@ -22,6 +23,7 @@ mod chain;
 mod checkpoints;
 mod clock;
 mod digests;
+pub mod failure;
 mod fitness;
 mod group;
 mod grpc;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use hansa_api::status::{Failure, Reason};
 use hansa_types::id::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -72,25 +73,31 @@ impl Running {
     /// Hands leadership to `to` and waits until it leads, as far as this node hears.
     ///
     /// # Errors
-    /// Why it does not.
-    pub async fn hand_over_now(&self, to: NodeId, within: Duration) -> Result<(), String> {
+    /// `MEMBERSHIP_REFUSED` for who cannot lead; `NOT_LEADER` and `UNAVAILABLE` for what may be
+    /// otherwise in a moment.
+    pub async fn hand_over_now(&self, to: NodeId, within: Duration) -> Result<(), Failure> {
         let mut leadership = self.leadership.subscribe();
-        if !leadership.borrow_and_update().mine {
-            return Err("this node does not lead the group".to_owned());
+        let now = *leadership.borrow_and_update();
+        if !now.mine {
+            return Err(Failure::not_leader(now.leader));
         }
+        let refused = |why| Failure::new(Reason::MembershipRefused, why);
         let server = self.raft.server_metrics().borrow_watched().clone();
         if !server.membership_config.membership().voter_ids().any(|voter| voter == to.0) {
-            return Err(format!("node {to} does not vote in the group"));
+            return Err(refused(format!("node {to} does not vote in the group")));
         }
         if !self.health().get(&to).is_some_and(|health| health.alive) {
-            return Err(format!("node {to} does not answer"));
+            return Err(refused(format!("node {to} does not answer")));
         }
         self.transfer_leadership(to).await;
         let due = Instant::now() + within;
         let led = leadership.wait_for(|now| now.leader == Some(to));
         match timeout_at(due, led).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(format!("node {to} has not taken over within {within:?}")),
+            _ => {
+                let why = format!("node {to} has not taken over within {within:?}");
+                Err(Failure::new(Reason::Unavailable, why))
+            }
         }
     }
 

@@ -132,7 +132,7 @@ async fn a_region_with_leases_is_fenced_and_needs_nobodys_word() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_says_what_the_loss_of_a_region_costs() {
     let mut rig = Rig::start("drill").await;
-    let words = ["drill", "lose-region", LOST, "--to", SURVIVOR, "--load", "2s", "--yes"];
+    let words = ["drill", "lose-region", LOST, "--to", SURVIVOR, "--load", "4s", "--yes"];
     let mut drill = rig.tool(SURVIVOR, &words);
     let (done, ()) = tokio::join!(drill.output(), rig.stop_once_drained(LOST));
     let done = done.expect("hansactl runs");

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use hansa_api::principal::Principal;
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::{Group, Host, ReadError, SubmitError};
+pub use hansa_consensus::failure::not_read;
+use hansa_consensus::failure::not_submitted;
+use hansa_consensus::{Group, Host};
 use hansa_node::env::{Entropy, Env};
 use hansa_node::layers::Deadline;
 use hansa_node::peers::Peers;
@@ -377,34 +379,6 @@ fn found<R>(
         true => refusal(Refused::NotOwner),
         false => Failure::of(Reason::OrderNotFound),
     })
-}
-
-fn not_submitted(error: SubmitError, deadline: Instant) -> Failure {
-    match error {
-        SubmitError::NotLeader { leader } => Failure::not_leader(leader),
-        SubmitError::Overloaded { retry_after } => {
-            Failure::of(Reason::Overloaded).retry_after(retry_after)
-        }
-        SubmitError::DiskFull { retry_after } => {
-            Failure::of(Reason::DiskFull).retry_after(retry_after)
-        }
-        SubmitError::Unknown if Instant::now() >= deadline => Failure::of(Reason::DeadlineExceeded),
-        // The leader changed meanwhile: the same request_id finds out what became of it.
-        SubmitError::Unknown => Failure::of(Reason::Unavailable).retry_after(SOON),
-        SubmitError::TooLarge => Failure::of(Reason::MessageTooLarge),
-        SubmitError::Stopped => Failure::of(Reason::GroupStopped),
-    }
-}
-
-pub fn not_read(error: ReadError) -> Failure {
-    match error {
-        ReadError::NotLeader { leader } => Failure::not_leader(leader),
-        ReadError::Deadline => Failure::of(Reason::DeadlineExceeded),
-        ReadError::Overloaded { retry_after } => {
-            Failure::of(Reason::Overloaded).retry_after(retry_after)
-        }
-        ReadError::Stopped => Failure::of(Reason::GroupStopped),
-    }
 }
 
 pub fn refusal(why: Refused) -> Failure {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use hansa_api::pb::directory as pb;
 use hansa_api::pb::directory::registry_service_server::{RegistryService, RegistryServiceServer};
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::{ReadError, SubmitError};
+use hansa_consensus::SubmitError;
+use hansa_consensus::failure::not_read;
 use hansa_node::layers::Deadline;
 use hansa_node::tls::PeerIdentity;
 use hansa_types::id::NodeId;
@@ -160,17 +161,6 @@ fn reason(refusal: &Refusal) -> Reason {
         | Refusal::NodeIdUsed(_)
         | Refusal::StillMember { .. }
         | Refusal::NotMember { .. } => Reason::MembershipRefused,
-    }
-}
-
-fn not_read(error: ReadError) -> Failure {
-    match error {
-        ReadError::NotLeader { leader } => Failure::not_leader(leader),
-        ReadError::Deadline => Failure::of(Reason::DeadlineExceeded),
-        ReadError::Overloaded { retry_after } => {
-            Failure::of(Reason::Overloaded).retry_after(retry_after)
-        }
-        ReadError::Stopped => Failure::of(Reason::GroupStopped),
     }
 }
 

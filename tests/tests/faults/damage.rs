@@ -52,9 +52,9 @@ async fn a_node_with_a_flipped_bit_in_its_log_does_not_start_and_names_the_file(
     assert!(log.contains(&named), "`{named}` is not in its log:\n{log}");
     // The others go on, and rebuild it.
     load.progress(10, BACK_WITHIN).await;
-    ctl(&league, &["node", "reseed", &victim, "--no-wait"]).await;
+    league.operate(&["node", "reseed", &victim, "--no-wait", "--request-id", "r-1"]).await;
     league.run(&victim);
-    ctl(&league, &["node", "reseed", &victim, "--wait", "3m"]).await;
+    league.operate(&["node", "reseed", &victim, "--wait", "3m", "--request-id", "r-1"]).await;
     league.ready().await;
     crate::finish(&league, load).await;
 }
@@ -99,16 +99,16 @@ async fn damage_of_a_group_stops_that_group_only_until_the_node_is_reseeded() {
         stopped.count() == 2 && serving.count() + 2 == replicas.len() && replicas.len() >= 4
     })
     .await;
-    let listed = ctl(&league, &["group", "list"]).await;
+    let listed = league.operate(&["group", "list"]).await;
     assert!(listed.contains("stopped") && listed.contains("damaged at byte"), "{listed}");
     load.progress(10, BACK_WITHIN).await;
 
-    ctl(&league, &["node", "reseed", &victim, "--no-wait"]).await;
+    league.operate(&["node", "reseed", &victim, "--no-wait", "--request-id", "r-1"]).await;
     // It hears that its id is retired, and ends; whatever keeps it running starts it again.
     let ended = league.exited(&victim, BACK_WITHIN).await;
     assert!(!ended.success(), "it went on under an id that is retired");
     league.run(&victim);
-    ctl(&league, &["node", "reseed", &victim, "--wait", "3m"]).await;
+    league.operate(&["node", "reseed", &victim, "--wait", "3m", "--request-id", "r-1"]).await;
     league.ready().await;
     let replicas = replicas(&league, &victim).await;
     assert!(replicas.iter().all(|r| r.stopped.is_empty() && r.node != former), "{replicas:?}");
@@ -140,17 +140,4 @@ async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {BACK_WITHIN:?}: {what}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-/// Runs `hansactl`, which must succeed; what it printed.
-async fn ctl(league: &Processes, words: &[&str]) -> String {
-    let mut command = league.ctl(words);
-    #[expect(clippy::disallowed_methods, reason = "a program that the test waits for")]
-    let run = tokio::task::spawn_blocking(move || command.output());
-    let done = run.await.expect("it runs").expect("hansactl starts");
-    let out = String::from_utf8_lossy(&done.stdout).into_owned();
-    let err = String::from_utf8_lossy(&done.stderr);
-    println!("hansactl {}:\n{out}{err}", words.join(" "));
-    assert!(done.status.success(), "{}", done.status);
-    out
 }

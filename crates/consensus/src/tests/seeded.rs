@@ -26,9 +26,9 @@ use crate::replica::{Cell, Replica as _};
 use crate::testing::counter::Counters;
 use crate::testing::{Cluster, env, eventually, group_id, soon};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn stale_read_is_answered_by_a_leader_that_was_replaced() {
-    let cluster = Cluster::start(Counters::default).await;
+    let cluster = Cluster::paused(Counters::default).await;
     cluster.submit("add a 1").await;
     let old = cluster.leader().await;
     cluster.board.isolate(old);

@@ -41,9 +41,8 @@ impl NodeMembershipService for Serve {
         let pb::TransferLeadershipRequest { group, to_node } = request.into_inner();
         let malformed = || Failure::of(Reason::MessageMalformed);
         let group = GroupId::from_number(group).ok_or_else(malformed)?;
-        let done = self.inside.host().transfer_leadership(group, NodeId(to_node)).await;
-        let refusal = done.err().unwrap_or_default();
-        Ok(Response::new(pb::TransferLeadershipResponse { refusal }))
+        self.inside.host().transfer_leadership(group, NodeId(to_node)).await?;
+        Ok(Response::new(pb::TransferLeadershipResponse {}))
     }
 
     async fn drain(

@@ -195,7 +195,7 @@ async fn report(
         before.len()
     );
     missing.iter().for_each(|name| eprintln!("not found: {name}"));
-    let code = check::run(&session.in_region(&args.to)).await?;
+    let code = check::settled(&session.in_region(&args.to)).await?;
     let (lost, steps) = (&args.lost, tail::steps(&args.lost));
     match sequences > 0 || !missing.is_empty() {
         true => eprintln!("{lost} has what {} never saw: once its nodes run, {steps}", args.to),

@@ -1,23 +1,47 @@
 use std::process::ExitCode;
+use std::time::Duration;
 
 use hansa_api::pb::admin::{CheckInvariantsRequest, CheckInvariantsResponse, Verdict};
 use hansa_types::id::GroupId;
+use tokio::time::{Instant, sleep};
 
 use crate::connect::{Role, Session};
 use crate::error::{self, Problem};
 use crate::output::{self, Rows};
 use crate::values::{dash, short};
 
+/// How long what is under way may take.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
 pub async fn run(session: &Session) -> Result<ExitCode, Problem> {
+    told(session, &asked(session).await?)
+}
+
+/// The same, once all of them hold: some do only when what was under way is done (domain.md §7).
+pub async fn settled(session: &Session) -> Result<ExitCode, Problem> {
+    let until = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let response = asked(session).await?;
+        if code(&response) == 0 || Instant::now() >= until {
+            return told(session, &response);
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn asked(session: &Session) -> Result<CheckInvariantsResponse, Problem> {
     let request = CheckInvariantsRequest { region: session.region() };
-    let response = session
+    session
         .call(Role::Operator, request, |mut services, request| async move {
             services.admin.check_invariants(request).await
         })
-        .await?;
+        .await
+}
+
+fn told(session: &Session, response: &CheckInvariantsResponse) -> Result<ExitCode, Problem> {
     let name = "hansa.admin.v1.CheckInvariantsResponse";
-    output::print(session.format, name, &response, rows)?;
-    Ok(exit_code(&response))
+    output::print(session.format, name, response, rows)?;
+    Ok(exit_code(response))
 }
 
 fn rows(response: &CheckInvariantsResponse) -> Rows {

@@ -80,15 +80,19 @@ impl Peer {
     }
 
     /// Every copy, by order.
-    fn all(&self) -> BTreeMap<OrderId, (u64, Bytes)> {
+    async fn all(&self) -> BTreeMap<OrderId, (u64, Bytes)> {
         let of = |machine: &OrdersMachine| {
             let copies = machine.state.remote.copies.iter();
             copies.map(|(order, copy)| (*order, (copy.version, copy.view.clone()))).collect()
         };
-        let mut all: Vec<BTreeMap<_, _>> = self.0.iter().map(|group| group.peek(of)).collect();
-        all.sort();
-        all.dedup();
-        assert_eq!(all.len(), 1, "its replicas have the same");
+        let mut all = Vec::new();
+        // Followers hear a moment later.
+        eventually("its replicas have the same", || {
+            all = self.0.iter().map(|group| group.peek(of)).collect();
+            let same = all.windows(2).all(|two: &[BTreeMap<_, _>]| two[0] == two[1]);
+            std::future::ready(same)
+        })
+        .await;
         all.remove(0)
     }
 }
@@ -167,7 +171,7 @@ async fn copies_that_differ_are_found_shipped_again_and_equal() {
     }
     let last = placed(&rig).await;
     peer.copy(id(&last)).await;
-    let here = peer.all();
+    let here = peer.all().await;
     let missing = passed.iter().filter(|order| !here.contains_key(&id(order))).count();
     assert!(missing > 0, "the peer believed to have {AHEAD} events");
 
@@ -178,11 +182,11 @@ async fn copies_that_differ_are_found_shipped_again_and_equal() {
     two_people_have_them_shipped_again(&rig, missing + 1).await;
     // What has no safe repair is a person's.
     copies_differ(&rig, &[("COPY_CONFLICTING", 1), ("COPY_EXTRA", 1)]).await;
-    let repaired = peer.all();
+    let repaired = peer.all().await;
     let again = reconcile(&rig, &["apply", "copies.json"]).await;
     assert_eq!(again.status.code(), Some(0), "{}", text(&again));
     copies_differ(&rig, &[("COPY_CONFLICTING", 1), ("COPY_EXTRA", 1)]).await;
-    assert_eq!(peer.all(), repaired, "a repeat changes nothing");
+    assert_eq!(peer.all().await, repaired, "a repeat changes nothing");
     what_waits_is_decided(&rig, &parked).await;
     rig.stop().await;
 }

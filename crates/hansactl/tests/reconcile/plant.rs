@@ -142,8 +142,20 @@ impl Plant {
         (format!("pay-{order}"), order.born().ms())
     }
 
-    /// What all books hold now, whoever leads.
-    pub fn hashes(&self) -> Vec<(u64, i64)> {
+    /// What all books hold, once nothing is under way: followers hear a moment later.
+    pub async fn settled(&self) -> Vec<(u64, i64)> {
+        let mut before = self.hashes();
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let now = self.hashes();
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+    }
+
+    fn hashes(&self) -> Vec<(u64, i64)> {
         let stock = self.inventory.iter().map(|group| {
             let stock = group.peek(|machine| machine.stock(SKU, None));
             let held = group.peek(|machine| machine.reservations().count());

@@ -1,9 +1,8 @@
 //! Which group a call is for, and what its errors are to a caller.
 
-use std::time::Duration;
-
 use hansa_api::status::{Failure, Reason};
-use hansa_consensus::{Group, ReadError, SubmitError};
+use hansa_consensus::Group;
+pub use hansa_consensus::failure::{not_read, not_submitted};
 use hansa_types::id::{GroupId, GroupKind};
 use hansa_types::region::Slot;
 
@@ -56,31 +55,4 @@ impl Shell {
         let slot = index.and_then(|index| self.inventory.get(index)).ok_or(Reason::Unavailable)?;
         slot.as_ref().ok_or_else(|| Failure::of(Reason::GroupStopped))
     }
-}
-
-/// A submit that came to nothing, to a caller who repeats with the same request id.
-pub fn not_submitted(error: SubmitError) -> Failure {
-    match error {
-        SubmitError::NotLeader { leader } => Failure::not_leader(leader),
-        SubmitError::Overloaded { retry_after } => overloaded(retry_after),
-        SubmitError::DiskFull { retry_after } => {
-            Failure::of(Reason::DiskFull).retry_after(retry_after)
-        }
-        SubmitError::Unknown => Failure::of(Reason::DeadlineExceeded),
-        SubmitError::TooLarge => Failure::of(Reason::MessageTooLarge),
-        SubmitError::Stopped => Failure::of(Reason::GroupStopped),
-    }
-}
-
-pub fn not_read(error: ReadError) -> Failure {
-    match error {
-        ReadError::NotLeader { leader } => Failure::not_leader(leader),
-        ReadError::Deadline => Failure::of(Reason::DeadlineExceeded),
-        ReadError::Overloaded { retry_after } => overloaded(retry_after),
-        ReadError::Stopped => Failure::of(Reason::GroupStopped),
-    }
-}
-
-fn overloaded(retry_after: Duration) -> Failure {
-    Failure::of(Reason::Overloaded).retry_after(retry_after)
 }

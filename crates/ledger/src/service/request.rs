@@ -50,7 +50,8 @@ pub async fn change(
 ) -> Result<(Stock, hansa_types::time::LogTime, bool), Failure> {
     let mut batch = Batch::default();
     batch.push(command);
-    let applied = group.submit(batch.finish().into(), deadline).await.map_err(not_submitted)?;
+    let applied = group.submit(batch.finish().into(), deadline).await;
+    let applied = applied.map_err(|error| not_submitted(error, deadline))?;
     let Some(outcome) = applied.outcomes.first() else {
         return Err(Reason::Internal.into());
     };

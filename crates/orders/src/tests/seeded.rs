@@ -19,7 +19,7 @@ async fn left_after_a_cancel(bug: Option<Bug>) -> i64 {
     rig.books.0.lock().overload = u32::MAX;
     let request_id = "c-1".to_owned();
     let cancel = wire::CancelOrderRequest { order: name, request_id, ..Default::default() };
-    let cancel = call_as(cancel, &Role::ALL, Duration::from_millis(500));
+    let cancel = call_as(cancel, &Role::ALL, Duration::from_secs(2));
     let asked = rig.leader().await.service.cancel_order(cancel).await.unwrap().into_inner();
     assert_ne!(asked.order.unwrap().state, i32::from(wire::OrderState::Cancelled));
     let id = rig.cluster.ids()[0];

@@ -23,8 +23,8 @@ pub enum Goes {
 /// it is to have: what was asked before may still be under way.
 ///
 /// # Errors
-/// The first group in which it would be so, that would be left with one voter, or that no leader
-/// speaks for.
+/// `MEMBERSHIP_REFUSED` with the first group in which it would be so, or that would be left with one
+/// voter; `NOT_LEADER` with one that no leader speaks for.
 pub fn check(
     told: &Told,
     wanted: &BTreeMap<GroupId, Vec<NodeId>>,
@@ -33,15 +33,17 @@ pub fn check(
     goes: Goes,
 ) -> Result<(), Failure> {
     for group in groups {
-        let refused = |why: String| {
+        let failed = |reason: Reason, why: String| {
             let text = format!(
                 "{group}: {why}; with --force the directory notes it all the same, and the group \
                  waits until a majority of the voters that would remain answers"
             );
-            Failure::new(Reason::MembershipRefused, text)
+            Failure::new(reason, text)
         };
-        let (leader, held) =
-            led(told, *group).ok_or_else(|| refused("no leader answered".to_owned()))?;
+        let refused = |why: String| failed(Reason::MembershipRefused, why);
+        // There may be one in a moment.
+        let nobody = || failed(Reason::NotLeader, "no leader answered".to_owned());
+        let (leader, held) = led(told, *group).ok_or_else(nobody)?;
         let has: BTreeSet<u64> = held.voters.iter().copied().collect();
         let wanted = wanted.get(group).map_or(&[][..], Vec::as_slice);
         let wants: BTreeSet<u64> = wanted.iter().map(|voter| voter.0).collect();
@@ -135,6 +137,9 @@ mod tests {
 
     #[test]
     fn nothing_is_done_without_a_leaders_word() {
-        assert!(check(&Told::new(), &BTreeMap::new(), &[group()], NodeId(1), Goes::Away).is_err());
+        let asked = check(&Told::new(), &BTreeMap::new(), &[group()], NodeId(1), Goes::Away);
+        assert_eq!(asked.unwrap_err().reason(), Reason::NotLeader, "asked again, one may answer");
+        let asked = check(&told(&[2]), &BTreeMap::new(), &[group()], NodeId(2), Goes::Away);
+        assert_eq!(asked.unwrap_err().reason(), Reason::MembershipRefused);
     }
 }

@@ -176,7 +176,7 @@ async fn while_it_is_sealed_a_node_goes_on_from_memory_and_changes_nothing() {
 async fn a_server_that_hangs_or_stumbles_is_asked_again_and_not_waited_for() {
     let house = house().await;
     house.node(1).await;
-    let cfg = crate::config::Hashicorp { timeout_ms: 500, ..house.vault.config() };
+    let cfg = crate::config::Hashicorp { timeout_ms: 2_000, ..house.vault.config() };
     let vault = house.vault.vault(2, &cfg);
     house.vault.fault("GET data", &[Fault::Hang, Fault::Status(429)]);
     assert!(vault.id().await.unwrap().is_some());
