@@ -109,13 +109,17 @@ impl Local {
     }
 
     pub async fn available(&self, region: &str, sku: &str) -> i64 {
-        let mut warehouse = self.as_client("warehouse", region).await.inventory;
+        let warehouse = self.as_client("warehouse", region).await.inventory;
         let request = hansa_api::pb::inventory::GetStockRequest {
             region: region.to_owned(),
             sku: sku.to_owned(),
             ..Default::default()
         };
-        let stocks = warehouse.get_stock(request).await.expect("stock is read").into_inner().stocks;
+        let read = || {
+            let (mut warehouse, request) = (warehouse.clone(), request.clone());
+            async move { warehouse.get_stock(request).await }
+        };
+        let stocks = super::request::asked(read).await.expect("stock is read").stocks;
         stocks.iter().map(|stock| stock.available_quantity - stock.reserved_quantity).sum()
     }
 }

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use hansa_api::pb::Money;
 use hansa_api::pb::inventory::ReceiveStockRequest;
-use hansa_api::pb::order::{LineKind, PersonalDetails, PlaceOrderLine, PlaceOrderRequest};
+use hansa_api::pb::order::order_service_client::OrderServiceClient;
+use hansa_api::pb::order::{
+    LineKind, OrderState, PersonalDetails, PlaceOrderLine, PlaceOrderRequest, PlaceOrderResponse,
+};
 use tokio::time::Instant;
-use tonic::{Code, Response, Status};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
 use uuid::Uuid;
 
 use crate::local::PATIENCE;
@@ -55,6 +59,30 @@ pub fn receive(region: &str, sku: &str, quantity: i64) -> ReceiveStockRequest {
         quantity,
         document: "test".to_owned(),
         ..Default::default()
+    }
+}
+
+/// Places an order, asked again with its id until the house has decided.
+///
+/// # Panics
+/// When it is refused, or not decided in time.
+pub async fn placed(
+    orders: &OrderServiceClient<Channel>,
+    wish: &PlaceOrderRequest,
+) -> PlaceOrderResponse {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let place = || {
+            let (mut orders, mut call) = (orders.clone(), Request::new(wish.clone()));
+            call.set_timeout(PATIENCE);
+            async move { orders.place_order(call).await }
+        };
+        let answer = asked(place).await.expect("an answer");
+        let state = answer.order.as_ref().expect("an order").state();
+        if state != OrderState::Pending {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{answer:?}");
     }
 }
 

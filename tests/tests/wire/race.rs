@@ -11,11 +11,9 @@ async fn one_of_many_that_want_the_last_unit_gets_it() {
     let racers = (0..8).map(|n| async move {
         // Half of them enter by another region.
         let entry = if n % 2 == 0 { "eu-west" } else { "us-east" };
-        let mut orders = league.as_client("storefront", entry).await.orders;
+        let orders = league.as_client("storefront", entry).await.orders;
         let wish = request::order(&format!("racer-{n}"), vec![request::line("LAST-ONE", 1)]);
-        let mut call = tonic::Request::new(wish);
-        call.set_timeout(local::PATIENCE);
-        orders.place_order(call).await.expect("an answer").into_inner().order.expect("an order")
+        request::placed(&orders, &wish).await.order.expect("an order")
     });
     let orders = futures::future::join_all(racers).await;
 

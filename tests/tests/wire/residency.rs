@@ -25,7 +25,7 @@ async fn a_forwarded_eu_order_leaves_no_personal_byte_elsewhere() {
     league.stock("eu-west", "RESIDENT", 5).await;
 
     let mut away = league.as_client("storefront", "us-east").await.orders;
-    let order = placed(&mut away, wish(REFERENCE), OrderState::Confirmed).await;
+    let order = placed(&away, wish(REFERENCE), OrderState::Confirmed).await;
     let copy = copy_of(&mut away, &order.name, OrderState::Confirmed).await;
     assert_operational(&copy);
 
@@ -48,13 +48,13 @@ async fn a_forwarded_eu_order_leaves_no_financial_byte_elsewhere() {
 
     let mut away = league.as_client("storefront", "us-east").await.orders;
     let paid = PlaceOrderRequest { lines: lines(), ..wish("paid-1849") };
-    let paid = placed(&mut away, paid, OrderState::Confirmed).await;
+    let paid = placed(&away, paid, OrderState::Confirmed).await;
     let facts = paid.payment.expect("the home's answer passes through and is whole");
     assert!(facts.provider_reference.len() > 16, "{facts:?}");
 
     let token = TOKEN.to_owned();
     let declined = PlaceOrderRequest { payment_token: token, lines: lines(), ..wish(DECLINED) };
-    let declined = placed(&mut away, declined, OrderState::Rejected).await;
+    let declined = placed(&away, declined, OrderState::Rejected).await;
     assert!(!declined.payment.expect("facts").decline_reason.is_empty());
 
     assert_operational(&copy_of(&mut away, &paid.name, OrderState::Confirmed).await);
@@ -83,11 +83,11 @@ fn wish(reference: &str) -> PlaceOrderRequest {
 
 /// Places an order away from its home.
 async fn placed(
-    away: &mut OrderServiceClient<Channel>,
+    away: &OrderServiceClient<Channel>,
     wish: PlaceOrderRequest,
     expect: OrderState,
 ) -> Order {
-    let placed = away.place_order(wish).await.expect("an answer").into_inner();
+    let placed = request::placed(away, &wish).await;
     let order = placed.order.expect("an order");
     assert_eq!(order.state(), expect);
     assert_eq!(order.home_region, "eu-west");

@@ -8,13 +8,14 @@ use hansa_api::status::{Failure, Reason};
 use hansa_api::sweep;
 use hansa_tests::leak::{Person, files_with, left, passed, views_are_lawful};
 use hansa_tests::local::{self, Local};
+use hansa_tests::request;
 use tonic::transport::Channel;
 
 const ABROAD: [&str; 2] = ["us-east", "ap-south"];
 const HOME: &str = "eu-west";
 
-async fn confirmed(orders: &mut OrderServiceClient<Channel>, wish: PlaceOrderRequest) -> String {
-    let placed = orders.place_order(wish).await.expect("an answer").into_inner();
+async fn confirmed(orders: &OrderServiceClient<Channel>, wish: PlaceOrderRequest) -> String {
+    let placed = request::placed(orders, &wish).await;
     let order = placed.order.expect("an order");
     assert_eq!(order.state(), OrderState::Confirmed);
     order.name
@@ -44,7 +45,7 @@ async fn replication_ships_nothing_of_a_person_and_files_agree() {
     let person = Person::new("home");
     let mut home = league.as_client("storefront", HOME).await.orders;
     let reference = "canary-reference-41771";
-    let order = confirmed(&mut home, person.wish("DE", reference)).await;
+    let order = confirmed(&home, person.wish("DE", reference)).await;
     let answer = home.get_order(GetOrderRequest { order: order.clone(), read: 0 }).await;
     let whole = answer.expect("the order").into_inner().order.expect("an order");
     let paid = whole.payment.expect("its payment").provider_reference;
@@ -75,7 +76,7 @@ async fn a_call_passes_where_the_law_lets_it_and_nowhere_else() {
     let mut away = league.as_client("storefront", "us-east").await.orders;
 
     let german = Person::new("passing");
-    let order = confirmed(&mut away, german.wish("DE", "canary-passing")).await;
+    let order = confirmed(&away, german.wish("DE", "canary-passing")).await;
     shipped(league, &order).await;
     for secret in german.words() {
         let way = passed(league, secret);
@@ -105,9 +106,9 @@ async fn a_planted_leak_is_heard_by_the_tap_and_found_in_files() {
     let league = local::league("wire");
     league.stock(HOME, "CANARY", 20).await;
     let careless = Person::new("planted");
-    let mut home = league.as_client("storefront", HOME).await.orders;
+    let home = league.as_client("storefront", HOME).await.orders;
     // A caller who writes a name where anybody may read it.
-    let order = confirmed(&mut home, careless.wish("DE", &careless.name)).await;
+    let order = confirmed(&home, careless.wish("DE", &careless.name)).await;
     shipped(league, &order).await;
     for region in ABROAD {
         assert!(left(league, HOME, region, &careless.name), "the tap must turn red");
@@ -119,8 +120,8 @@ async fn a_planted_leak_is_heard_by_the_tap_and_found_in_files() {
 async fn every_node_swears_that_it_keeps_nothing_foreign() {
     let league = local::league("wire");
     league.stock(HOME, "CANARY", 20).await;
-    let mut home = league.as_client("storefront", HOME).await.orders;
-    let order = confirmed(&mut home, Person::new("sworn").wish("DE", "canary-sworn")).await;
+    let home = league.as_client("storefront", HOME).await.orders;
+    let order = confirmed(&home, Person::new("sworn").wish("DE", "canary-sworn")).await;
     shipped(league, &order).await;
     let operator = &league.profile.clients["operator"];
     let authorities = league.identity(operator.cert.clone(), operator.key.clone()).authorities();
