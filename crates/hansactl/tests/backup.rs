@@ -5,6 +5,8 @@
 
 #[path = "backup/rig.rs"]
 mod rig;
+#[path = "backup/vault.rs"]
+mod vault;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +25,7 @@ async fn a_region_comes_back_from_a_backup_that_was_made_under_load() {
     let mut rig = Rig::start("round-trip").await;
     let before = rig.load(Duration::from_secs(2)).await;
     assert!(before.len() > 10, "{} orders before the backup", before.len());
+    vault::planted(&rig).await;
     let (during, made) =
         tokio::join!(rig.load(Duration::from_secs(4)), rig.ctl(&["backup", "create", "copy"]));
     assert!(made.status.success(), "{}", text(&made));
@@ -35,6 +38,7 @@ async fn a_region_comes_back_from_a_backup_that_was_made_under_load() {
     let good = rig.ctl(&["backup", "verify", "copy"]).await;
     assert!(good.status.success(), "{}", text(&good));
     eprintln!("verify: {}", text(&good));
+    vault::is_not_in(&rig, "copy");
     for verb in ["list", "prune"] {
         let named = rig.ctl(&["backup", verb, "."]).await;
         assert!(named.status.success(), "{}", text(&named));
