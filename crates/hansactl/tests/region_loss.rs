@@ -7,6 +7,8 @@ mod moved;
 mod rig;
 #[path = "region_loss/tail.rs"]
 mod tail;
+#[path = "region_loss/unserved.rs"]
+mod unserved;
 
 use std::time::Duration;
 
@@ -95,12 +97,13 @@ async fn home(rig: &Rig) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_with_leases_is_fenced_and_needs_nobodys_word() {
-    let mut rig = Rig::start("leases").await;
+    let mut rig = Rig::start_by("leases", Some(&unserved::policy())).await;
     let words = ["region", "isolation", LOST, "lease", "--lease", "3s"];
     let told = rig.ctl(LOST, &words).await;
     assert!(told.status.success(), "{}", text(&told));
     let placed = rig.place(LOST, 4).await;
     rig.copied(&placed).await;
+    let unserved = unserved::placed(&rig).await;
     // It is cut off from the others: it stops by itself.
     for region in ["us-east", "ap-south", SURVIVOR] {
         rig.stop(region).await;
@@ -115,8 +118,9 @@ async fn a_region_with_leases_is_fenced_and_needs_nobodys_word() {
     }
     eventually("it goes on", || async { rig.ask(LOST, &rig.request(), u64::MAX).await.is_ok() })
         .await;
+    unserved::refused(&rig, &["region", "failover", LOST, "--to", SURVIVOR]).await;
     // It lives, and is taken over all the same: it can have no lease when the record is made.
-    let done = failover(&rig, &[]).await;
+    let done = failover(&rig, &["--leave-unserved"]).await;
     assert!(done.status.success(), "{}", text(&done));
     assert!(text(&done).contains("waiting"), "{}", text(&done));
     eventually("the old side knows", || async {
@@ -126,6 +130,8 @@ async fn a_region_with_leases_is_fenced_and_needs_nobodys_word() {
     for order in &placed {
         assert!(rig.get(SURVIVOR, &order.name).await.is_ok());
     }
+    unserved::while_it_owns(&rig, &unserved).await;
+    unserved::afterwards(&rig, &unserved).await;
     rig.end().await;
 }
 

@@ -369,7 +369,8 @@ fn show_one<R>(state: &State, id: OrderId, show: impl FnOnce(&Order, &Contents) 
 }
 
 /// # Errors
-/// `HOME_MOVING` for one that was taken over since it was looked at: who asks again adopts it.
+/// `HOME_MOVING` for one that was taken over since it was looked at: who asks again adopts it;
+/// `NO_LAWFUL_REGION` for one that could not be: it is there, and not for this region to show.
 fn found<R>(
     state: &State,
     id: OrderId,
@@ -377,6 +378,7 @@ fn found<R>(
 ) -> Result<R, Failure> {
     show_one(state, id, show).ok_or_else(|| match state.waits(id) {
         true => refusal(Refused::NotOwner),
+        false if state.births.failed.contains(&id) => refusal(Refused::NotAdopted),
         false => Failure::of(Reason::OrderNotFound),
     })
 }

@@ -63,8 +63,17 @@ pub fn surely_new() -> u64 {
 
 impl Rig {
     pub async fn start(name: &str) -> Self {
+        Self::start_by(name, None).await
+    }
+
+    /// By another policy than the shipped one.
+    pub async fn start_by(name: &str, policy: Option<&str>) -> Self {
         let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = std::fs::remove_dir_all(&data);
+        if let Some(policy) = policy {
+            std::fs::create_dir_all(data.join("policy")).expect("a folder");
+            std::fs::write(data.join("policy/residency.toml"), policy).expect("a policy");
+        }
         let mut layout = Layout::apart().expect("free ports");
         layout.timing = hansa_consensus::Profile::Quick;
         let (configs, profile) = prepare(&data, &layout).expect("a league on disk");
