@@ -61,7 +61,8 @@ pub trait Copies: Send + Sync + 'static {
         due: Deadline,
     ) -> Result<u32, Failure>;
 
-    fn origins(&self) -> Vec<public::OriginEpoch>;
+    /// As of the groups that this node leads.
+    async fn origins(&self, due: Deadline) -> (Vec<GroupId>, Vec<public::OriginEpoch>);
 
     /// At most `max` of each group that this node leads, of orders after `after`.
     fn differences(
@@ -69,7 +70,7 @@ pub trait Copies: Send + Sync + 'static {
         origin: &str,
         after: Option<OrderId>,
         max: usize,
-    ) -> Result<Vec<public::CopyDifference>, Failure>;
+    ) -> Result<(Vec<GroupId>, Vec<public::CopyDifference>), Failure>;
 }
 
 /// The service for the internal port.
@@ -184,9 +185,11 @@ impl NodeBackupService for Serve {
 
     async fn list_node_origins(
         &self,
-        _request: Request<pb::ListNodeOriginsRequest>,
+        request: Request<pb::ListNodeOriginsRequest>,
     ) -> Answer<pb::ListNodeOriginsResponse> {
-        Ok(Response::new(pb::ListNodeOriginsResponse { origins: self.copies.origins() }))
+        let (led, origins) = self.copies.origins(due(&request)).await;
+        let groups = led.into_iter().map(GroupId::number).collect();
+        Ok(Response::new(pb::ListNodeOriginsResponse { origins, groups }))
     }
 
     async fn list_node_differences(
@@ -198,7 +201,8 @@ impl NodeBackupService for Serve {
         let after = Some(asked.after.as_str()).filter(|after| !after.is_empty());
         let after = after.map(str::parse::<OrderName>).transpose();
         let after = after.map_err(|_| Failure::of(Reason::MessageMalformed))?.map(|name| name.id);
-        let differences = self.copies.differences(&asked.origin, after, max)?;
-        Ok(Response::new(pb::ListNodeDifferencesResponse { differences }))
+        let (led, differences) = self.copies.differences(&asked.origin, after, max)?;
+        let groups = led.into_iter().map(GroupId::number).collect();
+        Ok(Response::new(pb::ListNodeDifferencesResponse { differences, groups }))
     }
 }

@@ -105,15 +105,16 @@ impl Copies for NodeCopies {
         self.orders()?.settle_strays(key, cancel, due.0).await
     }
 
-    fn origins(&self) -> Vec<pb::OriginEpoch> {
-        let known = self.inside.orders().map(Orders::origins).unwrap_or_default();
+    async fn origins(&self, due: Deadline) -> (Vec<GroupId>, Vec<pb::OriginEpoch>) {
+        let Some(orders) = self.inside.orders() else { return Default::default() };
+        let (led, known) = orders.origins(due.0).await;
         let told = known.into_iter().map(|(name, origin, cursor)| pb::OriginEpoch {
             region: name.map_or_else(String::new, |name| name.to_string()),
             group: u32::from(origin.group),
             epoch: origin.epoch,
             applied_sequence: cursor.applied,
         });
-        told.collect()
+        (led, told.collect())
     }
 
     fn differences(
@@ -121,8 +122,8 @@ impl Copies for NodeCopies {
         origin: &str,
         after: Option<OrderId>,
         max: usize,
-    ) -> Result<Vec<pb::CopyDifference>, Failure> {
-        let Some(orders) = self.inside.orders() else { return Ok(Vec::new()) };
+    ) -> Result<(Vec<GroupId>, Vec<pb::CopyDifference>), Failure> {
+        let Some(orders) = self.inside.orders() else { return Ok(Default::default()) };
         let unknown = || Failure::of(Reason::UnknownRegion);
         let origin = match origin {
             "" => None,
@@ -131,7 +132,8 @@ impl Copies for NodeCopies {
                 Some(orders.region_number(&name).ok_or_else(unknown)?)
             }
         };
-        let told = orders.differences(origin, after, max).into_iter().map(|(order, found)| {
+        let (led, found) = orders.differences(origin, after, max);
+        let told = found.into_iter().map(|(order, found)| {
             let kind = match found.kind {
                 DifferenceKind::Conflict => pb::CopyDifferenceKind::Conflict,
                 DifferenceKind::Ahead => pb::CopyDifferenceKind::Ahead,
@@ -146,7 +148,7 @@ impl Copies for NodeCopies {
                 home_epoch: found.home_epoch,
             }
         });
-        Ok(told.collect())
+        Ok((led, told.collect()))
     }
 }
 

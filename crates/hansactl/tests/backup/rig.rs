@@ -65,7 +65,7 @@ pub async fn eventually<Fut: Future<Output = bool>>(what: &str, mut done: impl F
 }
 
 /// The answer, once it is another than that nobody leads: asked again, a request has one effect.
-async fn settled<T, Fut>(ask: impl Fn() -> Fut) -> Result<T, Failure>
+pub async fn settled<T, Fut>(ask: impl Fn() -> Fut) -> Result<T, Failure>
 where
     Fut: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 {

@@ -14,6 +14,9 @@ use crate::core::restored::{Restored, Step};
 use crate::machine::OrdersMachine;
 use crate::shell::{not_read, refusal};
 
+/// Another region's stream, and how far it has come.
+pub type Known = (Option<RegionName>, Origin, Cursor);
+
 /// Steps are never held longer: callers wait for them.
 const HOLD_MAX: Duration = Duration::from_secs(10);
 
@@ -114,33 +117,39 @@ impl Orders {
         Ok(decided)
     }
 
-    /// How far the events of other regions have come, in the groups that this node leads.
-    pub fn origins(&self) -> Vec<(Option<RegionName>, Origin, Cursor)> {
-        let led = self.shell.groups.values().filter(|h| h.group.leadership().borrow().mine);
-        let known = led.flat_map(|hosted| {
-            hosted.group.peek(|machine| {
+    /// How far the events of other regions have come, in the groups that this node leads, and
+    /// which those are.
+    pub async fn origins(&self, due: Instant) -> (Vec<GroupId>, Vec<Known>) {
+        let (mut led, mut known) = (Vec::new(), Vec::new());
+        for hosted in self.shell.groups.values() {
+            let cursors = hosted.group.read(due, |machine| {
                 let cursors = machine.state.remote.cursors.iter();
                 cursors.map(|(origin, cursor)| (*origin, *cursor)).collect::<Vec<_>>()
-            })
-        });
-        let named = known
-            .map(|(origin, cursor)| (self.shell.map.region_name(origin.region), origin, cursor));
-        named.collect()
+            });
+            // Who does not lead says nothing.
+            let Ok(cursors) = cursors.await else { continue };
+            led.push(hosted.group.id());
+            let name = |origin: &Origin| self.shell.map.region_name(origin.region);
+            known.extend(cursors.into_iter().map(|(of, cursor)| (name(&of), of, cursor)));
+        }
+        (led, known)
     }
 
     /// Copies that are not what their home says: the first `max` by order, of those after `after`,
-    /// of each group that this node leads.
+    /// of each group that this node leads, and which those are.
     pub fn differences(
         &self,
         origin: Option<RegionNumber>,
         after: Option<OrderId>,
         max: usize,
-    ) -> Vec<(OrderId, Difference)> {
-        let led = self.shell.groups.values().filter(|h| h.group.leadership().borrow().mine);
-        let found = led.flat_map(|hosted| {
-            hosted.group.peek(|machine| machine.state.remote.differences(origin, after, max))
+    ) -> (Vec<GroupId>, Vec<(OrderId, Difference)>) {
+        let led = self.shell.groups.values().map(|hosted| &hosted.group);
+        let led: Vec<_> = led.filter(|group| group.leadership().borrow().mine).collect();
+        let found = led.iter().flat_map(|group| {
+            group.peek(|machine| machine.state.remote.differences(origin, after, max))
         });
-        found.collect()
+        let found = found.collect();
+        (led.into_iter().map(|group| group.id()).collect(), found)
     }
 
     /// The number of a region by its name.

@@ -65,29 +65,49 @@ pub async fn decide<U: Upstreams>(
 }
 
 /// # Errors
-/// A node that does not answer: what it leads is not known, and the newest epoch must be.
+/// A group without an answer of its leader: what it knows may be the newest epoch.
 pub async fn origins<U: Upstreams>(
     own: &Own<U>,
     directory: &Snapshot,
     due: Deadline,
 ) -> Result<Vec<pb::OriginEpoch>, Failure> {
-    let mut origins = Vec::new();
+    let (mut origins, mut led) = (Vec::new(), Vec::new());
     for node in nodes(directory) {
         let mut client = part(&own.upstreams, node.id);
         let request = outgoing(ListNodeOriginsRequest {}, due)?;
-        match within(due, client.list_node_origins(request)).await {
-            Ok(told) => origins.extend(told.origins),
-            // Its groups have other leaders by now, or will.
-            Err(failure) if failure.reason() == Reason::Unavailable => {}
-            Err(failure) => return Err(failure),
-        }
+        let Some(told) = unless_away(within(due, client.list_node_origins(request)).await)? else {
+            continue;
+        };
+        origins.extend(told.origins);
+        led.extend(told.groups);
     }
+    all_told(directory, &led)?;
     for (number, owner) in &directory.owners {
         let region = directory.region(*number).map(|region| region.name.to_string());
         let region = region.unwrap_or_default();
         origins.push(pb::OriginEpoch { region, group: 0, epoch: owner.epoch, applied_sequence: 0 });
     }
     Ok(origins)
+}
+
+/// `None` of a node that is away: its groups have other leaders by now, or will.
+fn unless_away<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Err(failure) if failure.reason() == Reason::Unavailable => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+/// # Errors
+/// `NOT_LEADER` for a group of which no leader was among those that answered.
+fn all_told(directory: &Snapshot, led: &[u32]) -> Result<(), Failure> {
+    let mut groups = directory.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
+    match groups.find(|group| !led.contains(&group.number())) {
+        None => Ok(()),
+        Some(group) => {
+            Err(Failure::new(Reason::NotLeader, format!("no leader of {group} answered")))
+        }
+    }
 }
 
 /// Who owns what was born in each region.
@@ -118,15 +138,19 @@ pub async fn differences<U: Upstreams>(
         let why = "the next_page_token of the same query";
         return Err(Failure::field(Reason::PageTokenInvalid, "page_token", why));
     }
-    let mut differences = Vec::new();
+    let (mut differences, mut led) = (Vec::new(), Vec::new());
     for node in nodes(directory) {
         let mut client = part(&own.upstreams, node.id);
         let (origin, after) = (asked.origin.clone(), after.clone());
         // One more, which says whether another page follows.
         let message = ListNodeDifferencesRequest { origin, max: max + 1, after };
         let request = outgoing(message, due)?;
-        differences.extend(within(due, client.list_node_differences(request)).await?.differences);
+        let told = within(due, client.list_node_differences(request)).await;
+        let Some(told) = unless_away(told)? else { continue };
+        differences.extend(told.differences);
+        led.extend(told.groups);
     }
+    all_told(directory, &led)?;
     let id = |found: &pb::CopyDifference| found.order.parse::<OrderName>().ok().map(|name| name.id);
     differences.sort_by_cached_key(id);
     let whole = differences.len() <= max as usize;
@@ -134,4 +158,23 @@ pub async fn differences<U: Upstreams>(
     let last = differences.last().filter(|_| !whole);
     let next_page_token = last.map(|found| found.order.clone()).unwrap_or_default();
     Ok(pb::ListDifferencesResponse { differences, next_page_token })
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_types::id::GroupId;
+
+    use super::*;
+    use crate::testing::directory;
+
+    #[test]
+    fn what_nobody_tells_is_not_taken_for_nothing() {
+        let directory = directory(1, &[]);
+        let of = |kind| GroupId::new(kind, 0).number();
+        assert!(all_told(&directory, &[of(GroupKind::Orders)]).is_ok());
+        for led in [&[][..], &[of(GroupKind::Inventory)]] {
+            let refused = all_told(&directory, led).unwrap_err();
+            assert_eq!(refused.reason(), Reason::NotLeader, "it is asked again");
+        }
+    }
 }
