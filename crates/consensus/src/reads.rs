@@ -79,25 +79,40 @@ async fn round(running: &Running) -> Result<u64, ReadError> {
     if seeded::on(Bug::StaleRead) && server.borrow_watched().state.is_leader() {
         return Ok(0);
     }
-    match timeout(ROUND_MAX, read_index(running)).await {
-        Err(_) => Err(ReadError::NotLeader { leader: None }),
-        Ok(Ok(index)) => Ok(index),
-        Ok(Err(RaftError::APIError(refusal))) => Err(refused(refusal)),
-        Ok(Err(RaftError::Fatal(_))) => Err(ReadError::Stopped),
-    }
+    let asked = timeout(ROUND_MAX, read_index(running)).await;
+    asked.unwrap_or(Err(ReadError::NotLeader { leader: None }))
 }
 
 /// An index that shows everything acknowledged before this call, once a quorum has answered what
-/// left after it. Waits for as long as that takes.
-pub(crate) async fn read_index(
-    running: &Running,
-) -> Result<u64, RaftError<Types, LinearizableReadError<Types>>> {
+/// left after it. Waits for as long as that takes, or this node leads.
+pub(crate) async fn read_index(running: &Running) -> Result<u64, ReadError> {
     let since = running.acks.number();
-    let asked = running.raft.get_read_linearizer(ReadPolicy::ReadIndex).await?;
+    let asked = match running.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+        Ok(asked) => asked,
+        Err(RaftError::APIError(refusal)) => return Err(refused(refusal)),
+        Err(RaftError::Fatal(_)) => return Err(ReadError::Stopped),
+    };
     let index = asked.read_log_id();
-    let sets = running.voters_of_all_sets();
-    running.acks.majority(running.node, term_of(index.log_id()), since, &sets).await;
-    Ok(index.index())
+    let (term, sets) = (term_of(index.log_id()), running.voters_of_all_sets());
+    tokio::select! {
+        biased;
+        () = running.acks.majority(running.node, term, since, &sets) => Ok(index.index()),
+        leader = office_over(running, term) => Err(ReadError::NotLeader { leader }),
+    }
+}
+
+/// Waits until this node leads no more in `term`; who leads then, as far as it knows.
+async fn office_over(running: &Running, term: u64) -> Option<NodeId> {
+    let mut server = running.raft.server_metrics();
+    loop {
+        let seen = server.borrow_watched().clone();
+        if !seen.state.is_leader() || seen.vote.leader_id.term != term {
+            return seen.current_leader.map(NodeId).filter(|leader| *leader != running.node);
+        }
+        if server.changed().await.is_err() {
+            return None;
+        }
+    }
 }
 
 fn refused(why: LinearizableReadError<Types>) -> ReadError {

@@ -73,8 +73,8 @@ impl Running {
     /// Hands leadership to `to` and waits until it leads, as far as this node hears.
     ///
     /// # Errors
-    /// `MEMBERSHIP_REFUSED` for who cannot lead; `NOT_LEADER` and `UNAVAILABLE` for what may be
-    /// otherwise in a moment.
+    /// `MEMBERSHIP_REFUSED` for who cannot lead; `NOT_LEADER` for what may be otherwise in a
+    /// moment; `DEADLINE_EXCEEDED` where it may still come.
     pub async fn hand_over_now(&self, to: NodeId, within: Duration) -> Result<(), Failure> {
         let mut leadership = self.leadership.subscribe();
         let now = *leadership.borrow_and_update();
@@ -96,7 +96,8 @@ impl Running {
             Ok(Ok(_)) => Ok(()),
             _ => {
                 let why = format!("node {to} has not taken over within {within:?}");
-                Err(Failure::new(Reason::Unavailable, why))
+                // Not to be repeated by itself: each try stops the group for a moment.
+                Err(Failure::new(Reason::DeadlineExceeded, why))
             }
         }
     }

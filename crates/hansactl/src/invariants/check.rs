@@ -25,6 +25,9 @@ pub async fn settled(session: &Session) -> Result<ExitCode, Problem> {
         if code(&response) == 0 || Instant::now() >= until {
             return told(session, &response);
         }
+        for report in response.reports.iter().filter(|report| report.verdict() != Verdict::Held) {
+            eprintln!("looking again: {} of {}: {}", report.name, report.group, report.detail);
+        }
         sleep(Duration::from_secs(1)).await;
     }
 }
