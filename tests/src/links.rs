@@ -2,9 +2,10 @@
 //! them, so who is cut off from all other regions still has its customers. Needs no root.
 //!
 //! What is cut stands still, as on a network that loses packets: what was on its way arrives once
-//! the wire is whole again, however late.
+//! the wire is whole again, however late. A thin wire passes little at a time.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use hansa::config::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,10 +17,20 @@ use crate::suite;
 
 /// Read at once.
 const PIECE: usize = 64 << 10;
+/// What a thin wire passes, and then rests: some 20 kB a second on each connection.
+const DROP: usize = 2 << 10;
+const REST: Duration = Duration::from_millis(100);
 
 /// All wires of a league.
 pub struct Links {
-    alone: watch::Sender<BTreeSet<String>>,
+    wires: watch::Sender<Wires>,
+}
+
+/// What is wrong with the wires of which regions.
+#[derive(Default)]
+struct Wires {
+    cut: BTreeSet<String>,
+    thin: BTreeSet<String>,
 }
 
 impl Links {
@@ -28,7 +39,7 @@ impl Links {
     /// # Panics
     /// When the system has no port left.
     pub async fn lay(configs: &mut [Config]) -> Self {
-        let alone = watch::Sender::default();
+        let wires = watch::Sender::default();
         for config in configs {
             let own = config.region.clone();
             for region in config.league.iter_mut().filter(|region| region.name != own) {
@@ -37,32 +48,39 @@ impl Links {
                     let near = listener.local_addr().expect("its address").to_string();
                     let far = std::mem::replace(&mut node.internal, near);
                     let ends = [own.to_string(), region.name.to_string()];
-                    let gate = Gate { ends, alone: alone.subscribe() };
+                    let gate = Gate { ends, wires: wires.subscribe() };
                     // A task of a test, not of a node.
                     #[allow(clippy::disallowed_methods)]
                     tokio::spawn(relay(listener, far, gate));
                 }
             }
         }
-        Self { alone }
+        Self { wires }
     }
 
     /// No byte passes between this region and any other.
     pub fn cut_off(&self, region: &str) {
         suite::fault("a living region cut off from all others");
-        self.alone.send_modify(|alone| alone.extend([region.to_owned()]));
+        self.wires.send_modify(|wires| wires.cut.extend([region.to_owned()]));
+    }
+
+    /// What is cut is whole again, and little passes at a time between this region and any other.
+    pub fn thin(&self, region: &str) {
+        suite::fault("a region on thin wires");
+        let thin = BTreeSet::from([region.to_owned()]);
+        self.wires.send_modify(|wires| *wires = Wires { thin, ..Wires::default() });
     }
 
     /// All wires are whole.
     pub fn heal(&self) {
-        self.alone.send_modify(BTreeSet::clear);
+        self.wires.send_modify(|wires| *wires = Wires::default());
     }
 }
 
 #[derive(Clone)]
 struct Gate {
     ends: [String; 2],
-    alone: watch::Receiver<BTreeSet<String>>,
+    wires: watch::Receiver<Wires>,
 }
 
 impl Gate {
@@ -70,7 +88,12 @@ impl Gate {
     async fn pass(&mut self) {
         let ends = &self.ends;
         // No wires any more: the test is over.
-        drop(self.alone.wait_for(|alone| !ends.iter().any(|end| alone.contains(end))).await);
+        drop(self.wires.wait_for(|wires| !ends.iter().any(|end| wires.cut.contains(end))).await);
+    }
+
+    fn thin(&self) -> bool {
+        let wires = self.wires.borrow();
+        self.ends.iter().any(|end| wires.thin.contains(end))
     }
 }
 
@@ -94,10 +117,15 @@ async fn relay(listener: TcpListener, far: String, gate: Gate) {
 /// One direction, to its end.
 async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut gate: Gate) {
     let mut piece = vec![0; PIECE];
-    while let Ok(count @ 1..) = from.read(&mut piece).await {
-        gate.pass().await;
-        if to.write_all(&piece[..count]).await.is_err() {
-            break;
+    'open: while let Ok(count @ 1..) = from.read(&mut piece).await {
+        for drop in piece[..count].chunks(DROP) {
+            gate.pass().await;
+            if to.write_all(drop).await.is_err() {
+                break 'open;
+            }
+            if gate.thin() {
+                tokio::time::sleep(REST).await;
+            }
         }
     }
     // Its end is not heard of either.

@@ -8,14 +8,19 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hansa::config::Config;
 use hansa_api::pb::order::{OrderState, PaymentState, ReadMode};
 use hansa_api::status::Reason;
+use hansa_tests::figures::Times;
 use hansa_tests::{figures, suite};
 use rig::{CUT, HEIR, Lag, OTHERS, Rig, eventually, number};
 use serde_json::json;
 use tokio::time::Instant;
 
 const BETWEEN: Duration = Duration::from_millis(50);
+/// Orders that a peer lacks when it comes back, and those that are placed beside.
+const BACKLOG: usize = 400;
+const LIVE: usize = 6;
 
 /// What somebody heard who asked the region that is cut off again and again.
 #[derive(Debug, Default)]
@@ -218,4 +223,65 @@ async fn a_living_region_with_leases_stops_alone_and_is_taken_over_without_a_wor
         rig.is_confirmed(CUT, name, ReadMode::Unspecified).await;
     }
     rig.sound().await;
+}
+
+/// Orders placed one after the other while a peer is behind: each is confirmed, and copied to those
+/// who are not; how long each took to be confirmed.
+async fn live(rig: &Rig, count: usize) -> Times {
+    let mut times = Times::default();
+    for _ in 0..count {
+        let began = Instant::now();
+        let name = rig.placed(CUT, "DE", 1).await.remove(0);
+        times.add(began.elapsed());
+        for peer in [HEIR, "us-east"] {
+            rig.is_confirmed(peer, &name, ReadMode::LocalCopy).await;
+        }
+    }
+    times
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_was_away_catches_up_on_a_thin_wire_and_holds_nobody_up() {
+    const LATE: &str = "ap-south";
+    // Small messages: a thin wire takes many of them, and is not silent for long.
+    let small = |config: &mut Config| config.orders.replicate.batch_max = 4;
+    let rig = Rig::start_with("alone-late", small).await;
+    rig.placed(CUT, "DE", 1).await;
+    rig.level(CUT, LATE).await;
+    rig.links.cut_off(LATE);
+    let away = live(&rig, LIVE).await;
+    let many = (0..8).map(|_| rig.placed(CUT, "DE", BACKLOG / 8));
+    let orders = futures::future::join_all(many).await.concat();
+    let behind = lags(&rig, CUT, &[LATE], orders.len() as f64, Duration::ZERO).await;
+
+    rig.links.thin(LATE);
+    let acknowledged = async || match rig.lag_status(CUT, LATE).await {
+        Some((_, stream)) => number(&stream["acknowledgedSequence"]),
+        None => 0.0,
+    };
+    let before = acknowledged().await;
+    eventually("it catches up", async || acknowledged().await > before).await;
+    // What lives goes on beside, and is everywhere else before the late one has all of it.
+    let beside = live(&rig, LIVE).await;
+    let left = rig.lag_status(CUT, LATE).await.expect("it is known").0;
+    assert!(left.events > 0.0, "it was not late any more: the test says nothing");
+    let between = acknowledged().await;
+    eventually("it goes on to catch up", async || acknowledged().await > between).await;
+
+    rig.links.heal();
+    let began = Instant::now();
+    rig.level(CUT, LATE).await;
+    for name in [&orders[0], &orders[orders.len() - 1]] {
+        rig.is_confirmed(LATE, name, ReadMode::LocalCopy).await;
+    }
+    let took = began.elapsed().as_secs_f64();
+    suite::publish();
+    let figures = json!({
+        "backlog_events": behind.events,
+        "order_while_away": away.json(),
+        "order_while_it_catches_up": beside.json(),
+        "events_left_when_the_wire_healed": left.events,
+        "caught_up_s": took,
+    });
+    figures::publish("catch-up", figures);
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hansa::config::Config;
 use hansa::replay::doors::Door;
 use hansa_api::first_sent;
 use hansa_api::pb::admin::GetRegionLossRequest;
@@ -67,9 +68,16 @@ fn wish(country: &str) -> PlaceOrderRequest {
 
 impl Rig {
     pub async fn start(name: &str) -> Self {
+        Self::start_with(name, |_| {}).await
+    }
+
+    pub async fn start_with(name: &str, change: impl Fn(&mut Config)) -> Self {
         let quick = hansa_consensus::Profile::Quick;
         let shape = Shape::of_regions(name, 4).nodes(1);
-        let mut shape = shape.with(|config| config.log.profile = quick);
+        let mut shape = shape.with(|config| {
+            config.log.profile = quick;
+            change(config);
+        });
         let links = Links::lay(&mut shape.configs).await;
         let rig = Self { league: shape.start().await, links };
         for region in [CUT, HEIR, "us-east"] {
