@@ -139,7 +139,7 @@ async fn a_living_region_that_serves_alone_is_taken_over_and_loses_nothing_unsee
     }
     let lag = lags(&rig, CUT, &OTHERS, alone.len() as f64, first.elapsed()).await;
 
-    let heard = contact(&rig, epoch).await;
+    let heard = Box::pin(contact(&rig, epoch)).await;
     let tail = rig.tail().await;
     each_in_one_place(&rig, &tail, &alone, &heard).await;
     nowhere_else(&rig, &tail).await;
@@ -208,7 +208,7 @@ async fn a_living_region_with_leases_stops_alone_and_is_taken_over_without_a_wor
     assert!(refused.as_ref().is_err_and(|why| why.reason() == Reason::LeaseLost), "{refused:?}");
     let served = rig.placed(HEIR, "DE", 2).await;
 
-    let during = contact(&rig, epoch).await;
+    let during = Box::pin(contact(&rig, epoch)).await;
     let tail = rig.tail().await;
     each_in_one_place(&rig, &tail, &[], &heard).await;
     let late: Vec<_> = during.confirmed.iter().filter(|name| tail.contains(*name)).collect();
