@@ -23,8 +23,8 @@ pub enum Goes {
 /// it is to have: what was asked before may still be under way.
 ///
 /// # Errors
-/// `MEMBERSHIP_REFUSED` with the first group in which it would be so, or that would be left with one
-/// voter; `NOT_LEADER` with one that no leader speaks for.
+/// `MEMBERSHIP_REFUSED` with the first group in which it would be so, or that would be left with
+/// one voter; `NOT_LEADER` with one that no leader speaks for.
 pub fn check(
     told: &Told,
     wanted: &BTreeMap<GroupId, Vec<NodeId>>,
