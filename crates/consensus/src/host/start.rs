@@ -116,10 +116,6 @@ impl Host {
         let stop = env.tasks.stop_token().child_token();
         let (reports, acks) = (Arc::new(Reports::default()), Arc::new(Acks::default()));
         let (archive, checkpoints) = self.load(id, replica.clone()).await?;
-        // Reads the last entry: what is wrong with it is the log's, and not found by openraft.
-        wal.state(id).map_err(|cause| StartError::Log { group: id, cause })?;
-        let joined = checkpoints.check_joins(wal.purged(id));
-        joined.map_err(|cause| StartError::Checkpoint { group: id, cause })?;
         let trouble = Arc::new(Trouble::default());
         let log = LogStore::new(wal.clone(), id);
         let machine = StateMachine {
@@ -173,7 +169,8 @@ impl Host {
         })
     }
 
-    /// Opens archive and checkpoints on the writer's loop: both read and write the disk at length.
+    /// Opens archive and checkpoints on the writer's loop, for both read and write the disk at
+    /// length; and looks whether they and the log meet.
     async fn load(
         &self,
         id: GroupId,
@@ -196,7 +193,13 @@ impl Host {
             let loaded = Checkpoints::load(fs, dir, id, replica, opened.clone());
             Ok((opened, Arc::new(loaded.map_err(checkpoint)?)))
         });
-        loaded.await.map_err(|_| StartError::Stopping)?
+        let (archive, checkpoints) = loaded.await.map_err(|_| StartError::Stopping)??;
+        let wal = &self.inner.wal;
+        // Reads the last entry: what is wrong with it is the log's, and not found by openraft.
+        wal.state(id).map_err(|cause| StartError::Log { group: id, cause })?;
+        let joined = checkpoints.check_joins(wal.purged(id));
+        joined.map_err(|cause| StartError::Checkpoint { group: id, cause })?;
+        Ok((archive, checkpoints))
     }
 
     fn spawn_tasks(&self, running: &Arc<Running>, rounds: Rounds) {

@@ -2,8 +2,8 @@
 //!
 //! openraft may take an answer for one to an append that left after it was given: an append without
 //! entries is noted under the entry it ends at, and an earlier answer says as much of that entry
-//! (`InflightAppendQueue::drain_acked` of 0.10.0-alpha.37). Entries lose nothing by it. A read does:
-//! whoever answered may have elected another leader since.
+//! (`InflightAppendQueue::drain_acked` of 0.10.0-alpha.37). Entries lose nothing by it. A read
+//! does: whoever answered may have elected another leader since.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -78,9 +78,9 @@ async fn a_leader_that_stood_still_serves_no_stale_read_when_it_wakes() {
     }
 }
 
-/// Two answers to one entry, given before the others elected another leader, arrive after a read has
-/// come: by the first the entry is committed, and openraft takes the second for one to the append
-/// that tells of it.
+/// Two answers to one entry, given before the others elected another leader, arrive after a read
+/// has come: by the first the entry is committed, and openraft takes the second for one to the
+/// append that tells of it.
 #[tokio::test(start_paused = true)]
 async fn answers_from_before_a_read_came_do_not_confirm_it() {
     let cluster = cluster().await;
