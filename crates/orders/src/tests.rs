@@ -14,7 +14,6 @@ pub(crate) mod rig;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
 mod takeover;
-mod unanswered;
 mod validation;
 mod vaults;
 pub(crate) mod views;
