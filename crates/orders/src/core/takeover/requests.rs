@@ -32,11 +32,21 @@ impl State {
         let placed = facts.placed_as.zip(first).map(|(scope, heard)| Heard { scope, ..*heard });
         for heard in facts.requests.iter().copied().chain(placed) {
             let key = Key { scope: heard.scope, body: heard.body };
-            if matches!(self.keys.seen(key), Seen::Never | Seen::Lost) {
+            let unknown = matches!(self.keys.seen(key), Seen::Never | Seen::Lost);
+            if unknown || self.taken_alone(heard.scope, order) {
                 let target = Target { order, first: heard.first, count: heard.count };
                 self.keys.remember_under(key, at, target, heard.under);
             }
         }
+    }
+
+    /// Whether a request was taken here as well, for an order that nobody went on with: by who had
+    /// not heard yet that it owned no more. What its caller heard of is what the owner made of it.
+    fn taken_alone(&self, scope: Scope, order: OrderId) -> bool {
+        let known = self.keys.table.get(&scope).map(|row| row.target.order);
+        known.filter(|other| *other != order).is_some_and(|other| {
+            self.orders.get(&other).is_some_and(|left| !self.is_own(other, left))
+        })
     }
 
     /// Why an unknown request on an order that was taken over has no answer: the order came with

@@ -79,6 +79,36 @@ fn what_a_lost_owner_granted_alone_is_in_doubt_also_where_the_next_one_names_onl
     holds(&a);
 }
 
+/// Found by the replay of real orders: a region that was started again took a request before it
+/// heard that it owned no more, and its caller asked the owner as well.
+#[test]
+fn a_request_that_was_taken_alone_too_is_answered_with_what_the_owner_made_of_it() {
+    let (mut a, mut b, _) = pair(fine, true);
+    survive(&a, &mut b, 2);
+    assert!(matches!(apply(&mut a, accept(7, contents())), Outcome::Done(_)));
+    let asked = |n, epoch, at: u16| {
+        let Command::Accept(mut place) = accept(n, contents()) else { panic!() };
+        (place.key, place.epoch) = (key(7), epoch);
+        place.contents.sealed_with.subject.home = region(at);
+        sent(u64::MAX, Command::Accept(place))
+    };
+    assert!(matches!(apply(&mut b, asked(8, 2, 2)), Outcome::Done(_)), "it cannot know of it");
+    run(&mut b, fine);
+    let (birth, owner) = (region(1), region(2));
+    step(&mut a, Step::Elsewhere { birth, owner, epoch: 2, loss: None, handed: false });
+    ship(&b, &mut a, origin(2));
+    let Step::TakeOver(mut take) = take_over(1, 2, 3) else { panic!() };
+    take.complete = true;
+    step(&mut a, Step::TakeOver(take));
+    adopt(&b, &mut a, 1, 3);
+    assert_eq!(step(&mut a, Step::Settled { birth, epoch: 3 }), Outcome::Noted);
+    let mut a = thawed(&a);
+    let again = apply(&mut a, asked(9, 3, 1));
+    let Outcome::Replayed(target) = again else { panic!("{again:?}") };
+    assert_eq!(target.order, order_id(8));
+    holds(&a);
+}
+
 #[test]
 fn a_request_that_an_order_forgot_is_not_granted_again_by_its_next_owner() {
     let (mut a, id) = placed(contents());
