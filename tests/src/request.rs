@@ -1,5 +1,6 @@
 //! Requests that are right; a test spoils what it is about.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use hansa_api::pb::Money;
@@ -70,9 +71,21 @@ pub async fn placed(
     orders: &OrderServiceClient<Channel>,
     wish: &PlaceOrderRequest,
 ) -> PlaceOrderResponse {
-    let end = Instant::now() + PATIENCE;
+    placed_in(orders, wish).await.0
+}
+
+/// The same, and how often it was asked for.
+///
+/// # Panics
+/// As [`placed`].
+pub async fn placed_in(
+    orders: &OrderServiceClient<Channel>,
+    wish: &PlaceOrderRequest,
+) -> (PlaceOrderResponse, u32) {
+    let (end, tries) = (Instant::now() + PATIENCE, AtomicU32::new(0));
     loop {
         let place = || {
+            tries.fetch_add(1, Ordering::Relaxed);
             let (mut orders, mut call) = (orders.clone(), Request::new(wish.clone()));
             call.set_timeout(PATIENCE);
             async move { orders.place_order(call).await }
@@ -80,7 +93,7 @@ pub async fn placed(
         let answer = asked(place).await.expect("an answer");
         let state = answer.order.as_ref().expect("an order").state();
         if state != OrderState::Pending {
-            return answer;
+            return (answer, tries.into_inner());
         }
         assert!(Instant::now() < end, "{answer:?}");
     }

@@ -97,6 +97,9 @@ async fn a_wiped_node_is_refused_and_rebuilt_from_its_peers() {
     let first = league.operate(&request).await;
     let forced = [&request[..], &["--force"]].concat();
     assert_eq!(league.operate(&forced).await, first, "one request, one new id, forced or not");
+    // While it is under way, another request gets no other id either.
+    let other = league.operate(&["node", "reseed", victim, "--no-wait"]).await;
+    assert_eq!(other, first, "one reseed, one new id");
     league.run(victim);
     // Asked again, it waits for the same one.
     let wait = ["node", "reseed", victim, "--wait", "3m", "--request-id", "r-wiped"];

@@ -6,8 +6,8 @@
 //! - `pending`, `archive`, `checkpoints`, `keeper`, `writer`: the durable truth beside the log.
 //! - `room`: a full disk is met early, by a reserve and a leader that refuses.
 //! - `version`, `raise`: the version of behaviour that a group applies by, and how it goes up.
-//! - `failure`: what came of either, to a caller over gRPC.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
+//! - `failure`: what came of a submit or a read, to a caller over gRPC.
 //! - `membership`, `succession`, `fitness`: who belongs to a group, who leads next, who may lead.
 //! - `link`, `outgoing`, `inbound`, `incoming`, `identity`: frames between nodes, and whom they
 //!   are accepted from.

@@ -110,11 +110,11 @@ async fn a_request_id_has_one_effect_and_another_body_is_refused() {
     league.stock("eu-west", "REUSE-1", 5).await;
     let mut orders = league.as_client("storefront", "eu-west").await.orders;
     let wish = request::order("reuse-1", vec![request::line("REUSE-1", 1)]);
-    let first = request::placed(&orders, &wish).await;
+    let (first, tries) = request::placed_in(&orders, &wish).await;
     let again = request::placed(&orders, &wish).await;
     let (first_order, again_order) = (first.order.expect("one"), again.order.expect("one"));
-    // The first may have had to be asked again itself.
-    assert!(again.replayed);
+    // On a busy machine the first may have had to be asked again itself.
+    assert!((!first.replayed || tries > 1) && again.replayed, "{tries} tries");
     assert_eq!(first_order.name, again_order.name);
     assert_eq!(first_order.state(), OrderState::Confirmed);
 

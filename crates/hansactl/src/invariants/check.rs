@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::connect::{Role, Session};
 use crate::error::{self, Problem};
+use crate::member::group_name;
 use crate::output::{self, Rows};
 use crate::values::{dash, short};
 
@@ -26,7 +27,8 @@ pub async fn settled(session: &Session) -> Result<ExitCode, Problem> {
             return told(session, &response);
         }
         for report in response.reports.iter().filter(|report| report.verdict() != Verdict::Held) {
-            eprintln!("looking again: {} of {}: {}", report.name, report.group, report.detail);
+            let group = group_name(report.group);
+            eprintln!("looking again: {} of {group}: {}", report.name, report.detail);
         }
         sleep(Duration::from_secs(1)).await;
     }

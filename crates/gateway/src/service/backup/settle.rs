@@ -13,7 +13,7 @@ use hansa_node::layers::Deadline;
 use hansa_node::layers::deadline::outgoing;
 use hansa_region_router::core::directory::{Ownership, Snapshot};
 use hansa_region_router::forward::Upstreams;
-use hansa_types::id::{GroupKind, OrderName};
+use hansa_types::id::{GroupId, GroupKind, OrderName};
 use hansa_types::region::RegionNumber;
 
 use super::{Own, nodes, part, within};
@@ -21,9 +21,8 @@ use super::{Own, nodes, part, within};
 const DIFFERENCES_DEFAULT: u32 = 100;
 const DIFFERENCES_MAX: u32 = 1_000;
 
-fn orders_groups(directory: &Snapshot) -> Vec<u32> {
-    let groups = directory.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
-    groups.map(|group| group.number()).collect()
+fn orders_groups(directory: &Snapshot) -> impl Iterator<Item = GroupId> {
+    directory.groups.keys().copied().filter(|group| group.kind() == GroupKind::Orders)
 }
 
 pub async fn status<U: Upstreams>(
@@ -37,7 +36,7 @@ pub async fn status<U: Upstreams>(
         let request = outgoing(GetNodeRestoreRequest {}, due)?;
         within(due, client.get_node_restore(request)).await
     });
-    let mut unknown = orders_groups(directory);
+    let mut unknown: Vec<_> = orders_groups(directory).map(GroupId::number).collect();
     let mut groups = BTreeMap::new();
     for told in join_all(asked).await.into_iter().flatten() {
         unknown.retain(|group| !told.ordinary.contains(group));
@@ -101,8 +100,7 @@ fn unless_away<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
 /// # Errors
 /// `NOT_LEADER` for a group of which no leader was among those that answered.
 fn all_told(directory: &Snapshot, led: &[u32]) -> Result<(), Failure> {
-    let mut groups = directory.groups.keys().filter(|group| group.kind() == GroupKind::Orders);
-    match groups.find(|group| !led.contains(&group.number())) {
+    match orders_groups(directory).find(|group| !led.contains(&group.number())) {
         None => Ok(()),
         Some(group) => {
             Err(Failure::new(Reason::NotLeader, format!("no leader of {group} answered")))
@@ -162,8 +160,6 @@ pub async fn differences<U: Upstreams>(
 
 #[cfg(test)]
 mod tests {
-    use hansa_types::id::GroupId;
-
     use super::*;
     use crate::testing::directory;
 
