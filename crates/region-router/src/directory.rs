@@ -99,6 +99,14 @@ impl Directory {
         self.group.read(deadline, State::standing).await
     }
 
+    /// What the directory says now, as a linearizable read; on the group's leader only.
+    ///
+    /// # Errors
+    /// The group's.
+    pub async fn confirmed(&self, deadline: Instant) -> Result<Option<Snapshot>, ReadError> {
+        self.group.read(deadline, State::snapshot).await
+    }
+
     /// Whether this node leads the group.
     pub fn leads(&self) -> bool {
         self.group.leadership().borrow().mine

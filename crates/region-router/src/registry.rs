@@ -20,6 +20,8 @@ use crate::wire::loss::standing_pb;
 
 /// Time for a change whose caller named none.
 const CHANGE_MAX: Duration = Duration::from_secs(5);
+/// Time to find out whether what is known here has caught up, for who asks at its start.
+const CONFIRM_MAX: Duration = Duration::from_millis(500);
 
 /// Whether this node has met a node of that id.
 pub type Met = Arc<dyn Fn(NodeId) -> bool + Send + Sync>;
@@ -44,8 +46,14 @@ impl RegistryService for Serve {
         let caller = request.extensions().get::<PeerIdentity>();
         let caller = caller.ok_or_else(|| Failure::of(Reason::Unauthenticated))?;
         let starting = || Failure::new(Reason::Unavailable, "the directory is not bootstrapped");
-        let now = self.directory.book().now().ok_or_else(starting)?;
-        Ok(Response::new(resolve(&now, &caller.0, self.met.as_ref())))
+        let due = Deadline::after(CONFIRM_MAX).0;
+        let confirmed = self.directory.confirmed(due).await.ok().flatten();
+        let (known, met) = (self.directory.book().now(), self.met.as_ref());
+        let told = match (&confirmed, &known) {
+            (Some(now), _) => resolve(now, &caller.0, met),
+            (None, known) => resolve(known.as_ref().ok_or_else(starting)?, &caller.0, met),
+        };
+        Ok(Response::new(pb::ResolveNodeResponse { confirmed: confirmed.is_some(), ..told }))
     }
 
     async fn change_directory(
@@ -93,6 +101,7 @@ fn resolve(
         met: node.is_some_and(met),
         version: now.version,
         former_nodes: former.map(|(id, _)| id.0).collect(),
+        confirmed: false,
     }
 }
 

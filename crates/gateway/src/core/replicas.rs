@@ -20,7 +20,9 @@ pub fn agree<'a>(
 
 fn report(group: GroupId, replicas: &[GroupReplica]) -> InvariantReport {
     let mut by_index: BTreeMap<u64, Vec<&GroupReplica>> = BTreeMap::new();
-    for replica in replicas.iter().filter(|replica| replica.reachable) {
+    // Who has applied nothing (it has stopped at its start, or is a member no more) has no state.
+    let told = |replica: &&GroupReplica| replica.reachable && replica.applied_index > 0;
+    for replica in replicas.iter().filter(told) {
         by_index.entry(replica.applied_index).or_default().push(replica);
     }
     let differ = by_index
@@ -113,6 +115,15 @@ mod tests {
         );
         check(&[replica(1, 0, "")], Verdict::Unknown, "1 out of reach");
         check(&[], Verdict::Held, "0 replicas");
+    }
+
+    /// Seed 2437: one had stopped over its damaged checkpoint, another was no member any more.
+    #[test]
+    fn who_has_applied_nothing_is_not_compared() {
+        let nothing = |node, hash| GroupReplica { reachable: true, ..replica(node, 0, hash) };
+        let replicas = [replica(1, 5, "a"), replica(2, 5, "a"), nothing(3, "b"), nothing(4, "c")];
+        check(&replicas, Verdict::Held, "2 of 4");
+        check(&replicas[1..], Verdict::Unknown, "0 of 3 replicas compared, 0 out of reach");
     }
 
     #[test]

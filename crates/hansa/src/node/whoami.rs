@@ -95,7 +95,7 @@ impl Region {
 
     async fn resolve(&self, config: &Config, world: &World) -> anyhow::Result<Own> {
         let own = config.own_node().context("this node is not in the league")?;
-        let mut said = false;
+        let mut said = None;
         loop {
             let folder = folder(&world.fs, &config.data_dir)?;
             let told = decide::newest(self.ask().await);
@@ -104,9 +104,11 @@ impl Region {
                 Decision::PutAside(id) => put_aside(&world.fs, &config.data_dir, id)?,
                 Decision::Refuse(why) => bail!("{}: {why}", config.data_dir.display()),
                 Decision::Register => self.register(own).await?,
-                Decision::Wait => {
-                    if !std::mem::replace(&mut said, true) {
-                        tracing::warn!(name = own.name, "waits for the directory of its region");
+                Decision::Wait(why) => {
+                    if said.as_ref() != Some(&why) {
+                        let name = &own.name;
+                        tracing::warn!(name, why, "waits for the directory of its region");
+                        said = Some(why);
                     }
                     tokio::time::sleep(ASK_AGAIN).await;
                 }

@@ -11,6 +11,7 @@ use super::{Director, Due};
 use crate::links::Broken;
 use crate::plan::{Change, DiskOp, Fault, Kept, Who};
 use crate::trace;
+use crate::world::SEATS;
 
 /// A power cut that was armed strikes at the latest after this long: an idle disk changes nothing.
 const ARMED_MAX: Duration = Duration::from_millis(400);
@@ -279,6 +280,10 @@ impl Director {
         down: Duration,
     ) -> bool {
         let Some(seat) = self.find(who).filter(|seat| self.seats[*seat].up) else { return false };
+        if self.watch.voters_min(self.seats[seat].region, &self.seats) < SEATS {
+            trace::note_at(now, format_args!("no disk to spare: a group has too few voters"));
+            return false;
+        }
         self.fall(sim, seat, false);
         self.later(now + down, Due::Start { seat });
         let disk = &self.seats[seat].seat.disk;

@@ -113,6 +113,12 @@ impl Watch {
         leads.max().map(|(_, seat)| seat)
     }
 
+    /// Of how many voters the smallest group of a region is, as any of its nodes says.
+    pub fn voters_min(&self, region: usize, seats: &[State]) -> usize {
+        let here = seats.iter().zip(&self.seats).filter(|(state, _)| state.region == region);
+        here.flat_map(|(_, groups)| groups).map(|one| one.voters.len()).min().unwrap_or_default()
+    }
+
     fn lost_leaders(&mut self, now: Duration, seats: &[State]) {
         self.cut_off.retain(|cut| {
             let region = seats[cut.seat].region;

@@ -26,6 +26,8 @@ pub struct Told {
     /// A peer has met that id, so its folder is in use.
     pub met: bool,
     pub former: Vec<NodeId>,
+    /// The directory's leader was asked too: what it said has caught up.
+    pub confirmed: bool,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,8 @@ pub enum Decision {
     PutAside(Option<NodeId>),
     Refuse(String),
     Register,
-    Wait,
+    /// Until somebody says more; for what, or who would refuse.
+    Wait(String),
 }
 
 /// The newest directory's answer; that one has met an id is true whoever says it.
@@ -46,12 +49,25 @@ pub fn newest(answers: Vec<ResolveNodeResponse>) -> Option<Told> {
         id: (newest.node != 0).then_some(NodeId(newest.node)),
         met,
         former: newest.former_nodes.iter().copied().map(NodeId).collect(),
+        confirmed: answers.iter().any(|answer| answer.confirmed),
     })
 }
 
 /// `told` is `None` when no directory answered: at a region's first start there is none.
+///
+/// A refusal ends the process, and its advice is followed: it is not taken from a replica that may
+/// have started a moment ago and know less than it knew before.
 pub fn decide(folder: &Folder, told: Option<&Told>, config: NodeId, join: bool) -> Decision {
     let Some(told) = told else { return alone(folder, config, join) };
+    match by_word(folder, told, config, join) {
+        Decision::Refuse(why) if !told.confirmed => {
+            Decision::Wait(format!("{why}. It is not sure: the directory has no leader"))
+        }
+        decision => decision,
+    }
+}
+
+fn by_word(folder: &Folder, told: &Told, config: NodeId, join: bool) -> Decision {
     let Some(id) = told.id else {
         return match folder {
             Folder::Empty | Folder::Vacated if join => Decision::Register,
@@ -68,8 +84,9 @@ pub fn decide(folder: &Folder, told: Option<&Told>, config: NodeId, join: bool) 
         };
     };
     match folder {
-        // Whoever says so has an old directory.
-        Folder::Leaving(owner) if *owner == id => Decision::Wait,
+        Folder::Leaving(owner) if *owner == id => {
+            Decision::Wait("whoever answers has an old directory".to_owned())
+        }
         Folder::Of(owner) if *owner == id => {
             Decision::Start(Own { id, joins: join || id != config })
         }
@@ -95,14 +112,15 @@ pub fn decide(folder: &Folder, told: Option<&Told>, config: NodeId, join: bool) 
 }
 
 fn alone(folder: &Folder, config: NodeId, join: bool) -> Decision {
+    let wait = || Decision::Wait("no keeper of the region's directory answers".to_owned());
     match folder {
         Folder::Of(owner) => {
             // Another id than the config's was given by the directory, in an earlier life.
             Decision::Start(Own { id: *owner, joins: join || *owner != config })
         }
-        Folder::Empty if join => Decision::Wait,
+        Folder::Empty if join => wait(),
         // Its old id is retired, and the new one not known yet.
-        Folder::Vacated | Folder::Leaving(_) => Decision::Wait,
+        Folder::Vacated | Folder::Leaving(_) => wait(),
         Folder::Empty => Decision::Start(Own { id: config, joins: false }),
         Folder::Unreadable(why) => Decision::Refuse(why.clone()),
     }
@@ -117,7 +135,8 @@ mod tests {
 
     fn told(id: u64, met: bool, former: &[u64]) -> Option<Told> {
         let id = (id != 0).then_some(NodeId(id));
-        Some(Told { id, met, former: former.iter().copied().map(NodeId).collect() })
+        let former = former.iter().copied().map(NodeId).collect();
+        Some(Told { id, met, former, confirmed: true })
     }
 
     fn check(folder: Folder, told: Option<Told>, join: bool, expect: &str) {
@@ -126,7 +145,7 @@ mod tests {
             Decision::PutAside(id) => format!("aside {id:?}"),
             Decision::Refuse(why) => format!("refuse {why}"),
             Decision::Register => "register".to_owned(),
-            Decision::Wait => "wait".to_owned(),
+            Decision::Wait(why) => format!("wait: {why}"),
         };
         assert!(decision.contains(expect), "{folder:?}, {told:?}: {decision}");
     }
@@ -193,6 +212,23 @@ mod tests {
         check(Folder::Of(NodeId(13)), told(12, true, &[]), false, "the right volume");
         check(Folder::Of(NodeId(13)), told(100_001, false, &[12]), false, "the right volume");
         check(Folder::Of(CONFIG), told(0, false, &[12]), false, "was retired");
+    }
+
+    /// Seed 2419: the only keeper that answered had just started.
+    #[test]
+    fn a_directory_that_may_be_behind_refuses_nobody() {
+        let folders = [Folder::Of(CONFIG), Folder::Empty, Folder::Unreadable("x".into())];
+        for (folder, id) in folders.iter().flat_map(|folder| [0, 12, 13].map(|id| (folder, id))) {
+            let sure = told(id, true, &[]).unwrap();
+            let behind = Told { confirmed: false, ..sure.clone() };
+            let [sure, behind] =
+                [sure, behind].map(|told| decide(folder, Some(&told), CONFIG, false));
+            match (&sure, &behind) {
+                (Decision::Refuse(why), Decision::Wait(unsure)) => assert!(unsure.starts_with(why)),
+                (Decision::Start(one), Decision::Start(same)) => assert_eq!(one.id, same.id),
+                _ => panic!("{folder:?} {id}: {sure:?}, {behind:?}"),
+            }
+        }
     }
 
     #[test]
