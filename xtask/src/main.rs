@@ -1,7 +1,8 @@
 //! The project's own chores: `cargo xtask tidy`, `cargo xtask sim`, `cargo xtask sim-report`,
-//! `cargo xtask suite-report`.
+//! `cargo xtask suite-report`, `cargo xtask counts`.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use xtask::counts::{self, Verdict};
 use xtask::sim::Profile;
 
 /// Builds the simulator for thousands of seeds; the only option of it that is ours.
@@ -13,12 +14,15 @@ fn main() -> Result<()> {
         Some("sim") => sim(std::env::args().skip(2)),
         Some("sim-report") => report(),
         Some("suite-report") => suite_report(std::env::args().nth(2)),
+        Some("counts") => counts(std::env::args().nth(2).as_deref()),
         _ => bail!(
             "usage: cargo xtask tidy   (checks arrows, sizes, imports and names)\n       \
              cargo xtask sim --help   (the league in one thread, broken by seed)\n       \
              cargo xtask sim-report   (its results, into docs/reliability.md)\n       \
              cargo xtask suite-report [FOLDER]   (the same of the process suites, which leave \
-             theirs in target/figures)"
+             theirs in target/figures)\n       \
+             cargo xtask counts [--write | PROGRAM]   (instructions of hot paths: compares them \
+             with what is kept, writes that down, or counts another build)"
         ),
     }
 }
@@ -33,6 +37,15 @@ fn sim(args: impl Iterator<Item = String>) -> Result<()> {
         Some(code) => std::process::exit(code),
         None => bail!("{} ended by a signal", built.display()),
     }
+}
+
+fn counts(how: Option<&str>) -> Result<()> {
+    match how {
+        None => ensure!(counts::check()? != Verdict::Differs, "not what is kept"),
+        Some("--write") => counts::write()?,
+        Some(program) => counts::show(program.as_ref())?,
+    }
+    Ok(())
 }
 
 fn suite_report(folder: Option<String>) -> Result<()> {

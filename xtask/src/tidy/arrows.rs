@@ -106,6 +106,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "hansa-counts",
+        &[
+            "hansa-types",
+            "hansa-api",
+            "hansa-consensus",
+            "hansa-region-router",
+            "hansa-ledger",
+            "hansa-orders",
+        ],
+    ),
+    (
         "hansa-sim",
         &[
             "hansa",
