@@ -18,8 +18,8 @@ use crate::workspace_root;
 const KEPT: &str = "crates/counts/counts.toml";
 /// In percent. Runs of one program do not differ by an instruction.
 const TOLERANCE: f64 = 2.0;
-/// With another C library: every fifth instruction of the saga is its own, of `malloc` and `memcpy`,
-/// and another way to copy is up to 3 % of a path.
+/// With another C library: every fifth instruction of the saga is its own, of `malloc` and
+/// `memcpy`, and another way to copy is up to 3 % of a path.
 const TOLERANCE_OTHER_LIBC: f64 = 5.0;
 const CALLGRIND: &[&str] =
     &["--tool=callgrind", "--cache-sim=no", "--callgrind-out-file=/dev/null"];
@@ -236,8 +236,8 @@ fn tell(line: &str) {
 
 fn text(counts: &[Count], rustc: &str, libc: &str) -> String {
     let mut text = format!(
-        "# Instructions of the paths in crates/counts, one time of each, as the simulator is built\n\
-         # (docs/performance.md). Written by `cargo xtask counts --write`.\nrustc = \"{rustc}\"\n\
+        "# Instructions of the paths in crates/counts, one time of each (docs/performance.md).\n\
+         # Written by `cargo xtask counts --write`.\nrustc = \"{rustc}\"\n\
          libc = \"{libc}\"\n\n[instructions]\n"
     );
     for Count { case, instructions } in counts {
