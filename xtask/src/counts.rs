@@ -18,7 +18,7 @@ use crate::workspace_root;
 const KEPT: &str = "crates/counts/counts.toml";
 /// In percent. Runs of one program do not differ by an instruction.
 const TOLERANCE: f64 = 2.0;
-/// With another C library: every fifth instruction of the saga is its own, of `malloc` and
+/// With another C library: every sixth instruction of the saga is its own, of `malloc` and
 /// `memcpy`, and another way to copy is up to 3 % of a path.
 const TOLERANCE_OTHER_LIBC: f64 = 5.0;
 const CALLGRIND: &[&str] =
