@@ -100,10 +100,12 @@ pub fn level(group: GroupId, level: &Level) {
     gauge!("hansa_orders_invariant_violations", "group" => label()).set(level.violations as f64);
 }
 
-pub fn lag(peer: &RegionName, group: GroupId, events: u64, age: Duration) {
+/// `None` where this node does not lead any more: no number says so.
+pub fn lag(peer: &RegionName, group: GroupId, lag: Option<(u64, Duration)>) {
     let labels = || [("peer", peer.to_string()), ("group", group.to_string())];
-    gauge!("hansa_orders_replication_lag_events", &labels()).set(events as f64);
-    gauge!("hansa_orders_replication_lag_seconds", &labels()).set(age.as_secs_f64());
+    let (events, age) = lag.map_or((f64::NAN, f64::NAN), |(n, age)| (n as f64, age.as_secs_f64()));
+    gauge!("hansa_orders_replication_lag_events", &labels()).set(events);
+    gauge!("hansa_orders_replication_lag_seconds", &labels()).set(age);
 }
 
 /// `None` where it is not known: no number says so.

@@ -54,6 +54,9 @@ fn outgoing(stream: &OutgoingStream) -> [String; 12] {
         let (swept, end) = (stream.swept_sequence, stream.sweep_end_sequence);
         notes.push(format!("shipped again {swept} of {end}"));
     }
+    if !stream.heard {
+        notes.push("lag at least: the peer was not heard since this node leads".to_owned());
+    }
     let more = if stream.differences_truncated { "+" } else { "" };
     let compared = stream.compared_time.as_ref();
     [
@@ -61,7 +64,7 @@ fn outgoing(stream: &OutgoingStream) -> [String; 12] {
         group_name(stream.group),
         stream.epoch.to_string(),
         stream.last_sequence.to_string(),
-        stream.acknowledged_sequence.to_string(),
+        if stream.heard { stream.acknowledged_sequence.to_string() } else { "?".to_owned() },
         stream.lag_events.to_string(),
         seconds(stream.lag_ms),
         stream.view_version.to_string(),

@@ -5,6 +5,7 @@ mod copies;
 mod former;
 pub mod listing;
 mod policy;
+mod times;
 mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use self::listing::Listed;
+use self::times::Times;
 use super::command::{Command, Outcome, Refused};
 use super::contents::Contents;
 use super::effect::Report;
@@ -83,6 +85,8 @@ pub struct State {
     /// All orders, by when they were created.
     by_age: BTreeSet<Listed>,
     parked: BTreeSet<OrderId>,
+    /// When the events of this group were made.
+    pub times: Times,
 }
 
 impl State {
@@ -133,6 +137,7 @@ impl State {
             Some((contents.sealed_with.subject, Listed::of(*id, orders.get(id)?)))
         });
         let subjects = Subjects::rebuild(subjects, whose);
+        let times = Times::rebuild(orders.iter().map(|(_, order)| order), meta.now);
         let restored = None;
         Self {
             meta,
@@ -151,6 +156,7 @@ impl State {
             by_seq,
             by_age,
             parked,
+            times,
         }
     }
 
@@ -162,6 +168,7 @@ impl State {
         for (_, id) in due.copied().collect::<Vec<_>>() {
             self.change(id, at, saga::on_time);
         }
+        self.times.note(self.meta.seq, at);
     }
 
     pub fn next_due(&self) -> Option<LogTime> {
@@ -198,6 +205,7 @@ impl State {
         {
             self.logged(&minted);
         }
+        self.times.note(self.meta.seq, at);
         outcome
     }
 

@@ -16,6 +16,8 @@ pub struct Lag {
     /// Age of the oldest event that the peer has not acknowledged.
     pub ms: u64,
     pub connected: bool,
+    /// What the peer has; until it has said that, what there was when this node began to lead: it
+    /// lags at least by what came since.
     pub acknowledged: u64,
     /// Whether the peer ever said what it has, since this node leads.
     pub heard: bool,
@@ -100,8 +102,9 @@ impl Lags {
         self.tell(peer, group, |stream| why.clone_into(&mut stream.last_error));
     }
 
-    pub(super) fn forget(&self, peer: &RegionName, group: u16) {
-        self.inner.lock().remove(&(peer.clone(), group));
+    /// Whether anything was known.
+    pub(super) fn forget(&self, peer: &RegionName, group: u16) -> bool {
+        self.inner.lock().remove(&(peer.clone(), group)).is_some()
     }
 }
 

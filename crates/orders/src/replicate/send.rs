@@ -4,6 +4,8 @@ mod batch;
 mod compare;
 mod refill;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -54,12 +56,14 @@ pub struct Sender {
     told: Mutex<Option<Instant>>,
     /// What the peer should have, and where it differs; kept from one stream to the next.
     compare: Mutex<Compare>,
+    /// The group's last event when this node began to lead it.
+    led_from: Mutex<Option<u64>>,
 }
 
 impl Sender {
     pub fn new(shell: Arc<Shell>, hosted: Arc<Hosted>, peer: RegionName, lags: Lags) -> Self {
-        let (told, compare) = (Mutex::default(), Mutex::default());
-        Self { shell, hosted, peer, lags, told, compare }
+        let (told, compare, led_from) = Default::default();
+        Self { shell, hosted, peer, lags, told, compare, led_from }
     }
 
     pub async fn run(self) {
@@ -68,9 +72,7 @@ impl Sender {
         let mut backoff = BACKOFF_FIRST;
         loop {
             if !leadership.borrow_and_update().mine {
-                self.lags.forget(&self.peer, self.hosted.group.id().index());
-                // What another leader ships is not in it.
-                *self.compare.lock() = Compare::default();
+                self.lead_no_more();
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
@@ -78,6 +80,7 @@ impl Sender {
                 }
                 continue;
             }
+            self.begin_to_lead();
             let started = Instant::now();
             let ended = tokio::select! {
                 biased;
@@ -109,6 +112,23 @@ impl Sender {
         }
     }
 
+    fn begin_to_lead(&self) {
+        let now = || self.hosted.group.peek(|machine| machine.state.meta.seq);
+        self.led_from.lock().get_or_insert_with(now);
+    }
+
+    /// Another node of the region knows, and says, how far the peer lags from now on.
+    fn lead_no_more(&self) {
+        let group = self.hosted.group.id();
+        *self.led_from.lock() = None;
+        // What another leader ships is not in it.
+        *self.compare.lock() = Compare::default();
+        if self.lags.forget(&self.peer, group.index()) {
+            metrics::lag(&self.peer, group, None);
+            metrics::differences(&self.peer, group, None);
+        }
+    }
+
     async fn session(&self) -> Result<(), Broken> {
         let mut session = self.open().await?;
         let shipped = self.shipped_births();
@@ -130,7 +150,8 @@ impl Sender {
                 session.send(message, kind).await?;
                 bookmark = Instant::now() + bookmark_every;
             }
-            self.level(session.acked, true);
+            let acknowledged = session.acked;
+            self.level(Lag { acknowledged, connected: true, heard: true, ..Lag::default() });
             self.tell(&session);
             let patience = session.heard + ACK_MAX;
             let walks = self.walks(&session);
@@ -310,27 +331,30 @@ impl Sender {
         self.shell.host.heads().into_iter().map(head).collect()
     }
 
-    fn level(&self, acked: u64, connected: bool) {
+    /// Shows how far the peer lags behind, by the age of the first event that it has not said to
+    /// have.
+    fn level(&self, lag: Lag) {
         let group = self.hosted.group.id();
+        let acked = lag.acknowledged;
         let (seq, oldest) = self.hosted.group.peek(|machine| {
-            let state = &machine.state;
-            let first = state.changed_after(acked).next();
-            let oldest = first.and_then(|(_, id)| state.orders.get(&id));
-            (state.meta.seq, oldest.map(|order| order.updated.ms()))
+            let (seq, times) = (machine.state.meta.seq, &machine.state.times);
+            (seq, (seq > acked).then(|| times.of(acked + 1)).flatten())
         });
         let now = self.shell.env.clock.wall().ms();
-        let ms = oldest.map_or(0, |oldest| now.saturating_sub(oldest));
-        let events = seq.saturating_sub(acked);
-        let lag = Lag { events, ms, connected, acknowledged: acked, heard: true };
-        metrics::lag(&self.peer, group, lag.events, Duration::from_millis(ms));
+        let ms = oldest.map_or(0, |oldest| now.saturating_sub(oldest.ms()));
+        let lag = Lag { events: seq.saturating_sub(acked), ms, ..lag };
+        metrics::lag(&self.peer, group, Some((lag.events, Duration::from_millis(ms))));
         self.lags.set(&self.peer, group.index(), lag);
     }
 
     /// What the peer acknowledged is durable there, whether it can be reached or not; it lags
-    /// behind by what came since.
+    /// behind by what came since. One that has not said anything since this node leads lags at
+    /// least by what came in that time.
     fn level_again(&self) {
-        if let Some(lag) = self.lags.of(&self.peer, self.hosted.group.id().index()) {
-            self.level(lag.acknowledged, lag.connected);
+        let known = self.lags.of(&self.peer, self.hosted.group.id().index());
+        let least = |acknowledged| Lag { acknowledged, ..Lag::default() };
+        if let Some(lag) = known.or_else(|| self.led_from.lock().map(least)) {
+            self.level(lag);
         }
     }
 

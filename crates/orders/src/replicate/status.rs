@@ -128,7 +128,8 @@ impl NodeReplication {
             connected: lag.connected,
             epoch,
             last_sequence: last,
-            acknowledged_sequence: lag.acknowledged,
+            acknowledged_sequence: if lag.heard { lag.acknowledged } else { 0 },
+            heard: lag.heard,
             // Counted anew: a stream that is broken does not count along.
             lag_events: last.saturating_sub(lag.acknowledged),
             lag_ms: lag.ms,
