@@ -200,8 +200,12 @@ impl State {
         Outcome::Noted
     }
 
+    /// # Outcomes
+    /// `EpochNotNewer` of one that is not beyond all that this group knows, of whatever births: two
+    /// forks of an order would have one name.
     fn begin_restore(&mut self, at: LogTime, restore: Restore) -> Outcome {
-        if restore.epoch <= self.meta.settings.epoch {
+        let rows = self.births.iter().map(|(_, row)| row.epoch);
+        if restore.epoch <= rows.fold(self.meta.settings.epoch, u64::max) {
             return Outcome::Refused(Refused::EpochNotNewer);
         }
         self.meta.settings.epoch = restore.epoch;

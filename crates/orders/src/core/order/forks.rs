@@ -42,8 +42,13 @@ pub fn forked(mut before: Vec<Fork>, fork: Fork) -> Vec<Fork> {
 /// The last version that both have of an order which one side wrote and another went on with: what
 /// comes after the newest fork that both know of is either's own from the next one on.
 pub fn parted(ours: &[Fork], theirs: &[Fork]) -> u64 {
-    let known = |own: &Fork| theirs.iter().position(|of| of.is(own));
-    let both = ours.iter().enumerate().rev().find_map(|(n, own)| Some((n + 1, known(own)? + 1)));
+    // Where two have one name, the first of ours is the first of theirs.
+    let known = |n: usize| {
+        let before = ours[..n].iter().filter(|of| of.is(&ours[n])).count();
+        let named = theirs.iter().enumerate().filter(|(_, of)| of.is(&ours[n]));
+        named.map(|(at, _)| at).nth(before)
+    };
+    let both = (0..ours.len()).rev().find_map(|n| Some((n + 1, known(n)? + 1)));
     let (own, other) = both.unwrap_or((0, 0));
     let next = ours.get(own).into_iter().chain(theirs.get(other));
     let next = next.map(|fork| fork.version).min();
@@ -103,6 +108,10 @@ mod tests {
         // Came back from a backup and was lost: another went on from what it had told before.
         check(&[(2, 1, 6)], &[(3, 2, 9)], 6);
         check(&[(2, 1, 6)], &[(2, 1, 6), (3, 2, 7)], 7);
+        // Came back from a backup in an epoch that it owned in already: two have one name.
+        check(&[(3, 1, 4), (3, 1, 6)], &[(3, 1, 4), (4, 2, 9)], 6);
+        check(&[(3, 1, 4), (3, 1, 6)], &[(3, 1, 4), (3, 1, 6), (4, 2, 9)], 9);
+        check(&[(3, 1, 4)], &[(3, 1, 4), (3, 1, 6), (4, 2, 9)], 6);
         // Two in one epoch are two.
         check(&[(3, 1, 9)], &[(3, 3, 9), (5, 3, 14)], 9);
         // Nobody says.

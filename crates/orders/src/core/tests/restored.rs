@@ -66,6 +66,33 @@ fn every_replica_tells_an_order_in_the_epoch_since_which_its_group_came_back() {
     }
 }
 
+#[test]
+fn an_epoch_that_any_births_had_is_not_begun_again() {
+    let region = |n: u16| RegionNumber::try_from(n).unwrap();
+    let mut state = State::new(settings());
+    state.advance(START);
+    // Of others' births too: their orders' owners are named by the epoch as well.
+    for (birth, epoch) in [(region(1), 4), (region(2), 7)] {
+        let step = crate::core::takeover::Step::Elsewhere {
+            birth,
+            owner: region(3),
+            epoch,
+            loss: None,
+            handed: false,
+        };
+        assert_eq!(state.apply(START, Command::Takeover(step)), Outcome::Noted);
+    }
+    let digest = state.digest();
+    for epoch in [2, 4, 5, 7] {
+        assert_eq!(
+            state.apply(START, begin(epoch, false)),
+            Outcome::Refused(Refused::EpochNotNewer)
+        );
+    }
+    assert!(state.digest() == digest && !state.doubting());
+    assert_eq!(state.apply(START, begin(8, false)), Outcome::Noted);
+}
+
 fn of_epoch_2(n: u64) -> Command {
     let Command::Accept(mut accept) = accept(n, contents()) else { panic!() };
     accept.epoch = 2;
