@@ -399,12 +399,13 @@ impl State {
         // An owner that goes on by itself in a newer epoch keeps its orders as they are.
         let before = old.as_ref().map_or((birth, 0), |row| (row.owner, row.floor));
         let alone = before.0 == owner && loss.is_none_or(|loss| loss.record_ms == 0);
+        // In an epoch in between another may have owned them. The first is 1.
+        let alone = alone && (loss.is_none() || epoch == known.max(1) + 1);
         let floor = if alone { before.1 } else { epoch };
         let handed = match &old {
             // Also one that came back from a backup: what it told since is in copies, and wherever
-            // it went on from, its tail begins there. In an epoch in between another may have owned
-            // them.
-            Some(row) if alone => row.handed.filter(|_| loss.is_none() || epoch == known + 1),
+            // it went on from, its tail begins there.
+            Some(row) if alone => row.handed,
             Some(Birth { phase: Phase::Drained { to, .. }, floor, .. }) => {
                 Some(*floor).filter(|_| handed && *to == owner)
             }

@@ -73,12 +73,30 @@ fn what_the_owner_before_went_on_with_is_gone_on_with() {
 fn an_owner_that_came_back_from_a_backup_has_what_it_wrote_before() {
     let (mut a, id) = placed(contents());
     run(&mut a, fine);
-    let mut c = group_of(3);
-    ship(&a, &mut c, origin(1));
-    step(&mut c, elsewhere(1, 5, Some(Loss { record_ms: 0, skew_ms: 1_000 })));
-    assert!(c.doubted(region(1)).is_some(), "what it forgot is in doubt here, too");
-    step(&mut c, handed_over(1, 6));
+    let claims = |epoch| {
+        let mut c = group_of(3);
+        ship(&a, &mut c, origin(1));
+        step(&mut c, elsewhere(1, epoch, Some(Loss { record_ms: 0, skew_ms: 1_000 })));
+        assert!(c.doubted(region(1)).is_some(), "what it forgot is in doubt here, too");
+        c
+    };
+    let mut c = claims(2);
+    step(&mut c, handed_over(1, 3));
     assert_eq!(c.passed_over(id), None);
+    // Another may have owned it before that one claimed it: unless it says so itself, it may never
+    // have had what was told here of before.
+    for tells in [false, true] {
+        let mut c = claims(5);
+        if tells {
+            let mut again = batch(&a, origin(1), 0);
+            again.origin.epoch = 5;
+            again.events.iter_mut().for_each(|event| event.shown.epoch = 5);
+            apply(&mut c, Command::ApplyRemote(Box::new(again)));
+            assert!(c.remote.parked.is_empty());
+        }
+        step(&mut c, handed_over(1, 6));
+        assert_eq!(c.passed_over(id), (!tells).then_some(region(1)));
+    }
 }
 
 #[test]
