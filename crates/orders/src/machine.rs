@@ -33,9 +33,10 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// the law took something, 19 and 20 not what a lost owner alone may know, 21 and 22 not what an
 /// owner before had gone on with, 23 and 24 not what had been handed over to him, 25 and 26 only
 /// the newest version from which an order had been gone on with, 27 and 28 not from which one after
-/// a restore.
-const FORMAT: u32 = 29;
-const FORMAT_RESTORED: u32 = 30;
+/// a restore, 29 and 30 not which copies count beyond their writer's backup, nor what a skipped
+/// epoch may hide.
+const FORMAT: u32 = 31;
+const FORMAT_RESTORED: u32 = 32;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;

@@ -110,7 +110,7 @@ pub enum ParkedWhy {
     Conflict,
     /// Of an epoch that another has replaced: its writer was no longer the one.
     OldEpoch,
-    /// A newer epoch knows less: the home came back from a backup.
+    /// A newer epoch knows less, or knew when it began: the home came back from a backup.
     VersionBack,
     Fault(Fault),
     /// Comes after one that waits.
@@ -151,6 +151,9 @@ pub struct Copy {
     pub shown: Shown,
     pub forks: Vec<Fork>,
     pub received: LogTime,
+    /// Up to this epoch its writer came back from backups that knew less, and somebody said that
+    /// the copy counts.
+    pub kept: u64,
 }
 
 impl Copy {

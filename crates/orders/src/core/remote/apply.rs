@@ -18,6 +18,17 @@ enum Verdict {
     Park(ParkedWhy),
 }
 
+impl Copy {
+    /// Whether its writer went on since from less than this, and so came back from a backup: what
+    /// the copy shows of after that is in nothing that it has written since, whatever version that
+    /// is.
+    fn outlived(&self, forks: &[Fork]) -> bool {
+        let since = self.epoch().max(self.kept);
+        let own = |fork: &&Fork| fork.owner == self.origin.region && fork.epoch > since;
+        forks.iter().filter(own).any(|fork| fork.version < self.version)
+    }
+}
+
 impl Remote {
     pub fn apply(&mut self, at: LogTime, batch: &Batch) -> Received {
         let mut cursor = self.cursors.get(&batch.origin).copied().unwrap_or_default();
@@ -112,7 +123,8 @@ impl Remote {
 
     pub(super) fn keep(&mut self, at: LogTime, origin: Origin, event: &RemoteEvent) {
         let RemoteEvent { sequence, order, version, view, shown, forks, .. } = event.clone();
-        self.put(order, Copy { origin, sequence, version, view, shown, forks, received: at });
+        let (received, kept) = (at, self.copies.get(&order).map_or(0, |copy| copy.kept));
+        self.put(order, Copy { origin, sequence, version, view, shown, forks, received, kept });
     }
 
     /// One writer per order and epoch: versions grow with sequences, and one version has one
@@ -147,6 +159,9 @@ impl Remote {
         match event.version.cmp(&copy.version) {
             Ordering::Less => Verdict::Leave,
             Ordering::Greater if old => Verdict::Park(ParkedWhy::OldEpoch),
+            Ordering::Greater if copy.outlived(&event.forks) => {
+                Verdict::Park(ParkedWhy::VersionBack)
+            }
             Ordering::Greater => Verdict::Take,
             Ordering::Equal if event.view == copy.view => {
                 match new || terms.is_gt() || (reduced && terms.is_eq()) {

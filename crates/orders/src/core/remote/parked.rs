@@ -164,6 +164,9 @@ impl Remote {
     /// only such events as are later than that.
     pub fn resolve(&mut self, at: LogTime, order: OrderId, keep_mine: bool) -> Resolved {
         let Some(waiting) = self.unpark(order) else { return Resolved::NotParked };
+        if keep_mine {
+            self.keep_beyond(order, &waiting);
+        }
         let copy = self.copies.get(&order).map(|copy| (copy.epoch(), copy.version));
         let first = waiting.first().map_or(0, |parked| parked.event.version);
         let (epoch, version) = copy.unwrap_or((0, first));
@@ -183,6 +186,14 @@ impl Remote {
         }
         self.keep(at, chosen.origin, &chosen.event);
         Resolved::Done(chosen.event.version)
+    }
+
+    /// The copy counts, whatever backup its writer came back from: what that writes next is not
+    /// asked about again.
+    fn keep_beyond(&mut self, order: OrderId, waiting: &[ParkedEvent]) {
+        let back = waiting.iter().filter(|of| of.why == ParkedWhy::VersionBack);
+        let Some(epoch) = back.map(|of| of.event.epoch(of.origin)).max() else { return };
+        self.copies.update(&order, |copy| copy.kept = copy.kept.max(epoch));
     }
 
     /// Lets those of an order's waiting events go that `late` names; whether the first is one,

@@ -1,5 +1,6 @@
 //! Events that wait: what an operator lets go is not lost, and never takes a copy back.
 
+use crate::core::order::Fork;
 use crate::core::remote::{Asked, Place, Reduction};
 use crate::core::takeover;
 
@@ -211,4 +212,62 @@ fn waiting_events_lose_their_content_by_the_law_of_where_they_came_from() {
     };
     assert!(!strip(3));
     assert!(strip(2));
+}
+
+/// What its home wrote since it came back from a backup that had less of the order than was told
+/// here: it is beyond that again, by other events.
+fn since_a_backup(sequence: u64, version: u64, kept: u64) -> RemoteEvent {
+    let owner = RegionNumber::try_from(2).unwrap();
+    let fork = Fork { epoch: 2, owner, version: kept, restored: false };
+    RemoteEvent { forks: vec![fork], ..event(sequence, 1, version, "since") }
+}
+
+fn told_nine() -> State {
+    let mut state = State::new(settings());
+    received(&mut state, batch(0, 9, vec![event(9, 1, 9, "before")]));
+    state
+}
+
+#[test]
+fn a_writer_that_came_back_and_is_beyond_what_it_had_told_waits_for_an_operator() {
+    let parked = || {
+        let mut state = told_nine();
+        received(&mut state, of_epoch(2, 0, vec![since_a_backup(10, 10, 6)]));
+        state
+    };
+    let (mut mine, mut theirs) = (parked(), parked());
+    let why = |state: &State| {
+        let waiting = state.remote.parked.get(&order_id(1));
+        waiting.unwrap().iter().map(|parked| parked.why).collect::<Vec<_>>()
+    };
+    assert_eq!(why(&mine), [ParkedWhy::VersionBack]);
+    assert_eq!(view(&mine, 1), "before");
+    assert_eq!(resolve(&mut theirs, false), Outcome::Resolved(10));
+    assert_eq!(view(&theirs, 1), "since");
+    // Said once, either way.
+    assert_eq!(resolve(&mut mine, true), Outcome::Resolved(9));
+    for state in [&mut mine, &mut theirs] {
+        received(state, of_epoch(2, 10, vec![since_a_backup(11, 11, 6)]));
+        assert!(state.remote.parked.is_empty() && state.remote.consistent());
+        assert_eq!(state.remote.copies.get(&order_id(1)).unwrap().version, 11);
+    }
+    // It comes back once more, from less than was told since.
+    let again = Fork { epoch: 3, version: 7, ..since_a_backup(1, 1, 6).forks[0] };
+    let event = RemoteEvent { forks: vec![again], ..event(12, 1, 12, "again") };
+    received(&mut mine, of_epoch(3, 0, vec![event]));
+    assert_eq!(why(&mine), [ParkedWhy::VersionBack]);
+}
+
+#[test]
+fn a_writer_that_came_back_with_all_that_it_had_told_is_believed() {
+    let mut state = told_nine();
+    received(&mut state, of_epoch(2, 0, vec![since_a_backup(10, 10, 9)]));
+    assert_eq!(state.remote.copies.get(&order_id(1)).unwrap().version, 10);
+    // Nor is one that another owner had since.
+    let mut state = told_nine();
+    let mut event = since_a_backup(10, 10, 6);
+    let owner = RegionNumber::try_from(3).unwrap();
+    event.forks.push(Fork { epoch: 3, owner, version: 7, restored: false });
+    received(&mut state, of_epoch(4, 0, vec![event]));
+    assert!(state.remote.parked.is_empty());
 }
