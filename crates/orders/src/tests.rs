@@ -8,7 +8,7 @@ pub(crate) mod fake_vault;
 mod flow;
 mod leaders;
 mod moves;
-mod regions;
+pub(crate) mod regions;
 mod repair;
 pub(crate) mod rig;
 #[cfg(feature = "seeded-bugs")]

@@ -19,7 +19,11 @@ use super::rig::{Node, Rig, ca, call, order};
 
 /// Serves a node on a real mTLS port, as its region's gateways are.
 pub async fn serve(rig: &Rig, id: NodeId) -> Address {
-    let node = &rig.nodes[&id];
+    serve_routes(rig, id, rig.nodes[&id].orders.routes(Routes::default())).await
+}
+
+/// Serves these in a node's name.
+pub async fn serve_routes(rig: &Rig, id: NodeId, routes: Routes) -> Address {
     let name = format!("{}-{id}", rig.name());
     let files = rig.ca.node(&rig.name().parse().unwrap(), &name).unwrap();
     let identity = Identity::load(files).unwrap();
@@ -28,7 +32,6 @@ pub async fn serve(rig: &Rig, id: NodeId) -> Address {
     let at = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = Listener::bind("test", at, &net, Limits::default()).await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
-    let routes = node.orders.routes(Routes::default());
     let settings = layers::Settings {
         listener: "test",
         in_flight_max: 1_000,
