@@ -57,6 +57,8 @@ pub struct Birth {
     /// This group's orders of this epoch or later were handed over, as they stood, to who owned the
     /// births after it and before whoever owns them next.
     pub handed: Option<u64>,
+    /// The same, but somebody may have owned them in an epoch in between: people say whether.
+    pub hidden: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -398,9 +400,9 @@ impl State {
         let doubt = self.doubt_after(birth, at, loss);
         // An owner that goes on by itself in a newer epoch keeps its orders as they are.
         let before = old.as_ref().map_or((birth, 0), |row| (row.owner, row.floor));
-        let alone = before.0 == owner && loss.is_none_or(|loss| loss.record_ms == 0);
+        let same = before.0 == owner && loss.is_none_or(|loss| loss.record_ms == 0);
         // In an epoch in between another may have owned them. The first is 1.
-        let alone = alone && (loss.is_none() || epoch == known.max(1) + 1);
+        let alone = same && (loss.is_none() || epoch == known.max(1) + 1);
         let floor = if alone { before.1 } else { epoch };
         let handed = match &old {
             // Also one that came back from a backup: what it told since is in copies, and wherever
@@ -411,8 +413,10 @@ impl State {
             }
             _ => None,
         };
+        let hidden = old.as_ref().filter(|_| same).and_then(|row| row.handed.or(row.hidden));
+        let hidden = hidden.filter(|_| handed.is_none());
         let taken = old.and_then(|row| row.taken);
-        self.births.put(birth, Birth { epoch, owner, phase, floor, taken, doubt, handed });
+        self.births.put(birth, Birth { epoch, owner, phase, floor, taken, doubt, handed, hidden });
         self.births.forget_failed(birth);
         self.unindex();
         self.release_late(birth);

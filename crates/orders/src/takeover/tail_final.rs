@@ -24,7 +24,7 @@ impl Shell {
             let Some(row) = state.births.get(birth) else { return true };
             if !matches!(row.phase, Phase::Elsewhere { .. }) {
                 // Who was lost before it handed them back may know more of them than is here.
-                return row.taken.as_ref().is_none_or(|taken| taken.take.complete);
+                return state.tail_is_known(birth);
             }
             let settings = &state.meta.settings;
             let heard = self.freshness.marks(row.owner).into_iter().map(|(of, _)| of);

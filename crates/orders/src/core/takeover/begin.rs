@@ -40,10 +40,13 @@ impl State {
         let lost = self.missing(from, &take.heard);
         let doubt = self.doubt_after(birth, at, take.loss());
         let floor = self.births.get(birth).map_or(0, |row| row.floor);
-        let handed = self.births.get(birth).and_then(|row| row.handed).filter(|_| !take.unheard);
+        let before = self.births.get(birth).filter(|_| !take.unheard);
+        let handed = before.and_then(|row| row.handed);
+        let hidden = before.and_then(|row| row.hidden);
         let taken = Some(Taken { take, since: at, settled: None, total: 0, done: 0, lost, floor });
         let (owner, phase) = (self.meta.settings.region, Phase::Adopting);
-        self.births.put(birth, Birth { epoch, owner, phase, floor: epoch, taken, doubt, handed });
+        let floor = epoch;
+        self.births.put(birth, Birth { epoch, owner, phase, floor, taken, doubt, handed, hidden });
         self.count(birth);
         self.unindex();
         Ok(())
@@ -61,10 +64,11 @@ impl State {
         let beside = take.loss().filter(|_| take.record == 0);
         let doubt = self.doubt_after(birth, at, beside);
         let here = self.meta.settings.region;
-        let (owner, floor, taken, handed) = (here, 0, None, None);
+        let (owner, floor, taken, handed, hidden) = (here, 0, None, None, None);
         let row = match self.births.get(birth) {
             None if birth == here => {
-                Birth { epoch, owner, phase: Phase::Owned, floor, taken, doubt, handed }
+                let phase = Phase::Owned;
+                Birth { epoch, owner, phase, floor, taken, doubt, handed, hidden }
             }
             Some(row) if row.held_by(here) => Birth { epoch, doubt, ..row.clone() },
             None | Some(_) => return false,

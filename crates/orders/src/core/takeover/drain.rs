@@ -25,6 +25,7 @@ impl State {
                 taken: None,
                 doubt: None,
                 handed: None,
+                hidden: None,
             })
         });
         match row {

@@ -99,6 +99,22 @@ impl State {
         found
     }
 
+    /// Whether people can say what becomes of the tail of births that are owned here: who had them
+    /// before handed them back, or all of it went to that one in plan and nobody is known to have
+    /// owned them since, though the epochs that it skipped may hide one.
+    pub fn tail_is_known(&self, birth: RegionNumber) -> bool {
+        let Some(row) = self.births.get(birth) else { return true };
+        let handed_back = row.taken.as_ref().is_none_or(|taken| taken.take.complete);
+        handed_back || row.hidden.is_some_and(|from| self.left_since(birth, from))
+    }
+
+    /// Whether there is a tail, and all of it was written here in this epoch or later.
+    fn left_since(&self, birth: RegionNumber, from: u64) -> bool {
+        let ours = self.orders.iter().filter(|(id, _)| id.region() == birth);
+        let mut left = ours.filter(|(id, order)| self.tail_of(**id, order).is_some()).peekable();
+        left.peek().is_some() && left.all(|(_, order)| order.epoch >= from)
+    }
+
     /// Whether an order of the tail is to be decided on: also anew, if what was decided cannot be
     /// done.
     pub fn undecided(&self, id: OrderId) -> bool {

@@ -414,6 +414,44 @@ fn an_epoch_beyond_one_that_nobody_here_knows_may_hide_who_owned_in_between() {
 }
 
 #[test]
+fn what_an_epoch_in_between_may_hide_goes_on_once_two_people_say_so() {
+    let (mut a, mut b, id) = home(|_, _| {});
+    adopted(&b, &mut a);
+    // Other births had moved on further, so the claim of who came back from a backup skips some.
+    let Step::Elsewhere { birth, owner, handed, .. } = goes(1, 9, false) else { panic!() };
+    let loss = Some(Loss { record_ms: 0, skew_ms: 1_000 });
+    step(&mut b, Step::Elsewhere { birth, owner, epoch: 9, loss, handed });
+    let row = b.births.get(region(1)).unwrap();
+    assert_eq!((row.handed, row.hidden), (None, Some(2)));
+    let gone = thawed(&b);
+    step(&mut b, take_over(1, 1, 10));
+    settle(&mut b, 10);
+    assert_eq!(apply(&mut b, parcel(id, 71)), Outcome::Refused(Refused::NotAdopted));
+    assert!(b.tail_is_known(region(1)));
+    assert_eq!(b.tail(region(1), 9), [(id, 0)]);
+    assert_eq!(super::tail::decide(&mut b, id, TailAction::Adopt), Outcome::Noted);
+    let again = vec![Candidate::Again { order: id }];
+    let done = step(&mut b, Step::Adopt { birth: region(1), epoch: 10, orders: again });
+    assert_eq!(done, Outcome::Adopted(1));
+    settle(&mut b, 10);
+    assert!(matches!(apply(&mut b, parcel(id, 71)), Outcome::Done(_)));
+    run(&mut b, fine);
+    assert_eq!(status(&b, id), OrderStatus::Completed);
+    holds(&b);
+    assert_eq!(thawed(&b).digest(), b.digest());
+    // Not where somebody is known to have owned them, nor one that was lost and never handed over.
+    let mut unheard = thawed(&gone);
+    let Step::TakeOver(mut take) = take_over(1, 1, 11) else { panic!() };
+    take.unheard = true;
+    step(&mut unheard, Step::TakeOver(take));
+    assert!(!unheard.tail_is_known(region(1)));
+    let mut third = gone;
+    step(&mut third, goes(3, 10, true));
+    step(&mut third, take_over(1, 3, 11));
+    assert!(!third.tail_is_known(region(1)));
+}
+
+#[test]
 fn births_that_were_lost_while_they_were_drained_were_not_handed_over() {
     let (mut a, _, id) = pair(fine, true);
     drained(&mut a, 2, 1);
