@@ -191,6 +191,7 @@ impl Orders {
         let desk = Desk::new(provider, &shell.cfg.provider, shell.env.clock.clone());
         let orders = Self { shell, lags: Lags::default() };
         let (env, peers) = (orders.shell.env.clone(), orders.shell.peers.clone());
+        lease.ask_first();
         let renewer = Renewer { env, peers, book: book.clone(), lease };
         orders.shell.env.tasks.spawn("orders-lease", OnError::StopNode, renewer.run());
         orders.spawn(&Arc::new(desk), book);

@@ -1,5 +1,6 @@
 //! The whole role on a real cluster of one or three nodes, with a ledger that is not real.
 
+mod asked_first;
 mod books;
 mod compare;
 mod edges;

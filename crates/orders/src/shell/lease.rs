@@ -1,7 +1,8 @@
 //! The gate of a region that takes writes only while most of the league renews its epoch.
 //!
-//! With `isolation = serve` nothing is asked and nothing waits.
+//! With `isolation = serve` the others are asked once, when a node starts, and waited for a moment.
 
+mod first;
 mod renew;
 #[cfg(test)]
 mod tests;
@@ -20,12 +21,15 @@ use hansa_types::region::RegionNumber;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use self::first::First;
 use crate::core::command::Command;
 use crate::core::lease::{Grants, Rule};
 use crate::core::moves::Step;
 
 /// When to ask again: a region that is back is renewed within a third of a lease.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same where a record is on its way.
+const SOON: Duration = Duration::from_millis(100);
 
 /// What this node knows of its region's leases; clones are one.
 #[derive(Clone)]
@@ -69,6 +73,7 @@ struct Now {
     /// The rule by the last linearizable read.
     read: Option<Rule>,
     births: BTreeMap<RegionNumber, Grants>,
+    first: First,
 }
 
 impl Now {
@@ -90,7 +95,7 @@ impl Now {
     fn open(&self, clock: Duration) -> bool {
         match self.gate {
             Gate::Unknown => false,
-            Gate::Serve => true,
+            Gate::Serve => !self.first.waits(clock),
             Gate::Lease(_) => {
                 let held = |birth| self.until(birth).is_some_and(|until| until > clock);
                 !self.births.is_empty() && self.births.keys().copied().all(held)
@@ -113,13 +118,18 @@ impl Lease {
     }
 
     /// # Errors
-    /// `LEASE_LOST` when the births of a region need a lease that is not held.
+    /// `LEASE_LOST` when the births of a region need a lease that is not held; `HOME_MOVING` when a
+    /// node that starts has not asked the others yet, or heard that they are another's.
     pub fn check(&self, birth: RegionNumber) -> Result<(), Failure> {
         let now = self.0.now.lock();
-        let held = |until| until > self.0.clock.monotonic();
-        match now.gate == Gate::Serve || now.until(birth).is_some_and(held) {
-            true => Ok(()),
-            false => Err(Failure::of(Reason::LeaseLost).retry_after(RETRY)),
+        let clock = self.0.clock.monotonic();
+        match now.gate {
+            Gate::Serve if now.serves(birth, clock) => Ok(()),
+            Gate::Serve => Err(Failure::of(Reason::HomeMoving).retry_after(SOON)),
+            _ if now.until(birth).is_some_and(|until| until > clock) => Ok(()),
+            Gate::Unknown | Gate::Lease(_) => {
+                Err(Failure::of(Reason::LeaseLost).retry_after(RETRY))
+            }
         }
     }
 
@@ -131,12 +141,14 @@ impl Lease {
     /// Waits for the answer of something that needs the lease, no longer than that is held.
     ///
     /// # Errors
-    /// `LEASE_LOST`: what was let in may still be carried out; a repeat finds out.
+    /// `LEASE_LOST`: what was let in may still be carried out; a repeat finds out. What is not let
+    /// in as of [`Self::check`].
     pub async fn during<T>(
         &self,
         birth: RegionNumber,
         doing: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
+        self.begun().await;
         self.check(birth)?;
         let done = tokio::select! {
             biased;
@@ -190,6 +202,7 @@ impl Lease {
     pub fn follow(&self, gate: Gate, owned: &BTreeMap<RegionNumber, u64>) {
         self.change(|now| {
             now.gate = gate;
+            now.first.follow(owned);
             now.births.retain(|birth, grants| owned.get(birth) == Some(&grants.epoch));
             if matches!(gate, Gate::Lease(_)) {
                 for (birth, epoch) in owned {

@@ -16,13 +16,13 @@ use hansa_consensus::{Profile, Timing};
 use hansa_node::devca::DevCa;
 use hansa_node::layers::{self, Deadline};
 use hansa_node::net::TlsNet;
-use hansa_node::peers::Peers;
+use hansa_node::peers::{Address, Peers};
 use hansa_node::tls::Identity;
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory as dir;
 use hansa_region_router::core::policy::Policy;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
-use hansa_types::region::RegionNumber;
+use hansa_types::region::{RegionName, RegionNumber};
 use hansa_wal::fs::RealFs;
 use tempfile::TempDir;
 use tonic::Request;
@@ -57,6 +57,8 @@ pub struct Rig {
     pub groups: u16,
     /// Groups of the region that none of its nodes here hosts.
     pub elsewhere: Vec<GroupId>,
+    /// Gateways of other regions that a node knows before it starts.
+    pub others: BTreeMap<RegionName, Vec<Address>>,
     pub ca: Arc<DevCa>,
 }
 
@@ -115,7 +117,8 @@ impl Rig {
         for (sku, units) in [("A", 1_000_000), ("B", 1_000_000), ("RARE", 1)] {
             books.0.lock().stock.insert(sku.into(), units);
         }
-        Self { cluster, nodes, books, dir, here, groups, elsewhere: Vec::new(), ca }
+        let (elsewhere, others) = Default::default();
+        Self { cluster, nodes, books, dir, here, groups, elsewhere, others, ca }
     }
 
     pub fn name(&self) -> &'static str {
@@ -140,6 +143,9 @@ impl Rig {
         let identity = Identity::load(files).unwrap();
         let net = Arc::new(TlsNet::new(identity, node.env.clock.clone()));
         let peers = Peers::new(id, net.clone(), Default::default(), node.env.tasks.clone());
+        for (region, at) in &self.others {
+            peers.set_gateways(region.clone(), at.clone());
+        }
         let mut cfg = Config { vault, ..Config::default() };
         // A third party: it remembers a charge whichever region made it.
         cfg.provider.journal = self.dir.path().join("sandbox");

@@ -1,10 +1,11 @@
 //! Asks every region, our own included, again and again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use hansa_api::pb::directory::{KnownEpoch, RenewEpochsRequest};
+use hansa_api::pb::directory::{KnownEpoch, OwnershipRecord, RenewEpochsRequest};
 use hansa_node::env::Env;
 use hansa_node::layers::Deadline;
 use hansa_node::peers::Peers;
@@ -13,6 +14,7 @@ use hansa_region_router::core::directory::{Ownership, Snapshot};
 use hansa_region_router::ownership;
 use hansa_types::region::{RegionName, RegionNumber};
 
+use super::first::ASK_MAX;
 use super::{Gate, Lease};
 use crate::core::lease::Rule;
 
@@ -29,10 +31,34 @@ pub struct Renewer {
 
 /// What one round asks for.
 struct Round {
-    now: std::sync::Arc<Snapshot>,
+    now: Arc<Snapshot>,
     region: RegionName,
     owned: BTreeMap<RegionNumber, u64>,
     due: Deadline,
+}
+
+impl Round {
+    fn of(now: Arc<Snapshot>, within: Duration) -> Option<Self> {
+        let region = now.own_region()?.name.clone();
+        let (owned, due) = (now.owned().collect(), Deadline::after(within));
+        Some(Self { now, region, owned, due })
+    }
+
+    fn others(&self) -> impl Iterator<Item = (RegionNumber, &RegionName)> {
+        let others = self.now.regions.iter().filter(|(number, _)| **number != self.now.here);
+        others.map(|(number, of)| (*number, &of.name))
+    }
+
+    /// Births that are owned here for all that this node knows, and of which these records say
+    /// more.
+    fn ended(&self, records: &[OwnershipRecord]) -> BTreeSet<(RegionNumber, u64)> {
+        let ended = |record: &OwnershipRecord| {
+            let birth = self.now.number_of(&record.birth_region)?;
+            let epoch = *self.owned.get(&birth)?;
+            (record.epoch > epoch).then_some((birth, epoch))
+        };
+        records.iter().filter_map(ended).collect()
+    }
 }
 
 impl Renewer {
@@ -40,6 +66,9 @@ impl Renewer {
     pub async fn run(self) {
         let stop = self.env.tasks.stop_token();
         let mut changes = self.book.changes();
+        if stop.run_until_cancelled(self.ask_first()).await.is_none() {
+            return;
+        }
         loop {
             changes.borrow_and_update();
             let every = self.book.now().and_then(|now| rule(Gate::of(&now)));
@@ -58,18 +87,24 @@ impl Renewer {
         }
     }
 
+    /// Once, wherever the region goes on by itself: what it did not hear while it was away the
+    /// others know.
+    async fn ask_first(&self) {
+        let serves = self.book.now().filter(|now| Gate::of(now) == Gate::Serve);
+        if let Some(round) = serves.and_then(|now| Round::of(now, ASK_MAX)) {
+            join_all(round.others().map(|(number, name)| self.ask(&round, number, name))).await;
+        }
+        self.lease.asked();
+    }
+
     async fn round(&self) {
         let Some(now) = self.book.now() else { return };
-        let owned: BTreeMap<_, _> = now.owned().collect();
         let gate = Gate::of(&now);
-        self.lease.follow(gate, &owned);
+        self.lease.follow(gate, &now.owned().collect());
         // One that serves while it is cut off asks nobody.
-        let (Some(rule), Some(own)) = (rule(gate), now.own_region()) else { return };
-        let region = own.name.clone();
-        let due = Deadline::after(rule.lease / ROUNDS);
-        let round = Round { now, region, owned, due };
-        let others = round.now.regions.iter().filter(|(number, _)| **number != round.now.here);
-        let asked = others.map(|(number, of)| self.ask(&round, *number, &of.name));
+        let Some(rule) = rule(gate) else { return };
+        let Some(round) = Round::of(now, rule.lease / ROUNDS) else { return };
+        let asked = round.others().map(|(number, name)| self.ask(&round, number, name));
         tokio::join!(join_all(asked), self.ask_ourselves(&round));
     }
 
@@ -94,6 +129,7 @@ impl Renewer {
         let each = round.owned.iter().zip(&answer.granted);
         let each = each.map(|((birth, epoch), granted)| (*birth, *epoch, *granted));
         self.lease.answered(number, asked, each, None);
+        self.lease.told_ended(&round.ended(&answer.records));
         if !answer.records.is_empty() {
             let learned = ownership::learn(&self.peers, &self.book, name, round.due).await;
             if let Err(failure) = learned {

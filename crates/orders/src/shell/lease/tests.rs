@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use hansa_types::time::WallTime;
 use tokio::time::Instant;
 
@@ -149,4 +151,54 @@ async fn no_lease_is_held_without_a_read_of_our_own_and_by_its_rule() {
     let own = std::iter::once((region(1), 1, true));
     lease.answered(region(1), lease.0.clock.monotonic(), own, Some(read));
     assert!(!lease.open(), "regions joined that this node has not heard of");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_starts_waits_until_the_others_were_asked_and_no_longer_than_a_moment() {
+    let lease = lease();
+    lease.follow(Gate::Serve, &owned(1));
+    lease.ask_first();
+    let begun = Instant::now();
+    assert_eq!(lease.check(region(1)).unwrap_err().reason(), Reason::HomeMoving);
+    assert!(!lease.open(), "nor do steps begin");
+    // Nobody answers.
+    assert_eq!(lease.during(region(1), async { Ok(7) }).await, Ok(7));
+    assert_eq!((begun.elapsed(), lease.open()), (first::ASK_MAX, true));
+    // Somebody does: all that wait go on.
+    lease.ask_first();
+    let begun = Instant::now();
+    let answer = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        lease.asked();
+    };
+    let (one, other, ()) = tokio::join!(
+        lease.during(region(1), async { Ok(1) }),
+        lease.during(region(1), async { Ok(2) }),
+        answer
+    );
+    assert_eq!((one, other, begun.elapsed().as_millis()), (Ok(1), Ok(2), 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn births_that_are_another_s_by_now_wait_for_the_record_that_says_so() {
+    let lease = lease();
+    let both = BTreeMap::from([(region(1), 1), (region(2), 4)]);
+    lease.follow(Gate::Serve, &both);
+    lease.ask_first();
+    lease.told_ended(&BTreeSet::from([(region(1), 1)]));
+    lease.asked();
+    let refused = lease.during(region(1), async { Ok(()) }).await.unwrap_err();
+    assert_eq!((refused.reason(), refused.wait()), (Reason::HomeMoving, Some(SOON)));
+    assert_eq!(lease.during(region(2), async { Ok(7) }).await, Ok(7));
+    assert!(!lease.open());
+    // It is taken in: whoever asks is refused by the group.
+    lease.follow(Gate::Serve, &BTreeMap::from([(region(2), 4)]));
+    assert!(lease.open() && lease.check(region(1)).is_ok());
+    // It was nobody's.
+    lease.follow(Gate::Serve, &both);
+    lease.told_ended(&BTreeSet::from([(region(1), 1)]));
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert!(lease.check(region(1)).is_err());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(lease.check(region(1)).is_ok() && lease.open());
 }

@@ -1,0 +1,93 @@
+//! What a node that starts waits for where its region goes on by itself: whoever can be reached is
+//! asked first whether births were taken over meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use hansa_types::region::RegionNumber;
+use tokio::time::timeout;
+
+use super::{Gate, Lease, Now};
+
+/// For the others' answers; who is alone goes on then.
+pub const ASK_MAX: Duration = Duration::from_secs(1);
+/// For the record of which one of them told, until it is committed here. One that nobody signed
+/// never is.
+const TAKEN_MAX: Duration = Duration::from_secs(10);
+
+/// The beginning of a node's life; times are of the monotonic clock.
+#[derive(Default)]
+pub(super) struct First {
+    /// The others are asked, no longer than until then.
+    asking: Option<Duration>,
+    /// Births of which another region knows a newer record, the epoch in which they were this
+    /// region's, and until when they wait for it.
+    ended: BTreeMap<RegionNumber, (u64, Duration)>,
+}
+
+impl First {
+    /// How long the others are still waited for.
+    pub fn asks(&self, clock: Duration) -> Option<Duration> {
+        self.asking.and_then(|until| until.checked_sub(clock)).filter(|left| !left.is_zero())
+    }
+
+    /// Whether births wait for a record that says that they are another's.
+    pub fn ended(&self, birth: RegionNumber, clock: Duration) -> bool {
+        self.ended.get(&birth).is_some_and(|(_, until)| clock < *until)
+    }
+
+    /// Whether anything waits.
+    pub fn waits(&self, clock: Duration) -> bool {
+        self.asks(clock).is_some() || self.ended.keys().any(|birth| self.ended(*birth, clock))
+    }
+
+    /// What is owned in another epoch, or no more, waits for nothing.
+    pub fn follow(&mut self, owned: &BTreeMap<RegionNumber, u64>) {
+        self.ended.retain(|birth, (epoch, _)| owned.get(birth) == Some(epoch));
+    }
+}
+
+impl Lease {
+    /// From now on the others are asked.
+    pub fn ask_first(&self) {
+        let until = self.0.clock.monotonic() + ASK_MAX;
+        self.change(|now| now.first.asking = Some(until));
+    }
+
+    /// Another region says that these births, owned here in that epoch, are another's by now.
+    pub(super) fn told_ended(&self, births: &BTreeSet<(RegionNumber, u64)>) {
+        let until = self.0.clock.monotonic() + TAKEN_MAX;
+        self.change(|now| {
+            let waits = births.iter().map(|(birth, epoch)| (*birth, (*epoch, until)));
+            now.first.ended.extend(waits);
+        });
+    }
+
+    /// All were asked, and have answered or cannot be reached.
+    pub(super) fn asked(&self) {
+        self.change(|now| now.first.asking = None);
+        // Also where some births wait on: who waits looks at his own.
+        self.0.back.notify_waiters();
+    }
+
+    /// Returns once nobody is asked any more: soon, whoever answers.
+    pub(super) async fn begun(&self) {
+        loop {
+            let rung = self.0.back.notified();
+            let left = {
+                let now = self.0.now.lock();
+                let serves = now.gate == Gate::Serve;
+                now.first.asks(self.0.clock.monotonic()).filter(|_| serves)
+            };
+            let Some(left) = left else { return };
+            _ = timeout(left, rung).await;
+        }
+    }
+}
+
+impl Now {
+    /// Whether births of a region that goes on by itself may be written.
+    pub(super) fn serves(&self, birth: RegionNumber, clock: Duration) -> bool {
+        self.first.asks(clock).is_none() && !self.first.ended(birth, clock)
+    }
+}
