@@ -16,6 +16,7 @@ pub mod routing;
 pub mod signature;
 pub mod status;
 pub mod sweep;
+pub mod together;
 
 /// The encoded `FileDescriptorSet` of every package, with imports, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] =

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use rustls::CertificateError;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::tls::{ALPN_H2, Expect, Identity};
+use crate::together::{READ_MAX, Together};
 
 /// What a client reaches for besides tokio's time.
 pub trait Reach: Debug + Send + Sync + 'static {
@@ -62,11 +63,12 @@ impl Reach for Tls {
             tcp.set_nodelay(true)?;
             // Used for SNI at most: the verifier looks at the SPIFFE id alone.
             let name = ServerName::try_from(host).map_err(io::Error::other)?;
+            let tcp = BufReader::with_capacity(READ_MAX, tcp);
             let stream = tls.connect(name, tcp).await.map_err(plain)?;
             if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
                 return Err(io::Error::other("the server does not speak h2"));
             }
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            Ok(Box::new(Together::new(stream)) as Box<dyn Stream>)
         })
     }
 

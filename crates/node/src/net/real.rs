@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_api::signature::{Authorities, Signed};
+use hansa_api::together::{READ_MAX, Together};
 use hansa_types::identity::SpiffeId;
 use rustls_pki_types::ServerName;
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -40,7 +42,7 @@ impl TlsNet {
     }
 
     async fn dial(&self, to: &Address) -> Result<Connection, Error> {
-        let stream = tcp(&to.addr).await?;
+        let stream = BufReader::with_capacity(READ_MAX, tcp(&to.addr).await?);
         // Taken before the handshake: authorities that change during it make it doubtful.
         let doubted = self.identity.doubted();
         let config = self.identity.client_config(&to.id)?;
@@ -53,11 +55,13 @@ impl TlsNet {
         }
         let svid = tls::peer_svid(session.peer_certificates())?;
         let life = self.life(&svid);
-        Ok(Connection { stream: Box::new(stream), peer: svid.id, life, doubted })
+        let stream = Box::new(Together::new(stream));
+        Ok(Connection { stream, peer: svid.id, life, doubted })
     }
 
     async fn shake(self, stream: TcpStream) -> Result<Connection, Error> {
         stream.set_nodelay(true)?;
+        let stream = BufReader::with_capacity(READ_MAX, stream);
         let doubted = self.identity.doubted();
         let stream = TlsAcceptor::from(self.identity.server_config()).accept(stream).await?;
         let (_, session) = stream.get_ref();
@@ -67,7 +71,8 @@ impl TlsNet {
         }
         let svid = tls::peer_svid(session.peer_certificates())?;
         let life = self.life(&svid);
-        Ok(Connection { stream: Box::new(stream), peer: svid.id, life, doubted })
+        let stream = Box::new(Together::new(stream));
+        Ok(Connection { stream, peer: svid.id, life, doubted })
     }
 }
 
