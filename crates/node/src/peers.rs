@@ -134,6 +134,11 @@ impl Peers {
         book.forget_unused();
     }
 
+    /// Whether there is anybody to ask in another region.
+    pub fn knows_gateway(&self, region: &RegionName) -> bool {
+        self.inner.book.read().gateways.get(region).is_some_and(|known| !known.is_empty())
+    }
+
     /// The node `node`: ourselves without a socket, others over the net, verified to be that node.
     pub fn to(&self, node: NodeId) -> PeerService {
         PeerService { peers: self.inner.clone(), target: Target::Node(node) }

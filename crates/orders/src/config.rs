@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 pub use self::vault::{Auth, Hashicorp, Vault};
 
 /// `[orders]` of a node's file.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// How long a node that starts waits for other regions to say whether its births are theirs.
+    pub ask_first_ms: u64,
     pub vault: Vault,
     pub saga: Saga,
     pub provider: Sandbox,
@@ -84,6 +86,13 @@ pub struct Replicate {
     pub compare_ms: u64,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        let (vault, saga, provider, replicate, keys) = Default::default();
+        Self { ask_first_ms: 1_000, vault, saga, provider, replicate, keys }
+    }
+}
+
 impl Default for Saga {
     fn default() -> Self {
         Self {
@@ -144,6 +153,7 @@ impl Config {
         self.vault.check()?;
         let (saga, provider) = (&self.saga, &self.provider);
         let rows = [
+            ("ask_first_ms", self.ask_first_ms, 0, 60_000),
             ("saga.hold_ttl_ms", saga.hold_ttl_ms, 1_000, saga.hold_cap_ms),
             ("saga.hold_cap_ms", saga.hold_cap_ms, 1_000, saga.park_after_ms),
             // Keys must outlive every retry that a client may make.

@@ -8,6 +8,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hansa_api::pb::admin::key_service_server::KeyServiceServer;
 use hansa_api::pb::customer::customer_service_server::CustomerServiceServer;
@@ -191,8 +192,9 @@ impl Orders {
         let desk = Desk::new(provider, &shell.cfg.provider, shell.env.clock.clone());
         let orders = Self { shell, lags: Lags::default() };
         let (env, peers) = (orders.shell.env.clone(), orders.shell.peers.clone());
-        lease.ask_first();
-        let renewer = Renewer { env, peers, book: book.clone(), lease };
+        let first = Duration::from_millis(orders.shell.cfg.ask_first_ms);
+        lease.ask_first(first);
+        let renewer = Renewer { env, peers, book: book.clone(), lease, first };
         orders.shell.env.tasks.spawn("orders-lease", OnError::StopNode, renewer.run());
         orders.spawn(&Arc::new(desk), book);
         Ok(orders)

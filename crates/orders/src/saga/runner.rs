@@ -102,6 +102,7 @@ impl Runner {
             self.office(leadership.borrow_and_update().mine);
             // Before the look, so that what is applied during it wakes us again.
             applied.borrow_and_update();
+            let back = hosted.lease.back();
             if self.leads {
                 self.pull();
                 self.take_answers();
@@ -130,7 +131,7 @@ impl Runner {
                 changed = applied.changed(), if self.leads => if changed.is_err() { return },
                 () = answers.bell.notified(), if self.leads => {}
                 () = hosted.hold.ended.notified(), if self.leads => {}
-                () = hosted.lease.back(), if self.leads => {}
+                () = back, if self.leads => {}
                 () = sleep_until(wake) => {}
             }
         }

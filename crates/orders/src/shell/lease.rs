@@ -8,6 +8,8 @@ mod renew;
 mod tests;
 
 pub use renew::Renewer;
+#[cfg(test)]
+pub(crate) use renew::told;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -175,13 +177,12 @@ impl Lease {
         }
     }
 
-    /// Returns when all leases are held again, or may be: whoever waits looks.
-    pub async fn back(&self) {
+    /// Returns when all leases are held again, or may be: whoever waits looks. What is rung since it
+    /// was called is heard, also if that was before the first poll.
+    pub fn back(&self) -> impl Future<Output = ()> {
         let rung = self.0.back.notified();
-        match self.open() {
-            true => rung.await,
-            false => _ = tokio::time::timeout(RETRY, rung).await,
-        }
+        // What is held again by time alone rings nothing.
+        async move { _ = tokio::time::timeout(RETRY, rung).await }
     }
 
     /// What is held, for people.

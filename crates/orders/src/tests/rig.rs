@@ -59,6 +59,8 @@ pub struct Rig {
     pub elsewhere: Vec<GroupId>,
     /// Gateways of other regions that a node knows before it starts.
     pub others: BTreeMap<RegionName, Vec<Address>>,
+    /// How long it asks those then.
+    pub ask_first_ms: u64,
     pub ca: Arc<DevCa>,
 }
 
@@ -117,8 +119,8 @@ impl Rig {
         for (sku, units) in [("A", 1_000_000), ("B", 1_000_000), ("RARE", 1)] {
             books.0.lock().stock.insert(sku.into(), units);
         }
-        let (elsewhere, others) = Default::default();
-        Self { cluster, nodes, books, dir, here, groups, elsewhere, others, ca }
+        let (elsewhere, others, ask_first_ms) = (Vec::new(), BTreeMap::new(), 1_000);
+        Self { cluster, nodes, books, dir, here, groups, elsewhere, others, ask_first_ms, ca }
     }
 
     pub fn name(&self) -> &'static str {
@@ -146,7 +148,8 @@ impl Rig {
         for (region, at) in &self.others {
             peers.set_gateways(region.clone(), at.clone());
         }
-        let mut cfg = Config { vault, ..Config::default() };
+        let ask_first_ms = self.ask_first_ms;
+        let mut cfg = Config { vault, ask_first_ms, ..Config::default() };
         // A third party: it remembers a charge whichever region made it.
         cfg.provider.journal = self.dir.path().join("sandbox");
         cfg.provider.late_ms = 300;

@@ -1,7 +1,7 @@
 //! What a node that starts waits for where its region goes on by itself: whoever can be reached is
 //! asked first whether births were taken over meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hansa_types::region::RegionNumber;
@@ -9,8 +9,6 @@ use tokio::time::timeout;
 
 use super::{Gate, Lease, Now};
 
-/// For the others' answers; who is alone goes on then.
-pub const ASK_MAX: Duration = Duration::from_secs(1);
 /// For the record of which one of them told, until it is committed here. One that nobody signed
 /// never is.
 const TAKEN_MAX: Duration = Duration::from_secs(10);
@@ -20,9 +18,11 @@ const TAKEN_MAX: Duration = Duration::from_secs(10);
 pub(super) struct First {
     /// The others are asked, no longer than until then.
     asking: Option<Duration>,
-    /// Births of which another region knows a newer record, the epoch in which they were this
-    /// region's, and until when they wait for it.
-    ended: BTreeMap<RegionNumber, (u64, Duration)>,
+    /// What is owned here, as of the newest look.
+    owned: BTreeMap<RegionNumber, u64>,
+    /// Births of which another region knows a record that counts here, the epoch that it leads to,
+    /// and until when they wait for it.
+    told: BTreeMap<RegionNumber, (u64, Duration)>,
 }
 
 impl First {
@@ -31,35 +31,41 @@ impl First {
         self.asking.and_then(|until| until.checked_sub(clock)).filter(|left| !left.is_zero())
     }
 
-    /// Whether births wait for a record that says that they are another's.
+    /// Whether births wait for a record that says that they are another's. What is owned in an older
+    /// epoch than it leads to is what a directory says that lags behind.
     pub fn ended(&self, birth: RegionNumber, clock: Duration) -> bool {
-        self.ended.get(&birth).is_some_and(|(_, until)| clock < *until)
+        let (Some(owned), Some((told, until))) = (self.owned.get(&birth), self.told.get(&birth))
+        else {
+            return false;
+        };
+        owned < told && clock < *until
     }
 
     /// Whether anything waits.
     pub fn waits(&self, clock: Duration) -> bool {
-        self.asks(clock).is_some() || self.ended.keys().any(|birth| self.ended(*birth, clock))
+        self.asks(clock).is_some() || self.told.keys().any(|birth| self.ended(*birth, clock))
     }
 
-    /// What is owned in another epoch, or no more, waits for nothing.
     pub fn follow(&mut self, owned: &BTreeMap<RegionNumber, u64>) {
-        self.ended.retain(|birth, (epoch, _)| owned.get(birth) == Some(epoch));
+        self.owned.clone_from(owned);
     }
 }
 
 impl Lease {
-    /// From now on the others are asked.
-    pub fn ask_first(&self) {
-        let until = self.0.clock.monotonic() + ASK_MAX;
+    /// From now on the others are asked; who is alone goes on `within` that time.
+    pub fn ask_first(&self, within: Duration) {
+        let until = self.0.clock.monotonic() + within;
         self.change(|now| now.first.asking = Some(until));
     }
 
-    /// Another region says that these births, owned here in that epoch, are another's by now.
-    pub(super) fn told_ended(&self, births: &BTreeSet<(RegionNumber, u64)>) {
+    /// Another region knows records of these births that count here, and lead to these epochs.
+    pub(super) fn told(&self, births: &BTreeMap<RegionNumber, u64>) {
         let until = self.0.clock.monotonic() + TAKEN_MAX;
         self.change(|now| {
-            let waits = births.iter().map(|(birth, epoch)| (*birth, (*epoch, until)));
-            now.first.ended.extend(waits);
+            for (birth, epoch) in births {
+                let told = now.first.told.entry(*birth).or_default();
+                *told = (told.0.max(*epoch), until);
+            }
         });
     }
 

@@ -1,6 +1,6 @@
 //! Asks every region, our own included, again and again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +11,20 @@ use hansa_node::layers::Deadline;
 use hansa_node::peers::Peers;
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::{Ownership, Snapshot};
+use hansa_region_router::core::standing::{Heed, Standing};
 use hansa_region_router::ownership;
+use hansa_region_router::wire::loss::record_of;
 use hansa_types::region::{RegionName, RegionNumber};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
-use super::first::ASK_MAX;
 use super::{Gate, Lease};
 use crate::core::lease::Rule;
 
 /// What needs to be asked in a lease's life, at least: two lost answers cost no lease.
 const ROUNDS: u32 = 3;
+/// Until a region that did not answer is asked again, when a node starts.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The task of one node.
 pub struct Renewer {
@@ -27,6 +32,8 @@ pub struct Renewer {
     pub peers: Peers,
     pub book: Book,
     pub lease: Lease,
+    /// How long the others are asked when the node starts.
+    pub first: Duration,
 }
 
 /// What one round asks for.
@@ -38,37 +45,42 @@ struct Round {
 }
 
 impl Round {
-    fn of(now: Arc<Snapshot>, within: Duration) -> Option<Self> {
+    fn of(now: Arc<Snapshot>, due: Deadline) -> Option<Self> {
         let region = now.own_region()?.name.clone();
-        let (owned, due) = (now.owned().collect(), Deadline::after(within));
+        let owned = now.owned().collect();
         Some(Self { now, region, owned, due })
     }
+}
 
-    fn others(&self) -> impl Iterator<Item = (RegionNumber, &RegionName)> {
-        let others = self.now.regions.iter().filter(|(number, _)| **number != self.now.here);
-        others.map(|(number, of)| (*number, &of.name))
+/// Births that are owned here for all that this node knows, and of which these records say more: the
+/// epochs that taking them in leads to.
+pub(crate) fn told(now: &Snapshot, records: &[OwnershipRecord]) -> BTreeMap<RegionNumber, u64> {
+    let standing = Standing::of(now);
+    let mut told = BTreeMap::new();
+    for record in records.iter().filter_map(|record| record_of(record, now).ok()) {
+        let ours = standing.owners.get(&record.birth).is_some_and(|of| of.owner == now.here);
+        if let (true, Heed::Take(of)) = (ours, standing.heeds(&record)) {
+            told.insert(record.birth, of.epoch);
+        }
     }
+    told
+}
 
-    /// Births that are owned here for all that this node knows, and of which these records say
-    /// more.
-    fn ended(&self, records: &[OwnershipRecord]) -> BTreeSet<(RegionNumber, u64)> {
-        let ended = |record: &OwnershipRecord| {
-            let birth = self.now.number_of(&record.birth_region)?;
-            let epoch = *self.owned.get(&birth)?;
-            (record.epoch > epoch).then_some((birth, epoch))
-        };
-        records.iter().filter_map(ended).collect()
-    }
+fn others(now: &Snapshot) -> impl Iterator<Item = (RegionNumber, &RegionName)> {
+    let others = now.regions.iter().filter(|(number, _)| **number != now.here);
+    others.map(|(number, of)| (*number, &of.name))
 }
 
 impl Renewer {
     /// Runs until the node stops.
     pub async fn run(self) {
         let stop = self.env.tasks.stop_token();
+        let first = self.ask_first(Deadline::after(self.first));
+        tokio::join!(stop.run_until_cancelled(first), self.rounds(&stop));
+    }
+
+    async fn rounds(&self, stop: &CancellationToken) {
         let mut changes = self.book.changes();
-        if stop.run_until_cancelled(self.ask_first()).await.is_none() {
-            return;
-        }
         loop {
             changes.borrow_and_update();
             let every = self.book.now().and_then(|now| rule(Gate::of(&now)));
@@ -87,14 +99,30 @@ impl Renewer {
         }
     }
 
-    /// Once, wherever the region goes on by itself: what it did not hear while it was away the
-    /// others know.
-    async fn ask_first(&self) {
-        let serves = self.book.now().filter(|now| Gate::of(now) == Gate::Serve);
-        if let Some(round) = serves.and_then(|now| Round::of(now, ASK_MAX)) {
-            join_all(round.others().map(|(number, name)| self.ask(&round, number, name))).await;
+    /// Until all have answered who can be reached: what this region did not hear while it was away
+    /// the others know.
+    async fn ask_first(&self, due: Deadline) {
+        while let Some(now) = self.book.now() {
+            let asked = others(&now).map(|(number, name)| self.ask_until(number, name, due));
+            join_all(asked).await;
+            let same = |newer: Arc<Snapshot>| newer.owned().eq(now.owned());
+            // What is owned by now may not be what was asked for.
+            if Instant::now() >= due.0 || self.book.now().is_none_or(same) {
+                break;
+            }
         }
         self.lease.asked();
+    }
+
+    /// Asks one region until it answers.
+    async fn ask_until(&self, number: RegionNumber, name: &RegionName, due: Deadline) {
+        while self.peers.knows_gateway(name) && Instant::now() < due.0 {
+            let Some(round) = self.book.now().and_then(|now| Round::of(now, due)) else { return };
+            if self.ask(&round, number, name).await {
+                return;
+            }
+            sleep(AGAIN).await;
+        }
     }
 
     async fn round(&self) {
@@ -103,12 +131,14 @@ impl Renewer {
         self.lease.follow(gate, &now.owned().collect());
         // One that serves while it is cut off asks nobody.
         let Some(rule) = rule(gate) else { return };
-        let Some(round) = Round::of(now, rule.lease / ROUNDS) else { return };
-        let asked = round.others().map(|(number, name)| self.ask(&round, number, name));
+        let due = Deadline::after(rule.lease / ROUNDS);
+        let Some(round) = Round::of(now, due) else { return };
+        let asked = others(&round.now).map(|(number, name)| self.ask(&round, number, name));
         tokio::join!(join_all(asked), self.ask_ourselves(&round));
     }
 
-    async fn ask(&self, round: &Round, number: RegionNumber, name: &RegionName) {
+    /// Whether it answered.
+    async fn ask(&self, round: &Round, number: RegionNumber, name: &RegionName) -> bool {
         let known = |(birth, epoch): (&RegionNumber, &u64)| {
             let birth_region = round.now.region(*birth)?.name.to_string();
             Some(KnownEpoch { birth_region, owner_region: round.region.to_string(), epoch: *epoch })
@@ -120,22 +150,23 @@ impl Renewer {
         let answer = ownership::renew(&self.peers, name, request, round.due).await;
         let answer = match answer {
             Ok(answer) if answer.granted.len() == round.owned.len() => answer,
-            Ok(_) => return,
+            Ok(_) => return false,
             Err(failure) => {
                 tracing::debug!(region = %name, %failure, "epochs not renewed");
-                return;
+                return false;
             }
         };
         let each = round.owned.iter().zip(&answer.granted);
         let each = each.map(|((birth, epoch), granted)| (*birth, *epoch, *granted));
         self.lease.answered(number, asked, each, None);
-        self.lease.told_ended(&round.ended(&answer.records));
+        self.lease.told(&told(&round.now, &answer.records));
         if !answer.records.is_empty() {
             let learned = ownership::learn(&self.peers, &self.book, name, round.due).await;
             if let Err(failure) = learned {
                 tracing::debug!(region = %name, %failure, "a newer epoch not taken in yet");
             }
         }
+        true
     }
 
     async fn ask_ourselves(&self, round: &Round) {
@@ -166,7 +197,7 @@ fn rule(gate: Gate) -> Option<Rule> {
 
 async fn rest(every: Option<Duration>) {
     match every {
-        Some(every) => tokio::time::sleep(every).await,
+        Some(every) => sleep(every).await,
         None => std::future::pending().await,
     }
 }

@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use hansa_types::time::WallTime;
 use tokio::time::Instant;
 
@@ -153,19 +151,22 @@ async fn no_lease_is_held_without_a_read_of_our_own_and_by_its_rule() {
     assert!(!lease.open(), "regions joined that this node has not heard of");
 }
 
+/// How long the others are asked.
+const WITHIN: Duration = Duration::from_secs(3);
+
 #[tokio::test(start_paused = true)]
 async fn a_node_that_starts_waits_until_the_others_were_asked_and_no_longer_than_a_moment() {
     let lease = lease();
     lease.follow(Gate::Serve, &owned(1));
-    lease.ask_first();
+    lease.ask_first(WITHIN);
     let begun = Instant::now();
     assert_eq!(lease.check(region(1)).unwrap_err().reason(), Reason::HomeMoving);
     assert!(!lease.open(), "nor do steps begin");
     // Nobody answers.
     assert_eq!(lease.during(region(1), async { Ok(7) }).await, Ok(7));
-    assert_eq!((begun.elapsed(), lease.open()), (first::ASK_MAX, true));
+    assert_eq!((begun.elapsed(), lease.open()), (WITHIN, true));
     // Somebody does: all that wait go on.
-    lease.ask_first();
+    lease.ask_first(WITHIN);
     let begun = Instant::now();
     let answer = async {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -180,23 +181,49 @@ async fn a_node_that_starts_waits_until_the_others_were_asked_and_no_longer_than
 }
 
 #[tokio::test(start_paused = true)]
+async fn steps_that_wait_hear_what_is_rung_between_their_look_and_their_wait() {
+    let lease = lease();
+    lease.follow(Gate::Serve, &owned(1));
+    lease.ask_first(WITHIN);
+    let back = lease.back();
+    assert!(!lease.open());
+    lease.asked();
+    let begun = Instant::now();
+    back.await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    // By time alone, between the two.
+    lease.ask_first(WITHIN);
+    assert!(!lease.open());
+    tokio::time::advance(WITHIN).await;
+    lease.back().await;
+    assert!(lease.open());
+}
+
+#[tokio::test(start_paused = true)]
 async fn births_that_are_another_s_by_now_wait_for_the_record_that_says_so() {
     let lease = lease();
     let both = BTreeMap::from([(region(1), 1), (region(2), 4)]);
     lease.follow(Gate::Serve, &both);
-    lease.ask_first();
-    lease.told_ended(&BTreeSet::from([(region(1), 1)]));
+    lease.ask_first(WITHIN);
+    lease.told(&BTreeMap::from([(region(1), 3)]));
     lease.asked();
     let refused = lease.during(region(1), async { Ok(()) }).await.unwrap_err();
     assert_eq!((refused.reason(), refused.wait()), (Reason::HomeMoving, Some(SOON)));
     assert_eq!(lease.during(region(2), async { Ok(7) }).await, Ok(7));
     assert!(!lease.open());
+    // The directory catches up with what it said before it went down.
+    lease.follow(Gate::Serve, &BTreeMap::from([(region(1), 2), (region(2), 4)]));
+    assert!(lease.check(region(1)).is_err() && !lease.open());
     // It is taken in: whoever asks is refused by the group.
     lease.follow(Gate::Serve, &BTreeMap::from([(region(2), 4)]));
     assert!(lease.open() && lease.check(region(1)).is_ok());
+    // They are here again, in a newer epoch than was told of.
+    lease.follow(Gate::Serve, &BTreeMap::from([(region(1), 4), (region(2), 4)]));
+    assert!(lease.open() && lease.check(region(1)).is_ok());
+    lease.told(&BTreeMap::from([(region(1), 4)]));
+    assert!(lease.open(), "known before it was told");
     // It was nobody's.
-    lease.follow(Gate::Serve, &both);
-    lease.told_ended(&BTreeSet::from([(region(1), 1)]));
+    lease.told(&BTreeMap::from([(region(1), 5)]));
     tokio::time::advance(Duration::from_secs(9)).await;
     assert!(lease.check(region(1)).is_err());
     tokio::time::advance(Duration::from_secs(1)).await;
