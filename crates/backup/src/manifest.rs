@@ -22,7 +22,7 @@ pub struct Manifest {
     pub region: String,
     /// The region's number: part of every order id.
     pub number: u16,
-    /// The epoch in which the region owned what it backed up.
+    /// The newest epoch of any births that the region knew of: a restore begins in a newer one.
     pub epoch: u64,
     /// Wall time of the cut, Unix milliseconds.
     pub cut_ms: u64,

@@ -137,7 +137,7 @@ impl State {
             Some((contents.sealed_with.subject, Listed::of(*id, orders.get(id)?)))
         });
         let subjects = Subjects::rebuild(subjects, whose);
-        let times = Times::rebuild(orders.iter().map(|(_, order)| order), meta.now);
+        let times = Times::rebuild(orders.iter().map(|(_, order)| order), (meta.seq, meta.now));
         let restored = None;
         Self {
             meta,

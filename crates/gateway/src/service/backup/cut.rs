@@ -49,7 +49,9 @@ pub async fn start<U: Upstreams>(
     due: Deadline,
 ) -> Result<pb::StartBackupResponse, Failure> {
     let here = directory.own_region().ok_or(Reason::Internal)?;
-    let epoch = directory.owners.get(&directory.here).map_or(0, |owner| owner.epoch);
+    // Of all births: a restore begins in an epoch that none of them had, and may have to name it
+    // where no other region answers.
+    let epoch = directory.owners.values().map(|owner| owner.epoch).max().unwrap_or(0);
     let mut last = Failure::of(Reason::Unavailable);
     for _ in 0..TRIES {
         let cut_ms = own.clock.wall().ms();

@@ -31,12 +31,16 @@ pub struct Times {
 }
 
 impl Times {
-    /// As far as orders remember.
-    pub(super) fn rebuild<'a>(orders: impl Iterator<Item = &'a Order>, now: LogTime) -> Self {
+    /// As far as orders remember. Events after all of those, up to `last`, count as made `now`.
+    pub(super) fn rebuild<'a>(
+        orders: impl Iterator<Item = &'a Order>,
+        (last, now): (u64, LogTime),
+    ) -> Self {
         let mut times = Self::default();
         for change in orders.flat_map(|order| &order.history) {
             times.put(change.seq, Mark::of(change.seq, change.at), now);
         }
+        times.note(last, now);
         times
     }
 
@@ -117,6 +121,16 @@ mod tests {
             [1, 2, 3, 4, 5].map(of),
             [Some(1_000), Some(9_000), Some(9_000), Some(9_000), None]
         );
+    }
+
+    #[test]
+    fn what_no_order_remembers_is_as_old_as_the_restart_and_not_without_an_age() {
+        // Two erasures and nothing since.
+        let mut times = Times::rebuild(std::iter::empty(), (2, LogTime(1_000)));
+        times.note(3, LogTime(9_000));
+        let of = |seq| times.of(seq).map(LogTime::ms);
+        assert_eq!([1, 2, 3].map(of), [Some(1_000), Some(1_000), Some(9_000)]);
+        assert_eq!(Times::rebuild(std::iter::empty(), (0, LogTime(1_000))).of(1), None);
     }
 
     /// An event a second for thirty days, noted as they are made, and put together from what

@@ -108,11 +108,12 @@ impl State {
         handed_back || row.hidden.is_some_and(|from| self.left_since(birth, from))
     }
 
-    /// Whether there is a tail, and all of it was written here in this epoch or later.
+    /// Whether all that there is of a tail was written here in this epoch or later. One that is
+    /// empty, as another group's may be, stays so.
     fn left_since(&self, birth: RegionNumber, from: u64) -> bool {
         let ours = self.orders.iter().filter(|(id, _)| id.region() == birth);
-        let mut left = ours.filter(|(id, order)| self.tail_of(**id, order).is_some()).peekable();
-        left.peek().is_some() && left.all(|(_, order)| order.epoch >= from)
+        let mut left = ours.filter(|(id, order)| self.tail_of(**id, order).is_some());
+        left.all(|(_, order)| order.epoch >= from)
     }
 
     /// Whether an order of the tail is to be decided on: also anew, if what was decided cannot be

@@ -439,6 +439,18 @@ fn what_an_epoch_in_between_may_hide_goes_on_once_two_people_say_so() {
     assert_eq!(status(&b, id), OrderStatus::Completed);
     holds(&b);
     assert_eq!(thawed(&b).digest(), b.digest());
+    assert!(b.tail(region(1), 9).is_empty() && b.tail_is_known(region(1)), "nor is any to come");
+    // The region's other group, which has no order of these births: the plan waits for all groups.
+    let mut other = group_of(2);
+    step(&mut other, planned(1, 2));
+    settle(&mut other, 2);
+    drained(&mut other, 1, 2);
+    step(&mut other, goes(1, 3, true));
+    step(&mut other, Step::Elsewhere { birth, owner, epoch: 9, loss, handed });
+    step(&mut other, take_over(1, 1, 10));
+    settle(&mut other, 10);
+    let row = other.births.get(region(1)).unwrap();
+    assert!(row.hidden.is_some() && other.tail_is_known(region(1)));
     // Not where somebody is known to have owned them, nor one that was lost and never handed over.
     let mut unheard = thawed(&gone);
     let Step::TakeOver(mut take) = take_over(1, 1, 11) else { panic!() };
