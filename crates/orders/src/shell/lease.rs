@@ -177,8 +177,8 @@ impl Lease {
         }
     }
 
-    /// Returns when all leases are held again, or may be: whoever waits looks. What is rung since it
-    /// was called is heard, also if that was before the first poll.
+    /// Returns when all leases are held again, or may be: whoever waits looks. What is rung since
+    /// it was called is heard, also if that was before the first poll.
     pub fn back(&self) -> impl Future<Output = ()> {
         let rung = self.0.back.notified();
         // What is held again by time alone rings nothing.

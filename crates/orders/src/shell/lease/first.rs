@@ -31,8 +31,8 @@ impl First {
         self.asking.and_then(|until| until.checked_sub(clock)).filter(|left| !left.is_zero())
     }
 
-    /// Whether births wait for a record that says that they are another's. What is owned in an older
-    /// epoch than it leads to is what a directory says that lags behind.
+    /// Whether births wait for a record that says that they are another's. What is owned in an
+    /// older epoch than it leads to is what a directory says that lags behind.
     pub fn ended(&self, birth: RegionNumber, clock: Duration) -> bool {
         let (Some(owned), Some((told, until))) = (self.owned.get(&birth), self.told.get(&birth))
         else {

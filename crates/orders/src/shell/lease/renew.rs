@@ -52,8 +52,8 @@ impl Round {
     }
 }
 
-/// Births that are owned here for all that this node knows, and of which these records say more: the
-/// epochs that taking them in leads to.
+/// Births that are owned here for all that this node knows, and of which these records say more:
+/// the epochs that taking them in leads to.
 pub(crate) fn told(now: &Snapshot, records: &[OwnershipRecord]) -> BTreeMap<RegionNumber, u64> {
     let standing = Standing::of(now);
     let mut told = BTreeMap::new();
