@@ -342,7 +342,10 @@ impl Hosted {
         self.group.peek(look).ok_or_else(|| Failure::of(Reason::OrderNotFound))
     }
 
-    /// The same as a linearizable read.
+    /// The same as a linearizable read of what this region goes on with.
+    ///
+    /// # Errors
+    /// See [`found`].
     pub async fn read<R>(
         &self,
         id: OrderId,
@@ -350,6 +353,17 @@ impl Hosted {
         show: impl FnOnce(&Order, &Contents) -> R,
     ) -> Result<R, Failure> {
         let look = |machine: &OrdersMachine| found(&machine.state, id, show);
+        self.group.read(deadline, look).await.map_err(not_read)?
+    }
+
+    /// The same of what is left here, too, of an order that went on elsewhere.
+    pub async fn read_left<R>(
+        &self,
+        id: OrderId,
+        deadline: Instant,
+        show: impl FnOnce(&Order, &Contents) -> R,
+    ) -> Result<R, Failure> {
+        let look = |machine: &OrdersMachine| known(&machine.state, id, show);
         self.group.read(deadline, look).await.map_err(not_read)?
     }
 }
@@ -369,18 +383,24 @@ fn show_one<R>(state: &State, id: OrderId, show: impl FnOnce(&Order, &Contents) 
 }
 
 /// # Errors
-/// `HOME_MOVING` for one that was taken over since it was looked at: who asks again adopts it;
-/// `NO_LAWFUL_REGION` for one that could not be: it is there, and not for this region to show.
+/// `HOME_MOVING` for one whose births have come or gone since it was looked at, or are about to:
+/// who asks again adopts it, or is sent on. `NO_LAWFUL_REGION` for one that could not be adopted:
+/// it is there, and not for this region to show.
 fn found<R>(
     state: &State,
     id: OrderId,
     show: impl FnOnce(&Order, &Contents) -> R,
 ) -> Result<R, Failure> {
-    show_one(state, id, show).ok_or_else(|| match state.waits(id) {
-        true => refusal(Refused::NotOwner),
-        false if state.births.failed.contains(&id) => refusal(Refused::NotAdopted),
-        false => Failure::of(Reason::OrderNotFound),
-    })
+    state.withheld(id).map_or(Ok(()), |why| Err(refusal(why)))?;
+    known(state, id, show)
+}
+
+fn known<R>(
+    state: &State,
+    id: OrderId,
+    show: impl FnOnce(&Order, &Contents) -> R,
+) -> Result<R, Failure> {
+    show_one(state, id, show).ok_or_else(|| refusal(state.why_unknown(id)))
 }
 
 pub fn refusal(why: Refused) -> Failure {

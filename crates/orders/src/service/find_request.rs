@@ -143,11 +143,14 @@ impl Asked<'_> {
         let owned = |row: &Birth| row.held_by(shell.number);
         let owned = |state: &State| state.births.get(id.region()).is_none_or(owned);
         // Of what nobody has decided on since its births came back, nothing is told.
-        if hosted.group.peek(|machine| owned(&machine.state)) {
-            hosted.keeps(id)?;
-        }
-        let order = hosted.read(id, due, |order, contents| show::order(shell, id, order, contents));
-        Ok(Some(order.await?))
+        let show = |order: &_, contents: &_| show::order(shell, id, order, contents);
+        Ok(Some(match hosted.group.peek(|machine| owned(&machine.state)) {
+            true => {
+                hosted.keeps(id)?;
+                hosted.read(id, due, show).await?
+            }
+            false => hosted.read_left(id, due, show).await?,
+        }))
     }
 
     /// Whether a request that is not known here was never carried out, by this region or by one

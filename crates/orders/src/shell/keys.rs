@@ -88,7 +88,8 @@ pub fn heard_under(state: &State, scope: Scope) -> Option<KeyOf> {
 /// under the vault's own once he is erased.
 ///
 /// # Errors
-/// `REQUEST_IN_DOUBT` for one that another region heard, under a key that is not here.
+/// `REQUEST_IN_DOUBT` for one that another region heard, under a key that is not here;
+/// `HOME_MOVING` for an order that is taken over just now: who asks again adopts it.
 pub async fn fingerprint(
     shell: &Shell,
     hosted: &Hosted,
@@ -101,12 +102,15 @@ pub async fn fingerprint(
         let of = heard_under(state, scope).or(Some(state.contents.get(&id)?.sealed_with))?;
         Some((of, state.subjects.key(of), heard.is_some()))
     };
-    let known: Option<(KeyOf, KeyState, bool)> = match hosted.group.peek(|m| look(&m.state)) {
-        Some(known) => Some(known),
+    let (of, key, heard): (KeyOf, KeyState, bool) = match hosted.group.peek(|m| look(&m.state)) {
+        Some(known) => known,
         // A leader that is new may not have applied what its predecessor answered.
-        None => hosted.group.read(due, |m| look(&m.state)).await.map_err(not_read)?,
+        None => {
+            let sure = |state: &State| look(state).ok_or_else(|| state.why_unknown(id));
+            let known = hosted.group.read(due, |m| sure(&m.state)).await.map_err(not_read)?;
+            known.map_err(refusal)?
+        }
     };
-    let (of, key, heard) = known.ok_or_else(|| Failure::of(Reason::OrderNotFound))?;
     let print = match key {
         KeyState::Living(wrapped) => match shell.keyring.unwrap(of, &wrapped).await {
             // Since this replica looked.

@@ -24,7 +24,9 @@ fn an_order_that_waits_to_be_adopted_is_not_called_unknown() {
     let batch = Batch { origin, after: 0, upto: 1, current_as_of_ms: None, events };
     state.apply(LogTime(5), Command::ApplyRemote(Box::new(batch)));
     let look = |state: &State| found(state, order, |_, _| ()).unwrap_err().reason();
-    assert_eq!(look(&state), Reason::OrderNotFound);
+    assert_eq!(look(&state), Reason::HomeMoving, "a directory that is ahead sent who asks here");
+    let own = OrderId::new(LogTime(1), region(2), Slot::of(b"c"), 5);
+    assert_eq!(found(&state, own, |_, _| ()).unwrap_err().reason(), Reason::OrderNotFound);
     let take = TakeOver {
         birth: region(1),
         epoch: 2,

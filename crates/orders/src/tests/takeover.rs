@@ -5,6 +5,7 @@ pub(super) mod again;
 mod erased;
 mod given_back;
 mod handed;
+mod on_the_way;
 mod passed_over;
 mod rehomed;
 mod watched;

@@ -6,6 +6,7 @@ use hansa_types::time::LogTime;
 
 use super::listing::Listed;
 use super::{Meta, State, publish, tell};
+use crate::core::command::Refused;
 use crate::core::contents::Contents;
 use crate::core::order::Order;
 use crate::core::saga::Now;
@@ -33,6 +34,24 @@ impl State {
             Some(row) => matches!(row.phase, Phase::Elsewhere { .. }),
             None => birth != here && owner == Some(here),
         }
+    }
+
+    /// Why an order is not this group's to show or change, whatever is known of it here: its births
+    /// are another region's, or it is to be adopted first. Whoever asks was sent here by a
+    /// directory that has the births here: one that is ahead of this node's, if this group never
+    /// had them.
+    pub fn withheld(&self, id: OrderId) -> Option<Refused> {
+        let here = self.meta.settings.region;
+        let elsewhere = self.looks_elsewhere(id.region(), Some(here));
+        (elsewhere || self.waits(id)).then_some(Refused::NotOwner)
+    }
+
+    /// Why an order that is not known here is not shown, to who was sent here.
+    pub fn why_unknown(&self, id: OrderId) -> Refused {
+        self.withheld(id).unwrap_or(match self.births.failed.contains(&id) {
+            true => Refused::NotAdopted,
+            false => Refused::OrderNotFound,
+        })
     }
 
     /// Changes the record of a former order. What shows of it is an event, for whoever asks here:

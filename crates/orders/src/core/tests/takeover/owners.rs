@@ -259,3 +259,29 @@ fn a_third_owner_says_how_far_the_first_one_had_told_it() {
     let second = taken.lost.iter().find(|lost| lost.origin == origin(3)).unwrap();
     assert_eq!((second.after, second.upto), (0, 40));
 }
+
+#[test]
+fn an_order_whose_births_come_or_go_is_not_said_to_be_unknown() {
+    let (a, mut b, id) = pair(fine, false);
+    let never = order_id(9);
+    assert_eq!((a.withheld(id), a.why_unknown(never)), (None, Refused::OrderNotFound));
+    // Who asks here has heard of a record that this group has not.
+    for id in [id, never] {
+        assert_eq!(b.why_unknown(id), Refused::NotOwner);
+    }
+    assert_eq!(step(&mut b, take_over(1, 1, 2)), Outcome::Noted);
+    assert_eq!((b.withheld(id), b.why_unknown(id)), (Some(Refused::NotOwner), Refused::NotOwner));
+    assert_eq!(b.why_unknown(never), Refused::OrderNotFound);
+    adopt(&a, &mut b, 1, 2);
+    assert_eq!(b.withheld(id), None);
+    step(
+        &mut b,
+        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
+    );
+    for id in [id, never] {
+        assert_eq!(
+            (b.withheld(id), b.why_unknown(id)),
+            (Some(Refused::NotOwner), Refused::NotOwner)
+        );
+    }
+}
