@@ -11,6 +11,7 @@ mod pages;
 mod read;
 mod store;
 mod strays;
+mod tidy;
 
 pub(crate) use chunk::{pack_entries, pack_records, unpack_entries, unpack_records};
 pub(crate) use pages::PageReader;

@@ -234,3 +234,89 @@ fn an_archive_cut_anywhere_is_found_or_harmless() {
     });
     println!("archive: {found} cuts found, {harmless} harmless");
 }
+
+const FILE: &str = "/group/archive.redb";
+
+/// An archive of 300 on a disk whose power goes after `ops` changes of the next 200.
+fn broken_off(seed: u64, ops: u64) -> (SimFs, Arc<dyn Fs>) {
+    let disk = SimFs::new(seed);
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    fs.create_dir_all(Path::new("/group")).unwrap();
+    let archive = Archive::open(&fs, Path::new(FILE)).unwrap();
+    append(&archive, 0, 300);
+    disk.cut_power_after(ops);
+    let (entries, records, end) = items(300, 500);
+    let _never = archive.append(&entries[..], &records[..], end);
+    drop(archive);
+    disk.crash();
+    (disk, fs)
+}
+
+fn damaged_pages(fs: &Arc<dyn Fs>) -> Vec<u64> {
+    let pages = PageReader::open(fs, Path::new(FILE)).unwrap();
+    pages.read(1, pages.count()).unwrap().1
+}
+
+fn tidy(archive: &Archive) {
+    let mut next = Some(1);
+    while let Some(first) = next {
+        next = archive.tidy(first, 5).unwrap();
+    }
+}
+
+fn told(disk: &SimFs) -> String {
+    let fork: Arc<dyn Fs> = Arc::new(disk.fork(0));
+    all_of(&fork, Path::new(FILE)).unwrap()
+}
+
+#[test]
+fn what_a_power_cut_tore_is_blank_again_and_all_else_as_it_was() {
+    let none: [u64; 0] = [];
+    let mut torn = 0;
+    for (seed, ops) in (0..40).map(|n| (n, n % 10)) {
+        let (disk, fs) = broken_off(seed, ops);
+        let before = told(&disk);
+        let archive = Archive::open(&fs, Path::new(FILE)).unwrap();
+        assert!(archive.take_broken_off() && !archive.take_broken_off(), "{seed}");
+        torn += damaged_pages(&fs).len();
+        tidy(&archive);
+        assert_eq!((damaged_pages(&fs), told(&disk)), (none.to_vec(), before), "{seed}");
+        append(&archive, archive.end().next_index, 500);
+        drop(archive);
+        assert_eq!((damaged_pages(&fs), told(&disk)), (none.to_vec(), whole()), "{seed}");
+        let archive = Archive::open(&fs, Path::new(FILE)).unwrap();
+        assert!(!archive.take_broken_off(), "{seed}: it was closed");
+    }
+    assert!(torn > 20, "{torn} pages torn");
+}
+
+/// What is told of all 500, written without a power cut.
+fn whole() -> String {
+    let disk = SimFs::new(1);
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    fs.create_dir_all(Path::new("/group")).unwrap();
+    append(&Archive::open(&fs, Path::new(FILE)).unwrap(), 0, 500);
+    told(&disk)
+}
+
+#[test]
+fn where_a_page_in_use_is_damaged_none_is_tidied() {
+    let (mut kept, mut tidied) = (0, 0);
+    for page in 1..30 {
+        let (disk, fs) = broken_off(page, 4);
+        let archive = Archive::open(&fs, Path::new(FILE)).unwrap();
+        let torn = damaged_pages(&fs).len();
+        disk.flip(Path::new(FILE), backend::place(page) + 100, 1).unwrap();
+        let before = disk.bytes(Path::new(FILE)).unwrap();
+        let sound = Store::is_sound(&fs, Path::new(FILE)).unwrap();
+        tidy(&archive);
+        match sound {
+            true => tidied += usize::from(damaged_pages(&fs).is_empty()),
+            false => {
+                assert!(disk.bytes(Path::new(FILE)).unwrap() == before, "{page}");
+                kept += torn;
+            }
+        }
+    }
+    assert!(kept > 0 && tidied > 0, "{kept} torn pages kept, {tidied} archives tidied");
+}

@@ -4,6 +4,7 @@
 //! id, which the region's directory knows and the config does not. So a node asks at start, and a
 //! folder of a former life is put aside, never deleted.
 
+mod ask;
 mod decide;
 
 use std::io;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::future::join_all;
 use hansa_api::pb::directory::registry_service_client::RegistryServiceClient;
 use hansa_api::pb::directory::{ResolveNodeRequest, ResolveNodeResponse};
 use hansa_consensus::{IdentityError, owner_of};
@@ -119,13 +119,13 @@ impl Region {
     /// What the keepers say that know the directory.
     async fn ask(&self) -> Vec<ResolveNodeResponse> {
         let due = Deadline::after(ASK_MAX);
-        let asked = self.keepers.iter().map(|keeper| async move {
-            let mut client = RegistryServiceClient::new(self.peers.to(*keeper));
+        let told = ask::each(&self.keepers, |keeper| async move {
+            let mut client = RegistryServiceClient::new(self.peers.to(keeper));
             let request = outgoing(ResolveNodeRequest {}, due).ok()?;
             let answer = tokio::time::timeout_at(due.0, client.resolve_node(request)).await;
             answer.ok()?.ok().map(tonic::Response::into_inner)
         });
-        join_all(asked).await.into_iter().flatten().collect()
+        told.await
     }
 
     /// Has the directory take this node in.
