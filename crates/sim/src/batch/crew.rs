@@ -17,6 +17,9 @@ const CPU_MAX: Duration = Duration::from_secs(180);
 /// What waits for something that never comes uses no time of its own.
 const WALL_MAX: Duration = Duration::from_secs(1_200);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A process ends after so many seeds: what a simulation leaves behind in it, some 30 MB, nobody
+/// gives back.
+const SEEDS_MAX: u32 = 20;
 
 /// A seed, and the mistake that is made in its run.
 pub type Task = (u64, Option<Bug>);
@@ -29,6 +32,7 @@ struct Worker {
     child: Child,
     seeds: ChildStdin,
     lines: Receiver<String>,
+    asked: u32,
 }
 
 impl Crew {
@@ -70,6 +74,9 @@ where
             return Ok(());
         }
         let Some(task) = seeds.lock().map_err(|_| lock(()))?.next() else { return Ok(()) };
+        if worker.asked == SEEDS_MAX {
+            *worker = Worker::start()?;
+        }
         let report = match worker.ask(task) {
             Ok(report) => report,
             Err(why) => {
@@ -103,11 +110,12 @@ impl Worker {
                 }
             }
         });
-        Ok(Self { child, seeds, lines })
+        Ok(Self { child, seeds, lines, asked: 0 })
     }
 
     fn ask(&mut self, (seed, bug): Task) -> anyhow::Result<Report> {
         let bug = bug.map_or("", Bug::name);
+        self.asked += 1;
         writeln!(self.seeds, "{seed} {bug}").context("its process has ended")?;
         self.seeds.flush()?;
         let process = self.child.id().to_string();
