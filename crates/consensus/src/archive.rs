@@ -11,7 +11,6 @@ mod pages;
 mod read;
 mod store;
 mod strays;
-mod tidy;
 
 pub(crate) use chunk::{pack_entries, pack_records, unpack_entries, unpack_records};
 pub(crate) use pages::PageReader;

@@ -3,8 +3,7 @@
 //! Live entries of the log, both checkpoints, all chunks of the archive: each byte in its turn, one
 //! small piece every few seconds on the loop that does the slow disk work. A damaged log ends the
 //! process, damage of the group's own files stops the group; a damaged checkpoint beside a good one
-//! is set aside, and another is written. First of all, where the archive was not closed, its pages
-//! that the power tore are tidied.
+//! is set aside, and another is written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +20,9 @@ const EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 const NOTICE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a piece, about: at 10 s less than half a megabyte a second and group.
 const PIECE_BYTES: usize = 4 << 20;
-/// Pages of an archive that are looked at together.
-const PIECE_PAGES: u64 = 1_024;
 
 /// What is read next.
 enum Stage {
-    /// The archive's, used or not.
-    Pages(u64),
     Log(u64),
     Checkpoints(Vec<(Checkpoint, Option<Verifying>)>),
     Entries(u64),
@@ -63,19 +58,13 @@ pub(crate) async fn run(running: Arc<Running>) {
         if noticed.is_none() && Instant::now() < next {
             continue;
         }
-        let work = match stage {
-            Stage::Log(0) if running.archive.take_broken_off() => Stage::Pages(1),
-            stage => stage,
-        };
-        let reader = running.clone();
+        let (work, reader) = (stage, running.clone());
         let read = running.writer.run(move || match noticed {
             Some((checkpoint, error)) => harmed(&reader, &checkpoint, error, work),
             None => piece(&reader, work),
         });
         let Ok(found) = read.await else { return };
-        // A large archive is not to be read for days before its log and checkpoints are.
-        let soon = matches!(found, Found::Sound(Stage::Pages(_)));
-        next = Instant::now() + if soon { NOTICE_EVERY } else { EVERY };
+        next = Instant::now() + EVERY;
         stage = match found {
             Found::Sound(next) => next,
             Found::Replace(next) => {
@@ -99,23 +88,10 @@ async fn stop(running: &Running, what: String, group_only: bool) {
 
 fn piece(running: &Running, stage: Stage) -> Found {
     match stage {
-        Stage::Pages(from) => pages(&running.archive, from),
         Stage::Log(from) => log(running, from),
         Stage::Checkpoints(left) => checkpoints(running, left),
         Stage::Entries(from) => archive(running, |archive| entries(running, archive, from)),
         Stage::Records(from) => archive(running, |archive| records(archive, from)),
-    }
-}
-
-/// Pages that the power tore when the archive was written last.
-fn pages(archive: &Archive, from: u64) -> Found {
-    let tidied = archive.tidy(from, PIECE_PAGES).or_else(|_| archive.tidy(from, PIECE_PAGES));
-    match tidied {
-        Ok(Some(next)) => Found::Sound(Stage::Pages(next)),
-        Ok(None) => Found::Sound(Stage::Log(0)),
-        // They are tidied after the next start.
-        Err(error) if error.is_full() => Found::Sound(Stage::Log(0)),
-        Err(error) => Found::Damage(error.into()),
     }
 }
 

@@ -32,8 +32,6 @@ pub(super) const PITCH: usize = PAGE + 8;
 const PIECE: usize = 64;
 /// redb's own magic number: without it nothing was ever finished here.
 const REDB_MAGIC: usize = 9;
-/// The bit of the byte behind it that redb sets while it has the file open for writing.
-const REDB_OPEN: u8 = 2;
 
 /// Bytes that are not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -86,11 +84,6 @@ impl Backend {
             file.set_len(0)?;
         }
         Ok(Self { file, header: Mutex::new(header), aside: None })
-    }
-
-    /// Whether whoever had the file open for writing last never closed it.
-    pub fn broken_off(&self) -> bool {
-        self.header.lock()[REDB_MAGIC] & REDB_OPEN != 0
     }
 
     /// Opens what lies at `path` for reading; nothing is written to it.

@@ -22,47 +22,23 @@ pub(super) struct Store {
     database: RwLock<Option<Arc<Database>>>,
     /// It met a full disk, and must be opened anew.
     spent: AtomicBool,
-    /// It was not closed before it was opened, which nobody has asked about yet.
-    broken_off: AtomicBool,
     /// What was found damaged first: redb says less and less from then on.
     damage: Mutex<Option<String>>,
 }
 
 impl Store {
     pub fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
-        let (database, broken_off) = open(fs, file)?;
-        Ok(Self::of(database, broken_off))
+        Ok(Self::of(open(fs, file)?))
     }
 
     /// Opens it for reading, whatever has it open for writing and whatever that remembers.
     pub fn reader(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
-        Ok(Self::of(database_on(file, || Backend::reader(fs, file))?, false))
+        Ok(Self::of(database_on(file, || Backend::reader(fs, file))?))
     }
 
-    fn of(database: Database, broken_off: bool) -> Self {
+    fn of(database: Database) -> Self {
         let database = RwLock::new(Some(Arc::new(database)));
-        let (spent, broken_off) = (AtomicBool::default(), AtomicBool::new(broken_off));
-        Self { database, spent, broken_off, damage: Mutex::default() }
-    }
-
-    /// Whether all that the database at `file` uses reads back as it lies on the disk. Nothing may
-    /// be written to it meanwhile.
-    pub fn is_sound(fs: &Arc<dyn Fs>, file: &Path) -> Result<bool, ArchiveError> {
-        let checked = guarded(file, || {
-            let backend = Backend::reader(fs, file).map_err(redb::Error::Io)?;
-            let mut builder = Database::builder();
-            let made = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend);
-            Ok(made?.check_integrity()?)
-        });
-        match checked {
-            Err(error) if error.is_damage() => Ok(false),
-            other => other,
-        }
-    }
-
-    /// See [`super::Archive::take_broken_off`].
-    pub fn take_broken_off(&self) -> bool {
-        self.broken_off.swap(false, Ordering::AcqRel)
+        Self { database, spent: AtomicBool::new(false), damage: Mutex::default() }
     }
 
     /// Runs `work` on the database.
@@ -117,11 +93,9 @@ impl Store {
             drop(spent);
             Ok(())
         })?;
-        let (fresh, broken_off) = open(fs, file)?;
-        let fresh = Arc::new(fresh);
+        let fresh = Arc::new(open(fs, file)?);
         *held = Some(fresh.clone());
         self.spent.store(false, Ordering::Release);
-        self.broken_off.fetch_or(broken_off, Ordering::AcqRel);
         Ok(fresh)
     }
 }
@@ -137,15 +111,8 @@ impl Drop for Store {
     }
 }
 
-/// The database, and whether it was broken off.
-fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<(Database, bool), ArchiveError> {
-    let mut broken_off = false;
-    let database = database_on(file, || {
-        let backend = Backend::open(fs, file)?;
-        broken_off = backend.broken_off();
-        Ok(backend)
-    })?;
-    Ok((database, broken_off))
+fn open(fs: &Arc<dyn Fs>, file: &Path) -> Result<Database, ArchiveError> {
+    database_on(file, || Backend::open(fs, file))
 }
 
 fn database_on(
@@ -157,14 +124,6 @@ fn database_on(
         let made = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
         made.map_err(Into::into)
     })
-}
-
-/// Runs `work` on the file itself.
-pub(super) fn on_file<T>(
-    file: &Path,
-    work: impl FnOnce() -> io::Result<T>,
-) -> Result<T, ArchiveError> {
-    guarded(file, || work().map_err(redb::Error::Io))
 }
 
 /// What the backend found wrong with a page, if that is what the error says.

@@ -1,10 +1,9 @@
 //! Power cuts on simulated disks that lose, tear and reorder what was not synced.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_types::id::NodeId;
-use hansa_wal::fs::{Fs, Op};
+use hansa_wal::fs::Op;
 use tokio::time::timeout;
 
 use crate::testing::counter::{CLOSED, Counters};
@@ -137,29 +136,4 @@ async fn a_checkpoint_is_never_ahead_of_the_log_that_joins_it_to_the_older_one()
         cluster.settled().await;
         assert_eq!(cluster.read(|m| m.value("a")).await, 15);
     }
-}
-
-/// A page that the store does not use, half written: one in the middle of its file.
-#[tokio::test(start_paused = true)]
-async fn a_page_that_the_power_tore_is_tidied_when_the_group_runs_again() {
-    let mut cluster = Cluster::with(settings(5), Counters::default).await;
-    for _ in 0..PER_ROUND {
-        cluster.submit("add a 1").await;
-    }
-    let node = cluster.ids()[0];
-    let file = cluster.dir(node).join("groups/orders-0/archive.redb");
-    cluster.power_cut(0).await;
-    let disk = cluster.disk(node).clone();
-    disk.flip(&file, disk.bytes(&file).unwrap().len() as u64 / 2, 1).unwrap();
-    let fs: Arc<dyn Fs> = Arc::new(disk);
-    let damaged = || {
-        let pages = crate::inspect::Pages::open(&fs, &file).unwrap();
-        pages.read(1, pages.count()).unwrap().1.len()
-    };
-    assert_eq!(damaged(), 1);
-    let booted = cluster.try_boot(node).await.unwrap();
-    eventually("it is tidied", || damaged() == 0).await;
-    assert_eq!(booted.host.statuses()[0].stopped, None);
-    cluster.plug_in(node, booted);
-    cluster.kill_all().await;
 }
