@@ -67,13 +67,10 @@ pub async fn find<'a>(
                 return Ok(Found { hosted, slot, subject: own.map(|(subject, _)| subject) });
             }
             shell.home_of(id)?;
-            if id.region() != shell.number {
-                hosted.group.read(due, |_| ()).await.map_err(not_read)?;
-                // One that was taken over has a subject of this region's.
-                shell.adopt_first(hosted, id, due).await?;
-                if !shell.keeps(id) {
-                    return Ok(Found { hosted, slot, subject: None });
-                }
+            // One that was taken over has a subject of this region's.
+            shell.adopt_first(hosted, id, due).await?;
+            if id.region() != shell.number && !shell.keeps(id) {
+                return Ok(Found { hosted, slot, subject: None });
             }
             let (subject, guest) =
                 hosted.read(id, due, |_, c| (c.sealed_with.subject, c.guest)).await?;

@@ -75,6 +75,7 @@ async fn target(shell: &Shell, list: &ListAccountEntries, due: Instant) -> Resul
     match &list.of {
         Account::Order(name) => {
             let (id, hosted) = shell.find(name)?;
+            shell.adopt_first(hosted, id, due).await?;
             let look = |order: &crate::core::order::Order,
                         contents: &crate::core::contents::Contents| {
                 (order.money.payment, contents.payment_group)

@@ -39,16 +39,18 @@ impl State {
     /// Why an order is not this group's to show or change, whatever is known of it here: its births
     /// are another region's, or it is to be adopted first. Whoever asks was sent here by a
     /// directory that has the births here: one that is ahead of this node's, if this group never
-    /// had them.
+    /// had them, or if it never heard that others did, whose copy is here.
     pub fn withheld(&self, id: OrderId) -> Option<Refused> {
         let here = self.meta.settings.region;
         let elsewhere = self.looks_elsewhere(id.region(), Some(here));
-        (elsewhere || self.waits(id)).then_some(Refused::NotOwner)
+        let unheard = || self.births.get(id.region()).is_none() && self.remote.copies.contains(&id);
+        (elsewhere || self.waits(id) || unheard()).then_some(Refused::NotOwner)
     }
 
     /// Why an order that is not known here is not shown, to who was sent here.
     pub fn why_unknown(&self, id: OrderId) -> Refused {
-        self.withheld(id).unwrap_or(match self.births.failed.contains(&id) {
+        let known = self.births.failed.contains(&id) || self.blocked(id);
+        self.withheld(id).unwrap_or(match known {
             true => Refused::NotAdopted,
             false => Refused::OrderNotFound,
         })

@@ -29,6 +29,12 @@ async fn what_former_records_hold_is_given_back_while_births_are_adopted() {
     })
     .await;
     assert_eq!(pair.home.phase(), None, "home never heard of that epoch");
+    let withheld = group.peek(|m| m.state.withheld(id));
+    assert_eq!(
+        withheld,
+        Some(crate::core::command::Refused::NotOwner),
+        "who is sent here is sent by who heard of it"
+    );
 
     pair.home.owned_by(1, 3, Kind::Failover);
     eventually("settled", || pair.home.phase() == Some(Phase::Owned)).await;

@@ -285,3 +285,15 @@ fn an_order_whose_births_come_or_go_is_not_said_to_be_unknown() {
         );
     }
 }
+
+#[test]
+fn an_order_of_which_only_a_parked_event_came_is_not_said_to_be_unknown() {
+    let (a, _, id) = pair(fine, false);
+    let mut b = group_of(2);
+    let mut sent = batch(&a, origin(1), 0);
+    let fault = crate::core::remote::Fault::UnknownField;
+    sent.events.iter_mut().for_each(|event| event.fault = Some(fault));
+    apply(&mut b, Command::ApplyRemote(Box::new(sent)));
+    assert_eq!(step(&mut b, take_over(1, 1, 2)), Outcome::Noted);
+    assert_eq!((b.withheld(id), b.why_unknown(id)), (None, Refused::NotAdopted));
+}
