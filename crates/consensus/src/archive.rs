@@ -15,6 +15,7 @@ mod strays;
 pub(crate) use chunk::{pack_entries, pack_records, unpack_entries, unpack_records};
 pub(crate) use pages::PageReader;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -180,6 +181,14 @@ impl Archive {
         let archive = Self { fs, file, store, changing, end };
         archive.prepare()?;
         Ok(archive)
+    }
+
+    /// See [`Store::pages_in_use`].
+    pub fn pages_in_use(
+        fs: &Arc<dyn Fs>,
+        file: &Path,
+    ) -> Result<Option<BTreeSet<u64>>, ArchiveError> {
+        Store::pages_in_use(fs, file)
     }
 
     /// Remembers damage that was found in it.

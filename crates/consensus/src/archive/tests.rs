@@ -234,3 +234,56 @@ fn an_archive_cut_anywhere_is_found_or_harmless() {
     });
     println!("archive: {found} cuts found, {harmless} harmless");
 }
+
+const FILE: &str = "/group/archive.redb";
+
+fn on_simulated(seed: u64) -> (SimFs, Arc<dyn Fs>, Archive) {
+    let disk = SimFs::new(seed);
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    fs.create_dir_all(Path::new("/group")).unwrap();
+    let archive = Archive::open(&fs, Path::new(FILE)).unwrap();
+    append(&archive, 0, 300);
+    (disk, fs, archive)
+}
+
+#[test]
+fn what_a_power_cut_tore_is_in_no_page_that_is_used() {
+    let mut torn = 0;
+    for (seed, ops) in (0..40).map(|n| (n, n % 10)) {
+        let (disk, fs, archive) = on_simulated(seed);
+        disk.cut_power_after(ops);
+        let (entries, records, end) = items(300, 500);
+        let _never = archive.append(&entries[..], &records[..], end);
+        drop(archive);
+        disk.crash();
+        let pages = PageReader::open(&fs, Path::new(FILE)).unwrap();
+        let (_, damaged) = pages.read(1, pages.count()).unwrap();
+        let in_use = Archive::pages_in_use(&fs, Path::new(FILE)).unwrap().unwrap();
+        assert!(damaged.iter().all(|page| !in_use.contains(page)), "{seed}: {damaged:?}");
+        torn += damaged.len();
+    }
+    assert!(torn > 20, "{torn} pages torn");
+}
+
+#[test]
+fn a_damaged_page_in_use_is_never_taken_for_another() {
+    let (disk, fs, archive) = on_simulated(1);
+    drop(archive);
+    let pages_in_use = |fs: &Arc<dyn Fs>| Archive::pages_in_use(fs, Path::new(FILE));
+    let in_use = pages_in_use(&fs).unwrap().unwrap();
+    let mut unused = 0;
+    for page in 1..=PageReader::open(&fs, Path::new(FILE)).unwrap().count() {
+        let fork = disk.fork(page);
+        fork.flip(Path::new(FILE), backend::place(page) + 100, 1).unwrap();
+        let fork: Arc<dyn Fs> = Arc::new(fork);
+        match pages_in_use(&fork) {
+            Ok(Some(now)) => {
+                assert!(!in_use.contains(&page) && now == in_use, "{page}");
+                unused += 1;
+            }
+            Ok(None) => assert!(in_use.contains(&page), "{page}"),
+            Err(error) => assert!(error.is_damage() && in_use.contains(&page), "{page}: {error}"),
+        }
+    }
+    assert!(unused > 0 && !in_use.is_empty());
+}

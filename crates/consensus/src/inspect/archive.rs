@@ -1,5 +1,6 @@
 //! The archive as it lies on the disk: what its tables hold, and what its unused pages remember.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,6 +72,16 @@ impl ArchiveReader {
     pub fn records(&self, chunk: u64) -> Result<Option<(Bytes, u64)>, ArchiveError> {
         self.archive.record_bytes(chunk)
     }
+}
+
+/// The pages that the store of an archive uses. Any other may be half written, since the power went
+/// when it was written last, until it is taken again. Reads all of what is used. `None` where the
+/// store finds itself in disorder.
+///
+/// # Errors
+/// Damage of a page in use, or what the disk says.
+pub fn pages_in_use(fs: &Arc<dyn Fs>, file: &Path) -> Result<Option<BTreeSet<u64>>, ArchiveError> {
+    Archive::pages_in_use(fs, file)
 }
 
 /// The pages of an archive, in use or not, each under its checksum.

@@ -142,16 +142,30 @@ fn pages(file: &Opened<'_>, first: u64, to: &mut Findings) -> io::Result<Piece> 
     let from = first.saturating_sub(OVERLAP_PAGES).max(1);
     let count = PIECE_BYTES / PAGE_BYTES + (first - from);
     let (content, damaged) = pages.read(from, count)?;
-    for page in damaged.into_iter().filter(|page| *page >= first) {
-        let offset = 512 + (page - 1) * (PAGE_BYTES + 8);
-        to.unexplained(file.name, offset, PAGE_BYTES + 8, "a page's checksum");
-    }
+    damaged_pages(file, damaged.into_iter().filter(|page| *page >= first).collect(), to);
     let place = file.place(Stays::Kept);
     carved(&content, &place, to);
     let next = from + content.len() as u64 / PAGE_BYTES;
     match next > pages.count() {
         true => Ok(Piece::whole(file.length)),
         false => Ok(Piece { bytes: 0, next: Some(Cursor { part: PAGES, at: next }) }),
+    }
+}
+
+/// One that the store does not use was half written when the power went, and is searched like all
+/// others; one in use is damage.
+fn damaged_pages(file: &Opened<'_>, damaged: Vec<u64>, to: &mut Findings) {
+    if damaged.is_empty() {
+        return;
+    }
+    let in_use = inspect::pages_in_use(file.fs, file.path).ok().flatten();
+    for page in damaged {
+        if in_use.as_ref().is_some_and(|in_use| !in_use.contains(&page)) {
+            to.tally("archive").unused += PAGE_BYTES + 8;
+            continue;
+        }
+        let offset = 512 + (page - 1) * (PAGE_BYTES + 8);
+        to.unexplained(file.name, offset, PAGE_BYTES + 8, "a page's checksum");
     }
 }
 
