@@ -104,8 +104,17 @@ const NO_SYNC: &str = "\
  test that must fail. A power cut loses orders that it has acknowledged.
 ================================================================================";
 
+/// Has the kernel give this process no huge pages. State grows by small records, and a checkpoint
+/// copies a few of its pages while it is written: to find, clear and copy 2 MiB for them costs a
+/// node a twelfth of its CPU (docs/performance.md). A kernel that will not is as good as before.
+fn small_pages() {
+    #[cfg(target_os = "linux")]
+    let _as_before = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 /// Runs the command; errors go to stderr.
 pub async fn run(cli: Cli) -> ExitCode {
+    small_pages();
     let done = match cli.command {
         Command::Serve(args) => serve::run(args).await,
         Command::Dev(args) => dev::run(args).await,
