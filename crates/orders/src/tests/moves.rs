@@ -389,3 +389,40 @@ async fn who_moved_is_shown_where_he_lives_also_of_what_that_region_owned_for_a_
     let shown = copy().await;
     assert_eq!((shown.customer_id.as_str(), shown.home_region.as_str()), ("c-1", "eu-west"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_came_home_stays_there_while_another_region_owns_what_is_born_there() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    let (here, away) = (pair.here(), pair.away());
+    let (first, _) = placed(&pair, "r-1").await;
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    let back = asks(wire::MoveAction::Move, "eu-west");
+    let back = wire::MoveCustomerRequest { residence_country: String::new(), ..back };
+    assert_eq!(ask(away, back).await.unwrap().lives_in, "eu-west");
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    // Served there as the others who live at home.
+    let order = || async { pair.abroad.place(&gift("r-2")).await.unwrap() };
+    let second = order().await.order.unwrap().name;
+    assert!(second.starts_with("regions/eu-west/orders/"), "{second}");
+    assert!(order().await.replayed);
+    let told = ask(away, asks(wire::MoveAction::Unspecified, "")).await.unwrap();
+    assert_eq!((told.lives_in.as_str(), told.epoch), ("eu-west", 2));
+    hand_over(&pair.abroad, &pair.home, 3).await;
+    assert_eq!(placed(&pair, "r-2").await, (second.clone(), true));
+    let (third, _) = placed(&pair, "r-3").await;
+    assert!(third.starts_with("regions/eu-west/orders/"), "{third}");
+    shipped(&pair, 3).await;
+    hand_over(&pair.home, &pair.abroad, 4).await;
+    eventually("the former owner has copies", || {
+        let shell = here.orders.shell();
+        shell.groups[&0].group.peek(|m| m.state.remote.copies.len()) == 3
+    })
+    .await;
+    for name in [first, second, third] {
+        let copy = read(here, &name, orders::ReadMode::LocalCopy).await;
+        assert_eq!(copy.customer_id, "c-1", "{name}: he lives here");
+    }
+}

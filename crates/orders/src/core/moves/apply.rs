@@ -25,7 +25,8 @@ fn next_step(known: u64, epoch: u64) -> bool {
 impl State {
     /// A new order of somebody who has moved, by who does not know that he lives here since that
     /// move: it would be a second home, or would not have asked the former one. What is known of
-    /// his requests is answered wherever he lives.
+    /// his requests is answered wherever he lives. Who owns what is born where he lives serves him
+    /// for that region.
     pub(in crate::core) fn lives_elsewhere(
         &self,
         command: &Command,
@@ -33,7 +34,8 @@ impl State {
     ) -> Option<Refused> {
         let Command::Accept(accept) = command else { return None };
         let row = self.moves.get(accept.contents.sealed_with.subject)?;
-        let here = row.lives == self.meta.settings.region && row.epoch == resident;
+        let lives = [self.meta.settings.region, accept.order.region()].contains(&row.lives);
+        let here = lives && row.epoch == resident;
         let new = matches!(self.keys.seen(accept.key), Seen::Never);
         (new && !here).then_some(Refused::Moved)
     }

@@ -1,7 +1,7 @@
 //! A move that is not decided: called off, given up, late, and twice.
 
 use super::moves::{arrive, begin, carry, erase, leave, lives, luggage, moved, place, state_of};
-use super::moves::{delete, leave_by, region, step, subject};
+use super::moves::{delete, leave_by, place_born, region, step, subject};
 use super::*;
 use crate::core::command::Refused;
 use crate::core::moves::{Carry, Keep, Step};
@@ -256,6 +256,39 @@ fn a_request_that_a_lost_region_may_have_heard_is_no_new_one() {
     assert!(heard(Some(0)).is_some());
     let ahead = a.may_have_heard(region(2), 4, Some(START.ms() + 1_001));
     assert_eq!(ahead, Some(Refused::NotOwner), "another owned them meanwhile");
+}
+
+#[test]
+fn who_lives_where_another_region_owns_what_is_born_is_served_by_it_for_that_and_stays() {
+    use crate::core::takeover;
+    let (mut a, mut b) = moved();
+    assert_eq!(leave(&mut b, 1, 2), Outcome::Noted);
+    assert_eq!(arrive(&mut a, 2, 2), Outcome::Noted);
+    let (birth, epoch) = (region(1), 2);
+    assert_eq!(place_born(&mut b, (birth, epoch), 3, 2), Outcome::Refused(Refused::NotOwner));
+    let take = takeover::TakeOver {
+        birth,
+        epoch,
+        from: birth,
+        record: 7,
+        record_ms: START.ms(),
+        skew_ms: 1_000,
+        complete: true,
+        unheard: false,
+        heard: Vec::new(),
+    };
+    let settled = takeover::Step::Settled { birth, epoch };
+    for step in [takeover::Step::TakeOver(Box::new(take)), settled] {
+        assert_eq!(b.apply(START, Command::Takeover(step)), Outcome::Noted);
+    }
+    for resident in [0, 1, 3] {
+        let refused = place_born(&mut b, (birth, epoch), 3, resident);
+        assert_eq!(refused, Outcome::Refused(Refused::Moved));
+    }
+    assert!(matches!(place_born(&mut b, (birth, epoch), 3, 2), Outcome::Done(_)));
+    assert_eq!(place(&mut b, 4, 2), Outcome::Refused(Refused::Moved), "he does not live there");
+    assert_eq!((lives(&a), lives(&b), b.untold().count()), (1, 1, 0));
+    holds(&b);
 }
 
 #[test]

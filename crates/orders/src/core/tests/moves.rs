@@ -29,6 +29,17 @@ fn here(state: &State) -> u16 {
 
 /// Order `n` under request `n`, without goods or price: over as soon as it is settled.
 pub(super) fn place(state: &mut State, n: u64, resident: u64) -> Outcome {
+    let birth = (state.meta.settings.region, 1);
+    place_born(state, birth, n, resident)
+}
+
+/// Born in a region whose births the group owns in that epoch.
+pub(super) fn place_born(
+    state: &mut State,
+    (birth, epoch): (RegionNumber, u64),
+    n: u64,
+    resident: u64,
+) -> Outcome {
     let whose = subject(here(state));
     let (generation, mint) = match state.next_key(whose) {
         Next::Use(generation, _) => (generation, None),
@@ -39,10 +50,10 @@ pub(super) fn place(state: &mut State, n: u64, resident: u64) -> Outcome {
     let mut contents = with_lines(vec![line("CARD", 1, 0, None)]);
     contents.sealed_with = KeyOf { subject: whose, generation };
     contents.personal = Some(Sealed { nonce: [n as u8; 12], ciphertext: vec![7; 40].into() });
-    let order = OrderId::new(START, state.meta.settings.region, Slot::of(b"c"), n);
+    let order = OrderId::new(START, birth, Slot::of(b"c"), n);
     // Under another key the same body has another fingerprint.
     let key = Key { body: u128::from(generation) << 64 | u128::from(n), ..key(u128::from(n)) };
-    let accept = Accept { order, key, epoch: 1, contents, mint };
+    let accept = Accept { order, key, epoch, contents, mint };
     let command = Box::new(Command::Accept(Box::new(accept)));
     let outcome = match resident {
         0 => state.apply(START, *command),

@@ -64,7 +64,13 @@ impl Asked<'_> {
             if known {
                 return Ok(Lives::Here(row.epoch));
             }
-            if row.lives == here {
+            // Where the law puts him this region may own what is born: it serves him for that, and
+            // nobody moves.
+            let served = row.lives == self.home.0;
+            if served && row.lives != here {
+                self.surely_new(row.lives, sent)?;
+            }
+            if served || row.lives == here {
                 let before = self.known_before(&row, sent, due).await?;
                 return Ok(
                     before.map_or(Lives::Here(row.epoch), |there| Lives::There(Box::new(there)))
@@ -136,8 +142,8 @@ impl Asked<'_> {
         }
     }
 
-    /// What became of the request where he lived before, if it may be as old as that. Who was told
-    /// by the former home that it knows nothing need not ask.
+    /// What became of the request where he lived before, if it may be as old as that: what he asked
+    /// for here is known here. Who was told by the former home that it knows nothing need not ask.
     async fn known_before(
         &self,
         row: &MoveRow,
@@ -149,7 +155,7 @@ impl Asked<'_> {
         let expired = row.since_ms.saturating_add(ttl) < wall;
         let newer = sent.is_some_and(|sent| sent > row.since_ms.saturating_add(SKEW_MS));
         let owner = self.owner_of(row.former)?;
-        if expired || newer {
+        if expired || newer || row.former == self.shell.number {
             return Ok(None);
         }
         // What was taken over came with its requests, or is in doubt.
