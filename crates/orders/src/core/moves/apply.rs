@@ -365,7 +365,10 @@ impl State {
         if let Some(open) = self.left_open(subject).next() {
             return Err(Refused::OrderOpen(open));
         }
-        if at < left.held {
+        // What he orders there now is here, and under this key perhaps.
+        let here = self.meta.settings.region;
+        let serves = self.births.get(row.lives).is_some_and(|of| of.held_by(here));
+        if at < left.held || (row.lives != here && serves) {
             return Err(Refused::Moved);
         }
         left.deleted = true;

@@ -143,7 +143,7 @@ impl State {
     }
 
     /// Whether a move has brought him here to stay.
-    pub(in crate::core) fn lives_here(&self, subject: SubjectId) -> bool {
+    fn lives_here(&self, subject: SubjectId) -> bool {
         let row = self.moves.get(subject);
         row.is_some_and(|row| row.lives == self.meta.settings.region)
     }

@@ -234,7 +234,6 @@ impl State {
         if version > VERSION_MAX || !facts.sound(&contents) {
             return false;
         }
-        let contents = self.with_own_block(id, contents);
         // Sealed anew for this region's customer; his key may have changed since that was done.
         let ours = contents.sealed_with.subject.home == settings.region;
         // Who was forgotten here, or had left, has no key to fit: there is nothing to open.
@@ -276,23 +275,6 @@ impl State {
         self.births.failed.remove(&id);
         self.remember_requests(at, id, &facts);
         true
-    }
-
-    /// Who came to live here left nothing where the copy is from, and was not forgotten for that:
-    /// his block of this order stays that lies here under his key. Who is to be forgotten is asked
-    /// for here, too.
-    fn with_own_block(&self, id: OrderId, contents: Contents) -> Contents {
-        let own = self.contents.get(&id).filter(|own| {
-            contents.personal.is_none()
-                && self.lives_here(own.sealed_with.subject)
-                && self.key_fits(own.sealed_with, None).is_ok()
-        });
-        match own.and_then(|own| Some((own.sealed_with, own.personal.clone()?))) {
-            Some((sealed_with, block)) => {
-                Contents { sealed_with, personal: Some(block), ..contents }
-            }
-            None => contents,
-        }
     }
 }
 

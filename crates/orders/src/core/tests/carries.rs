@@ -261,10 +261,15 @@ fn a_request_that_a_lost_region_may_have_heard_is_no_new_one() {
 #[test]
 fn who_lives_where_another_region_owns_what_is_born_is_served_by_it_for_that_and_stays() {
     use crate::core::takeover;
-    let (mut a, mut b) = moved();
-    assert_eq!(leave(&mut b, 1, 2), Outcome::Noted);
-    assert_eq!(arrive(&mut a, 2, 2), Outcome::Noted);
+    let home_again = || {
+        let (mut a, mut b) = moved();
+        assert_eq!(leave(&mut b, 1, 2), Outcome::Noted);
+        assert_eq!(arrive(&mut a, 2, 2), Outcome::Noted);
+        (a, b)
+    };
+    let (a, mut b) = home_again();
     let (birth, epoch) = (region(1), 2);
+    assert_eq!(delete(&mut home_again().1), Outcome::Noted);
     assert_eq!(place_born(&mut b, (birth, epoch), 3, 2), Outcome::Refused(Refused::NotOwner));
     let take = takeover::TakeOver {
         birth,
@@ -288,6 +293,7 @@ fn who_lives_where_another_region_owns_what_is_born_is_served_by_it_for_that_and
     assert!(matches!(place_born(&mut b, (birth, epoch), 3, 2), Outcome::Done(_)));
     assert_eq!(place(&mut b, 4, 2), Outcome::Refused(Refused::Moved), "he does not live there");
     assert_eq!((lives(&a), lives(&b), b.untold().count()), (1, 1, 0));
+    assert_eq!(delete(&mut b), Outcome::Refused(Refused::Moved), "he orders here for now");
     holds(&b);
 }
 

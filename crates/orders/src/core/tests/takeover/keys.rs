@@ -2,10 +2,8 @@
 //! sealed with, each request is compared under the one that it was heard under.
 
 use super::*;
-use crate::core::contents::Sealed;
 use crate::core::keys::Seen;
-use crate::core::moves;
-use crate::core::subjects::{KeyState, KeyStep};
+use crate::core::subjects::KeyState;
 
 /// Two orders of the first customer, shipped to B.
 fn two_of_one() -> (State, State) {
@@ -85,53 +83,4 @@ fn a_request_stays_under_the_key_that_it_was_heard_under_when_its_order_is_seale
     }
     holds(&a);
     assert_eq!(thawed(&a).digest(), a.digest());
-}
-
-/// B let go of A's customer with what he had there: A's order comes home without his block. What A
-/// has of it then, if he is known to live there since that move of his.
-fn home_without_a_block(moved: bool, forget: bool) -> (State, OrderId) {
-    let (mut a, mut b, id) = pair(fine, true);
-    let block = Sealed { nonce: [5; 12], ciphertext: Bytes::from_static(b"his") };
-    a.contents.update(&id, |contents| contents.personal = Some(block));
-    survive(&a, &mut b, 2);
-    run(&mut b, fine);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
-    ship(&b, &mut a, origin(2));
-    if moved {
-        let (from, epoch, at_ms) = (region(2), 2, 5);
-        let subject = key_of(1).subject;
-        let here = moves::Step::Arrive { subject, from, epoch, at_ms, untold: false };
-        assert_eq!(apply(&mut a, Command::Moves(here)), Outcome::Noted);
-    }
-    assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
-    if forget {
-        let keys = vec![key_of(1)];
-        let again = KeyStep::Again { keys, asked_ms: 5, destroy_after_ms: 9 };
-        assert_eq!(apply(&mut a, Command::Keys(again)), Outcome::Noted);
-    }
-    let Candidate::Take(mut home) = candidate(&b, &a, id) else { panic!() };
-    home.contents.sealed_with = b.contents.get(&id).unwrap().sealed_with;
-    (home.contents.personal, home.mint) = (None, None);
-    let orders = vec![Candidate::Take(home)];
-    let adopt = Step::Adopt { birth: region(1), epoch: 3, orders };
-    assert_eq!(step(&mut a, adopt), Outcome::Adopted(1));
-    holds(&a);
-    (a, id)
-}
-
-#[test]
-fn who_lives_here_keeps_his_block_of_an_order_that_comes_home_without_one() {
-    let (a, id) = home_without_a_block(true, false);
-    let contents = a.contents.get(&id).unwrap();
-    assert_eq!(contents.sealed_with, key_of(1));
-    assert_eq!(contents.personal.as_ref().unwrap().ciphertext, &b"his"[..]);
-    assert_eq!(a.subjects.orders_of(key_of(1).subject).collect::<Vec<_>>(), [id]);
-    // Who never moved was forgotten there, and who was forgotten here does not come back.
-    for (moved, forget) in [(false, false), (true, true), (false, true)] {
-        let (a, id) = home_without_a_block(moved, forget);
-        assert_eq!(a.contents.get(&id).unwrap().personal, None, "{moved} {forget}");
-    }
 }
