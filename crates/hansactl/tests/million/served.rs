@@ -12,6 +12,8 @@ use hansa_api::pb::admin::reconcile_service_server::{ReconcileService, Reconcile
 use hansa_api::pb::admin::replication_service_server::{
     ReplicationService, ReplicationServiceServer,
 };
+use hansa_api::pb::region;
+use hansa_api::pb::region::region_service_server::{RegionService, RegionServiceServer};
 use hansa_node::devca::DevCa;
 use hansa_node::env::Env;
 use hansa_node::layers;
@@ -23,7 +25,7 @@ use tokio::sync::mpsc;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
-use crate::league::{GROUPS, REGION, Region};
+use crate::league::{GROUPS, PEER, REGION, Region};
 
 /// Pages that wait for the reader.
 const AHEAD: usize = 4;
@@ -48,7 +50,8 @@ impl Served {
         let told = Told { region };
         let routes = Routes::new(AdminServiceServer::new(told.clone()))
             .add_service(ReconcileServiceServer::new(told.clone()))
-            .add_service(ReplicationServiceServer::new(told));
+            .add_service(ReplicationServiceServer::new(told.clone()))
+            .add_service(RegionServiceServer::new(told));
         let settings = layers::Settings {
             listener: "test",
             in_flight_max: 100,
@@ -175,7 +178,15 @@ impl ReplicationService for Told {
         &self,
         _: Request<pb::GetReplicationStatusRequest>,
     ) -> Answer<pb::GetReplicationStatusResponse> {
-        nobody_asks()
+        let stream = pb::OutgoingStream {
+            group: GroupId::new(GROUPS[0], 0).number(),
+            peer: PEER.to_owned(),
+            compared_time: Some(Default::default()),
+            differences: self.region.copies().len() as u64,
+            ..Default::default()
+        };
+        let outgoing = vec![stream];
+        Ok(Response::new(pb::GetReplicationStatusResponse { outgoing, ..Default::default() }))
     }
 
     async fn list_parked_events(
@@ -205,5 +216,24 @@ impl ReplicationService for Told {
     ) -> Answer<pb::ListReplicaDifferencesResponse> {
         let differences = self.region.copies();
         Ok(Response::new(pb::ListReplicaDifferencesResponse { differences, ..Default::default() }))
+    }
+}
+
+#[tonic::async_trait]
+impl RegionService for Told {
+    async fn list_regions(
+        &self,
+        _: Request<region::ListRegionsRequest>,
+    ) -> Answer<region::ListRegionsResponse> {
+        let named = |name: &str| region::Region { name: name.to_owned(), ..Default::default() };
+        let regions = [REGION, PEER].map(named).into();
+        Ok(Response::new(region::ListRegionsResponse { regions, ..Default::default() }))
+    }
+
+    async fn explain_route(
+        &self,
+        _: Request<region::ExplainRouteRequest>,
+    ) -> Answer<region::ExplainRouteResponse> {
+        nobody_asks()
     }
 }
