@@ -1,6 +1,7 @@
 //! What the verbs share: groups, waiters, keys, and the way from a command to an answer.
 
 pub mod closed;
+pub mod intake;
 pub mod keys;
 pub mod lease;
 pub mod ledger;
@@ -37,6 +38,7 @@ use crate::replicate::{Freshness, Heard};
 use crate::saga::Hold;
 use crate::vault::{Keyring, Vault};
 use closed::Answered;
+use intake::Intake;
 use lease::Lease;
 use waiters::{Waiters, Want};
 
@@ -76,6 +78,8 @@ pub struct Hosted {
     pub trusted: watch::Sender<Trust>,
     /// Pauses between steps, for cuts of the region.
     pub hold: Hold,
+    /// How many new orders may be under way through this node.
+    pub intake: Intake,
     /// Whether this region may take writes.
     pub lease: Lease,
     /// For what blinds commands.
