@@ -107,7 +107,7 @@ impl Default for Config {
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { commit_within_ms: 25, orders_min: 256, orders_max: 8_192 }
+        Self { commit_within_ms: 12, orders_min: 256, orders_max: 8_192 }
     }
 }
 
