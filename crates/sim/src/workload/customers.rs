@@ -57,6 +57,13 @@ pub struct Erased {
     pub done: Option<u64>,
 }
 
+/// What became of an erasure in one region.
+enum Surely {
+    Erased(Box<ErasureReceipt>),
+    ServedSince,
+    Never,
+}
+
 pub struct Desk<'a> {
     doors: Vec<Door>,
     league: &'a League,
@@ -80,7 +87,10 @@ impl<'a> Desk<'a> {
             let wish = self.board.wishes.borrow_mut().pop_front();
             match wish {
                 Some(Wish::Erase { client, customer: number }) => {
-                    self.erase(customer(client as u32, number)).await;
+                    let served = self.erase(customer(client as u32, number)).await;
+                    // As the refusal says: by another request.
+                    let anew = served.then_some(Wish::Erase { client, customer: number });
+                    self.board.wishes.borrow_mut().extend(anew);
                 }
                 Some(Wish::Move { client, customer: number, back }) => {
                     let who = customer(client as u32, number);
@@ -118,7 +128,8 @@ impl<'a> Desk<'a> {
         asked.await.map(|answer| answer.receipt.unwrap_or_default())
     }
 
-    async fn erase(&mut self, who: String) {
+    /// Whether it is to be asked for anew: he was served since, and has an order from before.
+    async fn erase(&mut self, who: String) -> bool {
         let request = EraseCustomerRequest {
             customer_id: who.clone(),
             request_id: self.id(),
@@ -140,7 +151,7 @@ impl<'a> Desk<'a> {
                 Err(failure) => trace::note(format_args!("{who} not erased: {failure}")),
             }
             if now() > begun + BEGIN_MAX {
-                return;
+                return false;
             }
             tokio::time::sleep(BETWEEN).await;
         };
@@ -153,8 +164,11 @@ impl<'a> Desk<'a> {
             for region in asked.collect::<VecDeque<String>>() {
                 let copies = named.clone();
                 let request = EraseCustomerRequest { region, copies, ..request.clone() };
-                let Some(told) = self.surely(request, begun).await else { return };
-                known |= take(&mut keys, &told);
+                match self.surely(request, begun).await {
+                    Surely::Erased(told) => known |= take(&mut keys, &told),
+                    Surely::ServedSince => return true,
+                    Surely::Never => return false,
+                }
             }
             if named == keys {
                 break;
@@ -166,25 +180,27 @@ impl<'a> Desk<'a> {
             let erased = people.get_mut(&who).and_then(|person| person.erased.get_mut(nth));
             erased.into_iter().for_each(|one| one.done = Some(self.board.record.now()));
         }
+        false
     }
 
     /// What was begun is asked for until it is done.
-    async fn surely(
-        &self,
-        request: EraseCustomerRequest,
-        begun: Duration,
-    ) -> Option<ErasureReceipt> {
+    async fn surely(&self, request: EraseCustomerRequest, begun: Duration) -> Surely {
         loop {
             match self.ask_erase(request.clone()).await {
-                Ok(receipt) => return Some(receipt),
+                Ok(receipt) => return Surely::Erased(Box::new(receipt)),
                 Err(failure) if now() > begun + OWED_MAX => {
                     self.wrong(format!("{request:?} is never done: {failure}"));
-                    return None;
+                    return Surely::Never;
+                }
+                Err(failure) if failure.reason() == Reason::FailedPrecondition => {
+                    trace::note(format_args!("to be erased anew: {failure}"));
+                    trace::count("erasure asked for anew", 1);
+                    return Surely::ServedSince;
                 }
                 // An order that is parked stays open: a person sees to it.
                 Err(failure) if failure.reason() == Reason::CustomerHasOpenOrders => {
                     if self.board.stage.get() == Stage::Calm && now() > begun + OPEN_MAX {
-                        return None;
+                        return Surely::Never;
                     }
                 }
                 Err(failure) => trace::note(format_args!("not erased yet: {failure}")),
