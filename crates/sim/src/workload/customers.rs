@@ -1,7 +1,7 @@
 //! The operator who looks after customers: has one forgotten, or lets one live elsewhere, by
 //! the calls and in the order of `hansactl customer`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hansa_api::client::League as Door;
@@ -30,6 +30,8 @@ const OWED_MAX: Duration = Duration::from_secs(160);
 const OPEN_MAX: Duration = Duration::from_secs(60);
 /// How long what a customer left stays readable there.
 const WINDOW_MS: u64 = 3_000;
+/// So often a customer's erasure is asked for anew; then who refuses it never does it.
+const ANEW_MAX: u32 = 3;
 /// Passes over the regions, as `hansactl` makes them.
 const PASSES_MAX: usize = 4;
 
@@ -69,6 +71,8 @@ pub struct Desk<'a> {
     league: &'a League,
     board: &'a Board,
     ids: u64,
+    /// Erasures asked for anew, by customer.
+    anew: BTreeMap<String, u32>,
 }
 
 impl<'a> Desk<'a> {
@@ -78,7 +82,7 @@ impl<'a> Desk<'a> {
         for region in league.regions.iter().filter(|_| wishes) {
             doors.push(door(plan, region, "operator", NUMBER).await);
         }
-        Self { doors, league, board, ids: 0 }
+        Self { doors, league, board, ids: 0, anew: BTreeMap::new() }
     }
 
     /// Works until everything is healed and no wish is left.
@@ -87,10 +91,12 @@ impl<'a> Desk<'a> {
             let wish = self.board.wishes.borrow_mut().pop_front();
             match wish {
                 Some(Wish::Erase { client, customer: number }) => {
-                    let served = self.erase(customer(client as u32, number)).await;
+                    let who = customer(client as u32, number);
                     // As the refusal says: by another request.
-                    let anew = served.then_some(Wish::Erase { client, customer: number });
-                    self.board.wishes.borrow_mut().extend(anew);
+                    if self.erase(who.clone()).await && self.may_ask_anew(who) {
+                        let wish = Wish::Erase { client, customer: number };
+                        self.board.wishes.borrow_mut().push_back(wish);
+                    }
                 }
                 Some(Wish::Move { client, customer: number, back }) => {
                     let who = customer(client as u32, number);
@@ -103,6 +109,16 @@ impl<'a> Desk<'a> {
                 None => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
+    }
+
+    fn may_ask_anew(&mut self, who: String) -> bool {
+        let times = self.anew.entry(who.clone()).or_default();
+        *times += 1;
+        let may = *times <= ANEW_MAX;
+        if !may {
+            self.wrong(format!("{who} is told each time to be erased by another request"));
+        }
+        may
     }
 
     fn id(&mut self) -> String {

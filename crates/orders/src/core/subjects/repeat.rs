@@ -18,7 +18,7 @@ impl State {
         match self.came_back(subject, erased) {
             None => Some(Outcome::Erased(Box::new(erased.clone()), true)),
             // The order shares its key with what nobody asked to have forgotten.
-            Some(order) if self.served_since(subject, erased.asked_ms) => {
+            Some(order) if self.served_since(subject, erased) => {
                 Some(Outcome::Refused(Refused::ServedSince(order)))
             }
             Some(_) => None,
@@ -38,11 +38,17 @@ impl State {
         self.subjects.orders_of(subject).find(shows)
     }
 
-    /// Whether he has ordered or moved since.
-    fn served_since(&self, subject: SubjectId, asked_ms: u64) -> bool {
-        let moved = self.moves.get(subject).is_some_and(|row| row.since_ms > asked_ms);
-        let later =
-            |id: &OrderId| self.orders.get(id).is_some_and(|order| order.created.ms() > asked_ms);
+    /// Whether he has ordered or moved since. What was placed here under a newer key was, whatever
+    /// the clocks say: that key was made after the erasure.
+    fn served_since(&self, subject: SubjectId, erased: &Erased) -> bool {
+        let moved = self.moves.get(subject).is_some_and(|row| row.since_ms > erased.asked_ms);
+        let later = |id: &OrderId| {
+            let (Some(order), Some(contents)) = (self.orders.get(id), self.contents.get(id)) else {
+                return false;
+            };
+            let anew = contents.sealed_with.generation > erased.generation;
+            order.adopted.is_none() && anew || order.created.ms() > erased.asked_ms
+        };
         moved || self.subjects.orders_of(subject).any(|id| later(&id))
     }
 }
