@@ -459,6 +459,11 @@ pub fn refusal(why: Refused) -> Failure {
         Refused::Left(_) => Reason::CustomerMoved,
         Refused::OrderOpen(_) => Reason::CustomerHasOpenOrders,
         Refused::SubjectNotFound => Reason::CustomerNotFound,
+        Refused::ServedSince(_) => {
+            let why = "an order from before this erasure has come home, and its customer was \
+                       served here since: erase him anew, under another request_id";
+            return Failure::new(Reason::FailedPrecondition, why);
+        }
     };
     Failure::of(reason)
 }
