@@ -129,6 +129,22 @@ impl State {
         Ok(())
     }
 
+    /// An order comes back without its block. Who lives here may have left where it is from, and
+    /// that may have deleted the block because this region said that it has it: what lies here is
+    /// kept as if he had brought it along, and goes with his key here. Not of whom this region is
+    /// still to forget.
+    pub(in crate::core) fn keep_own(&mut self, id: OrderId) {
+        let Some(own) = self.contents.get(&id) else { return };
+        let (of, residence) = (own.sealed_with, own.residence);
+        let Some(personal) = own.personal.clone() else { return };
+        let kept = self.moves.kept.get(&id).map(|kept| kept.of);
+        let opens = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
+        let his = self.lives_here(of.subject) && self.key_fits(of, None).is_ok();
+        if his && !self.owed.contains(&of.subject) && !kept.is_some_and(opens) {
+            self.moves.keep(id, Kept { of, residence, personal });
+        }
+    }
+
     /// Whether what a region brings is taken: from one at a time, and not after an erasure that
     /// its bringer does not know of.
     fn comes(&self, subject: SubjectId, from: RegionNumber, dead: u32) -> Result<(), Refused> {

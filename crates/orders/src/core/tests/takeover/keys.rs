@@ -2,8 +2,10 @@
 //! sealed with, each request is compared under the one that it was heard under.
 
 use super::*;
+use crate::core::contents::Sealed;
 use crate::core::keys::Seen;
-use crate::core::subjects::KeyState;
+use crate::core::moves;
+use crate::core::subjects::{Erase, KeyState, KeyStep, Owed};
 
 /// Two orders of the first customer, shipped to B.
 fn two_of_one() -> (State, State) {
@@ -83,4 +85,93 @@ fn a_request_stays_under_the_key_that_it_was_heard_under_when_its_order_is_seale
     }
     holds(&a);
     assert_eq!(thawed(&a).digest(), a.digest());
+}
+
+/// What A knows of its customer when his order comes home from B without his block.
+#[derive(Clone, Copy, Default, Debug)]
+struct Known {
+    /// He came to live at A from B.
+    moved: bool,
+    /// And went there again.
+    left: bool,
+    forgotten: bool,
+    /// He is to be forgotten, once an order has ended.
+    owed: bool,
+}
+
+/// B had A's births, and has no key for its block of an order of A's that comes home.
+fn home_without_a_block(known: Known) -> (State, OrderId) {
+    let (mut a, mut b, id) = pair(fine, true);
+    let block = Sealed { nonce: [5; 12], ciphertext: Bytes::from_static(b"his") };
+    a.contents.update(&id, |contents| contents.personal = Some(block));
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
+    ship(&b, &mut a, origin(2));
+    let subject = key_of(1).subject;
+    if known.moved {
+        let (from, epoch, at_ms) = (region(2), 2, 5);
+        let here = moves::Step::Arrive { subject, from, epoch, at_ms, untold: false };
+        assert_eq!(apply(&mut a, Command::Moves(here)), Outcome::Noted);
+    }
+    if known.left {
+        let (to, epoch, at_ms) = (region(2), 3, 6);
+        let there = moves::Step::Follow { subject, to, epoch, at_ms };
+        assert_eq!(apply(&mut a, Command::Moves(there)), Outcome::Noted);
+    }
+    if known.owed {
+        let owed = Owed { of: key_of(1), request: Scope(7), asked_ms: 5 };
+        a.owed.insert(subject, owed);
+    }
+    assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
+    if known.forgotten {
+        let keys = vec![key_of(1)];
+        let again = KeyStep::Again { keys, asked_ms: 5, destroy_after_ms: 9 };
+        assert_eq!(apply(&mut a, Command::Keys(again)), Outcome::Noted);
+    }
+    let Candidate::Take(mut home) = candidate(&b, &a, id) else { panic!() };
+    home.contents.sealed_with = b.contents.get(&id).unwrap().sealed_with;
+    (home.contents.personal, home.mint) = (None, None);
+    let orders = vec![Candidate::Take(home)];
+    let adopt = Step::Adopt { birth: region(1), epoch: 3, orders };
+    assert_eq!(step(&mut a, adopt), Outcome::Adopted(1));
+    holds(&a);
+    (a, id)
+}
+
+#[test]
+fn who_lives_here_keeps_what_this_region_has_of_an_order_that_comes_without_his_block() {
+    let (mut a, id) = home_without_a_block(Known { moved: true, ..Known::default() });
+    let subject = key_of(1).subject;
+    let (of, _, block) = a.block_of(subject, id).unwrap();
+    assert_eq!((of, &block.ciphertext[..]), (key_of(1), &b"his"[..]));
+    assert!(a.shows_who(id) && a.holds(subject, id));
+    // Shown where he lives, and told to nobody: the order goes on as it came.
+    assert_eq!(a.contents.get(&id).unwrap().personal, None);
+    // He is forgotten here with all the rest.
+    let erase = Erase { subject, request: Scope(8), asked_ms: 6, destroy_after_ms: 9 };
+    assert!(matches!(apply(&mut a, Command::Erase(erase)), Outcome::Erased(..)));
+    assert!(!a.moves.kept.contains(&id) && !a.shows_who(id));
+    holds(&a);
+}
+
+#[test]
+fn of_whom_this_region_is_to_forget_or_who_does_not_live_here_nothing_is_kept() {
+    let no = Known::default();
+    let moved = Known { moved: true, ..no };
+    let others = [
+        no,
+        Known { left: true, ..moved },
+        Known { forgotten: true, ..no },
+        Known { forgotten: true, ..moved },
+        Known { owed: true, ..moved },
+    ];
+    for known in others {
+        let (a, id) = home_without_a_block(known);
+        assert_eq!(a.contents.get(&id).unwrap().personal, None, "{known:?}");
+        assert!(!a.moves.kept.contains(&id), "{known:?}");
+    }
 }
