@@ -268,7 +268,7 @@ impl State {
         let order = order(&facts, &contents, (epoch, adoption, forks), &mut now);
         self.heard_alone(id, &facts);
         if contents.personal.is_none() {
-            self.keep_own(id);
+            self.keep_own(id, contents.sealed_with);
         }
         self.forget_former(id);
         // What was decided on it was of an earlier loss.

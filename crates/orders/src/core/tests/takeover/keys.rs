@@ -90,14 +90,24 @@ fn a_request_stays_under_the_key_that_it_was_heard_under_when_its_order_is_seale
 /// What A knows of its customer when his order comes home from B without his block.
 #[derive(Clone, Copy, Default, Debug)]
 struct Known {
-    /// He came to live at A from B.
-    moved: bool,
+    /// He came to live at A from B, by this move of his; 0 if he did not.
+    moved: u64,
     /// And went there again.
     left: bool,
     forgotten: bool,
-    /// He is to be forgotten, once an order has ended.
+    /// A was asked to forget him while an order of his was under way.
     owed: bool,
+    /// What B has erased, of which A hears late: generations after that of its block, by which
+    /// request, asked for when.
+    erased: &'static [(u32, u128, u64)],
+    /// A came back from a backup since.
+    restored: bool,
 }
+
+/// When he came to live at A.
+const CAME_MS: u64 = 50_000;
+/// Surely before that, by two clocks.
+const BEFORE: u64 = CAME_MS - 10_001;
 
 /// B had A's births, and has no key for its block of an order of A's that comes home.
 fn home_without_a_block(known: Known) -> (State, OrderId) {
@@ -112,13 +122,13 @@ fn home_without_a_block(known: Known) -> (State, OrderId) {
     );
     ship(&b, &mut a, origin(2));
     let subject = key_of(1).subject;
-    if known.moved {
-        let (from, epoch, at_ms) = (region(2), 2, 5);
+    if known.moved > 0 {
+        let (from, epoch, at_ms) = (region(2), known.moved, CAME_MS);
         let here = moves::Step::Arrive { subject, from, epoch, at_ms, untold: false };
         assert_eq!(apply(&mut a, Command::Moves(here)), Outcome::Noted);
     }
     if known.left {
-        let (to, epoch, at_ms) = (region(2), 3, 6);
+        let (to, epoch, at_ms) = (region(2), known.moved + 1, CAME_MS + 1);
         let there = moves::Step::Follow { subject, to, epoch, at_ms };
         assert_eq!(apply(&mut a, Command::Moves(there)), Outcome::Noted);
     }
@@ -132,8 +142,18 @@ fn home_without_a_block(known: Known) -> (State, OrderId) {
         let again = KeyStep::Again { keys, asked_ms: 5, destroy_after_ms: 9 };
         assert_eq!(apply(&mut a, Command::Keys(again)), Outcome::Noted);
     }
+    let sealed_with = b.contents.get(&id).unwrap().sealed_with;
+    for (after, request, asked_ms) in known.erased.iter().copied() {
+        let generation = sealed_with.generation + after;
+        let (keys, request) = (vec![KeyOf { generation, ..sealed_with }], Scope(request));
+        let gone = KeyStep::Forget { keys, request, asked_ms, destroy_after_ms: asked_ms };
+        assert_eq!(apply(&mut a, Command::Keys(gone)), Outcome::Noted);
+    }
+    if known.restored {
+        a.meta.settings.epoch += 1;
+    }
     let Candidate::Take(mut home) = candidate(&b, &a, id) else { panic!() };
-    home.contents.sealed_with = b.contents.get(&id).unwrap().sealed_with;
+    home.contents.sealed_with = sealed_with;
     (home.contents.personal, home.mint) = (None, None);
     let orders = vec![Candidate::Take(home)];
     let adopt = Step::Adopt { birth: region(1), epoch: 3, orders };
@@ -144,7 +164,7 @@ fn home_without_a_block(known: Known) -> (State, OrderId) {
 
 #[test]
 fn who_lives_here_keeps_what_this_region_has_of_an_order_that_comes_without_his_block() {
-    let (mut a, id) = home_without_a_block(Known { moved: true, ..Known::default() });
+    let (mut a, id) = home_without_a_block(Known { moved: 1, ..Known::default() });
     let subject = key_of(1).subject;
     let (of, _, block) = a.block_of(subject, id).unwrap();
     assert_eq!((of, &block.ciphertext[..]), (key_of(1), &b"his"[..]));
@@ -159,9 +179,9 @@ fn who_lives_here_keeps_what_this_region_has_of_an_order_that_comes_without_his_
 }
 
 #[test]
-fn of_whom_this_region_is_to_forget_or_who_does_not_live_here_nothing_is_kept() {
+fn of_who_was_to_be_forgotten_here_or_does_not_live_here_nothing_is_kept() {
     let no = Known::default();
-    let moved = Known { moved: true, ..no };
+    let moved = Known { moved: 1, ..no };
     let others = [
         no,
         Known { left: true, ..moved },
@@ -173,5 +193,38 @@ fn of_whom_this_region_is_to_forget_or_who_does_not_live_here_nothing_is_kept() 
         let (a, id) = home_without_a_block(known);
         assert_eq!(a.contents.get(&id).unwrap().personal, None, "{known:?}");
         assert!(!a.moves.kept.contains(&id), "{known:?}");
+    }
+}
+
+#[test]
+fn what_was_erased_where_it_comes_from_before_he_came_is_not_kept() {
+    let moved = Known { moved: 1, ..Known::default() };
+    // What he ordered there since and left goes after the move: the older word counts.
+    let words: [&[_]; 3] =
+        [&[(0, 9, BEFORE)], &[(1, 9, BEFORE)], &[(0, 9, BEFORE), (1, 8, CAME_MS + 9)]];
+    for erased in words {
+        let (a, id) = home_without_a_block(Known { erased, ..moved });
+        assert_eq!(a.contents.get(&id).unwrap().personal, None, "{erased:?}");
+        assert!(!a.moves.kept.contains(&id) && !a.shows_who(id), "{erased:?}");
+    }
+}
+
+#[test]
+fn what_may_have_been_deleted_because_he_left_is_kept() {
+    let moved = Known { moved: 1, ..Known::default() };
+    let others = [
+        // Since, or at about the time by two clocks.
+        Known { erased: &[(0, 9, CAME_MS + 9)], ..moved },
+        Known { erased: &[(0, 9, BEFORE + 1)], ..moved },
+        // By nobody's request.
+        Known { erased: &[(0, 0, BEFORE)], ..moved },
+        // He had left before, and came again.
+        Known { moved: 3, erased: &[(0, 9, BEFORE)], ..moved },
+        // The group may have forgotten when he came first.
+        Known { restored: true, erased: &[(0, 9, BEFORE)], ..moved },
+    ];
+    for known in others {
+        let (a, id) = home_without_a_block(known);
+        assert!(a.moves.kept.contains(&id) && a.shows_who(id), "{known:?}");
     }
 }
