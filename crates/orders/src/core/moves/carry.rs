@@ -141,7 +141,7 @@ impl State {
         let kept = self.moves.kept.get(&id).map(|kept| kept.of);
         let opens = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
         let his = self.lives_here(of.subject) && self.key_fits(of, None).is_ok();
-        let gone = self.owed.contains(&of.subject) || self.erased_before(of, came);
+        let gone = self.owed.contains(&of.subject) || self.gone_before_he_came(of, came);
         if his && !gone && !kept.is_some_and(opens) {
             self.moves.keep(id, Kept { of, residence, personal });
         }
@@ -151,7 +151,7 @@ impl State {
     /// here. By his first move nobody can have deleted yet what he left, so it is no such deletion
     /// (which counts on what lies here). A key from before a backup shows nothing: the group may
     /// have forgotten when he came.
-    fn erased_before(&self, own: KeyOf, came: KeyOf) -> bool {
+    fn gone_before_he_came(&self, own: KeyOf, came: KeyOf) -> bool {
         let restored = own.generation < first_generation(self.meta.settings.epoch);
         let row = self.moves.get(own.subject).filter(|row| row.epoch == 1 && !restored);
         let (Some(row), Some(there)) = (row, self.subjects.table.get(&came.subject)) else {
