@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::mask::{Mask, SLOTS};
 use super::{Entry, Found, Measures, Model, NO_FLOOR, Need, Refuted};
-use kinds::{Kind, kinds};
+use kinds::{Kind, falls, kinds};
 use ways::Risk;
 
 /// States named in a refutation.
@@ -71,7 +71,8 @@ impl<'a, M: Model> Search<'a, M> {
         let adds: Vec<Measures> = entries.iter().map(|entry| model.adds(&entry.op)).collect();
         let observes: Vec<bool> = entries.iter().map(|entry| model.observes(&entry.op)).collect();
         let room = model.room(&model.initial()).unwrap_or([NO_FLOOR; 5]);
-        let floors: Vec<usize> = (0..room.len()).filter(|m| room[*m] != NO_FLOOR).collect();
+        let falls = |m: &usize| room[*m] != NO_FLOOR && falls(entries, &adds, *m);
+        let floors: Vec<usize> = (0..room.len()).filter(falls).collect();
         let kinds = floors.iter().map(|m| kinds(entries, &adds, &observes, *m)).collect();
         Self {
             model,

@@ -20,6 +20,42 @@ pub enum Kind {
     Mixed,
 }
 
+/// Entries that hang together beyond which it is not worth asking whether they can fall.
+const LIFE_MAX: usize = 12;
+
+/// Whether a measure may fall below what it was at first: not where in each life whatever lowers it
+/// comes after something that raised it by as much.
+pub fn falls<Op>(entries: &[Entry<Op>], adds: &[Measures], m: usize) -> bool {
+    lives(entries).members().iter().any(|life| {
+        let lowers = life.iter().any(|n| adds[*n][m] < 0);
+        lowers && (life.len() > LIFE_MAX || life_falls(entries, adds, m, life))
+    })
+}
+
+/// Whether some of a life that can have happened by itself lowers the measure.
+fn life_falls<Op>(entries: &[Entry<Op>], adds: &[Measures], m: usize, life: &[usize]) -> bool {
+    (0_u32..1 << life.len()).any(|some| {
+        let done =
+            |n: usize| life.iter().position(|on| *on == n).is_some_and(|i| some >> i & 1 == 1);
+        let mut happened = life.iter().filter(|n| done(**n));
+        let sum: i64 = happened.clone().map(|n| adds[*n][m]).sum();
+        sum < 0
+            && happened.all(|n| {
+                let Entry { after, not_with, .. } = entries[*n];
+                after.is_none_or(done) && !not_with.is_some_and(done)
+            })
+    })
+}
+
+/// What rests on each other.
+fn lives<Op>(entries: &[Entry<Op>]) -> Sets {
+    let mut together = Sets::new(entries.len());
+    for (n, entry) in entries.iter().enumerate() {
+        entry.rests_on().chain(entry.not_with).for_each(|other| together.join(n, other));
+    }
+    together
+}
+
 /// The kind of each entry.
 pub fn kinds<Op>(
     entries: &[Entry<Op>],
@@ -27,10 +63,7 @@ pub fn kinds<Op>(
     observes: &[bool],
     m: usize,
 ) -> Vec<Kind> {
-    let mut together = Sets::new(entries.len());
-    for (n, entry) in entries.iter().enumerate() {
-        entry.rests_on().chain(entry.not_with).for_each(|other| together.join(n, other));
-    }
+    let together = lives(entries);
     let lives = together.members();
     // Twins stand for each other, so what holds for one is held for all.
     let mut alike = together.clone();
@@ -136,5 +169,34 @@ impl Sets {
         let mut members = vec![Vec::new(); self.0.len()];
         (0..self.0.len()).for_each(|n| members[self.first(n)].push(n));
         members
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commits 3 after a hold; then what follows, each after the commit.
+    fn falls_with(rest: impl IntoIterator<Item = (i64, Option<usize>)>) -> bool {
+        let open = |op| Entry::open(op, 0);
+        let mut entries = vec![open(0), open(3).after(0)];
+        let rest = rest.into_iter().map(|(op, not_with)| Entry { not_with, ..open(op).after(1) });
+        entries.extend(rest);
+        let adds: Vec<Measures> = entries.iter().map(|entry| [entry.op, 0, 0, 0, 0]).collect();
+        falls(&entries, &adds, 0)
+    }
+
+    #[test]
+    fn what_takes_no_more_than_what_it_rests_on_brought_does_not_fall() {
+        assert!(!falls_with([(-1, None), (-2, None)]));
+        assert!(falls_with([(-1, None), (-3, None)]));
+        assert!(!falls_with([(-3, None), (-1, Some(2)), (-2, Some(2))]), "either is done");
+        assert!(falls_with([(-3, None), (-1, None), (-2, Some(2))]));
+    }
+
+    #[test]
+    fn what_rests_on_nothing_falls() {
+        let entries = [Entry::open(3, 0), Entry::open(-1, 0)];
+        assert!(falls(&entries, &[[3, 0, 0, 0, 0], [-1, 0, 0, 0, 0]], 0));
     }
 }
