@@ -79,6 +79,10 @@ pub trait Model {
     }
 }
 
+/// Configurations of one state that are followed at first, and of each as many ways on. An outage at
+/// a key that is nearly sold out leaves more than a million ways to each read, and almost any does.
+const BEAM: usize = 8;
+
 /// Numbers of a state that ops add to; what a model does not use stays 0.
 pub type Measures = [i64; 5];
 
@@ -198,5 +202,14 @@ pub struct Refuted {
 ///
 /// Instants at which one entry ends and another begins at once are taken as overlapping.
 pub fn check<M: Model>(model: &M, entries: &[Entry<M::Op>], budget: u64) -> Found {
-    search::Search::new(model, entries, budget).run()
+    // An explanation is one, however few ways were looked at; that there is none needs them all.
+    match search::Search::new(model, entries, budget / 4, BEAM).run() {
+        found @ Found::Explained { .. } => found,
+        Found::Refuted(_) | Found::GaveUp { .. } => whole(model, entries, budget),
+    }
+}
+
+/// The same without a look at few of them first.
+pub(crate) fn whole<M: Model>(model: &M, entries: &[Entry<M::Op>], budget: u64) -> Found {
+    search::Search::new(model, entries, budget, usize::MAX).run()
 }

@@ -17,6 +17,9 @@ pub(super) struct Search<'a, M: Model> {
     model: &'a M,
     entries: &'a [Entry<M::Op>],
     budget: u64,
+    /// Configurations kept of one state, those that have used up least, and ways on from each. What
+    /// is dropped may have led on: only an explanation is a verdict then.
+    beam: usize,
     steps: u64,
     /// The slot of each entry that is begun and may still matter.
     slot: Vec<Option<usize>>,
@@ -58,7 +61,7 @@ enum Moment {
 }
 
 impl<'a, M: Model> Search<'a, M> {
-    pub fn new(model: &'a M, entries: &'a [Entry<M::Op>], budget: u64) -> Self {
+    pub fn new(model: &'a M, entries: &'a [Entry<M::Op>], budget: u64, beam: usize) -> Self {
         let mut excludes = vec![Vec::new(); entries.len()];
         for (n, other) in entries.iter().enumerate().filter_map(|(n, e)| Some((n, e.not_with?))) {
             excludes[n].push(other);
@@ -78,6 +81,7 @@ impl<'a, M: Model> Search<'a, M> {
             model,
             entries,
             budget,
+            beam,
             steps: 0,
             slot: vec![None; entries.len()],
             at: vec![0; SLOTS],
@@ -181,11 +185,13 @@ impl<'a, M: Model> Search<'a, M> {
         let mut kept: HashMap<M::State, Vec<Mask>> = HashMap::new();
         configs.retain(|config| {
             let same = kept.entry(config.state.clone()).or_default();
-            let needless = same.iter().any(|less| {
-                less.within(&config.done)
-                    && config.done.minus(less).within(&anytime)
-                    && self.risk(&Config { done: *less, state: config.state.clone() }) == Risk::None
-            });
+            let needless = same.len() == self.beam
+                || same.iter().any(|less| {
+                    less.within(&config.done)
+                        && config.done.minus(less).within(&anytime)
+                        && self.risk(&Config { done: *less, state: config.state.clone() })
+                            == Risk::None
+                });
             if !needless {
                 same.push(config.done);
             }

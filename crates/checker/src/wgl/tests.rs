@@ -75,7 +75,10 @@ impl Specification for Spec {
 const BUDGET: u64 = 10_000_000;
 
 fn explained(entries: &[Entry<Op>]) -> bool {
-    match check(&Counter, entries, BUDGET) {
+    let found = check(&Counter, entries, BUDGET);
+    let same = |other: &Found| std::mem::discriminant(other) == std::mem::discriminant(&found);
+    assert!(same(&whole(&Counter, entries, BUDGET)));
+    match found {
         Found::Explained { .. } => true,
         Found::Refuted(_) => false,
         Found::GaveUp { why } => panic!("{why}"),

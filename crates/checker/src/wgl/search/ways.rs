@@ -70,32 +70,40 @@ impl<M: Model> Search<'_, M> {
         kept: &mut Vec<Config<M::State>>,
     ) -> Result<(), String> {
         let turns = self.turns();
-        let first = |config: Config<M::State>| {
-            let risk = if turns.is_some() { self.risk(&config) } else { Risk::Any };
-            Way { config, risk, turn: 0, idle: false }
-        };
-        let mut work: Vec<Way<M::State>> = begun.into_iter().map(first).collect();
-        let mut seen: HashSet<Way<M::State>> = work.iter().cloned().collect();
+        let (mut work, mut seen) = (Vec::new(), HashSet::new());
         let (mut on, mut next) = (Vec::new(), Vec::new());
-        while let Some(way) = work.pop() {
-            match &turns {
-                Some(turns) if way.risk != Risk::Any => self.few_ways(slot, &way, turns, &mut on),
-                _ => self.every_way(slot, &way, &mut on),
+        for config in begun {
+            let risk = if turns.is_some() { self.risk(&config) } else { Risk::Any };
+            let way = Way { config, risk, turn: 0, idle: false };
+            if seen.insert(way.clone()) {
+                work.push(way);
             }
-            for (other, turn, idle) in on.drain(..) {
-                self.steps += 1;
-                let op = &self.entries[self.at[other]].op;
-                self.model.step(&way.config.state, op, &mut next);
-                for state in next.drain(..) {
-                    let config = Config { done: way.config.done.with(other), state };
-                    let way = Way { config, turn, idle, ..way };
-                    if seen.insert(way.clone()) {
-                        if other == slot { kept.push(way.config) } else { work.push(way) }
+            let enough = kept.len().saturating_add(self.beam);
+            while let Some(way) = work.pop() {
+                match &turns {
+                    Some(turns) if way.risk != Risk::Any => {
+                        self.few_ways(slot, &way, turns, &mut on);
+                    }
+                    _ => self.every_way(slot, &way, &mut on),
+                }
+                for (other, turn, idle) in on.drain(..) {
+                    self.steps += 1;
+                    let op = &self.entries[self.at[other]].op;
+                    self.model.step(&way.config.state, op, &mut next);
+                    for state in next.drain(..) {
+                        let config = Config { done: way.config.done.with(other), state };
+                        let way = Way { config, turn, idle, ..way };
+                        if seen.insert(way.clone()) {
+                            if other == slot { kept.push(way.config) } else { work.push(way) }
+                        }
                     }
                 }
-            }
-            if self.steps > self.budget {
-                return Err(format!("no verdict after {} steps", self.steps));
+                if self.steps > self.budget {
+                    return Err(format!("no verdict after {} steps", self.steps));
+                }
+                if kept.len() >= enough {
+                    work.clear();
+                }
             }
         }
         Ok(())
