@@ -185,19 +185,30 @@ impl<'a, M: Model> Search<'a, M> {
         let mut kept: HashMap<M::State, Vec<Mask>> = HashMap::new();
         configs.retain(|config| {
             let same = kept.entry(config.state.clone()).or_default();
-            let needless = same.len() == self.beam
-                || same.iter().any(|less| {
-                    less.within(&config.done)
-                        && config.done.minus(less).within(&anytime)
-                        && self.risk(&Config { done: *less, state: config.state.clone() })
-                            == Risk::None
-                });
+            let state = &config.state;
+            let covers = |less: &Mask| {
+                let beyond = config.done.minus(less);
+                less.within(&config.done)
+                    && beyond.within(&anytime)
+                    && self.comes_to_nothing(&beyond)
+                    && self.risk(&Config { done: *less, state: state.clone() }) == Risk::None
+            };
+            let needless = same.len() == self.beam || same.iter().any(covers);
             if !needless {
                 same.push(config.done);
             }
             !needless
         });
         configs
+    }
+
+    /// Of one state this is no matter of course: what gave up its slot may differ.
+    fn comes_to_nothing(&self, some: &Mask) -> bool {
+        let mut sum = Measures::default();
+        for slot in some.slots() {
+            sum.iter_mut().zip(&self.adds[self.at[slot]]).for_each(|(sum, adds)| *sum += adds);
+        }
+        sum == Measures::default()
     }
 
     /// Whether the entry whose time is up must have taken effect.

@@ -235,6 +235,19 @@ fn complete(entries: &[Entry<Op>], order: &[usize]) -> bool {
     })
 }
 
+/// Two ways come to one state, of which one did not take what need not happen, and is over.
+#[test]
+fn of_one_state_what_was_done_beyond_comes_to_nothing_only_if_it_adds_up_to_that() {
+    let entries = [
+        Entry::done(Op::Add(2), 1, 2).needed(Need::Never),
+        Entry::done(Op::Add(-1), 3, 5),
+        Entry::done(Op::Add(2), 4, 6),
+        Entry::open(Op::Read(2), 7),
+        Entry::done(Op::Read(1), 9, 10).not_with(3),
+    ];
+    assert!(explained(&entries));
+}
+
 #[test]
 fn a_lost_update_is_refuted_at_the_read_that_shows_it() {
     let entries = [
