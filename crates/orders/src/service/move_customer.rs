@@ -38,7 +38,7 @@ use crate::shell::{Hosted, Shell, caller, deadline, not_read, refusal};
 use crate::start::destroy_after_ms;
 
 use self::carry::{Brought, Luggage};
-pub use self::proof::{settle, tell_former};
+pub use self::proof::{settle, tell_former, tell_where_he_lives};
 
 /// Tries to leave: each time somebody ordered meanwhile.
 const TRIES: u32 = 8;

@@ -23,7 +23,9 @@ use tokio::time::{Instant, sleep};
 use crate::core::moves::BLOCKS_MAX;
 use crate::core::subjects::SubjectId;
 use crate::service::customer::{admitted, not_reached, residences};
-use crate::service::move_customer::{delete, home_by_law, send_home, settle, tell_former};
+use crate::service::move_customer::{
+    delete, home_by_law, send_home, settle, tell_former, tell_where_he_lives,
+};
 use crate::shell::{Hosted, Shell};
 
 /// How long one customer may take: a question and an answer, or all that he has, page by page.
@@ -60,7 +62,17 @@ enum Errand {
 struct Rounds {
     /// Who was tried last with a region.
     tried: BTreeMap<RegionNumber, SubjectId>,
+    /// Of whom the region where he lives was told so, by the epoch of his move, while an order of
+    /// his is under way here.
+    told: BTreeMap<SubjectId, u64>,
     lawless: Lawless,
+}
+
+/// What became of a round with one region.
+#[derive(Default)]
+struct Went {
+    last: Option<SubjectId>,
+    told: Vec<(SubjectId, u64)>,
 }
 
 /// Who may not live here, by the version of the policy by which all were looked at.
@@ -104,16 +116,20 @@ impl Movers {
             _ => self.waiting(errand),
         };
         let mut by_region: BTreeMap<RegionNumber, Vec<SubjectId>> = BTreeMap::new();
+        let waits: BTreeSet<SubjectId> = waiting.iter().map(|(subject, _)| *subject).collect();
+        rounds.told.retain(|subject, _| waits.contains(subject));
         for (subject, region) in waiting {
             by_region.entry(region).or_default().push(subject);
         }
         rounds.tried.retain(|region, _| by_region.contains_key(region));
+        let told = &rounds.told;
         let each = by_region.into_iter().map(|(region, mut waiting)| {
             after(&mut waiting, rounds.tried.get(&region).copied());
-            async move { (region, self.with(errand, region, waiting).await) }
+            async move { (region, self.with(errand, region, waiting, told).await) }
         });
-        for (region, last) in join_all(each).await {
-            rounds.tried.extend(last.map(|subject| (region, subject)));
+        for (region, went) in join_all(each).await {
+            rounds.tried.extend(went.last.map(|subject| (region, subject)));
+            rounds.told.extend(went.told);
         }
     }
 
@@ -138,36 +154,52 @@ impl Movers {
         })
     }
 
-    /// One round with one region; who was tried last.
+    /// One round with one region.
     async fn with(
         &self,
         errand: Errand,
         region: RegionNumber,
         waiting: Vec<SubjectId>,
-    ) -> Option<SubjectId> {
-        let (mut last, mut tries, end) = (None, 0, Instant::now() + ROUND_MAX);
+        told: &BTreeMap<SubjectId, u64>,
+    ) -> Went {
+        let (mut went, mut tries, end) = (Went::default(), 0, Instant::now() + ROUND_MAX);
         for subject in waiting.into_iter().take(LOOKS_MAX) {
             if tries == TRIES_MAX || Instant::now() > end {
                 break;
             }
-            last = Some(subject);
-            if errand == Errand::Delete && self.ships_to(subject) {
+            went.last = Some(subject);
+            let ships = (errand == Errand::Delete).then(|| self.ships_to(subject)).flatten();
+            if ships.is_some() && told.get(&subject).copied() == ships {
                 continue;
             }
             tries += 1;
-            let Err(failure) = self.try_one(errand, subject, region).await else { continue };
+            let tried = match ships {
+                Some(_) => self.tell(subject).await,
+                None => self.try_one(errand, subject, region).await,
+            };
+            let Err(failure) = tried else {
+                went.told.extend(ships.map(|epoch| (subject, epoch)));
+                continue;
+            };
             let group = self.hosted.group.id();
             tracing::info!(%group, ?errand, region = region.get(), %failure, "who moves waits");
             if not_reached(&failure) {
                 break;
             }
         }
-        last
+        went
     }
 
-    /// What he left is not deleted while an order of his is under way here.
-    fn ships_to(&self, subject: SubjectId) -> bool {
-        self.hosted.group.peek(|machine| machine.state.left_open(subject).next().is_some())
+    /// What he left is not deleted while an order of his is under way here: by which move he left.
+    fn ships_to(&self, subject: SubjectId) -> Option<u64> {
+        self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            state.left_open(subject).next().and(state.moves.get(subject)).map(|row| row.epoch)
+        })
+    }
+
+    async fn tell(&self, subject: SubjectId) -> Result<(), Failure> {
+        tell_where_he_lives(&self.shell, &self.hosted, subject, Instant::now() + ASK_MAX).await
     }
 
     async fn try_one(

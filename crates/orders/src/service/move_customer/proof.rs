@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::times;
 use crate::core::contents::Sealed;
-use crate::core::moves::{BLOCKS_MAX, Block, Step, shown_of};
+use crate::core::moves::{BLOCKS_MAX, Block, MoveRow, Step, shown_of};
 use crate::core::subjects::{KeyOf, KeyState, SubjectId, Wrapped};
 use crate::service::customer::{admitted, may_be_told};
 use crate::service::place_order::moving;
@@ -78,23 +78,17 @@ pub async fn held_there(
     subject: SubjectId,
     due: Instant,
 ) -> Result<(), Failure> {
-    let read = hosted.group.read(due, |machine| {
-        let state = &machine.state;
-        let row = state.moves.get(subject)?;
-        let left = row.left.as_ref().filter(|left| !left.deleted)?;
-        let of = KeyOf { subject, generation: left.generation };
-        let KeyState::Living(wrapped) = state.subjects.key(of) else { return None };
-        Some((row.clone(), (of, wrapped), state.blocks(of).collect::<Vec<Block>>()))
-    });
-    let Some((row, (of, wrapped), blocks)) = read.await.map_err(not_read)? else { return Ok(()) };
+    let Some(here) = left_here(hosted, subject, due).await? else { return Ok(()) };
+    let LeftHere { row, of, wrapped, blocks } = &here;
     let Some((first, ..)) = blocks.first() else { return Ok(()) };
     let now = shell.map.now()?;
     let region = now.region(row.lives).ok_or_else(moving)?;
     let owner = now.owner(row.lives, first.slot()).ok_or_else(moving)?.owner;
-    // What it heard of only from here it is told again.
-    let arrive_epoch = if row.former == shell.number { row.epoch } else { 0 };
+    let arrive_epoch = here.arrive_epoch(shell);
     if owner != row.lives {
-        tell_again(shell, region, &blocks, arrive_epoch, due).await;
+        if let Err(failure) = here.tell_again(shell, region, due).await {
+            tracing::info!(to = %region.name, %failure, "not told of an arrival");
+        }
         let why = format!("{} was taken over: what he left may be here only", region.name);
         return Err(Failure::new(Reason::HomeUnreachable, why));
     }
@@ -104,7 +98,7 @@ pub async fn held_there(
         shell.env.entropy.fill(&mut challenge);
         let mut sum = StateHash::default();
         for (id, _, sealed) in blocks {
-            sum.add(shown(shell, &challenge, (*id, of), &wrapped, sealed).await?);
+            sum.add(shown(shell, &challenge, (*id, *of), wrapped, sealed).await?);
         }
         let ask = Ask { arrive_epoch, challenge: Some(challenge), ..Ask::HOLDS };
         // Each page has its time: somebody with many orders is not asked about for ever.
@@ -133,17 +127,67 @@ pub async fn held_there(
     Ok(())
 }
 
-/// That he lives there since this move, if it is one from here: so it is, whoever owns what is born
-/// there. What that region says counts no more than if it said nothing.
-async fn tell_again(shell: &Shell, to: &Region, blocks: &[Block], arrive_epoch: u64, due: Instant) {
-    if arrive_epoch == 0 {
-        return;
+/// Tells the region where he lives that he does: while an order of his is under way here it is not
+/// asked what it holds, and may have missed the one call that said so.
+///
+/// # Errors
+/// What that region answers; `HOME_UNREACHABLE` where nobody leads there.
+pub async fn tell_where_he_lives(
+    shell: &Shell,
+    hosted: &Hosted,
+    subject: SubjectId,
+    due: Instant,
+) -> Result<(), Failure> {
+    let Some(here) = left_here(hosted, subject, due).await? else { return Ok(()) };
+    let now = shell.map.now()?;
+    here.tell_again(shell, now.region(here.row.lives).ok_or_else(moving)?, due).await
+}
+
+/// What is here still of who left.
+struct LeftHere {
+    row: MoveRow,
+    of: KeyOf,
+    wrapped: Wrapped,
+    blocks: Vec<Block>,
+}
+
+async fn left_here(
+    hosted: &Hosted,
+    subject: SubjectId,
+    due: Instant,
+) -> Result<Option<LeftHere>, Failure> {
+    let read = hosted.group.read(due, |machine| {
+        let state = &machine.state;
+        let row = state.moves.get(subject)?;
+        let left = row.left.as_ref().filter(|left| !left.deleted)?;
+        let of = KeyOf { subject, generation: left.generation };
+        let KeyState::Living(wrapped) = state.subjects.key(of) else { return None };
+        Some(LeftHere { row: row.clone(), of, wrapped, blocks: state.blocks(of).collect() })
+    });
+    read.await.map_err(not_read)
+}
+
+impl LeftHere {
+    /// What the region where he lives heard of only from here it is told again; else 0.
+    fn arrive_epoch(&self, shell: &Shell) -> u64 {
+        if self.row.former == shell.number { self.row.epoch } else { 0 }
     }
-    let orders: Vec<OrderId> = blocks.iter().map(|(id, ..)| *id).take(BLOCKS_MAX).collect();
-    let ask = Ask { arrive_epoch, ..Ask::HOLDS };
-    let soon = due.min(Instant::now() + PAGE_TIME_MAX);
-    if let Err(failure) = take_customer(shell, to, Who::Orders(&orders), ask, soon).await {
-        tracing::info!(to = %to.name, %failure, "not told of an arrival");
+
+    /// That he lives there since this move, if it is one from here: so it is, whoever owns what is
+    /// born there. What that region says counts no more than if it said nothing.
+    async fn tell_again(&self, shell: &Shell, to: &Region, due: Instant) -> Result<(), Failure> {
+        let arrive_epoch = self.arrive_epoch(shell);
+        if arrive_epoch == 0 {
+            return Ok(());
+        }
+        let orders: Vec<OrderId> =
+            self.blocks.iter().map(|(id, ..)| *id).take(BLOCKS_MAX).collect();
+        if orders.is_empty() {
+            return Ok(());
+        }
+        let ask = Ask { arrive_epoch, ..Ask::HOLDS };
+        let soon = due.min(Instant::now() + PAGE_TIME_MAX);
+        take_customer(shell, to, Who::Orders(&orders), ask, soon).await.map(|_| ())
     }
 }
 

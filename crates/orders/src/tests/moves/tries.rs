@@ -119,6 +119,25 @@ fn leave_for(node: &Node, customer: &str, request: Scope, (to, epoch): (&str, u6
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_he_lives_is_told_so_again_while_an_order_of_his_is_under_way() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    let request = orders::PlaceOrderRequest { customer_id: "c-1".into(), ..order("r-1") };
+    pair.home.place(&request).await.unwrap();
+    let (subject, request) = (subject_of(here, "c-1"), Scope(7));
+    let to = here.orders.shell().map.region_number(&"us-east".parse().unwrap()).unwrap();
+    bring_all(here, subject, soon()).await.unwrap();
+    // It is not told that he arrived.
+    commit(here, Step::Begin { subject, to, request, at_ms: 1 }).await;
+    commit(here, leave_by(here, "c-1", request)).await;
+    hansa_consensus::testing::eventually("it hears of him", || epoch(away, "c-1") == Some(1)).await;
+    let told = ask(here, asks(wire::MoveAction::Unspecified, "")).await.unwrap();
+    assert!(!told.open_orders.is_empty() && told.receipt.is_none(), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whose_deletion_is_refused_keeps_nobody_elses() {
     let pair = Pair::start().await;
     reconnect(&pair).await;
