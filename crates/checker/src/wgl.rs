@@ -24,6 +24,8 @@
 //! and released again) may be left out. So an outage that leaves dozens of outcomes unknown costs
 //! their counts, not their subsets. Two such measures at once are searched the long way.
 //!
+//! All of this is tried first with a few configurations at a time, in the hope of an explanation.
+//!
 //! # Source
 //! Wing & Gong, "Testing and Verifying Concurrent Objects" (1993); Lowe, "Testing for
 //! Linearizability" (2017), §3.2 (just-in-time linearization) and §3.4 (memoisation).
