@@ -68,6 +68,7 @@ fn judge(league: &Processes, run: &Run, house: &FinalState) {
     }
     let file = league.data.join("history.jsonl");
     let write = std::fs::File::create(&file).expect("a file");
-    hansa_checker::lines::write(&run.history, write).expect("the history is written");
+    let judged = hansa_checker::with_final_reads(&run.history, Some(house));
+    hansa_checker::lines::write(&judged, write).expect("the history is written");
     panic!("{judgement}\nhistory: {}", file.display());
 }

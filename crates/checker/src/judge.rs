@@ -91,8 +91,9 @@ pub fn judge(
     }
 }
 
-/// The history with the final reads after everything else.
-fn with_final_reads(history: &History, state: Option<&FinalState>) -> History {
+/// The history with the final reads after everything else: what is judged.
+#[must_use]
+pub fn with_final_reads(history: &History, state: Option<&FinalState>) -> History {
     let mut whole = history.clone();
     let Some(state) = state else { return whole };
     let stamps = history.ops.iter().flat_map(|op| [op.invoked, op.returned.unwrap_or(0)]);

@@ -31,6 +31,6 @@ pub mod wire;
 
 pub use final_state::FinalState;
 pub use history::{Answer, Call, History, Op, Outcome};
-pub use judge::{BUDGET, Judgement, judge};
+pub use judge::{BUDGET, Judgement, judge, with_final_reads};
 pub use recorder::{Recorder, Ticket};
 pub use verdict::Verdict;

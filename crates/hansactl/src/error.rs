@@ -51,6 +51,11 @@ impl Problem {
         self.code == NOT_FOUND
     }
 
+    /// Whether it was refused, as against: nobody could do it just now.
+    pub fn is_refused(&self) -> bool {
+        self.code == REFUSED
+    }
+
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }

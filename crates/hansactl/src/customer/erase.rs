@@ -73,7 +73,7 @@ async fn ask_each(
     told: &mut Told,
     asked: &mut BTreeSet<String>,
 ) -> Result<(), Problem> {
-    let mut silent = Vec::new();
+    let (mut undone, mut refused) = (Vec::new(), false);
     for region in regions {
         let request = EraseCustomerRequest { region: region.clone(), ..request.clone() };
         match ask(&session.in_region(region), request).await {
@@ -83,14 +83,23 @@ async fn ask_each(
                     show(session, &answer)?;
                 }
             }
-            Err(problem) => silent.push(format!("{region}: {}", problem.text())),
+            Err(problem) => {
+                refused |= problem.is_refused();
+                undone.push(format!("{region}: {}", problem.text()));
+            }
         }
     }
-    if silent.is_empty() {
+    if undone.is_empty() {
         return Ok(());
     }
-    let what = format!("not every lawful region has erased the customer; {}", silent.join("; "));
-    Err(Problem::unreachable(what, format!("repeat with --request-id {}", request.request_id)))
+    let what = format!("not every lawful region has erased the customer; {}", undone.join("; "));
+    let repeat = format!("repeat with --request-id {}", request.request_id);
+    Err(match refused {
+        true => {
+            Problem::refused(what, format!("do as the region that refused says; else {repeat}"))
+        }
+        false => Problem::unreachable(what, repeat),
+    })
 }
 
 /// What all regions together have said.
