@@ -5,6 +5,7 @@ mod directory;
 mod inventory;
 pub mod orders;
 mod payments;
+mod shard;
 
 use std::io::Read;
 
@@ -36,7 +37,7 @@ impl Hearing<'_> {
 pub fn entry(group: GroupId, entry: &Entry, to: &mut Hearing<'_>) -> Result<(), String> {
     entry.commands.iter().try_for_each(|command| match group.kind() {
         GroupKind::Directory => directory::command(command, to),
-        GroupKind::Orders => orders::command(command, to),
+        GroupKind::Orders => shard::command(command, to),
         GroupKind::Inventory => inventory::command(command),
         GroupKind::Payments => payments::command(command, to),
     })
@@ -48,7 +49,8 @@ pub fn entry(group: GroupId, entry: &Entry, to: &mut Hearing<'_>) -> Result<(), 
 /// A record that is none of the group's, to the last byte.
 pub fn record(group: GroupId, record: &Archived, to: &mut Hearing<'_>) -> Result<(), String> {
     match group.kind() {
-        GroupKind::Directory | GroupKind::Orders => Err("a record of a group that has none".into()),
+        GroupKind::Directory => Err("a record of a group that has none".into()),
+        GroupKind::Orders => shard::record(record, to),
         GroupKind::Inventory => inventory::record(record),
         GroupKind::Payments => payments::record(record, to),
     }
@@ -61,7 +63,7 @@ pub fn record(group: GroupId, record: &Archived, to: &mut Hearing<'_>) -> Result
 pub fn state(group: GroupId, from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
     match group.kind() {
         GroupKind::Directory => directory::state(from, to),
-        GroupKind::Orders => orders::state(from, to),
+        GroupKind::Orders => shard::state(from, to),
         GroupKind::Inventory => inventory::state(from),
         GroupKind::Payments => payments::state(from, to),
     }
