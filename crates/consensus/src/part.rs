@@ -105,14 +105,14 @@ impl<W: Holds<P>, P: Machine> Access<P> for Through<W> {
 
     fn submit(&self, command: Bytes) -> Result<Answer<P::Outcome>, SubmitError> {
         let answer = self.whole.submit(tagged::<W, P>(command))?;
-        Ok(answer.map(|of| W::outcome(of?).ok_or(SubmitError::Unknown)).boxed())
+        Ok(answer.map(|of| of.map(outcome_of::<W, P>)).boxed())
     }
 
     fn submit_many(&self, commands: Vec<Bytes>) -> Result<Answer<Vec<P::Outcome>>, SubmitError> {
         let commands = commands.into_iter().map(tagged::<W, P>).collect();
         let answer = self.whole.submit_many(commands)?;
-        let part = |of| W::outcome(of).ok_or(SubmitError::Unknown);
-        Ok(answer.map(move |all| all?.into_iter().map(part).collect()).boxed())
+        let part = |all: Vec<_>| all.into_iter().map(outcome_of::<W, P>).collect();
+        Ok(answer.map(move |all| all.map(part)).boxed())
     }
 
     #[cfg(test)]
@@ -125,6 +125,13 @@ fn part_of<W: Holds<P>, P: Machine>(whole: &W) -> &P {
     match whole.part() {
         Some(part) => part,
         None => unreachable!("no machine with other parts takes a machine's place"),
+    }
+}
+
+fn outcome_of<W: Holds<P>, P: Machine>(of: W::Outcome) -> P::Outcome {
+    match W::outcome(of) {
+        Some(outcome) => outcome,
+        None => unreachable!("what comes of a part's command is the part's"),
     }
 }
 

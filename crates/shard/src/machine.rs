@@ -11,11 +11,11 @@
 
 use std::io::{self, Read, Write};
 
-use hansa_consensus::{Frozen, Holds, Machine, Records, ThawError, Versions};
+use hansa_consensus::{Frozen, GENESIS_VERSION, Holds, Machine, Records, ThawError, Versions};
 use hansa_ledger::core::inventory::{self, Inventory};
 use hansa_ledger::core::outcome::OutcomeCode;
 use hansa_ledger::core::payments::{self, Payments};
-use hansa_ledger::machine::Outcomes;
+use hansa_ledger::machine::{NOTES, Outcomes, POSTINGS};
 use hansa_orders::core::command::{Outcome as OrdersOutcome, VERSION};
 use hansa_orders::core::lasting::{BLINDED, KEPT};
 use hansa_orders::core::settings::Settings;
@@ -31,9 +31,15 @@ pub const MONEY: u8 = 0xc2;
 /// The first byte of the orders' own commands is a version or a frame.
 const _: () = assert!(VERSION < BLINDED && BLINDED < KEPT && KEPT < STOCK && STOCK < MONEY);
 
-/// What is added to the numbers of the books' archive tables.
-const STOCK_TABLES: u8 = 0x10;
-const MONEY_TABLES: u8 = 0x20;
+/// No part's tables reach into the next one's.
+const _: () = assert!(POSTINGS < STOCK_TABLES && NOTES < STOCK_TABLES);
+const STOCK_TABLES: u8 = <Shard as Holds<Inventory>>::TABLES;
+const MONEY_TABLES: u8 = <Shard as Holds<Payments>>::TABLES;
+
+/// The group's version is the orders': the books have one. A release that gives them another says
+/// here which they have by which version of the group, or a binary's age would decide.
+const _: () = assert!(Inventory::VERSIONS.last == GENESIS_VERSION);
+const _: () = assert!(Payments::VERSIONS.last == GENESIS_VERSION);
 
 /// Format of a state with books; far from those of the orders, which count up.
 const FORMAT: u32 = 0x4a01;
@@ -54,7 +60,8 @@ struct Books {
 /// What a command of any part came to.
 pub enum Outcome {
     Orders(OrdersOutcome),
-    Books(Outcomes),
+    Stock(Outcomes),
+    Money(Outcomes),
 }
 
 /// The tables of all parts at one moment.
@@ -92,42 +99,39 @@ impl Holds<OrdersMachine> for Shard {
     fn outcome(of: Outcome) -> Option<OrdersOutcome> {
         match of {
             Outcome::Orders(outcome) => Some(outcome),
-            Outcome::Books(_) => None,
+            Outcome::Stock(_) | Outcome::Money(_) => None,
         }
     }
 }
 
 impl Holds<Inventory> for Shard {
     const TAG: Option<u8> = Some(STOCK);
-    const TABLES: u8 = STOCK_TABLES;
+    const TABLES: u8 = 0x10;
 
     fn part(&self) -> Option<&Inventory> {
         self.books.as_ref().map(|books| &books.stock)
     }
 
     fn outcome(of: Outcome) -> Option<Outcomes> {
-        of.of_books()
+        match of {
+            Outcome::Stock(outcomes) => Some(outcomes),
+            Outcome::Orders(_) | Outcome::Money(_) => None,
+        }
     }
 }
 
 impl Holds<Payments> for Shard {
     const TAG: Option<u8> = Some(MONEY);
-    const TABLES: u8 = MONEY_TABLES;
+    const TABLES: u8 = 0x20;
 
     fn part(&self) -> Option<&Payments> {
         self.books.as_ref().map(|books| &books.money)
     }
 
     fn outcome(of: Outcome) -> Option<Outcomes> {
-        of.of_books()
-    }
-}
-
-impl Outcome {
-    fn of_books(self) -> Option<Outcomes> {
-        match self {
-            Self::Books(outcomes) => Some(outcomes),
-            Self::Orders(_) => None,
+        match of {
+            Outcome::Money(outcomes) => Some(outcomes),
+            Outcome::Orders(_) | Outcome::Stock(_) => None,
         }
     }
 }
@@ -140,11 +144,6 @@ impl Machine for Shard {
 
     fn set_version(&mut self, version: u32) {
         self.orders.set_version(version);
-        if let Some(books) = &mut self.books {
-            // They have fewer than the orders: what they do stays as it was.
-            books.stock.set_version(version.min(Inventory::VERSIONS.last));
-            books.money.set_version(version.min(Payments::VERSIONS.last));
-        }
     }
 
     fn beginning(&self) -> Option<Vec<u8>> {
@@ -181,21 +180,20 @@ impl Machine for Shard {
 
     fn apply(&mut self, at: LogTime, command: &[u8], out: &mut Records) -> Outcome {
         match (command.split_first(), self.books.as_deref_mut()) {
-            (Some((&STOCK, rest)), Some(Books { stock, .. })) => Outcome::Books(
+            (Some((&STOCK, rest)), Some(Books { stock, .. })) => Outcome::Stock(
                 out.of_part(STOCK_TABLES, |out| Machine::apply(stock, at, rest, out)),
             ),
-            (Some((&MONEY, rest)), Some(Books { money, .. })) => Outcome::Books(
+            (Some((&MONEY, rest)), Some(Books { money, .. })) => Outcome::Money(
                 out.of_part(MONEY_TABLES, |out| Machine::apply(money, at, rest, out)),
             ),
-            (Some((&(STOCK | MONEY), _)), None) => {
-                Outcome::Books(Outcomes { at, outcomes: vec![OutcomeCode::Malformed.into()] })
-            }
+            (Some((&STOCK, _)), None) => Outcome::Stock(malformed(at)),
+            (Some((&MONEY, _)), None) => Outcome::Money(malformed(at)),
             _ => Outcome::Orders(self.orders.apply(at, command, out)),
         }
     }
 
     fn lasting(command: &[u8]) -> Option<Vec<u8>> {
-        // All of the books' commands lasts: they hold nothing personal.
+        // The books' commands last as they are: they hold nothing personal.
         OrdersMachine::lasting(command)
     }
 
@@ -258,6 +256,11 @@ impl Frozen for FrozenShard {
             books.map(|(stock, money)| (Frozen::digest_full(stock), Frozen::digest_full(money)));
         whole(self.orders.digest_full(), books)
     }
+}
+
+/// What comes of a command for books that are not here.
+fn malformed(at: LogTime) -> Outcomes {
+    Outcomes { at, outcomes: vec![OutcomeCode::Malformed.into()] }
 }
 
 /// The hash of the whole. A plain sum could not tell the two books' tables apart.

@@ -110,7 +110,7 @@ fn raised(tables: u8, mut records: Records) -> Vec<Record> {
 
 fn books(outcome: Outcome) -> hansa_ledger::machine::Outcomes {
     match outcome {
-        Outcome::Books(outcomes) => outcomes,
+        Outcome::Stock(outcomes) | Outcome::Money(outcomes) => outcomes,
         Outcome::Orders(outcome) => panic!("of the orders: {outcome:?}"),
     }
 }
@@ -280,6 +280,10 @@ fn each_part_knows_its_own_outcomes_only() {
     let stock = tagged(STOCK, &Story::new(1).stock());
     assert!(<Shard as Holds<OrdersMachine>>::outcome(apply(&stock)).is_none());
     assert!(<Shard as Holds<Inventory>>::outcome(apply(&stock)).is_some());
+    assert!(<Shard as Holds<Payments>>::outcome(apply(&stock)).is_none());
+    let money = tagged(MONEY, &Story::new(1).money());
+    assert!(<Shard as Holds<Inventory>>::outcome(apply(&money)).is_none());
+    assert!(<Shard as Holds<Payments>>::outcome(apply(&money)).is_some());
     assert!(<Shard as Holds<Payments>>::outcome(apply(b"none")).is_none());
     let refused = <Shard as Holds<OrdersMachine>>::outcome(apply(b"none"));
     assert!(matches!(refused, Some(OrdersOutcome::Refused(_))));

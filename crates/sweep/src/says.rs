@@ -28,6 +28,11 @@ impl Hearing<'_> {
     pub fn fact(&mut self, fact: Fact) {
         self.findings.fact(self.place, fact, self.at);
     }
+
+    /// What is read now is of the books of an orders group.
+    fn books(&mut self, group: GroupId) {
+        self.findings.books_heard(group, self.place, self.at);
+    }
 }
 
 /// What an entry of a group says.
@@ -35,9 +40,12 @@ impl Hearing<'_> {
 /// # Errors
 /// A command that is none of the group's, to the last byte.
 pub fn entry(group: GroupId, entry: &Entry, to: &mut Hearing<'_>) -> Result<(), String> {
+    if let (GroupKind::Orders, Some(begins)) = (group.kind(), &entry.begins) {
+        shard::beginning(group, begins, to);
+    }
     entry.commands.iter().try_for_each(|command| match group.kind() {
         GroupKind::Directory => directory::command(command, to),
-        GroupKind::Orders => shard::command(command, to),
+        GroupKind::Orders => shard::command(group, command, to),
         GroupKind::Inventory => inventory::command(command),
         GroupKind::Payments => payments::command(command, to),
     })
@@ -50,7 +58,7 @@ pub fn entry(group: GroupId, entry: &Entry, to: &mut Hearing<'_>) -> Result<(), 
 pub fn record(group: GroupId, record: &Archived, to: &mut Hearing<'_>) -> Result<(), String> {
     match group.kind() {
         GroupKind::Directory => Err("a record of a group that has none".into()),
-        GroupKind::Orders => shard::record(record, to),
+        GroupKind::Orders => shard::record(group, record, to),
         GroupKind::Inventory => inventory::record(record),
         GroupKind::Payments => payments::record(record, to),
     }
@@ -63,7 +71,7 @@ pub fn record(group: GroupId, record: &Archived, to: &mut Hearing<'_>) -> Result
 pub fn state(group: GroupId, from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
     match group.kind() {
         GroupKind::Directory => directory::state(from, to),
-        GroupKind::Orders => shard::state(from, to),
+        GroupKind::Orders => shard::state(group, from, to),
         GroupKind::Inventory => inventory::state(from),
         GroupKind::Payments => payments::state(from, to),
     }

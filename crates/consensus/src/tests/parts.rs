@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
+use hansa_types::limits::COMMAND_BYTES_MAX;
 use hansa_types::time::LogTime;
 use openraft::EntryPayload;
 
@@ -142,11 +143,41 @@ async fn parts_outlast_power_cuts_and_a_newcomer_gets_them_all() {
     assert_eq!(notes.archive_scan(NOTED, b"", 100).unwrap().len(), 30);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_groups_version_is_raised_through_any_part() {
+    let cluster = Cluster::paused(Pair::both).await;
+    cluster.submit("add a 1").await;
+    let (counters, notes) = leading(&cluster).await;
+    assert_eq!(notes.raise_version(2, soon()).await, Ok(2));
+    assert_eq!((notes.status().version, counters.status().version), (2, 2));
+    assert_eq!(counters.submit("add a -5".into(), soon()).await, Ok(0), "by version 2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_part_of_a_group_that_stops_is_told_that_it_is_not_known() {
+    let mut cluster = Cluster::paused(Pair::both).await;
+    cluster.submit("add a 1").await;
+    let leader = cluster.leader().await;
+    let (_, notes) = parts(&cluster, leader);
+    // Nothing is committed any more.
+    cluster.board.isolate(leader);
+    let (answer, many, ()) = tokio::join!(
+        notes.submit("x".into(), soon()),
+        notes.submit_many(vec!["y".into(), "z".into()], soon()),
+        async {
+            // By then both are on their way.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            cluster.kill(leader).await;
+        },
+    );
+    assert_eq!((answer, many), (Err(SubmitError::Unknown), Err(SubmitError::Unknown)));
+}
+
 #[test]
 fn nobody_pays_for_a_caller_of_a_part_that_has_gone() {
     use crate::part::{Access, Through, Whole};
 
-    let queue = std::sync::Arc::new(Queue::new(Bounds { commands: 10, bytes: 1 << 20 }));
+    let queue = std::sync::Arc::new(Queue::new(Bounds { commands: 10, bytes: 8 << 20 }));
     queue.set_door(Door::Open);
     let cell = Cell::new(group_id(), Pair::both(), Pending::new(false));
     let whole = Whole { cell: cell.into(), queue: queue.clone() };
@@ -155,6 +186,10 @@ fn nobody_pays_for_a_caller_of_a_part_that_has_gone() {
     drop(notes.submit("gone".into()).unwrap());
     drop(notes.submit_many(vec!["gone".into()]).unwrap());
     let _waits = notes.submit("x".into()).unwrap();
+    let largest = |bytes: usize| notes.submit(vec![b'x'; bytes].into());
+    assert!(largest(COMMAND_BYTES_MAX - 1).is_ok(), "and at once not waited for any more");
+    let too_large = largest(COMMAND_BYTES_MAX).err();
+    assert_eq!(too_large, Some(SubmitError::TooLarge), "the tag counts");
     let taken = queue.take_entry(false);
     let commands: Vec<_> = taken.iter().flat_map(|item| item.commands.as_slice()).collect();
     assert_eq!(commands, [&b"\xc1x"[..]], "behind its tag");

@@ -1,5 +1,6 @@
 //! States of the other machines: each is its machine's to the last byte.
 
+use bytes::Bytes;
 use hansa_consensus::inspect::{Archived, Entry};
 use hansa_consensus::{Frozen as _, Machine, Record, Records};
 use hansa_ledger::core::inventory::{self, CommandId, Inventory, Receive};
@@ -21,6 +22,10 @@ use crate::says::{self, Hearing};
 
 const AT: LogTime = LogTime(1_700_000_000_000);
 
+fn entry_of(commands: Vec<Bytes>, begins: Option<Bytes>) -> Entry {
+    Entry { index: 1, term: 1, at: None, commands, begins }
+}
+
 /// What a machine's log, records and state say once it has applied a command: how much of it is
 /// foreign, at the least.
 fn told<M: Machine>(mut machine: M, kind: GroupKind, command: Vec<u8>) -> u64 {
@@ -32,8 +37,7 @@ fn told<M: Machine>(mut machine: M, kind: GroupKind, command: Vec<u8>) -> u64 {
     let mut out = Records::new();
     machine.advance(AT, &mut out);
     machine.apply(AT, &command, &mut out);
-    let entry =
-        |bytes: &[u8]| Entry { index: 1, term: 1, at: None, commands: vec![bytes.to_vec().into()] };
+    let entry = |bytes: &[u8]| entry_of(vec![bytes.to_vec().into()], None);
     says::entry(group, &entry(&command), &mut hearing).unwrap();
     let archived = |(number, record): (u64, &Record)| {
         let (key, value) = (record.key.clone().into(), record.value.clone().into());
@@ -57,6 +61,7 @@ fn told<M: Machine>(mut machine: M, kind: GroupKind, command: Vec<u8>) -> u64 {
     assert!(says::entry(group, &entry(&longer), &mut hearing).is_err(), "a tail");
     assert!(says::state(group, &mut &state[..], &mut hearing).is_err(), "a tail");
     findings.settle();
+    assert!(findings.unexplained.is_empty(), "{:?}", findings.unexplained);
     findings.found().iter().map(|found| found.count).sum()
 }
 
@@ -121,6 +126,44 @@ fn money_of_another_regions_order_is_foreign_in_log_records_and_state() {
         let command = [&[MONEY], &charged(region)[..]].concat();
         assert_eq!(told(shard(), GroupKind::Orders, command), leaks, "in the orders' log as well");
     }
+}
+
+/// What is unexplained where an orders group has a command and a record of stock, and this state
+/// and this beginning.
+fn unexplained(state: Option<Shard>, begins: Option<Shard>) -> usize {
+    let mut findings = Findings::new(law("us-east", 2));
+    let place = Place { file: "x".into(), stays: Stays::Kept };
+    let mut hearing = Hearing { findings: &mut findings, place: &place, at: &String::new };
+    let group = GroupId::new(GroupKind::Orders, 0);
+    let command = [&[STOCK], &received()[..]].concat();
+    let (mut out, mut joint) = (Records::new(), shard());
+    joint.apply(AT, &command, &mut out);
+    says::entry(group, &entry_of(vec![command.into()], None), &mut hearing).unwrap();
+    for record in out.take() {
+        let (key, value) = (record.key.into(), record.value.into());
+        let record = Archived { number: 0, table: record.table, key, value };
+        says::record(group, &record, &mut hearing).unwrap();
+    }
+    if let Some(begins) = begins.and_then(|machine| machine.beginning()) {
+        says::entry(group, &entry_of(Vec::new(), Some(begins.into())), &mut hearing).unwrap();
+    }
+    if let Some(machine) = state {
+        let mut state = Vec::new();
+        machine.freeze().write(&mut state).unwrap();
+        says::state(group, &mut &state[..], &mut hearing).unwrap();
+    }
+    findings.settle();
+    findings.unexplained.len()
+}
+
+#[test]
+fn what_is_of_books_in_a_group_that_keeps_none_is_unexplained() {
+    let alone = || Shard::new(rig::rules(2), None);
+    assert_eq!(unexplained(Some(shard()), None), 0);
+    assert_eq!(unexplained(None, Some(shard())), 0, "no checkpoint yet: as it began");
+    assert_eq!(unexplained(Some(alone()), None), 1, "once for each group");
+    assert_eq!(unexplained(None, Some(alone())), 1);
+    assert_eq!(unexplained(None, None), 1);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn of_orders(outcome: &ShardOutcome) -> Result<(), String> {
     match outcome {
         ShardOutcome::Orders(OrdersOutcome::Noted) => Ok(()),
         ShardOutcome::Orders(other) => Err(format!("{other:?}")),
-        ShardOutcome::Books(outcomes) => of_ledger(outcomes),
+        ShardOutcome::Stock(of) | ShardOutcome::Money(of) => of_ledger(of),
     }
 }
 
