@@ -82,12 +82,16 @@ impl CheckpointError {
         }
     }
 
-    /// Written by another release, which this binary does not read: nothing here is to be touched.
+    /// Written by another release, which this binary does not read, or under a config with other
+    /// parts: nothing here is to be touched.
     pub fn is_version(&self) -> bool {
         matches!(
             self,
             Self::File(FileError::Version { .. })
-                | Self::Thaw { source: ThawError::Version(_) | ThawError::Behaviour(_), .. }
+                | Self::Thaw {
+                    source: ThawError::Version(_) | ThawError::Behaviour(_) | ThawError::Parts,
+                    ..
+                }
                 | Self::Archive(ArchiveError::Version { .. })
         )
     }

@@ -1,35 +1,41 @@
-//! The handle on one group: submit, read, peek.
+//! The handle on one group, or on a part of its machine: submit, read, peek.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hansa_types::id::{GroupId, NodeId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::archive::ArchiveError;
 use crate::machine::Machine;
 use crate::membership::{ChangeError, Membership};
 use crate::outcome::{GroupStatus, Leadership, ReadError, SubmitError};
-use crate::queue::{Commands, Item, Queue, Reply};
+use crate::part::{Access, Answer, Holds, Through, Whole};
 use crate::raise::RaiseError;
 use crate::reads::Reads;
-use crate::replica::{Cell, ReadAt, Replica as _};
+use crate::replica::ReadAt;
 use crate::running::Running;
 
-/// One group on this node. Clones share everything.
+/// One group on this node, or a part of its machine. Clones share everything.
+///
+/// A handle on a part has the part's name, commands, state and archive. Everything else is the
+/// log's in which it lies: who leads, who belongs to it, checkpoints, versions.
 pub struct Group<M: Machine> {
-    pub(crate) cell: Arc<Cell<M>>,
-    pub(crate) queue: Arc<Queue<M::Outcome>>,
-    pub(crate) reads: Reads,
+    id: GroupId,
+    pub(crate) access: Arc<dyn Access<M>>,
+    /// Added to the numbers of archive tables.
+    tables: u8,
+    reads: Reads,
     pub(crate) running: Arc<Running>,
 }
 
 impl<M: Machine> Clone for Group<M> {
     fn clone(&self) -> Self {
         Self {
-            cell: self.cell.clone(),
-            queue: self.queue.clone(),
+            id: self.id,
+            access: self.access.clone(),
+            tables: self.tables,
             reads: self.reads.clone(),
             running: self.running.clone(),
         }
@@ -37,7 +43,31 @@ impl<M: Machine> Clone for Group<M> {
 }
 
 impl<M: Machine> Group<M> {
+    pub(crate) fn new(whole: Whole<M>, reads: Reads, running: Arc<Running>) -> Self {
+        Self { id: running.id, access: Arc::new(whole), tables: 0, reads, running }
+    }
+
+    /// The part `P` of the group's machine, under a name of its own; `None` where it has none.
+    pub fn part<P: Machine>(&self, id: GroupId) -> Option<Group<P>>
+    where
+        M: Holds<P>,
+    {
+        self.peek(|whole| whole.part().is_some()).then(|| Group {
+            id,
+            access: Arc::new(Through { whole: self.access.clone() }),
+            tables: self.tables + M::TABLES,
+            reads: self.reads.clone(),
+            running: self.running.clone(),
+        })
+    }
+
+    /// The name of what this is a handle on.
     pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// The Raft group in whose log it lies: itself, unless it is a part.
+    pub fn log(&self) -> GroupId {
         self.running.id
     }
 
@@ -53,9 +83,7 @@ impl<M: Machine> Group<M> {
         command: Bytes,
         deadline: Instant,
     ) -> Result<M::Outcome, SubmitError> {
-        let (tx, rx) = oneshot::channel();
-        self.queue.push(Item { commands: Commands::One(command), reply: Reply::One(tx) })?;
-        answer(rx, deadline).await
+        within(self.access.submit(command)?, deadline).await
     }
 
     /// Commits `commands` in order, in one entry, and answers their outcomes in that order.
@@ -67,9 +95,7 @@ impl<M: Machine> Group<M> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let (tx, rx) = oneshot::channel();
-        self.queue.push(Item { commands: Commands::Many(commands), reply: Reply::Many(tx) })?;
-        answer(rx, deadline).await
+        within(self.access.submit_many(commands)?, deadline).await
     }
 
     /// Looks at the state as a linearizable read; leader only.
@@ -82,13 +108,13 @@ impl<M: Machine> Group<M> {
         look: impl FnOnce(&M) -> R,
     ) -> Result<R, ReadError> {
         let index = self.reads.index(deadline).await?;
-        let mut applied = self.cell.applied();
+        let mut applied = self.applied();
         let reached = timeout_at(deadline, applied.wait_for(|at| *at >= index)).await;
         match reached {
             Err(_) => Err(ReadError::Deadline),
             Ok(Err(_)) => Err(ReadError::Stopped),
             Ok(Ok(_)) if self.running.stopped().is_some() => Err(ReadError::Stopped),
-            Ok(Ok(_)) => Ok(self.cell.peek(look)),
+            Ok(Ok(_)) => Ok(self.peek(look)),
         }
     }
 
@@ -99,17 +125,21 @@ impl<M: Machine> Group<M> {
         look: impl FnOnce(&M, ReadAt) -> R,
     ) -> Result<R, ReadError> {
         self.read(deadline, |_| ()).await?;
-        Ok(self.cell.peek_at(look))
+        let (mut look, mut seen) = (Some(look), None);
+        self.access.look_at(&mut |machine, at| seen = look.take().map(|look| look(machine, at)));
+        Ok(once(seen))
     }
 
     /// Looks at this replica's applied state: never for an answer that must be linearizable.
     pub fn peek<R>(&self, look: impl FnOnce(&M) -> R) -> R {
-        self.cell.peek(look)
+        let (mut look, mut seen) = (Some(look), None);
+        self.access.look(&mut |machine| seen = look.take().map(|look| look(machine)));
+        once(seen)
     }
 
     /// Index of the last applied entry, as it grows.
     pub fn applied(&self) -> watch::Receiver<u64> {
-        self.cell.applied()
+        self.running.replica.applied()
     }
 
     /// Who leads, as it changes. `mine` turns true once this node has applied its first entry in
@@ -129,7 +159,7 @@ impl<M: Machine> Group<M> {
 
     /// The newest version of an archived record, durable or still in memory.
     pub fn archive_get(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
-        self.running.archived_record(table, key)
+        self.running.archived_record(self.tables + table, key)
     }
 
     /// Up to `max` archived records of `table` in order of key, from `from` on.
@@ -139,7 +169,7 @@ impl<M: Machine> Group<M> {
         from: &[u8],
         max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
-        self.running.archived_records(table, from, max)
+        self.running.archived_records(self.tables + table, from, max)
     }
 
     /// Writes a checkpoint now rather than when it is due.
@@ -207,13 +237,14 @@ impl<M: Machine> Group<M> {
 }
 
 /// Waits for an answer within the deadline; what was queued may have been proposed by then.
-async fn answer<T>(
-    rx: oneshot::Receiver<Result<T, SubmitError>>,
-    deadline: Instant,
-) -> Result<T, SubmitError> {
-    match timeout_at(deadline, rx).await {
-        Ok(Ok(answer)) => answer,
-        // The proposer dropped the reply: it stopped after proposing.
-        Ok(Err(_)) | Err(_) => Err(SubmitError::Unknown),
+async fn within<T>(answer: Answer<T>, deadline: Instant) -> Result<T, SubmitError> {
+    timeout_at(deadline, answer).await.unwrap_or(Err(SubmitError::Unknown))
+}
+
+/// What one look has seen.
+fn once<R>(seen: Option<R>) -> R {
+    match seen {
+        Some(seen) => seen,
+        None => unreachable!("a machine is looked at once"),
     }
 }

@@ -40,6 +40,8 @@ pub struct Entry {
     pub at: Option<LogTime>,
     /// Empty for an entry of the group itself: who belongs to it, by which version it applies.
     pub commands: Vec<Bytes>,
+    /// What the group's machine begins with, of the entry that says so.
+    pub begins: Option<Bytes>,
 }
 
 /// One record that left hot state.
@@ -117,7 +119,12 @@ fn entry(index: u64, term: u64, kind: Kind, payload: Bytes) -> Result<Entry, Str
         }
         Kind::Blank | Kind::Membership | Kind::Raise | Kind::Begin => (None, Vec::new()),
     };
-    Ok(Entry { index, term, at, commands })
+    let begins = match kind {
+        Kind::Begin => Batch::decode_begin(payload).map_err(|bad| bad.to_string())?,
+        _ => return Ok(Entry { index, term, at, commands, begins: None }),
+    };
+    let begins = begins.beginning().map(Bytes::copy_from_slice);
+    Ok(Entry { index, term, at, commands, begins })
 }
 
 fn entry_of(entry: ArchivedEntry) -> Result<Entry, String> {

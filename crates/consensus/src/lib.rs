@@ -7,6 +7,7 @@
 //! - `room`: a full disk is met early, by a reserve and a leader that refuses.
 //! - `version`, `raise`: the version of behaviour that a group applies by, and how it goes up.
 //! - `reads`: linearizable reads in shared ReadIndex rounds.
+//! - `part`: handles on machines that are parts of another, and share its log.
 //! - `failure`: what came of a submit or a read, to a caller over gRPC.
 //! - `membership`, `succession`, `fitness`: who belongs to a group, who leads next, who may lead.
 //! - `link`, `outgoing`, `inbound`, `incoming`, `identity`: frames between nodes, and whom they
@@ -39,6 +40,7 @@ mod membership;
 mod metrics;
 mod outcome;
 mod outgoing;
+mod part;
 mod pending;
 mod propose;
 mod queue;
@@ -72,6 +74,7 @@ pub use identity::{IdentityError, owner_of};
 pub use machine::{Frozen, Machine, Record, Records, ThawError};
 pub use membership::{ChangeError, Membership, Progress, Wanted};
 pub use outcome::{GroupStatus, Leadership, ReadError, Role, SubmitError};
+pub use part::Holds;
 pub use raise::RaiseError;
 pub use replica::ReadAt;
 pub use room::Disk;

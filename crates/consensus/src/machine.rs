@@ -41,6 +41,12 @@ pub trait Machine: Send + Sync + Sized + 'static {
         None
     }
 
+    /// Whether this machine has the parts that `other` has ([`crate::Holds`]). One that was begun
+    /// or thawed and has not never takes this one's place: handles on parts rely on it.
+    fn same_parts(&self, _other: &Self) -> bool {
+        true
+    }
+
     /// Moves the group's time to `at`: expires what is due. Called once per entry, before its
     /// commands.
     fn advance(&mut self, at: LogTime, out: &mut Records);
@@ -97,6 +103,8 @@ pub enum ThawError {
     Damaged(String),
     #[error("the state has format {0}, which this version does not read")]
     Version(u32),
+    #[error("the state has other parts than this node was started with")]
+    Parts,
     #[error(transparent)]
     Behaviour(#[from] Unsupported),
 }
@@ -126,6 +134,14 @@ impl Records {
     /// Sends a record to the archive. The latest version of a (table, key) is the one that is read.
     pub fn archive(&mut self, table: u8, key: &[u8], value: Vec<u8>) {
         self.list.push(Record { table, key: key.to_vec(), value });
+    }
+
+    /// What `emit` sends goes to tables whose numbers are raised by `tables`: a part's own.
+    pub fn of_part<R>(&mut self, tables: u8, emit: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.list.len();
+        let emitted = emit(self);
+        self.list[before..].iter_mut().for_each(|record| record.table += tables);
+        emitted
     }
 
     pub fn is_empty(&self) -> bool {

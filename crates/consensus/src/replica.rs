@@ -225,11 +225,15 @@ impl<M: Machine> Cell<M> {
     }
 
     /// The machine that the group begins with, when `entry` says so and it has not begun.
-    fn begins(&self, entry: &Entry, now: &Position) -> Result<Option<M>, Unread> {
+    fn begins(&self, entry: &Entry, state: &State<M>) -> Result<Option<M>, Unread> {
         let EntryPayload::Normal(batch) = &entry.payload else { return Ok(None) };
-        let beginning = batch.beginning().filter(|_| self.begins && now.time < BEGUN);
-        let begun = beginning.map(|of| M::begin(of).ok_or(Unread::Beginning(self.group)));
-        begun.transpose()
+        let open = self.begins && state.position.time < BEGUN;
+        let Some(beginning) = batch.beginning().filter(|_| open) else { return Ok(None) };
+        let begun = M::begin(beginning).ok_or(Unread::Beginning(self.group))?;
+        match begun.same_parts(&state.machine) {
+            true => Ok(Some(begun)),
+            false => Err(Unread::Parts(self.group)),
+        }
     }
 
     fn note_due(&self, due: Option<LogTime>) {
@@ -265,9 +269,9 @@ impl<M: Machine> Replica for Cell<M> {
         let (term, index) = (term_of(&id), id.index());
         let lasting = self.lasting(kind, &payload);
         let mut state = self.state.write();
+        let begun = self.begins(&entry, &state)?;
         let State { machine, position } = &mut *state;
         let raised = self.raised(&entry, position.version)?;
-        let begun = self.begins(&entry, position)?;
         let before_it = self.applied_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
         let link = Link { group: self.group, term, index, kind: kind as u8, payload: &lasting };
         let before = position.chain;
@@ -337,6 +341,9 @@ impl<M: Machine> Replica for Cell<M> {
     fn thaw(&self, position: &Position, from: &mut dyn io::Read) -> Result<(), ThawError> {
         self.check(position.version)?;
         let mut machine = M::thaw(from)?;
+        if !machine.same_parts(&self.state.read().machine) {
+            return Err(ThawError::Parts);
+        }
         let (running, full) = (machine.digest(), machine.digest_full());
         if running != position.digest || full != position.digest {
             let named = position.digest;

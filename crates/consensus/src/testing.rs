@@ -6,6 +6,7 @@
 mod board;
 pub mod counter;
 pub mod forger;
+pub mod pair;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};

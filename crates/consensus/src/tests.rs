@@ -10,6 +10,7 @@ mod every_op;
 mod forgetting;
 mod lasting;
 mod membership;
+mod parts;
 mod pauses;
 mod power;
 #[cfg(feature = "seeded-bugs")]

@@ -58,6 +58,11 @@ pub(crate) enum Unread {
          its disk is wrong"
     )]
     Beginning(GroupId),
+    #[error(
+        "{0} begins with other parts than this node was started with: give the node the config of \
+         its peers; nothing on its disk is wrong"
+    )]
+    Parts(GroupId),
 }
 
 impl Unsupported {

@@ -79,6 +79,20 @@ fn nodes(directory: &Snapshot) -> Vec<Node> {
     nodes
 }
 
+/// A group of this region by its number, where it has a log, and so members and a version.
+fn with_log(directory: &Snapshot, number: u32) -> Result<GroupId, Failure> {
+    let known = GroupId::from_number(number).filter(|g| directory.groups.contains_key(g));
+    let none = || Failure::new(Reason::NotFound, "the region has no such group");
+    let group = known.ok_or_else(none)?;
+    match directory.lies_in(group) {
+        host if host != group => {
+            let why = format!("{group} has no members of its own: it lies in {host}");
+            Err(Failure::new(Reason::MembershipRefused, why))
+        }
+        _ => Ok(group),
+    }
+}
+
 /// When every node must have answered: a little before the caller's own deadline.
 fn due<T>(request: &Request<T>) -> Deadline {
     let given = request.extensions().get::<Deadline>().copied();

@@ -48,13 +48,22 @@ fn region(name: &str) -> Region {
 
 /// The directory as region `here` (1 eu-west, 2 us-east, 3 ap-south) sees it after these commands.
 pub fn directory(here: u16, commands: &[Command]) -> Snapshot {
-    let members: Vec<_> = (1..=3).map(NodeId).collect();
+    directory_with(here, commands, |_| false)
+}
+
+/// The same, where some groups are parts of the orders group.
+pub fn directory_with(
+    here: u16,
+    commands: &[Command],
+    part: impl Fn(GroupKind) -> bool,
+) -> Snapshot {
+    let members = |kind| (1..=3).map(NodeId).filter(|_| !part(kind)).collect::<Vec<_>>();
     let names = ["eu-west", "us-east", "ap-south"].into_iter().zip(1..);
     let genesis = Genesis {
         here: number(here),
         policy: RESIDENCY.into(),
         regions: names.map(|(name, n)| (number(n), region(name))).collect(),
-        groups: GroupKind::ALL.map(|kind| (GroupId::new(kind, 0), members.clone())).into(),
+        groups: GroupKind::ALL.map(|kind| (GroupId::new(kind, 0), members(kind))).into(),
     };
     let mut state = State::default();
     let first = Command::Bootstrap(Box::new(genesis));

@@ -169,7 +169,8 @@ fn reason(refusal: &Refusal) -> Reason {
         | Refusal::NodeNameTaken { .. }
         | Refusal::NodeIdUsed(_)
         | Refusal::StillMember { .. }
-        | Refusal::NotMember { .. } => Reason::MembershipRefused,
+        | Refusal::NotMember { .. }
+        | Refusal::PartOf { .. } => Reason::MembershipRefused,
     }
 }
 

@@ -47,6 +47,16 @@ pub fn genesis(groups: u16) -> Genesis {
     }
 }
 
+/// The same, with the books of index 0 in the log of the first orders group.
+pub fn joint(groups: u16) -> Genesis {
+    let part = |group: GroupId| {
+        group.index() == 0 && matches!(group.kind(), GroupKind::Inventory | GroupKind::Payments)
+    };
+    let mut joint = genesis(groups);
+    joint.groups.iter_mut().filter(|(group, _)| part(*group)).for_each(|(_, of)| of.clear());
+    joint
+}
+
 /// The directory after its bootstrap and these commands, seen from region `here`.
 pub fn snapshot(here: u16, groups: u16, commands: &[Command]) -> Snapshot {
     let mut state = State::default();

@@ -1,6 +1,6 @@
 //! What was found: facts by place, bytes that nobody explains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hansa_api::classes::{ClassSet, DataClass};
@@ -8,7 +8,7 @@ use hansa_orders::core::subjects::{KeyOf, RegionKey, SubjectId};
 use hansa_orders::vault::{KeyInfo, KeyLife};
 use hansa_region_router::core::policy::Policy;
 use hansa_types::country::Country;
-use hansa_types::id::OrderId;
+use hansa_types::id::{GroupId, OrderId};
 
 use crate::fact::{self, Content, Fact, Sealed, Whose};
 use crate::law::Law;
@@ -134,6 +134,10 @@ pub struct Findings {
     /// The newest region key that any wrapping of a data key is under.
     wraps: BTreeMap<KeyOf, RegionKey>,
     payments: BTreeMap<u128, OrderId>,
+    /// Orders groups that keep books of their own.
+    keeps_books: BTreeSet<GroupId>,
+    /// Orders groups with what only books write, and where the first of it is.
+    books_heard: BTreeMap<GroupId, (Arc<str>, String)>,
     unlawful: BTreeMap<Kind, (u64, String)>,
     waiting: Vec<Waiting>,
     vault: Vec<KeyInfo>,
@@ -152,6 +156,8 @@ impl Findings {
             customers: BTreeMap::new(),
             wraps: BTreeMap::new(),
             payments: BTreeMap::new(),
+            keeps_books: BTreeSet::new(),
+            books_heard: BTreeMap::new(),
             unlawful: BTreeMap::new(),
             waiting: Vec::new(),
             vault: Vec::new(),
@@ -186,6 +192,16 @@ impl Findings {
     /// That a payment is an order's.
     pub fn payment(&mut self, payment: u128, order: OrderId) {
         self.payments.insert(payment, order);
+    }
+
+    /// That an orders group keeps books of its own.
+    pub fn keeps_books(&mut self, group: GroupId) {
+        self.keeps_books.insert(group);
+    }
+
+    /// That something of an orders group is its books', at a place; unexplained if it has none.
+    pub fn books_heard(&mut self, group: GroupId, place: &Place, at: impl FnOnce() -> String) {
+        self.books_heard.entry(group).or_insert_with(|| (place.file.clone(), at()));
     }
 
     /// That a customer lives somewhere.
@@ -296,6 +312,12 @@ impl Findings {
 
     /// Everything was read: what waits is judged by what is known now.
     pub fn settle(&mut self) {
+        for (group, (file, at)) in std::mem::take(&mut self.books_heard) {
+            if !self.keeps_books.contains(&group) {
+                let why = format!("{at}: of books, and {group} keeps none");
+                self.unexplained(&file, 0, 0, why);
+            }
+        }
         for Waiting { fact, place, at } in std::mem::take(&mut self.waiting) {
             if let Some(residence) = self.residence_of(&fact) {
                 self.judge(&place, &fact, residence, || at);

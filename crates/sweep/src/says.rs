@@ -5,6 +5,7 @@ mod directory;
 mod inventory;
 pub mod orders;
 mod payments;
+mod shard;
 
 use std::io::Read;
 
@@ -27,6 +28,11 @@ impl Hearing<'_> {
     pub fn fact(&mut self, fact: Fact) {
         self.findings.fact(self.place, fact, self.at);
     }
+
+    /// What is read now is of the books of an orders group.
+    fn books(&mut self, group: GroupId) {
+        self.findings.books_heard(group, self.place, self.at);
+    }
 }
 
 /// What an entry of a group says.
@@ -34,9 +40,12 @@ impl Hearing<'_> {
 /// # Errors
 /// A command that is none of the group's, to the last byte.
 pub fn entry(group: GroupId, entry: &Entry, to: &mut Hearing<'_>) -> Result<(), String> {
+    if let (GroupKind::Orders, Some(begins)) = (group.kind(), &entry.begins) {
+        shard::beginning(group, begins, to);
+    }
     entry.commands.iter().try_for_each(|command| match group.kind() {
         GroupKind::Directory => directory::command(command, to),
-        GroupKind::Orders => orders::command(command, to),
+        GroupKind::Orders => shard::command(group, command, to),
         GroupKind::Inventory => inventory::command(command),
         GroupKind::Payments => payments::command(command, to),
     })
@@ -48,7 +57,8 @@ pub fn entry(group: GroupId, entry: &Entry, to: &mut Hearing<'_>) -> Result<(), 
 /// A record that is none of the group's, to the last byte.
 pub fn record(group: GroupId, record: &Archived, to: &mut Hearing<'_>) -> Result<(), String> {
     match group.kind() {
-        GroupKind::Directory | GroupKind::Orders => Err("a record of a group that has none".into()),
+        GroupKind::Directory => Err("a record of a group that has none".into()),
+        GroupKind::Orders => shard::record(group, record, to),
         GroupKind::Inventory => inventory::record(record),
         GroupKind::Payments => payments::record(record, to),
     }
@@ -61,7 +71,7 @@ pub fn record(group: GroupId, record: &Archived, to: &mut Hearing<'_>) -> Result
 pub fn state(group: GroupId, from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
     match group.kind() {
         GroupKind::Directory => directory::state(from, to),
-        GroupKind::Orders => orders::state(from, to),
+        GroupKind::Orders => shard::state(group, from, to),
         GroupKind::Inventory => inventory::state(from),
         GroupKind::Payments => payments::state(from, to),
     }

@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hansa-region-router",
         ],
     ),
+    ("hansa-shard", &["hansa-types", "hansa-consensus", "hansa-ledger", "hansa-orders"]),
     ("hansa-gateway", &["hansa-types", "hansa-api", "hansa-node", "hansa-region-router"]),
     (
         "hansa-sweep",
@@ -57,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hansa-region-router",
             "hansa-ledger",
             "hansa-orders",
+            "hansa-shard",
         ],
     ),
     (
@@ -73,6 +75,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hansa-region-router",
             "hansa-ledger",
             "hansa-orders",
+            "hansa-shard",
             "hansa-gateway",
         ],
     ),

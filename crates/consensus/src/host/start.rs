@@ -16,6 +16,7 @@ use crate::machine::Machine;
 use crate::membership;
 use crate::metrics;
 use crate::outcome::Leadership;
+use crate::part::Whole;
 use crate::pending::Pending;
 use crate::propose::Proposer;
 use crate::queue::{Bounds, Queue};
@@ -107,7 +108,7 @@ impl Host {
         let guarded = room::guard(running.clone(), move |full| door.set_full(full));
         env.tasks.spawn(format!("room {id}"), OnError::StopNode, guarded);
         env.tasks.spawn(format!("proposer {id}"), OnError::StopNode, proposer.run());
-        Ok(Group { cell, queue, reads, running })
+        Ok(Group::new(Whole { cell, queue }, reads, running))
     }
 
     /// Loads what is durable and builds openraft on it, not yet running.

@@ -17,7 +17,7 @@ async fn cluster(nodes: u64) -> Cluster<Counters> {
 }
 
 fn corrupt(cluster: &Cluster<Counters>, node: NodeId) {
-    cluster.group(node).cell.corrupt(Counters::apply_unseen);
+    cluster.group(node).access.corrupt(&mut Counters::apply_unseen);
 }
 
 /// Waits until the group has stopped on `odd`, durably.

@@ -74,8 +74,9 @@ async fn look<U: Upstreams>(
     due: Deadline,
 ) -> Vec<InvariantReport> {
     let groups = list_groups::ask(upstreams, directory, due).await;
+    let logs = groups.iter().filter(|group| group.part_of == 0);
     let known = |group: &Group| GroupId::from_number(group.group);
-    replicas::agree(groups.iter().filter_map(|g| Some((known(g)?, g.replicas.as_slice()))))
+    replicas::agree(logs.filter_map(|g| Some((known(g)?, g.replicas.as_slice()))))
 }
 
 /// A violation once seen stays; an unknown gives way to anything.

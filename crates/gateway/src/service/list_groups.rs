@@ -37,13 +37,14 @@ async fn replicas<U: Upstreams>(
     Ok(answer.map_err(late)??.into_inner().replicas)
 }
 
-/// One group per id, one replica per node that hosts it or should.
+/// One group per id, one replica per node that hosts it or should. A part has those of the group in
+/// which it lies.
 pub fn put_together(
     directory: &Snapshot,
     answers: Vec<(&Node, Option<Vec<Replica>>)>,
 ) -> Vec<Group> {
     let mut groups: BTreeMap<GroupId, Vec<GroupReplica>> =
-        directory.groups.keys().map(|group| (*group, Vec::new())).collect();
+        directory.logs().map(|(group, _)| (*group, Vec::new())).collect();
     for (node, answer) in answers {
         let reachable = answer.is_some();
         let mut told: BTreeMap<GroupId, GroupReplica> = BTreeMap::new();
@@ -52,7 +53,7 @@ pub fn put_together(
                 told.insert(group, replica);
             }
         }
-        let should = directory.groups.iter().filter(|(_, members)| members.contains(&node.id));
+        let should = directory.logs().filter(|(_, members)| members.contains(&node.id));
         for group in should.map(|(group, _)| *group).collect::<Vec<_>>() {
             told.entry(group).or_default();
         }
@@ -65,10 +66,15 @@ pub fn put_together(
             groups.entry(group).or_default().push(named);
         }
     }
-    let group = |(id, replicas): (GroupId, _)| Group {
-        group: id.number(),
-        kind: kind(id.kind()).into(),
-        replicas,
+    let parts = directory.groups.keys().filter(|group| directory.lies_in(**group) != **group);
+    for part in parts {
+        let host = groups.get(&directory.lies_in(*part)).cloned().unwrap_or_default();
+        groups.insert(*part, host);
+    }
+    let group = |(id, replicas): (GroupId, _)| {
+        let host = Some(directory.lies_in(id)).filter(|host| *host != id);
+        let (group, kind) = (id.number(), kind(id.kind()).into());
+        Group { group, kind, replicas, part_of: host.map_or(0, GroupId::number) }
     };
     groups.into_iter().map(group).collect()
 }

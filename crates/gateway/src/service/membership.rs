@@ -25,7 +25,7 @@ use hansa_region_router::forward::Upstreams;
 use hansa_types::id::GroupId;
 use tonic::{Request, Response, Status};
 
-use super::{Own, change_directory, due};
+use super::{Own, change_directory, due, with_log};
 
 /// One call's way to the directory and the nodes.
 struct Desk<'a, U> {
@@ -55,13 +55,10 @@ impl<U: Upstreams> Desk<'_, U> {
         fits: impl Fn(GroupId) -> bool,
     ) -> Result<Vec<GroupId>, Failure> {
         if asked.is_empty() {
-            return Ok(self.now.groups.keys().copied().filter(|group| fits(*group)).collect());
+            let logs = self.now.logs().map(|(group, _)| *group);
+            return Ok(logs.filter(|group| fits(*group)).collect());
         }
-        let known = |number: &u32| {
-            let group = GroupId::from_number(*number).filter(|g| self.now.groups.contains_key(g));
-            group.ok_or_else(|| Failure::new(Reason::NotFound, "the region has no such group"))
-        };
-        asked.iter().map(known).collect()
+        asked.iter().map(|number| with_log(&self.now, *number)).collect()
     }
 
     async fn change(&self, command: &Command) -> Result<Changed, Failure> {

@@ -83,6 +83,39 @@ async fn a_node_that_has_left_a_group_is_listed_as_an_outsider() {
     }
 }
 
+/// A region whose stock lies in its orders group.
+fn joint() -> Snapshot {
+    directory_with(1, &[], |kind| kind == GroupKind::Inventory)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_listed_with_the_replicas_of_the_group_in_which_it_lies() {
+    let fake = Fake::default().with("node 1", node(5, "a")).with("node 2", node(6, "b"));
+    let groups = list_groups::ask(&fake, &joint(), soon()).await;
+    let of = |kind| groups.iter().find(|g| g.group == GroupId::new(kind, 0).number()).unwrap();
+    let (orders, stock) = (of(GroupKind::Orders), of(GroupKind::Inventory));
+    assert_eq!((orders.part_of, stock.part_of), (0, orders.group));
+    assert!(stock.replicas == orders.replicas && stock.replicas.len() == 3);
+    assert_eq!((groups.len(), of(GroupKind::Payments).part_of), (4, 0));
+    let reports = check_invariants::ask(&fake, &joint(), soon()).await;
+    let compared = reports.iter().filter(|r| r.number == 9).map(|r| r.group);
+    let numbers = [GroupKind::Directory, GroupKind::Orders, GroupKind::Payments];
+    let numbers = numbers.map(|kind| GroupId::new(kind, 0).number());
+    assert_eq!(compared.collect::<Vec<_>>(), numbers, "each log once");
+}
+
+#[test]
+fn members_and_versions_are_those_of_logs() {
+    let now = joint();
+    let orders = GroupId::new(GroupKind::Orders, 0);
+    assert_eq!(with_log(&now, orders.number()).unwrap(), orders);
+    let stock = with_log(&now, GroupId::new(GroupKind::Inventory, 0).number()).unwrap_err();
+    assert_eq!(stock.reason(), Reason::MembershipRefused);
+    assert!(stock.to_string().contains("orders-0"), "{stock}");
+    let unknown = with_log(&now, GroupId::new(GroupKind::Orders, 7).number()).unwrap_err();
+    assert_eq!(unknown.reason(), Reason::NotFound);
+}
+
 #[tokio::test(start_paused = true)]
 async fn invariants_hold_only_when_everybody_said_so() {
     let verdicts = |reports: &[InvariantReport], number| -> Vec<Verdict> {

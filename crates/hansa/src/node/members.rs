@@ -126,7 +126,7 @@ impl Members {
 
 /// Whom each group is to have.
 fn wanted(now: &Snapshot) -> impl Iterator<Item = (GroupId, Wanted)> + '_ {
-    now.groups.iter().map(|(group, voters)| {
+    now.logs().map(|(group, voters)| {
         let plan = now.plans.get(group);
         let learners = plan.map_or(&[][..], |plan| &plan.learners);
         let wanted = Wanted {
@@ -148,4 +148,34 @@ fn left(now: &Snapshot, led: &BTreeMap<GroupId, Membership>) -> Vec<(GroupId, No
         gone.extend(left.map(|node| (*group, *node)));
     }
     gone
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_region_router::core::directory::{Genesis, Region, State};
+    use hansa_types::region::RegionNumber;
+
+    use super::*;
+
+    const POLICY: &str = include_str!("../../../../deploy/policy/residency.toml");
+
+    #[test]
+    fn members_are_wanted_of_groups_with_a_log() {
+        let here = RegionNumber::try_from(1).unwrap();
+        let (public, nodes) = (Vec::new(), Vec::new());
+        let region = Region { name: "eu-west".parse().unwrap(), public, nodes };
+        let members = |kind| match kind {
+            GroupKind::Directory | GroupKind::Orders => vec![NodeId(1)],
+            GroupKind::Inventory | GroupKind::Payments => Vec::new(),
+        };
+        let groups = GroupKind::ALL.map(|kind| (GroupId::new(kind, 0), members(kind))).into();
+        let regions = vec![(here, region)];
+        let genesis = Genesis { here, policy: POLICY.into(), regions, groups };
+        let mut state = State::default();
+        state.apply(&Command::Bootstrap(Box::new(genesis)).encode().unwrap());
+        let wanted: BTreeMap<_, _> = wanted(&state.snapshot().unwrap()).collect();
+        let logs = [GroupKind::Directory, GroupKind::Orders].map(|kind| GroupId::new(kind, 0));
+        assert!(wanted.keys().eq(&logs), "{wanted:?}");
+        assert!(wanted.values().all(|wanted| wanted.voters.contains(&NodeId(1))));
+    }
 }

@@ -31,10 +31,15 @@ pub async fn run(
             services.admin.list_groups(request).await
         })
         .await?;
-    let wanted = |of: &Group| group.as_ref().is_none_or(|name| *name == group_name(of.group));
+    // A part is in the chain of the group in which it lies.
+    let named = |of: &Group| group.as_ref().is_none_or(|name| *name == group_name(of.group));
+    let wanted = |of: &Group| of.part_of == 0 && named(of);
     let groups: Vec<Group> = listed.groups.into_iter().filter(wanted).collect();
     if groups.is_empty() {
-        return Err(Problem::usage("the region has no such group", "`group list` names them"));
+        return Err(Problem::usage(
+            "the region has no group of that name with a log",
+            "`group list` names them",
+        ));
     }
     let mut report = AuditReport::default();
     let anchors = kept_abroad(session, &mut report).await?;

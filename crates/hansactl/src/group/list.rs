@@ -2,6 +2,7 @@ use hansa_api::pb::admin::{Group, GroupReplica, ListGroupsRequest, ListGroupsRes
 
 use crate::connect::{Role, Session};
 use crate::error::Problem;
+use crate::member::group_name;
 use crate::output::{self, Rows};
 use crate::values::{dash, short};
 
@@ -54,7 +55,10 @@ fn row(group: &Group, replica: &GroupReplica) -> [String; 10] {
         leader => leader_name(group, leader),
     };
     [
-        format!("{kind}-{}", group.group & 0xffff),
+        match group.part_of {
+            0 => format!("{kind}-{}", group.group & 0xffff),
+            host => format!("{kind}-{} in {}", group.group & 0xffff, group_name(host)),
+        },
         node,
         role,
         leader,
@@ -83,7 +87,8 @@ mod tests {
 
     #[test]
     fn an_unreachable_replica_has_no_role() {
-        let group = Group { group: 2 << 16 | 1, kind: GroupKind::Orders.into(), replicas: vec![] };
+        let (number, kind) = (2 << 16 | 1, GroupKind::Orders.into());
+        let group = Group { group: number, kind, ..Group::default() };
         let replica = GroupReplica {
             node: 12,
             role: ReplicaRole::Leader.into(),
@@ -95,5 +100,12 @@ mod tests {
             (row[0].as_str(), row[1].as_str(), row[2].as_str()),
             ("orders-1", "12", "unreachable")
         );
+    }
+
+    #[test]
+    fn a_part_says_in_which_groups_log_it_lies() {
+        let (number, kind) = (3 << 16, GroupKind::Inventory.into());
+        let group = Group { group: number, kind, part_of: 2 << 16, ..Group::default() };
+        assert_eq!(row(&group, &GroupReplica::default())[0], "inventory-0 in orders-0");
     }
 }

@@ -23,7 +23,7 @@ use super::takeover;
 /// owned in between, what two people had given back went on, and a restore was no fork; by 11 a
 /// disk did not forget a key that was given back by itself, what was given back beside an order was
 /// forgotten, and a cancel gave it back under a key of its own.
-const VERSION: u8 = 12;
+pub const VERSION: u8 = 12;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {

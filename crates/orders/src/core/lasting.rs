@@ -12,8 +12,8 @@ use super::command::Command;
 use super::remote::{Reduced, RemoteEvent, RemoteStep};
 
 /// First bytes of frames; no version of a command comes near them.
-const BLINDED: u8 = 0xb1;
-const KEPT: u8 = 0xb2;
+pub const BLINDED: u8 = 0xb1;
+pub const KEPT: u8 = 0xb2;
 
 /// Drawn anew for each command.
 pub type Blind = [u8; 16];

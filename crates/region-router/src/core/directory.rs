@@ -122,6 +122,16 @@ pub struct SlotRun {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct SlotMap(Vec<SlotRun>);
 
+/// The orders group whose part a group of books would be.
+fn host_of(group: GroupId) -> Option<GroupId> {
+    match group.kind() {
+        GroupKind::Inventory | GroupKind::Payments => {
+            Some(GroupId::new(GroupKind::Orders, group.index()))
+        }
+        GroupKind::Directory | GroupKind::Orders => None,
+    }
+}
+
 /// What is one of a kind: under the key 0 of its table, so that the digest covers it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 struct Meta {

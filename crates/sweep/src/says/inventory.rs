@@ -53,5 +53,10 @@ pub fn postings(record: &Archived) -> Result<Vec<Posting>, String> {
 }
 
 pub fn state(from: &mut dyn Read) -> Result<u64, ThawError> {
-    inspect::machine::<Inventory>(from).map(|_| 1)
+    inspect::machine::<Inventory>(from).map(|books| facts(&books))
+}
+
+/// Nothing is said; the books count as one record.
+pub fn facts(_: &Inventory) -> u64 {
+    1
 }

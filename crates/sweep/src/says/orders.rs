@@ -23,7 +23,7 @@ use prost::Message as _;
 use super::Hearing;
 use crate::fact::{Content, Fact, Sealed, Whose, only};
 
-pub use self::rows::state;
+pub use self::rows::facts;
 
 pub fn command(bytes: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
     let read = Form::read(bytes);

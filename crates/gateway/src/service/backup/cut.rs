@@ -131,7 +131,9 @@ async fn seats<U: Upstreams>(
     due: Deadline,
 ) -> Result<BTreeMap<GroupId, Seats>, Failure> {
     let mut seats = BTreeMap::new();
-    for group in list_groups::ask(&own.upstreams, directory, due).await {
+    let groups = list_groups::ask(&own.upstreams, directory, due).await;
+    // A part is in the copy of the group in which it lies.
+    for group in groups.into_iter().filter(|group| group.part_of == 0) {
         let Some(id) = GroupId::from_number(group.group) else { continue };
         let well = group.replicas.iter().filter(|replica| replica.reachable);
         let leads = well.clone().filter(|replica| replica.role() == ReplicaRole::Leader);

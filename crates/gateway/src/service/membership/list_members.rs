@@ -69,7 +69,8 @@ fn put_together(now: &Snapshot, told: &Told) -> ListMembersResponse {
         };
         known.insert(node.id, entry);
     }
-    let groups = now.groups.keys().map(|group| member_group(now, told, &known, *group)).collect();
+    let logs = now.logs().map(|(group, _)| *group);
+    let groups = logs.map(|group| member_group(now, told, &known, group)).collect();
     ListMembersResponse { version: now.version, nodes: known.into_values().collect(), groups }
 }
 

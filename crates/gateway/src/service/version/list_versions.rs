@@ -12,7 +12,8 @@ use crate::service::{list_groups, nodes};
 
 pub(super) fn put_together(now: &Snapshot, told: &Told) -> ListVersionsResponse {
     let nodes = nodes(now);
-    let groups = now.groups.keys().map(|group| group_version(now, &nodes, told, *group)).collect();
+    let logs = now.logs().map(|(group, _)| *group);
+    let groups = logs.map(|group| group_version(now, &nodes, told, group)).collect();
     let release = |node: &Node| NodeRelease {
         node: node.id.0,
         node_name: node.name.clone(),

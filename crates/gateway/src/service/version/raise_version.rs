@@ -12,7 +12,7 @@ use hansa_region_router::core::directory::Snapshot;
 use hansa_region_router::forward::Upstreams;
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 
-use super::super::within;
+use super::super::{with_log, within};
 use super::{Told, ask, hosted, led, members};
 
 pub(super) async fn run<U: Upstreams>(
@@ -48,20 +48,16 @@ fn no_leader(group: GroupId) -> Failure {
 /// The groups that were asked for, or all of the kinds that have this version anywhere.
 fn chosen(now: &Snapshot, told: &Told, asked: &[u32], to: u32) -> Result<Vec<GroupId>, Failure> {
     if !asked.is_empty() {
-        let known = |number: &u32| {
-            let group = GroupId::from_number(*number).filter(|g| now.groups.contains_key(g));
-            group.ok_or_else(|| Failure::new(Reason::NotFound, "the region has no such group"))
-        };
-        return asked.iter().map(known).collect();
+        return asked.iter().map(|number| with_log(now, *number)).collect();
     }
+    let logs = || now.logs().map(|(group, _)| *group);
     let has = |group: &GroupId| hosted(told, *group).any(|(_, held)| held.last >= to);
-    let kinds: BTreeSet<GroupKind> =
-        now.groups.keys().filter(|group| has(group)).map(|group| group.kind()).collect();
+    let kinds: BTreeSet<GroupKind> = logs().filter(has).map(GroupId::kind).collect();
     if kinds.is_empty() {
         let why = format!("no node that answered applies version {to}");
         return Err(Failure::new(Reason::VersionNotSupported, why));
     }
-    Ok(now.groups.keys().copied().filter(|group| kinds.contains(&group.kind())).collect())
+    Ok(logs().filter(|group| kinds.contains(&group.kind())).collect())
 }
 
 /// Refuses before anything is changed, and names every node that stands in the way.

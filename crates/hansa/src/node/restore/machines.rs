@@ -9,15 +9,16 @@ use hansa_consensus::{Files, Host, RestoreError, RestoredGroup, check_state};
 use hansa_ledger::core::{inventory::Inventory, payments::Payments};
 use hansa_ledger::machine::Outcomes;
 use hansa_orders::core::command::Outcome as OrdersOutcome;
-use hansa_orders::machine::OrdersMachine;
 use hansa_region_router::core::directory;
+use hansa_shard::machine::{Outcome as ShardOutcome, Shard};
 use hansa_types::id::GroupKind;
 use hansa_wal::fs::Fs;
 
-fn of_orders(outcome: &OrdersOutcome) -> Result<(), String> {
+fn of_orders(outcome: &ShardOutcome) -> Result<(), String> {
     match outcome {
-        OrdersOutcome::Noted => Ok(()),
-        other => Err(format!("{other:?}")),
+        ShardOutcome::Orders(OrdersOutcome::Noted) => Ok(()),
+        ShardOutcome::Orders(other) => Err(format!("{other:?}")),
+        ShardOutcome::Stock(of) | ShardOutcome::Money(of) => of_ledger(of),
     }
 }
 
@@ -45,7 +46,7 @@ pub fn check(
     match kind {
         Some(GroupKind::Orders) => {
             let plan = plan.map(|plan| (plan, of_orders as _));
-            check_state::<OrdersMachine>(fs, scratch, files, group, plan)
+            check_state::<Shard>(fs, scratch, files, group, plan)
         }
         Some(GroupKind::Inventory) => {
             let plan = plan.map(|plan| (plan, of_ledger as _));
@@ -71,9 +72,7 @@ pub async fn install(
     plan: RestoredGroup,
 ) -> Result<(), RestoreError> {
     match plan.id.kind() {
-        GroupKind::Orders => {
-            host.restore_group::<OrdersMachine>(files, group, plan, of_orders).await
-        }
+        GroupKind::Orders => host.restore_group::<Shard>(files, group, plan, of_orders).await,
         GroupKind::Inventory => {
             host.restore_group::<Inventory>(files, group, plan, of_ledger).await
         }

@@ -41,7 +41,9 @@ impl Plan {
             let have = manifest.epoch;
             return Err(format!("epoch {} is not newer than the backup's {have}", asked.epoch));
         }
-        let members = config.region_groups();
+        let mut members = config.region_groups();
+        // What is a part comes back with the group in which it lies.
+        members.retain(|(_, members)| !members.is_empty());
         for (group, _) in &members {
             if manifest.group(group.number()).is_none() {
                 return Err(format!("the backup has no {group}, the config does"));

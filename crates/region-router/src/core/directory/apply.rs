@@ -9,7 +9,8 @@ use hansa_types::time::LogTime;
 
 use super::command::{Command, Genesis, Outcome, Refusal};
 use super::{
-    Meta, NODES_MAX, Ownership, REGIONS_MAX, Region, SlotMap, SlotRun, State, load_policy::parse,
+    Meta, NODES_MAX, Ownership, REGIONS_MAX, Region, SlotMap, SlotRun, State, host_of,
+    load_policy::parse,
 };
 
 /// Members of a group at most.
@@ -86,8 +87,12 @@ impl State {
         for (group, members) in genesis.groups {
             let count = kinds.entry(group.kind()).or_default();
             *count = (*count).max(group.index().saturating_add(1));
-            fresh.put_members(group, members)?;
+            match members.is_empty() {
+                true => _ = fresh.groups.insert(group, members),
+                false => _ = fresh.put_members(group, members)?,
+            }
         }
+        fresh.check_parts()?;
         for (kind, count) in kinds {
             // Each index below the count must exist, or slots would map to a group that does not.
             for index in 0..count {
@@ -200,8 +205,28 @@ impl State {
         if distinct != members.len() || !(1..=MEMBERS_MAX).contains(&distinct) {
             return Err(Refusal::BadMembers);
         }
+        self.refuse_part(group)?;
         let old = self.groups.insert(group, members.clone());
         Ok(old != Some(members))
+    }
+
+    /// A part stays one: whoever is to keep it is said of the group in which it lies.
+    pub(super) fn refuse_part(&self, group: GroupId) -> Result<(), Refusal> {
+        let part = self.groups.get(&group).is_some_and(Vec::is_empty);
+        match host_of(group).filter(|_| part) {
+            Some(host) => Err(Refusal::PartOf { part: group, host }),
+            None => Ok(()),
+        }
+    }
+
+    /// Groups without members are parts of orders groups that have some.
+    fn check_parts(&self) -> Result<(), Refusal> {
+        let has_log = |group| self.groups.get(&group).is_some_and(|members| !members.is_empty());
+        let mut parts = self.groups.iter().filter(|(_, members)| members.is_empty());
+        match parts.all(|(part, _)| host_of(*part).is_some_and(has_log)) {
+            true => Ok(()),
+            false => Err(Refusal::BadMembers),
+        }
     }
 }
 

@@ -92,6 +92,7 @@ pub struct Genesis {
     pub here: RegionNumber,
     pub policy: String,
     pub regions: Vec<(RegionNumber, Region)>,
+    /// Books without members are a part of the orders group of their index.
     pub groups: Vec<(GroupId, Vec<NodeId>)>,
 }
 
@@ -163,6 +164,8 @@ pub enum Refusal {
     UnknownGroup(GroupId),
     #[error("a group has between one and seven members, each once")]
     BadMembers,
+    #[error("{part} has no members of its own: it lies in {host}")]
+    PartOf { part: GroupId, host: GroupId },
     #[error("the region has no node {0}")]
     UnknownNode(NodeId),
     #[error("this request_id was used to reseed another node")]

@@ -251,6 +251,7 @@ impl State {
 
     fn wanted(&self, group: GroupId) -> Result<(Vec<NodeId>, Plan), Refusal> {
         let members = self.groups.get(&group).ok_or(Refusal::UnknownGroup(group))?;
+        self.refuse_part(group)?;
         Ok((members.clone(), self.plan(group)))
     }
 

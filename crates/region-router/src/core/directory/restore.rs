@@ -30,10 +30,12 @@ impl State {
             return Err(Refusal::UnknownGroup(*odd));
         }
         let known: BTreeSet<NodeId> = nodes.iter().map(|node| node.id).collect();
-        for (_, members) in &groups {
+        for (group, members) in &groups {
             let distinct: BTreeSet<_> = members.iter().copied().collect();
             let good = distinct.len() == members.len() && distinct.is_subset(&known);
-            if !good || members.is_empty() {
+            // What was a part in the backup is in its host's state, and nowhere else.
+            let part = self.groups.get(group).is_some_and(Vec::is_empty);
+            if !good || members.is_empty() != part {
                 return Err(Refusal::BadMembers);
             }
         }

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::{
     Drain, Fence, Former, Isolation, Node, NodeRole, Ownership, OwnershipRecord, Plan, Region,
-    Registered, SlotMap, State,
+    Registered, SlotMap, State, host_of,
 };
 use crate::core::policy::Policy;
 
@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub fences: BTreeMap<RegionNumber, Fence>,
     /// Regions that do something else than serve while they are cut off.
     pub isolation: BTreeMap<RegionNumber, Isolation>,
-    /// The voters that each group is to have.
+    /// The voters that each group is to have; none for books that are a part of an orders group.
     pub groups: BTreeMap<GroupId, Vec<NodeId>>,
     /// What is wanted of a group beside them; a group without an entry wants nothing more.
     pub plans: BTreeMap<GroupId, Plan>,
@@ -108,16 +108,41 @@ impl Snapshot {
         if self.groups.keys().any(|group| !self.slots.contains_key(&group.kind())) {
             return Err(BadSnapshot("a kind of group without a slot map"));
         }
+        let empty = self.groups.iter().filter(|(_, members)| members.is_empty());
+        let hosted = |part| host_of(part).is_some_and(|host| self.has_log(host));
+        if empty.into_iter().any(|(part, _)| !hosted(*part)) {
+            return Err(BadSnapshot("a group without members that lies in none"));
+        }
         self.find_groups();
         Ok(self)
     }
 
     fn find_groups(&mut self) {
-        let at = |(group, members): (&GroupId, &Vec<NodeId>)| {
-            let leaving = self.plans.get(group).map_or(&[][..], |plan| &plan.leaving);
+        let at = |group: &GroupId| {
+            let log = self.lies_in(*group);
+            let members = self.groups.get(&log).map_or(&[][..], Vec::as_slice);
+            let leaving = self.plans.get(&log).map_or(&[][..], |plan| &plan.leaving);
             (*group, members.iter().chain(leaving).copied().collect())
         };
-        self.found_at = self.groups.iter().map(at).collect();
+        self.found_at = self.groups.keys().map(at).collect();
+    }
+
+    /// The Raft group in whose log a group lies: itself, or for books without members the orders
+    /// group of their index.
+    pub fn lies_in(&self, group: GroupId) -> GroupId {
+        match host_of(group) {
+            Some(host) if self.groups.contains_key(&group) && !self.has_log(group) => host,
+            _ => group,
+        }
+    }
+
+    /// The groups that have a log of their own, and the voters that each is to have.
+    pub fn logs(&self) -> impl Iterator<Item = (&GroupId, &Vec<NodeId>)> {
+        self.groups.iter().filter(|(_, members)| !members.is_empty())
+    }
+
+    fn has_log(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|members| !members.is_empty())
     }
 
     pub fn number(&self, name: &RegionName) -> Option<RegionNumber> {
@@ -171,7 +196,7 @@ impl Snapshot {
 
     /// Whether a group counts on a node: as a voter, a learner, or one that has not left yet.
     pub fn counts_on(&self, group: GroupId, node: NodeId) -> bool {
-        let plan = self.plans.get(&group);
+        let plan = self.plans.get(&self.lies_in(group));
         self.members(group).contains(&node)
             || plan.is_some_and(|plan| plan.learners.contains(&node))
     }
@@ -180,11 +205,9 @@ impl Snapshot {
     pub fn outside(&self, node: NodeId) -> BTreeSet<GroupId> {
         let mut nodes = self.own_region().into_iter().flat_map(|region| &region.nodes);
         let Some(known) = nodes.find(|known| known.id == node) else { return BTreeSet::new() };
-        let hosted = self
-            .groups
-            .keys()
-            .filter(|group| known.roles.contains(&NodeRole::hosting(group.kind())));
-        hosted.copied().filter(|group| !self.counts_on(*group, node)).collect()
+        let logs = self.logs().map(|(group, _)| *group);
+        let hosted = logs.filter(|group| known.roles.contains(&NodeRole::hosting(group.kind())));
+        hosted.filter(|group| !self.counts_on(*group, node)).collect()
     }
 
     /// A node of this region by its name or id, as people write it.

@@ -1,3 +1,5 @@
+mod parts;
+
 use hansa_types::region::RegionName;
 use proptest::{collection, option};
 

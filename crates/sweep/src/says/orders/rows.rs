@@ -1,9 +1,7 @@
 //! The tables of an orders group's state.
 
-use std::io::Read;
-
 use hansa_api::classes::DataClass;
-use hansa_consensus::{ThawError, inspect};
+use hansa_consensus::ThawError;
 use hansa_orders::core::order::{Order, Provider};
 use hansa_orders::core::subjects::KeyOf;
 use hansa_orders::machine::OrdersMachine;
@@ -14,12 +12,12 @@ use super::{action_of, contents, kept, key, view};
 use crate::fact::{Fact, Whose, only};
 use crate::says::Hearing;
 
-/// What a state says; answers how many records it has.
+/// What the state says; answers how many records it has.
 ///
 /// # Errors
-/// Damage, or bytes that are no record's.
-pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
-    let state = inspect::machine::<OrdersMachine>(from)?.state;
+/// A copy that is none.
+pub fn facts(machine: &OrdersMachine, to: &mut Hearing<'_>) -> Result<u64, ThawError> {
+    let state = &machine.state;
     let damaged = ThawError::Damaged;
     let mut records = 0;
     // First: they say until when a sealed block can be opened.
