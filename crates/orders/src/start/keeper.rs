@@ -11,8 +11,9 @@ use hansa_types::id::{GroupId, GroupKind};
 use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
+use crate::core::keys::Scope;
 use crate::core::state::State;
-use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey};
+use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next, RegionKey};
 use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell, Trust, not_read};
@@ -219,9 +220,31 @@ impl Keeper {
         let after = destroy_after_ms(newest, &self.shell.cfg.keys, wall);
         let owed = self.hosted.group.peek(|machine| machine.state.owed_now(after, STEPS_MAX));
         for step in owed {
+            let KeyStep::Told { keys, asked, .. } = &step else { continue };
+            let (keys, request) = (keys.clone(), asked.0);
             self.commit(step).await?;
+            keys.into_iter().for_each(|of| self.not_forgotten(of, request));
         }
         Ok(())
+    }
+
+    /// Says of whom it is that a wish to be forgotten was not carried out.
+    fn not_forgotten(&self, of: KeyOf, request: Scope) {
+        let subject = of.subject;
+        let lives = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let done = state.subjects.erased_by(subject, request).is_some();
+            let open = state.owed.contains(&subject);
+            !done && !open && matches!(state.next_key(subject), Next::Use(..))
+        });
+        if lives {
+            let subject = format!("{:032x}", subject.hash);
+            tracing::warn!(
+                subject,
+                "was to be forgotten here once his order had ended, and has ordered or come here \
+                 since under the same key: erase him here, too"
+            );
+        }
     }
 
     /// A key under which something was erased gives way to a new one: the old one opens it still.

@@ -10,7 +10,7 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Sealed;
 use crate::core::keys::{Scope, Seen};
 use crate::core::state::State;
-use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, SubjectRow, Wrapped};
+use crate::core::subjects::{Cause, KeyOf, KeyState, Next, SubjectId, SubjectRow, Wrapped};
 use crate::core::takeover::Birth;
 
 /// How far the log's time may be behind the wall clock, and two regions' clocks apart.
@@ -344,9 +344,13 @@ impl State {
     pub fn left_open(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {
         let left = self.moves.get(subject).and_then(|row| row.left.as_ref());
         let generation = left.filter(|left| !left.deleted).map(|left| left.generation);
+        let living = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
+        // An older key that lives goes with this one.
+        let goes = move |of: KeyOf| {
+            Some(of.generation) == generation || Some(of.generation) < generation && living(of)
+        };
         let under = move |id: &OrderId| {
-            let contents = self.contents.get(id);
-            contents.is_some_and(|contents| Some(contents.sealed_with.generation) == generation)
+            self.contents.get(id).is_some_and(|contents| goes(contents.sealed_with))
         };
         let open = |id: &OrderId| self.is_open(*id) || self.waits_elsewhere(*id);
         let open = move |id: &OrderId| under(id) && open(id);
@@ -376,7 +380,8 @@ impl State {
         let living = |row: &&SubjectRow| row.key.is_some() && row.generation == generation;
         // Else he was forgotten meanwhile: that was more than this.
         if self.subjects.table.get(&subject).filter(living).is_some() {
-            self.drop_with_former(at, KeyOf { subject, generation }, request, times);
+            let asked = (request, Cause::Left);
+            self.drop_with_former(at, KeyOf { subject, generation }, asked, times);
             remember(&mut row.gone, generation);
         }
         self.moves.put(subject, row);

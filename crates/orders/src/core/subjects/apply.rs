@@ -6,8 +6,8 @@ use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 
 use super::{
-    Erase, Erased, Former, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next, RegionKey,
-    SubjectId, WRAPPED_BYTES_MAX, Wrapped,
+    Asked, Cause, Erase, Erased, Former, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next,
+    RegionKey, SubjectId, WRAPPED_BYTES_MAX, Wrapped,
 };
 use crate::core::command::{Outcome, Refused};
 use crate::core::contents::Contents;
@@ -23,10 +23,20 @@ impl State {
         of: KeyOf,
         mint: Option<&Wrapped>,
     ) -> Result<(), Refused> {
+        self.key_is(self.sealing_key(of.subject, false), of, mint)
+    }
+
+    /// Whether it is the key that this one is to be sealed with.
+    pub(in crate::core) fn key_is(
+        &self,
+        next: Next,
+        of: KeyOf,
+        mint: Option<&Wrapped>,
+    ) -> Result<(), Refused> {
         if of.subject.home != self.meta.settings.region {
             return Err(Refused::Malformed);
         }
-        let fits = match (self.subjects.next(of.subject, None, self.meta.settings.epoch), mint) {
+        let fits = match (next, mint) {
             (Next::Use(generation, _), None) => generation == of.generation,
             (Next::Mint(generation, _), Some(wrapped)) => {
                 generation == of.generation && self.wraps_now(wrapped)
@@ -70,9 +80,9 @@ impl State {
             },
             KeyStep::Rewrap(keys) => self.rewrap(keys),
             KeyStep::Take(keys) => self.take_keys(keys),
-            KeyStep::Forget { keys, request, asked_ms, destroy_after_ms } => {
+            KeyStep::Forget { keys, asked, asked_ms, destroy_after_ms } => {
                 for of in keys.into_iter().take(KEYS_MAX) {
-                    self.forget(at, of, request, (asked_ms, destroy_after_ms));
+                    self.forget(at, of, asked, (asked_ms, destroy_after_ms));
                 }
             }
             KeyStep::Lost { key, asked_ms } => self.lost(at, key, asked_ms),
@@ -80,7 +90,8 @@ impl State {
                 for of in keys.into_iter().take(KEYS_MAX) {
                     if matches!(self.subjects.key(of), KeyState::Living(_)) {
                         let times = (asked_ms, destroy_after_ms);
-                        self.drop_with_former(at, of, Scope(0), times);
+                        let unsaid = (Scope(0), Cause::Unsaid);
+                        self.drop_with_former(at, of, unsaid, times);
                     }
                 }
             }
@@ -89,9 +100,9 @@ impl State {
                 // A disk may have forgotten behind the last law with them in its log.
                 self.meta.purges += u64::from(self.give_back(keys));
             }
-            KeyStep::Told { keys, request, asked_ms, destroy_after_ms } => {
+            KeyStep::Told { keys, asked, asked_ms, destroy_after_ms } => {
                 for of in keys.into_iter().take(KEYS_MAX) {
-                    self.told(at, of, request, (asked_ms, destroy_after_ms));
+                    self.told(at, of, asked, (asked_ms, destroy_after_ms));
                 }
             }
         }
@@ -146,10 +157,10 @@ impl State {
         }
     }
 
-    fn forget(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
+    fn forget(&mut self, at: LogTime, of: KeyOf, asked: Asked, times: (u64, u64)) {
         let foreign = of.subject.home != self.meta.settings.region;
         if foreign && self.subjects.key(of) != KeyState::Erased {
-            self.drop_subject(at, of, request, times, Vec::new());
+            self.drop_subject(at, of, asked, times, Vec::new());
         }
     }
 
@@ -161,7 +172,10 @@ impl State {
         }
         for of in self.subjects.under(key, KEYS_MAX) {
             match of.subject.home == self.meta.settings.region {
-                true => self.drop_subject(at, of, Scope(0), (asked_ms, asked_ms), Vec::new()),
+                true => {
+                    let unsaid = (Scope(0), Cause::Unsaid);
+                    self.drop_subject(at, of, unsaid, (asked_ms, asked_ms), Vec::new());
+                }
                 false => {
                     self.subjects.give_back(of);
                 }
@@ -183,41 +197,56 @@ impl State {
             return Outcome::Refused(Refused::SubjectNotFound);
         };
         self.moves.erased(subject);
-        if row.key.is_none() {
+        let of = KeyOf { subject, generation: row.generation };
+        if row.key.is_none() && !self.opens_elsewhere(of) {
             // Another request has erased it: that one's receipt holds.
             return match row.erased.last() {
                 Some(erased) => Outcome::Erased(Box::new(erased.clone()), true),
                 None => Outcome::Refused(Refused::SubjectNotFound),
             };
         }
-        let of = KeyOf { subject, generation: row.generation };
-        self.drop_with_former(at, of, request, (asked_ms, destroy_after_ms));
+        let asked = (request, Cause::Erased);
+        self.drop_with_former(at, of, asked, (asked_ms, destroy_after_ms));
         match self.subjects.table.get(&subject).and_then(|row| row.erased.last()) {
             Some(erased) => Outcome::Erased(Box::new(erased.clone()), false),
             None => Outcome::Refused(Refused::SubjectNotFound),
         }
     }
 
-    /// Whoever owned his orders before knew him by another key, which opens the same.
+    /// Whoever owned his orders before knew him by another key, which opens the same. What he left
+    /// is deleted by itself: another home's key is a copy, which that home may use today. It goes
+    /// back once nothing here needs it.
     pub(in crate::core) fn drop_with_former(
         &mut self,
         at: LogTime,
         of: KeyOf,
-        request: Scope,
+        asked: Asked,
         times: (u64, u64),
     ) {
-        let also = self.former_keys(of.subject);
-        self.drop_subject(at, of, request, times, also.clone());
+        let also = match asked.1 {
+            Cause::Left => Vec::new(),
+            Cause::Erased | Cause::Unsaid => self.former_keys(of),
+        };
+        self.drop_subject(at, of, asked, times, also.clone());
         for former in also {
-            self.forget(at, former.of, request, times);
+            self.forget(at, former.of, asked, times);
         }
     }
 
-    /// What opened his orders where they were taken over from.
-    fn former_keys(&self, subject: SubjectId) -> Vec<Former> {
+    /// Whether what he left is gone, and another home's key of his orders is still here.
+    fn opens_elsewhere(&self, of: KeyOf) -> bool {
+        let living = |former: &Former| matches!(self.subjects.key(former.of), KeyState::Living(_));
+        let last = self.subjects.table.get(&of.subject).and_then(|row| row.erased.last());
+        let left = last.is_some_and(|erased| erased.cause == Cause::Left);
+        left && self.former_keys(of).iter().any(living)
+    }
+
+    /// What opened his orders where they were taken over from; of those that are sealed up to this
+    /// generation of his.
+    fn former_keys(&self, his: KeyOf) -> Vec<Former> {
         let here = self.meta.settings.region;
         let mut newest: BTreeMap<SubjectId, Former> = BTreeMap::new();
-        for id in self.subjects.orders_of(subject) {
+        for id in self.sealed_upto(his) {
             let Some(order) = self.orders.get(&id).filter(|order| self.is_own(id, order)) else {
                 continue;
             };
@@ -231,12 +260,21 @@ impl State {
         newest.into_values().collect()
     }
 
+    /// His orders that this key of his sealed, or one before it.
+    pub(super) fn sealed_upto(&self, of: KeyOf) -> impl Iterator<Item = OrderId> {
+        let upto = move |id: &OrderId| {
+            let contents = self.contents.get(id);
+            contents.is_some_and(|contents| contents.sealed_with.generation <= of.generation)
+        };
+        self.subjects.orders_of(of.subject).filter(upto)
+    }
+
     /// Drops the subject's keys up to this one, and says so: to peers as well if it is an own one.
     fn drop_subject(
         &mut self,
         at: LogTime,
         of: KeyOf,
-        request: Scope,
+        (request, cause): Asked,
         (asked_ms, destroy_after_ms): (u64, u64),
         also: Vec<Former>,
     ) {
@@ -255,6 +293,7 @@ impl State {
         let erased = Erased {
             generation,
             request,
+            cause,
             at,
             seq: if own { self.meta.seq } else { 0 },
             under: under.unwrap_or(RegionKey(0)),

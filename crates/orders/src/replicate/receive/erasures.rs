@@ -11,7 +11,7 @@ use super::keys::key_named;
 use crate::core::command::Command;
 use crate::core::keys::Scope;
 use crate::core::order::Order;
-use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep};
+use crate::core::subjects::{Cause, KEYS_MAX, KeyOf, KeyState, KeyStep};
 use crate::core::takeover::Birth;
 use crate::shell::keys::vault_failed;
 use crate::start::destroy_after_ms;
@@ -38,14 +38,16 @@ impl Inbound {
         let of = of.ok_or_else(malformed)?;
         let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
         let request = Scope(u128::from_be_bytes(request));
-        let word = self.word_on(of, erased)?;
+        let asked = (request, cause_of(erased));
+        let word = self.word_on(of, erased, asked.1)?;
         let (gone, heard) = self.hosted.group.peek(|machine| {
             let subjects = &machine.state.subjects;
             (subjects.key(of) == KeyState::Erased, subjects.heard_of(of, request))
         });
         // Whoever asked may have named the copy here first: what it became lives on then.
         let became = match word {
-            Word::OfCopies if !heard => self.became(of).await,
+            // What he left there is no wish: who went on with his orders keeps them.
+            Word::OfCopies if !heard && asked.1 != Cause::Left => self.became(of).await,
             Word::OfCopies | Word::OfOurs | Word::NotHis => Vec::new(),
         };
         if word == Word::NotHis || gone && became.is_empty() {
@@ -61,25 +63,26 @@ impl Inbound {
         let told = match word {
             Word::OfCopies => {
                 // After a crash in between it is asked for again only if this one is still to do.
-                self.tell(KeyStep::Told { keys: became, request, asked_ms, destroy_after_ms })
+                self.tell(KeyStep::Told { keys: became, asked, asked_ms, destroy_after_ms })
                     .await?;
                 if gone {
                     return Ok(());
                 }
-                KeyStep::Forget { keys, request, asked_ms, destroy_after_ms }
+                KeyStep::Forget { keys, asked, asked_ms, destroy_after_ms }
             }
             Word::OfOurs | Word::NotHis => {
-                KeyStep::Told { keys, request, asked_ms, destroy_after_ms }
+                KeyStep::Told { keys, asked, asked_ms, destroy_after_ms }
             }
         };
         self.tell(told).await
     }
 
     async fn tell(&self, step: KeyStep) -> Result<(), Failure> {
-        let (KeyStep::Forget { keys, .. } | KeyStep::Told { keys, .. }) = &step else {
+        let (KeyStep::Forget { keys, asked, .. } | KeyStep::Told { keys, asked, .. }) = &step
+        else {
             return Ok(());
         };
-        let keys = keys.clone();
+        let (keys, cause) = (keys.clone(), asked.1);
         if keys.is_empty() {
             return Ok(());
         }
@@ -87,7 +90,7 @@ impl Inbound {
         for of in keys {
             match self.hosted.group.peek(|machine| machine.state.subjects.key(of)) {
                 KeyState::Erased => self.shell.keyring.forget(of),
-                KeyState::Living(_) => self.not_forgotten(of),
+                KeyState::Living(_) => self.not_forgotten(of, cause),
                 KeyState::Unknown => {}
             }
         }
@@ -95,11 +98,16 @@ impl Inbound {
         Ok(())
     }
 
-    fn not_forgotten(&self, of: KeyOf) {
+    fn not_forgotten(&self, of: KeyOf, cause: Cause) {
         let owed =
             |machine: &crate::machine::OrdersMachine| machine.state.owed.contains(&of.subject);
         let subject = format!("{:032x}", of.subject.hash);
         match self.hosted.group.peek(owed) {
+            _ if cause == Cause::Unsaid => tracing::warn!(
+                subject,
+                "erased elsewhere, or left there, which is not said, and he lives here, was \
+                 served since, or has an order under way: look whether he is to be erased here, too"
+            ),
             true => tracing::warn!(
                 subject,
                 "erased elsewhere, and here once his order has ended: `region status` names it"
@@ -113,10 +121,14 @@ impl Inbound {
 
     /// A region speaks for its own customers, and for those whose orders it took over: to copies
     /// while it owns them, and to their home also when they have come back to it since.
-    fn word_on(&self, of: KeyOf, erased: &wire::KeyErasure) -> Result<Word, Failure> {
+    /// What he left is deleted by itself, so it says nothing of other homes' keys.
+    fn word_on(&self, of: KeyOf, erased: &wire::KeyErasure, cause: Cause) -> Result<Word, Failure> {
         let origin = self.origin.region;
         if of.subject.home == origin {
             return Ok(Word::OfCopies);
+        }
+        if cause == Cause::Left {
+            return Ok(Word::NotHis);
         }
         let birth = super::region_of(erased.birth);
         let birth = birth.ok_or_else(|| Failure::of(Reason::MessageMalformed))?;
@@ -178,5 +190,14 @@ impl Inbound {
             sealed.filter(|of| matches!(subjects.key(*of), KeyState::Living(_))).collect()
         });
         sealed.into_iter().filter(|of| of.subject.home == here).take(KEYS_MAX).collect()
+    }
+}
+
+/// An older program says nothing, and a newer one may say what is not known here.
+fn cause_of(erased: &wire::KeyErasure) -> Cause {
+    match wire::KeyErasureCause::try_from(erased.cause) {
+        Ok(wire::KeyErasureCause::Left) => Cause::Left,
+        Ok(wire::KeyErasureCause::Erased) => Cause::Erased,
+        Ok(wire::KeyErasureCause::Unspecified) | Err(_) => Cause::Unsaid,
     }
 }
