@@ -1,6 +1,7 @@
 //! A customer moves to another region and back: one effect per request, and nothing left behind.
 
 mod asks;
+mod left;
 mod tries;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ use super::takeover::{reconnect, shipped};
 use super::views::{Pair, policy};
 use crate::core::command::{Command, Outcome};
 use crate::core::moves::Step;
-use crate::core::subjects::{Cause, KeyOf, KeyState, Next, SubjectId};
+use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId};
 use crate::core::takeover::Phase;
 use crate::service::move_customer::proof::{Ask, Who, take_customer};
 use crate::service::move_customer::settle;
@@ -465,74 +466,4 @@ async fn what_he_left_is_not_lost_where_he_lives_when_that_region_owns_his_order
     away.service.erase_customer(call(forget)).await.unwrap();
     assert_eq!((kept(away), living(away)), (0, 0));
     assert_eq!(read(away, &first, orders::ReadMode::LocalCopy).await.customer_id, "");
-}
-
-/// Placed here, owned there for a while, and home again: this region has a key of where he goes.
-async fn home_again(pair: &Pair) -> (String, KeyOf) {
-    pair.legislate(&policy(2, true));
-    reconnect(pair).await;
-    let (first, _) = placed(pair, "r-1").await;
-    shipped(pair, 1).await;
-    hand_over(&pair.home, &pair.abroad, 2).await;
-    hand_over(&pair.abroad, &pair.home, 3).await;
-    shipped(pair, 1).await;
-    let id = first.parse::<hansa_types::id::OrderName>().unwrap().id;
-    let shell = pair.away().orders.shell();
-    let own = shell.groups[&0].group.peek(|m| m.state.orders.get(&id).is_some());
-    assert!(own, "it was that region's");
-    let adopted = pair.here().orders.shell().groups[&0]
-        .group
-        .peek(|m| m.state.orders.get(&id).and_then(|order| order.adopted));
-    (first, adopted.unwrap().sealed)
-}
-
-fn state_of(node: &Node, of: KeyOf) -> KeyState {
-    node.orders.shell().groups[&0].group.peek(|m| m.state.subjects.key(of))
-}
-
-/// Seeds 2238 and 4589.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_he_left_is_told_as_that_and_takes_no_key_of_where_he_lives() {
-    let pair = Pair::start().await;
-    let (_, there) = home_again(&pair).await;
-    let (here, away) = (pair.here(), pair.away());
-    let alive = |node: &Node| matches!(state_of(node, there), KeyState::Living(_));
-    assert!(there.subject.home == away.orders.shell().number && alive(here) && alive(away));
-    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
-    let told = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap();
-    assert_eq!((told.state(), living(here)), (wire::MoveState::Left, 0));
-    assert!(told.receipt.unwrap().former_keys.is_empty() && alive(here));
-    let heard = || {
-        let shell = away.orders.shell();
-        shell.groups[&0].group.peek(|machine| {
-            let rows = machine.state.subjects.table.iter();
-            let words = rows.flat_map(|(_, row)| &row.erased).map(|erased| erased.cause);
-            words.collect::<Vec<_>>()
-        })
-    };
-    eventually("it is told", || !heard().is_empty()).await;
-    assert_eq!(heard(), [Cause::Left], "of the former region's key alone");
-    assert!(alive(away));
-    // Nothing needs it here any more: it goes as any such key does.
-    pair.legislate(&policy(3, true));
-    eventually("given back", || state_of(here, there) == KeyState::Unknown).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_erased_where_it_comes_from_is_not_shown_where_he_lives() {
-    let pair = Pair::start().await;
-    let (first, there) = home_again(&pair).await;
-    let (here, away) = (pair.here(), pair.away());
-    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
-    let forget = wire::EraseCustomerRequest {
-        customer_id: "c-1".into(),
-        region: "eu-west".into(),
-        request_id: "e-1".into(),
-        ..Default::default()
-    };
-    here.service.erase_customer(call(forget)).await.unwrap();
-    hand_over(&pair.home, &pair.abroad, 4).await;
-    let own = read(away, &first, orders::ReadMode::Unspecified).await;
-    assert_eq!((own.customer_id.as_str(), own.personal), ("", None));
-    assert!(matches!(state_of(away, there), KeyState::Living(_)), "he lives there");
 }

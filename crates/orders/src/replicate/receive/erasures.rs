@@ -103,14 +103,14 @@ impl Inbound {
             |machine: &crate::machine::OrdersMachine| machine.state.owed.contains(&of.subject);
         let subject = format!("{:032x}", of.subject.hash);
         match self.hosted.group.peek(owed) {
-            _ if cause == Cause::Unsaid => tracing::warn!(
-                subject,
-                "erased elsewhere, or left there, which is not said, and he lives here, was \
-                 served since, or has an order under way: look whether he is to be erased here, too"
-            ),
             true => tracing::warn!(
                 subject,
                 "erased elsewhere, and here once his order has ended: `region status` names it"
+            ),
+            false if cause == Cause::Unsaid => tracing::warn!(
+                subject,
+                "erased elsewhere, or left there, which is not said, and he lives here or was \
+                 served since: look whether he is to be erased here, too"
             ),
             false => tracing::warn!(
                 subject,
@@ -199,5 +199,18 @@ fn cause_of(erased: &wire::KeyErasure) -> Cause {
         Ok(wire::KeyErasureCause::Left) => Cause::Left,
         Ok(wire::KeyErasureCause::Erased) => Cause::Erased,
         Ok(wire::KeyErasureCause::Unspecified) | Err(_) => Cause::Unsaid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_does_not_say_which_or_what_nobody_here_knows_is_none() {
+        let says = |cause| cause_of(&wire::KeyErasure { cause, ..Default::default() });
+        let heard = [0, 1, 2, 3, -1].map(says);
+        let unsaid = Cause::Unsaid;
+        assert_eq!(heard, [unsaid, Cause::Left, Cause::Erased, unsaid, unsaid]);
     }
 }
