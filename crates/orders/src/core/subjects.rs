@@ -148,8 +148,18 @@ pub enum Cause {
     Erased,
 }
 
-/// By which request a key goes, and why; [`Scope`] 0 where none asked.
-pub type Asked = (Scope, Cause);
+/// By which request a key goes, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// 0 where none asked.
+    pub request: Scope,
+    pub cause: Cause,
+}
+
+impl Asked {
+    /// By no request that is known, and nobody says why.
+    pub const UNSAID: Self = Self { request: Scope(0), cause: Cause::Unsaid };
+}
 
 /// That a key was dropped, and what the receipt of it says.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -202,9 +202,9 @@ impl Asked<'_> {
     ) -> Result<Option<SealedWith>, Failure> {
         let group = &self.hosted.group;
         let next = match glance {
-            true => group.peek(|machine| machine.state.sealing_key(subject, false)),
+            true => group.peek(|machine| machine.state.sealing_key(subject)),
             false => {
-                let look = |machine: &OrdersMachine| machine.state.sealing_key(subject, false);
+                let look = |machine: &OrdersMachine| machine.state.sealing_key(subject);
                 let read = group.read(due, look).await;
                 read.map_err(not_read)?
             }

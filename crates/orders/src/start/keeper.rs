@@ -11,9 +11,8 @@ use hansa_types::id::{GroupId, GroupKind};
 use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
-use crate::core::keys::Scope;
 use crate::core::state::State;
-use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next, RegionKey};
+use crate::core::subjects::{Cause, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Owed, RegionKey};
 use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell, Trust, not_read};
@@ -221,29 +220,38 @@ impl Keeper {
         let owed = self.hosted.group.peek(|machine| machine.state.owed_now(after, STEPS_MAX));
         for step in owed {
             let KeyStep::Told { keys, asked, .. } = &step else { continue };
-            let (keys, request) = (keys.clone(), asked.0);
+            let (keys, cause) = (keys.clone(), asked.cause);
+            let about: Vec<KeyOf> = self.hosted.group.peek(|machine| {
+                let owed = keys.iter().filter_map(|of| machine.state.owed.get(&of.subject));
+                owed.map(Owed::key).collect()
+            });
             self.commit(step).await?;
-            keys.into_iter().for_each(|of| self.not_forgotten(of, request));
+            about.into_iter().for_each(|of| self.not_taken(of, cause));
         }
         Ok(())
     }
 
-    /// Says of whom it is that a wish to be forgotten was not carried out.
-    fn not_forgotten(&self, of: KeyOf, request: Scope) {
-        let subject = of.subject;
+    /// Says of whom it is that a wish to be forgotten was not carried out, though this key of his
+    /// was to go.
+    fn not_taken(&self, of: KeyOf, cause: Cause) {
         let lives = self.hosted.group.peek(|machine| {
             let state = &machine.state;
-            let done = state.subjects.erased_by(subject, request).is_some();
-            let open = state.owed.contains(&subject);
-            !done && !open && matches!(state.next_key(subject), Next::Use(..))
+            let living = matches!(state.subjects.key(of), KeyState::Living(_));
+            living && !state.owed.contains(&of.subject)
         });
-        if lives {
-            let subject = format!("{:032x}", subject.hash);
-            tracing::warn!(
+        let subject = format!("{:032x}", of.subject.hash);
+        match cause {
+            _ if !lives => {}
+            Cause::Unsaid => tracing::warn!(
                 subject,
-                "was to be forgotten here once his order had ended, and has ordered or come here \
-                 since under the same key: erase him here, too"
-            );
+                "was erased elsewhere, or left there, which is not said, and has ordered or come \
+                 here since: look whether he is to be erased here, too"
+            ),
+            Cause::Erased | Cause::Left => tracing::warn!(
+                subject,
+                "was to be forgotten here once his order had ended, and has ordered since under \
+                 the same key: erase him here, too"
+            ),
         }
     }
 

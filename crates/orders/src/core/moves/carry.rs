@@ -9,7 +9,7 @@ use super::{BLOCKS_MAX, CALLED_OFF_MAX, CalledOff, Carry, HOLD_MS, Keep, Kept};
 use crate::core::command::Refused;
 use crate::core::keys::Scope;
 use crate::core::state::State;
-use crate::core::subjects::{Cause, KeyOf, KeyState, Next, SubjectId, first_generation};
+use crate::core::subjects::{Asked, Cause, KeyOf, KeyState, Next, SubjectId, first_generation};
 
 impl State {
     /// The newest request is the one that moves him: it looks at everything again.
@@ -106,7 +106,7 @@ impl State {
         let fits = match blocks.len() > BLOCKS_MAX || from == self.meta.settings.region {
             true => Err(Refused::Malformed),
             false => {
-                let next = self.sealing_key(subject, true);
+                let next = self.luggage_key(subject);
                 let fits = self.key_is(next, of, mint.as_ref());
                 fits.and_then(|()| self.comes(subject, from, dead))
             }
@@ -143,7 +143,7 @@ impl State {
         let kept = self.moves.kept.get(&id).map(|kept| kept.of);
         let opens = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
         let his = self.lives_here(of.subject) && self.key_fits(of, None).is_ok();
-        let gone = self.owes(of) || self.erased_there(of, came);
+        let gone = self.owes(of, id) || self.erased_there(of, came);
         if his && !gone && !kept.is_some_and(opens) {
             self.moves.keep(id, Kept { of, residence, personal });
         }
@@ -227,7 +227,7 @@ impl State {
             of.is_some_and(|of| matches!(self.subjects.key(of), KeyState::Living(_)))
         };
         if !self.subjects.orders_of(subject).any(opens) {
-            let asked = (Scope(0), Cause::Left);
+            let asked = Asked { request: Scope(0), cause: Cause::Left };
             self.drop_with_former(at, KeyOf { subject, generation }, asked, times);
         }
         Ok(())

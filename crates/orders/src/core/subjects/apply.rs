@@ -11,7 +11,7 @@ use super::{
 };
 use crate::core::command::{Outcome, Refused};
 use crate::core::contents::Contents;
-use crate::core::keys::{Key, Scope};
+use crate::core::keys::Key;
 use crate::core::order::Order;
 use crate::core::state::State;
 use crate::core::status::OrderStatus;
@@ -23,7 +23,7 @@ impl State {
         of: KeyOf,
         mint: Option<&Wrapped>,
     ) -> Result<(), Refused> {
-        self.key_is(self.sealing_key(of.subject, false), of, mint)
+        self.key_is(self.sealing_key(of.subject), of, mint)
     }
 
     /// Whether it is the key that this one is to be sealed with.
@@ -90,8 +90,7 @@ impl State {
                 for of in keys.into_iter().take(KEYS_MAX) {
                     if matches!(self.subjects.key(of), KeyState::Living(_)) {
                         let times = (asked_ms, destroy_after_ms);
-                        let unsaid = (Scope(0), Cause::Unsaid);
-                        self.drop_with_former(at, of, unsaid, times);
+                        self.drop_with_former(at, of, Asked::UNSAID, times);
                     }
                 }
             }
@@ -173,8 +172,8 @@ impl State {
         for of in self.subjects.under(key, KEYS_MAX) {
             match of.subject.home == self.meta.settings.region {
                 true => {
-                    let unsaid = (Scope(0), Cause::Unsaid);
-                    self.drop_subject(at, of, unsaid, (asked_ms, asked_ms), Vec::new());
+                    let times = (asked_ms, asked_ms);
+                    self.drop_subject(at, of, Asked::UNSAID, times, Vec::new());
                 }
                 false => {
                     self.subjects.give_back(of);
@@ -198,14 +197,13 @@ impl State {
         };
         self.moves.erased(subject);
         let of = KeyOf { subject, generation: row.generation };
-        if row.key.is_none() && !self.opens_elsewhere(of) {
+        // What he left was deleted, and nobody had asked to forget him: this is the first wish.
+        let last = newest(&row.erased).filter(|last| last.cause != Cause::Left);
+        if let Some(last) = last.filter(|_| row.key.is_none()) {
             // Another request has erased it: that one's receipt holds.
-            return match row.erased.last() {
-                Some(erased) => Outcome::Erased(Box::new(erased.clone()), true),
-                None => Outcome::Refused(Refused::SubjectNotFound),
-            };
+            return Outcome::Erased(Box::new(last.clone()), true);
         }
-        let asked = (request, Cause::Erased);
+        let asked = Asked { request, cause: Cause::Erased };
         self.drop_with_former(at, of, asked, (asked_ms, destroy_after_ms));
         match self.subjects.table.get(&subject).and_then(|row| row.erased.last()) {
             Some(erased) => Outcome::Erased(Box::new(erased.clone()), false),
@@ -223,7 +221,7 @@ impl State {
         asked: Asked,
         times: (u64, u64),
     ) {
-        let also = match asked.1 {
+        let also = match asked.cause {
             Cause::Left => Vec::new(),
             Cause::Erased | Cause::Unsaid => self.former_keys(of),
         };
@@ -231,14 +229,6 @@ impl State {
         for former in also {
             self.forget(at, former.of, asked, times);
         }
-    }
-
-    /// Whether what he left is gone, and another home's key of his orders is still here.
-    fn opens_elsewhere(&self, of: KeyOf) -> bool {
-        let living = |former: &Former| matches!(self.subjects.key(former.of), KeyState::Living(_));
-        let last = self.subjects.table.get(&of.subject).and_then(|row| row.erased.last());
-        let left = last.is_some_and(|erased| erased.cause == Cause::Left);
-        left && self.former_keys(of).iter().any(living)
     }
 
     /// What opened his orders where they were taken over from; of those that are sealed up to this
@@ -274,7 +264,7 @@ impl State {
         &mut self,
         at: LogTime,
         of: KeyOf,
-        (request, cause): Asked,
+        Asked { request, cause }: Asked,
         (asked_ms, destroy_after_ms): (u64, u64),
         also: Vec<Former>,
     ) {
@@ -284,12 +274,21 @@ impl State {
             self.meta.seq += 1;
             self.meta.erasures += 1;
         }
-        let sealed = |id: &OrderId| {
-            self.contents.get(id).is_some_and(|c| c.sealed_with.generation == generation)
+        // Those that went with an earlier key have a receipt already.
+        let opens = |id: &OrderId| {
+            let with = self.contents.get(id).map(|contents| contents.sealed_with);
+            with.is_some_and(|with| {
+                with == of || matches!(self.subjects.key(with), KeyState::Living(_))
+            })
         };
-        let orders = self.subjects.orders_of(subject).filter(|id| own && sealed(id)).count();
+        let orders = self.sealed_upto(of).filter(|id| own && opens(id)).count();
         let keys = also.iter().map(|former| former.of).chain([of]);
-        let under = keys.filter_map(|of| self.subjects.under_of(of)).max();
+        let under = keys.filter_map(|of| self.subjects.under_of(of));
+        // What he left before is in logs and backups under the region key that wrapped it then.
+        let row = self.subjects.table.get(&subject);
+        let left = row.and_then(|row| newest(&row.erased));
+        let left = left.filter(|left| left.cause == Cause::Left && cause == Cause::Erased);
+        let under = under.chain(left.map(|left| left.under)).max();
         let erased = Erased {
             generation,
             request,
@@ -315,6 +314,11 @@ impl State {
         };
         self.is_own(id, order) && (!order.closed() || under_way(order, contents))
     }
+}
+
+/// The tombstone of the newest generation; of several, the last that was written.
+fn newest(erased: &[Erased]) -> Option<&Erased> {
+    erased.iter().max_by_key(|erased| erased.generation)
 }
 
 pub(super) fn under_way(order: &Order, contents: &Contents) -> bool {

@@ -125,8 +125,8 @@ impl Here {
     }
 
     /// Leaves those that nothing which this region took over needs: a former home's key tells
-    /// repeats of what was asked there apart. Of what its customer left, and was deleted here, that
-    /// is over with the requests.
+    /// repeats of what was asked there apart. Of what was erased here, or left and deleted, that is
+    /// over with the requests.
     async fn served(&self, unused: &mut BTreeSet<KeyOf>, hosted: &Hosted) {
         for (n, (id, order)) in self.orders.iter().enumerate() {
             if unused.is_empty() {

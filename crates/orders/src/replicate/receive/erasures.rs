@@ -11,7 +11,7 @@ use super::keys::key_named;
 use crate::core::command::Command;
 use crate::core::keys::Scope;
 use crate::core::order::Order;
-use crate::core::subjects::{Cause, KEYS_MAX, KeyOf, KeyState, KeyStep};
+use crate::core::subjects::{Asked, Cause, KEYS_MAX, KeyOf, KeyState, KeyStep};
 use crate::core::takeover::Birth;
 use crate::shell::keys::vault_failed;
 use crate::start::destroy_after_ms;
@@ -38,8 +38,8 @@ impl Inbound {
         let of = of.ok_or_else(malformed)?;
         let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
         let request = Scope(u128::from_be_bytes(request));
-        let asked = (request, cause_of(erased));
-        let word = self.word_on(of, erased, asked.1)?;
+        let asked = Asked { request, cause: cause_of(erased) };
+        let word = self.word_on(of, erased, asked.cause)?;
         let (gone, heard) = self.hosted.group.peek(|machine| {
             let subjects = &machine.state.subjects;
             (subjects.key(of) == KeyState::Erased, subjects.heard_of(of, request))
@@ -47,7 +47,7 @@ impl Inbound {
         // Whoever asked may have named the copy here first: what it became lives on then.
         let became = match word {
             // What he left there is no wish: who went on with his orders keeps them.
-            Word::OfCopies if !heard && asked.1 != Cause::Left => self.became(of).await,
+            Word::OfCopies if !heard && asked.cause != Cause::Left => self.became(of).await,
             Word::OfCopies | Word::OfOurs | Word::NotHis => Vec::new(),
         };
         if word == Word::NotHis || gone && became.is_empty() {
@@ -78,11 +78,12 @@ impl Inbound {
     }
 
     async fn tell(&self, step: KeyStep) -> Result<(), Failure> {
-        let (KeyStep::Forget { keys, asked, .. } | KeyStep::Told { keys, asked, .. }) = &step
+        let (KeyStep::Forget { keys, asked, asked_ms, .. }
+        | KeyStep::Told { keys, asked, asked_ms, .. }) = &step
         else {
             return Ok(());
         };
-        let (keys, cause) = (keys.clone(), asked.1);
+        let (keys, asked, asked_ms) = (keys.clone(), *asked, *asked_ms);
         if keys.is_empty() {
             return Ok(());
         }
@@ -90,7 +91,7 @@ impl Inbound {
         for of in keys {
             match self.hosted.group.peek(|machine| machine.state.subjects.key(of)) {
                 KeyState::Erased => self.shell.keyring.forget(of),
-                KeyState::Living(_) => self.not_forgotten(of, cause),
+                KeyState::Living(_) => self.not_forgotten(of, asked, asked_ms),
                 KeyState::Unknown => {}
             }
         }
@@ -98,16 +99,16 @@ impl Inbound {
         Ok(())
     }
 
-    fn not_forgotten(&self, of: KeyOf, cause: Cause) {
-        let owed =
-            |machine: &crate::machine::OrdersMachine| machine.state.owed.contains(&of.subject);
+    fn not_forgotten(&self, of: KeyOf, asked: Asked, asked_ms: u64) {
+        let group = &self.hosted.group;
+        let will = group.peek(|m| m.state.will_forget(of.subject, asked, asked_ms));
         let subject = format!("{:032x}", of.subject.hash);
-        match self.hosted.group.peek(owed) {
+        match will {
             true => tracing::warn!(
                 subject,
                 "erased elsewhere, and here once his order has ended: `region status` names it"
             ),
-            false if cause == Cause::Unsaid => tracing::warn!(
+            false if asked.cause == Cause::Unsaid => tracing::warn!(
                 subject,
                 "erased elsewhere, or left there, which is not said, and he lives here or was \
                  served since: look whether he is to be erased here, too"

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::core::keys::Scope;
-use crate::core::subjects::{Cause, KeyStep};
+use crate::core::subjects::{Asked, Cause, KeyStep};
 
 async fn forget(node: &Node, region: &str) {
     let forget = wire::EraseCustomerRequest {
@@ -97,7 +97,7 @@ async fn who_comes_before_his_order_has_ended_is_forgotten_for_what_was_there() 
     // Asked there; here he has an order under way.
     forget(away, "us-east").await;
     let of = own(here);
-    let (keys, asked) = (vec![of], (Scope(7), Cause::Erased));
+    let (keys, asked) = (vec![of], Asked { request: Scope(7), cause: Cause::Erased });
     let asked_ms = here.orders.shell().env.clock.wall().ms();
     let told = KeyStep::Told { keys, asked, asked_ms, destroy_after_ms: asked_ms };
     here.orders.shell().groups[&0].submit(&Command::Keys(told), soon()).await.unwrap();

@@ -6,7 +6,7 @@ use crate::core::contents::Sealed;
 use crate::core::keys::Seen;
 use crate::core::moves;
 use crate::core::subjects::Cause::{self, Erased, Left, Unsaid};
-use crate::core::subjects::{Erase, KeyState, KeyStep, Owed};
+use crate::core::subjects::{Asked, Erase, KeyState, KeyStep, Owed};
 
 /// Two orders of the first customer, shipped to B.
 fn two_of_one() -> (State, State) {
@@ -96,8 +96,8 @@ struct Known {
     /// And went there again.
     left: bool,
     forgotten: bool,
-    /// A was asked to forget him while an order of his was under way.
-    owed: bool,
+    /// A was asked by then to forget him while an order of his was under way; 0 if it was not.
+    owed: u64,
     /// What B has dropped, of which A hears late: generations after that of its block, by which
     /// request, asked for when, and why.
     erased: &'static [(u32, u128, u64, Cause)],
@@ -133,9 +133,9 @@ fn home_without_a_block(known: Known) -> (State, OrderId) {
         let there = moves::Step::Follow { subject, to, epoch, at_ms };
         assert_eq!(apply(&mut a, Command::Moves(there)), Outcome::Noted);
     }
-    if known.owed {
-        let asked = (Scope(7), Cause::Erased);
-        let owed = Owed { of: key_of(1), asked, asked_ms: 5, upto: 1 };
+    if known.owed > 0 {
+        let asked = Asked { request: Scope(7), cause: Cause::Erased };
+        let owed = Owed { of: key_of(1), asked, asked_ms: known.owed, upto: 1 };
         a.owed.insert(subject, owed);
     }
     assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
@@ -147,7 +147,8 @@ fn home_without_a_block(known: Known) -> (State, OrderId) {
     let sealed_with = b.contents.get(&id).unwrap().sealed_with;
     for (after, request, asked_ms, cause) in known.erased.iter().copied() {
         let generation = sealed_with.generation + after;
-        let (keys, asked) = (vec![KeyOf { generation, ..sealed_with }], (Scope(request), cause));
+        let (keys, asked) =
+            (vec![KeyOf { generation, ..sealed_with }], Asked { request: Scope(request), cause });
         let gone = KeyStep::Forget { keys, asked, asked_ms, destroy_after_ms: asked_ms };
         assert_eq!(apply(&mut a, Command::Keys(gone)), Outcome::Noted);
     }
@@ -189,7 +190,7 @@ fn of_who_was_to_be_forgotten_here_or_does_not_live_here_nothing_is_kept() {
         Known { left: true, ..moved },
         Known { forgotten: true, ..no },
         Known { forgotten: true, ..moved },
-        Known { owed: true, ..moved },
+        Known { owed: START.ms(), ..moved },
     ];
     for known in others {
         let (a, id) = home_without_a_block(known);
@@ -239,6 +240,8 @@ fn what_was_deleted_because_he_left_is_kept_and_what_may_have_been() {
         Known { erased: &[(0, 0, BEFORE, Unsaid)], ..moved },
         // He had left before, and came again.
         Known { moved: 3, erased: &[(0, 9, BEFORE, Unsaid)], ..moved },
+        // What was to be forgotten is older than this order.
+        Known { owed: START.ms() - 1, ..moved },
         // The group may have forgotten when he came first.
         Known { restored: true, erased: &[(0, 9, BEFORE, Unsaid)], ..moved },
     ];
