@@ -270,9 +270,11 @@ impl Moves {
         self.of.insert((subject, order.to_bytes()));
     }
 
-    /// What this key opened opens no more.
+    /// What this key opened, or one before it, opens no more.
     pub(in crate::core) fn drop_kept(&mut self, of: KeyOf) {
-        let opened = |id: &OrderId| self.kept.get(id).is_some_and(|kept| kept.of == of);
+        let opened = |id: &OrderId| {
+            self.kept.get(id).is_some_and(|kept| kept.of.generation <= of.generation)
+        };
         let dead: Vec<OrderId> = self.kept_of(of.subject).filter(opened).collect();
         dead.into_iter().for_each(|id| self.unkeep(of.subject, id));
     }

@@ -112,7 +112,8 @@ pub struct SubjectRow {
     /// `None` once erased, until the customer orders again.
     pub key: Option<Wrapped>,
     /// Living keys of earlier generations, oldest first, which no erasure ended: their home came
-    /// back from a backup that did not know them, and what it had shared is here still.
+    /// back from a backup that did not know them, and what it had shared is here still; or it is
+    /// to go once an order has ended, and he came to live here before that.
     pub older: Vec<(u32, Wrapped)>,
     /// What was erased, oldest first: the tombstones.
     pub erased: Vec<Erased>,
@@ -135,12 +136,39 @@ pub struct Former {
     pub birth: RegionNumber,
 }
 
+/// Why a key was dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Cause {
+    /// Who says that it was dropped does not say which: another region's older program, a vault's
+    /// list of what went after a backup, or a region key that is gone.
+    Unsaid,
+    /// He lives elsewhere, and what he left there was deleted: nobody wished to forget him.
+    Left,
+    /// Somebody asked for him to be forgotten.
+    Erased,
+}
+
+/// By which request a key goes, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// 0 where none asked.
+    pub request: Scope,
+    pub cause: Cause,
+}
+
+impl Asked {
+    /// By no request that is known, and nobody says why.
+    pub const UNSAID: Self = Self { request: Scope(0), cause: Cause::Unsaid };
+}
+
 /// That a key was dropped, and what the receipt of it says.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Erased {
     pub generation: u32,
-    /// The request that asked for it; another region's for a copy.
+    /// The request that asked for it; another region's for a copy. Of what he left, the one that
+    /// moved him.
     pub request: Scope,
+    pub cause: Cause,
     pub at: LogTime,
     /// The group's event that says so; 0 where none does.
     pub seq: u64,
@@ -172,8 +200,8 @@ pub enum KeyStep {
     Rewrap(Vec<KeyEntry>),
     /// Data keys of another home's customers, who may be served from here one day.
     Take(Vec<KeyEntry>),
-    /// Another home erased these, up to the generation named.
-    Forget { keys: Vec<KeyOf>, request: Scope, asked_ms: u64, destroy_after_ms: u64 },
+    /// Another home dropped these, up to the generation named.
+    Forget { keys: Vec<KeyOf>, asked: Asked, asked_ms: u64, destroy_after_ms: u64 },
     /// The vault has destroyed the region key: what a backup brought back under it is erased.
     Lost { key: RegionKey, asked_ms: u64 },
     /// Own customers who were erased after the backup that this group came back from: the vault
@@ -184,7 +212,7 @@ pub enum KeyStep {
     GiveBack(Vec<KeyOf>),
     /// Own customers whom the region erased that has, or had, their orders. One who is served here
     /// still, under an order that is under way, is owed it until that is over.
-    Told { keys: Vec<KeyOf>, request: Scope, asked_ms: u64, destroy_after_ms: u64 },
+    Told { keys: Vec<KeyOf>, asked: Asked, asked_ms: u64, destroy_after_ms: u64 },
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

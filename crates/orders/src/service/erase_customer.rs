@@ -15,7 +15,7 @@ use tonic::Request;
 
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::keys::Scope;
-use crate::core::subjects::{Erase, Erased, KeyOf, KeyStep, RegionKey, SubjectId};
+use crate::core::subjects::{Asked, Cause, Erase, Erased, KeyOf, KeyStep, RegionKey, SubjectId};
 use crate::metrics;
 use crate::service::customer::{self, Found};
 use crate::shell::keys::{ScopeOf, Whose, vault_failed};
@@ -171,9 +171,9 @@ async fn forget(
     }
     let subject = SubjectId { home, hash: copy.subject };
     let of = KeyOf { subject, generation: copy.generation };
-    let request = scope(slot, subject);
+    let asked = Asked { request: scope(slot, subject), cause: Cause::Erased };
     let keys = vec![of];
-    let step = KeyStep::Forget { keys, request, asked_ms, destroy_after_ms };
+    let step = KeyStep::Forget { keys, asked, asked_ms, destroy_after_ms };
     match hosted.submit(&Command::Keys(step), due).await? {
         Outcome::Noted => {}
         Outcome::Refused(why) => return Err(refusal(why)),

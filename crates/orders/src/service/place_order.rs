@@ -21,6 +21,7 @@ use crate::core::command::{Accept, Command, Outcome, Refused, Target};
 use crate::core::contents::{Contents, Line, LineKind, Token};
 use crate::core::keys::{Key, Scope};
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
+use crate::machine::OrdersMachine;
 use crate::map::stock_group;
 use crate::shell::intake::Placing;
 use crate::shell::keys::{ScopeOf, Whose, heard_under, vault_failed};
@@ -201,9 +202,10 @@ impl Asked<'_> {
     ) -> Result<Option<SealedWith>, Failure> {
         let group = &self.hosted.group;
         let next = match glance {
-            true => group.peek(|machine| machine.state.next_key(subject)),
+            true => group.peek(|machine| machine.state.sealing_key(subject)),
             false => {
-                let read = group.read(due, |machine| machine.state.next_key(subject)).await;
+                let look = |machine: &OrdersMachine| machine.state.sealing_key(subject);
+                let read = group.read(due, look).await;
                 read.map_err(not_read)?
             }
         };

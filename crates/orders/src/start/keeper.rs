@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
 use crate::core::state::State;
-use crate::core::subjects::{KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, RegionKey};
+use crate::core::subjects::{Cause, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Owed, RegionKey};
 use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell, Trust, not_read};
@@ -219,9 +219,40 @@ impl Keeper {
         let after = destroy_after_ms(newest, &self.shell.cfg.keys, wall);
         let owed = self.hosted.group.peek(|machine| machine.state.owed_now(after, STEPS_MAX));
         for step in owed {
+            let KeyStep::Told { keys, asked, .. } = &step else { continue };
+            let (keys, cause) = (keys.clone(), asked.cause);
+            let about: Vec<KeyOf> = self.hosted.group.peek(|machine| {
+                let owed = keys.iter().filter_map(|of| machine.state.owed.get(&of.subject));
+                owed.map(Owed::key).collect()
+            });
             self.commit(step).await?;
+            about.into_iter().for_each(|of| self.not_taken(of, cause));
         }
         Ok(())
+    }
+
+    /// Says of whom it is that a wish to be forgotten was not carried out, though this key of his
+    /// was to go.
+    fn not_taken(&self, of: KeyOf, cause: Cause) {
+        let lives = self.hosted.group.peek(|machine| {
+            let state = &machine.state;
+            let living = matches!(state.subjects.key(of), KeyState::Living(_));
+            living && !state.owed.contains(&of.subject)
+        });
+        let subject = format!("{:032x}", of.subject.hash);
+        match cause {
+            _ if !lives => {}
+            Cause::Unsaid => tracing::warn!(
+                subject,
+                "was erased elsewhere, or left there, which is not said, and has ordered or come \
+                 here since: look whether he is to be erased here, too"
+            ),
+            Cause::Erased | Cause::Left => tracing::warn!(
+                subject,
+                "was to be forgotten here once his order had ended, and has ordered since under \
+                 the same key: erase him here, too"
+            ),
+        }
     }
 
     /// A key under which something was erased gives way to a new one: the old one opens it still.

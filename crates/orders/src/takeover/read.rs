@@ -245,7 +245,7 @@ impl Reader<'_> {
         if let Some(fresh) = self.fresh.get(&subject) {
             return Ok(fresh.clone());
         }
-        let next = self.hosted.group.peek(|machine| machine.state.next_key(subject));
+        let next = self.hosted.group.peek(|machine| machine.state.sealing_key(subject));
         let keyring = &self.shell.keyring;
         let made = match next {
             Next::Use(generation, wrapped) => {

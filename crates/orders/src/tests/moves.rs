@@ -1,6 +1,7 @@
 //! A customer moves to another region and back: one effect per request, and nothing left behind.
 
 mod asks;
+mod left;
 mod tries;
 
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::core::command::{Command, Outcome, Refused};
 use crate::core::contents::Sealed;
 use crate::core::keys::{Scope, Seen};
 use crate::core::state::State;
-use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, SubjectRow, Wrapped};
+use crate::core::subjects::{Asked, Cause, KeyOf, KeyState, Next, SubjectId, SubjectRow, Wrapped};
 use crate::core::takeover::Birth;
 
 /// How far the log's time may be behind the wall clock, and two regions' clocks apart.
@@ -217,23 +217,26 @@ impl State {
         kept.or(own.filter(|subject| subject.home == self.meta.settings.region))
     }
 
-    /// Whether the block of an order of his is here, and opens by his key here.
+    /// Whether the block of an order of his is here, and opens by his key here; not by one that is
+    /// to go because of a wish that is owed.
     pub fn holds(&self, subject: SubjectId, order: OrderId) -> bool {
         let kept = self.moves.kept.get(&order).map(|kept| kept.of);
         let own = self.contents.get(&order).filter(|contents| contents.personal.is_some());
         let own = own.map(|contents| contents.sealed_with);
         let opens = |of: KeyOf| {
-            of.subject == subject && matches!(self.subjects.key(of), KeyState::Living(_))
+            let living = matches!(self.subjects.key(of), KeyState::Living(_));
+            of.subject == subject && living && !self.goes(of)
         };
         kept.into_iter().chain(own).any(opens)
     }
 
-    /// The block of an order of his that is here, with the key that opens it.
+    /// The block of an order of his that is here, with the key that opens it; as [`Self::holds`].
     pub fn block_of(&self, subject: SubjectId, id: OrderId) -> Option<(KeyOf, Wrapped, Sealed)> {
         let kept = self.moves.kept.get(&id).map(|kept| (kept.of, kept.personal.clone()));
         let own = self.contents.get(&id);
         let own = own.and_then(|own| Some((own.sealed_with, own.personal.clone()?)));
-        let his = kept.into_iter().chain(own).filter(|(of, _)| of.subject == subject);
+        let his = kept.into_iter().chain(own);
+        let his = his.filter(|(of, _)| of.subject == subject && !self.goes(*of));
         let mut opens = his.filter_map(|(of, sealed)| match self.subjects.key(of) {
             KeyState::Living(wrapped) => Some((of, wrapped, sealed)),
             KeyState::Erased | KeyState::Unknown => None,
@@ -344,9 +347,13 @@ impl State {
     pub fn left_open(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {
         let left = self.moves.get(subject).and_then(|row| row.left.as_ref());
         let generation = left.filter(|left| !left.deleted).map(|left| left.generation);
+        let living = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
+        // An older key that lives goes with this one.
+        let goes = move |of: KeyOf| {
+            Some(of.generation) == generation || Some(of.generation) < generation && living(of)
+        };
         let under = move |id: &OrderId| {
-            let contents = self.contents.get(id);
-            contents.is_some_and(|contents| Some(contents.sealed_with.generation) == generation)
+            self.contents.get(id).is_some_and(|contents| goes(contents.sealed_with))
         };
         let open = |id: &OrderId| self.is_open(*id) || self.waits_elsewhere(*id);
         let open = move |id: &OrderId| under(id) && open(id);
@@ -373,10 +380,13 @@ impl State {
         }
         left.deleted = true;
         let (generation, request) = (left.generation, left.request);
+        let of = KeyOf { subject, generation };
+        self.settle_left(at, of, times.1);
         let living = |row: &&SubjectRow| row.key.is_some() && row.generation == generation;
         // Else he was forgotten meanwhile: that was more than this.
         if self.subjects.table.get(&subject).filter(living).is_some() {
-            self.drop_with_former(at, KeyOf { subject, generation }, request, times);
+            let asked = Asked { request, cause: Cause::Left };
+            self.drop_with_former(at, of, asked, times);
             remember(&mut row.gone, generation);
         }
         self.moves.put(subject, row);

@@ -9,7 +9,7 @@ use super::{BLOCKS_MAX, CALLED_OFF_MAX, CalledOff, Carry, HOLD_MS, Keep, Kept};
 use crate::core::command::Refused;
 use crate::core::keys::Scope;
 use crate::core::state::State;
-use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, first_generation};
+use crate::core::subjects::{Asked, Cause, KeyOf, KeyState, Next, SubjectId, first_generation};
 
 impl State {
     /// The newest request is the one that moves him: it looks at everything again.
@@ -106,7 +106,9 @@ impl State {
         let fits = match blocks.len() > BLOCKS_MAX || from == self.meta.settings.region {
             true => Err(Refused::Malformed),
             false => {
-                self.key_fits(of, mint.as_ref()).and_then(|()| self.comes(subject, from, dead))
+                let next = self.luggage_key(subject);
+                let fits = self.key_is(next, of, mint.as_ref());
+                fits.and_then(|()| self.comes(subject, from, dead))
             }
         };
         if let Err(why) = fits {
@@ -132,8 +134,8 @@ impl State {
 
     /// An order comes back without its block. Who lives here may have left where it is from, and
     /// that may have deleted the block because this region said that it has it: what lies here is
-    /// kept as if he had brought it along, and goes with his key here. Not of who was erased there
-    /// before he came, nor of whom this region was asked to forget. `came`: what opened it there.
+    /// kept as if he had brought it along, and goes with his key here. Not what was erased there,
+    /// nor what this region was asked to forget. `came`: what opened it there.
     pub(in crate::core) fn keep_own(&mut self, id: OrderId, came: KeyOf) {
         let Some(own) = self.contents.get(&id) else { return };
         let (of, residence) = (own.sealed_with, own.residence);
@@ -141,25 +143,32 @@ impl State {
         let kept = self.moves.kept.get(&id).map(|kept| kept.of);
         let opens = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
         let his = self.lives_here(of.subject) && self.key_fits(of, None).is_ok();
-        let gone = self.owed.contains(&of.subject) || self.gone_before_he_came(of, came);
+        let gone = self.owes(of, id) || self.erased_there(of, came);
         if his && !gone && !kept.is_some_and(opens) {
             self.moves.keep(id, Kept { of, residence, personal });
         }
     }
 
-    /// Whether what `came` opened was erased, as somebody asked, before its customer came to live
-    /// here. By his first move nobody can have deleted yet what he left, so it is no such deletion
-    /// (which counts on what lies here). A key from before a backup shows nothing: the group may
-    /// have forgotten when he came.
-    fn gone_before_he_came(&self, own: KeyOf, came: KeyOf) -> bool {
+    /// Whether what `came` opened was erased there, as somebody asked, and not deleted because he
+    /// had left (which counts on what lies here): by the word that ended that key, the first that
+    /// covers it. Where it does not say which, by when: by his first move nobody can have deleted
+    /// yet what he left. A key from before a backup shows nothing then: the group may have
+    /// forgotten when he came.
+    fn erased_there(&self, own: KeyOf, came: KeyOf) -> bool {
+        let there = self.subjects.table.get(&came.subject);
+        let words = there.into_iter().flat_map(|row| &row.erased);
+        let covers = words.filter(|erased| erased.generation >= came.generation);
+        let Some(word) = covers.min_by_key(|erased| erased.generation) else { return false };
         let restored = own.generation < first_generation(self.meta.settings.epoch);
-        let row = self.moves.get(own.subject).filter(|row| row.epoch == 1 && !restored);
-        let (Some(row), Some(there)) = (row, self.subjects.table.get(&came.subject)) else {
-            return false;
-        };
-        let asked = there.erased.iter().filter(|erased| erased.request != Scope(0));
-        let mut covers = asked.filter(|erased| erased.generation >= came.generation);
-        covers.any(|erased| erased.asked_ms.saturating_add(SKEW_MS) < row.since_ms)
+        let first = self.moves.get(own.subject).filter(|row| row.epoch == 1 && !restored);
+        let before = |since_ms| word.asked_ms.saturating_add(SKEW_MS) < since_ms;
+        match word.cause {
+            Cause::Erased => true,
+            Cause::Left => false,
+            Cause::Unsaid => {
+                word.request != Scope(0) && first.is_some_and(|row| before(row.since_ms))
+            }
+        }
     }
 
     /// Whether what a region brings is taken: from one at a time, and not after an erasure that
@@ -176,7 +185,7 @@ impl State {
     }
 
     /// Whether a move has brought him here to stay.
-    fn lives_here(&self, subject: SubjectId) -> bool {
+    pub(in crate::core) fn lives_here(&self, subject: SubjectId) -> bool {
         let row = self.moves.get(subject);
         row.is_some_and(|row| row.lives == self.meta.settings.region)
     }
@@ -218,7 +227,8 @@ impl State {
             of.is_some_and(|of| matches!(self.subjects.key(of), KeyState::Living(_)))
         };
         if !self.subjects.orders_of(subject).any(opens) {
-            self.drop_with_former(at, KeyOf { subject, generation }, Scope(0), times);
+            let asked = Asked { request: Scope(0), cause: Cause::Left };
+            self.drop_with_former(at, KeyOf { subject, generation }, asked, times);
         }
         Ok(())
     }

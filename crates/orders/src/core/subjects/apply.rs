@@ -6,12 +6,12 @@ use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 
 use super::{
-    Erase, Erased, Former, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next, RegionKey,
-    SubjectId, WRAPPED_BYTES_MAX, Wrapped,
+    Asked, Cause, Erase, Erased, Former, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Next,
+    RegionKey, SubjectId, WRAPPED_BYTES_MAX, Wrapped,
 };
 use crate::core::command::{Outcome, Refused};
 use crate::core::contents::Contents;
-use crate::core::keys::{Key, Scope};
+use crate::core::keys::Key;
 use crate::core::order::Order;
 use crate::core::state::State;
 use crate::core::status::OrderStatus;
@@ -23,10 +23,20 @@ impl State {
         of: KeyOf,
         mint: Option<&Wrapped>,
     ) -> Result<(), Refused> {
+        self.key_is(self.sealing_key(of.subject), of, mint)
+    }
+
+    /// Whether it is the key that this one is to be sealed with.
+    pub(in crate::core) fn key_is(
+        &self,
+        next: Next,
+        of: KeyOf,
+        mint: Option<&Wrapped>,
+    ) -> Result<(), Refused> {
         if of.subject.home != self.meta.settings.region {
             return Err(Refused::Malformed);
         }
-        let fits = match (self.subjects.next(of.subject, None, self.meta.settings.epoch), mint) {
+        let fits = match (next, mint) {
             (Next::Use(generation, _), None) => generation == of.generation,
             (Next::Mint(generation, _), Some(wrapped)) => {
                 generation == of.generation && self.wraps_now(wrapped)
@@ -70,9 +80,9 @@ impl State {
             },
             KeyStep::Rewrap(keys) => self.rewrap(keys),
             KeyStep::Take(keys) => self.take_keys(keys),
-            KeyStep::Forget { keys, request, asked_ms, destroy_after_ms } => {
+            KeyStep::Forget { keys, asked, asked_ms, destroy_after_ms } => {
                 for of in keys.into_iter().take(KEYS_MAX) {
-                    self.forget(at, of, request, (asked_ms, destroy_after_ms));
+                    self.forget(at, of, asked, (asked_ms, destroy_after_ms));
                 }
             }
             KeyStep::Lost { key, asked_ms } => self.lost(at, key, asked_ms),
@@ -80,7 +90,7 @@ impl State {
                 for of in keys.into_iter().take(KEYS_MAX) {
                     if matches!(self.subjects.key(of), KeyState::Living(_)) {
                         let times = (asked_ms, destroy_after_ms);
-                        self.drop_with_former(at, of, Scope(0), times);
+                        self.drop_with_former(at, of, Asked::UNSAID, times);
                     }
                 }
             }
@@ -89,9 +99,9 @@ impl State {
                 // A disk may have forgotten behind the last law with them in its log.
                 self.meta.purges += u64::from(self.give_back(keys));
             }
-            KeyStep::Told { keys, request, asked_ms, destroy_after_ms } => {
+            KeyStep::Told { keys, asked, asked_ms, destroy_after_ms } => {
                 for of in keys.into_iter().take(KEYS_MAX) {
-                    self.told(at, of, request, (asked_ms, destroy_after_ms));
+                    self.told(at, of, asked, (asked_ms, destroy_after_ms));
                 }
             }
         }
@@ -146,10 +156,10 @@ impl State {
         }
     }
 
-    fn forget(&mut self, at: LogTime, of: KeyOf, request: Scope, times: (u64, u64)) {
+    fn forget(&mut self, at: LogTime, of: KeyOf, asked: Asked, times: (u64, u64)) {
         let foreign = of.subject.home != self.meta.settings.region;
         if foreign && self.subjects.key(of) != KeyState::Erased {
-            self.drop_subject(at, of, request, times, Vec::new());
+            self.drop_subject(at, of, asked, times, Vec::new());
         }
     }
 
@@ -161,7 +171,10 @@ impl State {
         }
         for of in self.subjects.under(key, KEYS_MAX) {
             match of.subject.home == self.meta.settings.region {
-                true => self.drop_subject(at, of, Scope(0), (asked_ms, asked_ms), Vec::new()),
+                true => {
+                    let times = (asked_ms, asked_ms);
+                    self.drop_subject(at, of, Asked::UNSAID, times, Vec::new());
+                }
                 false => {
                     self.subjects.give_back(of);
                 }
@@ -183,41 +196,47 @@ impl State {
             return Outcome::Refused(Refused::SubjectNotFound);
         };
         self.moves.erased(subject);
-        if row.key.is_none() {
-            // Another request has erased it: that one's receipt holds.
-            return match row.erased.last() {
-                Some(erased) => Outcome::Erased(Box::new(erased.clone()), true),
-                None => Outcome::Refused(Refused::SubjectNotFound),
-            };
-        }
         let of = KeyOf { subject, generation: row.generation };
-        self.drop_with_former(at, of, request, (asked_ms, destroy_after_ms));
+        // What he left was deleted, and nobody had asked to forget him: this is the first wish.
+        let last = newest(&row.erased).filter(|last| last.cause != Cause::Left);
+        if let Some(last) = last.filter(|_| row.key.is_none()) {
+            // Another request has erased it: that one's receipt holds.
+            return Outcome::Erased(Box::new(last.clone()), true);
+        }
+        let asked = Asked { request, cause: Cause::Erased };
+        self.drop_with_former(at, of, asked, (asked_ms, destroy_after_ms));
         match self.subjects.table.get(&subject).and_then(|row| row.erased.last()) {
             Some(erased) => Outcome::Erased(Box::new(erased.clone()), false),
             None => Outcome::Refused(Refused::SubjectNotFound),
         }
     }
 
-    /// Whoever owned his orders before knew him by another key, which opens the same.
+    /// Whoever owned his orders before knew him by another key, which opens the same. What he left
+    /// is deleted by itself: another home's key is a copy, which that home may use today. It goes
+    /// back once nothing here needs it.
     pub(in crate::core) fn drop_with_former(
         &mut self,
         at: LogTime,
         of: KeyOf,
-        request: Scope,
+        asked: Asked,
         times: (u64, u64),
     ) {
-        let also = self.former_keys(of.subject);
-        self.drop_subject(at, of, request, times, also.clone());
+        let also = match asked.cause {
+            Cause::Left => Vec::new(),
+            Cause::Erased | Cause::Unsaid => self.former_keys(of),
+        };
+        self.drop_subject(at, of, asked, times, also.clone());
         for former in also {
-            self.forget(at, former.of, request, times);
+            self.forget(at, former.of, asked, times);
         }
     }
 
-    /// What opened his orders where they were taken over from.
-    fn former_keys(&self, subject: SubjectId) -> Vec<Former> {
+    /// What opened his orders where they were taken over from; of those that are sealed up to this
+    /// generation of his.
+    fn former_keys(&self, his: KeyOf) -> Vec<Former> {
         let here = self.meta.settings.region;
         let mut newest: BTreeMap<SubjectId, Former> = BTreeMap::new();
-        for id in self.subjects.orders_of(subject) {
+        for id in self.sealed_upto(his) {
             let Some(order) = self.orders.get(&id).filter(|order| self.is_own(id, order)) else {
                 continue;
             };
@@ -231,12 +250,21 @@ impl State {
         newest.into_values().collect()
     }
 
+    /// His orders that this key of his sealed, or one before it.
+    pub(super) fn sealed_upto(&self, of: KeyOf) -> impl Iterator<Item = OrderId> {
+        let upto = move |id: &OrderId| {
+            let contents = self.contents.get(id);
+            contents.is_some_and(|contents| contents.sealed_with.generation <= of.generation)
+        };
+        self.subjects.orders_of(of.subject).filter(upto)
+    }
+
     /// Drops the subject's keys up to this one, and says so: to peers as well if it is an own one.
     fn drop_subject(
         &mut self,
         at: LogTime,
         of: KeyOf,
-        request: Scope,
+        Asked { request, cause }: Asked,
         (asked_ms, destroy_after_ms): (u64, u64),
         also: Vec<Former>,
     ) {
@@ -246,15 +274,25 @@ impl State {
             self.meta.seq += 1;
             self.meta.erasures += 1;
         }
-        let sealed = |id: &OrderId| {
-            self.contents.get(id).is_some_and(|c| c.sealed_with.generation == generation)
+        // Those that went with an earlier key have a receipt already.
+        let opens = |id: &OrderId| {
+            let with = self.contents.get(id).map(|contents| contents.sealed_with);
+            with.is_some_and(|with| {
+                with == of || matches!(self.subjects.key(with), KeyState::Living(_))
+            })
         };
-        let orders = self.subjects.orders_of(subject).filter(|id| own && sealed(id)).count();
+        let orders = self.sealed_upto(of).filter(|id| own && opens(id)).count();
         let keys = also.iter().map(|former| former.of).chain([of]);
-        let under = keys.filter_map(|of| self.subjects.under_of(of)).max();
+        let under = keys.filter_map(|of| self.subjects.under_of(of));
+        // What he left before is in logs and backups under the region key that wrapped it then.
+        let row = self.subjects.table.get(&subject);
+        let left = row.and_then(|row| newest(&row.erased));
+        let left = left.filter(|left| left.cause == Cause::Left && cause == Cause::Erased);
+        let under = under.chain(left.map(|left| left.under)).max();
         let erased = Erased {
             generation,
             request,
+            cause,
             at,
             seq: if own { self.meta.seq } else { 0 },
             under: under.unwrap_or(RegionKey(0)),
@@ -276,6 +314,11 @@ impl State {
         };
         self.is_own(id, order) && (!order.closed() || under_way(order, contents))
     }
+}
+
+/// The tombstone of the newest generation; of several, the last that was written.
+fn newest(erased: &[Erased]) -> Option<&Erased> {
+    erased.iter().max_by_key(|erased| erased.generation)
 }
 
 pub(super) fn under_way(order: &Order, contents: &Contents) -> bool {

@@ -344,6 +344,7 @@ fn who_is_forgotten_leaves_nothing_to_delete_and_nobody_is_told_where_he_went() 
     let (mut a, _) = moved();
     delete(&mut a);
     assert!(a.moves.is_gone(KeyOf { subject: subject(1), generation: 1 }));
+    assert!(matches!(erase(&mut a), Outcome::Erased(_, false)), "nobody had wished it before");
     assert!(matches!(erase(&mut a), Outcome::Erased(_, true)));
     assert!(!a.moves.is_gone(KeyOf { subject: subject(1), generation: 1 }));
     holds(&a);

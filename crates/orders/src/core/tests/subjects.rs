@@ -9,7 +9,9 @@ use crate::core::remote::{
     Batch, Held, Origin, Reduced, Reduction, RemoteEvent, RemoteStep, Shown,
 };
 use crate::core::restored::{Restore, Step};
-use crate::core::subjects::{Erase, KeyEntry, KeyState, KeyStep, Next, first_generation};
+use crate::core::subjects::{
+    Asked, Cause, Erase, KeyEntry, KeyState, KeyStep, Next, first_generation,
+};
 use crate::core::takeover;
 use crate::start::alive_again;
 
@@ -311,7 +313,7 @@ fn another_homes_key_is_taken_once_and_forgotten_for_good() {
     let seq = state.meta.seq;
     let forget = |of| KeyStep::Forget {
         keys: vec![of],
-        request: Scope(1),
+        asked: Asked { request: Scope(1), cause: Cause::Erased },
         asked_ms: 1,
         destroy_after_ms: 2,
     };
@@ -356,7 +358,12 @@ fn a_home_that_came_back_anew_overwrites_no_living_key_and_ends_both_with_one_er
     keys(&mut state, KeyStep::Take(vec![KeyEntry { of: second, wrapped: wrapped(SECOND, 4) }]));
     let forget = |of| {
         let keys = vec![of];
-        KeyStep::Forget { keys, request: Scope(1), asked_ms: 1, destroy_after_ms: 2 }
+        KeyStep::Forget {
+            keys,
+            asked: Asked { request: Scope(1), cause: Cause::Erased },
+            asked_ms: 1,
+            destroy_after_ms: 2,
+        }
     };
     keys(&mut state, forget(first));
     assert_eq!(state.subjects.key(first), KeyState::Erased);
@@ -392,8 +399,8 @@ fn a_key_that_was_given_back_may_come_again_and_what_was_erased_before_may_not()
     let first = KeyOf { subject: SubjectId { home, hash: 7 }, generation: 1 };
     let second = KeyOf { generation: 2, ..first };
     let take = |of| KeyStep::Take(vec![KeyEntry { of, wrapped: wrapped(FIRST, 1) }]);
-    let request = Scope(1);
-    let step = KeyStep::Forget { keys: vec![first], request, asked_ms: 1, destroy_after_ms: 2 };
+    let asked = Asked { request: Scope(1), cause: Cause::Erased };
+    let step = KeyStep::Forget { keys: vec![first], asked, asked_ms: 1, destroy_after_ms: 2 };
     keys(&mut state, step);
     keys(&mut state, take(second));
     keys(&mut state, KeyStep::GiveBack(vec![second]));

@@ -10,6 +10,7 @@ mod handed;
 mod keys;
 mod left_behind;
 mod leftover;
+mod owed;
 mod owners;
 mod requests;
 mod returned;
@@ -433,6 +434,7 @@ fn thawed(state: &State) -> State {
 
 /// The same tables.
 fn copy_of(state: &State) -> State {
+    use crate::core::moves::Moves;
     use crate::core::repair::Repairs;
     use crate::core::takeover::Births;
     use crate::core::{keys::Keys, remote::Remote};
@@ -465,6 +467,9 @@ fn copy_of(state: &State) -> State {
     ));
     let plans = again!("plans", state.repairs.plans);
     copy.repairs = Repairs::rebuild(plans, again!("repairs", state.repairs.rows));
+    let moves = &state.moves;
+    let carries = (again!("carries", moves.carries), again!("called-off", moves.called_off));
+    copy.moves = Moves::rebuild(again!("moves", moves.rows), again!("kept", moves.kept), carries);
     copy.owed = again!("owed", state.owed);
     copy.restored = state.restored.clone();
     copy

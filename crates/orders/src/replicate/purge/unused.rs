@@ -101,7 +101,11 @@ impl Here {
     }
 
     /// Living keys of other homes that open nothing that may stay, and compare no request.
-    async fn unused(&self, limits: &Limits, here: RegionNumber) -> BTreeSet<KeyOf> {
+    async fn unused(
+        &self,
+        limits: &Limits,
+        (here, hosted): (RegionNumber, &Hosted),
+    ) -> BTreeSet<KeyOf> {
         let mut unused = BTreeSet::new();
         for (n, (subject, row)) in self.subjects.iter().enumerate() {
             pause(n).await;
@@ -116,22 +120,25 @@ impl Here {
         for of in limits.kept(&self.copies, &self.parked).await {
             unused.remove(&of);
         }
-        self.served(&mut unused).await;
+        self.served(&mut unused, hosted).await;
         unused
     }
 
     /// Leaves those that nothing which this region took over needs: a former home's key tells
-    /// repeats of what was asked there apart.
-    async fn served(&self, unused: &mut BTreeSet<KeyOf>) {
-        for (n, (_, order)) in self.orders.iter().enumerate() {
+    /// repeats of what was asked there apart. Of what was erased here, or left and deleted, that is
+    /// over with the requests.
+    async fn served(&self, unused: &mut BTreeSet<KeyOf>, hosted: &Hosted) {
+        for (n, (id, order)) in self.orders.iter().enumerate() {
             if unused.is_empty() {
                 return;
             }
             pause(n).await;
             let adopted = order.adopted.iter().map(|adoption| adoption.sealed);
             let heard = order.requests.iter().filter_map(|heard| heard.under);
-            for of in adopted.chain(heard) {
-                unused.remove(&of);
+            let names: Vec<KeyOf> = adopted.chain(heard).filter(|of| unused.contains(of)).collect();
+            let gone = || hosted.group.peek(|machine| machine.state.is_erased(*id));
+            if !names.is_empty() && !gone() {
+                unused.retain(|of| !names.contains(of));
             }
         }
         for (n, (_, row)) in self.requests.iter().enumerate() {
@@ -165,7 +172,7 @@ pub(super) async fn give_back(shell: &Shell, hosted: &Hosted, looked: &mut Looke
         return;
     }
     let here = hosted.group.peek(|machine| Here::of(&machine.state));
-    let unused = here.unused(&limits, shell.number).await;
+    let unused = here.unused(&limits, (shell.number, hosted)).await;
     drop(here);
     // What was found by another law counts no more: the next turn looks again.
     if limits.stale(shell, hosted) {

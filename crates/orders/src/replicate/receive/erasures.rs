@@ -11,7 +11,7 @@ use super::keys::key_named;
 use crate::core::command::Command;
 use crate::core::keys::Scope;
 use crate::core::order::Order;
-use crate::core::subjects::{KEYS_MAX, KeyOf, KeyState, KeyStep};
+use crate::core::subjects::{Asked, Cause, KEYS_MAX, KeyOf, KeyState, KeyStep};
 use crate::core::takeover::Birth;
 use crate::shell::keys::vault_failed;
 use crate::start::destroy_after_ms;
@@ -38,14 +38,16 @@ impl Inbound {
         let of = of.ok_or_else(malformed)?;
         let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
         let request = Scope(u128::from_be_bytes(request));
-        let word = self.word_on(of, erased)?;
+        let asked = Asked { request, cause: cause_of(erased) };
+        let word = self.word_on(of, erased, asked.cause)?;
         let (gone, heard) = self.hosted.group.peek(|machine| {
             let subjects = &machine.state.subjects;
             (subjects.key(of) == KeyState::Erased, subjects.heard_of(of, request))
         });
         // Whoever asked may have named the copy here first: what it became lives on then.
         let became = match word {
-            Word::OfCopies if !heard => self.became(of).await,
+            // What he left there is no wish: who went on with his orders keeps them.
+            Word::OfCopies if !heard && asked.cause != Cause::Left => self.became(of).await,
             Word::OfCopies | Word::OfOurs | Word::NotHis => Vec::new(),
         };
         if word == Word::NotHis || gone && became.is_empty() {
@@ -61,25 +63,27 @@ impl Inbound {
         let told = match word {
             Word::OfCopies => {
                 // After a crash in between it is asked for again only if this one is still to do.
-                self.tell(KeyStep::Told { keys: became, request, asked_ms, destroy_after_ms })
+                self.tell(KeyStep::Told { keys: became, asked, asked_ms, destroy_after_ms })
                     .await?;
                 if gone {
                     return Ok(());
                 }
-                KeyStep::Forget { keys, request, asked_ms, destroy_after_ms }
+                KeyStep::Forget { keys, asked, asked_ms, destroy_after_ms }
             }
             Word::OfOurs | Word::NotHis => {
-                KeyStep::Told { keys, request, asked_ms, destroy_after_ms }
+                KeyStep::Told { keys, asked, asked_ms, destroy_after_ms }
             }
         };
         self.tell(told).await
     }
 
     async fn tell(&self, step: KeyStep) -> Result<(), Failure> {
-        let (KeyStep::Forget { keys, .. } | KeyStep::Told { keys, .. }) = &step else {
+        let (KeyStep::Forget { keys, asked, asked_ms, .. }
+        | KeyStep::Told { keys, asked, asked_ms, .. }) = &step
+        else {
             return Ok(());
         };
-        let keys = keys.clone();
+        let (keys, asked, asked_ms) = (keys.clone(), *asked, *asked_ms);
         if keys.is_empty() {
             return Ok(());
         }
@@ -87,7 +91,7 @@ impl Inbound {
         for of in keys {
             match self.hosted.group.peek(|machine| machine.state.subjects.key(of)) {
                 KeyState::Erased => self.shell.keyring.forget(of),
-                KeyState::Living(_) => self.not_forgotten(of),
+                KeyState::Living(_) => self.not_forgotten(of, asked, asked_ms),
                 KeyState::Unknown => {}
             }
         }
@@ -95,14 +99,19 @@ impl Inbound {
         Ok(())
     }
 
-    fn not_forgotten(&self, of: KeyOf) {
-        let owed =
-            |machine: &crate::machine::OrdersMachine| machine.state.owed.contains(&of.subject);
+    fn not_forgotten(&self, of: KeyOf, asked: Asked, asked_ms: u64) {
+        let group = &self.hosted.group;
+        let will = group.peek(|m| m.state.will_forget(of.subject, asked, asked_ms));
         let subject = format!("{:032x}", of.subject.hash);
-        match self.hosted.group.peek(owed) {
+        match will {
             true => tracing::warn!(
                 subject,
                 "erased elsewhere, and here once his order has ended: `region status` names it"
+            ),
+            false if asked.cause == Cause::Unsaid => tracing::warn!(
+                subject,
+                "erased elsewhere, or left there, which is not said, and he lives here or was \
+                 served since: look whether he is to be erased here, too"
             ),
             false => tracing::warn!(
                 subject,
@@ -113,10 +122,14 @@ impl Inbound {
 
     /// A region speaks for its own customers, and for those whose orders it took over: to copies
     /// while it owns them, and to their home also when they have come back to it since.
-    fn word_on(&self, of: KeyOf, erased: &wire::KeyErasure) -> Result<Word, Failure> {
+    /// What he left is deleted by itself, so it says nothing of other homes' keys.
+    fn word_on(&self, of: KeyOf, erased: &wire::KeyErasure, cause: Cause) -> Result<Word, Failure> {
         let origin = self.origin.region;
         if of.subject.home == origin {
             return Ok(Word::OfCopies);
+        }
+        if cause == Cause::Left {
+            return Ok(Word::NotHis);
         }
         let birth = super::region_of(erased.birth);
         let birth = birth.ok_or_else(|| Failure::of(Reason::MessageMalformed))?;
@@ -178,5 +191,27 @@ impl Inbound {
             sealed.filter(|of| matches!(subjects.key(*of), KeyState::Living(_))).collect()
         });
         sealed.into_iter().filter(|of| of.subject.home == here).take(KEYS_MAX).collect()
+    }
+}
+
+/// An older program says nothing, and a newer one may say what is not known here.
+fn cause_of(erased: &wire::KeyErasure) -> Cause {
+    match wire::KeyErasureCause::try_from(erased.cause) {
+        Ok(wire::KeyErasureCause::Left) => Cause::Left,
+        Ok(wire::KeyErasureCause::Erased) => Cause::Erased,
+        Ok(wire::KeyErasureCause::Unspecified) | Err(_) => Cause::Unsaid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_does_not_say_which_or_what_nobody_here_knows_is_none() {
+        let says = |cause| cause_of(&wire::KeyErasure { cause, ..Default::default() });
+        let heard = [0, 1, 2, 3, -1].map(says);
+        let unsaid = Cause::Unsaid;
+        assert_eq!(heard, [unsaid, Cause::Left, Cause::Erased, unsaid, unsaid]);
     }
 }

@@ -12,7 +12,7 @@ use super::Sender;
 use super::session::{Broken, Session};
 use crate::core::remote::tree::Leaf;
 use crate::core::state::State;
-use crate::core::subjects::{Erased, Former, KeyOf, KeyState, Wrapped};
+use crate::core::subjects::{Cause, Erased, Former, KeyOf, KeyState, Wrapped};
 use crate::replicate::law::Law;
 use crate::replicate::view;
 use crate::shell::Shell;
@@ -199,5 +199,10 @@ fn erasure(of: KeyOf, erased: &Erased) -> wire::KeyErasure {
         destroy_after_ms: erased.destroy_after_ms,
         birth: 0,
         ownership_epoch: 0,
+        cause: match erased.cause {
+            Cause::Unsaid => wire::KeyErasureCause::Unspecified,
+            Cause::Left => wire::KeyErasureCause::Left,
+            Cause::Erased => wire::KeyErasureCause::Erased,
+        } as i32,
     }
 }

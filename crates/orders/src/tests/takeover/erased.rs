@@ -6,7 +6,7 @@ use hansa_api::pb::customer::customer_service_server::CustomerService as _;
 use super::*;
 use crate::core::command::Command;
 use crate::core::keys::Scope;
-use crate::core::subjects::{KeyEntry, KeyOf, KeyState, KeyStep};
+use crate::core::subjects::{Asked, Cause, KeyEntry, KeyOf, KeyState, KeyStep};
 
 /// Over at once: nothing to ship.
 fn gift(customer: &str, request_id: &str) -> wire::PlaceOrderRequest {
@@ -192,8 +192,8 @@ async fn a_copy_that_was_named_first_does_not_hide_what_it_became() {
     let away = pair.away();
     let here = sealed(away, &names[0]);
     // Whoever asks names the copy there, and comes no further. What the home says comes after.
-    let (keys_of, request) = (vec![former[0]], Scope(5));
-    keys(away, KeyStep::Forget { keys: keys_of, request, asked_ms: 5, destroy_after_ms: 9 }).await;
+    let (keys_of, asked) = (vec![former[0]], Asked { request: Scope(5), cause: Cause::Erased });
+    keys(away, KeyStep::Forget { keys: keys_of, asked, asked_ms: 5, destroy_after_ms: 9 }).await;
     assert!(key(away, former[0]) == KeyState::Erased && alive(away, here));
     erased(pair.here(), "c-1", "").await;
     pair.home.owned_by(2, 2, Kind::Failover);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::command::Accept;
-use crate::core::subjects::{Erase, Erased, KeyEntry, KeyState, KeyStep, RegionKey};
+use crate::core::subjects::{Asked, Cause, Erase, Erased, KeyEntry, KeyState, KeyStep, RegionKey};
 
 const ASKED: (u64, u64) = (5, 9);
 
@@ -27,7 +27,8 @@ fn share(to: &mut State, of: KeyOf, by: RegionKey) {
 }
 
 fn told(of: KeyOf, asked_ms: u64) -> KeyStep {
-    KeyStep::Told { keys: vec![of], request: Scope(77), asked_ms, destroy_after_ms: 9 }
+    let asked = Asked { request: Scope(77), cause: Cause::Erased };
+    KeyStep::Told { keys: vec![of], asked, asked_ms, destroy_after_ms: 9 }
 }
 
 fn alive(state: &State, of: KeyOf) -> bool {
@@ -343,7 +344,8 @@ fn an_erasure_is_heard_of_by_its_request_alone() {
     let (_, mut b) = taken_over();
     let forget = |request| {
         let (keys, (asked_ms, destroy_after_ms)) = (vec![key_at(1)], ASKED);
-        KeyStep::Forget { keys, request, asked_ms, destroy_after_ms }
+        let asked = Asked { request, cause: Cause::Erased };
+        KeyStep::Forget { keys, asked, asked_ms, destroy_after_ms }
     };
     keys(&mut b, forget(Scope(5)));
     assert_eq!(b.subjects.key(key_at(1)), KeyState::Erased);

@@ -5,7 +5,8 @@ use super::*;
 use crate::core::contents::Sealed;
 use crate::core::keys::Seen;
 use crate::core::moves;
-use crate::core::subjects::{Erase, KeyState, KeyStep, Owed};
+use crate::core::subjects::Cause::{self, Erased, Left, Unsaid};
+use crate::core::subjects::{Asked, Erase, KeyState, KeyStep, Owed};
 
 /// Two orders of the first customer, shipped to B.
 fn two_of_one() -> (State, State) {
@@ -95,11 +96,11 @@ struct Known {
     /// And went there again.
     left: bool,
     forgotten: bool,
-    /// A was asked to forget him while an order of his was under way.
-    owed: bool,
-    /// What B has erased, of which A hears late: generations after that of its block, by which
-    /// request, asked for when.
-    erased: &'static [(u32, u128, u64)],
+    /// A was asked by then to forget him while an order of his was under way; 0 if it was not.
+    owed: u64,
+    /// What B has dropped, of which A hears late: generations after that of its block, by which
+    /// request, asked for when, and why.
+    erased: &'static [(u32, u128, u64, Cause)],
     /// A came back from a backup since.
     restored: bool,
 }
@@ -132,8 +133,9 @@ fn home_without_a_block(known: Known) -> (State, OrderId) {
         let there = moves::Step::Follow { subject, to, epoch, at_ms };
         assert_eq!(apply(&mut a, Command::Moves(there)), Outcome::Noted);
     }
-    if known.owed {
-        let owed = Owed { of: key_of(1), request: Scope(7), asked_ms: 5 };
+    if known.owed > 0 {
+        let asked = Asked { request: Scope(7), cause: Cause::Erased };
+        let owed = Owed { of: key_of(1), asked, asked_ms: known.owed, upto: 1 };
         a.owed.insert(subject, owed);
     }
     assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
@@ -143,10 +145,11 @@ fn home_without_a_block(known: Known) -> (State, OrderId) {
         assert_eq!(apply(&mut a, Command::Keys(again)), Outcome::Noted);
     }
     let sealed_with = b.contents.get(&id).unwrap().sealed_with;
-    for (after, request, asked_ms) in known.erased.iter().copied() {
+    for (after, request, asked_ms, cause) in known.erased.iter().copied() {
         let generation = sealed_with.generation + after;
-        let (keys, request) = (vec![KeyOf { generation, ..sealed_with }], Scope(request));
-        let gone = KeyStep::Forget { keys, request, asked_ms, destroy_after_ms: asked_ms };
+        let (keys, asked) =
+            (vec![KeyOf { generation, ..sealed_with }], Asked { request: Scope(request), cause });
+        let gone = KeyStep::Forget { keys, asked, asked_ms, destroy_after_ms: asked_ms };
         assert_eq!(apply(&mut a, Command::Keys(gone)), Outcome::Noted);
     }
     if known.restored {
@@ -187,7 +190,7 @@ fn of_who_was_to_be_forgotten_here_or_does_not_live_here_nothing_is_kept() {
         Known { left: true, ..moved },
         Known { forgotten: true, ..no },
         Known { forgotten: true, ..moved },
-        Known { owed: true, ..moved },
+        Known { owed: START.ms(), ..moved },
     ];
     for known in others {
         let (a, id) = home_without_a_block(known);
@@ -197,31 +200,50 @@ fn of_who_was_to_be_forgotten_here_or_does_not_live_here_nothing_is_kept() {
 }
 
 #[test]
-fn what_was_erased_where_it_comes_from_before_he_came_is_not_kept() {
+fn what_was_erased_where_it_comes_from_is_not_kept() {
     let moved = Known { moved: 1, ..Known::default() };
-    // What he ordered there since and left goes after the move: the older word counts.
-    let words: [&[_]; 3] =
-        [&[(0, 9, BEFORE)], &[(1, 9, BEFORE)], &[(0, 9, BEFORE), (1, 8, CAME_MS + 9)]];
+    let words: [&[_]; 6] = [
+        &[(0, 9, BEFORE, Erased)],
+        &[(1, 9, BEFORE, Erased)],
+        // When it was, and by which move he came, is nothing to ask: a wish is one.
+        &[(0, 9, CAME_MS + 9, Erased)],
+        // What he ordered there since and left goes after the move: the first word counts.
+        &[(0, 9, BEFORE, Erased), (1, 8, CAME_MS + 9, Left)],
+        // Which does not say why, and nobody could have deleted yet what he left.
+        &[(0, 9, BEFORE, Unsaid)],
+        &[(0, 9, BEFORE, Unsaid), (1, 8, CAME_MS + 9, Unsaid)],
+    ];
     for erased in words {
-        let (a, id) = home_without_a_block(Known { erased, ..moved });
-        assert_eq!(a.contents.get(&id).unwrap().personal, None, "{erased:?}");
-        assert!(!a.moves.kept.contains(&id) && !a.shows_who(id), "{erased:?}");
+        not_kept(Known { erased, ..moved });
     }
+    not_kept(Known { moved: 3, restored: true, erased: &[(0, 9, BEFORE, Erased)], ..moved });
+}
+
+fn not_kept(known: Known) {
+    let (a, id) = home_without_a_block(known);
+    assert_eq!(a.contents.get(&id).unwrap().personal, None, "{known:?}");
+    assert!(!a.moves.kept.contains(&id) && !a.shows_who(id), "{known:?}");
 }
 
 #[test]
-fn what_may_have_been_deleted_because_he_left_is_kept() {
+fn what_was_deleted_because_he_left_is_kept_and_what_may_have_been() {
     let moved = Known { moved: 1, ..Known::default() };
     let others = [
-        // Since, or at about the time by two clocks.
-        Known { erased: &[(0, 9, CAME_MS + 9)], ..moved },
-        Known { erased: &[(0, 9, BEFORE + 1)], ..moved },
+        // He was erased there after he had come back and left again: not that.
+        Known { erased: &[(0, 9, BEFORE, Left)], ..moved },
+        Known { erased: &[(0, 9, BEFORE, Left), (1, 8, CAME_MS + 9, Erased)], ..moved },
+        Known { moved: 3, erased: &[(0, 9, BEFORE, Left)], ..moved },
+        // By a word that does not say which: since, or at about the time by two clocks.
+        Known { erased: &[(0, 9, CAME_MS + 9, Unsaid)], ..moved },
+        Known { erased: &[(0, 9, BEFORE + 1, Unsaid)], ..moved },
         // By nobody's request.
-        Known { erased: &[(0, 0, BEFORE)], ..moved },
+        Known { erased: &[(0, 0, BEFORE, Unsaid)], ..moved },
         // He had left before, and came again.
-        Known { moved: 3, erased: &[(0, 9, BEFORE)], ..moved },
+        Known { moved: 3, erased: &[(0, 9, BEFORE, Unsaid)], ..moved },
+        // What was to be forgotten is older than this order.
+        Known { owed: START.ms() - 1, ..moved },
         // The group may have forgotten when he came first.
-        Known { restored: true, erased: &[(0, 9, BEFORE)], ..moved },
+        Known { restored: true, erased: &[(0, 9, BEFORE, Unsaid)], ..moved },
     ];
     for known in others {
         let (a, id) = home_without_a_block(known);
