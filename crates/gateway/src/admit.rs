@@ -22,6 +22,9 @@ use crate::metrics;
 /// When too many streams are open, one closing is a matter of seconds.
 const STREAM_RETRY: Duration = Duration::from_secs(1);
 
+/// When too many orders are under way on streams: a few typical ones, as for calls.
+const ORDER_RETRY: Duration = Duration::from_millis(200);
+
 /// The injected clock as governor reads it.
 #[derive(Clone)]
 struct Clock(Arc<dyn env::Clock>);
@@ -57,7 +60,13 @@ pub struct Admit {
     open: Limiter,
     streams: Arc<Semaphore>,
     streams_per_client_max: usize,
+    /// Orders on streams.
+    orders: Arc<Semaphore>,
+    orders_per_stream_max: usize,
 }
+
+/// An order of a stream that is under way; its end makes room.
+pub struct Order(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 /// A stream that is open; closing it makes room, among all and for its client.
 pub struct Stream(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
@@ -79,6 +88,8 @@ impl Admit {
             seen: RwLock::default(),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             streams_per_client_max: config.streams_per_client_max,
+            orders: Arc::new(Semaphore::new(config.stream_orders_max)),
+            orders_per_stream_max: config.orders_per_stream_max,
         }
     }
 
@@ -112,6 +123,21 @@ impl Admit {
         let any = self.streams.clone().try_acquire_owned().map_err(full)?;
         metrics::streams(1.0);
         Ok(Stream([any, own]))
+    }
+
+    /// How many orders one stream may have under way.
+    pub fn orders_per_stream(&self) -> usize {
+        self.orders_per_stream_max
+    }
+
+    /// Takes one order of a client's stream, which counts as a call.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` as for a call; `OVERLOADED` when too many are under way.
+    pub fn order(&self, id: &SpiffeId, client: &str) -> Result<Order, Failure> {
+        self.call(id, client)?;
+        let full = |_| Failure::of(Reason::Overloaded).retry_after(ORDER_RETRY);
+        self.orders.clone().try_acquire_owned().map(Order).map_err(full)
     }
 
     fn rate_of(&self, client: &str) -> Rate {

@@ -19,10 +19,14 @@ pub struct Config {
     pub rate: Rate,
     /// Rates of single clients, by the last part of their SPIFFE ids.
     pub clients: BTreeMap<String, Rate>,
-    /// Watch streams open at a time.
+    /// Streams open at a time: of `WatchOrder`, `PlaceOrders` and others.
     pub streams_max: usize,
     /// Of these, open for one client at a time.
     pub streams_per_client_max: usize,
+    /// Orders under way on one `PlaceOrders` stream; beyond them it is not read.
+    pub orders_per_stream_max: usize,
+    /// Orders under way on all of these streams; beyond them an order is refused.
+    pub stream_orders_max: usize,
     /// Bytes of one request message.
     pub message_bytes_max: usize,
     /// Whether reflection is served.
@@ -48,6 +52,8 @@ impl Default for Config {
             clients: BTreeMap::new(),
             streams_max: 4_096,
             streams_per_client_max: 1_024,
+            orders_per_stream_max: 1_024,
+            stream_orders_max: 4_096,
             message_bytes_max: MESSAGE_BYTES_MAX,
             reflection: true,
         }
@@ -70,6 +76,8 @@ impl Checked for Config {
         }
         problems.range("streams_max", self.streams_max, 1..=1_000_000);
         problems.range("streams_per_client_max", self.streams_per_client_max, 1..=1_000_000);
+        problems.range("orders_per_stream_max", self.orders_per_stream_max, 1..=65_536);
+        problems.range("stream_orders_max", self.stream_orders_max, 1..=1_000_000);
         problems.range("message_bytes_max", self.message_bytes_max, 1_024..=MESSAGE_BYTES_MAX);
     }
 }

@@ -4,6 +4,7 @@
 //! as little as possible and nothing is read of a body before its caller may send it.
 
 mod body;
+mod placing;
 #[cfg(test)]
 mod tests;
 
@@ -174,7 +175,7 @@ impl<U: Upstreams> House<U> {
     }
 
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         caller: Caller,
         entry: Entry,
         head: Parts,
@@ -197,6 +198,9 @@ impl<U: Upstreams> House<U> {
             })?;
         if entry == Entry::Client {
             self.admit.call(&caller.id, client)?;
+        }
+        if method.name == placing::METHOD {
+            return self.place_orders(caller, entry, head, body).await;
         }
         let frame = body::gather(body, self.message_bytes_max).await?;
         let routing = Routing::decode(&frame[HEAD_BYTES..], Extra::of_path(path))?;

@@ -66,6 +66,14 @@ impl Default for Limits {
     }
 }
 
+/// In the extensions of every call: cancelled when its connection is about to close, because the node
+/// drains or the peer must prove itself again. A stream that would go on for ever ends by then.
+#[derive(Debug, Clone)]
+pub struct Leaving(pub Arc<CancellationToken>);
+
+/// What is left to a stream that ends in order once its connection leaves: less than `drain_max`.
+pub const LEAVE_MAX: Duration = Duration::from_secs(8);
+
 /// Whether somebody who has proven that name has any business at a listener.
 pub type Admits = Arc<dyn Fn(&SpiffeId) -> bool + Send + Sync>;
 
@@ -227,9 +235,12 @@ impl Accept {
             }
         };
         let peer = PeerIdentity(peer);
+        let leaving = Leaving(Arc::default());
+        let leaves = leaving.clone();
         let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(leaving.clone());
             service.clone().oneshot(request)
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), answer));
@@ -240,6 +251,7 @@ impl Accept {
             // A peer must come back with a certificate that is good then.
             () = Connection::stale(life, doubted) => {}
         }
+        leaves.0.cancel();
         connection.as_mut().graceful_shutdown();
         match tokio::time::timeout(self.limits.drain_max, connection).await {
             Ok(ended) => log_end(self.name, ended),

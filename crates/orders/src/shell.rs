@@ -21,7 +21,7 @@ use hansa_node::layers::Deadline;
 use hansa_node::peers::Peers;
 use hansa_types::id::{GroupId, OrderId, OrderName};
 use hansa_types::region::{RegionName, RegionNumber};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -66,7 +66,12 @@ pub struct Shell {
     pub host: Host,
     /// Cancelled when this node is about to stop: streams end here and go on elsewhere.
     pub closing: CancellationToken,
+    /// Room for orders that gateways bring on streams.
+    pub intake: Semaphore,
 }
+
+/// As many as a listener has calls under way.
+pub const INTAKE_MAX: usize = 4_096;
 
 /// One orders group on this node.
 pub struct Hosted {
