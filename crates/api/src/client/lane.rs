@@ -150,7 +150,7 @@ impl<E: Exchange> Shared<E> {
         self.bell.notify_one();
     }
 
-    /// Answers all that wait for a stream, as none can be opened.
+    /// Answers all that wait for the stream that has just ended.
     fn refuse(&self, why: &Status) {
         let queued = std::mem::take(&mut *self.queue.lock());
         for item in queued {
@@ -187,14 +187,13 @@ async fn run<E: Exchange>(shared: Arc<Shared<E>>) {
         loop {
             tokio::select! {
                 biased;
-                Some((which, opened)) = sessions.next() => match opened {
-                    Ok(()) if which == newest => break,
-                    Ok(()) => {}
-                    Err(status) => {
-                        shared.refuse(&status);
+                Some((which, ended)) = sessions.next() => if which == newest {
+                    // What waits was not sent; who asks knows where else to ask.
+                    shared.refuse(&ended.status);
+                    if !ended.opened {
                         sleep(PAUSE).await;
-                        break;
                     }
+                    break;
                 },
                 _ = &mut took => break,
             }
@@ -205,14 +204,14 @@ async fn run<E: Exchange>(shared: Arc<Shared<E>>) {
 /// Questions of one stream that wait, by number; `None` once it is over.
 type Waiting<E> = Arc<Mutex<Option<BTreeMap<u64, Answered<E>>>>>;
 
+/// How a stream ended, and whether there was one.
+struct Ended {
+    opened: bool,
+    status: Status,
+}
+
 /// One stream, from its first question to its last answer.
-///
-/// # Errors
-/// It was not opened.
-async fn session<E: Exchange>(
-    shared: Arc<Shared<E>>,
-    takes: oneshot::Sender<()>,
-) -> Result<(), Status> {
+async fn session<E: Exchange>(shared: Arc<Shared<E>>, takes: oneshot::Sender<()>) -> Ended {
     let waiting: Waiting<E> = Arc::new(Mutex::new(Some(BTreeMap::new())));
     let (over, stop) = oneshot::channel::<()>();
     let out = Out {
@@ -227,7 +226,7 @@ async fn session<E: Exchange>(
         let request = out.next().await?;
         Some((request, out))
     });
-    let (opened, ended) = match shared.exchange.open(Requests(Box::pin(requests))).await {
+    let (opened, status) = match shared.exchange.open(Requests(Box::pin(requests))).await {
         Ok(answers) => (true, listen::<E>(answers, &waiting).await),
         Err(status) => (false, status),
     };
@@ -235,9 +234,9 @@ async fn session<E: Exchange>(
     let left = waiting.lock().take().unwrap_or_default();
     for answer in left.into_values() {
         // Who has gone does not care.
-        let _gone = answer.send(Err(Error::Ended(ended.clone())));
+        let _gone = answer.send(Err(Error::Ended(status.clone())));
     }
-    if opened { Ok(()) } else { Err(ended) }
+    Ended { opened, status }
 }
 
 async fn listen<E: Exchange>(mut inbound: Streaming<E::Response>, waiting: &Waiting<E>) -> Status {

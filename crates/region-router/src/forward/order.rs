@@ -264,3 +264,6 @@ async fn message(answer: Response<Body>) -> Result<Bytes, Failure> {
     }
     Ok(frame.split_off(HEAD_BYTES))
 }
+
+#[cfg(test)]
+mod tests;
