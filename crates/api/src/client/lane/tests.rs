@@ -92,6 +92,7 @@ impl Exchange for Server {
 
 type Seen = Arc<Mutex<Vec<Vec<u64>>>>;
 
+#[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
 fn lane(does: &[Does]) -> (Lane<Server>, Seen, Arc<AtomicUsize>) {
     let (seen, opened) = (Seen::default(), Arc::<AtomicUsize>::default());
     let server = Server { does: does.to_vec(), opened: opened.clone(), seen: seen.clone() };
