@@ -13,7 +13,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder};
 
 use crate::codec::Write;
 use crate::routing::wire::{self, Malformed, Value};
-use crate::status::{Failure, Reason};
+use crate::status::{Failure, Reason, status};
 
 /// One order of a `PlaceOrdersRequest`.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -114,14 +114,6 @@ impl Answer {
             (_, Some(refused)) => Err(status(refused).into()),
             (None, None) => Err(Failure::new(Reason::Internal, "an answer that says nothing")),
         }
-    }
-}
-
-/// The status whose `google.rpc.Status` these bytes are.
-pub fn status(encoded: Bytes) -> Status {
-    match crate::pb::rpc::Status::decode(encoded.clone()) {
-        Ok(said) => Status::with_details(said.code.into(), said.message, encoded),
-        Err(_) => Failure::new(Reason::Internal, "a status that cannot be read").into(),
     }
 }
 

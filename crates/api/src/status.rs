@@ -16,8 +16,10 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hansa_types::id::NodeId;
 use hansa_types::region::RegionName;
+use prost::Message as _;
 use tonic::{Code, Status};
 
 /// `ErrorInfo.domain` of every failure of ours.
@@ -169,6 +171,14 @@ impl Failure {
     /// The leader that a `NOT_LEADER` names.
     pub fn leader(&self) -> Option<NodeId> {
         self.metadata(key::LEADER)?.parse().ok().map(NodeId)
+    }
+}
+
+/// The status whose `google.rpc.Status` these bytes are, as an answer of a stream carries it.
+pub fn status(encoded: Bytes) -> Status {
+    match crate::pb::rpc::Status::decode(encoded.clone()) {
+        Ok(said) => Status::with_details(said.code.into(), said.message, encoded),
+        Err(_) => Failure::new(Reason::Internal, "a status that cannot be read").into(),
     }
 }
 

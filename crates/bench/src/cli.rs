@@ -92,7 +92,8 @@ pub struct OrdersStream {
     /// on each connection.
     #[arg(long, default_value_t = 64)]
     pub window: usize,
-    /// Measures unary calls of so many clients before each, in the same region, and tells the ratio.
+    /// Measures unary calls of so many clients before each, in the same region, and tells the
+    /// ratio.
     #[arg(long)]
     pub beside: Option<usize>,
 }

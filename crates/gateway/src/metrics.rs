@@ -2,7 +2,7 @@
 //!
 //! | name | unit | help | labels |
 //! |---|---|---|---|
-//! | `hansa_gateway_calls_total` | calls | calls and orders of streams let in, by where they went | `to` |
+//! | `hansa_gateway_calls_total` | calls | let in, orders of streams too, by where to | `to` |
 //! | `hansa_gateway_refused_total` | calls | the same, refused at the door | `reason` |
 //! | `hansa_gateway_streams` | streams | streams open: of events, of orders and others | |
 

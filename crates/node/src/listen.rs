@@ -66,8 +66,8 @@ impl Default for Limits {
     }
 }
 
-/// In the extensions of every call: cancelled when its connection is about to close, because the node
-/// drains or the peer must prove itself again. A stream that would go on for ever ends by then.
+/// In the extensions of every call: cancelled when its connection is about to close, because the
+/// node drains or the peer must prove itself again. A stream that would go on for ever ends then.
 #[derive(Debug, Clone)]
 pub struct Leaving(pub Arc<CancellationToken>);
 

@@ -1,8 +1,8 @@
 //! The serving end of a stream of questions, each answered when it is ready.
 //!
-//! So many are under way at a time, beyond them the stream is not read; what is ready at once leaves
-//! in one message. When its connection is about to close, a stream ends in order: what is under way
-//! is answered, and nothing more is begun.
+//! So many are under way at a time, beyond them the stream is not read; what is ready at once
+//! leaves in one message. When its connection is about to close, a stream ends in order: what is
+//! under way is answered, and nothing more is begun.
 
 #[cfg(test)]
 mod tests;

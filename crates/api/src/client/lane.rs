@@ -17,7 +17,9 @@ use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
+
+use crate::status::{Failure, Reason};
 
 /// Between a stream that was not opened and the next try.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -123,7 +125,8 @@ impl<E: Exchange> Lane<E> {
         let (answer, answered) = oneshot::channel();
         self.0.queue.lock().push_back(Item { ask, answer });
         self.0.bell.notify_one();
-        let over = |_| Error::Ended(Status::new(Code::Unavailable, "the lane is over"));
+        let over =
+            |_| Error::Ended(Status::from(Failure::new(Reason::Unavailable, "the lane is over")));
         answered.await.map_err(over)?
     }
 }
@@ -176,6 +179,7 @@ async fn run<E: Exchange>(shared: Arc<Shared<E>>) {
                 return;
             }
             tokio::select! {
+                biased;
                 () = shared.bell.notified() => {}
                 Some(_) = sessions.next() => {}
             }
@@ -243,7 +247,7 @@ async fn listen<E: Exchange>(mut inbound: Streaming<E::Response>, waiting: &Wait
     loop {
         let response = match inbound.message().await {
             Ok(Some(response)) => response,
-            Ok(None) => return Status::new(Code::Ok, ""),
+            Ok(None) => return Status::ok(""),
             Err(status) => return status,
         };
         let answers = E::answers(response);

@@ -12,8 +12,7 @@ use crate::pb::order::order_service_client::OrderServiceClient;
 use crate::pb::order::{
     OrderToPlace, PlaceOrderRequest, PlaceOrderResponse, PlaceOrdersRequest, PlaceOrdersResponse,
 };
-use crate::place_orders::status;
-use crate::status::{Failure, Reason};
+use crate::status::{Failure, Reason, status};
 
 /// With them and one more order, a message is below what a gateway takes.
 const BATCH_MAX: usize = 128;

@@ -1,9 +1,9 @@
 //! `PlaceOrders`: a stream of orders, each as if it were a call of its own.
 //!
-//! Who calls is known for the whole stream, which lives no longer than his certificate: it ends when
-//! its connection is about to. Whether he may, whether there is room and where it belongs is asked
-//! for each order, with the policies of that moment. What is saved is what a call costs around its
-//! order.
+//! Who calls is known for the whole stream, which lives no longer than his certificate: it ends
+//! when its connection is about to. Whether he may, whether there is room and where it belongs is
+//! asked for each order, with the policies of that moment. What is saved is what a call costs
+//! around its order.
 
 use std::sync::Arc;
 use std::time::Duration;

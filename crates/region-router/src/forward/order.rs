@@ -1,5 +1,5 @@
-//! Orders that came on a client's stream: to the leader of a group on one stream for all of them, to
-//! another region each as a call.
+//! Orders that came on a client's stream: to the leader of a group on one stream for all of them,
+//! to another region each as a call.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use hansa_api::first_sent;
 use hansa_api::pb::node::node_intake_service_client::NodeIntakeServiceClient;
 use hansa_api::pb::node::taken_order::Result as Said;
 use hansa_api::pb::node::{OrderToTake, TakeOrdersRequest, TakeOrdersResponse};
-use hansa_api::place_orders::status;
+use hansa_api::status::status;
 use hansa_node::tasks::{OnError, Tasks};
 use hansa_types::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use http::header::{CONTENT_TYPE, TE};

@@ -1,11 +1,11 @@
 use std::sync::atomic::AtomicUsize;
 
+use tonic::Code;
 use tonic::codec::{Codec as _, EncodeBody};
 
 use super::*;
 use crate::codec::Codec;
 use crate::pb::order::{OrderAnswer, OrderToPlace, PlaceOrdersRequest, PlaceOrdersResponse};
-use crate::status::{Failure, Reason};
 
 /// How a server treats one stream after the other.
 #[derive(Clone, Copy)]

@@ -6,7 +6,6 @@ use bytes::Buf as _;
 use futures::StreamExt as _;
 use hansa_api::pb::order::order_answer::Result as Said;
 use hansa_api::pb::order::{OrderAnswer, OrderToPlace, PlaceOrdersRequest, PlaceOrdersResponse};
-use hansa_api::place_orders;
 use hansa_node::listen::Leaving;
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
@@ -46,7 +45,7 @@ fn reasons(answers: &[OrderAnswer]) -> Vec<(u64, Option<Reason>)> {
     let reason = |answer: &OrderAnswer| match answer.result.as_ref().expect("one of both") {
         Said::Placed(_) => None,
         Said::Refused(refused) => {
-            let status = place_orders::status(refused.encode_to_vec().into());
+            let status = hansa_api::status::status(refused.encode_to_vec().into());
             Some(Failure::from(status).reason())
         }
     };
