@@ -100,6 +100,13 @@ impl Net for Tapped {
             Ok(self.tap.wrap(self.net.id(), connection))
         })
     }
+
+    fn connect_within<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>> {
+        Box::pin(async move {
+            let connection = self.net.connect_within(to).await?;
+            Ok(self.tap.wrap(self.net.id(), connection))
+        })
+    }
 }
 
 struct Bound {

@@ -29,7 +29,7 @@ pub trait Work: Send + Sync + 'static {
 /// How the calls come.
 #[derive(Debug, Clone)]
 pub enum Drive {
-    /// Each client makes its next call when it has its answer.
+    /// Each client makes its next call when it has its answer, or when a refusal says to.
     Closed { clients: usize },
     /// Each call comes when it is due.
     Open(Plan),
@@ -116,7 +116,9 @@ impl Shared {
     async fn closed(&self, work: &impl Work, clients: usize) {
         let client = || async {
             while Instant::now() < self.ends {
-                self.call(work, Instant::now()).await;
+                if let Some(wait) = self.call(work, Instant::now()).await {
+                    sleep_until((Instant::now() + wait).min(self.ends)).await;
+                }
             }
         };
         let mut clients: FuturesUnordered<_> = (0..clients).map(|_| client()).collect();
@@ -134,16 +136,19 @@ impl Shared {
             let next = due.peek().copied().filter(|_| calls.len() < UNDER_WAY_MAX);
             tokio::select! {
                 biased;
-                Some(()) = calls.next() => {}
+                Some(_) = calls.next() => {}
                 () = sleep_until(next.unwrap_or(self.ends)), if next.is_some() => {}
                 else => return,
             }
         }
     }
 
-    async fn call(&self, work: &impl Work, due: Instant) {
+    /// For how long who was refused is asked to wait.
+    async fn call(&self, work: &impl Work, due: Instant) -> Option<Duration> {
         let done = work.one(self.numbers.fetch_add(1, Ordering::Relaxed)).await;
+        let wait = done.as_ref().err().and_then(|refusal| refusal.retry_after);
         self.record.lock().add(due, Instant::now(), done);
+        wait
     }
 }
 

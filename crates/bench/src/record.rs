@@ -13,20 +13,20 @@ use tonic::Status;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: String,
-    /// Whether it said when to come back (`RetryInfo`).
-    pub invited: bool,
+    /// When it said to come back (`RetryInfo`).
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub fn named(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), invited: false }
+        Self { reason: reason.into(), retry_after: None }
     }
 }
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
         let failure = Failure::from(status);
-        Self { reason: failure.reason().to_string(), invited: failure.wait().is_some() }
+        Self { reason: failure.reason().to_string(), retry_after: failure.wait() }
     }
 }
 
@@ -117,7 +117,7 @@ impl Record {
             Ok(_) => phase.took.saturating_record(took),
             Err(refusal) => {
                 *phase.refused.entry(refusal.reason).or_default() += 1;
-                phase.invited += u64::from(refusal.invited);
+                phase.invited += u64::from(refusal.retry_after.is_some());
             }
         }
     }
@@ -253,7 +253,7 @@ mod tests {
     fn refusals_are_told_by_reason_and_have_no_latency() {
         let began = Instant::now();
         let mut record = Record::new(began, &[("all", 2 * SECOND)]);
-        let busy = || Refusal { reason: "OVERLOADED".to_owned(), invited: true };
+        let busy = || Refusal { reason: "OVERLOADED".to_owned(), retry_after: Some(ms(100)) };
         record.add(began, began + ms(1), Err(busy()));
         record.add(began, began + ms(1_500), Err(Refusal::named("REJECTED")));
         record.add(began, began + ms(2), Ok(64));

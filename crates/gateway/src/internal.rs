@@ -1,9 +1,10 @@
 //! What may come in on the internal port, and from where.
 //!
 //! A node of this region may reach every internal service. A node of another region may do three
-//! things: pass on a client's call, replicate, and say who owns what. A client may do nothing here,
-//! whatever headers it sends: its handshake ends with its name, as does that of a node whose region
-//! nobody knows.
+//! things: pass on a client's call, replicate, and say who owns what. If it asks for the protocol
+//! that nodes of one region speak with each other its handshake ends (`tls::ALPN_REGION`). A client
+//! may do nothing here, whatever headers it sends: its handshake ends with its name, as does that
+//! of a node whose region nobody knows.
 
 use std::convert::Infallible;
 use std::future::Future;

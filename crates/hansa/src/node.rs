@@ -30,6 +30,7 @@ use hansa_node::listen::Serving;
 use hansa_node::peers::Peers;
 
 use self::inside::Inside;
+pub use self::members::RETIRED;
 pub use self::restore::verify_states;
 pub use self::world::{Pages, Views, World};
 use crate::config::Config;

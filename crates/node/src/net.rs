@@ -57,6 +57,12 @@ pub trait Net: Send + Sync + 'static {
     /// Unbounded in time: the caller sets a limit, and dropping the future gives up.
     fn connect<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>>;
 
+    /// The same to a node of a region from within that region, which the handshake says: whoever
+    /// is at the other end refuses it there unless we are of its region.
+    fn connect_within<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>> {
+        self.connect(to)
+    }
+
     /// A stream to a server that is none of ours, if it is who it must be. Unbounded in time, too.
     ///
     /// A network without an outside refuses.
@@ -116,6 +122,8 @@ pub enum Error {
     Identity(#[from] tls::Error),
     #[error("the other end does not speak h2")]
     NotH2,
+    #[error("{0} asks for what only nodes of this region are given")]
+    OtherRegion(SpiffeId),
     #[error("{0}")]
     NotSvid(#[from] NotSvid),
     #[error("expected {expected}, found {found}")]

@@ -83,8 +83,8 @@ struct Inner {
 struct Book {
     nodes: BTreeMap<NodeId, Arc<Channel>>,
     gateways: BTreeMap<RegionName, Vec<Arc<Channel>>>,
-    /// One channel per address, whoever asks for it.
-    channels: BTreeMap<Address, Arc<Channel>>,
+    /// One channel per address and way, whoever asks for it.
+    channels: BTreeMap<(Address, Way), Arc<Channel>>,
 }
 
 impl Peers {
@@ -110,10 +110,10 @@ impl Peers {
         self.inner.local.store(None);
     }
 
-    /// Learns or changes where a node is.
+    /// Learns or changes where a node of our own region is.
     pub fn set_node(&self, node: NodeId, address: Address) {
         let mut book = self.inner.book.write();
-        let channel = self.inner.channel(&mut book, address);
+        let channel = self.inner.channel(&mut book, (address, Way::Within));
         book.nodes.insert(node, channel);
         book.forget_unused();
     }
@@ -128,8 +128,8 @@ impl Peers {
     /// Learns the gateways of another region.
     pub fn set_gateways(&self, region: RegionName, addresses: Vec<Address>) {
         let mut book = self.inner.book.write();
-        let channels =
-            addresses.into_iter().map(|address| self.inner.channel(&mut book, address)).collect();
+        let channel = |address| self.inner.channel(&mut book, (address, Way::Between));
+        let channels = addresses.into_iter().map(channel).collect();
         book.gateways.insert(region, channels);
         book.forget_unused();
     }
@@ -150,17 +150,26 @@ impl Peers {
     }
 }
 
+/// What a connection is for, as its handshake says it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Way {
+    /// Among the nodes of one region, which alone are given such a connection.
+    Within,
+    /// Between regions: what is open to other regions' nodes, and no more.
+    Between,
+}
+
 /// Whether a failure says that the call never left this process, so that it may go elsewhere.
 pub fn not_sent(failure: &Failure) -> bool {
     failure.metadata(refusal::NOT_SENT).is_some()
 }
 
 impl Inner {
-    fn channel(&self, book: &mut Book, address: Address) -> Arc<Channel> {
-        let known = book.channels.entry(address.clone());
+    fn channel(&self, book: &mut Book, to: (Address, Way)) -> Arc<Channel> {
+        let known = book.channels.entry(to.clone());
         let make = || {
             let (net, timing) = (self.net.clone(), self.timing.clone());
-            Arc::new(Channel::new(address, net, timing, self.tasks.clone()))
+            Arc::new(Channel::new(to, net, timing, self.tasks.clone()))
         };
         known.or_insert_with(make).clone()
     }

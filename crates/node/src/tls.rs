@@ -35,6 +35,10 @@ pub use self::verify::Svid;
 use self::verify::SvidClients;
 pub use hansa_api::client::tls::{ALPN_H2, NotSvid};
 
+/// HTTP/2 between nodes of one region: what carries Raft, the books' commands and the directory.
+/// A server ends the handshake of whoever asks for it and is no node of its region.
+pub const ALPN_REGION: &[u8] = b"hansa-region/1";
+
 /// The caller's name, in the extensions of every request that reached us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerIdentity(pub SpiffeId);
@@ -176,8 +180,13 @@ impl Identity {
         self.inner.current.load().server.clone()
     }
 
-    /// The config for the next dialled socket, which must turn out to be `expected` and no other.
-    pub fn client_config(&self, expected: &SpiffeId) -> Result<Arc<ClientConfig>, Error> {
+    /// The config for the next dialled socket, which must turn out to be `expected` and no other,
+    /// and is offered these protocols.
+    pub fn client_config(
+        &self,
+        expected: &SpiffeId,
+        offered: &[&[u8]],
+    ) -> Result<Arc<ClientConfig>, Error> {
         let current = self.inner.current.load();
         let provider = &self.inner.provider;
         let verifier = SvidServers::new(
@@ -191,7 +200,7 @@ impl Identity {
             .dangerous() // Only the name check is ours: the chain is still verified.
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(current.key.clone())));
-        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
@@ -223,7 +232,8 @@ fn read(files: &Files, provider: &Arc<CryptoProvider>) -> Result<(SpiffeId, Curr
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(clients))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone())));
-    server.alpn_protocols = vec![ALPN_H2.to_vec()];
+    // The region's own first: rustls takes the first of ours that the client offers.
+    server.alpn_protocols = vec![ALPN_REGION.to_vec(), ALPN_H2.to_vec()];
     server.session_storage = Arc::new(NoServerSessionStorage {});
     server.send_tls13_tickets = 0;
     let server = Arc::new(server);

@@ -15,10 +15,22 @@ pub struct Config {
     /// How long a node that starts waits for other regions to say whether its births are theirs.
     pub ask_first_ms: u64,
     pub vault: Vault,
+    pub intake: Intake,
     pub saga: Saga,
     pub provider: Sandbox,
     pub replicate: Replicate,
     pub keys: Keys,
+}
+
+/// New orders that a group's leader takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intake {
+    /// While the log needs longer than this for a new order, fewer are taken.
+    pub commit_within_ms: u64,
+    /// So many are taken whatever it needs, and never more than so many.
+    pub orders_min: usize,
+    pub orders_max: usize,
 }
 
 /// The keys of the region's vault.
@@ -88,8 +100,14 @@ pub struct Replicate {
 
 impl Default for Config {
     fn default() -> Self {
-        let (vault, saga, provider, replicate, keys) = Default::default();
-        Self { ask_first_ms: 1_000, vault, saga, provider, replicate, keys }
+        let (vault, intake, saga, provider, replicate, keys) = Default::default();
+        Self { ask_first_ms: 1_000, vault, intake, saga, provider, replicate, keys }
+    }
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self { commit_within_ms: 12, orders_min: 256, orders_max: 8_192 }
     }
 }
 
@@ -151,8 +169,11 @@ impl Config {
     /// The first value that is out of range.
     pub fn check(&self) -> Result<(), BadConfig> {
         self.vault.check()?;
-        let (saga, provider) = (&self.saga, &self.provider);
+        let (intake, saga, provider) = (&self.intake, &self.saga, &self.provider);
         let rows = [
+            ("intake.commit_within_ms", intake.commit_within_ms, 1, 60_000),
+            ("intake.orders_min", intake.orders_min as u64, 1, intake.orders_max as u64),
+            ("intake.orders_max", intake.orders_max as u64, 1, 1 << 20),
             ("ask_first_ms", self.ask_first_ms, 0, 60_000),
             ("saga.hold_ttl_ms", saga.hold_ttl_ms, 1_000, saga.hold_cap_ms),
             ("saga.hold_cap_ms", saga.hold_cap_ms, 1_000, saga.park_after_ms),

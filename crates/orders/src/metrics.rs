@@ -3,6 +3,8 @@
 //! | name | unit | labels | says |
 //! |---|---|---|---|
 //! | `hansa_orders_placed_total` | orders | replayed | PlaceOrder calls accepted |
+//! | `hansa_orders_intake_limit` | orders | group | new orders that may be under way at once |
+//! | `hansa_orders_intake_refused_total` | orders | group | new orders refused above that |
 //! | `hansa_orders_erased_total` | customers | replayed | EraseCustomer calls answered |
 //! | `hansa_orders_vault_seconds` | s | call, outcome | requests to HashiCorp Vault |
 //! | `hansa_orders_rewrapped_total` | keys | | data keys put under a newer region key |
@@ -32,6 +34,15 @@ use crate::core::effect::{StockVerb, Todo};
 pub fn placed(replayed: bool) {
     let replayed = if replayed { "true" } else { "false" };
     counter!("hansa_orders_placed_total", "replayed" => replayed).increment(1);
+}
+
+pub fn intake_limit(group: GroupId, orders: usize) {
+    gauge!("hansa_orders_intake_limit", "group" => group.to_string()).set(orders as f64);
+}
+
+pub fn intake_refused(group: GroupId) {
+    let group = group.to_string();
+    counter!("hansa_orders_intake_refused_total", "group" => group).increment(1);
 }
 
 pub fn rewrapped(keys: usize) {

@@ -1,6 +1,7 @@
 //! What the verbs share: groups, waiters, keys, and the way from a command to an answer.
 
 pub mod closed;
+pub mod intake;
 pub mod keys;
 pub mod lease;
 pub mod ledger;
@@ -37,6 +38,7 @@ use crate::replicate::{Freshness, Heard};
 use crate::saga::Hold;
 use crate::vault::{Keyring, Vault};
 use closed::Answered;
+use intake::Intake;
 use lease::Lease;
 use waiters::{Waiters, Want};
 
@@ -81,6 +83,8 @@ pub struct Hosted {
     pub trusted: watch::Sender<Trust>,
     /// Pauses between steps, for cuts of the region.
     pub hold: Hold,
+    /// How many new orders may be under way through this node.
+    pub intake: Intake,
     /// Whether this region may take writes.
     pub lease: Lease,
     /// For what blinds commands.
@@ -460,6 +464,11 @@ pub fn refusal(why: Refused) -> Failure {
         Refused::Left(_) => Reason::CustomerMoved,
         Refused::OrderOpen(_) => Reason::CustomerHasOpenOrders,
         Refused::SubjectNotFound => Reason::CustomerNotFound,
+        Refused::ServedSince(_) => {
+            let why = "an order from before this erasure has come home, and its customer was \
+                       served here since: erase him anew, under another request_id";
+            return Failure::new(Reason::FailedPrecondition, why);
+        }
     };
     Failure::of(reason)
 }

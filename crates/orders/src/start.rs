@@ -50,6 +50,7 @@ use crate::replicate::status::NodeReplication;
 use crate::replicate::{Freshness, Heard, Lag, Lags, Receiver, purge, wants};
 use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
+use crate::shell::intake::Intake;
 use crate::shell::lease::{Gate, Lease, Renewer};
 use crate::shell::waiters::Waiters;
 use crate::shell::{Hosted, INTAKE_MAX, Shell, Trust};
@@ -432,7 +433,8 @@ async fn start_group(
     let (waiters, trusted, hold) =
         (Waiters::default(), Sender::new(Trust::Unbound), Hold::default());
     let (lease, entropy) = (lease.clone(), entropy.clone());
-    Ok(Hosted { group, waiters, trusted, hold, lease, entropy })
+    let intake = Intake::new(id, cfg.intake);
+    Ok(Hosted { group, waiters, trusted, hold, intake, lease, entropy })
 }
 
 /// The epoch in which a region begins, by its directory. A group's log begins in it for good: a

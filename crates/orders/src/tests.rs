@@ -8,6 +8,7 @@ mod erase;
 pub(crate) mod fake_vault;
 mod flow;
 mod leaders;
+mod million;
 mod moves;
 pub(crate) mod regions;
 mod repair;

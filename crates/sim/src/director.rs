@@ -1,5 +1,6 @@
 //! Carries a plan out: strikes when it says so, restarts what fell, and heals in the end.
 
+mod ended;
 mod lost;
 mod promises;
 mod region;
@@ -18,6 +19,7 @@ use crate::links::Links;
 use crate::plan::{Act, Births, Change, Errand, Mood, Plan, Wish};
 use crate::trace;
 use crate::world::{League, SEATS};
+use ended::{Cause, Known};
 use lost::Lost;
 use watch::Watch;
 
@@ -293,33 +295,23 @@ impl Director {
                 self.fall(sim, number, true);
                 continue;
             }
-            match &end {
-                End::Stopped => {}
-                End::NotStarted(why) | End::Exited(why) if state.hurt || state.ill > 0 => {
-                    trace::note_at(now, format_args!("{name} ended over its disk: {why}"));
-                    trace::count("disk error ended a node", 1);
+            let cause = Cause::of(&end, &state.known());
+            match (&cause, &end) {
+                (Cause::Asked, _) | (_, End::Stopped) => {}
+                (Cause::Unmeant, End::NotStarted(why)) => {
+                    self.wrong.push(format!("{name} did not start: {why}"));
                 }
-                End::NotStarted(why) | End::Exited(why) if state.seat.damaged() => {
-                    trace::note_at(now, format_args!("{name} refuses its damaged disk: {why}"));
-                    trace::count("damage refused", 1);
-                    self.seats[number].refused = true;
-                    self.damaged.push(name.clone());
+                (Cause::Unmeant, End::Exited(why)) => {
+                    self.wrong.push(format!("{name} ended itself: {why}"));
                 }
-                // Nobody leads the directory, or it is out of reach: its supervisor tries again.
-                End::NotStarted(why)
-                    if state.spare && why.contains("does not take this node in") =>
-                {
-                    trace::note_at(now, format_args!("{name} waits to join: {why}"));
-                    trace::count("joining tried again", 1);
+                (_, End::NotStarted(why) | End::Exited(why)) => {
+                    trace::note_at(now, format_args!("{name} {}: {why}", cause.says()));
+                    cause.counts().into_iter().for_each(|what| trace::count(what, 1));
                 }
-                End::NotStarted(why) if state.rebuilding => {
-                    trace::note_at(
-                        now,
-                        format_args!("{name} did not hear of its new place: {why}"),
-                    );
-                }
-                End::NotStarted(why) => self.wrong.push(format!("{name} did not start: {why}")),
-                End::Exited(why) => self.wrong.push(format!("{name} ended itself: {why}")),
+            }
+            if cause == Cause::Damage {
+                self.seats[number].refused = true;
+                self.damaged.push(name);
             }
             self.fall(sim, number, false);
             if !self.seats[number].refused {
@@ -405,6 +397,15 @@ impl Director {
 }
 
 impl State {
+    fn known(&self) -> Known {
+        Known {
+            disk: self.hurt || self.ill > 0,
+            damaged: self.seat.damaged(),
+            spare: self.spare,
+            rebuilding: self.rebuilding,
+        }
+    }
+
     fn new(seat: Arc<Seat>, addr: IpAddr, region: usize, spare: bool) -> Self {
         let (ill, hurt, armed, refused, paused) = (0, false, false, false, None);
         let (up, idle, rebuilding, away) = (!spare, spare, false, false);

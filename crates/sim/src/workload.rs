@@ -29,7 +29,7 @@ pub use self::customers::Person;
 use self::operator::Operator;
 pub use self::record::Record;
 use self::watcher::Watcher;
-use self::worker::Worker;
+use self::worker::{Signs, Worker};
 use crate::closing;
 use crate::director::Stage;
 use crate::net::SimReach;
@@ -133,7 +133,7 @@ pub async fn run(plan: Rc<Plan>, league: Arc<League>, board: Rc<Board>) -> turmo
 }
 
 async fn region(plan: &Plan, league: &League, number: usize, known: Known, board: &Rc<Board>) {
-    let stop = Rc::new(Cell::new(false));
+    let signs = Rc::new(Signs::default());
     let is_heir = plan.shape.heir && number == HEIR;
     let mut workers = Vec::new();
     for worker in 0..if is_heir { 1 } else { plan.shape.workers } {
@@ -148,32 +148,32 @@ async fn region(plan: &Plan, league: &League, number: usize, known: Known, board
         // An heir's clients are those of the region that it is the heir of.
         let home = &league.regions[if is_heir { 0 } else { number }];
         let here = &league.regions[number];
-        workers.push(Worker::new(plan, (home, here), caller, known.clone(), &stop));
+        workers.push(Worker::new(plan, (home, here), caller, known.clone(), &signs));
     }
     if let Some(first) = workers.first_mut() {
         first.fill(is_heir).await;
     }
     let work = futures::future::join_all(workers.into_iter().map(Worker::run));
     let watch = async {
-        progress(plan, &league.regions[number], is_heir, board).await;
-        stop.set(true);
+        progress(plan, &league.regions[number], is_heir, board, &signs).await;
+        signs.stop.set(true);
     };
     let here = &league.regions[number];
     let operator = Operator::new(plan, here, number, board).await;
     let watcher = Watcher::new(plan, here, number, board).await;
-    let watched = watcher.run(known, &stop);
+    let watched = watcher.run(known, &signs.stop);
     let probed = async {
         // When a fresh client is served says something of a recovery only.
         if !plan.shape.heir {
             probe::run(plan, here, number, board).await;
         }
     };
-    futures::future::join5(work, watch, operator.run(&stop), watched, probed).await;
+    futures::future::join5(work, watch, operator.run(&signs.stop), watched, probed).await;
 }
 
 /// Waits until enough orders that were begun after the heal are confirmed, and births are where
 /// they are to stay.
-async fn progress(plan: &Plan, region: &Region, is_heir: bool, board: &Board) {
+async fn progress(plan: &Plan, region: &Region, is_heir: bool, board: &Board, signs: &Signs) {
     while board.stage.get() != Stage::Calm {
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -198,6 +198,7 @@ async fn progress(plan: &Plan, region: &Region, is_heir: bool, board: &Board) {
         if confirmed >= PROGRESS && board.births_settled.get() {
             return;
         }
+        signs.surely.set(confirmed < PROGRESS && waited > most / 2);
         if confirmed < PROGRESS && waited > most {
             let what = format!("{}: {confirmed} orders {waited:?} after the heal", region.name);
             board.wrong.borrow_mut().push(format!("no progress in {what}"));

@@ -1,6 +1,7 @@
 //! Stock holds straight at the ledger's leader: batches on streams, as the saga sends them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hansa_api::pb::ledger as pb;
 use hansa_api::pb::ledger::ledger_command_service_client::LedgerCommandServiceClient;
@@ -78,7 +79,9 @@ impl Work for Reserve {
             }
             Some(Answer::Refused(refused)) => Err(Refusal {
                 reason: refused.reason().as_str_name().to_owned(),
-                invited: refused.retry_after_ms > 0,
+                retry_after: Some(refused.retry_after_ms)
+                    .filter(|ms| *ms > 0)
+                    .map(|ms| Duration::from_millis(ms.into())),
             }),
             None => Err(Refusal::named("NO_RESULT")),
         }

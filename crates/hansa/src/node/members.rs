@@ -15,6 +15,8 @@ use hansa_types::identity::SpiffeId;
 /// How often a leader looks whether those that were to leave have left.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const CHANGE_MAX: Duration = Duration::from_secs(5);
+/// How a node says that its id is given to nobody any more: whoever watches it starts it again.
+pub const RETIRED: &str = "was retired by the region's directory";
 
 /// Keeps this node in step with its region's nodes and groups.
 pub struct Members {
@@ -61,8 +63,7 @@ impl Members {
         let me = self.peers.me();
         if now.registry.get(&me).is_some_and(|record| record.retired) {
             return Err(format!(
-                "node {me} was retired by the region's directory: start it again to go on under \
-                 the id that its name has now"
+                "node {me} {RETIRED}: start it again to go on under the id that its name has now"
             ));
         }
         let Some(region) = now.own_region() else { return Ok(()) };

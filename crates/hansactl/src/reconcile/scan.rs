@@ -93,7 +93,7 @@ pub async fn run(session: &Session, look: &Look) -> Result<Outcome, Problem> {
     }
     if !look.no_copies {
         scan.progress.stage("asking for differences of copies");
-        copies::collect(session, &mut scan.outcome).await;
+        copies::collect(session, &scan.groups.orders, &mut scan.outcome).await;
     }
     let mut outcome = scan.outcome;
     if let Some(figures) = outcome.report.figures.as_mut() {

@@ -105,6 +105,17 @@ pub fn flip_a_byte(folder: &Path, seed: u64) -> String {
     format!("{} at {at}", file.display())
 }
 
+fn is_checkpoint(file: &Path) -> bool {
+    file.extension().is_some_and(|end| end == "ckpt")
+}
+
+fn flip_the_middle(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(file, bytes).unwrap();
+}
+
 impl Rig {
     pub async fn start(name: &str) -> Self {
         Self::start_with(name, |_| {}).await
@@ -205,7 +216,6 @@ impl Rig {
     }
 
     /// The nodes of a region.
-    #[allow(dead_code, reason = "the reconciliation's test alone reaches into nodes")]
     pub fn nodes_of(&self, region: &str) -> impl Iterator<Item = &Node> {
         self.nodes.values().filter(move |node| node.config().region.as_str() == region)
     }
@@ -256,8 +266,13 @@ impl Rig {
     }
 
     pub async fn place_new(&self) -> Result<Order, Failure> {
-        let request =
+        self.place_units(1).await
+    }
+
+    pub async fn place_units(&self, units: i32) -> Result<Order, Failure> {
+        let mut request =
             PlaceOrderRequest { payment_token: "tok_approve".to_owned(), ..self.request() };
+        request.lines[0].quantity = units;
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         // Surely new, as far as the restored region can tell.
         let answer = self.sent(&request, wall.as_millis() as u64 + 60_000).await?;
@@ -372,9 +387,40 @@ impl Rig {
     }
 
     pub async fn stop_home(&mut self) {
-        let names: Vec<String> = self.home().into_iter().map(|config| config.name).collect();
+        self.stop_region(HOME).await;
+    }
+
+    pub async fn stop_region(&mut self, region: &str) {
+        let names: Vec<String> = self.nodes_of(region).map(|node| node.name().to_owned()).collect();
         let stopping = names.iter().filter_map(|name| self.nodes.remove(name));
         futures::future::join_all(stopping.map(Node::stop)).await;
+    }
+
+    /// Damages the payment books of two of the home's nodes, of the orders' leader first.
+    #[allow(dead_code, reason = "the reconciliation's test alone has a group away")]
+    pub async fn damage_payments(&mut self) {
+        let leads = |node: &Node| {
+            let mut groups = node.orders().unwrap().machines();
+            groups.any(|group| group.leadership().borrow().mine)
+        };
+        let mut home: Vec<&Node> = self.nodes_of(HOME).collect();
+        home.sort_by_key(|node| !leads(node));
+        let victims: Vec<String> = home.iter().take(2).map(|node| node.name().to_owned()).collect();
+        for node in home.iter().take(2) {
+            for group in node.ledger().payments() {
+                group.checkpoint().await;
+            }
+        }
+        for name in victims {
+            self.without(&name, |data| {
+                let files = std::fs::read_dir(data.join("groups/payments-0")).unwrap();
+                let files = files.map(|file| file.unwrap().path());
+                let checkpoints: Vec<PathBuf> = files.filter(|file| is_checkpoint(file)).collect();
+                assert!(!checkpoints.is_empty());
+                checkpoints.iter().for_each(|file| flip_the_middle(file));
+            })
+            .await;
+        }
     }
 
     /// The home region's whole history written anew, from its first entry on, by all its nodes.

@@ -1,12 +1,15 @@
 //! Raw commands into a region's books, that no order knows of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_api::pb::order::Order;
 use hansa_consensus::{Group, Machine};
 use hansa_ledger::core::inventory::{Command, Inventory, Reserve, Ship, StockLine};
-use hansa_ledger::core::payments::{self, Authorize, Capture, PaymentKey, Payments};
+use hansa_ledger::core::payments::{self, Authorize, Capture, PaymentKey, Payments, Void};
 use hansa_ledger::machine::{Batch, Outcomes};
+use hansa_node::env::SystemClock;
+use hansa_orders::provider::{Answer, Charge, Provider as _, SandboxProvider};
 use hansa_types::id::{OrderId, OrderName, TransferId};
 use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
@@ -20,6 +23,7 @@ const SKU: &str = "THING";
 pub struct Plant {
     inventory: Vec<Group<Inventory>>,
     payments: Vec<Group<Payments>>,
+    began: LogTime,
 }
 
 /// The group that leads here and keeps what is looked for; again while nobody leads.
@@ -45,12 +49,30 @@ async fn submit<M: Machine<Outcome = Outcomes>>(
     panic!("nobody leads");
 }
 
+/// The region's provider, called by somebody else.
+pub fn provider(rig: &Rig) -> SandboxProvider {
+    let node = rig.nodes_of(HOME).next().unwrap();
+    let sandbox = &node.config().orders.provider;
+    let provider = SandboxProvider::open(&sandbox.journal, 0, Arc::new(SystemClock::new()));
+    let provider = provider.unwrap().remembering(true);
+    provider.settling(sandbox.settlement.as_deref()).unwrap()
+}
+
+async fn authorized(provider: &SandboxProvider, charge: &Charge) -> String {
+    match provider.authorize(charge, "tok_approve").await {
+        Ok(Answer::Authorized { reference }) => reference,
+        other => panic!("{other:?}"),
+    }
+}
+
 impl Plant {
     pub fn new(rig: &Rig) -> Self {
         let ledgers: Vec<_> = rig.nodes_of(HOME).map(|node| node.ledger().clone()).collect();
-        let inventory = ledgers.iter().flat_map(|of| of.inventory()).cloned().collect();
+        let inventory: Vec<_> = ledgers.iter().flat_map(|of| of.inventory()).cloned().collect();
         let payments = ledgers.iter().flat_map(|of| of.payments()).cloned().collect();
-        Self { inventory, payments }
+        let times = inventory.iter().map(|group: &Group<_>| group.peek(Inventory::now));
+        let began = times.max().unwrap();
+        Self { inventory, payments, began }
     }
 
     fn now(&self) -> LogTime {
@@ -64,7 +86,7 @@ impl Plant {
 
     /// An order of this region that was never placed, an hour old.
     fn nobody(&self, word: &str) -> OrderId {
-        let born = LogTime(self.now().ms() - 3_600_000);
+        let born = LogTime(self.began.ms() - 3_600_000);
         let slot = Slot::of(word.as_bytes());
         OrderId::new(born, RegionNumber::try_from(1).unwrap(), slot, 7)
     }
@@ -94,15 +116,26 @@ impl Plant {
         self.stock(&Command::Ship(ship)).await;
     }
 
-    /// Takes an order's committed stock away from it.
-    pub async fn uncommitted(&self, order: &Order) {
+    fn hold_of(&self, order: &Order) -> TransferId {
         let name: OrderName = order.name.parse().unwrap();
         let of = |machine: &Inventory| {
             let mut all = machine.reservations();
             all.find(|(_, held)| held.order == name.id).map(|(id, _)| *id)
         };
-        let hold = self.inventory.iter().find_map(|group| group.peek(of)).unwrap();
+        self.inventory.iter().find_map(|group| group.peek(of)).unwrap()
+    }
+
+    /// Takes an order's committed stock away from it.
+    pub async fn uncommitted(&self, order: &Order) {
+        let hold = self.hold_of(order);
         self.stock(&Command::Uncommit { id: self.id("uncommit"), hold }).await;
+    }
+
+    /// Ships one unit of an order's stock, of which the order does not hear.
+    pub async fn shipped_in_part(&self, order: &Order) {
+        let line = StockLine { line: 1, sku: SKU, warehouse: None, quantity: 1 };
+        let (id, hold) = (self.id("part"), self.hold_of(order));
+        self.stock(&Command::Ship(Ship { id, hold, lines: vec![line] })).await;
     }
 
     async fn authorize(&self, word: &str) -> (TransferId, PaymentKey) {
@@ -136,10 +169,24 @@ impl Plant {
         self.money(&payments::Command::Capture(capture)).await;
     }
 
-    /// The provider's key of an order that was never placed, and when it was born.
-    pub fn charge_of_nobody(&self) -> (String, u64) {
-        let order = self.nobody("charge");
-        (format!("pay-{order}"), order.born().ms())
+    /// The provider took money for an order that was never placed.
+    pub async fn charged_by_nobody(&self, provider: &SandboxProvider) {
+        let charge = self.charge("charge");
+        let reference = authorized(provider, &charge).await;
+        assert_eq!(provider.capture(&charge, &reference).await, Ok(Answer::Done));
+    }
+
+    /// The provider still holds what the books gave back.
+    pub async fn held_there_alone(&self, provider: &SandboxProvider) {
+        let (hold, payment) = self.authorize("held there").await;
+        let void = Void { id: self.id("void"), hold, payment };
+        self.money(&payments::Command::Void(void)).await;
+        authorized(provider, &self.charge("held there")).await;
+    }
+
+    fn charge(&self, word: &str) -> Charge {
+        let key = format!("pay-{}", self.nobody(word));
+        Charge { key, amount_minor: 1_234, currency: "EUR".parse().unwrap() }
     }
 
     /// What all books hold, once nothing is under way: followers hear a moment later.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hansa_api::signature::{Authorities, Signed};
 use hansa_api::together::{READ_MAX, Together};
-use hansa_types::identity::SpiffeId;
+use hansa_types::identity::{Role, SpiffeId};
+use hansa_types::region::RegionName;
 use rustls_pki_types::ServerName;
 use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{Accept, Address, Connection, Doing, Error, Knock, Net, Outsider, Stream};
 use crate::env::Clock;
-use crate::tls::{self, ALPN_H2, Identity, Svid};
+use crate::tls::{self, ALPN_H2, ALPN_REGION, Identity, Svid};
 
 /// Sockets of this machine, each with the certificate that is current when it opens.
 #[derive(Clone)]
@@ -41,16 +42,16 @@ impl TlsNet {
         Duration::from_millis(left)
     }
 
-    async fn dial(&self, to: &Address) -> Result<Connection, Error> {
+    async fn dial(&self, to: &Address, offered: &[&[u8]]) -> Result<Connection, Error> {
         let stream = BufReader::with_capacity(READ_MAX, tcp(&to.addr).await?);
         // Taken before the handshake: authorities that change during it make it doubtful.
         let doubted = self.identity.doubted();
-        let config = self.identity.client_config(&to.id)?;
+        let config = self.identity.client_config(&to.id, offered)?;
         // A peer is its SPIFFE name, never its address; rustls wants something to put in SNI.
         let name = ServerName::try_from("hansa").map_err(io::Error::other)?;
         let stream = TlsConnector::from(config).connect(name, stream).await?;
         let (_, session) = stream.get_ref();
-        if session.alpn_protocol() != Some(ALPN_H2) {
+        if !session.alpn_protocol().is_some_and(|chosen| offered.contains(&chosen)) {
             return Err(Error::NotH2);
         }
         let svid = tls::peer_svid(session.peer_certificates())?;
@@ -66,13 +67,27 @@ impl TlsNet {
         let stream = TlsAcceptor::from(self.identity.server_config()).accept(stream).await?;
         let (_, session) = stream.get_ref();
         // rustls refuses a wrong list, but a client may send none at all.
-        if session.alpn_protocol() != Some(ALPN_H2) {
-            return Err(Error::NotH2);
-        }
+        let within = match session.alpn_protocol() {
+            Some(ALPN_H2) => false,
+            Some(ALPN_REGION) => true,
+            _ => return Err(Error::NotH2),
+        };
         let svid = tls::peer_svid(session.peer_certificates())?;
+        let ours = region_of(self.identity.id());
+        if within && (ours.is_none() || region_of(&svid.id) != ours) {
+            return Err(Error::OtherRegion(svid.id));
+        }
         let life = self.life(&svid);
         let stream = Box::new(Together::new(stream));
         Ok(Connection { stream, peer: svid.id, life, doubted })
+    }
+}
+
+/// The region of a node; `None` of a client.
+fn region_of(id: &SpiffeId) -> Option<RegionName> {
+    match id.role() {
+        Some(Role::Node { region, .. }) => Some(region),
+        Some(Role::Client { .. }) | None => None,
     }
 }
 
@@ -117,7 +132,12 @@ impl Net for TlsNet {
     }
 
     fn connect<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>> {
-        Box::pin(self.dial(to))
+        Box::pin(self.dial(to, &[ALPN_H2]))
+    }
+
+    fn connect_within<'a>(&'a self, to: &'a Address) -> Doing<'a, Result<Connection, Error>> {
+        // The second for a node of a version that knows it alone; it is of the region all the same.
+        Box::pin(self.dial(to, &[ALPN_REGION, ALPN_H2]))
     }
 
     fn reach<'a>(&'a self, to: &'a Outsider) -> Doing<'a, Result<Box<dyn Stream>, Error>> {

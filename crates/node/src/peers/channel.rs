@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::{Address, Answer, Timing};
+use super::{Address, Answer, Timing, Way};
 use crate::net::{self, Connection, Net};
 use crate::tasks::{OnError, Tasks};
 use crate::{metrics, refusal};
@@ -25,6 +25,7 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static("hansa/0.1");
 
 pub struct Channel {
     address: Address,
+    way: Way,
     net: Arc<dyn Net>,
     timing: Timing,
     tasks: Tasks,
@@ -69,9 +70,14 @@ const ABANDONED_CALLS_MAX: usize = 1_024;
 const FAILURES_QUIET: u32 = 4;
 
 impl Channel {
-    pub fn new(address: Address, net: Arc<dyn Net>, timing: Timing, tasks: Tasks) -> Self {
+    pub fn new(
+        (address, way): (Address, Way),
+        net: Arc<dyn Net>,
+        timing: Timing,
+        tasks: Tasks,
+    ) -> Self {
         let state = watch::Sender::new(State::Down { failures: 0, retry: None });
-        Self { address, net, timing, tasks, state, dials: AtomicU64::new(0) }
+        Self { address, way, net, timing, tasks, state, dials: AtomicU64::new(0) }
     }
 
     /// The open connection, dialling if there is none; at most `connect_max`.
@@ -239,7 +245,11 @@ impl Channel {
     async fn connect(
         &self,
     ) -> Result<(Up, impl Future<Output = hyper::Result<()>> + use<>, Stale), ConnectError> {
-        let Connection { stream, life, doubted, .. } = self.net.connect(&self.address).await?;
+        let connected = match self.way {
+            Way::Within => self.net.connect_within(&self.address),
+            Way::Between => self.net.connect(&self.address),
+        };
+        let Connection { stream, life, doubted, .. } = connected.await?;
         let (up, connection) = http2::Builder::new(self.tasks.executor())
             .timer(TokioTimer::new())
             .keep_alive_interval(self.timing.keepalive_interval)

@@ -114,7 +114,7 @@ async fn the_end_of_an_old_connection_does_not_end_the_new_one() {
     let peers = peers(&house);
     peers.set_node(N2, address.clone());
     ask(peers.to(N2)).await.unwrap();
-    let channel = peers.inner.book.read().channels[&address].clone();
+    let channel = peers.inner.book.read().channels[&(address.clone(), Way::Within)].clone();
     channel.leave(7);
     assert!(futures::poll!(Box::pin(channel.ready())).is_ready(), "still up");
     channel.leave(0);
@@ -161,7 +161,7 @@ async fn who_waits_for_an_answer_keeps_no_queue_open() {
     let id = house.identity("n2").id().clone();
     let address = Address { id, addr: alone().to_string() };
     let (net, tasks) = (house.net("n1"), house.tasks.clone());
-    let channel = Channel::new(address, net, Timing::default(), tasks.clone());
+    let channel = Channel::new((address, Way::Within), net, Timing::default(), tasks.clone());
     let (here, _there) = tokio::io::duplex(1 << 16);
     let opened = http2::handshake(tasks.executor(), TokioIo::new(here)).await;
     let (up, connection) = opened.unwrap();

@@ -77,6 +77,24 @@ async fn only_tls13_with_h2_gets_in() {
 }
 
 #[tokio::test]
+async fn what_is_for_a_region_alone_ends_at_the_handshake_of_everybody_else() {
+    let house = House::new();
+    let node = |region: &str| format!("spiffe://hansa/region/{region}/node/{region}-7");
+    let caller = |name: &str, alpn: &[&[u8]]| {
+        let alpn = alpn.iter().map(|name| name.to_vec()).collect();
+        Caller { alpn, ..Caller::with(house.ca.mint(&Leaf::named(name)).unwrap()) }
+    };
+    let (ours, theirs) = (node("eu-west"), node("us-east"));
+    for alpn in [&[ALPN_REGION][..], &[ALPN_REGION, ALPN_H2], &[ALPN_H2, ALPN_REGION]] {
+        check(&house, "our own", caller(&ours, alpn), true).await;
+        check(&house, "another region's", caller(&theirs, alpn), false).await;
+        check(&house, "a client's", caller(CLIENT, alpn), false).await;
+    }
+    check(&house, "between regions", caller(&theirs, &[ALPN_H2]), true).await;
+    check(&house, "one of an older version", caller(&ours, &[ALPN_H2]), true).await;
+}
+
+#[tokio::test]
 async fn certificates_rotate_under_a_live_listener() {
     let house = House::new();
     let identity = house.identity("n1");

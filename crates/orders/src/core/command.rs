@@ -222,4 +222,7 @@ pub enum Refused {
     Left(OrderId),
     /// Taken over, and its stock is being reserved in this region's books.
     NotAllocated,
+    /// This order came home since the erasure that is repeated, and shares its key with what its
+    /// customer has ordered, or brought along, since.
+    ServedSince(OrderId),
 }

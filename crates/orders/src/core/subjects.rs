@@ -6,6 +6,7 @@
 mod apply;
 mod hold;
 mod owed;
+mod repeat;
 
 use std::fmt;
 

@@ -30,9 +30,12 @@ pub async fn run(
     let hosted = hosted.clone();
     let orders: Vec<OrderId> = hosted.group.peek(|machine| {
         let State { subjects, moves, contents, .. } = &machine.state;
-        let elsewhere = |id: &OrderId| !contents.contains(id);
-        let known =
-            |of| subjects.orders_of(of).chain(moves.kept_of(of).filter(elsewhere)).collect();
+        let known = |of| {
+            // An order that came without its block is another region's customer's here.
+            let own = |id: &OrderId| contents.get(id).is_some_and(|c| c.sealed_with.subject == of);
+            let kept = moves.kept_of(of).filter(|id| !own(id));
+            subjects.orders_of(of).chain(kept).collect()
+        };
         subject.map_or_else(Vec::new, known)
     });
     let residences = match subject {

@@ -22,6 +22,7 @@ use crate::core::contents::{Contents, Line, LineKind, Token};
 use crate::core::keys::{Key, Scope};
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
 use crate::map::stock_group;
+use crate::shell::intake::Placing;
 use crate::shell::keys::{ScopeOf, Whose, heard_under, vault_failed};
 use crate::shell::personal;
 use crate::shell::waiters::Want;
@@ -82,7 +83,10 @@ pub async fn place(
         return Ok(wire::PlaceOrderResponse { order, replayed: true });
     }
     let mut answer = match asked.lives(subject, scope, sent, due).await? {
-        Lives::Here(resident) => asked.placed(subject, scope, resident, sent, due).await?,
+        Lives::Here(resident) => {
+            let _placing = asked.taken(scope)?;
+            asked.placed(subject, scope, resident, sent, due).await?
+        }
         Lives::There(answer) => *answer,
     };
     // He has just said who he is; whether that was erased since is for who reads the order.
@@ -112,6 +116,15 @@ struct SealedWith {
 }
 
 impl Asked<'_> {
+    /// A place among the orders under way, where it is new and this node leads: a repeat begins
+    /// nothing, and who does not lead sends on.
+    fn taken(&self, scope: Scope) -> Result<Option<Placing<'_>>, Failure> {
+        match self.hosted.office().is_some() && self.known_under(scope).is_none() {
+            true => self.hosted.intake.begin().map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// Takes the order and waits until it is decided. `resident`: the move since which he is known
     /// to live here; 0 for somebody who never moved.
     pub async fn placed(
@@ -163,7 +176,10 @@ impl Asked<'_> {
             });
             let version = self.now.policy.version();
             let command = Command::UnderPolicy { version, command };
-            match self.hosted.submit(&command, due).await? {
+            let asked = Instant::now();
+            let outcome = self.hosted.submit(&command, due).await;
+            self.hosted.intake.logged(asked.elapsed());
+            match outcome? {
                 Outcome::Refused(Refused::OrderIdTaken) if draws > 1 => draws -= 1,
                 Outcome::Refused(Refused::KeyChanged) if looks > 1 => looks -= 1,
                 Outcome::Refused(Refused::Left(order)) => {

@@ -30,12 +30,12 @@ impl Pair {
     }
 
     /// The copy is gone.
-    async fn lose(&self, order: OrderId) {
+    pub async fn lose(&self, order: OrderId) {
         self.submit(RemoteStep::Plant(order, None)).await;
     }
 
     /// The copy is this instead.
-    async fn forge(&self, order: OrderId, copy: &Copy, version: u64, view: Bytes) {
+    pub async fn forge(&self, order: OrderId, copy: &Copy, version: u64, view: Bytes) {
         let copy = Copy { version, view, ..copy.clone() };
         self.submit(RemoteStep::Plant(order, Some(Box::new(copy)))).await;
     }

@@ -426,3 +426,43 @@ async fn who_came_home_stays_there_while_another_region_owns_what_is_born_there(
         assert_eq!(copy.customer_id, "c-1", "{name}: he lives here");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_he_left_is_not_lost_where_he_lives_when_that_region_owns_his_orders_again() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    let (here, away) = (pair.here(), pair.away());
+    let (first, _) = placed(&pair, "r-1").await;
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    hand_over(&pair.abroad, &pair.home, 3).await;
+    shipped(&pair, 1).await;
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    let told = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap();
+    assert_eq!((told.state(), living(here)), (wire::MoveState::Left, 0));
+    // What is here of it opens no more: it is there only.
+    hand_over(&pair.home, &pair.abroad, 4).await;
+    let own = read(away, &first, orders::ReadMode::Unspecified).await;
+    assert_eq!(own.customer_id, "c-1");
+    let name = own.personal.unwrap().name;
+    assert_eq!(exported(away).await, [(first.clone(), name)]);
+    hand_over(&pair.abroad, &pair.home, 5).await;
+    eventually("the former owner has a copy", || {
+        let shell = away.orders.shell();
+        shell.groups[&0].group.peek(|m| m.state.remote.copies.len()) == 1
+    })
+    .await;
+    assert_eq!(read(away, &first, orders::ReadMode::LocalCopy).await.customer_id, "c-1");
+    let left = read(here, &first, orders::ReadMode::Unspecified).await;
+    assert_eq!((left.customer_id.as_str(), living(here)), ("", 0), "he has left");
+    let forget = wire::EraseCustomerRequest {
+        customer_id: "c-1".into(),
+        region: "us-east".into(),
+        request_id: "e-1".into(),
+        ..Default::default()
+    };
+    away.service.erase_customer(call(forget)).await.unwrap();
+    assert_eq!((kept(away), living(away)), (0, 0));
+    assert_eq!(read(away, &first, orders::ReadMode::LocalCopy).await.customer_id, "");
+}

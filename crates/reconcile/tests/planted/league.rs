@@ -1,6 +1,7 @@
-//! A made-up region with planted differences: facts as groups would tell them, and a statement.
+//! A made-up region with planted differences: facts as its groups would tell them, a statement, and
+//! what the comparison with a peer would list. Everything of an order follows from its number.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -8,45 +9,198 @@ use std::path::Path;
 use bytes::Bytes;
 use hansa_api::pb::admin as pb;
 use hansa_api::pb::admin::DifferenceClass as Class;
-use hansa_reconcile::drift::{self, Moved};
-use hansa_reconcile::judge::{Judge, Judged};
-use hansa_reconcile::merge::{self, Along, Coverage, Facts, Spool};
-use hansa_reconcile::statement::{self, Mapping};
 use hansa_types::id::{GroupId, GroupKind, OrderId};
 use hansa_types::region::{RegionNumber, Slot};
 use hansa_types::time::LogTime;
 
+pub const REGION: &str = "eu-west";
+pub const PEER: &str = "us-east";
+/// The groups of the region, one of each kind.
+pub const GROUPS: [GroupKind; 3] = [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments];
 const BEGAN: u64 = 1_700_000_000_000;
 const PAGE: usize = 500;
-/// Classes that are planted in orders; drift is planted in SKUs.
-pub const CLASSES: [Class; 10] = [
+/// All that a run can find. `UNSHIPPED_TAIL` comes from `region tail plan`, never from a run.
+pub const CLASSES: [Class; 15] = [
     Class::OrphanHoldStock,
     Class::OrphanHoldMoney,
     Class::OrphanCapture,
     Class::MissingHold,
     Class::AmountDiffers,
     Class::StateDiffers,
+    Class::StockDrift,
     Class::ProviderMissingThere,
     Class::ProviderMissingHere,
     Class::ProviderAmountDiffers,
     Class::ProviderStateDiffers,
+    Class::CopyMissing,
+    Class::CopyExtra,
+    Class::CopyStale,
+    Class::CopyConflicting,
 ];
 
-struct Teller {
-    spool: Option<Spool>,
-    page: pb::FactsPage,
-    records: u64,
+/// One difference: its class, the order (none for units of a SKU), and the hold, payment, charge,
+/// SKU or peer that it is about.
+pub type Key = (String, String, String);
+
+/// `orders` orders of which every so many has one difference, the classes in turn.
+#[derive(Clone, Copy)]
+pub struct Region {
+    pub orders: u64,
+    pub planted: u64,
 }
 
-impl Teller {
-    fn new(kind: GroupKind) -> Self {
-        let group = GroupId::new(kind, 0).number();
-        let head = pb::FactsHead { group, index: 7, ..Default::default() };
-        let spool = Some(Spool::begin(head).unwrap());
-        Self { spool, page: pb::FactsPage::default(), records: 0 }
+fn id(n: u64) -> OrderId {
+    let slot = Slot::of(&n.to_le_bytes());
+    OrderId::new(LogTime(BEGAN + n), RegionNumber::try_from(1).unwrap(), slot, n)
+}
+
+fn name(n: u64) -> String {
+    format!("regions/{REGION}/orders/{}", id(n))
+}
+
+fn sku(n: u64) -> String {
+    format!("DRIFT-{n}")
+}
+
+fn bytes16(kind: u8, n: u64) -> Bytes {
+    let mut bytes = [kind; 16];
+    bytes[8..].copy_from_slice(&n.to_be_bytes());
+    Bytes::copy_from_slice(&bytes)
+}
+
+fn hex16(kind: u8, n: u64) -> String {
+    hansa_reconcile::judge::hex(&bytes16(kind, n))
+}
+
+#[allow(dead_code, reason = "a run tells its differences as JSON")]
+pub fn key(found: &pb::FoundDifference) -> Key {
+    (found.class().as_str_name().to_owned(), found.order.clone(), found.subject.clone())
+}
+
+/// What a difference of this class in order `n` is called.
+fn expected(n: u64, class: Class) -> Key {
+    let subject = match class {
+        Class::OrphanHoldStock => hex16(9, n),
+        Class::MissingHold | Class::StateDiffers => hex16(1, n),
+        Class::OrphanHoldMoney => format!("{}/{}", hex16(8, n), hex16(3, n)),
+        Class::OrphanCapture => hex16(8, n),
+        Class::AmountDiffers => hex16(2, n),
+        Class::StockDrift => sku(n),
+        _ if is_of_copies(class) => PEER.to_owned(),
+        _ => format!("pay-{}", id(n)),
+    };
+    let order = if class == Class::StockDrift { String::new() } else { name(n) };
+    (class.as_str_name().to_owned(), order, subject)
+}
+
+fn is_of_copies(class: Class) -> bool {
+    matches!(
+        class,
+        Class::CopyMissing | Class::CopyExtra | Class::CopyStale | Class::CopyConflicting
+    )
+}
+
+impl Region {
+    fn class_of(&self, n: u64) -> Option<Class> {
+        let every = (self.orders / self.planted.max(1)).max(1);
+        let nth = n / every;
+        let planted = n.is_multiple_of(every) && nth < self.planted;
+        planted.then(|| CLASSES[nth as usize % CLASSES.len()])
     }
 
-    fn tell(&mut self, add: impl FnOnce(&mut pb::FactsPage)) {
+    fn planted(&self) -> impl Iterator<Item = (u64, Class)> {
+        (0..self.orders).filter_map(|n| Some((n, self.class_of(n)?)))
+    }
+
+    fn one(&self, n: u64) -> One {
+        One { n, id: id(n), class: self.class_of(n) }
+    }
+
+    /// Exactly what a run is to find.
+    pub fn expected(&self) -> BTreeSet<Key> {
+        self.planted().map(|(n, class)| expected(n, class)).collect()
+    }
+
+    /// What a group tells: of these orders, of all when there are none.
+    pub fn tell(
+        &self,
+        kind: GroupKind,
+        only: &[Bytes],
+        mut page: impl FnMut(pb::FactsPage),
+    ) -> u64 {
+        let mut teller = Teller { page: pb::FactsPage::default(), records: 0, to: &mut page };
+        let numbers = only.iter().map(number);
+        match only.is_empty() {
+            true => (0..self.orders).for_each(|n| self.one(n).tell(kind, &mut teller)),
+            false => numbers.for_each(|n| self.one(n).tell(kind, &mut teller)),
+        }
+        teller.flush();
+        teller.records
+    }
+
+    /// A group's sums: units of some SKUs left without an order.
+    pub fn skus(&self, kind: GroupKind) -> Vec<pb::SkuFacts> {
+        let facts = |sku: String, shipped| pb::SkuFacts { sku, shipped, ..Default::default() };
+        let drifts = self.planted().filter(|(_, class)| *class == Class::StockDrift);
+        let drifts: Vec<String> = drifts.map(|(n, _)| sku(n)).collect();
+        match kind {
+            GroupKind::Orders => drifts.into_iter().map(|sku| facts(sku, 5)).collect(),
+            GroupKind::Inventory => {
+                let sound = std::iter::once(facts("A".to_owned(), 0));
+                sound.chain(drifts.into_iter().map(|sku| facts(sku, 7))).collect()
+            }
+            GroupKind::Payments | GroupKind::Directory => Vec::new(),
+        }
+    }
+
+    /// As the running comparison lists them; it is shown by itself, between two regions.
+    #[allow(dead_code, reason = "a run alone asks for copies")]
+    pub fn copies(&self) -> Vec<pb::ReplicaDifference> {
+        let listed = self.planted().filter_map(|(n, class)| {
+            use pb::ReplicaDifferenceKind as Kind;
+            let (kind, home_version, copy_version) = match class {
+                Class::CopyMissing => (Kind::Missing, 3, 0),
+                Class::CopyExtra => (Kind::Extra, 0, 3),
+                Class::CopyStale => (Kind::Stale, 3, 2),
+                Class::CopyConflicting => (Kind::Conflicting, 3, 3),
+                _ => return None,
+            };
+            Some(pb::ReplicaDifference {
+                order: name(n),
+                peer: PEER.to_owned(),
+                kind: kind.into(),
+                home_version,
+                copy_version,
+                group: GroupId::new(GroupKind::Orders, 0).number(),
+                ..Default::default()
+            })
+        });
+        listed.collect()
+    }
+
+    /// Writes what the provider says, movements in the order of their times.
+    pub fn write_statement(&self, file: &Path) {
+        let mut lines = BufWriter::new(File::create(file).unwrap());
+        writeln!(lines, "key,kind,amount,currency,time,reference").unwrap();
+        (0..self.orders).for_each(|n| self.one(n).statement(&mut lines));
+        lines.flush().unwrap();
+    }
+}
+
+/// The number of an order that was born in its millisecond.
+fn number(order: &Bytes) -> u64 {
+    let id = hansa_api::convert::id::order_from_bytes(order).unwrap();
+    id.born().ms() - BEGAN
+}
+
+struct Teller<'a> {
+    page: pb::FactsPage,
+    records: u64,
+    to: &'a mut dyn FnMut(pb::FactsPage),
+}
+
+impl Teller<'_> {
+    fn add(&mut self, add: impl FnOnce(&mut pb::FactsPage)) {
         add(&mut self.page);
         self.records += 1;
         let in_page = self.page.orders.len() + self.page.stock.len() + self.page.money.len();
@@ -56,67 +210,8 @@ impl Teller {
     }
 
     fn flush(&mut self) {
-        let page = std::mem::take(&mut self.page);
-        self.spool.as_mut().unwrap().page(&page).unwrap();
+        (self.to)(std::mem::take(&mut self.page));
     }
-
-    fn end(mut self, skus: Vec<pb::SkuFacts>) -> Facts {
-        self.flush();
-        let end = pb::FactsEnd { records: self.records, skus };
-        self.spool.take().unwrap().end(end).unwrap()
-    }
-}
-
-pub struct League {
-    pub facts: Vec<Facts>,
-    pub expected: BTreeMap<i32, u64>,
-    pub bytes: u64,
-    along: Along,
-}
-
-fn id(n: u64) -> OrderId {
-    let slot = Slot::of(&n.to_le_bytes());
-    OrderId::new(LogTime(BEGAN + n), RegionNumber::try_from(1).unwrap(), slot, n)
-}
-
-fn bytes16(kind: u8, n: u64) -> Bytes {
-    let mut bytes = [kind; 16];
-    bytes[8..].copy_from_slice(&n.to_be_bytes());
-    Bytes::copy_from_slice(&bytes)
-}
-
-/// `orders` orders with about `planted` differences, spread over all classes.
-pub fn build(orders: u64, planted: u64, statement: &Path) -> League {
-    let mut told = [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments].map(Teller::new);
-    let mut lines = BufWriter::new(File::create(statement).unwrap());
-    writeln!(lines, "key,kind,amount,currency,time,reference").unwrap();
-    let mut expected = BTreeMap::new();
-    let every = (orders / planted.max(1)).max(1);
-    for n in 0..orders {
-        let nth = n / every;
-        let class =
-            (n % every == 0 && nth < planted).then(|| CLASSES[nth as usize % CLASSES.len()]);
-        if let Some(class) = class {
-            *expected.entry(i32::from(class)).or_default() += 1;
-        }
-        one(n, class, &mut told, &mut lines);
-    }
-    // A line of each of two SKUs that left without an order.
-    *expected.entry(i32::from(Class::StockDrift)).or_default() += 2;
-    lines.flush().unwrap();
-    drop(lines);
-    let read = statement::read(statement, &Mapping::sandbox(), |_| {}).unwrap();
-    let coverage = Coverage { from_ms: 0, until_ms: u64::MAX, settle_ms: 60_000 };
-    let along = Along::new(read.charges, coverage).unwrap();
-    let [by_orders, stock, money] = told;
-    let sku = |sku: &str, shipped| pb::SkuFacts { sku: sku.into(), shipped, ..Default::default() };
-    let facts = vec![
-        by_orders.end(vec![sku("A", 5), sku("B", 5)]),
-        stock.end(vec![sku("A", 7), sku("B", 4), sku("C", 0)]),
-        money.end(Vec::new()),
-    ];
-    let bytes = facts.iter().map(|facts| facts.bytes).sum();
-    League { facts, expected, bytes, along }
 }
 
 /// One order on every side; `class`: what is wrong with it.
@@ -128,17 +223,19 @@ struct One {
 
 const PRICE: i64 = 700;
 
-fn one(n: u64, class: Option<Class>, told: &mut [Teller; 3], lines: &mut impl Write) {
-    let one = One { n, id: id(n), class };
-    if !one.is(Class::ProviderMissingHere) {
-        told[0].tell(|page| page.orders.push(one.order()));
-    }
-    one.stock(&mut told[1]);
-    one.money(&mut told[2]);
-    one.statement(lines);
-}
-
 impl One {
+    fn tell(&self, kind: GroupKind, to: &mut Teller<'_>) {
+        match kind {
+            // The peer alone knows it.
+            _ if self.is(Class::CopyExtra) => {}
+            GroupKind::Orders if self.is(Class::ProviderMissingHere) => {}
+            GroupKind::Orders => to.add(|page| page.orders.push(self.order())),
+            GroupKind::Inventory => self.stock(to),
+            GroupKind::Payments => self.money(to),
+            GroupKind::Directory => {}
+        }
+    }
+
     fn is(&self, of: Class) -> bool {
         self.class == Some(of)
     }
@@ -180,11 +277,11 @@ impl One {
         }
     }
 
-    fn stock(&self, to: &mut Teller) {
+    fn stock(&self, to: &mut Teller<'_>) {
         let mut held = |hold: Bytes, committed: bool| {
             let (order, lines) = (self.id_bytes(), self.open());
             let facts = pb::StockFacts { order, hold, committed, expires_ms: 0, lines };
-            to.tell(|page| page.stock.push(facts));
+            to.add(|page| page.stock.push(facts));
         };
         let holds = !self.open().is_empty() && !self.is(Class::ProviderMissingHere);
         if holds && !self.is(Class::MissingHold) {
@@ -199,7 +296,7 @@ impl One {
         if self.is(Class::AmountDiffers) { 600 } else { PRICE }
     }
 
-    fn money(&self, to: &mut Teller) {
+    fn money(&self, to: &mut Teller<'_>) {
         let mut books = |payment: Bytes, captured_minor: i64, held_minor: i64| {
             let hold = pb::MoneyHold { hold: bytes16(3, self.n), amount_minor: held_minor };
             let facts = pb::MoneyFacts {
@@ -211,7 +308,7 @@ impl One {
                 refunded_minor: 0,
                 holds: if held_minor > 0 { vec![hold] } else { Vec::new() },
             };
-            to.tell(|page| page.money.push(facts));
+            to.add(|page| page.money.push(facts));
         };
         if !self.is(Class::ProviderMissingHere) {
             books(bytes16(2, self.n), self.captured(), 0);
@@ -224,6 +321,9 @@ impl One {
     }
 
     fn statement(&self, lines: &mut impl Write) {
+        if self.is(Class::CopyExtra) {
+            return;
+        }
         let (key, ms) = (format!("pay-{}", self.id), BEGAN + self.n);
         let mut line = |kind: &str, amount: i64, reference: &str| {
             writeln!(lines, "{key},{kind},{amount},EUR,{ms},{reference}").unwrap();
@@ -244,40 +344,5 @@ impl One {
                 line("capture", self.captured(), "ref-c");
             }
         }
-    }
-}
-
-impl League {
-    /// The same with a statement that covers these times only.
-    #[allow(dead_code, reason = "the example covers all")]
-    pub fn covering(mut self, from_ms: u64, until_ms: u64) -> Self {
-        self.along.coverage = Coverage { from_ms, until_ms, settle_ms: 0 };
-        self
-    }
-
-    /// What a run finds, counted by class.
-    pub fn found(mut self) -> BTreeMap<i32, u64> {
-        let heads: Vec<pb::FactsHead> = self.facts.iter().map(|of| of.head.clone()).collect();
-        let judge = Judge { heads: &heads, region: "eu-west", number: Some(1) };
-        let mut found = BTreeMap::new();
-        let mut moved = Moved::default();
-        moved.add(&self.facts[0].skus);
-        let books = vec![(self.facts[1].head.clone(), self.facts[1].skus.clone())];
-        for difference in drift::compare(&moved, &books) {
-            *found.entry(difference.class).or_default() += 1;
-        }
-        merge::walk(&mut self.facts, Some(&mut self.along), |id, case| {
-            match judge.judge(id, &case) {
-                Judged::Agrees => {}
-                Judged::Moving => panic!("{id:?} moves"),
-                Judged::Differs(all) => {
-                    for difference in all {
-                        *found.entry(difference.class).or_default() += 1;
-                    }
-                }
-            }
-        })
-        .unwrap();
-        found
     }
 }

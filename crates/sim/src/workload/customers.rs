@@ -1,7 +1,7 @@
 //! The operator who looks after customers: has one forgotten, or lets one live elsewhere, by
 //! the calls and in the order of `hansactl customer`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hansa_api::client::League as Door;
@@ -30,6 +30,8 @@ const OWED_MAX: Duration = Duration::from_secs(160);
 const OPEN_MAX: Duration = Duration::from_secs(60);
 /// How long what a customer left stays readable there.
 const WINDOW_MS: u64 = 3_000;
+/// So often a customer's erasure is asked for anew; then who refuses it never does it.
+const ANEW_MAX: u32 = 3;
 /// Passes over the regions, as `hansactl` makes them.
 const PASSES_MAX: usize = 4;
 
@@ -57,11 +59,20 @@ pub struct Erased {
     pub done: Option<u64>,
 }
 
+/// What became of an erasure in one region.
+enum Surely {
+    Erased(Box<ErasureReceipt>),
+    ServedSince,
+    Never,
+}
+
 pub struct Desk<'a> {
     doors: Vec<Door>,
     league: &'a League,
     board: &'a Board,
     ids: u64,
+    /// Erasures asked for anew, by customer.
+    anew: BTreeMap<String, u32>,
 }
 
 impl<'a> Desk<'a> {
@@ -71,7 +82,7 @@ impl<'a> Desk<'a> {
         for region in league.regions.iter().filter(|_| wishes) {
             doors.push(door(plan, region, "operator", NUMBER).await);
         }
-        Self { doors, league, board, ids: 0 }
+        Self { doors, league, board, ids: 0, anew: BTreeMap::new() }
     }
 
     /// Works until everything is healed and no wish is left.
@@ -80,7 +91,12 @@ impl<'a> Desk<'a> {
             let wish = self.board.wishes.borrow_mut().pop_front();
             match wish {
                 Some(Wish::Erase { client, customer: number }) => {
-                    self.erase(customer(client as u32, number)).await;
+                    let who = customer(client as u32, number);
+                    // As the refusal says: by another request.
+                    if self.erase(who.clone()).await && self.may_ask_anew(who) {
+                        let wish = Wish::Erase { client, customer: number };
+                        self.board.wishes.borrow_mut().push_back(wish);
+                    }
                 }
                 Some(Wish::Move { client, customer: number, back }) => {
                     let who = customer(client as u32, number);
@@ -93,6 +109,16 @@ impl<'a> Desk<'a> {
                 None => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
+    }
+
+    fn may_ask_anew(&mut self, who: String) -> bool {
+        let times = self.anew.entry(who.clone()).or_default();
+        *times += 1;
+        let may = *times <= ANEW_MAX;
+        if !may {
+            self.wrong(format!("{who} is told each time to be erased by another request"));
+        }
+        may
     }
 
     fn id(&mut self) -> String {
@@ -118,7 +144,8 @@ impl<'a> Desk<'a> {
         asked.await.map(|answer| answer.receipt.unwrap_or_default())
     }
 
-    async fn erase(&mut self, who: String) {
+    /// Whether it is to be asked for anew: he was served since, and has an order from before.
+    async fn erase(&mut self, who: String) -> bool {
         let request = EraseCustomerRequest {
             customer_id: who.clone(),
             request_id: self.id(),
@@ -140,7 +167,7 @@ impl<'a> Desk<'a> {
                 Err(failure) => trace::note(format_args!("{who} not erased: {failure}")),
             }
             if now() > begun + BEGIN_MAX {
-                return;
+                return false;
             }
             tokio::time::sleep(BETWEEN).await;
         };
@@ -153,8 +180,11 @@ impl<'a> Desk<'a> {
             for region in asked.collect::<VecDeque<String>>() {
                 let copies = named.clone();
                 let request = EraseCustomerRequest { region, copies, ..request.clone() };
-                let Some(told) = self.surely(request, begun).await else { return };
-                known |= take(&mut keys, &told);
+                match self.surely(request, begun).await {
+                    Surely::Erased(told) => known |= take(&mut keys, &told),
+                    Surely::ServedSince => return true,
+                    Surely::Never => return false,
+                }
             }
             if named == keys {
                 break;
@@ -166,25 +196,27 @@ impl<'a> Desk<'a> {
             let erased = people.get_mut(&who).and_then(|person| person.erased.get_mut(nth));
             erased.into_iter().for_each(|one| one.done = Some(self.board.record.now()));
         }
+        false
     }
 
     /// What was begun is asked for until it is done.
-    async fn surely(
-        &self,
-        request: EraseCustomerRequest,
-        begun: Duration,
-    ) -> Option<ErasureReceipt> {
+    async fn surely(&self, request: EraseCustomerRequest, begun: Duration) -> Surely {
         loop {
             match self.ask_erase(request.clone()).await {
-                Ok(receipt) => return Some(receipt),
+                Ok(receipt) => return Surely::Erased(Box::new(receipt)),
                 Err(failure) if now() > begun + OWED_MAX => {
                     self.wrong(format!("{request:?} is never done: {failure}"));
-                    return None;
+                    return Surely::Never;
+                }
+                Err(failure) if failure.reason() == Reason::FailedPrecondition => {
+                    trace::note(format_args!("to be erased anew: {failure}"));
+                    trace::count("erasure asked for anew", 1);
+                    return Surely::ServedSince;
                 }
                 // An order that is parked stays open: a person sees to it.
                 Err(failure) if failure.reason() == Reason::CustomerHasOpenOrders => {
                     if self.board.stage.get() == Stage::Calm && now() > begun + OPEN_MAX {
-                        return None;
+                        return Surely::Never;
                     }
                 }
                 Err(failure) => trace::note(format_args!("not erased yet: {failure}")),

@@ -49,7 +49,16 @@ pub struct Worker<'a> {
     known: Known,
     dice: Dice,
     ids: u64,
-    stop: Rc<Cell<bool>>,
+    signs: Rc<Signs>,
+}
+
+/// What a region's workers are told.
+#[derive(Default)]
+pub struct Signs {
+    pub stop: Cell<bool>,
+    /// Too few orders are confirmed: from now on only such are placed as nothing can refuse. In a
+    /// long storm all shelves but the first one run empty.
+    pub surely: Cell<bool>,
 }
 
 impl<'a> Worker<'a> {
@@ -58,12 +67,12 @@ impl<'a> Worker<'a> {
         (home, here): (&'a Region, &'a Region),
         caller: Caller,
         known: Known,
-        stop: &Rc<Cell<bool>>,
+        signs: &Rc<Signs>,
     ) -> Self {
         let dice = Dice::of(plan.seed, WORKER + u64::from(caller.number()));
         let (skus, pause) = (plan.shape.skus, plan.shape.pause);
-        let (heir, stop) = (plan.shape.heir, stop.clone());
-        Self { caller, home, here, heir, skus, pause, known, dice, ids: 0, stop }
+        let (heir, signs) = (plan.shape.heir, signs.clone());
+        Self { caller, home, here, heir, skus, pause, known, dice, ids: 0, signs }
     }
 
     /// The first goods on every shelf.
@@ -76,8 +85,9 @@ impl<'a> Worker<'a> {
 
     pub async fn run(mut self) {
         let mut done = 0;
-        while !self.stop.get() {
+        while !self.signs.stop.get() {
             match self.dice.below(100) {
+                _ if self.signs.surely.get() => self.place().await,
                 0..42 => self.place().await,
                 42..54 => self.read_order().await,
                 54..68 => self.read_stock().await,
@@ -103,7 +113,7 @@ impl<'a> Worker<'a> {
             (0..=self.dice.below(2)).map(|_| (self.sku(), 1 + self.dice.below(3) as i32)).collect();
         let id = self.id();
         let customer = customer(self.caller.number(), self.dice.below(EACH));
-        let token = self.token();
+        let (lines, token) = basket((lines, self.token()), self.signs.surely.get());
         let (place, request) = order::asked(self.home, &id, customer.clone(), &lines, token);
         let sent = &self.caller;
         let done = self.until_known(|| sent.place(place.clone(), request.clone())).await;
@@ -219,7 +229,7 @@ impl<'a> Worker<'a> {
                 Err(failure) if !sure(failure.reason().as_str()) => {}
                 known => return Some(known),
             }
-            if self.stop.get() {
+            if self.signs.stop.get() {
                 break;
             }
             tokio::time::sleep(self.pause).await;
@@ -257,6 +267,18 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// What is ordered, and how it is paid.
+type Basket = (Vec<(usize, i32)>, &'static str);
+
+/// What the dice say; `surely`: of the shelf that never runs empty, by a buyer who pays.
+fn basket((mut lines, token): Basket, surely: bool) -> Basket {
+    if !surely {
+        return (lines, token);
+    }
+    lines.iter_mut().for_each(|(sku, _)| *sku = 0);
+    (lines, order::PAYS)
+}
+
 /// The id of one of a client's customers.
 pub fn customer(client: u32, number: u64) -> String {
     format!("c-{client}-{number}")
@@ -274,4 +296,17 @@ fn parcel(order: &OrderSeen, whole: bool) -> Vec<ShipmentLine> {
         quantity: i64::from(if whole { line.quantity - line.shipped } else { 1 }),
     });
     all.take(if whole { usize::MAX } else { 1 }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seed 6673: after a long storm fourteen orders in thirty seconds were rejected, all rightly.
+    #[test]
+    fn an_order_that_must_be_confirmed_asks_for_nothing_that_can_be_refused() {
+        let thrown = || (vec![(4, 2), (0, 3)], "tok_decline");
+        assert_eq!(basket(thrown(), true), (vec![(0, 2), (0, 3)], order::PAYS));
+        assert_eq!(basket(thrown(), false), thrown());
+    }
 }

@@ -7,7 +7,7 @@ use hansa_node::devca::{DevCa, Leaf};
 use hansa_node::layers;
 use hansa_node::listen::{Limits, Listener};
 use hansa_node::net::{Net, TlsNet};
-use hansa_node::peers::{Address, Peers, Timing};
+use hansa_node::peers::{Address, PeerService, Peers, Timing};
 use hansa_node::tls::Identity;
 use hansa_types::id::NodeId;
 
@@ -47,8 +47,23 @@ impl Port {
         Self { ca, env, address, _folder: folder }
     }
 
-    /// A call of `path` by whoever has this name; why it failed, `None` when it was let in.
+    /// A call of `path` by whoever has this name, as between regions; why it failed, `None` when
+    /// it was let in.
     async fn call(&self, name: &str, path: &str) -> Option<Failure> {
+        let region: RegionName = "eu-west".parse().unwrap();
+        let peers = self.peers(name);
+        peers.set_gateways(region.clone(), vec![self.address.clone()]);
+        asked(peers.gateway(&region), path).await
+    }
+
+    /// The same as among the nodes of one region.
+    async fn call_within(&self, name: &str, path: &str) -> Option<Failure> {
+        let peers = self.peers(name);
+        peers.set_node(NodeId(2), self.address.clone());
+        asked(peers.to(NodeId(2)), path).await
+    }
+
+    fn peers(&self, name: &str) -> Peers {
         let pair = self.ca.mint(&Leaf::named(name)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = |end: &str| folder.path().join(end);
@@ -57,16 +72,18 @@ impl Port {
         let ca = self.ca.ca_file();
         let files = hansa_node::tls::Files { cert: file("cert"), key: file("key"), ca };
         let net = Arc::new(TlsNet::new(Identity::load(files).unwrap(), self.env.clock.clone()));
-        let peers = Peers::new(NodeId(9), net, Timing::default(), self.env.tasks.clone());
-        peers.set_node(NodeId(2), self.address.clone());
-        let body = Body::new(http_body_util::Full::new(Bytes::from_static(b"\0\0\0\0\0")));
-        let mut request = Request::post(path).body(body).unwrap();
-        *request.version_mut() = http::Version::HTTP_2;
-        let answer = tokio::time::timeout(PATIENCE, peers.to(NodeId(2)).call(request)).await;
-        match answer.expect("an answer") {
-            Ok(answer) => failure(&answer),
-            Err(status) => Some(Failure::from(&status)),
-        }
+        Peers::new(NodeId(9), net, Timing::default(), self.env.tasks.clone())
+    }
+}
+
+async fn asked(mut port: PeerService, path: &str) -> Option<Failure> {
+    let body = Body::new(http_body_util::Full::new(Bytes::from_static(b"\0\0\0\0\0")));
+    let mut request = Request::post(path).body(body).unwrap();
+    *request.version_mut() = http::Version::HTTP_2;
+    let answer = tokio::time::timeout(PATIENCE, port.call(request)).await;
+    match answer.expect("an answer") {
+        Ok(answer) => failure(&answer),
+        Err(status) => Some(Failure::from(&status)),
     }
 }
 
@@ -90,6 +107,21 @@ async fn another_regions_node_gets_through_to_replication_and_ownership_and_to_n
     let told = port.call(OURS, raft).await.map(|failure| failure.reason());
     assert_eq!(told, Some(Reason::Unimplemented), "our own are let in");
     assert_eq!(port.call(OURS, &format!("/{NODE}")).await, None);
+}
+
+/// A node that believes to be one of the region, as Raft's and the books' callers do.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_handshake_within_the_region_ends_for_another_regions_node() {
+    let port = Port::open().await;
+    let replicate = "/hansa.replication.v1.ReplicationService/Replicate".to_owned();
+    for path in
+        ["/hansa.raft.v1.RaftPeerService/Exchange".to_owned(), format!("/{NODE}"), replicate]
+    {
+        let told = port.call_within(THEIRS, &path).await.expect("no answer");
+        // No answer of the house: the connection ended before a call could be made.
+        assert_eq!(told.reason(), Reason::Unavailable, "{path}: {told}");
+    }
+    assert_eq!(port.call_within(OURS, &format!("/{NODE}")).await, None, "its own get in");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,8 @@ use crate::core::state::State;
 use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, SubjectRow, Wrapped};
 use crate::core::takeover::Birth;
 
-/// How far the log's time may be behind the wall clock.
-const SKEW_MS: u64 = 10_000;
+/// How far the log's time may be behind the wall clock, and two regions' clocks apart.
+pub(super) const SKEW_MS: u64 = 10_000;
 
 /// Whether a move may follow on the newest that is known. What another region says is believed,
 /// so no word of it can use up the numbers.

@@ -4,11 +4,12 @@ use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
+use super::apply::SKEW_MS;
 use super::{BLOCKS_MAX, CALLED_OFF_MAX, CalledOff, Carry, HOLD_MS, Keep, Kept};
 use crate::core::command::Refused;
 use crate::core::keys::Scope;
 use crate::core::state::State;
-use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId};
+use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, first_generation};
 
 impl State {
     /// The newest request is the one that moves him: it looks at everything again.
@@ -127,6 +128,38 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// An order comes back without its block. Who lives here may have left where it is from, and
+    /// that may have deleted the block because this region said that it has it: what lies here is
+    /// kept as if he had brought it along, and goes with his key here. Not of who was erased there
+    /// before he came, nor of whom this region was asked to forget. `came`: what opened it there.
+    pub(in crate::core) fn keep_own(&mut self, id: OrderId, came: KeyOf) {
+        let Some(own) = self.contents.get(&id) else { return };
+        let (of, residence) = (own.sealed_with, own.residence);
+        let Some(personal) = own.personal.clone() else { return };
+        let kept = self.moves.kept.get(&id).map(|kept| kept.of);
+        let opens = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
+        let his = self.lives_here(of.subject) && self.key_fits(of, None).is_ok();
+        let gone = self.owed.contains(&of.subject) || self.gone_before_he_came(of, came);
+        if his && !gone && !kept.is_some_and(opens) {
+            self.moves.keep(id, Kept { of, residence, personal });
+        }
+    }
+
+    /// Whether what `came` opened was erased, as somebody asked, before its customer came to live
+    /// here. By his first move nobody can have deleted yet what he left, so it is no such deletion
+    /// (which counts on what lies here). A key from before a backup shows nothing: the group may
+    /// have forgotten when he came.
+    fn gone_before_he_came(&self, own: KeyOf, came: KeyOf) -> bool {
+        let restored = own.generation < first_generation(self.meta.settings.epoch);
+        let row = self.moves.get(own.subject).filter(|row| row.epoch == 1 && !restored);
+        let (Some(row), Some(there)) = (row, self.subjects.table.get(&came.subject)) else {
+            return false;
+        };
+        let asked = there.erased.iter().filter(|erased| erased.request != Scope(0));
+        let mut covers = asked.filter(|erased| erased.generation >= came.generation);
+        covers.any(|erased| erased.asked_ms.saturating_add(SKEW_MS) < row.since_ms)
     }
 
     /// Whether what a region brings is taken: from one at a time, and not after an erasure that

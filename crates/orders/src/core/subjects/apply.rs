@@ -172,8 +172,8 @@ impl State {
     pub(in crate::core) fn erase(&mut self, at: LogTime, erase: Erase) -> Outcome {
         let Erase { subject, request, asked_ms, destroy_after_ms } = erase;
         // A repeat must not take the key that a later order began.
-        if let Some(erased) = self.subjects.erased_by(subject, request) {
-            return Outcome::Erased(Box::new(erased.clone()), true);
+        if let Some(answer) = self.erased_before(subject, request) {
+            return answer;
         }
         let open = |id: &OrderId| self.is_open(*id) || self.waits_elsewhere(*id);
         if let Some(open) = self.subjects.orders_of(subject).find(open) {

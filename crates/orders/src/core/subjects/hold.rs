@@ -80,10 +80,17 @@ impl Subjects {
         self.table.get(&subject).map_or(0, dead)
     }
 
-    /// The tombstone that a request made, if it made one.
+    /// The newest tombstone that a request made, if it made one.
     pub fn erased_by(&self, subject: SubjectId, request: super::Scope) -> Option<&Erased> {
         let row = self.table.get(&subject)?;
-        row.erased.iter().find(|erased| erased.request == request)
+        row.erased.iter().rfind(|erased| erased.request == request)
+    }
+
+    /// Whether this erasure of the key was carried out here, as its home's stream told it.
+    pub fn heard_of(&self, of: KeyOf, request: super::Scope) -> bool {
+        let row = self.table.get(&of.subject);
+        let mut erased = row.into_iter().flat_map(|row| &row.erased);
+        erased.any(|one| one.request == request && one.generation >= of.generation)
     }
 
     pub fn orders_of(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {

@@ -267,6 +267,9 @@ impl State {
         };
         let order = order(&facts, &contents, (epoch, adoption, forks), &mut now);
         self.heard_alone(id, &facts);
+        if contents.personal.is_none() {
+            self.keep_own(id, contents.sealed_with);
+        }
         self.forget_former(id);
         // What was decided on it was of an earlier loss.
         self.tail_over(at, id, "its owner had gone on with it, and so it goes on from there");

@@ -37,9 +37,18 @@ impl Inbound {
         let of = key_named(erased.home, &erased.subject, erased.generation);
         let of = of.ok_or_else(malformed)?;
         let request = <[u8; 16]>::try_from(erased.request.as_ref()).map_err(|_| malformed())?;
+        let request = Scope(u128::from_be_bytes(request));
         let word = self.word_on(of, erased)?;
-        let state = || self.hosted.group.peek(|machine| machine.state.subjects.key(of));
-        if word == Word::NotHis || state() == KeyState::Erased {
+        let (gone, heard) = self.hosted.group.peek(|machine| {
+            let subjects = &machine.state.subjects;
+            (subjects.key(of) == KeyState::Erased, subjects.heard_of(of, request))
+        });
+        // Whoever asked may have named the copy here first: what it became lives on then.
+        let became = match word {
+            Word::OfCopies if !heard => self.became(of).await,
+            Word::OfCopies | Word::OfOurs | Word::NotHis => Vec::new(),
+        };
+        if word == Word::NotHis || gone && became.is_empty() {
             return Ok(());
         }
         // When the last of it is gone here is for this region to say.
@@ -49,13 +58,14 @@ impl Inbound {
         let after = |newest| destroy_after_ms(newest, &self.shell.cfg.keys, wall);
         let destroy_after_ms = newest.as_ref().map_or(erased.destroy_after_ms, after);
         let (keys, asked_ms) = (vec![of], erased.asked_ms);
-        let request = Scope(u128::from_be_bytes(request));
         let told = match word {
             Word::OfCopies => {
                 // After a crash in between it is asked for again only if this one is still to do.
-                let became = self.became(of).await;
                 self.tell(KeyStep::Told { keys: became, request, asked_ms, destroy_after_ms })
                     .await?;
+                if gone {
+                    return Ok(());
+                }
                 KeyStep::Forget { keys, request, asked_ms, destroy_after_ms }
             }
             Word::OfOurs | Word::NotHis => {
@@ -163,8 +173,9 @@ impl Inbound {
             found.extend(his(order).then_some(*id));
         }
         let sealed: BTreeSet<KeyOf> = self.hosted.group.peek(|machine| {
-            let contents = &machine.state.contents;
-            found.iter().filter_map(|id| Some(contents.get(id)?.sealed_with)).collect()
+            let (contents, subjects) = (&machine.state.contents, &machine.state.subjects);
+            let sealed = found.iter().filter_map(|id| Some(contents.get(id)?.sealed_with));
+            sealed.filter(|of| matches!(subjects.key(*of), KeyState::Living(_))).collect()
         });
         sealed.into_iter().filter(|of| of.subject.home == here).take(KEYS_MAX).collect()
     }

@@ -91,12 +91,13 @@ pub async fn held_there(
     let now = shell.map.now()?;
     let region = now.region(row.lives).ok_or_else(moving)?;
     let owner = now.owner(row.lives, first.slot()).ok_or_else(moving)?.owner;
+    // What it heard of only from here it is told again.
+    let arrive_epoch = if row.former == shell.number { row.epoch } else { 0 };
     if owner != row.lives {
+        tell_again(shell, region, &blocks, arrive_epoch, due).await;
         let why = format!("{} was taken over: what he left may be here only", region.name);
         return Err(Failure::new(Reason::HomeUnreachable, why));
     }
-    // What it heard of only from here it is told again.
-    let arrive_epoch = if row.former == shell.number { row.epoch } else { 0 };
     for blocks in blocks.chunks(BLOCKS_MAX) {
         let asked: Vec<OrderId> = blocks.iter().map(|(id, ..)| *id).collect();
         let mut challenge = [0; 32];
@@ -130,6 +131,20 @@ pub async fn held_there(
         }
     }
     Ok(())
+}
+
+/// That he lives there since this move, if it is one from here: so it is, whoever owns what is born
+/// there. What that region says counts no more than if it said nothing.
+async fn tell_again(shell: &Shell, to: &Region, blocks: &[Block], arrive_epoch: u64, due: Instant) {
+    if arrive_epoch == 0 {
+        return;
+    }
+    let orders: Vec<OrderId> = blocks.iter().map(|(id, ..)| *id).take(BLOCKS_MAX).collect();
+    let ask = Ask { arrive_epoch, ..Ask::HOLDS };
+    let soon = due.min(Instant::now() + PAGE_TIME_MAX);
+    if let Err(failure) = take_customer(shell, to, Who::Orders(&orders), ask, soon).await {
+        tracing::info!(to = %to.name, %failure, "not told of an arrival");
+    }
 }
 
 /// What a block that is here adds to the answer to a challenge.

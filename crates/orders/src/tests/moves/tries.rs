@@ -89,8 +89,12 @@ async fn commit(node: &Node, step: Step) {
 
 /// That he leaves for us-east by this request, whatever was brought there.
 fn leave_by(node: &Node, customer: &str, request: Scope) -> Step {
+    leave_for(node, customer, request, ("us-east", 1))
+}
+
+fn leave_for(node: &Node, customer: &str, request: Scope, (to, epoch): (&str, u64)) -> Step {
     let (shell, subject) = (node.orders.shell(), subject_of(node, customer));
-    let to = shell.map.region_number(&"us-east".parse().unwrap()).unwrap();
+    let to = shell.map.region_number(&to.parse().unwrap()).unwrap();
     let (generation, blocks) = shell.groups[&0].group.peek(|machine| {
         let Next::Use(generation, _) = machine.state.next_key(subject) else { panic!() };
         let blocks = machine.state.blocks(KeyOf { subject, generation });
@@ -101,7 +105,7 @@ fn leave_by(node: &Node, customer: &str, request: Scope) -> Step {
     Step::Leave(Box::new(Leave {
         subject,
         to,
-        epoch: 1,
+        epoch,
         generation,
         orders: u32::try_from(blocks.len()).unwrap(),
         digest,
@@ -144,6 +148,28 @@ async fn whose_deletion_is_refused_keeps_nobody_elses() {
     let told = ask(here, named("c-1", asks(wire::MoveAction::Unspecified, ""))).await.unwrap();
     assert_eq!(told.state(), wire::MoveState::Waits);
     assert!(told.waits_for.contains("0 of 1"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_home_is_known_to_live_there_also_while_another_region_owns_what_is_born_there() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    let (here, away) = (pair.here(), pair.away());
+    placed_by(&pair, "c-1", "r-1").await;
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    // Back, and the call that says so does not come there.
+    let (subject, request) = (subject_of(away, "c-1"), Scope(7));
+    let to = here.orders.shell().number;
+    commit(away, Step::Begin { subject, to, request, at_ms: 1 }).await;
+    commit(away, leave_for(away, "c-1", request, ("eu-west", 2))).await;
+    assert_eq!(epoch(here, "c-1"), Some(1));
+    hansa_consensus::testing::eventually("he is home", || epoch(here, "c-1") == Some(2)).await;
+    let told = ask(away, asks(wire::MoveAction::Unspecified, "")).await.unwrap();
+    assert!(told.waits_for.contains("was taken over"), "nothing goes for that: {told:?}");
+    assert_eq!((living(here), living(away)), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

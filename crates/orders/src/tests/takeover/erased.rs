@@ -5,6 +5,7 @@ use hansa_api::pb::customer::customer_service_server::CustomerService as _;
 
 use super::*;
 use crate::core::command::Command;
+use crate::core::keys::Scope;
 use crate::core::subjects::{KeyEntry, KeyOf, KeyState, KeyStep};
 
 /// Over at once: nothing to ship.
@@ -183,6 +184,21 @@ async fn an_erasure_that_only_the_lost_region_heard_of_holds_once_it_is_back() {
     let gone = |of: KeyOf| key(away, of) == KeyState::Erased;
     eventually("gone where his orders went", || gone(former[0]) && gone(here[0])).await;
     assert!(alive(away, former[1]) && alive(away, here[1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_was_named_first_does_not_hide_what_it_became() {
+    let (pair, names, former) = taken_over(&[gift("c-1", "r-1")]).await;
+    let away = pair.away();
+    let here = sealed(away, &names[0]);
+    // Whoever asks names the copy there, and comes no further. What the home says comes after.
+    let (keys_of, request) = (vec![former[0]], Scope(5));
+    keys(away, KeyStep::Forget { keys: keys_of, request, asked_ms: 5, destroy_after_ms: 9 }).await;
+    assert!(key(away, former[0]) == KeyState::Erased && alive(away, here));
+    erased(pair.here(), "c-1", "").await;
+    pair.home.owned_by(2, 2, Kind::Failover);
+    reconnect(&pair).await;
+    eventually("gone where his order went", || key(away, here) == KeyState::Erased).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

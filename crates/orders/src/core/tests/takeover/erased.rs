@@ -1,7 +1,8 @@
 //! Somebody is forgotten by who took his orders over, and by everybody before that.
 
 use super::*;
-use crate::core::subjects::{Erase, KeyEntry, KeyState, KeyStep, RegionKey};
+use crate::core::command::Accept;
+use crate::core::subjects::{Erase, Erased, KeyEntry, KeyState, KeyStep, RegionKey};
 
 const ASKED: (u64, u64) = (5, 9);
 
@@ -235,4 +236,118 @@ fn who_has_an_order_under_way_whose_births_are_handed_over_keeps_his_key() {
     };
     a.moves.rows.insert(of.subject, row);
     assert_eq!(a.left_open(of.subject).collect::<Vec<_>>(), [id]);
+}
+
+/// When he asks his home to be forgotten.
+const ASKS: LogTime = LogTime(START.0 + 60_000);
+
+fn erase_at_home(a: &mut State, request: u128) -> Outcome {
+    let (subject, request) = (key_at(1).subject, Scope(request));
+    let asked_ms = ASKS.ms();
+    apply(a, Command::Erase(Erase { subject, request, asked_ms, destroy_after_ms: 9 }))
+}
+
+fn parcel(order: OrderId, n: u128) -> Command {
+    let (key, lines, note) = (key(n), Vec::new(), Note::default());
+    let command = Box::new(Command::Ship { order, key, lines, note });
+    Command::Dated { first_sent_ms: u64::MAX, command }
+}
+
+/// A shipped an order alone and erased its customer; the order was under way at B, which had
+/// taken it over, and is home again under a new key.
+fn home_again() -> (State, OrderId, KeyOf, Box<Erased>) {
+    let (mut a, mut b, id) = pair(fine, true);
+    let was = thawed(&a);
+    assert!(matches!(apply(&mut a, parcel(id, 40)), Outcome::Done(_)));
+    run(&mut a, fine);
+    survive(&was, &mut b, 2);
+    run(&mut b, fine);
+    let Outcome::Erased(first, false) = erase_at_home(&mut a, 77) else { panic!() };
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
+    assert_eq!(erase_at_home(&mut a, 77), Outcome::Erased(first.clone(), true));
+    share(&mut a, key_at(2), FIRST);
+    ship(&b, &mut a, origin(2));
+    assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
+    let Candidate::Take(mut home) = candidate(&b, &a, id) else { panic!() };
+    let anew = KeyOf { generation: 2, ..key_at(1) };
+    (home.contents.sealed_with, home.mint) = (anew, Some(wrapped(FIRST, 2)));
+    let orders = vec![Candidate::Take(home)];
+    let adopt = Step::Adopt { birth: region(1), epoch: 3, orders };
+    assert_eq!(step(&mut a, adopt), Outcome::Adopted(1));
+    assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
+    assert!(alive(&a, anew), "it shows him again");
+    (a, id, anew, first)
+}
+
+fn end(a: &mut State, id: OrderId) {
+    run(a, fine);
+    assert_eq!(status(a, id), OrderStatus::Parked, "its parcel was sent here alone");
+    assert_eq!(apply(a, Command::Resume { order: id }), Outcome::Noted);
+    run(a, fine);
+    assert!(matches!(apply(a, parcel(id, 41)), Outcome::Done(_)));
+    run(a, fine);
+}
+
+/// Seed 4920.
+#[test]
+fn whose_order_comes_home_under_way_is_forgotten_by_a_repeat_once_it_has_ended() {
+    let (mut a, id, anew, first) = home_again();
+    assert_eq!(first.generation, 1);
+    assert_eq!(erase_at_home(&mut a, 77), Outcome::Refused(Refused::OrderOpen(id)));
+    end(&mut a, id);
+    let Outcome::Erased(second, false) = erase_at_home(&mut a, 77) else { panic!() };
+    let also: Vec<KeyOf> = second.also.iter().map(|former| former.of).collect();
+    assert_eq!((second.generation, also), (2, vec![key_at(2)]));
+    for of in [key_at(1), anew, key_at(2)] {
+        assert_eq!(a.subjects.key(of), KeyState::Erased);
+    }
+    assert_eq!(erase_at_home(&mut a, 77), Outcome::Erased(second, true));
+    holds(&a);
+    assert_eq!(thawed(&a).digest(), a.digest());
+}
+
+#[test]
+fn a_repeat_takes_no_key_that_a_later_order_shares_with_one_that_came_home() {
+    // This group's clock may be behind that of who took the request.
+    for ordered in [ASKS.plus_ms(1), LogTime(ASKS.0 - 1), LogTime(ASKS.0 - 9_000)] {
+        takes_no_key_of_what_was_ordered(ordered);
+    }
+}
+
+fn takes_no_key_of_what_was_ordered(at: LogTime) {
+    let (mut a, id, anew, _) = home_again();
+    end(&mut a, id);
+    let mut later = with_lines(vec![line("CARD", 1, 0, None)]);
+    later.sealed_with = anew;
+    let (order, key) = (order_id(9), key(9));
+    let accept = Accept { order, key, epoch: 3, contents: later, mint: None };
+    let command = Box::new(Command::Accept(Box::new(accept)));
+    let sent = Command::Dated { first_sent_ms: u64::MAX, command };
+    let placed = a.apply(at, sent);
+    assert!(matches!(placed, Outcome::Done(_)), "{placed:?}");
+    run(&mut a, fine);
+    assert_eq!(erase_at_home(&mut a, 77), Outcome::Refused(Refused::ServedSince(id)));
+    assert!(alive(&a, anew));
+    // Whoever wants both gone says so by another request, and the first one is done then, too.
+    let Outcome::Erased(receipt, false) = erase_at_home(&mut a, 78) else { panic!() };
+    assert_eq!((receipt.generation, receipt.orders), (2, 2));
+    assert!(matches!(erase_at_home(&mut a, 77), Outcome::Erased(_, true)));
+    holds(&a);
+}
+
+#[test]
+fn an_erasure_is_heard_of_by_its_request_alone() {
+    let (_, mut b) = taken_over();
+    let forget = |request| {
+        let (keys, (asked_ms, destroy_after_ms)) = (vec![key_at(1)], ASKED);
+        KeyStep::Forget { keys, request, asked_ms, destroy_after_ms }
+    };
+    keys(&mut b, forget(Scope(5)));
+    assert_eq!(b.subjects.key(key_at(1)), KeyState::Erased);
+    let next = KeyOf { generation: 2, ..key_at(1) };
+    let heard = |of, n| b.subjects.heard_of(of, Scope(n));
+    assert!(heard(key_at(1), 5) && !heard(key_at(1), 77) && !heard(next, 5));
 }

@@ -2,8 +2,10 @@
 //! sealed with, each request is compared under the one that it was heard under.
 
 use super::*;
+use crate::core::contents::Sealed;
 use crate::core::keys::Seen;
-use crate::core::subjects::KeyState;
+use crate::core::moves;
+use crate::core::subjects::{Erase, KeyState, KeyStep, Owed};
 
 /// Two orders of the first customer, shipped to B.
 fn two_of_one() -> (State, State) {
@@ -83,4 +85,146 @@ fn a_request_stays_under_the_key_that_it_was_heard_under_when_its_order_is_seale
     }
     holds(&a);
     assert_eq!(thawed(&a).digest(), a.digest());
+}
+
+/// What A knows of its customer when his order comes home from B without his block.
+#[derive(Clone, Copy, Default, Debug)]
+struct Known {
+    /// He came to live at A from B, by this move of his; 0 if he did not.
+    moved: u64,
+    /// And went there again.
+    left: bool,
+    forgotten: bool,
+    /// A was asked to forget him while an order of his was under way.
+    owed: bool,
+    /// What B has erased, of which A hears late: generations after that of its block, by which
+    /// request, asked for when.
+    erased: &'static [(u32, u128, u64)],
+    /// A came back from a backup since.
+    restored: bool,
+}
+
+/// When he came to live at A.
+const CAME_MS: u64 = 50_000;
+/// Surely before that, by two clocks.
+const BEFORE: u64 = CAME_MS - 10_001;
+
+/// B had A's births, and has no key for its block of an order of A's that comes home.
+fn home_without_a_block(known: Known) -> (State, OrderId) {
+    let (mut a, mut b, id) = pair(fine, true);
+    let block = Sealed { nonce: [5; 12], ciphertext: Bytes::from_static(b"his") };
+    a.contents.update(&id, |contents| contents.personal = Some(block));
+    survive(&a, &mut b, 2);
+    run(&mut b, fine);
+    step(
+        &mut a,
+        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
+    );
+    ship(&b, &mut a, origin(2));
+    let subject = key_of(1).subject;
+    if known.moved > 0 {
+        let (from, epoch, at_ms) = (region(2), known.moved, CAME_MS);
+        let here = moves::Step::Arrive { subject, from, epoch, at_ms, untold: false };
+        assert_eq!(apply(&mut a, Command::Moves(here)), Outcome::Noted);
+    }
+    if known.left {
+        let (to, epoch, at_ms) = (region(2), known.moved + 1, CAME_MS + 1);
+        let there = moves::Step::Follow { subject, to, epoch, at_ms };
+        assert_eq!(apply(&mut a, Command::Moves(there)), Outcome::Noted);
+    }
+    if known.owed {
+        let owed = Owed { of: key_of(1), request: Scope(7), asked_ms: 5 };
+        a.owed.insert(subject, owed);
+    }
+    assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
+    if known.forgotten {
+        let keys = vec![key_of(1)];
+        let again = KeyStep::Again { keys, asked_ms: 5, destroy_after_ms: 9 };
+        assert_eq!(apply(&mut a, Command::Keys(again)), Outcome::Noted);
+    }
+    let sealed_with = b.contents.get(&id).unwrap().sealed_with;
+    for (after, request, asked_ms) in known.erased.iter().copied() {
+        let generation = sealed_with.generation + after;
+        let (keys, request) = (vec![KeyOf { generation, ..sealed_with }], Scope(request));
+        let gone = KeyStep::Forget { keys, request, asked_ms, destroy_after_ms: asked_ms };
+        assert_eq!(apply(&mut a, Command::Keys(gone)), Outcome::Noted);
+    }
+    if known.restored {
+        a.meta.settings.epoch += 1;
+    }
+    let Candidate::Take(mut home) = candidate(&b, &a, id) else { panic!() };
+    home.contents.sealed_with = sealed_with;
+    (home.contents.personal, home.mint) = (None, None);
+    let orders = vec![Candidate::Take(home)];
+    let adopt = Step::Adopt { birth: region(1), epoch: 3, orders };
+    assert_eq!(step(&mut a, adopt), Outcome::Adopted(1));
+    holds(&a);
+    (a, id)
+}
+
+#[test]
+fn who_lives_here_keeps_what_this_region_has_of_an_order_that_comes_without_his_block() {
+    let (mut a, id) = home_without_a_block(Known { moved: 1, ..Known::default() });
+    let subject = key_of(1).subject;
+    let (of, _, block) = a.block_of(subject, id).unwrap();
+    assert_eq!((of, &block.ciphertext[..]), (key_of(1), &b"his"[..]));
+    assert!(a.shows_who(id) && a.holds(subject, id));
+    // Shown where he lives, and told to nobody: the order goes on as it came.
+    assert_eq!(a.contents.get(&id).unwrap().personal, None);
+    // He is forgotten here with all the rest.
+    let erase = Erase { subject, request: Scope(8), asked_ms: 6, destroy_after_ms: 9 };
+    assert!(matches!(apply(&mut a, Command::Erase(erase)), Outcome::Erased(..)));
+    assert!(!a.moves.kept.contains(&id) && !a.shows_who(id));
+    holds(&a);
+}
+
+#[test]
+fn of_who_was_to_be_forgotten_here_or_does_not_live_here_nothing_is_kept() {
+    let no = Known::default();
+    let moved = Known { moved: 1, ..no };
+    let others = [
+        no,
+        Known { left: true, ..moved },
+        Known { forgotten: true, ..no },
+        Known { forgotten: true, ..moved },
+        Known { owed: true, ..moved },
+    ];
+    for known in others {
+        let (a, id) = home_without_a_block(known);
+        assert_eq!(a.contents.get(&id).unwrap().personal, None, "{known:?}");
+        assert!(!a.moves.kept.contains(&id), "{known:?}");
+    }
+}
+
+#[test]
+fn what_was_erased_where_it_comes_from_before_he_came_is_not_kept() {
+    let moved = Known { moved: 1, ..Known::default() };
+    // What he ordered there since and left goes after the move: the older word counts.
+    let words: [&[_]; 3] =
+        [&[(0, 9, BEFORE)], &[(1, 9, BEFORE)], &[(0, 9, BEFORE), (1, 8, CAME_MS + 9)]];
+    for erased in words {
+        let (a, id) = home_without_a_block(Known { erased, ..moved });
+        assert_eq!(a.contents.get(&id).unwrap().personal, None, "{erased:?}");
+        assert!(!a.moves.kept.contains(&id) && !a.shows_who(id), "{erased:?}");
+    }
+}
+
+#[test]
+fn what_may_have_been_deleted_because_he_left_is_kept() {
+    let moved = Known { moved: 1, ..Known::default() };
+    let others = [
+        // Since, or at about the time by two clocks.
+        Known { erased: &[(0, 9, CAME_MS + 9)], ..moved },
+        Known { erased: &[(0, 9, BEFORE + 1)], ..moved },
+        // By nobody's request.
+        Known { erased: &[(0, 0, BEFORE)], ..moved },
+        // He had left before, and came again.
+        Known { moved: 3, erased: &[(0, 9, BEFORE)], ..moved },
+        // The group may have forgotten when he came first.
+        Known { restored: true, erased: &[(0, 9, BEFORE)], ..moved },
+    ];
+    for known in others {
+        let (a, id) = home_without_a_block(known);
+        assert!(a.moves.kept.contains(&id) && a.shows_who(id), "{known:?}");
+    }
 }

@@ -127,44 +127,6 @@ fn an_empty_peer_and_an_empty_home_are_told_apart() {
     assert_eq!(extra.len(), 1_000);
 }
 
-/// Run with `--ignored --nocapture`: bytes are the same in every build, times are this build's.
-#[test]
-#[ignore = "a measurement of a million orders"]
-fn one_difference_in_a_million_costs_this() {
-    use prost::Message as _;
-    let started = Instant::now();
-    let (mut home, mut peer) = (Tree::default(), Tree::default());
-    for n in 0..1_000_000 {
-        // A day of one region.
-        let leaf = Leaf::of(id(1_700_000_000_000 + n * 86, n), 4, &[7; 700]);
-        home.put(id(1_700_000_000_000 + n * 86, n), leaf);
-        peer.put(id(1_700_000_000_000 + n * 86, n), leaf);
-    }
-    println!("two trees of a million: {:?}", started.elapsed());
-    for planted in [1_u64, 500] {
-        for n in 0..planted {
-            let n = (n * 1_999 + 654_321) % 1_000_000;
-            peer.put(id(1_700_000_000_000 + n * 86, n), Leaf(u128::from(n)));
-        }
-        let (started, mut round) = (Instant::now(), Round::new(1));
-        let (mut asked, mut bytes) = (0, 0);
-        while !round.over() {
-            let probe = round.probe(&home, |_| 4);
-            let said = answer(&peer, &probe);
-            bytes += probe.encoded_len() + said.encoded_len();
-            round.take(&said, 0, &home, 0);
-            asked += 1;
-        }
-        let found = round.found().0.len();
-        println!(
-            "{planted} planted: {found} found, {asked} probes, {bytes} bytes, {:?}",
-            started.elapsed()
-        );
-        assert_eq!(found as u64, planted);
-        assert!(planted > 1 || bytes < 100_000);
-    }
-}
-
 #[test]
 fn an_answer_that_no_peer_gives_is_no_end_of_the_sender() {
     for orders in [3, 1_000] {
