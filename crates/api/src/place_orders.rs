@@ -12,8 +12,10 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 
 use crate::codec::Write;
+use crate::pb::node::taken_order::Result as Taken;
+use crate::pb::node::{TakeOrdersResponse, TakenOrder};
 use crate::routing::wire::{self, Malformed, Value};
-use crate::status::{Failure, Reason, status};
+use crate::status::{Failure, Reason, encoded};
 
 /// One order of a `PlaceOrdersRequest`.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -81,6 +83,8 @@ fn malformed(_: Malformed) -> Failure {
 pub struct Answers {
     #[prost(message, repeated, tag = "1")]
     pub answers: Vec<Answer>,
+    #[prost(uint64, optional, tag = "2")]
+    pub taken: Option<u64>,
 }
 
 /// An `OrderAnswer`: one of both is there.
@@ -97,23 +101,28 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn new(tag: u64, result: Result<Bytes, Failure>) -> Self {
+    pub fn new(tag: u64, result: Result<Bytes, Status>) -> Self {
         match result {
             Ok(placed) => Self { tag, placed: Some(placed), refused: None },
-            Err(failure) => {
-                // The details of a status of ours are a whole google.rpc.Status.
-                let refused = Bytes::copy_from_slice(Status::from(failure).details());
-                Self { tag, placed: None, refused: Some(refused) }
-            }
+            Err(status) => Self { tag, placed: None, refused: Some(encoded(&status)) },
         }
     }
 
-    pub fn result(self) -> Result<Bytes, Failure> {
-        match (self.placed, self.refused) {
-            (Some(placed), None) => Ok(placed),
-            (_, Some(refused)) => Err(status(refused).into()),
-            (None, None) => Err(Failure::new(Reason::Internal, "an answer that says nothing")),
-        }
+    /// Bytes of it, about.
+    pub fn size(&self) -> usize {
+        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        bytes(&self.placed) + bytes(&self.refused)
+    }
+}
+
+/// What a group's leader answers differs in its name only.
+impl From<Answers> for TakeOrdersResponse {
+    fn from(said: Answers) -> Self {
+        let order = |Answer { tag, placed, refused }: Answer| TakenOrder {
+            tag,
+            result: placed.map(Taken::Placed).or(refused.map(Taken::Refused)),
+        };
+        Self { orders: said.answers.into_iter().map(order).collect(), taken: said.taken }
     }
 }
 

@@ -33,6 +33,8 @@ pub mod key {
     pub const REGION: &str = "region";
     /// Public endpoint (`host:port`) of the right region, with `WRONG_REGION`.
     pub const ENDPOINT: &str = "endpoint";
+    /// Present when nothing was sent, or nothing of it was read: it may go elsewhere.
+    pub const NOT_SENT: &str = "not_sent";
 }
 
 /// One field that is wrong, and why.
@@ -174,7 +176,17 @@ impl Failure {
     }
 }
 
-/// The status whose `google.rpc.Status` these bytes are, as an answer of a stream carries it.
+/// A status as an answer of a stream carries it, a `google.rpc.Status`: what its details are, of a
+/// newer version's as well.
+pub fn encoded(status: &Status) -> Bytes {
+    if !status.details().is_empty() {
+        return Bytes::copy_from_slice(status.details());
+    }
+    let (code, message) = (status.code().into(), status.message().to_owned());
+    crate::pb::rpc::Status { code, message, details: Vec::new() }.encode_to_vec().into()
+}
+
+/// The status that was [`encoded`] so.
 pub fn status(encoded: Bytes) -> Status {
     match crate::pb::rpc::Status::decode(encoded.clone()) {
         Ok(said) => Status::with_details(said.code.into(), said.message, encoded),

@@ -1,4 +1,5 @@
-//! How much one client may ask: a rate and open streams per SPIFFE id, and streams in all.
+//! How much one client may ask: a rate, open streams and orders on them per SPIFFE id, and streams
+//! and their orders in all.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -43,6 +44,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>
 struct Client {
     rate: Limiter,
     streams: Arc<Semaphore>,
+    orders: Arc<Semaphore>,
 }
 
 /// What lets calls in.
@@ -63,10 +65,11 @@ pub struct Admit {
     /// Orders on streams.
     orders: Arc<Semaphore>,
     orders_per_stream_max: usize,
+    orders_per_client_max: usize,
 }
 
-/// An order of a stream that is under way; its end makes room.
-pub struct Order(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+/// An order of a stream that is under way; its end makes room, among all and for its client.
+pub struct Order(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
 
 /// A stream that is open; closing it makes room, among all and for its client.
 pub struct Stream(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
@@ -90,6 +93,7 @@ impl Admit {
             streams_per_client_max: config.streams_per_client_max,
             orders: Arc::new(Semaphore::new(config.stream_orders_max)),
             orders_per_stream_max: config.orders_per_stream_max,
+            orders_per_client_max: config.orders_per_client_max,
         }
     }
 
@@ -133,11 +137,18 @@ impl Admit {
     /// Takes one order of a client's stream, which counts as a call.
     ///
     /// # Errors
-    /// `RATE_LIMITED` as for a call; `OVERLOADED` when too many are under way.
+    /// `RATE_LIMITED` as for a call, and when the client has as many under way as it may;
+    /// `OVERLOADED` when all are under way that may be.
     pub fn order(&self, id: &SpiffeId, client: &str) -> Result<Order, Failure> {
-        self.call(id, client)?;
+        let of = self.of(id, client);
+        self.count(&of.rate, id.as_str(), self.rate_of(client))?;
+        let own = of.orders.clone().try_acquire_owned().map_err(|_| {
+            let limit = format!("{} orders of streams under way", self.orders_per_client_max);
+            Failure::rate_limited(id.as_str(), &limit, ORDER_RETRY)
+        })?;
         let full = |_| Failure::of(Reason::Overloaded).retry_after(ORDER_RETRY);
-        self.orders.clone().try_acquire_owned().map(Order).map_err(full)
+        let any = self.orders.clone().try_acquire_owned().map_err(full)?;
+        Ok(Order([any, own]))
     }
 
     fn rate_of(&self, client: &str) -> Rate {
@@ -161,6 +172,7 @@ impl Admit {
         let fresh = || Client {
             rate: RateLimiter::direct_with_clock(quota, self.clock.clone()),
             streams: Arc::new(Semaphore::new(self.streams_per_client_max)),
+            orders: Arc::new(Semaphore::new(self.orders_per_client_max)),
         };
         self.seen.write().entry(id.clone()).or_insert_with(|| Arc::new(fresh())).clone()
     }
@@ -186,6 +198,8 @@ mod tests {
             clients: [("bulk".to_owned(), Rate { per_second: 100, burst: 50 })].into(),
             streams_max: 2,
             streams_per_client_max: 1,
+            stream_orders_max: 3,
+            orders_per_client_max: 2,
             ..Config::default()
         };
         (Admit::new(&config, clock.clone()), clock)
@@ -232,5 +246,22 @@ mod tests {
         drop(shop);
         assert_eq!(refused("desk"), Some(Reason::RateLimited), "one client cannot take them all");
         assert!(stream("calm").is_ok() && stream("shop").is_ok());
+    }
+
+    #[test]
+    fn a_decided_order_makes_room_and_one_client_cannot_have_all_of_it() {
+        let (admit, clock) = admit();
+        let order = |name: &str| {
+            clock.advance(Duration::from_secs(1));
+            admit.order(&id(name), name)
+        };
+        let refused =
+            |name: &str| order(name).err().map(|failure| (failure.reason(), failure.wait()));
+        let (first, _second) = (order("shop").unwrap(), order("shop").unwrap());
+        assert_eq!(refused("shop"), Some((Reason::RateLimited, Some(ORDER_RETRY))));
+        let _third = order("desk").unwrap();
+        assert_eq!(refused("desk"), Some((Reason::Overloaded, Some(ORDER_RETRY))));
+        drop(first);
+        assert!(order("desk").is_ok() && order("shop").is_ok());
     }
 }

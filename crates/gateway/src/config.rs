@@ -25,6 +25,8 @@ pub struct Config {
     pub streams_per_client_max: usize,
     /// Orders under way on one `PlaceOrders` stream; beyond them it is not read.
     pub orders_per_stream_max: usize,
+    /// Orders under way on all streams of one client; beyond them an order is refused.
+    pub orders_per_client_max: usize,
     /// Orders under way on all of these streams; beyond them an order is refused.
     pub stream_orders_max: usize,
     /// Bytes of one request message.
@@ -53,6 +55,7 @@ impl Default for Config {
             streams_max: 4_096,
             streams_per_client_max: 1_024,
             orders_per_stream_max: 1_024,
+            orders_per_client_max: 2_048,
             stream_orders_max: 4_096,
             message_bytes_max: MESSAGE_BYTES_MAX,
             reflection: true,
@@ -77,6 +80,7 @@ impl Checked for Config {
         problems.range("streams_max", self.streams_max, 1..=1_000_000);
         problems.range("streams_per_client_max", self.streams_per_client_max, 1..=1_000_000);
         problems.range("orders_per_stream_max", self.orders_per_stream_max, 1..=65_536);
+        problems.range("orders_per_client_max", self.orders_per_client_max, 1..=1_000_000);
         problems.range("stream_orders_max", self.stream_orders_max, 1..=1_000_000);
         problems.range("message_bytes_max", self.message_bytes_max, 1_024..=MESSAGE_BYTES_MAX);
     }

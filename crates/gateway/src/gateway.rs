@@ -130,6 +130,7 @@ where
             admit: Admit::new(&config, env.clock.clone()),
             book: book.clone(),
             forward,
+            tasks: env.tasks.clone(),
             own: routes(services, health.clone(), config.reflection)?,
         });
         let gateway = Self { house, health };

@@ -66,13 +66,28 @@ impl Default for Limits {
     }
 }
 
-/// In the extensions of every call: cancelled when its connection is about to close, because the
-/// node drains or the peer must prove itself again. A stream that would go on for ever ends then.
+/// In the extensions of every call that came over a connection: whether it is about to close,
+/// because the node drains or the peer must prove itself again. A stream that would go on for ever
+/// ends then.
 #[derive(Debug, Clone)]
-pub struct Leaving(pub Arc<CancellationToken>);
+pub struct Leaving {
+    pub now: CancellationToken,
+    /// What is left then to a stream that ends in order.
+    pub within: Duration,
+}
 
-/// What is left to a stream that ends in order once its connection leaves: less than `drain_max`.
-pub const LEAVE_MAX: Duration = Duration::from_secs(8);
+impl Leaving {
+    fn of(limits: &Limits) -> Self {
+        // The rest is for what it says last to arrive.
+        Self { now: CancellationToken::new(), within: limits.drain_max / 5 * 4 }
+    }
+
+    /// Of the call's connection; never for a call from this process, which has none.
+    pub fn of_call(extensions: &http::Extensions) -> Self {
+        let never = || Self { now: CancellationToken::new(), within: Duration::ZERO };
+        extensions.get().cloned().unwrap_or_else(never)
+    }
+}
 
 /// Whether somebody who has proven that name has any business at a listener.
 pub type Admits = Arc<dyn Fn(&SpiffeId) -> bool + Send + Sync>;
@@ -235,8 +250,8 @@ impl Accept {
             }
         };
         let peer = PeerIdentity(peer);
-        let leaving = Leaving(Arc::default());
-        let leaves = leaving.clone();
+        let leaving = Leaving::of(&self.limits);
+        let leaves = leaving.now.clone();
         let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer.clone());
@@ -251,7 +266,7 @@ impl Accept {
             // A peer must come back with a certificate that is good then.
             () = Connection::stale(life, doubted) => {}
         }
-        leaves.0.cancel();
+        leaves.cancel();
         connection.as_mut().graceful_shutdown();
         match tokio::time::timeout(self.limits.drain_max, connection).await {
             Ok(ended) => log_end(self.name, ended),

@@ -1,38 +1,62 @@
 //! The serving end of a stream of questions, each answered when it is ready.
 //!
-//! So many are under way at a time, beyond them the stream is not read; what is ready at once
-//! leaves in one message. When its connection is about to close, a stream ends in order: what is
-//! under way is answered, and nothing more is begun.
+//! A stream's questions are answered in a task beside its response: what a peer does not take
+//! holds up its own stream and nothing else, and not for long. So many are under way at a time,
+//! beyond them the stream is not read; what is ready at once leaves in one message. A stream that
+//! we end says at once how many questions it took, answers those, and ends with its reason.
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::stream::{self, FuturesUnordered};
 use futures::{FutureExt as _, Stream, StreamExt as _};
+use hansa_api::place_orders::{Answer, Answers};
 use hansa_api::status::{Failure, Reason};
-use tokio::time::{Instant, sleep_until};
-use tonic::{Status, Streaming};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::{Code, Status, Streaming};
+use tracing::Instrument as _;
 
-use crate::listen::{LEAVE_MAX, Leaving};
+use crate::layers::{Deadline, trace};
+use crate::listen::Leaving;
+use crate::tasks::{OnError, Tasks};
 
-/// Answers of one message, and bytes after which it takes no more.
+/// Answers of one message, and bytes of it if they are more than one.
 const ANSWERS_MAX: usize = 256;
 const ANSWERS_BYTES: usize = 32 * 1024;
+/// Messages on their way to the peer, beyond which answers wait; and bytes of answers that wait,
+/// beyond which the stream is not read.
+const MESSAGES_MAX: usize = 2;
+const WAITING_BYTES: usize = 256 * 1024;
+/// A peer that takes no answer for so long is not there any more.
+const TAKE_MAX: Duration = Duration::from_secs(10);
 /// When to ask again for what a stream that ended did not answer: another connection serves now.
 const AFRESH: Duration = Duration::from_millis(100);
 
 /// A question that is being answered.
-pub type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type Doing = Pin<Box<dyn Future<Output = Result<Bytes, Status>> + Send>>;
+
+/// A question that was read.
+pub struct Question {
+    /// Comes back with the answer.
+    pub tag: u64,
+    pub due: Deadline,
+    /// The call that it is.
+    pub within: trace::Within,
+    pub doing: Doing,
+}
 
 /// Who answers one stream.
 pub trait Desk: Send + 'static {
     /// A message of questions.
     type Request: Send + 'static;
-    type Answer: Send + 'static;
 
     /// Takes the next message; all of the last one has begun.
     fn read(&mut self, message: Self::Request);
@@ -41,66 +65,115 @@ pub trait Desk: Send + 'static {
     ///
     /// # Errors
     /// What was read is no message: the stream ends with this.
-    fn begin(&mut self) -> Result<Option<Doing<Self::Answer>>, Failure>;
+    fn begin(&mut self) -> Result<Option<Question>, Failure>;
 
-    /// Bytes of an answer, about.
-    fn size(answer: &Self::Answer) -> usize;
+    /// Until when nothing more is begun, because who asks does so too fast.
+    fn pause(&self) -> Option<Instant> {
+        None
+    }
 }
 
-/// Answers `inbound`, `under_way_max` questions at a time.
-pub fn answers<D: Desk>(
-    desk: D,
-    inbound: Streaming<D::Request>,
-    under_way_max: usize,
-    leaving: Leaving,
-) -> impl Stream<Item = Result<Vec<D::Answer>, Status>> + Send {
-    let under_way = FuturesUnordered::new();
-    let (over, until, ended) = (None, None, false);
-    let many = Many { desk, inbound, under_way, under_way_max, over, until, leaving, ended };
-    stream::unfold(many, |mut many| async move {
-        let next = many.next().await?;
-        Some((next, many))
-    })
+/// How a stream is served.
+pub struct Serve {
+    /// Its task's name.
+    pub name: &'static str,
+    pub tasks: Tasks,
+    /// Questions under way at a time, with those whose answers were not taken yet.
+    pub under_way_max: usize,
+    pub leaving: Leaving,
 }
+
+impl Serve {
+    /// Answers `inbound`.
+    pub fn answers<D: Desk>(
+        self,
+        desk: D,
+        inbound: Streaming<D::Request>,
+    ) -> impl Stream<Item = Result<Answers, Status>> + Send + use<D> {
+        let (say, said) = mpsc::channel(MESSAGES_MAX);
+        let (end, ended) = oneshot::channel();
+        let Self { name, tasks, under_way_max, leaving } = self;
+        let many = Many {
+            desk,
+            inbound,
+            under_way: FuturesUnordered::new(),
+            under_way_max,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            begun: 0,
+            unread: false,
+            over: None,
+            taken: None,
+            until: None,
+            stuck: None,
+            leaving,
+            say,
+        };
+        let stop = tasks.stop_token();
+        tasks.spawn(name, OnError::Log, async move {
+            if let Some(how) = stop.run_until_cancelled(many.run()).await {
+                let _gone = end.send(how);
+            }
+        });
+        stream::unfold((said, Some(ended)), |(mut said, ended)| async move {
+            if let Some(message) = said.recv().await {
+                return Some((Ok(message), (said, ended)));
+            }
+            // No word of how it ended: the task was aborted, or panicked.
+            let how = ended?.await.unwrap_or_else(|_| Err(Failure::of(Reason::Unavailable)));
+            Some((Err(how.err()?.into()), (said, None)))
+        })
+    }
+}
+
+type Answering = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 struct Many<D: Desk> {
     desk: D,
     inbound: Streaming<D::Request>,
-    under_way: FuturesUnordered<Doing<D::Answer>>,
+    under_way: FuturesUnordered<Answering>,
     under_way_max: usize,
+    /// Answers that were not said yet, and their bytes.
+    waiting: VecDeque<Answer>,
+    waiting_bytes: usize,
+    /// Questions of this stream so far, and whether more were read than have begun.
+    begun: u64,
+    unread: bool,
     /// Once nothing more is read: how the stream ends when all is answered.
     over: Option<Result<(), Failure>>,
+    /// Questions that are answered before the stream ends, until that was said.
+    taken: Option<u64>,
     /// What is not answered by then is not answered.
     until: Option<Instant>,
+    /// Since when the peer takes nothing.
+    stuck: Option<Instant>,
     leaving: Leaving,
-    ended: bool,
+    say: mpsc::Sender<Answers>,
 }
 
 impl<D: Desk> Many<D> {
-    async fn next(&mut self) -> Option<Result<Vec<D::Answer>, Status>> {
-        if self.ended {
-            return None;
-        }
+    async fn run(mut self) -> Result<(), Failure> {
         loop {
+            self.tell();
             self.begin();
-            if self.over.is_some() && self.under_way.is_empty() {
-                break;
+            if self.over.is_some() && self.is_done() {
+                return self.over.unwrap_or(Ok(()));
             }
-            let room = self.over.is_none() && self.under_way.len() < self.under_way_max;
-            let until = self.until.filter(|_| !self.under_way.is_empty());
+            let (reads, tells) = (self.over.is_none() && self.has_room(), self.tells());
+            let wake = self.wake();
             tokio::select! {
                 biased;
-                () = self.leaving.0.cancelled(), if !self.stops() => self.leave(),
-                Some(answer) = self.under_way.next() => return Some(Ok(self.batch(answer))),
-                read = self.inbound.message(), if room => self.read(read),
-                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
-                    self.under_way.clear();
+                () = self.leaving.now.cancelled(), if !self.stops() => self.leave(),
+                // Who asked is gone, and what he asked for with him, as a call's is.
+                () = self.say.closed() => return Ok(()),
+                Some(answer) = self.under_way.next() => self.gather(answer),
+                () = free(&self.say), if tells => {}
+                read = self.inbound.message(), if reads => self.read(read),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                    self.expire()?;
                 }
             }
         }
-        // Says how it ended, and then nothing.
-        self.ended = true;
-        self.over.take()?.err().map(|failure| Err(failure.into()))
     }
 
     /// Nothing more is begun.
@@ -108,40 +181,147 @@ impl<D: Desk> Many<D> {
         matches!(self.over, Some(Err(_)))
     }
 
+    /// All that was read is answered, and all that was to be said was said.
+    fn is_done(&self) -> bool {
+        self.under_way.is_empty() && !self.tells() && (self.stops() || !self.unread)
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way.len() + self.waiting.len() < self.under_way_max
+            && self.waiting_bytes < WAITING_BYTES
+            && self.pause().is_none()
+    }
+
+    fn pause(&self) -> Option<Instant> {
+        self.desk.pause().filter(|until| *until > Instant::now())
+    }
+
+    /// When something is to be done, though nothing happens.
+    fn wake(&self) -> Option<Instant> {
+        let stuck = self.stuck.map(|since| since + TAKE_MAX);
+        let pause = if self.stops() { None } else { self.pause() };
+        [stuck, self.until, pause].into_iter().flatten().min()
+    }
+
     fn read(&mut self, read: Result<Option<D::Request>, Status>) {
         match read {
-            Ok(Some(message)) => self.desk.read(message),
+            Ok(Some(message)) => {
+                self.desk.read(message);
+                self.unread = true;
+            }
             Ok(None) => self.over = Some(Ok(())),
-            Err(status) => self.over = Some(Err(status.into())),
+            Err(status) => self.end(status.into()),
         }
     }
 
     fn leave(&mut self) {
-        self.until = Some(Instant::now() + LEAVE_MAX);
+        self.until = Some(Instant::now() + self.leaving.within);
         let why = "this connection is about to close: what is not answered is for another";
-        self.over = Some(Err(Failure::new(Reason::Unavailable, why).retry_after(AFRESH)));
+        self.end(Failure::new(Reason::Unavailable, why).retry_after(AFRESH));
+    }
+
+    /// Takes no more, and says so.
+    fn end(&mut self, why: Failure) {
+        self.taken = Some(self.begun);
+        self.over = Some(Err(why));
     }
 
     /// Begins what was read, as far as there is room.
     fn begin(&mut self) {
-        while !self.stops() && self.under_way.len() < self.under_way_max {
+        while !self.stops() && self.has_room() {
             match self.desk.begin() {
-                Ok(Some(doing)) => self.under_way.push(doing),
-                Ok(None) => return,
-                Err(failure) => self.over = Some(Err(failure)),
+                Ok(Some(question)) => {
+                    self.begun += 1;
+                    self.under_way.push(Box::pin(answer(question)));
+                }
+                Ok(None) => return self.unread = false,
+                Err(failure) => self.end(failure),
             }
         }
     }
 
-    /// What is ready leaves together.
-    fn batch(&mut self, first: D::Answer) -> Vec<D::Answer> {
-        let mut left = ANSWERS_BYTES.saturating_sub(D::size(&first));
-        let mut answers = vec![first];
-        while left > 0 && answers.len() < ANSWERS_MAX {
-            let Some(Some(answer)) = self.under_way.next().now_or_never() else { break };
-            left = left.saturating_sub(D::size(&answer));
-            answers.push(answer);
+    /// Keeps an answer, with all others that are ready.
+    fn gather(&mut self, first: Answer) {
+        let mut next = Some(first);
+        while let Some(answer) = next {
+            self.waiting_bytes += answer.size();
+            self.waiting.push_back(answer);
+            let more = self.waiting.len() < ANSWERS_MAX;
+            next = more.then(|| self.under_way.next().now_or_never()).flatten().flatten();
         }
-        answers
     }
+
+    /// There is something to say.
+    fn tells(&self) -> bool {
+        !self.waiting.is_empty() || self.taken.is_some()
+    }
+
+    /// Says what there is to say, as far as the peer takes it.
+    fn tell(&mut self) {
+        while self.tells() && self.say.capacity() > 0 {
+            let message = self.message();
+            // Its only sender: what has room takes it, unless the peer is gone.
+            let _gone = self.say.try_send(message);
+            self.stuck = None;
+        }
+        if self.tells() {
+            self.stuck.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn message(&mut self) -> Answers {
+        let (mut answers, mut bytes) = (Vec::new(), 0);
+        while let Some(answer) = self.waiting.front().filter(|_| answers.len() < ANSWERS_MAX) {
+            bytes += answer.size();
+            if bytes > ANSWERS_BYTES && !answers.is_empty() {
+                break;
+            }
+            answers.extend(self.waiting.pop_front());
+        }
+        self.waiting_bytes -= answers.iter().map(Answer::size).sum::<usize>();
+        Answers { answers, taken: self.taken.take() }
+    }
+
+    /// Gives up what has taken too long.
+    ///
+    /// # Errors
+    /// The peer takes nothing.
+    fn expire(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        if self.until.is_some_and(|until| until <= now) {
+            self.under_way.clear();
+            self.until = None;
+        }
+        if self.stuck.is_some_and(|since| since + TAKE_MAX <= now) {
+            let failure = Failure::new(Reason::Unavailable, "its answers were not taken");
+            return Err(failure.retry_after(AFRESH));
+        }
+        Ok(())
+    }
+}
+
+/// Resolves when there is room for a message, or nobody to take it.
+async fn free(say: &mpsc::Sender<Answers>) {
+    drop(say.reserve().await);
+}
+
+/// The one way of a question: in its time, traced and counted as a call, and alone in its failure.
+async fn answer(question: Question) -> Answer {
+    let Question { tag, due, within, doing } = question;
+    let doing = AssertUnwindSafe(doing.instrument(within.span())).catch_unwind();
+    let result = match due.remaining() {
+        Some(_) => timeout_at(due.0, doing).await,
+        // What cannot be answered is not begun.
+        None => Ok(Ok(Err(Reason::DeadlineExceeded.into()))),
+    };
+    let result = match result {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => {
+            tracing::error!(parent: within.span(), tag, "a question's answer panicked");
+            Err(Reason::Internal.into())
+        }
+        Err(_) => Err(Reason::DeadlineExceeded.into()),
+    };
+    within.end(result.as_ref().err().map_or(Code::Ok, Status::code));
+    Answer::new(tag, result)
 }

@@ -26,8 +26,8 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body_util::Full;
 use parking_lot::RwLock;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::Service;
 
 use crate::book::Book;
@@ -343,10 +343,14 @@ impl<U: Upstreams> Service<Call> for Forward<U> {
 fn missed(answer: &Response<Body>) -> Option<Miss> {
     let headers = answer.headers();
     headers.get("grpc-status").filter(|code| code.as_bytes() == UNAVAILABLE)?;
-    missed_by(&Failure::from_headers(headers)?)
+    missed_by(&Status::from_header_map(headers)?)
 }
 
-fn missed_by(failure: &Failure) -> Option<Miss> {
+fn missed_by(status: &Status) -> Option<Miss> {
+    if status.code() != Code::Unavailable {
+        return None;
+    }
+    let failure = Failure::from(status);
     match failure.reason() {
         Reason::NotLeader => Some(Miss::NotLeader(failure.leader())),
         // It did nothing and will do nothing; the others go on.

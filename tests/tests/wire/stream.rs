@@ -1,6 +1,6 @@
 //! Orders over a `PlaceOrders` stream: what becomes of each is what a call would have come to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -118,6 +118,8 @@ async fn a_stream_that_is_cut_in_the_middle_loses_and_doubles_nothing() {
     let customer = |n: usize| format!("stream-3-{n}");
     let wishes: Vec<_> = (0..ORDERS).map(|n| wish(&customer(n), "STREAM-3")).collect();
     let home = league.as_client("storefront", "eu-west").await;
+    // What each was called by the first answer that told.
+    let mut told = BTreeMap::new();
     for cut_after in [0, 1, 9] {
         let order = |(tag, order): (usize, &PlaceOrderRequest)| OrderToPlace {
             tag: tag as u64,
@@ -132,6 +134,12 @@ async fn a_stream_that_is_cut_in_the_middle_loses_and_doubles_nothing() {
         while heard < cut_after {
             let message = answers.message().await.expect("a message").expect("more");
             heard += message.answers.len();
+            for answer in message.answers {
+                let Some(Said::Placed(placed)) = answer.result else { continue };
+                let name = placed.order.expect("an order").name;
+                let first = told.entry(answer.tag as usize).or_insert_with(|| name.clone());
+                assert_eq!(*first, name, "one order, two names");
+            }
         }
         // Its orders are somewhere between the client and the log.
         drop(answers);
@@ -139,13 +147,17 @@ async fn a_stream_that_is_cut_in_the_middle_loses_and_doubles_nothing() {
     let away = league.as_client("storefront", "ap-south").await;
     let again = stream(&away);
     let placed = futures::future::join_all(wishes.iter().map(|wish| placed(&again, wish))).await;
-    let names: BTreeSet<_> = placed
+    let names: Vec<_> = placed
         .into_iter()
         .map(|answer| answer.order.expect("an order"))
         .inspect(|order| assert_eq!(order.state(), OrderState::Confirmed, "{order:?}"))
         .map(|order| order.name)
         .collect();
-    assert_eq!(names.len(), ORDERS);
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), ORDERS);
+    assert!(!told.is_empty(), "the cut streams told of none");
+    for (tag, name) in told {
+        assert_eq!(names[tag], name, "what was told is what there is");
+    }
     assert_eq!(league.available("eu-west", "STREAM-3").await, 100 - ORDERS as i64);
 }
 

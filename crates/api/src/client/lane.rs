@@ -1,10 +1,10 @@
 //! Many questions over one stream to one server: what is asked at the same time leaves in one
 //! message, and answers come when they are ready.
 //!
-//! A stream is opened by the first question, and by the first after it ended. It is left for a new
-//! one after a while, so that no proof of who is at its ends is believed for ever.
+//! A stream is opened by the first question, and by the first after it takes no more. It is left
+//! for a new one after a while, so that no proof of who is at its ends is believed for ever.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,14 +15,11 @@ use std::time::Duration;
 use futures::stream::{self, FuturesUnordered};
 use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
-use tonic::{Status, Streaming};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tonic::{Code, Status, Streaming};
 
-use crate::status::{Failure, Reason};
-
-/// Between a stream that was not opened and the next try.
-const PAUSE: Duration = Duration::from_millis(50);
+use crate::status::{Failure, Reason, key};
 
 /// Messages on their way out.
 pub struct Requests<T>(Pin<Box<dyn Stream<Item = T> + Send>>);
@@ -35,6 +32,14 @@ impl<T> Stream for Requests<T> {
     }
 }
 
+/// What a message of the server says.
+pub struct Heard<A> {
+    /// Answers, each with its question's number.
+    pub answers: Vec<(u64, Result<A, Status>)>,
+    /// The server takes no more than so many questions of this stream.
+    pub taken: Option<u64>,
+}
+
 /// What questions and answers are, and how a stream of them is opened.
 #[tonic::async_trait]
 pub trait Exchange: Send + Sync + 'static {
@@ -43,14 +48,16 @@ pub trait Exchange: Send + Sync + 'static {
     type Request: Send + 'static;
     type Response: Send + 'static;
 
-    /// Bytes of a question, about.
+    /// Bytes of a question in a message, and no fewer.
     fn size(ask: &Self::Ask) -> usize;
 
-    /// One message with these questions, each under its number.
+    /// Whether its time is up: then it is not sent.
+    fn is_late(ask: &Self::Ask) -> bool;
+
+    /// One message with these questions, each under its number: from 1 on in each stream.
     fn request(asks: Vec<(u64, Self::Ask)>) -> Self::Request;
 
-    /// The answers in a message, each with its question's number.
-    fn answers(response: Self::Response) -> Vec<(u64, Result<Self::Answer, Status>)>;
+    fn heard(response: Self::Response) -> Heard<Self::Answer>;
 
     async fn open(
         &self,
@@ -63,15 +70,16 @@ pub trait Exchange: Send + Sync + 'static {
 pub enum Error {
     /// This is the answer.
     Refused(Status),
-    /// The stream ended first, or was not opened. `OK`: in order, and the question was not read;
-    /// else nobody knows whether it was.
-    Ended(Status),
+    /// The server has not begun with it and never will; why.
+    Unsent(Status),
+    /// The stream ended first: nobody knows whether the server has begun with it.
+    Lost(Status),
 }
 
 /// How much a lane takes at once, and how long it keeps to one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Questions of one message, and bytes after which it takes no more.
+    /// Questions of one message, and bytes of it if they are more than one.
     pub batch_max: usize,
     pub batch_bytes: usize,
     pub life: Duration,
@@ -84,12 +92,23 @@ struct Item<E: Exchange> {
 
 type Answered<E> = oneshot::Sender<Result<<E as Exchange>::Answer, Error>>;
 
-/// What the handle and the loop share. The queue is bounded by who asks: each waits for his answer.
+/// Questions that were not sent yet, in the order in which they came.
+struct Queue<E: Exchange> {
+    next: u64,
+    items: BTreeMap<u64, Item<E>>,
+    /// The loop is gone: nobody would send them.
+    over: bool,
+}
+
+/// What the handle and the loop share. The queue is bounded by who asks: each waits for his answer,
+/// and takes his question back when he gives up.
 struct Shared<E: Exchange> {
     exchange: E,
     settings: Settings,
-    queue: Mutex<VecDeque<Item<E>>>,
-    bell: Notify,
+    queue: Mutex<Queue<E>>,
+    /// Rings at each change that a loop waits for. All hear it: a stream whose peer has stopped
+    /// reading must not keep it from the next one.
+    bell: watch::Sender<()>,
     /// Nobody asks any more.
     closed: AtomicBool,
 }
@@ -100,7 +119,7 @@ pub struct Lane<E: Exchange>(Arc<Shared<E>>);
 impl<E: Exchange> Drop for Lane<E> {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
-        self.0.bell.notify_one();
+        self.0.ring();
     }
 }
 
@@ -110,11 +129,12 @@ impl<E: Exchange> Lane<E> {
         let shared = Arc::new(Shared {
             exchange,
             settings,
-            queue: Mutex::default(),
-            bell: Notify::new(),
+            queue: Mutex::new(Queue { next: 0, items: BTreeMap::new(), over: false }),
+            bell: watch::Sender::new(()),
             closed: AtomicBool::new(false),
         });
-        (Self(shared.clone()), run(shared))
+        let serves = Serves(shared.clone());
+        (Self(shared), async move { serves.run().await })
     }
 
     /// Asks, and waits for the answer as long as the stream lives.
@@ -123,191 +143,297 @@ impl<E: Exchange> Lane<E> {
     /// See [`Error`].
     pub async fn ask(&self, ask: E::Ask) -> Result<E::Answer, Error> {
         let (answer, answered) = oneshot::channel();
-        self.0.queue.lock().push_back(Item { ask, answer });
-        self.0.bell.notify_one();
-        let over =
-            |_| Error::Ended(Status::from(Failure::new(Reason::Unavailable, "the lane is over")));
-        answered.await.map_err(over)?
+        let Some(ticket) = self.0.put(Item { ask, answer }) else {
+            return Err(Error::Unsent(unsent("nobody serves this lane")));
+        };
+        let _place = Place { shared: &self.0, ticket };
+        let broke = |_| Error::Lost(Failure::new(Reason::Unavailable, "the lane broke").into());
+        answered.await.map_err(broke)?
+    }
+
+    /// Nobody serves it any more: its loop has ended.
+    pub fn is_over(&self) -> bool {
+        self.0.queue.lock().over
+    }
+}
+
+/// A question's place in the queue, as long as it has one.
+struct Place<'a, E: Exchange> {
+    shared: &'a Shared<E>,
+    ticket: u64,
+}
+
+impl<E: Exchange> Drop for Place<'_, E> {
+    fn drop(&mut self) {
+        let _ = self.shared.queue.lock().items.remove(&self.ticket);
     }
 }
 
 impl<E: Exchange> Shared<E> {
-    /// The next questions; those whose asker has gone are dropped.
+    fn put(&self, item: Item<E>) -> Option<u64> {
+        let mut queue = self.queue.lock();
+        if queue.over {
+            return None;
+        }
+        let ticket = queue.next;
+        queue.next += 1;
+        queue.items.insert(ticket, item);
+        drop(queue);
+        self.ring();
+        Some(ticket)
+    }
+
+    /// The questions of the next message; those whose time is up are told so.
     fn take(&self) -> Vec<Item<E>> {
         let mut queue = self.queue.lock();
         let (mut items, mut bytes) = (Vec::new(), 0);
-        while items.len() < self.settings.batch_max && bytes < self.settings.batch_bytes {
-            let Some(item) = queue.pop_front() else { break };
-            if !item.answer.is_closed() {
-                bytes += E::size(&item.ask);
+        while items.len() < self.settings.batch_max {
+            let Some(next) = queue.items.first_entry() else { break };
+            bytes += E::size(&next.get().ask);
+            if bytes > self.settings.batch_bytes && !items.is_empty() {
+                break;
+            }
+            let item = next.remove();
+            if E::is_late(&item.ask) {
+                let late = Error::Unsent(Reason::DeadlineExceeded.into());
+                let _gone = item.answer.send(Err(late));
+            } else {
                 items.push(item);
             }
         }
         items
     }
 
-    fn give_back(&self, items: Vec<Item<E>>) {
-        let mut queue = self.queue.lock();
-        items.into_iter().rev().for_each(|item| queue.push_front(item));
-        drop(queue);
-        self.bell.notify_one();
-    }
-
-    /// Answers all that wait for the stream that has just ended.
+    /// Tells all that wait in the queue that they are to go elsewhere.
     fn refuse(&self, why: &Status) {
-        let queued = std::mem::take(&mut *self.queue.lock());
-        for item in queued {
-            let _gone = item.answer.send(Err(Error::Ended(why.clone())));
+        let queued = std::mem::take(&mut self.queue.lock().items);
+        for item in queued.into_values() {
+            let _gone = item.answer.send(Err(Error::Unsent(why.clone())));
         }
     }
 
     fn waits(&self) -> bool {
-        !self.queue.lock().is_empty()
+        !self.queue.lock().items.is_empty()
     }
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
+
+    fn ring(&self) {
+        self.bell.send_replace(());
+    }
 }
 
-async fn run<E: Exchange>(shared: Arc<Shared<E>>) {
-    let mut sessions = FuturesUnordered::new();
-    for newest in 0_u64.. {
-        while !shared.waits() {
-            if shared.is_closed() {
-                while sessions.next().await.is_some() {}
-                return;
-            }
-            tokio::select! {
-                biased;
-                () = shared.bell.notified() => {}
-                Some(_) = sessions.next() => {}
-            }
-        }
-        let (takes, mut took) = oneshot::channel();
-        let session = session(shared.clone(), takes);
-        sessions.push(async move { (newest, session.await) });
-        // Until it takes no more; what it has asked goes on beside the next one.
+/// The loop of a lane; its end, whatever the reason, lets nobody wait for it.
+struct Serves<E: Exchange>(Arc<Shared<E>>);
+
+impl<E: Exchange> Drop for Serves<E> {
+    fn drop(&mut self) {
+        self.0.queue.lock().over = true;
+        self.0.refuse(&unsent("nobody serves this lane"));
+    }
+}
+
+impl<E: Exchange> Serves<E> {
+    async fn run(self) {
+        let shared = &self.0;
+        let mut bell = shared.bell.subscribe();
+        let mut sessions = FuturesUnordered::new();
         loop {
-            tokio::select! {
-                biased;
-                Some((which, ended)) = sessions.next() => if which == newest {
-                    // What waits was not sent; who asks knows where else to ask.
-                    shared.refuse(&ended.status);
-                    if !ended.opened {
-                        sleep(PAUSE).await;
-                    }
-                    break;
-                },
-                _ = &mut took => break,
+            while !shared.waits() {
+                if shared.is_closed() {
+                    while sessions.next().await.is_some() {}
+                    return;
+                }
+                tokio::select! {
+                    biased;
+                    Some(()) = sessions.next() => {}
+                    _ = bell.changed() => {}
+                }
+            }
+            let (takes, mut full) = oneshot::channel();
+            sessions.push(session(shared.clone(), takes));
+            // Until it takes no more; what it has asked goes on beside the next one.
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = &mut full => break,
+                    Some(()) = sessions.next() => {}
+                }
             }
         }
     }
 }
 
-/// Questions of one stream that wait, by number; `None` once it is over.
-type Waiting<E> = Arc<Mutex<Option<BTreeMap<u64, Answered<E>>>>>;
-
-/// How a stream ended, and whether there was one.
-struct Ended {
-    opened: bool,
-    status: Status,
+/// One stream, as both of its halves know it.
+struct Half<E: Exchange> {
+    /// Questions sent on it.
+    sent: u64,
+    /// Sent and not answered, by number.
+    asked: BTreeMap<u64, Answered<E>>,
+    /// Dropped when it takes no more: another stream takes what comes.
+    takes: Option<oneshot::Sender<()>>,
 }
 
+impl<E: Exchange> Half<E> {
+    /// The server takes no more than the first `taken`: whatever is above goes elsewhere.
+    fn leaves(&mut self, taken: u64, shared: &Shared<E>) {
+        self.takes = None;
+        let why = unsent("the server is about to leave and has not taken it");
+        for answer in self.asked.split_off(&taken.saturating_add(1)).into_values() {
+            let _gone = answer.send(Err(Error::Unsent(why.clone())));
+        }
+        if self.sent == 0 {
+            // It would be left by the next stream as well; who asks knows where else to ask.
+            shared.refuse(&why);
+        }
+    }
+}
+
+type Halves<E> = Arc<Mutex<Half<E>>>;
+
 /// One stream, from its first question to its last answer.
-async fn session<E: Exchange>(shared: Arc<Shared<E>>, takes: oneshot::Sender<()>) -> Ended {
-    let waiting: Waiting<E> = Arc::new(Mutex::new(Some(BTreeMap::new())));
-    let (over, stop) = oneshot::channel::<()>();
+async fn session<E: Exchange>(shared: Arc<Shared<E>>, takes: oneshot::Sender<()>) {
+    let half = Half { sent: 0, asked: BTreeMap::new(), takes: Some(takes) };
+    let half: Halves<E> = Arc::new(Mutex::new(half));
     let out = Out {
         until: Instant::now() + shared.settings.life,
+        bell: shared.bell.subscribe(),
         shared: shared.clone(),
-        waiting: waiting.clone(),
-        next: 0,
-        stop,
-        _takes: takes,
+        half: half.clone(),
     };
     let requests = stream::unfold(out, |mut out| async move {
         let request = out.next().await?;
         Some((request, out))
     });
-    let (opened, status) = match shared.exchange.open(Requests(Box::pin(requests))).await {
-        Ok(answers) => (true, listen::<E>(answers, &waiting).await),
-        Err(status) => (false, status),
+    let ended = match shared.exchange.open(Requests(Box::pin(requests))).await {
+        Ok(answers) => Error::Lost(listen(&shared, answers, &half).await),
+        Err(status) if unread(&status) => Error::Unsent(status),
+        Err(status) => Error::Lost(status),
     };
-    drop(over);
-    let left = waiting.lock().take().unwrap_or_default();
+    let (left, took) = {
+        let mut half = half.lock();
+        (std::mem::take(&mut half.asked), half.takes.take().is_some())
+    };
     for answer in left.into_values() {
-        // Who has gone does not care.
-        let _gone = answer.send(Err(Error::Ended(status.clone())));
+        let _gone = answer.send(Err(ended.clone()));
     }
-    Ended { opened, status }
+    if took {
+        // What waits was not sent, whatever became of the rest; who asks knows where else to ask.
+        shared.refuse(&match ended {
+            Error::Unsent(status) => status,
+            Error::Refused(_) | Error::Lost(_) => unsent("the stream ended before it was sent"),
+        });
+    }
+    shared.ring();
 }
 
-async fn listen<E: Exchange>(mut inbound: Streaming<E::Response>, waiting: &Waiting<E>) -> Status {
+/// Takes answers until there are no more; why.
+async fn listen<E: Exchange>(
+    shared: &Shared<E>,
+    mut inbound: Streaming<E::Response>,
+    half: &Mutex<Half<E>>,
+) -> Status {
     loop {
         let response = match inbound.message().await {
             Ok(Some(response)) => response,
-            Ok(None) => return Status::ok(""),
+            Ok(None) => {
+                let why = "the stream ended before the answer";
+                return Failure::new(Reason::Unavailable, why).retry_after(Duration::ZERO).into();
+            }
             Err(status) => return status,
         };
-        let answers = E::answers(response);
-        let mut waiting = waiting.lock();
-        let Some(waiting) = waiting.as_mut() else { continue };
+        let Heard { answers, taken } = E::heard(response);
+        let mut half = half.lock();
         for (number, answer) in answers {
-            if let Some(asker) = waiting.remove(&number) {
+            if let Some(asker) = half.asked.remove(&number) {
                 let _gone = asker.send(answer.map_err(Error::Refused));
             }
         }
+        if let Some(taken) = taken {
+            half.leaves(taken, shared);
+            drop(half);
+            shared.ring();
+        }
     }
+}
+
+/// Whether who refused a stream has read nothing of it: he says so, or refused whoever asks.
+fn unread(status: &Status) -> bool {
+    let refusals = [
+        Code::Unimplemented,
+        Code::ResourceExhausted,
+        Code::PermissionDenied,
+        Code::Unauthenticated,
+    ];
+    // What has a source was made on this side, of a connection's error.
+    let said = std::error::Error::source(status).is_none() && refusals.contains(&status.code());
+    said || Failure::from(status).metadata(key::NOT_SENT).is_some()
+}
+
+fn unsent(why: &'static str) -> Status {
+    let failure = Failure::new(Reason::Unavailable, why).with(key::NOT_SENT, "true");
+    failure.retry_after(Duration::ZERO).into()
 }
 
 /// The outgoing half of one stream.
 struct Out<E: Exchange> {
     shared: Arc<Shared<E>>,
-    waiting: Waiting<E>,
-    next: u64,
+    half: Halves<E>,
+    bell: watch::Receiver<()>,
     until: Instant,
-    /// Resolves when the other half is over.
-    stop: oneshot::Receiver<()>,
-    /// Dropped with this: another stream takes what comes.
-    _takes: oneshot::Sender<()>,
+}
+
+/// What leaves next.
+enum Next<T> {
+    Now(T),
+    /// When the bell has rung.
+    Later,
+    Never,
 }
 
 impl<E: Exchange> Out<E> {
     async fn next(&mut self) -> Option<E::Request> {
         loop {
-            if Instant::now() >= self.until {
-                return None;
-            }
-            let items = self.shared.take();
-            if !items.is_empty() {
-                return self.note(items);
-            }
-            if self.shared.is_closed() {
-                return None;
+            match self.look() {
+                Next::Now(request) => return Some(request),
+                Next::Never => return None,
+                Next::Later => {}
             }
             tokio::select! {
                 biased;
-                _ = &mut self.stop => return None,
-                () = self.shared.bell.notified() => {}
-                () = sleep_until(self.until) => return None,
+                // Fails only with who would ring it, whom this holds.
+                _ = self.bell.changed() => {}
+                () = sleep_until(self.until) => {}
             }
         }
     }
 
-    fn note(&mut self, items: Vec<Item<E>>) -> Option<E::Request> {
-        let mut waiting = self.waiting.lock();
-        let Some(waiting) = waiting.as_mut() else {
-            drop(waiting);
-            self.shared.give_back(items);
-            return None;
+    fn look(&mut self) -> Next<E::Request> {
+        let mut half = self.half.lock();
+        if half.takes.is_none() {
+            return Next::Never;
+        }
+        if Instant::now() >= self.until {
+            half.takes = None;
+            return Next::Never;
+        }
+        let items = self.shared.take();
+        if items.is_empty() {
+            if self.shared.is_closed() {
+                half.takes = None;
+                return Next::Never;
+            }
+            return Next::Later;
+        }
+        let number = |Item { ask, answer }: Item<E>| {
+            half.sent += 1;
+            let number = half.sent;
+            half.asked.insert(number, answer);
+            (number, ask)
         };
-        let number = |item: Item<E>| {
-            self.next += 1;
-            waiting.insert(self.next, item.answer);
-            (self.next, item.ask)
-        };
-        Some(E::request(items.into_iter().map(number).collect()))
+        Next::Now(E::request(items.into_iter().map(number).collect()))
     }
 }
 

@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+use hansa_types::limits::{CALL_DEADLINE_MS_MAX, MESSAGE_BYTES_MAX};
+use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
-use super::lane::{Error, Exchange, Lane, Requests, Settings};
+use super::lane::{Error, Exchange, Heard, Lane, Requests, Settings};
 use crate::pb::order::order_answer::Result as Said;
 use crate::pb::order::order_service_client::OrderServiceClient;
 use crate::pb::order::{
@@ -14,25 +16,37 @@ use crate::pb::order::{
 };
 use crate::status::{Failure, Reason, status};
 
-/// With them and one more order, a message is below what a gateway takes.
+/// Orders of one message, and bytes of it if they are more than one: below what a gateway takes.
 const BATCH_MAX: usize = 128;
 const BATCH_BYTES: usize = 64 * 1024;
+/// What a message has around an order, at most.
+const AROUND_BYTES: usize = 64;
 /// The gateway ends a stream when it must; this only spreads the load anew.
 const LIFE: Duration = Duration::from_secs(600);
+/// What an answer may take longer than the gateway may work on it.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(1);
 
 /// An order on its way.
 pub struct ToPlace {
     pub order: PlaceOrderRequest,
-    /// How long the gateway may work on it.
+    /// How long it may take; a minute for more, and for nothing.
     pub timeout: Duration,
     /// Unix milliseconds; 0 says nothing.
     pub first_sent_ms: u64,
 }
 
-/// A stream of orders to one gateway, opened anew when it ends.
+/// A stream of orders to one gateway, opened anew when it takes no more.
 pub struct Placing(Lane<Stream>);
 
 struct Stream(OrderServiceClient<Channel>);
+
+/// An order as the lane has it.
+struct Asked {
+    order: PlaceOrderRequest,
+    bytes: usize,
+    due: Instant,
+    first_sent_ms: u64,
+}
 
 impl Placing {
     /// The stream, and the loop that whoever makes it must run.
@@ -45,43 +59,53 @@ impl Placing {
     /// Places an order. What `UNAVAILABLE` leaves open is asked again, with the same request id.
     ///
     /// # Errors
-    /// As the unary call; `UNAVAILABLE` also when the stream ended before the answer.
+    /// As the unary call; `UNAVAILABLE` also when the stream ended before the answer, with
+    /// [`key::NOT_SENT`](crate::status::key::NOT_SENT) where no gateway has begun with it.
     pub async fn place(&self, order: ToPlace) -> Result<PlaceOrderResponse, Status> {
-        match self.0.ask(order).await {
-            Ok(placed) => Ok(placed),
-            Err(Error::Refused(status)) => Err(status),
-            Err(Error::Ended(status)) if status.code() != Code::Ok => Err(status),
-            Err(Error::Ended(_)) => {
-                let failure = Failure::new(Reason::Unavailable, "the stream ended");
-                Err(failure.retry_after(Duration::ZERO).into())
-            }
+        let ToPlace { order, timeout, first_sent_ms } = order;
+        let bytes = prost::Message::encoded_len(&order);
+        if bytes > MESSAGE_BYTES_MAX {
+            return Err(Reason::MessageTooLarge.into());
+        }
+        let most = Duration::from_millis(CALL_DEADLINE_MS_MAX);
+        let due = Instant::now() + if timeout.is_zero() { most } else { timeout.min(most) };
+        let asked = self.0.ask(Asked { order, bytes, due, first_sent_ms });
+        match timeout_at(due + ON_ITS_WAY_MAX, asked).await {
+            Ok(answer) => answer.map_err(|error| match error {
+                Error::Refused(status) | Error::Unsent(status) | Error::Lost(status) => status,
+            }),
+            Err(_) => Err(Reason::DeadlineExceeded.into()),
         }
     }
 }
 
 #[tonic::async_trait]
 impl Exchange for Stream {
-    type Ask = ToPlace;
+    type Ask = Asked;
     type Answer = PlaceOrderResponse;
     type Request = PlaceOrdersRequest;
     type Response = PlaceOrdersResponse;
 
-    fn size(ask: &ToPlace) -> usize {
-        prost::Message::encoded_len(&ask.order)
+    fn size(ask: &Asked) -> usize {
+        ask.bytes + AROUND_BYTES
     }
 
-    fn request(asks: Vec<(u64, ToPlace)>) -> PlaceOrdersRequest {
-        let order = |(tag, ask): (u64, ToPlace)| OrderToPlace {
+    fn is_late(ask: &Asked) -> bool {
+        left_ms(ask.due) == 0
+    }
+
+    fn request(asks: Vec<(u64, Asked)>) -> PlaceOrdersRequest {
+        let order = |(tag, ask): (u64, Asked)| OrderToPlace {
             tag,
             order: Some(ask.order),
-            timeout_ms: u32::try_from(ask.timeout.as_millis()).unwrap_or(u32::MAX),
+            // 0 would mean the most.
+            timeout_ms: left_ms(ask.due).max(1),
             first_sent_ms: ask.first_sent_ms,
         };
         PlaceOrdersRequest { orders: asks.into_iter().map(order).collect() }
     }
 
-    fn answers(response: PlaceOrdersResponse) -> Vec<(u64, Result<PlaceOrderResponse, Status>)> {
-        let answers = response.answers.into_iter();
+    fn heard(response: PlaceOrdersResponse) -> Heard<PlaceOrderResponse> {
         let answer = |result: Option<Said>| match result {
             Some(Said::Placed(placed)) => Ok(placed),
             Some(Said::Refused(refused)) => {
@@ -89,7 +113,8 @@ impl Exchange for Stream {
             }
             None => Err(Failure::new(Reason::Internal, "an answer that says nothing").into()),
         };
-        answers.map(|of| (of.tag, answer(of.result))).collect()
+        let answers = response.answers.into_iter().map(|of| (of.tag, answer(of.result)));
+        Heard { answers: answers.collect(), taken: response.taken }
     }
 
     async fn open(
@@ -98,4 +123,9 @@ impl Exchange for Stream {
     ) -> Result<Streaming<PlaceOrdersResponse>, Status> {
         Ok(self.0.clone().place_orders(requests).await?.into_inner())
     }
+}
+
+fn left_ms(due: Instant) -> u32 {
+    let left = due.saturating_duration_since(Instant::now()).as_millis();
+    u32::try_from(left).unwrap_or(u32::MAX)
 }

@@ -42,16 +42,37 @@ fn answers_are_read_by_the_generated_code() {
     let placed = wire_form::PlaceOrderResponse { replayed: true, ..Default::default() };
     let bytes = Bytes::from(placed.encode_to_vec());
     let failure = Failure::field(Reason::UnknownSku, "lines[0].sku", "a known one");
-    let answers = vec![Answer::new(1, Ok(bytes)), Answer::new(2, Err(failure.clone()))];
-    let message = Bytes::from(Answers { answers: answers.clone() }.encode_to_vec());
-    let read = wire_form::PlaceOrdersResponse::decode(message).unwrap().answers;
+    let unary = Status::from(failure);
+    let answers = vec![Answer::new(1, Ok(bytes)), Answer::new(2, Err(unary.clone()))];
+    let said = Answers { answers, taken: Some(0) };
+    let message = Bytes::from(said.encode_to_vec());
+    let from_leader = TakeOrdersResponse::from(said).encode_to_vec();
+    assert_eq!(message, from_leader, "a leader says the same");
+    let wire_form::PlaceOrdersResponse { answers: read, taken } =
+        wire_form::PlaceOrdersResponse::decode(message).unwrap();
+    assert_eq!(taken, Some(0));
     assert_eq!(read[0].tag, 1);
     assert_eq!(read[0].result, Some(Said::Placed(placed)));
     let Some(Said::Refused(refused)) = &read[1].result else { panic!("{read:?}") };
-    let unary = Status::from(failure.clone());
     assert_eq!((refused.code, refused.message.as_str()), (unary.code() as i32, unary.message()));
     assert_eq!(refused.encode_to_vec(), unary.details(), "the details of a call's status");
-    assert_eq!(answers[1].clone().result(), Err(failure));
+}
+
+#[test]
+fn a_reason_that_this_version_does_not_know_is_passed_on() {
+    let newer = wire_form_status(b"newer".to_vec());
+    let bytes = Bytes::from(newer.encode_to_vec());
+    let passed = Answer::new(1, Err(crate::status::status(bytes.clone())));
+    assert_eq!(passed.refused, Some(bytes));
+    let bare = Answer::new(1, Err(Status::aborted("by somebody else"))).refused.unwrap();
+    let bare = crate::status::status(bare);
+    assert_eq!((bare.code(), bare.message()), (tonic::Code::Aborted, "by somebody else"));
+}
+
+fn wire_form_status(value: Vec<u8>) -> crate::pb::rpc::Status {
+    let type_url = "type.googleapis.com/hansa.newer.Detail".to_owned();
+    let detail = prost_types::Any { type_url, value };
+    crate::pb::rpc::Status { code: 9, message: "newer".to_owned(), details: vec![detail] }
 }
 
 proptest! {

@@ -9,28 +9,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
-use hansa_api::place_orders::{Answer, Answers, Asked, Opaque, Orders};
-use hansa_api::principal::Principal;
+use hansa_api::place_orders::{Answers, Asked, Opaque, Orders};
 use hansa_api::routing::{Extra, Routing};
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::{Deadline, trace};
 use hansa_node::listen::Leaving;
-use hansa_node::many::{self, Desk, Doing};
-use hansa_region_router::core::route::{self, Decision, Entry};
-use hansa_region_router::forward::{Order, To, Upstreams};
+use hansa_node::many::{Desk, Question, Serve};
+use hansa_region_router::core::route::{self, Entry};
+use hansa_region_router::forward::{Order, Upstreams};
 use hansa_types::identity::SpiffeId;
+use hansa_types::limits::MESSAGE_BYTES_MAX;
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::time::timeout_at;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::server::Grpc;
-use tonic::{Code, Streaming};
+use tonic::{Status, Streaming};
 use tower::service_fn;
-use tracing::Instrument as _;
 
-use super::{Caller, House, OTHERWISE, starting};
-use crate::admit;
+use super::{Caller, House, OTHERWISE, body, let_in};
 use crate::metrics;
 
 /// The stream.
@@ -39,11 +37,27 @@ pub const METHOD: &str = "hansa.order.v1.OrderService/PlaceOrders";
 const ORDER: &str = "/hansa.order.v1.OrderService/PlaceOrder";
 /// What a message may have around its one order.
 const AROUND_BYTES: usize = 256;
+/// A message's bound is that of the largest order, whatever this gateway's for one is: a message
+/// that is refused takes all of its orders along.
+const MESSAGE_MAX: usize = MESSAGE_BYTES_MAX + AROUND_BYTES;
+
+/// Who asks for more than his rate is not listened to until some of it is there again, or so long.
+const SLOW_MAX: Duration = Duration::from_secs(1);
 
 /// Whose stream it is.
 struct Who {
     id: SpiffeId,
     client: String,
+    /// He asks too much: until then nothing more of this stream is begun.
+    slow: Mutex<Option<Instant>>,
+}
+
+impl Who {
+    fn slow_down(&self, refused: &Failure) {
+        if let Some(wait) = refused.wait().filter(|_| refused.reason() == Reason::RateLimited) {
+            *self.slow.lock() = Some(Instant::now() + wait.min(SLOW_MAX));
+        }
+    }
 }
 
 /// A stream of orders.
@@ -52,7 +66,6 @@ struct Placing<U> {
     who: Arc<Who>,
     /// What was read and not begun.
     unread: Orders,
-    _open: Arc<admit::Stream>,
 }
 
 impl<U: Upstreams> House<U> {
@@ -72,28 +85,35 @@ impl<U: Upstreams> House<U> {
             return Err(Failure::of(Reason::ForwardRefused));
         }
         let client = caller.client(&self.trust_domain).to_owned();
-        let open = Arc::new(self.admit.stream(&caller.id, &client)?);
+        // For as long as its answers are: who does not take them has a stream open.
+        let open = self.admit.stream(&caller.id, &client)?;
         metrics::let_in("stream");
-        let never = || Leaving(Arc::default());
-        let leaving = head.extensions.get::<Leaving>().cloned().unwrap_or_else(never);
-        let (house, who) = (self.clone(), Arc::new(Who { id: caller.id, client }));
-        let max = self.admit.orders_per_stream();
+        let (house, who) =
+            (self.clone(), Arc::new(Who { id: caller.id, client, slow: Mutex::default() }));
+        let leaving = Leaving::of_call(&head.extensions);
         let take = service_fn(move |orders: tonic::Request<Streaming<Bytes>>| {
-            let (house, who, _open) = (house.clone(), who.clone(), open.clone());
-            let placing = Placing { house, who, unread: Orders::default(), _open };
-            let answers = many::answers(placing, orders.into_inner(), max, leaving.clone());
-            let answers = answers.map_ok(|answers| Answers { answers });
+            let serve = Serve {
+                name: "orders-stream",
+                tasks: house.tasks.clone(),
+                under_way_max: house.admit.orders_per_stream(),
+                leaving: leaving.clone(),
+            };
+            let (house, who) = (house.clone(), who.clone());
+            let placing = Placing { house, who, unread: Orders::default() };
+            let answers = serve.answers(placing, orders.into_inner());
             futures::future::ready(Ok(tonic::Response::new(answers)))
         });
         let grpc = Grpc::new(Opaque::<Answers>::default());
-        let mut grpc = grpc.max_decoding_message_size(self.message_bytes_max + AROUND_BYTES);
-        Ok(grpc.streaming(take, Request::from_parts(head, body)).await)
+        let mut grpc = grpc.max_decoding_message_size(MESSAGE_MAX);
+        let answer = grpc.streaming(take, Request::from_parts(head, body)).await;
+        Ok(answer.map(|answers| body::holding(answers, open)))
     }
 
     /// Passes one order on, as if it had been a call of its own.
-    async fn place(&self, who: &Who, asked: &Asked, due: Deadline) -> Result<Bytes, Failure> {
+    async fn place(&self, who: &Who, asked: &Asked, due: Deadline) -> Result<Bytes, Status> {
         let refused = |failure: &Failure| metrics::refused(failure.reason());
-        let _room = self.admit.order(&who.id, &who.client).inspect_err(refused)?;
+        let room = self.admit.order(&who.id, &who.client).inspect_err(refused);
+        let _room = room.inspect_err(|failure| who.slow_down(failure))?;
         let order = self.route_order(who, asked, due).inspect_err(refused)?;
         self.forward.order(&order).await.inspect_err(refused)?
     }
@@ -103,19 +123,18 @@ impl<U: Upstreams> House<U> {
             return Err(Failure::of(Reason::MessageTooLarge));
         }
         let authz = self.authz.load();
+        if !authz.anywhere(&who.client, METHOD) {
+            // He was allowed to when the stream was opened.
+            return Err(Failure::of(Reason::PermissionDenied));
+        }
         let method = route::method(ORDER).ok_or(Reason::Unimplemented)?;
         let routing = Routing::decode(&asked.order, Extra::Nothing)?;
         let directory = self.directory()?;
         let decision = route::route(method, &routing, Entry::Client, &directory)?;
-        let roles = self.roles(&authz, &who.client, method, decision, &directory)?;
-        let region = directory.own_region().ok_or_else(starting)?.name.clone();
-        let to = match decision {
-            Decision::Group(group) => To::Group(group),
-            Decision::Region(region) => To::Region(region),
-            Decision::Gateway => return Err(Failure::of(Reason::Internal)),
-        };
-        metrics::let_in(if matches!(to, To::Group(_)) { "group" } else { "region" });
-        let principal = Principal { id: who.id.clone(), roles, region };
+        let caller = Caller { id: who.id.clone(), entered: None };
+        let principal = self.principal(&authz, caller, method, decision, &directory)?;
+        // The method is none that a gateway answers by itself.
+        let to = let_in(decision).ok_or(Reason::Internal)?;
         let (order, first_sent_ms) = (asked.order.clone(), asked.first_sent_ms);
         Ok(Order { to, order, principal, first_sent_ms, deadline: due })
     }
@@ -123,32 +142,22 @@ impl<U: Upstreams> House<U> {
 
 impl<U: Upstreams> Desk for Placing<U> {
     type Request = Bytes;
-    type Answer = Answer;
 
     fn read(&mut self, message: Bytes) {
         self.unread = Orders::of(message);
     }
 
-    fn begin(&mut self) -> Result<Option<Doing<Answer>>, Failure> {
+    fn pause(&self) -> Option<Instant> {
+        *self.who.slow.lock()
+    }
+
+    fn begin(&mut self) -> Result<Option<Question>, Failure> {
         let Some(asked) = self.unread.take()? else { return Ok(None) };
-        Ok(Some(Box::pin(one(self.house.clone(), self.who.clone(), asked))))
+        let most = OTHERWISE.as_millis() as u32;
+        let timeout_ms = if asked.timeout_ms == 0 { most } else { asked.timeout_ms.min(most) };
+        let due = Deadline::after(Duration::from_millis(timeout_ms.into()));
+        let (house, who, tag) = (self.house.clone(), self.who.clone(), asked.tag);
+        let doing = Box::pin(async move { house.place(&who, &asked, due).await });
+        Ok(Some(Question { tag, due, within: trace::Within::begin("public", ORDER), doing }))
     }
-
-    fn size(answer: &Answer) -> usize {
-        let bytes = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        bytes(&answer.placed) + bytes(&answer.refused)
-    }
-}
-
-async fn one<U: Upstreams>(house: Arc<House<U>>, who: Arc<Who>, asked: Asked) -> Answer {
-    let within = trace::Within::begin("public", ORDER);
-    let most = OTHERWISE.as_millis() as u32;
-    let timeout_ms = if asked.timeout_ms == 0 { most } else { asked.timeout_ms.min(most) };
-    let due = Deadline::after(Duration::from_millis(timeout_ms.into()));
-    let placed = house.place(&who, &asked, due).instrument(within.span());
-    let result = timeout_at(due.0, placed).await;
-    let result = result.unwrap_or_else(|_| Err(Failure::of(Reason::DeadlineExceeded)));
-    let code = result.as_ref().err().map_or(Code::Ok, |failure| failure.kind().code());
-    within.end(code);
-    Answer::new(asked.tag, result)
 }

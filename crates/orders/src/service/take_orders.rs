@@ -5,29 +5,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
 use hansa_api::pb::node as pb;
-use hansa_api::pb::node::taken_order::Result as Said;
 use hansa_api::pb::order as wire;
 use hansa_api::principal::{Principal, Roles};
 use hansa_api::status::{Failure, Reason};
-use hansa_node::layers::trace;
+use hansa_node::layers::{Deadline, trace};
 use hansa_node::listen::Leaving;
-use hansa_node::many::{self, Desk, Doing};
+use hansa_node::many::{Desk, Question, Serve};
 use hansa_types::limits::CALL_DEADLINE_MS_MAX;
 use prost::Message;
-use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Request, Status, Streaming};
-use tracing::Instrument as _;
+use tonic::{Request, Status, Streaming};
 
 use super::place_order;
-use crate::shell::{Sent, Shell, caller};
+use crate::shell::{INTAKE_MAX, Sent, Shell, caller};
 
 /// What each of the orders is.
 const ORDER: &str = "/hansa.order.v1.OrderService/PlaceOrder";
-/// Orders under way on one stream; beyond them it is not read.
-const UNDER_WAY_MAX: usize = 4_096;
+/// Orders under way on one stream, beyond which it is not read: no gateway has all of the room.
+const UNDER_WAY_MAX: usize = INTAKE_MAX / 4;
 /// When to come back with an order for which there is no room, as from a full listener.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -35,11 +31,14 @@ pub fn run(
     shell: Arc<Shell>,
     request: Request<Streaming<pb::TakeOrdersRequest>>,
 ) -> impl Stream<Item = Result<pb::TakeOrdersResponse, Status>> + Send {
-    let leaving = request.extensions().get::<Leaving>().cloned();
-    let leaving = leaving.unwrap_or_else(|| Leaving(Arc::default()));
+    let serve = Serve {
+        name: "orders-intake",
+        tasks: shell.env.tasks.clone(),
+        under_way_max: UNDER_WAY_MAX,
+        leaving: Leaving::of_call(request.extensions()),
+    };
     let taking = Taking { shell, unread: Vec::new().into_iter() };
-    let answers = many::answers(taking, request.into_inner(), UNDER_WAY_MAX, leaving);
-    answers.map_ok(|orders| pb::TakeOrdersResponse { orders })
+    serve.answers(taking, request.into_inner()).map_ok(Into::into)
 }
 
 struct Taking {
@@ -50,49 +49,29 @@ struct Taking {
 
 impl Desk for Taking {
     type Request = pb::TakeOrdersRequest;
-    type Answer = pb::TakenOrder;
 
     fn read(&mut self, message: pb::TakeOrdersRequest) {
         self.unread = message.orders.into_iter();
     }
 
-    fn begin(&mut self) -> Result<Option<Doing<pb::TakenOrder>>, Failure> {
+    fn begin(&mut self) -> Result<Option<Question>, Failure> {
         let Some(order) = self.unread.next() else { return Ok(None) };
-        Ok(Some(Box::pin(one(self.shell.clone(), order))))
+        let left = u64::from(order.timeout_ms).min(CALL_DEADLINE_MS_MAX);
+        let due = Deadline::after(Duration::from_millis(left));
+        let within = trace::Within::of("internal", ORDER, &order.traceparent);
+        let (tag, shell) = (order.tag, self.shell.clone());
+        let doing = Box::pin(async move {
+            let placed = place(&shell, order, due).await?;
+            Ok(placed.encode_to_vec().into())
+        });
+        Ok(Some(Question { tag, due, within, doing }))
     }
-
-    fn size(answer: &pb::TakenOrder) -> usize {
-        match &answer.result {
-            Some(Said::Placed(bytes) | Said::Refused(bytes)) => bytes.len(),
-            None => 0,
-        }
-    }
-}
-
-async fn one(shell: Arc<Shell>, asked: pb::OrderToTake) -> pb::TakenOrder {
-    let within = trace::Within::of("internal", ORDER, &asked.traceparent);
-    let (span, tag) = (within.span(), asked.tag);
-    let left = u64::from(asked.timeout_ms).min(CALL_DEADLINE_MS_MAX);
-    let due = Instant::now() + Duration::from_millis(left);
-    let placed = timeout_at(due, place(&shell, asked, due).instrument(span)).await;
-    let placed = placed.unwrap_or_else(|_| Err(Failure::of(Reason::DeadlineExceeded)));
-    let (code, result) = match placed {
-        Ok(placed) => (Code::Ok, Said::Placed(placed.encode_to_vec().into())),
-        Err(failure) => {
-            let code = failure.kind().code();
-            // The details of a status of ours are a whole google.rpc.Status.
-            let refused = Bytes::copy_from_slice(Status::from(failure).details());
-            (code, Said::Refused(refused))
-        }
-    };
-    within.end(code);
-    pb::TakenOrder { tag, result: Some(result) }
 }
 
 async fn place(
     shell: &Shell,
     asked: pb::OrderToTake,
-    due: Instant,
+    due: Deadline,
 ) -> Result<wire::PlaceOrderResponse, Failure> {
     let room = shell.intake.try_acquire();
     let _room = room.map_err(|_| Failure::of(Reason::Overloaded).retry_after(RETRY))?;
@@ -100,7 +79,7 @@ async fn place(
     let malformed = |_| Failure::of(Reason::MessageMalformed);
     let order = wire::PlaceOrderRequest::decode(asked.order).map_err(malformed)?;
     let sent = Sent((asked.first_sent_ms != 0).then_some(asked.first_sent_ms));
-    place_order::place(shell, caller(&principal), order, sent, due).await
+    place_order::place(shell, caller(&principal), order, sent, due.0).await
 }
 
 fn principal(asked: &pb::OrderToTake) -> Result<Principal, Failure> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use hansa_api::client::lane::{Error, Exchange, Lane, Requests, Settings};
+use hansa_api::client::lane::{Error, Exchange, Heard, Lane, Requests, Settings};
 use hansa_api::first_sent;
 use hansa_api::pb::node::node_intake_service_client::NodeIntakeServiceClient;
 use hansa_api::pb::node::taken_order::Result as Said;
@@ -15,22 +15,28 @@ use hansa_api::status::status;
 use hansa_node::tasks::{OnError, Tasks};
 use hansa_types::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use http::header::{CONTENT_TYPE, TE};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tonic::{Code, Streaming};
+use tonic::Streaming;
 
 use super::*;
 
 const PATH: &str = "/hansa.order.v1.OrderService/PlaceOrder";
 /// Bytes before a message: whether it is compressed, and its length.
 const HEAD_BYTES: usize = 5;
-/// Orders of one message, and bytes after which it takes no more.
+/// Orders of one message, and bytes of it if they are more than one.
 const BATCH_MAX: usize = 256;
 const BATCH_BYTES: usize = 64 * 1024;
-const _: () = assert!(BATCH_BYTES + 2 * MESSAGE_BYTES_MAX < PEER_MESSAGE_BYTES_MAX);
-/// How long a stream is used: both ends prove themselves anew with the next one.
-const LIFE: Duration = Duration::from_secs(60);
+/// What a message has around an order but for who wants it and the trace: roles, a region, numbers.
+const AROUND_BYTES: usize = 256;
+const _: () = assert!(2 * MESSAGE_BYTES_MAX <= PEER_MESSAGE_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES <= PEER_MESSAGE_BYTES_MAX);
+/// How long a stream is used: both ends prove themselves anew with the next one, so that it
+/// outlives a node whom nobody trusts any more by no longer.
+const LIFE: Duration = Duration::from_secs(10);
+/// Bytes of the answer to an order: what another region says is not believed to be short.
+const ANSWER_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
 /// A node that takes no streams is of an older version; when to look whether it still is.
 const OLDER: Duration = Duration::from_secs(10);
 
@@ -105,14 +111,26 @@ impl Lanes {
         };
         drop(older);
         let mut lanes = self.lanes.lock();
-        let make = || {
-            let exchange = ToNode { open: self.open.clone(), node };
-            let settings = Settings { batch_max: BATCH_MAX, batch_bytes: BATCH_BYTES, life: LIFE };
-            let (lane, run) = Lane::new(exchange, settings);
-            self.tasks.spawn("gateway-intake", OnError::Log, run);
-            Arc::new(lane)
-        };
-        Some(lanes.entry(node).or_insert_with(make).clone())
+        match lanes.get(&node).filter(|lane| !lane.is_over()) {
+            Some(lane) => Some(lane.clone()),
+            None => {
+                let lane = self.make(node);
+                lanes.insert(node, lane.clone());
+                Some(lane)
+            }
+        }
+    }
+
+    fn make(&self, node: NodeId) -> Arc<Lane<ToNode>> {
+        let exchange = ToNode { open: self.open.clone(), node };
+        let settings = Settings { batch_max: BATCH_MAX, batch_bytes: BATCH_BYTES, life: LIFE };
+        let (lane, run) = Lane::new(exchange, settings);
+        let stop = self.tasks.stop_token();
+        self.tasks.spawn("gateway-intake", OnError::Log, async move {
+            // It would go on for as long as this gateway is there to ask.
+            stop.run_until_cancelled(run).await;
+        });
+        Arc::new(lane)
     }
 
     fn is_older(&self, node: NodeId) {
@@ -139,33 +157,36 @@ impl Exchange for ToNode {
     type Response = TakeOrdersResponse;
 
     fn size(ask: &Carried) -> usize {
-        ask.order.order.len()
+        let who = ask.order.principal.id.as_str().len();
+        ask.order.order.len() + who + ask.traceparent.len() + AROUND_BYTES
+    }
+
+    fn is_late(ask: &Carried) -> bool {
+        left_ms(ask.order.deadline) == 0
     }
 
     fn request(asks: Vec<(u64, Carried)>) -> TakeOrdersRequest {
-        let order = |(tag, Carried { order, traceparent }): (u64, Carried)| {
-            let left = order.deadline.remaining().unwrap_or_default();
-            OrderToTake {
-                tag,
-                order: order.order,
-                principal: order.principal.id.to_string(),
-                roles: order.principal.roles.to_string(),
-                entry: order.principal.region.to_string(),
-                timeout_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
-                first_sent_ms: order.first_sent_ms,
-                traceparent,
-            }
+        let order = |(tag, Carried { order, traceparent }): (u64, Carried)| OrderToTake {
+            tag,
+            order: order.order,
+            principal: order.principal.id.to_string(),
+            roles: order.principal.roles.to_string(),
+            entry: order.principal.region.to_string(),
+            timeout_ms: left_ms(order.deadline),
+            first_sent_ms: order.first_sent_ms,
+            traceparent,
         };
         TakeOrdersRequest { orders: asks.into_iter().map(order).collect() }
     }
 
-    fn answers(response: TakeOrdersResponse) -> Vec<(u64, Result<Bytes, Status>)> {
+    fn heard(response: TakeOrdersResponse) -> Heard<Bytes> {
         let answer = |result: Option<Said>| match result {
             Some(Said::Placed(placed)) => Ok(placed),
             Some(Said::Refused(refused)) => Err(status(refused)),
             None => Err(Reason::Internal.into()),
         };
-        response.orders.into_iter().map(|of| (of.tag, answer(of.result))).collect()
+        let answers = response.orders.into_iter().map(|of| (of.tag, answer(of.result)));
+        Heard { answers: answers.collect(), taken: response.taken }
     }
 
     async fn open(
@@ -184,8 +205,8 @@ pub(super) struct OnLane<'a, U> {
 }
 
 impl<U: Upstreams> Attempt for OnLane<'_, U> {
-    /// What home answers: a response, or its refusal.
-    type Answer = Result<Bytes, Failure>;
+    /// What home answers: a response, or its refusal as it says it.
+    type Answer = Result<Bytes, Status>;
 
     async fn at(&self, node: NodeId) -> Tried<Self::Answer> {
         let Some((lanes, lane)) = self.lanes.and_then(|lanes| Some((lanes, lanes.to(node)?)))
@@ -195,29 +216,31 @@ impl<U: Upstreams> Attempt for OnLane<'_, U> {
         let carried = Carried { order: self.order.clone(), traceparent: trace::parent() };
         match lane.ask(carried).await {
             Ok(placed) => Tried::Answered(Ok(placed)),
-            Err(Error::Refused(status)) => {
-                let failure = Failure::from(status);
-                match missed_by(&failure) {
-                    Some(miss) => Tried::Missed(miss),
-                    None => Tried::Answered(Err(failure)),
+            Err(Error::Refused(status)) => match missed_by(&status) {
+                Some(miss) => Tried::Missed(miss),
+                None => Tried::Answered(Err(status)),
+            },
+            Err(Error::Unsent(status)) => match status.code() {
+                Code::Unimplemented => {
+                    lanes.is_older(node);
+                    self.as_call(node).await
                 }
-            }
-            Err(Error::Ended(status)) if status.code() == Code::Unimplemented => {
-                lanes.is_older(node);
-                self.as_call(node).await
-            }
-            // The node ended the stream in order, and has not read this one.
-            Err(Error::Ended(status)) if status.code() == Code::Ok => Tried::Unreached,
-            Err(Error::Ended(status)) => Tried::of_failure(status.into()),
+                Code::Unavailable => Tried::Unreached,
+                // It takes nothing from anybody now, as it would say of a call; or it is too late.
+                _ => Tried::Answered(Err(status)),
+            },
+            Err(Error::Lost(status)) => Tried::Lost(status.into()),
         }
     }
 }
 
 impl<U: Upstreams> OnLane<'_, U> {
-    async fn as_call(&self, node: NodeId) -> Tried<Result<Bytes, Failure>> {
+    async fn as_call(&self, node: NodeId) -> Tried<Result<Bytes, Status>> {
         let call = self.order.call();
         match (ByCall { forward: self.forward, call: &call }).at(node).await {
-            Tried::Answered(answer) => Tried::Answered(message(answer).await),
+            Tried::Answered(answer) => {
+                message(answer).await.map_or_else(Tried::Lost, Tried::Answered)
+            }
             Tried::Missed(miss) => Tried::Missed(miss),
             Tried::Unreached => Tried::Unreached,
             Tried::Lost(failure) => Tried::Lost(failure),
@@ -233,36 +256,53 @@ impl<U: Upstreams> Forward<U> {
         Self { lanes, ..self }
     }
 
-    /// Passes an order on that came on a stream; answers what home does, for better or worse.
+    /// Passes an order on that came on a stream; answers what home does, as it says it.
     ///
     /// # Errors
     /// As a call that is passed on.
-    pub async fn order(&self, order: &Order) -> Result<Result<Bytes, Failure>, Failure> {
+    pub async fn order(&self, order: &Order) -> Result<Result<Bytes, Status>, Failure> {
         match order.to {
             To::Group(group) => {
                 let lanes = self.lanes.as_deref();
                 let attempt = OnLane { forward: self, lanes, order };
                 self.to_group(group, order.deadline, &attempt).await
             }
-            To::Region(region) => Ok(message(self.to_region(region, &order.call()).await?).await),
+            To::Region(region) => message(self.to_region(region, &order.call()).await?).await,
         }
     }
 }
 
 /// The one message of a call's answer, or its refusal.
-async fn message(answer: Response<Body>) -> Result<Bytes, Failure> {
-    if let Some(failure) = Failure::from_headers(answer.headers()) {
-        return Err(failure);
+///
+/// # Errors
+/// It broke off, or is no answer: nobody knows what was done.
+async fn message(answer: Response<Body>) -> Result<Result<Bytes, Status>, Failure> {
+    if let Some(status) = refused(answer.headers()) {
+        return Ok(Err(status));
     }
-    let answer = answer.into_body().collect().await?;
-    if let Some(failure) = answer.trailers().and_then(Failure::from_headers) {
-        return Err(failure);
+    let answer = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let broke = Failure::new(Reason::Unavailable, "its answer broke off");
+    let answer = answer.map_err(|_| broke.retry_after(LOST_RETRY))?;
+    if let Some(status) = answer.trailers().and_then(refused) {
+        return Ok(Err(status));
     }
     let mut frame = answer.to_bytes();
-    if frame.len() < HEAD_BYTES {
-        return Err(Failure::new(Reason::Internal, "an answer without a message"));
+    let head = frame.split_to(HEAD_BYTES.min(frame.len()));
+    match head[..] {
+        [0, a, b, c, d] if u32::from_be_bytes([a, b, c, d]) as usize == frame.len() => {
+            Ok(Ok(frame))
+        }
+        _ => Err(Failure::new(Reason::Internal, "an answer that is no message")),
     }
-    Ok(frame.split_off(HEAD_BYTES))
+}
+
+fn refused(headers: &HeaderMap) -> Option<Status> {
+    Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)
+}
+
+fn left_ms(deadline: Deadline) -> u32 {
+    let left = deadline.remaining().unwrap_or_default().as_millis();
+    u32::try_from(left).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -12,11 +12,16 @@ use crate::pb::order::{OrderAnswer, OrderToPlace, PlaceOrdersRequest, PlaceOrder
 enum Does {
     /// Answers all; says of odd tags that they are malformed.
     Answers,
-    /// Answers so many, and ends in order without reading on.
-    Ends(usize),
+    /// Takes so many of what it reads, says so, and ends after a while without having answered, as
+    /// a node that drains.
+    Leaves(u64),
+    /// Says at once that it takes nothing.
+    Away,
     /// Reads, and breaks.
     Breaks,
     Refuses,
+    /// Reads nothing, and says nothing.
+    Sticks,
 }
 
 struct Server {
@@ -37,8 +42,12 @@ impl Exchange for Server {
     type Request = PlaceOrdersRequest;
     type Response = PlaceOrdersResponse;
 
-    fn size(_: &u64) -> usize {
-        10
+    fn size(ask: &u64) -> usize {
+        (*ask as usize).max(10)
+    }
+
+    fn is_late(ask: &u64) -> bool {
+        *ask == LATE
     }
 
     fn request(asks: Vec<(u64, u64)>) -> PlaceOrdersRequest {
@@ -47,12 +56,13 @@ impl Exchange for Server {
         PlaceOrdersRequest { orders: asks.into_iter().map(order).collect() }
     }
 
-    fn answers(response: PlaceOrdersResponse) -> Vec<(u64, Result<u64, Status>)> {
+    fn heard(response: PlaceOrdersResponse) -> Heard<u64> {
         let said = |tag: u64| match tag % 2 {
             0 => Ok(tag),
             _ => Err(Reason::MessageMalformed.into()),
         };
-        response.answers.into_iter().map(|of| (of.tag, said(of.tag))).collect()
+        let answers = response.answers.into_iter().map(|of| (of.tag, said(of.tag))).collect();
+        Heard { answers, taken: response.taken }
     }
 
     async fn open(
@@ -61,25 +71,37 @@ impl Exchange for Server {
     ) -> Result<Streaming<PlaceOrdersResponse>, Status> {
         let turn = self.opened.fetch_add(1, Ordering::Relaxed);
         let does = *self.does.get(turn).or(self.does.last()).unwrap();
-        if matches!(does, Does::Refuses) {
-            return Err(Failure::of(Reason::Unimplemented).into());
+        match does {
+            Does::Refuses => return Err(Failure::of(Reason::Unimplemented).into()),
+            Does::Sticks => std::future::pending().await,
+            Does::Answers | Does::Leaves(_) | Does::Away | Does::Breaks => {}
         }
         let seen = self.seen.clone();
-        let answered = stream::unfold((requests, 0), move |(mut requests, said)| {
+        let answered = stream::unfold((requests, false), move |(mut requests, left)| {
             let seen = seen.clone();
             async move {
-                match does {
-                    Does::Ends(n) if said >= n => return None,
-                    _ => {}
+                let broke = Err(Status::from(Reason::Unavailable));
+                if left {
+                    tokio::time::sleep(LEAVES).await;
+                    return Some((broke, (requests, true)));
+                }
+                if let Does::Away = does {
+                    let said = PlaceOrdersResponse { answers: Vec::new(), taken: Some(0) };
+                    return Some((Ok(said), (requests, true)));
                 }
                 let request = requests.next().await?;
-                if let Does::Breaks = does {
-                    return Some((Err(Status::from(Reason::Unavailable)), (requests, 0)));
-                }
                 seen.lock().push(request.orders.iter().map(|of| of.first_sent_ms).collect());
-                let answers: Vec<_> = request.orders.iter().map(|of| answer(of.tag)).collect();
-                let said = said + answers.len();
-                Some((Ok(PlaceOrdersResponse { answers }), (requests, said)))
+                let answers = request.orders.iter().map(|of| answer(of.tag)).collect();
+                match does {
+                    Does::Breaks => Some((broke, (requests, true))),
+                    Does::Leaves(taken) => {
+                        let (answers, taken) = (Vec::new(), Some(taken));
+                        Some((Ok(PlaceOrdersResponse { answers, taken }), (requests, true)))
+                    }
+                    _ => {
+                        Some((Ok(PlaceOrdersResponse { answers, taken: None }), (requests, false)))
+                    }
+                }
             }
         });
         let mut codec = Codec::<PlaceOrdersResponse, PlaceOrdersResponse>::default();
@@ -90,29 +112,57 @@ impl Exchange for Server {
     }
 }
 
+const SETTINGS: Settings =
+    Settings { batch_max: 8, batch_bytes: 1_000, life: Duration::from_secs(60) };
+
 type Seen = Arc<Mutex<Vec<Vec<u64>>>>;
 
 #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
 fn lane(does: &[Does]) -> (Lane<Server>, Seen, Arc<AtomicUsize>) {
     let (seen, opened) = (Seen::default(), Arc::<AtomicUsize>::default());
     let server = Server { does: does.to_vec(), opened: opened.clone(), seen: seen.clone() };
-    let settings = Settings { batch_max: 8, batch_bytes: 1_000, life: Duration::from_secs(60) };
-    let (lane, run) = Lane::new(server, settings);
+    let (lane, run) = Lane::new(server, SETTINGS);
     drop(tokio::task::spawn(run));
     (lane, seen, opened)
 }
 
-fn ended(result: Result<u64, Error>) -> Option<Code> {
+const LATE: u64 = 13;
+const LEAVES: Duration = Duration::from_secs(8);
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Became {
+    Answered,
+    Unsent(Code),
+    Lost,
+}
+
+fn became(result: &Result<u64, Error>) -> Became {
     match result {
-        Err(Error::Ended(status)) => Some(status.code()),
-        Ok(_) | Err(Error::Refused(_)) => None,
+        Ok(_) | Err(Error::Refused(_)) => Became::Answered,
+        Err(Error::Unsent(status)) => Became::Unsent(status.code()),
+        Err(Error::Lost(_)) => Became::Lost,
     }
+}
+
+const UNSENT: Became = Became::Unsent(Code::Unavailable);
+
+/// What became of these, asked at one moment, and how long each took.
+async fn asked(
+    lane: &Lane<Server>,
+    asks: impl IntoIterator<Item = u64>,
+) -> Vec<(Became, Duration)> {
+    let began = Instant::now();
+    let ask = |ask| async move {
+        let answer = lane.ask(ask).await;
+        (became(&answer), began.elapsed())
+    };
+    futures::future::join_all(asks.into_iter().map(ask)).await
 }
 
 #[tokio::test(start_paused = true)]
 async fn questions_of_one_moment_leave_together_and_each_has_its_answer() {
     let (lane, seen, opened) = lane(&[Does::Answers]);
-    let asked = futures::future::join_all((0..20).map(|n| lane.ask(n))).await;
+    let asked = futures::future::join_all((14..34).map(|n| lane.ask(n))).await;
     for (n, result) in asked.into_iter().enumerate() {
         // Numbers begin with 1: the second question has an even one.
         match n % 2 {
@@ -125,37 +175,85 @@ async fn questions_of_one_moment_leave_together_and_each_has_its_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stream_that_ends_in_order_did_not_read_is_told_so() {
-    let (lane, _, opened) = lane(&[Does::Ends(8), Does::Answers]);
-    let asked = futures::future::join_all((0..8).map(|n| lane.ask(n))).await;
-    assert!(asked.into_iter().all(|result| ended(result).is_none()));
-    assert!(ended(lane.ask(1).await).is_none(), "another stream serves");
-    assert_eq!(opened.load(Ordering::Relaxed), 2);
+async fn no_message_is_beyond_its_bound_unless_it_has_one_question() {
+    let (lane, seen, _) = lane(&[Does::Answers]);
+    let became = asked(&lane, [900, 101, 899, 2_000, 5]).await;
+    assert!(became.iter().all(|(became, _)| *became == Became::Answered), "{became:?}");
+    assert_eq!(*seen.lock(), [vec![900], vec![101, 899], vec![2_000], vec![5]]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_broken_stream_did_not_answer_is_lost() {
-    let (lane, ..) = lane(&[Does::Breaks, Does::Answers]);
-    assert_eq!(ended(lane.ask(1).await), Some(Code::Unavailable));
-    assert!(ended(lane.ask(1).await).is_none());
+async fn what_a_leaving_server_did_not_take_is_told_at_once_and_another_stream_serves() {
+    let (lane, seen, opened) = lane(&[Does::Leaves(3), Does::Answers]);
+    // Eight are sent, four wait.
+    let became = asked(&lane, 14..26).await;
+    let lost = (Became::Lost, LEAVES);
+    let (unsent, served) = ((UNSENT, Duration::ZERO), (Became::Answered, Duration::ZERO));
+    let expect: Vec<_> = [[lost; 3].to_vec(), vec![unsent; 5], vec![served; 4]].concat();
+    assert_eq!(became, expect);
+    assert_eq!((seen.lock().len(), opened.load(Ordering::Relaxed)), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_server_that_takes_nothing() {
+    let (lane, seen, opened) = lane(&[Does::Away]);
+    assert_eq!(asked(&lane, 14..26).await, [(UNSENT, Duration::ZERO); 12]);
+    assert_eq!((seen.lock().len(), opened.load(Ordering::Relaxed)), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_broken_stream_did_not_answer_is_lost_and_what_waited_for_it_is_not() {
+    let (lane, seen, _) = lane(&[Does::Breaks, Does::Answers]);
+    let became: Vec<_> = asked(&lane, 14..26).await.into_iter().map(|(became, _)| became).collect();
+    assert_eq!(became, [[Became::Lost; 8].to_vec(), vec![UNSENT; 4]].concat());
+    assert_eq!(seen.lock().len(), 1);
+    assert_eq!(asked(&lane, [1]).await[0].0, Became::Answered);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_stream_that_is_not_opened() {
     let (lane, seen, _) = lane(&[Does::Refuses]);
-    let began = Instant::now();
-    for result in futures::future::join_all((0..30).map(|n| lane.ask(n))).await {
-        assert_eq!(ended(result), Some(Code::Unimplemented));
-    }
-    assert!(began.elapsed() < PAUSE, "{:?}", began.elapsed());
+    let refused = (Became::Unsent(Code::Unimplemented), Duration::ZERO);
+    assert_eq!(asked(&lane, 14..44).await, vec![refused; 30]);
     assert!(seen.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_takes_his_question_back() {
+    let (lane, ..) = lane(&[Does::Sticks]);
+    let second = Duration::from_secs(1);
+    assert!(tokio::time::timeout(second, lane.ask(1)).await.is_err());
+    assert!(!lane.0.waits(), "the queue grows while nobody takes from it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_late_is_not_sent() {
+    let (lane, seen, _) = lane(&[Does::Answers]);
+    let became: Vec<_> = asked(&lane, [1, LATE, 2]).await.into_iter().map(|(b, _)| b).collect();
+    let late = Became::Unsent(Code::DeadlineExceeded);
+    assert_eq!(became, [Became::Answered, late, Became::Answered]);
+    assert_eq!(*seen.lock(), [[1, 2]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_lane_that_nobody_serves() {
+    let server = Server { does: vec![Does::Answers], opened: Arc::default(), seen: Arc::default() };
+    let (lane, run) = Lane::new(server, SETTINGS);
+    let ask = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(run);
+    };
+    let (became, ()) = futures::future::join(asked(&lane, [1]), ask).await;
+    assert_eq!(became, [(UNSENT, Duration::from_secs(1))]);
+    assert!(lane.is_over());
+    assert_eq!(asked(&lane, [1]).await, [(UNSENT, Duration::ZERO)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_is_left_for_a_new_one_after_its_life() {
     let (lane, _, opened) = lane(&[Does::Answers]);
     for _ in 0..4 {
-        assert!(ended(lane.ask(1).await).is_none());
+        assert_eq!(asked(&lane, [1]).await[0].0, Became::Answered);
         tokio::time::sleep(Duration::from_secs(29)).await;
     }
     assert_eq!(opened.load(Ordering::Relaxed), 2);
@@ -164,10 +262,9 @@ async fn a_stream_is_left_for_a_new_one_after_its_life() {
 #[tokio::test(start_paused = true)]
 async fn the_loop_ends_with_its_last_handle() {
     let server = Server { does: vec![Does::Answers], opened: Arc::default(), seen: Arc::default() };
-    let settings = Settings { batch_max: 8, batch_bytes: 1_000, life: Duration::from_secs(60) };
-    let (lane, run) = Lane::new(server, settings);
+    let (lane, run) = Lane::new(server, SETTINGS);
     let asks = async move {
-        assert!(ended(lane.ask(1).await).is_none());
+        assert_eq!(asked(&lane, [1]).await[0].0, Became::Answered);
     };
     tokio::time::timeout(Duration::from_secs(1), futures::future::join(run, asks)).await.unwrap();
 }

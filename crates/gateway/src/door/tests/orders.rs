@@ -9,6 +9,7 @@ use hansa_api::pb::order::{OrderAnswer, OrderToPlace, PlaceOrdersRequest, PlaceO
 use hansa_node::listen::Leaving;
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -142,6 +143,48 @@ async fn each_order_counts_as_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_over_his_rate_is_listened_to_more_slowly() {
+    let fake = serving();
+    let rate = Rate { per_second: 1, burst: 3 };
+    let config = Config { rate, orders_per_stream_max: 2, reflection: false, ..Config::default() };
+    let batch = (1..=8).map(|tag| asked(tag, "US")).collect();
+    let request = call(SHOP, ORDERS, &[], orders(batch));
+    let began = tokio::time::Instant::now();
+    let (answers, ended) = told(ask(gateway_with(&fake, config).public(), request).await).await;
+    assert_eq!((answers.len(), ended), (8, None));
+    assert!(began.elapsed() >= Duration::from_millis(1_500), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_no_answers_keeps_no_orders_places() {
+    let fake = serving();
+    let config = Config { stream_orders_max: 4, reflection: false, ..Config::default() };
+    let gateway = gateway_with(&fake, config);
+    let four = || call(SHOP, ORDERS, &[], orders((1..=4).map(|tag| asked(tag, "US")).collect()));
+    let unread = ask(gateway.public(), four()).await;
+    while fake.count() < 4 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (answers, _) = told(ask(gateway.public(), four()).await).await;
+    assert_eq!(reasons(&answers), [(1, None), (2, None), (3, None), (4, None)]);
+    assert_eq!(told(unread).await.0.len(), 4, "his answers wait for him");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_client_does_not_have_the_room_of_all() {
+    let fake = serving().with("gateway us-east", Does::Hangs);
+    let config = Config { orders_per_client_max: 1, reflection: false, ..Config::default() };
+    let slow = |tag| OrderToPlace { timeout_ms: 500, ..asked(tag, "US") };
+    let request = call(SHOP, ORDERS, &[], orders((1..=2).map(slow).collect()));
+    let (answers, _) = told(ask(gateway_with(&fake, config).public(), request).await).await;
+    let (late, full) = (Some(Reason::DeadlineExceeded), Some(Reason::RateLimited));
+    assert_eq!(reasons(&answers), [(1, late), (2, full)]);
+    let Some(Said::Refused(refused)) = &answers[1].result else { panic!("{answers:?}") };
+    let refused = hansa_api::status::status(refused.encode_to_vec().into());
+    assert!(Failure::from(refused).wait().is_some(), "as a call's, with a time to come back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn beyond_the_room_of_all_streams_orders_are_refused() {
     let fake = serving().with("gateway us-east", Does::Hangs);
     let config = Config { stream_orders_max: 1, reflection: false, ..Config::default() };
@@ -206,13 +249,13 @@ async fn a_node_that_drains_answers_what_is_under_way_and_ends_the_stream() {
         said.map(|sent: Result<Bytes, Status>| sent.map(http_body::Frame::data)),
     ));
     let mut request = call(SHOP, ORDERS, &[], Bytes::new()).map(|_| body);
-    let leaving = Leaving(Arc::default());
+    let leaving = Leaving { now: CancellationToken::new(), within: Duration::from_secs(8) };
     request.extensions_mut().insert(leaving.clone());
     let slow = OrderToPlace { timeout_ms: 1_000, ..asked(1, "JP") };
     say.send(Ok(orders(vec![slow, asked(2, "US")]))).await.unwrap();
     let drain = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        leaving.0.cancel();
+        leaving.now.cancel();
         tokio::time::sleep(Duration::from_millis(100)).await;
         let _unread = say.send(Ok(orders(vec![asked(3, "US")]))).await;
     };

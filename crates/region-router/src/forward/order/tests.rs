@@ -2,12 +2,14 @@ use std::sync::Mutex;
 
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
-use hansa_api::pb::node::TakenOrder;
 use hansa_api::pb::node::node_intake_service_server::{NodeIntakeService, NodeIntakeServiceServer};
 use hansa_api::principal::Roles;
 use hansa_node::env::test::SeededEntropy;
+use hansa_node::listen::Leaving;
+use hansa_node::many::{Desk, Question, Serve};
 use hansa_types::id::GroupKind;
 use http_body_util::Full;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
@@ -18,9 +20,11 @@ use crate::testing::snapshot;
 enum Does {
     Places,
     NotLeader(u64),
-    /// Ends its streams in order, and reads nothing.
-    Leaves,
+    /// Is about to stop once it has begun with so many, which it answers a second later.
+    Leaves(usize),
     Breaks,
+    /// Takes messages of 4 KiB at most.
+    Small,
     /// Takes calls only.
     Older,
 }
@@ -65,10 +69,55 @@ impl Upstreams for Nodes {
     }
 }
 
+#[derive(Clone)]
 struct Intake {
     nodes: Nodes,
     node: u64,
     does: Does,
+    leaving: Leaving,
+    unread: Vec<OrderToTake>,
+    begun: usize,
+}
+
+impl Intake {
+    fn take(&self, order: OrderToTake) -> Result<Bytes, Status> {
+        assert_eq!((order.roles.as_str(), order.entry.as_str()), ("storefront", "eu-west"));
+        assert!(order.timeout_ms > 0 && order.first_sent_ms == 9);
+        self.nodes.seen.lock().unwrap().push((self.node, order.principal));
+        match self.does {
+            Does::NotLeader(leader) => Err(Failure::not_leader(Some(NodeId(leader))).into()),
+            _ => Ok(order.order),
+        }
+    }
+}
+
+/// As a group's leader serves its streams.
+impl Desk for Intake {
+    type Request = TakeOrdersRequest;
+
+    fn read(&mut self, message: TakeOrdersRequest) {
+        self.unread = message.orders;
+        self.unread.reverse();
+    }
+
+    fn begin(&mut self) -> Result<Option<Question>, Failure> {
+        if self.unread.is_empty() || self.leaving.now.is_cancelled() {
+            return Ok(None);
+        }
+        self.begun += 1;
+        let slow = matches!(self.does, Does::Leaves(_));
+        if self.does == Does::Leaves(self.begun) {
+            self.leaving.now.cancel();
+        }
+        let Some(order) = self.unread.pop() else { return Ok(None) };
+        let (tag, due) = (order.tag, Deadline::after(Duration::from_secs(60)));
+        let result = self.take(order);
+        let doing = Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(slow.into())).await;
+            result
+        });
+        Ok(Some(Question { tag, due, within: trace::Within::begin("test", PATH), doing }))
+    }
 }
 
 type Taken = BoxStream<'static, Result<TakeOrdersResponse, Status>>;
@@ -81,31 +130,21 @@ impl NodeIntakeService for Intake {
         &self,
         request: tonic::Request<Streaming<TakeOrdersRequest>>,
     ) -> Result<tonic::Response<Taken>, Status> {
-        let (nodes, node, does) = (self.nodes.clone(), self.node, self.does);
-        if does == Does::Leaves {
-            return Ok(tonic::Response::new(futures::stream::empty().boxed()));
+        let (intake, orders) = (self.clone(), request.into_inner());
+        if self.does == Does::Breaks {
+            let broken = orders.map(move |read| {
+                read?.orders.into_iter().for_each(|order| drop(intake.take(order)));
+                Err(Reason::Unavailable.into())
+            });
+            return Ok(tonic::Response::new(broken.boxed()));
         }
-        let answer = move |read: Result<TakeOrdersRequest, Status>| {
-            let answered = |order: OrderToTake| {
-                assert_eq!((order.roles.as_str(), order.entry.as_str()), ("storefront", "eu-west"));
-                assert!(order.timeout_ms > 0 && order.first_sent_ms == 9);
-                nodes.seen.lock().unwrap().push((node, order.principal));
-                let result = match does {
-                    Does::NotLeader(leader) => {
-                        let failure = Failure::not_leader(Some(NodeId(leader)));
-                        Said::Refused(Bytes::copy_from_slice(Status::from(failure).details()))
-                    }
-                    _ => Said::Placed(order.order),
-                };
-                TakenOrder { tag: order.tag, result: Some(result) }
-            };
-            let orders: Vec<_> = read?.orders.into_iter().map(answered).collect();
-            match does {
-                Does::Breaks => Err(Reason::Unavailable.into()),
-                _ => Ok(TakeOrdersResponse { orders }),
-            }
-        };
-        Ok(tonic::Response::new(request.into_inner().map(answer).boxed()))
+        if self.does == Does::Leaves(0) {
+            self.leaving.now.cancel();
+        }
+        let (tasks, leaving) = (Tasks::new("intake-test"), self.leaving.clone());
+        let serve = Serve { name: "intake", tasks, under_way_max: 1_024, leaving };
+        let answers = serve.answers(intake, orders).map(|said| said.map(Into::into));
+        Ok(tonic::Response::new(answers.boxed()))
     }
 }
 
@@ -128,7 +167,10 @@ impl Service<Request<Body>> for Peer {
         if does == Does::Older {
             return Box::pin(async { Ok(Status::from(Reason::Unimplemented).into_http()) });
         }
-        let server = NodeIntakeServiceServer::new(Intake { nodes, node, does });
+        let leaving = Leaving { now: CancellationToken::new(), within: Duration::from_secs(8) };
+        let intake = Intake { nodes, node, does, leaving, unread: Vec::new(), begun: 0 };
+        let bytes_max = if does == Does::Small { 4_096 } else { PEER_MESSAGE_BYTES_MAX };
+        let server = NodeIntakeServiceServer::new(intake).max_decoding_message_size(bytes_max);
         server
             .oneshot(request)
             .map(|served| match served {
@@ -173,11 +215,70 @@ async fn orders_share_a_stream_to_the_leader_that_a_hint_names() {
     assert!(seen.iter().all(|(_, whose)| whose == "spiffe://hansa/client/storefront"));
 }
 
+/// Passes so many orders on at one moment; who placed each and after how long, or `None`.
+async fn placed(forward: &Forward<Nodes>, orders: usize) -> Vec<Option<Duration>> {
+    let began = Instant::now();
+    let place = async || match forward.order(&order()).await {
+        Ok(placed) => placed.is_ok_and(|bytes| bytes == "ab").then(|| began.elapsed()),
+        Err(_) => None,
+    };
+    futures::future::join_all((0..orders).map(|_| place())).await
+}
+
+fn count<T: PartialEq>(all: &[T], one: T) -> usize {
+    all.iter().filter(|other| **other == one).count()
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_leaving_node_did_not_read_goes_to_the_next() {
-    let nodes = Nodes::default().with(1, &[Does::Leaves]).with(2, &[Does::Places]);
+    let nodes = Nodes::default().with(1, &[Does::Leaves(0)]).with(2, &[Does::Places]);
     assert_eq!(forward(&nodes).order(&order()).await.unwrap().unwrap(), "ab");
     assert_eq!(nodes.seen(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_leaving_node_took_it_answers_and_the_rest_is_elsewhere_at_once() {
+    let nodes = Nodes::default().with(1, &[Does::Leaves(5)]).with(2, &[Does::Places]);
+    let nodes = nodes.with(3, &[Does::Places]);
+    let placed = placed(&forward(&nodes), 20).await;
+    assert_eq!(count(&placed, Some(Duration::from_secs(1))), 5, "{placed:?}");
+    assert_eq!(count(&placed, Some(Duration::ZERO)), 15, "{placed:?}");
+    let seen = nodes.seen();
+    assert_eq!((count(&seen, 1), seen.len()), (5, 20), "each once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_stream_that_breaks_goes_to_the_next_node() {
+    let nodes = Nodes::default().with(1, &[Does::Breaks]).with(2, &[Does::Places]);
+    let nodes = nodes.with(3, &[Does::Places]);
+    let orders = 8 * BATCH_MAX;
+    let placed = placed(&forward(&nodes), orders).await;
+    let (seen, lost) = (nodes.seen(), count(&placed, None));
+    let read = count(&seen, 1);
+    assert!(0 < read && read <= lost, "what it has read may have been carried out");
+    assert!(lost < orders, "nothing of what waited was placed");
+    assert_eq!(seen.len() - read, orders - lost, "each once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_refuses_a_message_has_judged_none_of_its_orders() {
+    let nodes = Nodes::default().with(1, &[Does::Small]).with(2, &[Does::Places]);
+    let nodes = nodes.with(3, &[Does::Places]);
+    let placed = placed(&forward(&nodes), 100).await;
+    assert_eq!(count(&placed, None), 0);
+    assert_eq!((count(&nodes.seen(), 1), nodes.seen().len()), (0, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_streams() {
+    let nodes = Nodes::default().with(1, &[Does::Places]);
+    let (tasks, forward) = (Tasks::new("forward-test"), forward(&nodes));
+    let forward = forward.with_lanes(tasks.clone());
+    assert_eq!(forward.order(&order()).await.unwrap().unwrap(), "ab");
+    assert_eq!(tasks.running(), ["gateway-intake"]);
+    let began = Instant::now();
+    assert_eq!(tasks.drain(Duration::from_secs(10)).await, Vec::<String>::new());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,8 +305,8 @@ async fn a_node_of_an_older_version_gets_calls_until_it_is_looked_at_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_region_whose_nodes_all_leave_is_refused_with_a_time_to_retry() {
-    let nodes = Nodes::default().with(1, &[Does::Leaves]).with(2, &[Does::Leaves]);
-    let nodes = nodes.with(3, &[Does::Leaves]);
+    let nodes = Nodes::default().with(1, &[Does::Leaves(0)]).with(2, &[Does::Leaves(0)]);
+    let nodes = nodes.with(3, &[Does::Leaves(0)]);
     let deadline = Deadline::after(Duration::from_secs(1));
     let refused = forward(&nodes).order(&Order { deadline, ..order() }).await.unwrap_err();
     assert_eq!(refused.reason(), Reason::Unavailable);
