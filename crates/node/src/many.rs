@@ -66,11 +66,6 @@ pub trait Desk: Send + 'static {
     /// # Errors
     /// What was read is no message: the stream ends with this.
     fn begin(&mut self) -> Result<Option<Question>, Failure>;
-
-    /// Until when nothing more is begun, because who asks does so too fast.
-    fn pause(&self) -> Option<Instant> {
-        None
-    }
 }
 
 /// How a stream is served.
@@ -101,7 +96,6 @@ impl Serve {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             begun: 0,
-            unread: false,
             over: None,
             taken: None,
             until: None,
@@ -136,9 +130,8 @@ struct Many<D: Desk> {
     /// Answers that were not said yet, and their bytes.
     waiting: VecDeque<Answer>,
     waiting_bytes: usize,
-    /// Questions of this stream so far, and whether more were read than have begun.
+    /// Questions of this stream so far.
     begun: u64,
-    unread: bool,
     /// Once nothing more is read: how the stream ends when all is answered.
     over: Option<Result<(), Failure>>,
     /// Questions that are answered before the stream ends, until that was said.
@@ -181,34 +174,25 @@ impl<D: Desk> Many<D> {
         matches!(self.over, Some(Err(_)))
     }
 
-    /// All that was read is answered, and all that was to be said was said.
+    /// All that was read is answered, and said: where nothing is under way there was room to begin.
     fn is_done(&self) -> bool {
-        self.under_way.is_empty() && !self.tells() && (self.stops() || !self.unread)
+        self.under_way.is_empty() && !self.tells()
     }
 
     fn has_room(&self) -> bool {
         self.under_way.len() + self.waiting.len() < self.under_way_max
             && self.waiting_bytes < WAITING_BYTES
-            && self.pause().is_none()
-    }
-
-    fn pause(&self) -> Option<Instant> {
-        self.desk.pause().filter(|until| *until > Instant::now())
     }
 
     /// When something is to be done, though nothing happens.
     fn wake(&self) -> Option<Instant> {
         let stuck = self.stuck.map(|since| since + TAKE_MAX);
-        let pause = if self.stops() { None } else { self.pause() };
-        [stuck, self.until, pause].into_iter().flatten().min()
+        [stuck, self.until].into_iter().flatten().min()
     }
 
     fn read(&mut self, read: Result<Option<D::Request>, Status>) {
         match read {
-            Ok(Some(message)) => {
-                self.desk.read(message);
-                self.unread = true;
-            }
+            Ok(Some(message)) => self.desk.read(message),
             Ok(None) => self.over = Some(Ok(())),
             Err(status) => self.end(status.into()),
         }
@@ -234,7 +218,7 @@ impl<D: Desk> Many<D> {
                     self.begun += 1;
                     self.under_way.push(Box::pin(answer(question)));
                 }
-                Ok(None) => return self.unread = false,
+                Ok(None) => return,
                 Err(failure) => self.end(failure),
             }
         }

@@ -129,3 +129,34 @@ fn left_ms(due: Instant) -> u32 {
     let left = due.saturating_duration_since(Instant::now()).as_millis();
     u32::try_from(left).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_for_an_order_that_is_not_answered() {
+        // Nobody serves the lane: its loop is there, and never looks.
+        let channel = Endpoint::from_static("http://localhost:1").connect_lazy();
+        let (placing, _run) = Placing::new(OrderServiceClient::new(channel));
+        let place = |timeout| {
+            let order = PlaceOrderRequest::default();
+            placing.place(ToPlace { order, timeout, first_sent_ms: 0 })
+        };
+        for (asked, waits) in [(Duration::from_secs(2), 3), (Duration::ZERO, 61)] {
+            let began = Instant::now();
+            let refused = place(asked).await.unwrap_err();
+            assert_eq!(Failure::from(refused).reason(), Reason::DeadlineExceeded);
+            assert_eq!(began.elapsed().as_secs(), waits);
+        }
+        let order = PlaceOrderRequest {
+            customer_id: "x".repeat(MESSAGE_BYTES_MAX),
+            ..PlaceOrderRequest::default()
+        };
+        let large = placing.place(ToPlace { order, timeout: Duration::ZERO, first_sent_ms: 0 });
+        let refused = large.await.unwrap_err();
+        assert_eq!(Failure::from(refused).reason(), Reason::MessageTooLarge);
+    }
+}

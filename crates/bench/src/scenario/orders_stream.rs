@@ -37,7 +37,7 @@ impl Work for Streamed {
     async fn one(&self, number: u64) -> Done {
         let order = self.orders.order(number);
         let asked = ToPlace { order, timeout: CALL_MAX, first_sent_ms: 0 };
-        // The gateway keeps the time, as a call's own client does.
+        // The stream keeps the time, as a call's own client does.
         let answer = self.stream.place(asked).await?;
         let order = answer.order.unwrap_or_default();
         match order.state() {

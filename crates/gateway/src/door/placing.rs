@@ -21,8 +21,6 @@ use hansa_types::identity::SpiffeId;
 use hansa_types::limits::MESSAGE_BYTES_MAX;
 use http::request::Parts;
 use http::{Request, Response};
-use parking_lot::Mutex;
-use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::{Status, Streaming};
@@ -41,23 +39,10 @@ const AROUND_BYTES: usize = 256;
 /// that is refused takes all of its orders along.
 const MESSAGE_MAX: usize = MESSAGE_BYTES_MAX + AROUND_BYTES;
 
-/// Who asks for more than his rate is not listened to until some of it is there again, or so long.
-const SLOW_MAX: Duration = Duration::from_secs(1);
-
 /// Whose stream it is.
 struct Who {
     id: SpiffeId,
     client: String,
-    /// He asks too much: until then nothing more of this stream is begun.
-    slow: Mutex<Option<Instant>>,
-}
-
-impl Who {
-    fn slow_down(&self, refused: &Failure) {
-        if let Some(wait) = refused.wait().filter(|_| refused.reason() == Reason::RateLimited) {
-            *self.slow.lock() = Some(Instant::now() + wait.min(SLOW_MAX));
-        }
-    }
 }
 
 /// A stream of orders.
@@ -88,8 +73,7 @@ impl<U: Upstreams> House<U> {
         // For as long as its answers are: who does not take them has a stream open.
         let open = self.admit.stream(&caller.id, &client)?;
         metrics::let_in("stream");
-        let (house, who) =
-            (self.clone(), Arc::new(Who { id: caller.id, client, slow: Mutex::default() }));
+        let (house, who) = (self.clone(), Arc::new(Who { id: caller.id, client }));
         let leaving = Leaving::of_call(&head.extensions);
         let take = service_fn(move |orders: tonic::Request<Streaming<Bytes>>| {
             let serve = Serve {
@@ -112,8 +96,7 @@ impl<U: Upstreams> House<U> {
     /// Passes one order on, as if it had been a call of its own.
     async fn place(&self, who: &Who, asked: &Asked, due: Deadline) -> Result<Bytes, Status> {
         let refused = |failure: &Failure| metrics::refused(failure.reason());
-        let room = self.admit.order(&who.id, &who.client).inspect_err(refused);
-        let _room = room.inspect_err(|failure| who.slow_down(failure))?;
+        let _room = self.admit.order(&who.id, &who.client).inspect_err(refused)?;
         let order = self.route_order(who, asked, due).inspect_err(refused)?;
         self.forward.order(&order).await.inspect_err(refused)?
     }
@@ -145,10 +128,6 @@ impl<U: Upstreams> Desk for Placing<U> {
 
     fn read(&mut self, message: Bytes) {
         self.unread = Orders::of(message);
-    }
-
-    fn pause(&self) -> Option<Instant> {
-        *self.who.slow.lock()
     }
 
     fn begin(&mut self) -> Result<Option<Question>, Failure> {

@@ -21,7 +21,6 @@ struct Echo {
     begun: Arc<parking_lot::Mutex<Vec<u64>>>,
     /// Places taken now.
     places: Arc<AtomicUsize>,
-    pause: Arc<parking_lot::Mutex<Option<Instant>>>,
 }
 
 struct Lets(Semaphore);
@@ -77,10 +76,6 @@ impl Desk for Echo {
             return Err(Failure::of(Reason::MessageMalformed));
         }
         Ok(Some(self.question(tag)))
-    }
-
-    fn pause(&self) -> Option<Instant> {
-        *self.pause.lock()
     }
 }
 
@@ -306,19 +301,6 @@ async fn a_question_that_panics_or_has_no_time_left_is_answered_alone() {
     rig.lets(9);
     assert_eq!(rig.hear().await, Heard { refused: vec![99, 7], ..tags([1, 2]) });
     assert_eq!((rig.begun(), rig.places()), (vec![1, 99, 2], 0), "it was too late for 7");
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_is_begun_while_who_asks_is_slowed_down() {
-    let mut rig = Rig::new(2);
-    rig.lets(9);
-    *rig.echo.pause.lock() = Some(Instant::now() + Duration::from_secs(3));
-    rig.ask(&[1, 2, 3]).await;
-    rig.asks = None;
-    rig.settles().await;
-    assert_eq!(rig.begun(), Vec::<u64>::new());
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(rig.hear().await, Heard { end: Some(Ok(())), ..tags([1, 2, 3]) });
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use hansa_types::id::NodeId;
 
 use super::*;
 use crate::fixture::{House, stack};
-use crate::listen::Limits;
+use crate::listen::{Limits, Serving};
 use crate::peers::{PeerService, Peers, Timing};
 
 struct Intake {
@@ -92,29 +92,38 @@ fn unsent(answer: &Result<u64, Error>) -> bool {
     matches!(answer, Err(Error::Unsent(status)) if status.code() == Code::Unavailable)
 }
 
-#[tokio::test]
-async fn what_a_draining_node_did_not_take_is_known_at_once_and_the_rest_is_answered() {
-    let house = House::new();
+/// A node that serves streams, and a lane to it.
+async fn served(house: &House, limits: Limits) -> (Echo, Serving, Lane<ToNode>) {
     let echo = Echo::default();
     let intake = Intake { echo: echo.clone(), tasks: house.tasks.clone() };
     let server = stack(NodeIntakeServiceServer::new(intake));
-    let (address, serving) = house.serve("n1", server, Limits::default()).await;
+    let (address, serving) = house.serve("n1", server, limits).await;
     let peers = Peers::new(NodeId(2), house.net("n2"), Timing::default(), house.tasks.clone());
     peers.set_node(NodeId(1), address);
     let life = Duration::from_secs(60);
     let settings = lane::Settings { batch_max: 3, batch_bytes: 1_000, life };
     let (lane, run) = Lane::new(ToNode(peers.to(NodeId(1))), settings);
     house.tasks.spawn("lane", OnError::Log, run);
+    (echo, serving, lane)
+}
 
+async fn begun(echo: &Echo, questions: usize) {
+    while echo.begun.lock().len() < questions {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_draining_node_did_not_take_is_known_at_once_and_the_rest_is_answered() {
+    let house = House::new();
+    let (echo, serving, lane) = served(&house, Limits::default()).await;
     let lane = &lane;
     let asks = futures::future::join_all((0..6).map(|n| async move {
         let answer = lane.ask(n).await;
         (answer, Instant::now())
     }));
     let drain = async {
-        while echo.begun.lock().len() < 2 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        begun(&echo, 2).await;
         let draining = Instant::now();
         let (drained, answered) = tokio::join!(serving.drain(), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -132,4 +141,18 @@ async fn what_a_draining_node_did_not_take_is_known_at_once_and_the_rest_is_answ
     assert!(draining.elapsed() < Duration::from_secs(5), "the drain waited out its bound");
     assert!(unsent(&lane.ask(9).await), "and nobody else is taken in");
     assert_eq!(echo.begun.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_ends_in_order_however_short_the_drain_is() {
+    let house = House::new();
+    let drain_max = Duration::from_secs(1);
+    let (echo, serving, lane) = served(&house, Limits { drain_max, ..Limits::default() }).await;
+    let drain = async {
+        begun(&echo, 1).await;
+        serving.drain().await;
+    };
+    let (answer, ()) = tokio::join!(lane.ask(1), drain);
+    let Err(Error::Lost(status)) = answer else { panic!("it was begun with: {answer:?}") };
+    assert!(status.message().contains("about to close"), "the connection was cut: {status:?}");
 }

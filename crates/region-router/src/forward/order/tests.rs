@@ -312,3 +312,15 @@ async fn a_region_whose_nodes_all_leave_is_refused_with_a_time_to_retry() {
     assert_eq!(refused.reason(), Reason::Unavailable);
     assert!(refused.wait().is_some(), "and nothing happened: {refused:?}");
 }
+
+#[tokio::test]
+async fn an_answer_is_one_whole_message_of_bounded_length() {
+    let said = |bytes: Vec<u8>| message(Response::new(Body::new(Full::new(Bytes::from(bytes)))));
+    assert_eq!(said(b"\0\0\0\0\x02ab".to_vec()).await.unwrap().unwrap(), "ab");
+    for bad in [&b""[..], b"\0\0\0\0\x03ab", b"\0\0\0\0\x01ab", b"\x01\0\0\0\x02ab"] {
+        let failure = said(bad.to_vec()).await.unwrap_err();
+        assert_eq!(failure.reason(), Reason::Internal, "{bad:?}");
+    }
+    let failure = said(vec![0; ANSWER_BYTES_MAX + 1]).await.unwrap_err();
+    assert_eq!(failure.reason(), Reason::Unavailable);
+}
