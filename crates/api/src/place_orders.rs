@@ -36,6 +36,10 @@ impl Orders {
         Self(message)
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The next order, `None` when all were taken.
     ///
     /// # Errors

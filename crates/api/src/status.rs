@@ -189,8 +189,9 @@ pub fn encoded(status: &Status) -> Bytes {
 /// The status that was [`encoded`] so.
 pub fn status(encoded: Bytes) -> Status {
     match crate::pb::rpc::Status::decode(encoded.clone()) {
-        Ok(said) => Status::with_details(said.code.into(), said.message, encoded),
-        Err(_) => Failure::new(Reason::Internal, "a status that cannot be read").into(),
+        Ok(said) if said.code != 0 => Status::with_details(said.code.into(), said.message, encoded),
+        // A refusal that says OK is none, either.
+        Ok(_) | Err(_) => Failure::new(Reason::Internal, "a status that cannot be read").into(),
     }
 }
 

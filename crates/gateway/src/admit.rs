@@ -44,6 +44,7 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>
 struct Client {
     rate: Limiter,
     streams: Arc<Semaphore>,
+    order_streams: Arc<Semaphore>,
     orders: Arc<Semaphore>,
 }
 
@@ -62,6 +63,7 @@ pub struct Admit {
     open: Limiter,
     streams: Arc<Semaphore>,
     streams_per_client_max: usize,
+    order_streams_per_client_max: usize,
     /// Orders on streams.
     orders: Arc<Semaphore>,
     orders_per_stream_max: usize,
@@ -91,6 +93,7 @@ impl Admit {
             seen: RwLock::default(),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             streams_per_client_max: config.streams_per_client_max,
+            order_streams_per_client_max: config.order_streams_per_client_max,
             orders: Arc::new(Semaphore::new(config.stream_orders_max)),
             orders_per_stream_max: config.orders_per_stream_max,
             orders_per_client_max: config.orders_per_client_max,
@@ -119,10 +122,29 @@ impl Admit {
     /// `RATE_LIMITED` when the client has as many open as it may, so that it cannot take all of
     /// them; `OVERLOADED` when all are open that may be.
     pub fn stream(&self, id: &SpiffeId, client: &str) -> Result<Stream, Failure> {
-        let own = self.of(id, client).streams.clone().try_acquire_owned().map_err(|_| {
-            let limit = format!("{} streams open at a time", self.streams_per_client_max);
-            Failure::rate_limited(id.as_str(), &limit, STREAM_RETRY)
-        })?;
+        let limit = || format!("{} streams open at a time", self.streams_per_client_max);
+        self.open_stream(&self.of(id, client).streams, id, limit)
+    }
+
+    /// Opens a stream of a client's orders, which keeps more than one that only tells: he has few,
+    /// and others beside them.
+    ///
+    /// # Errors
+    /// As [`Admit::stream`].
+    pub fn order_stream(&self, id: &SpiffeId, client: &str) -> Result<Stream, Failure> {
+        let max = self.order_streams_per_client_max;
+        let limit = || format!("{max} streams of orders open at a time");
+        self.open_stream(&self.of(id, client).order_streams, id, limit)
+    }
+
+    fn open_stream(
+        &self,
+        own: &Arc<Semaphore>,
+        id: &SpiffeId,
+        limit: impl Fn() -> String,
+    ) -> Result<Stream, Failure> {
+        let limited = |_| Failure::rate_limited(id.as_str(), &limit(), STREAM_RETRY);
+        let own = own.clone().try_acquire_owned().map_err(limited)?;
         let full = |_| Failure::of(Reason::Overloaded).retry_after(STREAM_RETRY);
         let any = self.streams.clone().try_acquire_owned().map_err(full)?;
         metrics::streams(1.0);
@@ -172,6 +194,7 @@ impl Admit {
         let fresh = || Client {
             rate: RateLimiter::direct_with_clock(quota, self.clock.clone()),
             streams: Arc::new(Semaphore::new(self.streams_per_client_max)),
+            order_streams: Arc::new(Semaphore::new(self.order_streams_per_client_max)),
             orders: Arc::new(Semaphore::new(self.orders_per_client_max)),
         };
         self.seen.write().entry(id.clone()).or_insert_with(|| Arc::new(fresh())).clone()
@@ -198,6 +221,7 @@ mod tests {
             clients: [("bulk".to_owned(), Rate { per_second: 100, burst: 50 })].into(),
             streams_max: 2,
             streams_per_client_max: 1,
+            order_streams_per_client_max: 1,
             stream_orders_max: 3,
             orders_per_client_max: 2,
             ..Config::default()
@@ -246,6 +270,18 @@ mod tests {
         drop(shop);
         assert_eq!(refused("desk"), Some(Reason::RateLimited), "one client cannot take them all");
         assert!(stream("calm").is_ok() && stream("shop").is_ok());
+    }
+
+    #[test]
+    fn streams_of_orders_have_a_bound_of_their_own() {
+        let (admit, _) = admit();
+        let orders = || admit.order_stream(&id("shop"), "shop");
+        let first = orders().unwrap();
+        let refused = orders().err().unwrap();
+        assert_eq!((refused.reason(), refused.wait()), (Reason::RateLimited, Some(STREAM_RETRY)));
+        let _watch = admit.stream(&id("shop"), "shop").unwrap();
+        drop(first);
+        assert!(orders().is_ok(), "a watch takes none of its places");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_types::identity::SpiffeId;
+use hansa_types::limits::CONNECTION_WINDOW_BYTES;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -184,6 +185,7 @@ fn http_settings(limits: &Limits, tasks: &Tasks) -> http2::Builder<Executor> {
         .auto_date_header(false)
         .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(limits.header_list_bytes_max)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     http

@@ -22,7 +22,7 @@ use hansa_api::status::{Failure, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::{Code, Status, Streaming};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::layers::{Deadline, trace};
 use crate::listen::Leaving;
@@ -100,21 +100,24 @@ impl Serve {
             taken: None,
             until: None,
             stuck: None,
+            leaves: false,
             leaving,
             say,
         };
         let stop = tasks.stop_token();
-        tasks.spawn(name, OnError::Log, async move {
+        let served = async move {
             if let Some(how) = stop.run_until_cancelled(many.run()).await {
                 let _gone = end.send(how);
             }
-        });
+        };
+        tasks.spawn(name, OnError::Log, served.instrument(Span::current()));
         stream::unfold((said, Some(ended)), |(mut said, ended)| async move {
             if let Some(message) = said.recv().await {
                 return Some((Ok(message), (said, ended)));
             }
             // No word of how it ended: the task was aborted, or panicked.
-            let how = ended?.await.unwrap_or_else(|_| Err(Failure::of(Reason::Unavailable)));
+            let cut = || Failure::of(Reason::Unavailable).retry_after(AFRESH);
+            let how = ended?.await.unwrap_or_else(|_| Err(cut()));
             Some((Err(how.err()?.into()), (said, None)))
         })
     }
@@ -140,6 +143,8 @@ struct Many<D: Desk> {
     until: Option<Instant>,
     /// Since when the peer takes nothing.
     stuck: Option<Instant>,
+    /// The connection is about to close.
+    leaves: bool,
     leaving: Leaving,
     say: mpsc::Sender<Answers>,
 }
@@ -156,7 +161,7 @@ impl<D: Desk> Many<D> {
             let wake = self.wake();
             tokio::select! {
                 biased;
-                () = self.leaving.now.cancelled(), if !self.stops() => self.leave(),
+                () = self.leaving.now.cancelled(), if !self.leaves => self.leave(),
                 // Who asked is gone, and what he asked for with him, as a call's is.
                 () = self.say.closed() => return Ok(()),
                 Some(answer) = self.under_way.next() => self.gather(answer),
@@ -199,7 +204,11 @@ impl<D: Desk> Many<D> {
     }
 
     fn leave(&mut self) {
+        self.leaves = true;
         self.until = Some(Instant::now() + self.leaving.within);
+        if self.stops() {
+            return;
+        }
         let why = "this connection is about to close: what is not answered is for another";
         self.end(Failure::new(Reason::Unavailable, why).retry_after(AFRESH));
     }

@@ -118,7 +118,7 @@ impl NodeIntakeService for Service {
         &self,
         request: Request<tonic::Streaming<nodes::TakeOrdersRequest>>,
     ) -> Answer<Taken> {
-        Ok(Response::new(Box::pin(take_orders::run(self.shell.clone(), request))))
+        Ok(Response::new(Box::pin(take_orders::run(self.shell.clone(), request)?)))
     }
 }
 

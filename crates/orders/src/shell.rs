@@ -6,6 +6,7 @@ pub mod keys;
 pub mod lease;
 pub mod ledger;
 pub mod personal;
+pub mod room;
 pub mod waiters;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use hansa_node::layers::Deadline;
 use hansa_node::peers::Peers;
 use hansa_types::id::{GroupId, OrderId, OrderName};
 use hansa_types::region::{RegionName, RegionNumber};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,7 @@ use crate::vault::{Keyring, Vault};
 use closed::Answered;
 use intake::Intake;
 use lease::Lease;
+use room::Room;
 use waiters::{Waiters, Want};
 
 /// A call without a deadline is given this.
@@ -68,12 +70,9 @@ pub struct Shell {
     pub host: Host,
     /// Cancelled when this node is about to stop: streams end here and go on elsewhere.
     pub closing: CancellationToken,
-    /// Room for orders that gateways bring on streams.
-    pub intake: Semaphore,
+    /// For orders that gateways bring on streams.
+    pub room: Room,
 }
-
-/// As many as a listener has calls under way.
-pub const INTAKE_MAX: usize = 4_096;
 
 /// One orders group on this node.
 pub struct Hosted {

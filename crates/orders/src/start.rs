@@ -33,7 +33,6 @@ use hansa_types::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use hansa_types::region::RegionName;
 use hansa_wal::fs::Fs;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::sync::watch::Sender;
 use tokio::time::Instant;
 use tonic::service::Routes;
@@ -52,8 +51,9 @@ use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
 use crate::shell::intake::Intake;
 use crate::shell::lease::{Gate, Lease, Renewer};
+use crate::shell::room::Room;
 use crate::shell::waiters::Waiters;
-use crate::shell::{Hosted, INTAKE_MAX, Shell, Trust};
+use crate::shell::{Hosted, Shell, Trust};
 use crate::takeover::{self, NodeTakeover};
 use crate::vault::{FileVault, HashicorpVault, KeyInfo, Keyring, Vault, VaultError};
 pub use copies::RestoreStatus;
@@ -186,7 +186,7 @@ impl Orders {
             host: host.clone(),
             keys_changed: Arc::default(),
             closing: env.tasks.stop_token().child_token(),
-            intake: Semaphore::new(INTAKE_MAX),
+            room: Room::default(),
             cfg,
             env,
             peers,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -14,12 +14,18 @@ use std::time::Duration;
 
 use futures::stream::{self, FuturesUnordered};
 use futures::{Stream, StreamExt as _};
+use hansa_types::limits::CALL_DEADLINE_MS_MAX;
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::{Code, Status, Streaming};
 
 use crate::status::{Failure, Reason, key};
+
+/// After a stream's life: the time of a question that it took last, and its answer's way.
+const ANSWERED_MAX: Duration = Duration::from_millis(CALL_DEADLINE_MS_MAX + 1_000);
+/// When to ask again for what was lost with a stream.
+const LOST_RETRY: Duration = Duration::from_millis(100);
 
 /// Messages on their way out.
 pub struct Requests<T>(Pin<Box<dyn Stream<Item = T> + Send>>);
@@ -72,7 +78,8 @@ pub enum Error {
     Refused(Status),
     /// The server has not begun with it and never will; why.
     Unsent(Status),
-    /// The stream ended first: nobody knows whether the server has begun with it.
+    /// The stream ended first: nobody knows whether the server has begun with it. `UNAVAILABLE`,
+    /// with `RetryInfo`, whatever ended it.
     Lost(Status),
 }
 
@@ -147,7 +154,7 @@ impl<E: Exchange> Lane<E> {
             return Err(Error::Unsent(unsent("nobody serves this lane")));
         };
         let _place = Place { shared: &self.0, ticket };
-        let broke = |_| Error::Lost(Failure::new(Reason::Unavailable, "the lane broke").into());
+        let broke = |_| Error::Lost(lost("the lane broke"));
         answered.await.map_err(broke)?
     }
 
@@ -297,21 +304,7 @@ type Halves<E> = Arc<Mutex<Half<E>>>;
 async fn session<E: Exchange>(shared: Arc<Shared<E>>, takes: oneshot::Sender<()>) {
     let half = Half { sent: 0, asked: BTreeMap::new(), takes: Some(takes) };
     let half: Halves<E> = Arc::new(Mutex::new(half));
-    let out = Out {
-        until: Instant::now() + shared.settings.life,
-        bell: shared.bell.subscribe(),
-        shared: shared.clone(),
-        half: half.clone(),
-    };
-    let requests = stream::unfold(out, |mut out| async move {
-        let request = out.next().await?;
-        Some((request, out))
-    });
-    let ended = match shared.exchange.open(Requests(Box::pin(requests))).await {
-        Ok(answers) => Error::Lost(listen(&shared, answers, &half).await),
-        Err(status) if unread(&status) => Error::Unsent(status),
-        Err(status) => Error::Lost(status),
-    };
+    let ended = live(&shared, &half).await;
     let (left, took) = {
         let mut half = half.lock();
         (std::mem::take(&mut half.asked), half.takes.take().is_some())
@@ -329,6 +322,37 @@ async fn session<E: Exchange>(shared: Arc<Shared<E>>, takes: oneshot::Sender<()>
     shared.ring();
 }
 
+/// Serves a stream for as long as it may take; what becomes of what it did not answer.
+async fn live<E: Exchange>(shared: &Arc<Shared<E>>, half: &Halves<E>) -> Error {
+    let until = Instant::now() + shared.settings.life;
+    let mut served = pin!(serve(shared, half));
+    tokio::select! {
+        biased;
+        ended = &mut served => return ended,
+        () = sleep_until(until) => {}
+    }
+    // Also where its peer does not read, or does not open it: another stream takes what comes.
+    half.lock().takes = None;
+    shared.ring();
+    let ended = timeout_at(until + ANSWERED_MAX, served).await;
+    ended.unwrap_or_else(|_| Error::Lost(lost("its time was up")))
+}
+
+/// Opens a stream and takes its answers.
+async fn serve<E: Exchange>(shared: &Arc<Shared<E>>, half: &Halves<E>) -> Error {
+    let bell = shared.bell.subscribe();
+    let out = Out { shared: shared.clone(), half: half.clone(), bell };
+    let requests = stream::unfold(out, |mut out| async move {
+        let request = out.next().await?;
+        Some((request, out))
+    });
+    match shared.exchange.open(Requests(Box::pin(requests))).await {
+        Ok(answers) => Error::Lost(listen(shared, answers, half).await),
+        Err(status) if unread(&status) => Error::Unsent(status),
+        Err(status) => Error::Lost(lost(status.message())),
+    }
+}
+
 /// Takes answers until there are no more; why.
 async fn listen<E: Exchange>(
     shared: &Shared<E>,
@@ -338,11 +362,8 @@ async fn listen<E: Exchange>(
     loop {
         let response = match inbound.message().await {
             Ok(Some(response)) => response,
-            Ok(None) => {
-                let why = "the stream ended before the answer";
-                return Failure::new(Reason::Unavailable, why).retry_after(Duration::ZERO).into();
-            }
-            Err(status) => return status,
+            Ok(None) => return lost("it has ended"),
+            Err(status) => return lost(status.message()),
         };
         let Heard { answers, taken } = E::heard(response);
         let mut half = half.lock();
@@ -377,12 +398,16 @@ fn unsent(why: &'static str) -> Status {
     failure.retry_after(Duration::ZERO).into()
 }
 
+fn lost(why: &str) -> Status {
+    let why = format!("the stream ended before the answer: {why}");
+    Failure::new(Reason::Unavailable, why).retry_after(LOST_RETRY).into()
+}
+
 /// The outgoing half of one stream.
 struct Out<E: Exchange> {
     shared: Arc<Shared<E>>,
     half: Halves<E>,
     bell: watch::Receiver<()>,
-    until: Instant,
 }
 
 /// What leaves next.
@@ -401,22 +426,14 @@ impl<E: Exchange> Out<E> {
                 Next::Never => return None,
                 Next::Later => {}
             }
-            tokio::select! {
-                biased;
-                // Fails only with who would ring it, whom this holds.
-                _ = self.bell.changed() => {}
-                () = sleep_until(self.until) => {}
-            }
+            // Fails only with who would ring it, whom this holds.
+            let _ = self.bell.changed().await;
         }
     }
 
     fn look(&mut self) -> Next<E::Request> {
         let mut half = self.half.lock();
         if half.takes.is_none() {
-            return Next::Never;
-        }
-        if Instant::now() >= self.until {
-            half.takes = None;
             return Next::Never;
         }
         let items = self.shared.take();

@@ -71,7 +71,7 @@ impl<U: Upstreams> House<U> {
         }
         let client = caller.client(&self.trust_domain).to_owned();
         // For as long as its answers are: who does not take them has a stream open.
-        let open = self.admit.stream(&caller.id, &client)?;
+        let open = self.admit.order_stream(&caller.id, &client)?;
         metrics::let_in("stream");
         let (house, who) = (self.clone(), Arc::new(Who { id: caller.id, client }));
         let leaving = Leaving::of_call(&head.extensions);
@@ -95,8 +95,6 @@ impl<U: Upstreams> House<U> {
 
     /// Passes one order on, as if it had been a call of its own.
     async fn place(&self, who: &Who, asked: &Asked, due: Deadline) -> Result<Bytes, Status> {
-        let refused = |failure: &Failure| metrics::refused(failure.reason());
-        let _room = self.admit.order(&who.id, &who.client).inspect_err(refused)?;
         let order = self.route_order(who, asked, due).inspect_err(refused)?;
         self.forward.order(&order).await.inspect_err(refused)?
     }
@@ -123,10 +121,15 @@ impl<U: Upstreams> House<U> {
     }
 }
 
+fn refused(failure: &Failure) {
+    metrics::refused(failure.reason());
+}
+
 impl<U: Upstreams> Desk for Placing<U> {
     type Request = Bytes;
 
     fn read(&mut self, message: Bytes) {
+        assert!(self.unread.is_empty(), "what was read and not begun would be lost");
         self.unread = Orders::of(message);
     }
 
@@ -136,7 +139,12 @@ impl<U: Upstreams> Desk for Placing<U> {
         let timeout_ms = if asked.timeout_ms == 0 { most } else { asked.timeout_ms.min(most) };
         let due = Deadline::after(Duration::from_millis(timeout_ms.into()));
         let (house, who, tag) = (self.house.clone(), self.who.clone(), asked.tag);
-        let doing = Box::pin(async move { house.place(&who, &asked, due).await });
+        // At once: who is over his rate gets no further.
+        let room = house.admit.order(&who.id, &who.client);
+        let doing = Box::pin(async move {
+            let _room = room.inspect_err(refused)?;
+            house.place(&who, &asked, due).await
+        });
         Ok(Some(Question { tag, due, within: trace::Within::begin("public", ORDER), doing }))
     }
 }

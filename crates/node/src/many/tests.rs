@@ -144,7 +144,10 @@ impl Rig {
                 }
                 Some(Err(status)) => {
                     assert!(self.answers.next().await.is_none(), "ended twice");
-                    heard.end = Some(Err(Failure::from(status).reason()));
+                    let failure = Failure::from(status);
+                    let reason = failure.reason();
+                    assert!(reason != Reason::Unavailable || failure.wait().is_some(), "{reason}");
+                    heard.end = Some(Err(reason));
                     break;
                 }
                 None => {
@@ -282,6 +285,20 @@ async fn what_is_no_question_ends_the_stream_when_the_others_are_answered() {
     let (taken, end) = (Some(2), Some(Err(Reason::MessageMalformed)));
     assert_eq!(rig.hear().await, Heard { taken, end, ..tags([1, 2]) });
     assert_eq!(rig.begun(), [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_ends_for_another_reason_leaves_in_time_as_well() {
+    let mut rig = Rig::new(8);
+    rig.ask(&[1, 13]).await;
+    assert_eq!(rig.hear().await, Heard { taken: Some(1), ..Heard::default() });
+    rig.leaving.now.cancel();
+    let (left, mut end) = (Instant::now(), None);
+    while end.is_none() {
+        end = rig.hear().await.end;
+    }
+    assert_eq!(end, Some(Err(Reason::MessageMalformed)));
+    assert!(left.elapsed() <= WITHIN + Duration::from_secs(1), "{:?}", left.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,36 +13,39 @@ use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::{Deadline, trace};
 use hansa_node::listen::Leaving;
 use hansa_node::many::{Desk, Question, Serve};
+use hansa_node::tls::PeerIdentity;
 use hansa_types::limits::CALL_DEADLINE_MS_MAX;
 use prost::Message;
 use tonic::{Request, Status, Streaming};
 
 use super::place_order;
-use crate::shell::{INTAKE_MAX, Sent, Shell, caller};
+use crate::shell::room::{STREAM_MAX, Share};
+use crate::shell::{Sent, Shell, caller};
 
 /// What each of the orders is.
 const ORDER: &str = "/hansa.order.v1.OrderService/PlaceOrder";
-/// Orders under way on one stream, beyond which it is not read: no gateway has all of the room.
-const UNDER_WAY_MAX: usize = INTAKE_MAX / 4;
-/// When to come back with an order for which there is no room, as from a full listener.
-const RETRY: Duration = Duration::from_millis(200);
 
+/// # Errors
+/// `UNAUTHENTICATED` for a stream that came over no connection of a node.
 pub fn run(
     shell: Arc<Shell>,
     request: Request<Streaming<pb::TakeOrdersRequest>>,
-) -> impl Stream<Item = Result<pb::TakeOrdersResponse, Status>> + Send {
+) -> Result<impl Stream<Item = Result<pb::TakeOrdersResponse, Status>> + Send, Failure> {
+    let peer = request.extensions().get::<PeerIdentity>().ok_or(Reason::Unauthenticated)?;
+    let share = shell.room.of(&peer.0);
     let serve = Serve {
         name: "orders-intake",
         tasks: shell.env.tasks.clone(),
-        under_way_max: UNDER_WAY_MAX,
+        under_way_max: STREAM_MAX,
         leaving: Leaving::of_call(request.extensions()),
     };
-    let taking = Taking { shell, unread: Vec::new().into_iter() };
-    serve.answers(taking, request.into_inner()).map_ok(Into::into)
+    let taking = Taking { shell, share, unread: Vec::new().into_iter() };
+    Ok(serve.answers(taking, request.into_inner()).map_ok(Into::into))
 }
 
 struct Taking {
     shell: Arc<Shell>,
+    share: Share,
     /// What was read and not begun.
     unread: std::vec::IntoIter<pb::OrderToTake>,
 }
@@ -51,6 +54,7 @@ impl Desk for Taking {
     type Request = pb::TakeOrdersRequest;
 
     fn read(&mut self, message: pb::TakeOrdersRequest) {
+        assert_eq!(self.unread.len(), 0, "what was read and not begun would be lost");
         self.unread = message.orders.into_iter();
     }
 
@@ -59,8 +63,9 @@ impl Desk for Taking {
         let left = u64::from(order.timeout_ms).min(CALL_DEADLINE_MS_MAX);
         let due = Deadline::after(Duration::from_millis(left));
         let within = trace::Within::of("internal", ORDER, &order.traceparent);
-        let (tag, shell) = (order.tag, self.shell.clone());
+        let (tag, shell, place_of) = (order.tag, self.shell.clone(), self.share.take());
         let doing = Box::pin(async move {
+            let _place = place_of?;
             let placed = place(&shell, order, due).await?;
             Ok(placed.encode_to_vec().into())
         });
@@ -73,8 +78,6 @@ async fn place(
     asked: pb::OrderToTake,
     due: Deadline,
 ) -> Result<wire::PlaceOrderResponse, Failure> {
-    let room = shell.intake.try_acquire();
-    let _room = room.map_err(|_| Failure::of(Reason::Overloaded).retry_after(RETRY))?;
     let principal = principal(&asked)?;
     let malformed = |_| Failure::of(Reason::MessageMalformed);
     let order = wire::PlaceOrderRequest::decode(asked.order).map_err(malformed)?;

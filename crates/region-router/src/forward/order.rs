@@ -2,6 +2,8 @@
 //! to another region each as a call.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +13,21 @@ use hansa_api::first_sent;
 use hansa_api::pb::node::node_intake_service_client::NodeIntakeServiceClient;
 use hansa_api::pb::node::taken_order::Result as Said;
 use hansa_api::pb::node::{OrderToTake, TakeOrdersRequest, TakeOrdersResponse};
-use hansa_api::status::status;
+use hansa_api::principal::Principal;
+use hansa_api::status::{Failure, Reason, status};
+use hansa_node::layers::{Deadline, trace};
 use hansa_node::tasks::{OnError, Tasks};
+use hansa_types::id::NodeId;
 use hansa_types::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use http::header::{CONTENT_TYPE, TE};
+use http::{HeaderMap, HeaderValue, Response, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tonic::Streaming;
+use tonic::body::Body;
+use tonic::{Code, Status, Streaming};
 
-use super::*;
+use super::{Attempt, ByCall, Call, Forward, LOST_RETRY, To, Tried, Upstreams, missed_by};
 
 const PATH: &str = "/hansa.order.v1.OrderService/PlaceOrder";
 /// Bytes before a message: whether it is compressed, and its length.
@@ -32,11 +39,12 @@ const BATCH_BYTES: usize = 64 * 1024;
 const AROUND_BYTES: usize = 256;
 const _: () = assert!(2 * MESSAGE_BYTES_MAX <= PEER_MESSAGE_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES <= PEER_MESSAGE_BYTES_MAX);
-/// How long a stream is used: both ends prove themselves anew with the next one, so that it
-/// outlives a node whom nobody trusts any more by no longer.
+/// How long a stream takes orders: both ends prove themselves anew with the next one, so that no
+/// order goes for longer to a node whom nobody trusts any more.
 const LIFE: Duration = Duration::from_secs(10);
-/// Bytes of the answer to an order: what another region says is not believed to be short.
-const ANSWER_BYTES_MAX: usize = 4 * MESSAGE_BYTES_MAX;
+/// Bytes of the answer to an order: what another region says is not believed to be short. Below
+/// the 4 MiB at which a client who was not told otherwise breaks his whole stream off.
+const ANSWER_BYTES_MAX: usize = 3 * MESSAGE_BYTES_MAX;
 /// A node that takes no streams is of an older version; when to look whether it still is.
 const OLDER: Duration = Duration::from_secs(10);
 

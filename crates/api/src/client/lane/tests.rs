@@ -22,6 +22,8 @@ enum Does {
     Refuses,
     /// Reads nothing, and says nothing.
     Sticks,
+    /// Reads, and says nothing.
+    Silent,
 }
 
 struct Server {
@@ -74,13 +76,13 @@ impl Exchange for Server {
         match does {
             Does::Refuses => return Err(Failure::of(Reason::Unimplemented).into()),
             Does::Sticks => std::future::pending().await,
-            Does::Answers | Does::Leaves(_) | Does::Away | Does::Breaks => {}
+            Does::Answers | Does::Leaves(_) | Does::Away | Does::Breaks | Does::Silent => {}
         }
         let seen = self.seen.clone();
         let answered = stream::unfold((requests, false), move |(mut requests, left)| {
             let seen = seen.clone();
             async move {
-                let broke = Err(Status::from(Reason::Unavailable));
+                let broke = Err(Status::from(Reason::MessageMalformed));
                 if left {
                     tokio::time::sleep(LEAVES).await;
                     return Some((broke, (requests, true)));
@@ -93,6 +95,7 @@ impl Exchange for Server {
                 seen.lock().push(request.orders.iter().map(|of| of.first_sent_ms).collect());
                 let answers = request.orders.iter().map(|of| answer(of.tag)).collect();
                 match does {
+                    Does::Silent => std::future::pending().await,
                     Does::Breaks => Some((broke, (requests, true))),
                     Does::Leaves(taken) => {
                         let (answers, taken) = (Vec::new(), Some(taken));
@@ -140,7 +143,11 @@ fn became(result: &Result<u64, Error>) -> Became {
     match result {
         Ok(_) | Err(Error::Refused(_)) => Became::Answered,
         Err(Error::Unsent(status)) => Became::Unsent(status.code()),
-        Err(Error::Lost(_)) => Became::Lost,
+        Err(Error::Lost(status)) => {
+            let wait = Failure::from(status).wait();
+            assert_eq!((status.code(), wait), (Code::Unavailable, Some(LOST_RETRY)), "{status:?}");
+            Became::Lost
+        }
     }
 }
 
@@ -257,6 +264,20 @@ async fn a_stream_is_left_for_a_new_one_after_its_life() {
         tokio::time::sleep(Duration::from_secs(29)).await;
     }
     assert_eq!(opened.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_not_opened_is_left_after_its_life() {
+    let (lane, seen, opened) = lane(&[Does::Sticks, Does::Answers]);
+    assert_eq!(asked(&lane, [1]).await, [(Became::Answered, SETTINGS.life)]);
+    assert_eq!((seen.lock().len(), opened.load(Ordering::Relaxed)), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_answers_nothing_has_an_end() {
+    let (lane, _, opened) = lane(&[Does::Silent]);
+    let expect = [(Became::Lost, SETTINGS.life + ANSWERED_MAX)];
+    assert_eq!((asked(&lane, [1]).await, opened.load(Ordering::Relaxed)), (expect.to_vec(), 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
 use std::sync::Mutex;
+use std::task::{Context, Poll};
 
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
@@ -7,12 +8,15 @@ use hansa_api::principal::Roles;
 use hansa_node::env::test::SeededEntropy;
 use hansa_node::listen::Leaving;
 use hansa_node::many::{Desk, Question, Serve};
-use hansa_types::id::GroupKind;
+use hansa_types::id::{GroupId, GroupKind};
+use hansa_types::region::RegionName;
+use http::Request;
 use http_body_util::Full;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
 
 use super::*;
+use crate::book::Book;
 use crate::testing::snapshot;
 
 /// What a node does with the orders of a stream, and with orders as calls.
