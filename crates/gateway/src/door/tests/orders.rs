@@ -206,6 +206,25 @@ async fn a_stream_is_for_whom_the_policy_lets_place_orders() {
 }
 
 #[tokio::test]
+async fn a_client_has_few_streams_of_orders_open() {
+    let fake = serving();
+    let config = Config { order_streams_per_client_max: 1, reflection: false, ..Config::default() };
+    let gateway = gateway_with(&fake, config);
+    let request = || {
+        let (say, body) = said();
+        (say, call(SHOP, ORDERS, &[], Bytes::new()).map(|_| body))
+    };
+    let (_says, first) = request();
+    let open = ask(gateway.public(), first).await;
+    assert_eq!(refused(gateway.public(), request().1).await, Reason::RateLimited);
+    drop(open);
+    let (says, third) = request();
+    says.send(Ok(orders(vec![asked(1, "US")]))).await.unwrap();
+    drop(says);
+    assert_eq!(reasons(&told(ask(gateway.public(), third).await).await.0), [(1, None)]);
+}
+
+#[tokio::test]
 async fn each_order_asks_the_policy_of_its_region() {
     let fake = serving();
     let folder = tempfile::tempdir().unwrap();
