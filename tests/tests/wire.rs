@@ -6,5 +6,6 @@ mod wire {
     mod race;
     mod refusals;
     mod residency;
+    mod stream;
     mod tap;
 }

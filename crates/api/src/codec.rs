@@ -43,6 +43,12 @@ where
 #[derive(Debug)]
 pub struct Write<T>(PhantomData<T>);
 
+impl<T> Default for Write<T> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
 impl<T: Message> Encoder for Write<T> {
     type Item = T;
     type Error = Status;

@@ -11,6 +11,7 @@ pub mod first_sent;
 pub mod methods;
 pub mod ownership;
 pub mod pb;
+pub mod place_orders;
 pub mod principal;
 pub mod routing;
 pub mod signature;

@@ -47,6 +47,6 @@ mod tests {
         let raft = Method::at("/hansa.raft.v1.RaftPeerService/Exchange").unwrap();
         assert!(!raft.is_public() && raft.streaming);
         assert_eq!(Method::at("/hansa.order.v1.OrderService/DropAll"), None);
-        assert_eq!(METHODS.iter().filter(|method| method.is_public()).count(), 65);
+        assert_eq!(METHODS.iter().filter(|method| method.is_public()).count(), 66);
     }
 }

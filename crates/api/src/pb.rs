@@ -14,6 +14,9 @@ macro_rules! package {
 }
 
 pub mod google {
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
     pub mod r#type {
         tonic::include_proto!("google.r#type");
     }
@@ -34,6 +37,7 @@ pub mod hansa {
     package!(replication, "hansa.replication.v1");
 }
 
+pub use google::rpc;
 pub use google::r#type::Money;
 pub use hansa::admin::v1 as admin;
 pub use hansa::customer::v1 as customer;

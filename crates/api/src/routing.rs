@@ -4,7 +4,7 @@
 //! holds a personal field in decoded form. Each service may add one field at tag 6 that routing
 //! needs ([`Extra`]). A test compares this file with the descriptors of all public services.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::str::FromStr;
 

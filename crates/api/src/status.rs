@@ -16,8 +16,10 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hansa_types::id::NodeId;
 use hansa_types::region::RegionName;
+use prost::Message as _;
 use tonic::{Code, Status};
 
 /// `ErrorInfo.domain` of every failure of ours.
@@ -31,6 +33,8 @@ pub mod key {
     pub const REGION: &str = "region";
     /// Public endpoint (`host:port`) of the right region, with `WRONG_REGION`.
     pub const ENDPOINT: &str = "endpoint";
+    /// Present when nothing was sent, or nothing of it was read: it may go elsewhere.
+    pub const NOT_SENT: &str = "not_sent";
 }
 
 /// One field that is wrong, and why.
@@ -169,6 +173,25 @@ impl Failure {
     /// The leader that a `NOT_LEADER` names.
     pub fn leader(&self) -> Option<NodeId> {
         self.metadata(key::LEADER)?.parse().ok().map(NodeId)
+    }
+}
+
+/// A status as an answer of a stream carries it, a `google.rpc.Status`: what its details are, of a
+/// newer version's as well.
+pub fn encoded(status: &Status) -> Bytes {
+    if !status.details().is_empty() {
+        return Bytes::copy_from_slice(status.details());
+    }
+    let (code, message) = (status.code().into(), status.message().to_owned());
+    crate::pb::rpc::Status { code, message, details: Vec::new() }.encode_to_vec().into()
+}
+
+/// The status that was [`encoded`] so.
+pub fn status(encoded: Bytes) -> Status {
+    match crate::pb::rpc::Status::decode(encoded.clone()) {
+        Ok(said) if said.code != 0 => Status::with_details(said.code.into(), said.message, encoded),
+        // A refusal that says OK is none, either.
+        Ok(_) | Err(_) => Failure::new(Reason::Internal, "a status that cannot be read").into(),
     }
 }
 

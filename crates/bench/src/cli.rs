@@ -53,6 +53,8 @@ pub enum Output {
 pub enum Scenario {
     /// Orders of 2 lines to CONFIRMED, SKUs drawn uniformly: gateway, saga, stock, payments.
     Orders(Orders),
+    /// The same over one `PlaceOrders` stream for each client.
+    OrdersStream(OrdersStream),
     /// The same, every line of every order wanting one SKU.
     FlashSale(Orders),
     /// Steady at 15 % of capacity, then ten times that, then steady again.
@@ -80,6 +82,20 @@ pub struct Orders {
     /// SKUs with stock before the load begins.
     #[arg(long, default_value_t = 10_000)]
     pub skus: u64,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct OrdersStream {
+    #[command(flatten)]
+    pub orders: Orders,
+    /// Closed loop: orders that each client has under way on its stream. An open loop has a stream
+    /// on each connection.
+    #[arg(long, default_value_t = 64)]
+    pub window: usize,
+    /// Measures unary calls of so many clients before each, in the same region, and tells the
+    /// ratio.
+    #[arg(long)]
+    pub beside: Option<usize>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

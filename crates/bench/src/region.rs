@@ -71,6 +71,7 @@ impl Region {
             // One client is the whole world here.
             config.gateway.rate.per_second = 10_000_000;
             config.gateway.rate.burst = 10_000_000;
+            config.gateway.order_streams_per_client_max = 1_024;
         });
         let mut processes = shape.start().await;
         let watched = watched(&mut processes);

@@ -3,6 +3,7 @@
 mod calibrate;
 mod compare;
 mod orders;
+mod orders_stream;
 mod raft;
 mod reserve;
 mod spike;
@@ -48,6 +49,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 async fn measure(bench: &Bench, scenario: &Scenario) -> anyhow::Result<(&'static str, Outcome)> {
     Ok(match scenario {
         Scenario::Orders(args) => ("orders", orders::run(bench, args, args.skus).await?),
+        Scenario::OrdersStream(args) => ("orders-stream", orders_stream::run(bench, args).await?),
         Scenario::FlashSale(args) => ("flash-sale", orders::run(bench, args, 1).await?),
         Scenario::Spike(args) => ("spike", spike::run(bench, args).await?),
         Scenario::Raft(args) => ("raft", raft::run(bench, args).await?),

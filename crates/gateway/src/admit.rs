@@ -1,4 +1,5 @@
-//! How much one client may ask: a rate and open streams per SPIFFE id, and streams in all.
+//! How much one client may ask: a rate, open streams and orders on them per SPIFFE id, and streams
+//! and their orders in all.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -22,6 +23,9 @@ use crate::metrics;
 /// When too many streams are open, one closing is a matter of seconds.
 const STREAM_RETRY: Duration = Duration::from_secs(1);
 
+/// When too many orders are under way on streams: a few typical ones, as for calls.
+const ORDER_RETRY: Duration = Duration::from_millis(200);
+
 /// The injected clock as governor reads it.
 #[derive(Clone)]
 struct Clock(Arc<dyn env::Clock>);
@@ -40,6 +44,8 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>
 struct Client {
     rate: Limiter,
     streams: Arc<Semaphore>,
+    order_streams: Arc<Semaphore>,
+    orders: Arc<Semaphore>,
 }
 
 /// What lets calls in.
@@ -57,7 +63,15 @@ pub struct Admit {
     open: Limiter,
     streams: Arc<Semaphore>,
     streams_per_client_max: usize,
+    order_streams_per_client_max: usize,
+    /// Orders on streams.
+    orders: Arc<Semaphore>,
+    orders_per_stream_max: usize,
+    orders_per_client_max: usize,
 }
+
+/// An order of a stream that is under way; its end makes room, among all and for its client.
+pub struct Order(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
 
 /// A stream that is open; closing it makes room, among all and for its client.
 pub struct Stream(#[expect(dead_code, reason = "held for its drop")] [OwnedSemaphorePermit; 2]);
@@ -79,6 +93,10 @@ impl Admit {
             seen: RwLock::default(),
             streams: Arc::new(Semaphore::new(config.streams_max)),
             streams_per_client_max: config.streams_per_client_max,
+            order_streams_per_client_max: config.order_streams_per_client_max,
+            orders: Arc::new(Semaphore::new(config.stream_orders_max)),
+            orders_per_stream_max: config.orders_per_stream_max,
+            orders_per_client_max: config.orders_per_client_max,
         }
     }
 
@@ -104,14 +122,55 @@ impl Admit {
     /// `RATE_LIMITED` when the client has as many open as it may, so that it cannot take all of
     /// them; `OVERLOADED` when all are open that may be.
     pub fn stream(&self, id: &SpiffeId, client: &str) -> Result<Stream, Failure> {
-        let own = self.of(id, client).streams.clone().try_acquire_owned().map_err(|_| {
-            let limit = format!("{} streams open at a time", self.streams_per_client_max);
-            Failure::rate_limited(id.as_str(), &limit, STREAM_RETRY)
-        })?;
+        let limit = || format!("{} streams open at a time", self.streams_per_client_max);
+        self.open_stream(&self.of(id, client).streams, id, limit)
+    }
+
+    /// Opens a stream of a client's orders, which keeps more than one that only tells: he has few,
+    /// and others beside them.
+    ///
+    /// # Errors
+    /// As [`Admit::stream`].
+    pub fn order_stream(&self, id: &SpiffeId, client: &str) -> Result<Stream, Failure> {
+        let max = self.order_streams_per_client_max;
+        let limit = || format!("{max} streams of orders open at a time");
+        self.open_stream(&self.of(id, client).order_streams, id, limit)
+    }
+
+    fn open_stream(
+        &self,
+        own: &Arc<Semaphore>,
+        id: &SpiffeId,
+        limit: impl Fn() -> String,
+    ) -> Result<Stream, Failure> {
+        let limited = |_| Failure::rate_limited(id.as_str(), &limit(), STREAM_RETRY);
+        let own = own.clone().try_acquire_owned().map_err(limited)?;
         let full = |_| Failure::of(Reason::Overloaded).retry_after(STREAM_RETRY);
         let any = self.streams.clone().try_acquire_owned().map_err(full)?;
         metrics::streams(1.0);
         Ok(Stream([any, own]))
+    }
+
+    /// How many orders one stream may have under way.
+    pub fn orders_per_stream(&self) -> usize {
+        self.orders_per_stream_max
+    }
+
+    /// Takes one order of a client's stream, which counts as a call.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` as for a call, and when the client has as many under way as it may;
+    /// `OVERLOADED` when all are under way that may be.
+    pub fn order(&self, id: &SpiffeId, client: &str) -> Result<Order, Failure> {
+        let of = self.of(id, client);
+        self.count(&of.rate, id.as_str(), self.rate_of(client))?;
+        let own = of.orders.clone().try_acquire_owned().map_err(|_| {
+            let limit = format!("{} orders of streams under way", self.orders_per_client_max);
+            Failure::rate_limited(id.as_str(), &limit, ORDER_RETRY)
+        })?;
+        let full = |_| Failure::of(Reason::Overloaded).retry_after(ORDER_RETRY);
+        let any = self.orders.clone().try_acquire_owned().map_err(full)?;
+        Ok(Order([any, own]))
     }
 
     fn rate_of(&self, client: &str) -> Rate {
@@ -135,6 +194,8 @@ impl Admit {
         let fresh = || Client {
             rate: RateLimiter::direct_with_clock(quota, self.clock.clone()),
             streams: Arc::new(Semaphore::new(self.streams_per_client_max)),
+            order_streams: Arc::new(Semaphore::new(self.order_streams_per_client_max)),
+            orders: Arc::new(Semaphore::new(self.orders_per_client_max)),
         };
         self.seen.write().entry(id.clone()).or_insert_with(|| Arc::new(fresh())).clone()
     }
@@ -160,6 +221,9 @@ mod tests {
             clients: [("bulk".to_owned(), Rate { per_second: 100, burst: 50 })].into(),
             streams_max: 2,
             streams_per_client_max: 1,
+            order_streams_per_client_max: 1,
+            stream_orders_max: 3,
+            orders_per_client_max: 2,
             ..Config::default()
         };
         (Admit::new(&config, clock.clone()), clock)
@@ -206,5 +270,34 @@ mod tests {
         drop(shop);
         assert_eq!(refused("desk"), Some(Reason::RateLimited), "one client cannot take them all");
         assert!(stream("calm").is_ok() && stream("shop").is_ok());
+    }
+
+    #[test]
+    fn streams_of_orders_have_a_bound_of_their_own() {
+        let (admit, _) = admit();
+        let orders = || admit.order_stream(&id("shop"), "shop");
+        let first = orders().unwrap();
+        let refused = orders().err().unwrap();
+        assert_eq!((refused.reason(), refused.wait()), (Reason::RateLimited, Some(STREAM_RETRY)));
+        let _watch = admit.stream(&id("shop"), "shop").unwrap();
+        drop(first);
+        assert!(orders().is_ok(), "a watch takes none of its places");
+    }
+
+    #[test]
+    fn a_decided_order_makes_room_and_one_client_cannot_have_all_of_it() {
+        let (admit, clock) = admit();
+        let order = |name: &str| {
+            clock.advance(Duration::from_secs(1));
+            admit.order(&id(name), name)
+        };
+        let refused =
+            |name: &str| order(name).err().map(|failure| (failure.reason(), failure.wait()));
+        let (first, _second) = (order("shop").unwrap(), order("shop").unwrap());
+        assert_eq!(refused("shop"), Some((Reason::RateLimited, Some(ORDER_RETRY))));
+        let _third = order("desk").unwrap();
+        assert_eq!(refused("desk"), Some((Reason::Overloaded, Some(ORDER_RETRY))));
+        drop(first);
+        assert!(order("desk").is_ok() && order("shop").is_ok());
     }
 }

@@ -19,10 +19,18 @@ pub struct Config {
     pub rate: Rate,
     /// Rates of single clients, by the last part of their SPIFFE ids.
     pub clients: BTreeMap<String, Rate>,
-    /// Watch streams open at a time.
+    /// Streams open at a time: of `WatchOrder`, `PlaceOrders` and others.
     pub streams_max: usize,
-    /// Of these, open for one client at a time.
+    /// Of these, open for one client at a time, but for those of `PlaceOrders`.
     pub streams_per_client_max: usize,
+    /// `PlaceOrders` streams open for one client at a time.
+    pub order_streams_per_client_max: usize,
+    /// Orders under way on one `PlaceOrders` stream; beyond them it is not read.
+    pub orders_per_stream_max: usize,
+    /// Orders under way on all streams of one client; beyond them an order is refused.
+    pub orders_per_client_max: usize,
+    /// Orders under way on all of these streams; beyond them an order is refused.
+    pub stream_orders_max: usize,
     /// Bytes of one request message.
     pub message_bytes_max: usize,
     /// Whether reflection is served.
@@ -48,6 +56,10 @@ impl Default for Config {
             clients: BTreeMap::new(),
             streams_max: 4_096,
             streams_per_client_max: 1_024,
+            order_streams_per_client_max: 16,
+            orders_per_stream_max: 1_024,
+            orders_per_client_max: 2_048,
+            stream_orders_max: 4_096,
             message_bytes_max: MESSAGE_BYTES_MAX,
             reflection: true,
         }
@@ -70,6 +82,11 @@ impl Checked for Config {
         }
         problems.range("streams_max", self.streams_max, 1..=1_000_000);
         problems.range("streams_per_client_max", self.streams_per_client_max, 1..=1_000_000);
+        let order_streams = self.order_streams_per_client_max;
+        problems.range("order_streams_per_client_max", order_streams, 1..=65_536);
+        problems.range("orders_per_stream_max", self.orders_per_stream_max, 1..=65_536);
+        problems.range("orders_per_client_max", self.orders_per_client_max, 1..=1_000_000);
+        problems.range("stream_orders_max", self.stream_orders_max, 1..=1_000_000);
         problems.range("message_bytes_max", self.message_bytes_max, 1_024..=MESSAGE_BYTES_MAX);
     }
 }

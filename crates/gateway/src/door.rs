@@ -4,6 +4,7 @@
 //! as little as possible and nothing is read of a body before its caller may send it.
 
 mod body;
+mod placing;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use hansa_api::principal::{self, Principal, Roles};
 use hansa_api::routing::{Extra, Routing};
 use hansa_api::status::{Failure, Reason};
 use hansa_node::layers::Deadline;
+use hansa_node::tasks::Tasks;
 use hansa_node::tls::PeerIdentity;
 use hansa_region_router::book::Book;
 use hansa_region_router::core::directory::Snapshot;
@@ -62,6 +64,8 @@ pub struct House<U> {
     pub admit: Admit,
     pub book: Book,
     pub forward: Forward<U>,
+    /// Where streams of orders are served.
+    pub tasks: Tasks,
     /// What this gateway answers by itself.
     pub own: Routes,
 }
@@ -174,7 +178,7 @@ impl<U: Upstreams> House<U> {
     }
 
     async fn serve(
-        &self,
+        self: &Arc<Self>,
         caller: Caller,
         entry: Entry,
         head: Parts,
@@ -198,6 +202,9 @@ impl<U: Upstreams> House<U> {
         if entry == Entry::Client {
             self.admit.call(&caller.id, client)?;
         }
+        if method.name == placing::METHOD {
+            return self.place_orders(caller, entry, head, body).await;
+        }
         let frame = body::gather(body, self.message_bytes_max).await?;
         let routing = Routing::decode(&frame[HEAD_BYTES..], Extra::of_path(path))?;
         let directory = self.directory()?;
@@ -209,13 +216,26 @@ impl<U: Upstreams> House<U> {
         if let Some(by) = &caller.entered {
             route::check_entry(method, &routing, &by.region, &directory)?;
         }
-        let roles = self.roles(&authz, client, method, decision, &directory)?;
-        let entered = match caller.entered {
+        let principal = self.principal(&authz, caller, method, decision, &directory)?;
+        self.dispatch(decision, method, principal, head, frame).await
+    }
+
+    /// On whose behalf a call goes on, whoever let it in.
+    fn principal(
+        &self,
+        authz: &Authz,
+        caller: Caller,
+        method: &Method,
+        decision: Decision,
+        directory: &Snapshot,
+    ) -> Result<Principal, Failure> {
+        let client = caller.client(&self.trust_domain);
+        let roles = self.roles(authz, client, method, decision, directory)?;
+        let region = match caller.entered {
             Some(by) => by.region,
             None => directory.own_region().ok_or_else(starting)?.name.clone(),
         };
-        let principal = Principal { id: caller.id, roles, region: entered };
-        self.dispatch(decision, method, principal, head, frame).await
+        Ok(Principal { id: caller.id, roles, region })
     }
 
     /// The caller's roles where the call is served; one of them must allow the method there.
@@ -247,17 +267,11 @@ impl<U: Upstreams> House<U> {
         head: Parts,
         frame: Bytes,
     ) -> Result<Response<Body>, Failure> {
-        let to = match decision {
-            Decision::Gateway => {
-                metrics::let_in("gateway");
-                let mut request = Request::from_parts(head, Body::new(Full::new(frame)));
-                request.extensions_mut().insert(principal);
-                return Ok(self.answer(request).await);
-            }
-            Decision::Group(group) => To::Group(group),
-            Decision::Region(region) => To::Region(region),
+        let Some(to) = let_in(decision) else {
+            let mut request = Request::from_parts(head, Body::new(Full::new(frame)));
+            request.extensions_mut().insert(principal);
+            return Ok(self.answer(request).await);
         };
-        metrics::let_in(if matches!(to, To::Group(_)) { "group" } else { "region" });
         let open =
             || self.admit.stream(&principal.id, client_of(&principal.id, &self.trust_domain));
         let stream = if method.streams { Some(open()?) } else { None };
@@ -282,6 +296,17 @@ impl<U: Upstreams> House<U> {
     fn directory(&self) -> Result<Arc<Snapshot>, Failure> {
         self.book.now().ok_or_else(starting)
     }
+}
+
+/// Where a call goes that is let in; `None` for one that is answered here.
+fn let_in(decision: Decision) -> Option<To> {
+    let (to, name) = match decision {
+        Decision::Gateway => (None, "gateway"),
+        Decision::Group(group) => (Some(To::Group(group)), "group"),
+        Decision::Region(region) => (Some(To::Region(region)), "region"),
+    };
+    metrics::let_in(name);
+    to
 }
 
 /// Why a call that was passed on to here is not served. An entry that goes by a newer policy may be

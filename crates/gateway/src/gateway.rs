@@ -117,7 +117,8 @@ where
     ) -> Result<Self, StartError> {
         let text = read(authz_file.as_ref())?;
         let authz = Authz::parse(&text).map_err(StartError::Authz)?;
-        let forward = Forward::new(upstreams.clone(), book.clone(), env.entropy.clone());
+        let forward = Forward::new(upstreams.clone(), book.clone(), env.entropy.clone())
+            .with_lanes(env.tasks.clone());
         let health = HealthReporter::new();
         let (clock, entropy) = (env.clock.clone(), env.entropy.clone());
         let services =
@@ -129,6 +130,7 @@ where
             admit: Admit::new(&config, env.clock.clone()),
             book: book.clone(),
             forward,
+            tasks: env.tasks.clone(),
             own: routes(services, health.clone(), config.reflection)?,
         });
         let gateway = Self { house, health };

@@ -2,9 +2,9 @@
 //!
 //! | name | unit | help | labels |
 //! |---|---|---|---|
-//! | `hansa_gateway_calls_total` | calls | calls let in, by where they went | `to` |
-//! | `hansa_gateway_refused_total` | calls | calls refused at the door | `reason` |
-//! | `hansa_gateway_streams` | streams | watch streams open | |
+//! | `hansa_gateway_calls_total` | calls | let in, orders of streams too, by where to | `to` |
+//! | `hansa_gateway_refused_total` | calls | the same, refused at the door | `reason` |
+//! | `hansa_gateway_streams` | streams | streams open: of events, of orders and others | |
 
 use hansa_api::status::Reason;
 use metrics::{counter, gauge};

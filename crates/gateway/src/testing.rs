@@ -78,7 +78,10 @@ pub fn directory_with(
 pub enum Does {
     Answer,
     Fails(Reason),
+    /// One message, which is this frame.
+    Says(Bytes),
     Unreachable,
+    Hangs,
     Serves(Routes),
 }
 
@@ -150,12 +153,18 @@ impl Service<Request<Body>> for FakePeer {
         let does = self.does.lock().unwrap().clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
+            if head.uri.path().starts_with("/hansa.node.v1.NodeIntakeService/") {
+                // As a node of a version before: orders come as calls.
+                return Ok(Status::from(Reason::Unimplemented).into_http());
+            }
             let body = body.collect().await?.to_bytes();
             let (path, headers) = (head.uri.path().to_owned(), head.headers.clone());
             seen.lock().unwrap().push(Seen { who: who.clone(), path, headers, body: body.clone() });
             match does {
                 Does::Answer => Ok(Response::new(Body::new(Full::new(Bytes::from(who))))),
                 Does::Fails(reason) => Ok(Status::from(reason).into_http()),
+                Does::Says(frame) => Ok(Response::new(Body::new(Full::new(frame)))),
+                Does::Hangs => std::future::pending().await,
                 Does::Unreachable => {
                     Err(Failure::of(Reason::Unavailable).with("not_sent", "true").into())
                 }

@@ -21,6 +21,7 @@ mod fixture;
 pub mod https;
 pub mod layers;
 pub mod listen;
+pub mod many;
 mod metrics;
 pub mod net;
 pub mod peers;

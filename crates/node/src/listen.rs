@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hansa_types::identity::SpiffeId;
+use hansa_types::limits::CONNECTION_WINDOW_BYTES;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -44,6 +45,8 @@ pub struct Limits {
     /// Calls in flight on one connection.
     pub streams_max: u32,
     pub header_list_bytes_max: u32,
+    /// Bytes that all streams of one connection may hold unread.
+    pub window_bytes: u32,
     /// Silence after which we ask whether the peer still lives, and how long it may take to say so.
     pub keepalive_interval: Duration,
     pub keepalive_timeout: Duration,
@@ -59,10 +62,34 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(5),
             streams_max: 256,
             header_list_bytes_max: 16 * 1024,
+            window_bytes: CONNECTION_WINDOW_BYTES,
             keepalive_interval: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
             drain_max: Duration::from_secs(10),
         }
+    }
+}
+
+/// In the extensions of every call that came over a connection: whether it is about to close,
+/// because the node drains or the peer must prove itself again. A stream that would go on for ever
+/// ends then.
+#[derive(Debug, Clone)]
+pub struct Leaving {
+    pub now: CancellationToken,
+    /// What is left then to a stream that ends in order.
+    pub within: Duration,
+}
+
+impl Leaving {
+    fn of(limits: &Limits) -> Self {
+        // The rest is for what it says last to arrive.
+        Self { now: CancellationToken::new(), within: limits.drain_max / 5 * 4 }
+    }
+
+    /// Of the call's connection; never for a call from this process, which has none.
+    pub fn of_call(extensions: &http::Extensions) -> Self {
+        let never = || Self { now: CancellationToken::new(), within: Duration::ZERO };
+        extensions.get().cloned().unwrap_or_else(never)
     }
 }
 
@@ -161,6 +188,7 @@ fn http_settings(limits: &Limits, tasks: &Tasks) -> http2::Builder<Executor> {
         .auto_date_header(false)
         .max_concurrent_streams(limits.streams_max)
         .max_header_list_size(limits.header_list_bytes_max)
+        .initial_connection_window_size(limits.window_bytes)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     http
@@ -227,9 +255,12 @@ impl Accept {
             }
         };
         let peer = PeerIdentity(peer);
+        let leaving = Leaving::of(&self.limits);
+        let leaves = leaving.now.clone();
         let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(leaving.clone());
             service.clone().oneshot(request)
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), answer));
@@ -240,6 +271,7 @@ impl Accept {
             // A peer must come back with a certificate that is good then.
             () = Connection::stale(life, doubted) => {}
         }
+        leaves.cancel();
         connection.as_mut().graceful_shutdown();
         match tokio::time::timeout(self.limits.drain_max, connection).await {
             Ok(ended) => log_end(self.name, ended),

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use hansa_api::status::Failure;
+use hansa_api::status::key::NOT_SENT;
 use hansa_types::id::NodeId;
 use hansa_types::region::RegionName;
 use http::{Request, Response};
@@ -161,7 +162,7 @@ enum Way {
 
 /// Whether a failure says that the call never left this process, so that it may go elsewhere.
 pub fn not_sent(failure: &Failure) -> bool {
-    failure.metadata(refusal::NOT_SENT).is_some()
+    failure.metadata(NOT_SENT).is_some()
 }
 
 impl Inner {

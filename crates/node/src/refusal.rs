@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use hansa_api::status::key::NOT_SENT;
 use hansa_api::status::{Failure, Reason};
 use hansa_types::identity::SpiffeId;
 use tonic::Status;
-
-/// `ErrorInfo.metadata` key: present when the call never left this process.
-pub const NOT_SENT: &str = "not_sent";
 
 pub fn overloaded(retry_after: Duration) -> Status {
     Failure::of(Reason::Overloaded).retry_after(retry_after).into()

@@ -19,6 +19,7 @@ mod refund_payment;
 mod return_items;
 mod rotate_key;
 mod take_customer;
+mod take_orders;
 mod watch_order;
 
 use std::pin::Pin;
@@ -31,6 +32,8 @@ use hansa_api::pb::customer as people;
 use hansa_api::pb::customer::customer_service_server::CustomerService;
 use hansa_api::pb::inventory as stock;
 use hansa_api::pb::inventory::inventory_service_server::InventoryService;
+use hansa_api::pb::node as nodes;
+use hansa_api::pb::node::node_intake_service_server::NodeIntakeService;
 use hansa_api::pb::order as wire;
 use hansa_api::pb::order::order_service_server::OrderService;
 use hansa_api::pb::payment as pay;
@@ -48,6 +51,8 @@ pub struct Service {
 
 type Answer<T> = Result<Response<T>, Status>;
 type Exported = Pin<Box<dyn Stream<Item = Result<people::ExportCustomerResponse, Status>> + Send>>;
+type Taken = Pin<Box<dyn Stream<Item = Result<nodes::TakeOrdersResponse, Status>> + Send>>;
+type Placed = Pin<Box<dyn Stream<Item = Result<wire::PlaceOrdersResponse, Status>> + Send>>;
 type Events = Pin<Box<dyn Stream<Item = Result<wire::WatchOrderResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -57,6 +62,16 @@ impl OrderService for Service {
         request: Request<wire::PlaceOrderRequest>,
     ) -> Answer<wire::PlaceOrderResponse> {
         Ok(Response::new(place_order::run(&self.shell, request).await?))
+    }
+
+    type PlaceOrdersStream = Placed;
+
+    /// Gateways take such a stream apart, and send its orders on.
+    async fn place_orders(
+        &self,
+        _: Request<tonic::Streaming<wire::PlaceOrdersRequest>>,
+    ) -> Answer<Placed> {
+        Err(Reason::Unimplemented.into())
     }
 
     async fn get_order(
@@ -92,6 +107,18 @@ impl OrderService for Service {
     async fn watch_order(&self, request: Request<wire::WatchOrderRequest>) -> Answer<Events> {
         let events = watch_order::run(self.shell.clone(), request).await?;
         Ok(Response::new(Box::pin(events)))
+    }
+}
+
+#[tonic::async_trait]
+impl NodeIntakeService for Service {
+    type TakeOrdersStream = Taken;
+
+    async fn take_orders(
+        &self,
+        request: Request<tonic::Streaming<nodes::TakeOrdersRequest>>,
+    ) -> Answer<Taken> {
+        Ok(Response::new(Box::pin(take_orders::run(self.shell.clone(), request)?)))
     }
 }
 

@@ -6,6 +6,7 @@ pub mod keys;
 pub mod lease;
 pub mod ledger;
 pub mod personal;
+pub mod room;
 pub mod waiters;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use crate::vault::{Keyring, Vault};
 use closed::Answered;
 use intake::Intake;
 use lease::Lease;
+use room::Room;
 use waiters::{Waiters, Want};
 
 /// A call without a deadline is given this.
@@ -68,6 +70,8 @@ pub struct Shell {
     pub host: Host,
     /// Cancelled when this node is about to stop: streams end here and go on elsewhere.
     pub closing: CancellationToken,
+    /// For orders that gateways bring on streams.
+    pub room: Room,
 }
 
 /// One orders group on this node.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use hansa_api::pb::admin::key_service_server::KeyServiceServer;
 use hansa_api::pb::customer::customer_service_server::CustomerServiceServer;
 use hansa_api::pb::inventory::inventory_service_server::InventoryServiceServer;
+use hansa_api::pb::node::node_intake_service_server::NodeIntakeServiceServer;
 use hansa_api::pb::node::node_replication_service_server::NodeReplicationServiceServer;
 use hansa_api::pb::node::node_takeover_service_server::NodeTakeoverServiceServer;
 use hansa_api::pb::order::order_service_server::OrderServiceServer;
@@ -50,6 +51,7 @@ use crate::saga::{Desk, Hold, Reconciler, Repairer, Runner};
 use crate::service::Service;
 use crate::shell::intake::Intake;
 use crate::shell::lease::{Gate, Lease, Renewer};
+use crate::shell::room::Room;
 use crate::shell::waiters::Waiters;
 use crate::shell::{Hosted, Shell, Trust};
 use crate::takeover::{self, NodeTakeover};
@@ -184,6 +186,7 @@ impl Orders {
             host: host.clone(),
             keys_changed: Arc::default(),
             closing: env.tasks.stop_token().child_token(),
+            room: Room::default(),
             cfg,
             env,
             peers,
@@ -259,6 +262,8 @@ impl Orders {
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX);
         let routes = routes.add_service(orders).add_service(payments);
         let births = NodeTakeoverServiceServer::new(NodeTakeover { shell: self.shell.clone() });
+        let intake = NodeIntakeServiceServer::new(self.service());
+        let routes = routes.add_service(intake.max_decoding_message_size(PEER_MESSAGE_BYTES_MAX));
         routes.add_service(replication).add_service(status).add_service(births)
     }
 

@@ -3,6 +3,7 @@
 //! The body is opaque. A call is sent again only when it provably did nothing: the node does not
 //! lead, or the call never left. What is unhealthy is refused, never replaced by something else.
 
+mod order;
 #[cfg(test)]
 mod tests;
 
@@ -25,14 +26,16 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body_util::Full;
 use parking_lot::RwLock;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::Service;
 
 use crate::book::Book;
 use crate::core::hunt::{Hunt, Miss};
 use crate::metrics::{self, Outcome};
 use crate::refusal::HOME_RETRY;
+
+pub use order::Order;
 
 /// When a call is to be repeated that found nobody here: another gateway may be less alone.
 const AWAY_RETRY: Duration = Duration::from_millis(200);
@@ -97,11 +100,58 @@ pub struct Forward<U> {
     /// Regions that the last call did not reach.
     lost: Arc<RwLock<BTreeSet<RegionNumber>>>,
     entropy: Arc<dyn Entropy>,
+    /// Streams to this region's nodes, for orders that came on one.
+    lanes: Option<Arc<order::Lanes>>,
+}
+
+/// What came of asking one node.
+enum Tried<A> {
+    Answered(A),
+    Missed(Miss),
+    /// It never left.
+    Unreached,
+    /// Nobody knows what it did.
+    Lost(Failure),
+}
+
+impl<A> Tried<A> {
+    fn of_failure(failure: Failure) -> Self {
+        if not_sent(&failure) { Self::Unreached } else { Self::Lost(failure) }
+    }
+}
+
+/// Something to ask one node after another for, until one of them leads.
+trait Attempt: Sync {
+    type Answer: Send;
+
+    fn at(&self, node: NodeId) -> impl Future<Output = Tried<Self::Answer>> + Send;
+}
+
+/// A call as it is.
+struct ByCall<'a, U> {
+    forward: &'a Forward<U>,
+    call: &'a Call,
+}
+
+impl<U: Upstreams> Attempt for ByCall<'_, U> {
+    type Answer = Response<Body>;
+
+    async fn at(&self, node: NodeId) -> Tried<Response<Body>> {
+        let peer = self.forward.upstreams.node(node);
+        match self.forward.send(peer, self.call, None).await {
+            Ok(answer) => match missed(&answer) {
+                None => Tried::Answered(answer),
+                Some(miss) => Tried::Missed(miss),
+            },
+            Err(failure) => Tried::of_failure(failure),
+        }
+    }
 }
 
 impl<U: Upstreams> Forward<U> {
     pub fn new(upstreams: U, book: Book, entropy: Arc<dyn Entropy>) -> Self {
-        Self { upstreams, book, leaders: Arc::default(), lost: Arc::default(), entropy }
+        let (leaders, lost) = (Arc::default(), Arc::default());
+        Self { upstreams, book, leaders, lost, entropy, lanes: None }
     }
 
     /// # Errors
@@ -110,31 +160,37 @@ impl<U: Upstreams> Forward<U> {
     /// no error.
     async fn pass(self, call: Call) -> Result<Response<Body>, Failure> {
         match call.to {
-            To::Group(group) => self.to_group(group, &call).await,
+            To::Group(group) => {
+                let attempt = ByCall { forward: &self, call: &call };
+                self.to_group(group, call.deadline, &attempt).await
+            }
             To::Region(region) => self.to_region(region, &call).await,
         }
     }
 
-    async fn to_group(&self, group: GroupId, call: &Call) -> Result<Response<Body>, Failure> {
+    async fn to_group<A: Attempt>(
+        &self,
+        group: GroupId,
+        deadline: Deadline,
+        attempt: &A,
+    ) -> Result<A::Answer, Failure> {
         let directory = self.book.now().ok_or_else(starting)?;
         let led_last = self.led_by(group);
         let mut hunt = Hunt::start(directory.members(group), led_last).ok_or_else(starting)?;
         loop {
             let node = hunt.node();
-            let (miss, failure) = match self.send(self.upstreams.node(node), call, None).await {
-                Ok(answer) => match missed(&answer) {
-                    None => {
-                        self.remember(group, node);
-                        metrics::forwarded("group", Outcome::Answered);
-                        return Ok(answer);
-                    }
-                    Some(miss) => (miss, leaderless()),
-                },
-                Err(failure) if not_sent(&failure) => {
+            let (miss, failure) = match attempt.at(node).await {
+                Tried::Answered(answer) => {
+                    self.remember(group, node);
+                    metrics::forwarded("group", Outcome::Answered);
+                    return Ok(answer);
+                }
+                Tried::Missed(miss) => (miss, leaderless()),
+                Tried::Unreached => {
                     self.forget(group, node);
                     (Miss::Unreachable, away())
                 }
-                Err(failure) => {
+                Tried::Lost(failure) => {
                     // Whoever repeats the call must not begin with the node that was lost.
                     self.forget(group, node);
                     metrics::forwarded("group", Outcome::Lost);
@@ -142,7 +198,7 @@ impl<U: Upstreams> Forward<U> {
                 }
             };
             let pause = hunt.missed(miss).map(|pause| self.spread(pause));
-            let left = call.deadline.remaining().unwrap_or_default();
+            let left = deadline.remaining().unwrap_or_default();
             match pause.filter(|pause| *pause < left) {
                 Some(pause) => {
                     metrics::retried(if miss == Miss::Unreachable {
@@ -287,7 +343,14 @@ impl<U: Upstreams> Service<Call> for Forward<U> {
 fn missed(answer: &Response<Body>) -> Option<Miss> {
     let headers = answer.headers();
     headers.get("grpc-status").filter(|code| code.as_bytes() == UNAVAILABLE)?;
-    let failure = Failure::from_headers(headers)?;
+    missed_by(&Status::from_header_map(headers)?)
+}
+
+fn missed_by(status: &Status) -> Option<Miss> {
+    if status.code() != Code::Unavailable {
+        return None;
+    }
+    let failure = Failure::from(status);
     match failure.reason() {
         Reason::NotLeader => Some(Miss::NotLeader(failure.leader())),
         // It did nothing and will do nothing; the others go on.

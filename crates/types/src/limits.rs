@@ -12,6 +12,9 @@ pub const ID_BYTES_MAX: usize = 64;
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of one message between nodes.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Bytes that all streams of an HTTP/2 connection may hold unread, of which hyper gives one stream
+/// 1 MiB (a server) or 2 MiB (a client): what some leave unread must not stop the others.
+pub const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 /// Bytes of one command in a replicated log.
 pub const COMMAND_BYTES_MAX: usize = 2 << 20;
 /// Bytes of the commands in one Raft entry.

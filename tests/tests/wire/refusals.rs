@@ -12,9 +12,10 @@ use hansa_tests::{local, request};
 const SKU: &str = "REFUSE-1";
 const CUSTOMER: &str = "refused-1";
 
-type Spoil = fn(&mut PlaceOrderRequest);
+pub type Spoil = fn(&mut PlaceOrderRequest);
 
-fn spoiled() -> Vec<(&'static str, Reason, Spoil)> {
+/// Orders that are wrong, each in one way.
+pub fn spoiled() -> Vec<(&'static str, Reason, Spoil)> {
     vec![
         ("quantity 0", Reason::QuantityInvalid, |r| r.lines[0].quantity = 0),
         ("quantity -1", Reason::QuantityInvalid, |r| r.lines[0].quantity = -1),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hansa_types::limits::PEER_MESSAGE_BYTES_MAX;
+use hansa_types::limits::{CONNECTION_WINDOW_BYTES, PEER_MESSAGE_BYTES_MAX};
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
@@ -144,6 +144,7 @@ fn prepare(
     let settings = Endpoint::from(uri)
         .executor(Runs(reach.clone()))
         .connect_timeout(timing.connect)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(timing.keepalive)
         .keep_alive_timeout(timing.keepalive_timeout)
         .keep_alive_while_idle(true);

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use prost::Message;
-use prost_reflect::{Cardinality, DescriptorPool, Kind, MethodDescriptor};
+use prost_reflect::{
+    Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor,
+};
 
 use super::*;
 use crate::pb;
@@ -116,7 +118,17 @@ fn every_mutating_request_has_a_request_id() {
     let reads = ["Get", "Export", "List", "Watch", "Explain", "Check", "Verify", "Read"];
     for method in public_methods() {
         let reads = reads.iter().any(|verb| method.name().starts_with(verb));
-        let has = method.input().get_field_by_name("request_id").is_some();
+        let asks = |input: MessageDescriptor| input.get_field_by_name("request_id").is_some();
+        let has = match method.is_client_streaming() {
+            false => asks(method.input()),
+            // What is done is in the stream, and each of it carries its own.
+            true => {
+                let of = |field: FieldDescriptor| field.kind().as_message().cloned();
+                let orders = method.input().get_field_by_name("orders").and_then(of);
+                let order = orders.and_then(|order| order.get_field_by_name("order"));
+                order.and_then(of).is_some_and(asks)
+            }
+        };
         assert!(reads || has, "{}", method.full_name());
     }
 }

@@ -155,3 +155,12 @@ fn the_documented_catalogue_is_the_one_in_the_code() {
     let again = "write it anew: UPDATE=1 cargo test -p hansa-api documented_catalogue";
     assert!(found == expect, "docs/reasons.md is out of date; {again}");
 }
+
+#[test]
+fn a_refusal_in_a_stream_is_none_that_says_ok() {
+    let refused = Status::from(Failure::of(Reason::Overloaded));
+    assert_eq!(status(encoded(&refused)).code(), Code::ResourceExhausted);
+    for bad in [encoded(&Status::ok("")), Bytes::new(), Bytes::from_static(b"\xff")] {
+        assert_eq!(Failure::from(status(bad)).reason(), Reason::Internal);
+    }
+}

@@ -20,7 +20,7 @@ const CUSTOMERS: u64 = 100_000;
 
 /// Orders over one connection.
 pub struct Orders {
-    services: Services,
+    pub services: Services,
     skus: u64,
     seed: u64,
 }
@@ -40,7 +40,7 @@ impl Orders {
         Ok(services.into_iter().map(orders).collect())
     }
 
-    fn order(&self, number: u64) -> PlaceOrderRequest {
+    pub fn order(&self, number: u64) -> PlaceOrderRequest {
         let of = |what: u64, count| draw(self.seed, number * 3 + what) % count;
         let lines = vec![
             request::line(&sku(of(0, self.skus)), 1),

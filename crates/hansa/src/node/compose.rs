@@ -42,6 +42,8 @@ use crate::config::{self, Config};
 const RESIDENCY_RELOAD: Duration = Duration::from_secs(2);
 /// Streams between nodes never end by themselves, so their connections are cut soon.
 const INTERNAL_DRAIN: Duration = Duration::from_millis(500);
+/// What a client's connection may have this node hold unread: a node's may have more.
+const PUBLIC_WINDOW: u32 = 4 << 20;
 
 /// Starts the parts, each on those before it.
 pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
@@ -155,7 +157,7 @@ fn register(config: &Config, peers: &Peers) -> anyhow::Result<()> {
 
 async fn listener(name: &'static str, config: &Config, net: &dyn Net) -> anyhow::Result<Listener> {
     let (at, limits) = match (name, config.listen.public) {
-        ("public", Some(at)) => (at, Limits::default()),
+        ("public", Some(at)) => (at, Limits { window_bytes: PUBLIC_WINDOW, ..Limits::default() }),
         _ => (config.listen.internal, Limits { drain_max: INTERNAL_DRAIN, ..Limits::default() }),
     };
     let bound = Listener::bind(name, at, net, limits).await;

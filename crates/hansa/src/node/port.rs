@@ -23,10 +23,11 @@ pub struct Port {
 }
 
 /// What starts late.
-const LATE: [&str; 5] = [
+const LATE: [&str; 6] = [
     "/hansa.order.v1.",
     "/hansa.payment.v1.",
     "/hansa.replication.v1.",
+    "/hansa.node.v1.NodeIntakeService/",
     "/hansa.node.v1.NodeReplicationService/",
     hansa_orders::Orders::SHIPMENT_PATH,
 ];

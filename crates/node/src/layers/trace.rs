@@ -186,6 +186,61 @@ impl Drop for Seen {
     }
 }
 
+/// A call that came within a stream, traced and counted as if it had come alone; dropped before its
+/// end, it was given up.
+pub struct Within(Seen);
+
+impl Within {
+    /// Begins a call of the method at `path`, for the client of the current span.
+    pub fn begin(listener: &'static str, path: &str) -> Self {
+        let method = method(path);
+        let span = tracing::debug_span!(
+            target: TARGET,
+            "rpc",
+            otel.name = method,
+            otel.kind = "server",
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            rpc.response.status_code = field::Empty,
+            listener,
+        );
+        Self(Seen { listener, method, started: Instant::now(), span, code: None })
+    }
+
+    /// The same for whoever passed it on, whose `traceparent` is given.
+    pub fn of(listener: &'static str, path: &str, traceparent: &str) -> Self {
+        let within = Self::begin(listener, path);
+        if !traceparent.is_empty() && !within.0.span.is_disabled() {
+            let mut headers = HeaderMap::new();
+            Put(&mut headers).set(TRACEPARENT, traceparent.to_owned());
+            let caller = global::get_text_map_propagator(|form| form.extract(&Headers(&headers)));
+            let _ = within.0.span.set_parent(caller);
+        }
+        within
+    }
+
+    pub fn span(&self) -> Span {
+        self.0.span.clone()
+    }
+
+    pub fn end(mut self, code: Code) {
+        self.0.code = Some(code);
+    }
+}
+
+const TRACEPARENT: &str = "traceparent";
+
+/// The current span's `traceparent`, empty where nobody traces.
+pub fn parent() -> String {
+    if Span::current().is_disabled() {
+        return String::new();
+    }
+    let mut headers = HeaderMap::new();
+    put(&mut headers);
+    let value = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
+}
+
 /// A response body that tells its call how it ended.
 struct Traced {
     body: Body,

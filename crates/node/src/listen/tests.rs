@@ -1,5 +1,7 @@
 use std::convert::Infallible;
 
+use hansa_types::id::NodeId;
+use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -7,7 +9,8 @@ use tower::service_fn;
 
 use super::*;
 use crate::fixture::{CLIENT, Caller, House, stack, text, who};
-use crate::layers::Stack;
+use crate::layers::{self, Exempt, Settings, Stack};
+use crate::peers::{Peers, Timing};
 
 /// A stack whose calls tell that they began, then wait to be let go.
 fn waiting() -> (Stack, Arc<Notify>, Arc<Notify>) {
@@ -109,4 +112,58 @@ async fn a_drain_cuts_a_call_that_does_not_end() {
     let both = async { tokio::join!(client.call("/wait"), drained) };
     let (answer, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.expect("bounded");
     assert!(answer.is_err(), "the call was cut");
+}
+
+/// Reads nothing of some calls, answers others with much, and else with what was said.
+fn lazy(began: Arc<Semaphore>) -> Stack {
+    let inner = service_fn(move |request: Request<Body>| {
+        let began = began.clone();
+        async move {
+            Ok::<_, Infallible>(match request.uri().path() {
+                "/unread" => {
+                    began.add_permits(1);
+                    let _held = request;
+                    std::future::pending().await
+                }
+                "/large" => text(vec![0; LARGE]),
+                _ => text(request.into_body().collect().await.unwrap().to_bytes()),
+            })
+        }
+    });
+    let timeout_max = Duration::from_secs(60);
+    let exempt = Exempt::NOTHING;
+    layers::stack(&Settings { listener: "test", in_flight_max: 64, timeout_max, exempt }, inner)
+}
+
+/// More than one stream's window.
+const LARGE: usize = 3 << 20;
+const UNREAD: usize = 6;
+
+#[tokio::test]
+async fn what_is_left_unread_does_not_stop_the_other_calls_of_its_connection() {
+    let (house, began) = (House::new(), Arc::new(Semaphore::new(0)));
+    let (address, _serving) = house.serve("n1", lazy(began.clone()), Limits::default()).await;
+    let peers = Peers::new(NodeId(2), house.net("n2"), Timing::default(), house.tasks.clone());
+    peers.set_node(NodeId(1), address);
+    let call = |path: &str, bytes: usize| {
+        let body = Full::new(vec![7; bytes].into()).map_err(|never| match never {});
+        let request = Request::post(path).body(Body::new(body)).unwrap();
+        peers.to(NodeId(1)).oneshot(request)
+    };
+    let beside = async || {
+        let answer = tokio::time::timeout(Duration::from_secs(60), async {
+            let answer = call("/said", 512 << 10).await.unwrap();
+            answer.into_body().collect().await.unwrap().to_bytes().len()
+        });
+        answer.await.expect("a call that is read passes")
+    };
+    for _ in 0..UNREAD {
+        let unread = call("/unread", LARGE);
+        house.tasks.spawn_untracked(async move { drop(unread.await) });
+    }
+    began.acquire_many(UNREAD as u32).await.unwrap().forget();
+    assert_eq!(beside().await, 512 << 10, "beside calls that the server does not read");
+    let large = futures::future::join_all((0..UNREAD).map(|_| call("/large", 0))).await;
+    assert_eq!(beside().await, 512 << 10, "beside answers that the client does not read");
+    assert!(large.iter().all(Result::is_ok));
 }

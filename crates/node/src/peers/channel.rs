@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hansa_types::limits::CONNECTION_WINDOW_BYTES;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt as _;
@@ -252,6 +253,7 @@ impl Channel {
         let Connection { stream, life, doubted, .. } = connected.await?;
         let (up, connection) = http2::Builder::new(self.tasks.executor())
             .timer(TokioTimer::new())
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(self.timing.keepalive_interval)
             .keep_alive_timeout(self.timing.keepalive_timeout)
             .keep_alive_while_idle(true)

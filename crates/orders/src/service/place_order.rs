@@ -45,7 +45,17 @@ pub async fn run(
 ) -> Result<wire::PlaceOrderResponse, Failure> {
     let (due, sent) = (deadline(&request), Sent::of(&request));
     let caller = caller(Principal::of(&request)?);
-    let request = request.into_inner();
+    place(shell, caller, request.into_inner(), sent, due).await
+}
+
+/// Places the order for `caller`, whose gateway has let it in.
+pub async fn place(
+    shell: &Shell,
+    caller: String,
+    request: wire::PlaceOrderRequest,
+    sent: Sent,
+    due: Instant,
+) -> Result<wire::PlaceOrderResponse, Failure> {
     let body = request.encode_to_vec();
     let place = PlaceOrder::try_from(request)?;
     let slot = match &place.customer_id {

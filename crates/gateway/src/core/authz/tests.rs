@@ -28,6 +28,7 @@ fn the_shipped_matrix() {
     let authz = shipped();
     let matrix = [
         ("PlaceOrder", "yes -- -- -- -- --"),
+        ("PlaceOrders", "yes -- -- -- -- --"),
         ("GetOrder", "yes yes yes yes yes yes"),
         ("ListOrders", "yes -- -- yes yes --"),
         ("CancelOrder", "yes -- -- yes -- --"),

@@ -115,6 +115,11 @@ pub const METHODS: &[Method] = &[
     served("hansa.order.v1.OrderService/GetOrder", Orders, Rule::Order),
     served("hansa.order.v1.OrderService/ListOrders", Orders, Rule::Customers),
     served("hansa.order.v1.OrderService/PlaceOrder", Orders, Rule::Residence),
+    // The gateway takes the stream apart: each order goes where PlaceOrder would.
+    Method {
+        streams: true,
+        ..by_gateway("hansa.order.v1.OrderService/PlaceOrders", Rule::Gateway)
+    },
     served("hansa.order.v1.OrderService/ReturnItems", Orders, Rule::Order),
     Method {
         streams: true,
