@@ -81,8 +81,9 @@ pub trait Model {
     }
 }
 
-/// Configurations of one state that are followed at first, and of each as many ways on. An outage at
-/// a key that is nearly sold out leaves more than a million ways to each read, and almost any does.
+/// Configurations of one state that are followed at first, and of each as many ways on. An outage
+/// at a key that is nearly sold out leaves more than a million ways to each read, and almost any
+/// does.
 const BEAM: usize = 8;
 
 /// Numbers of a state that ops add to; what a model does not use stays 0.
