@@ -51,7 +51,7 @@ struct Args {
     /// With one seed: its plan and every line of its trace.
     #[arg(short, long)]
     verbose: bool,
-    /// With one seed: writes the clients' history to this file, one operation a line.
+    /// With one seed: writes the history to this file, one operation a line.
     #[arg(long)]
     history: Option<PathBuf>,
     /// Reads seeds and mistakes from stdin and writes reports to stdout.

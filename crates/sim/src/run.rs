@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hansa_checker::History;
+use hansa_checker::{History, with_final_reads};
 use hansa_types::seeded::{self, Bug};
 
 use crate::clock::EPOCH_MS;
@@ -37,6 +37,7 @@ pub struct Done {
     /// What of it the servers took.
     pub served: Duration,
     pub tail: Vec<String>,
+    /// As it was judged: what clients did, and the final reads.
     pub history: History,
 }
 
@@ -74,6 +75,7 @@ pub fn run(plan: Plan, verbose: bool) -> Done {
     let (simulated, recovered, served) =
         (*simulated.borrow(), board.recovered.get(), board.served.get());
     let tail = tail.into_iter().collect();
+    let history = with_final_reads(&history, finals.as_ref());
     Done { seed, judged, digest, lines, counts, simulated, recovered, served, tail, history }
 }
 
