@@ -81,10 +81,10 @@ pub trait Model {
     }
 }
 
-/// Configurations of one state that are followed at first, and of each as many ways on. An outage
-/// at a key that is nearly sold out leaves more than a million ways to each read, and almost any
-/// does.
-const BEAM: usize = 8;
+/// Configurations of one state that are followed, and of each as many ways on, one try after the
+/// other. An outage at a key that is nearly sold out leaves more than a million ways to each read,
+/// and almost any does.
+const BEAMS: [usize; 4] = [8, 2, 32, 128];
 
 /// Numbers of a state that ops add to; what a model does not use stays 0.
 pub type Measures = [i64; 5];
@@ -206,10 +206,9 @@ pub struct Refuted {
 /// Instants at which one entry ends and another begins at once are taken as overlapping.
 pub fn check<M: Model>(model: &M, entries: &[Entry<M::Op>], budget: u64) -> Found {
     // An explanation is one, however few ways were looked at; that there is none needs them all.
-    match search::Search::new(model, entries, budget / 4, BEAM).run() {
-        found @ Found::Explained { .. } => found,
-        Found::Refuted(_) | Found::GaveUp { .. } => whole(model, entries, budget),
-    }
+    let few = |beam| search::Search::new(model, entries, budget / 8, beam).run();
+    let found = BEAMS.into_iter().map(few).find(|found| matches!(found, Found::Explained { .. }));
+    found.unwrap_or_else(|| whole(model, entries, budget))
 }
 
 /// The same without a look at few of them first.

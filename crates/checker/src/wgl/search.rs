@@ -193,13 +193,31 @@ impl<'a, M: Model> Search<'a, M> {
                     && self.comes_to_nothing(&beyond)
                     && self.risk(&Config { done: *less, state: state.clone() }) == Risk::None
             };
-            let needless = same.len() == self.beam || same.iter().any(covers);
+            let needless = same.iter().any(covers);
             if !needless {
                 same.push(config.done);
             }
             !needless
         });
+        if self.beam < usize::MAX {
+            self.choose(&mut configs);
+        }
         configs
+    }
+
+    /// Of each state those first that did what must happen, and little else.
+    fn choose(&self, configs: &mut Vec<Config<M::State>>) {
+        configs.sort_by_key(|config| {
+            let may = |slot: &usize| self.entries[self.at[*slot]].need != Need::Always;
+            let beyond = config.done.slots().filter(may).count();
+            (beyond, std::cmp::Reverse(config.done.count()))
+        });
+        let mut kept: HashMap<M::State, usize> = HashMap::new();
+        configs.retain(|config| {
+            let same = kept.entry(config.state.clone()).or_default();
+            *same += 1;
+            *same <= self.beam
+        });
     }
 
     /// Of one state this is no matter of course: what gave up its slot may differ.

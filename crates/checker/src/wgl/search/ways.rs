@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::mask::{Mask, SLOTS};
-use super::super::{Measures, Model};
+use super::super::{Measures, Model, Need};
 use super::kinds::Kind;
 use super::{Config, Search};
 
@@ -86,6 +86,8 @@ impl<M: Model> Search<'_, M> {
                     }
                     _ => self.every_way(slot, &way, &mut on),
                 }
+                // The last is gone on with first.
+                on.sort_by_key(|(other, ..)| self.entries[self.at[*other]].need == Need::Always);
                 for (other, turn, idle) in on.drain(..) {
                     self.steps += 1;
                     let op = &self.entries[self.at[other]].op;
