@@ -30,6 +30,8 @@ fn uuids_order_names_and_gtins_are_no_cards() {
     let request = CancelOrderRequest { request_id: uuid.into(), ..Default::default() };
     assert!(looks_like_card(uuid));
     assert_eq!(refuse_cards(&request), Ok(()));
+    let reference = PlaceOrderRequest { client_reference: uuid.into(), ..Default::default() };
+    assert_eq!(refuse_cards(&reference), Ok(()));
     let gtin = crate::pb::inventory::GetStockRequest {
         sku: "4222222222222".into(), // An old 13-digit test card.
         ..Default::default()

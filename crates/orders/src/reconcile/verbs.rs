@@ -363,13 +363,11 @@ fn action(entry: &pb::PlanEntry) -> Result<Action, Failure> {
             Action::RefundCapture { books, amount_minor: it.amount_minor, currency }
         }
         Wire::CancelCharge(it) => {
-            let key = text("key", &it.key, TEXT_BYTES_MAX)?;
             let order = entry.difference.as_ref().map(|found| found.order_id.clone());
             let named = order.and_then(|id| order_from_bytes(&id).ok());
             // The entry is checked against an order: a key of another one would not be.
-            if named.map(crate::core::order::provider_key).as_ref() != Some(&key) {
-                return Err(invalid("the key of the entry's order"));
-            }
+            let key = named.map(crate::core::order::provider_key).filter(|key| *key == it.key);
+            let key = key.ok_or_else(|| invalid("the key of the entry's order"))?;
             Action::CancelCharge { key, reference: Reference(it.reference.clone()) }
         }
         Wire::ResumeOrder(_) => Action::Resume,
@@ -448,3 +446,6 @@ fn what(row: &RepairRow) -> String {
     };
     format!("{what}: {}", row.why)
 }
+
+#[cfg(test)]
+mod tests;
