@@ -3,6 +3,7 @@
 //! Real openraft, real log, checkpoints and archives in temporary folders. The wires between the
 //! nodes are in memory and can be cut, or gRPC over mTLS on loopback.
 
+pub mod backup;
 mod board;
 pub mod counter;
 pub mod forger;

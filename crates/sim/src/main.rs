@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use hansa_checker::{History, lines};
+use hansa_checker::{lines, with_final_reads};
 use hansa_sim::batch::results::Wrong;
 use hansa_sim::batch::{self, Options, Report, Summary, Took, hunt, results};
 use hansa_sim::plan::Plan;
+use hansa_sim::run::Done;
 use hansa_sim::verdict::Word;
 use hansa_sim::{run, trace};
 use hansa_types::seeded::Bug;
@@ -130,7 +131,7 @@ fn one(seed: u64, args: &Args) -> ExitCode {
     let (done, took) = Took::by(|| run::run(plan, args.verbose));
     let wall = took.wall.as_secs_f64();
     if let Some(file) = &args.history
-        && let Err(error) = write_history(file, &done.history)
+        && let Err(error) = write_history(file, &done)
     {
         eprintln!("{}: {error}", file.display());
     }
@@ -156,9 +157,11 @@ fn one(seed: u64, args: &Args) -> ExitCode {
     }
 }
 
-fn write_history(file: &Path, history: &History) -> anyhow::Result<()> {
+/// As it was judged: what clients did, and the final reads.
+fn write_history(file: &Path, done: &Done) -> anyhow::Result<()> {
     let file = std::fs::File::create(file)?;
-    Ok(lines::write(history, std::io::BufWriter::new(file))?)
+    let history = with_final_reads(&done.history, done.finals.as_ref());
+    Ok(lines::write(&history, std::io::BufWriter::new(file))?)
 }
 
 fn many(args: &Args) -> anyhow::Result<ExitCode> {

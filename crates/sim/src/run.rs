@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hansa_checker::{History, with_final_reads};
+use hansa_checker::{FinalState, History};
 use hansa_types::seeded::{self, Bug};
 
 use crate::clock::EPOCH_MS;
@@ -37,8 +37,10 @@ pub struct Done {
     /// What of it the servers took.
     pub served: Duration,
     pub tail: Vec<String>,
-    /// As it was judged: what clients did, and the final reads.
+    /// What clients did.
     pub history: History,
+    /// What was read in the end, if it came to that.
+    pub finals: Option<FinalState>,
 }
 
 /// Runs a seed. One at a time in a process: turmoil's and tokio's counters are the process's.
@@ -75,8 +77,19 @@ pub fn run(plan: Plan, verbose: bool) -> Done {
     let (simulated, recovered, served) =
         (*simulated.borrow(), board.recovered.get(), board.served.get());
     let tail = tail.into_iter().collect();
-    let history = with_final_reads(&history, finals.as_ref());
-    Done { seed, judged, digest, lines, counts, simulated, recovered, served, tail, history }
+    Done {
+        seed,
+        judged,
+        digest,
+        lines,
+        counts,
+        simulated,
+        recovered,
+        served,
+        tail,
+        history,
+        finals,
+    }
 }
 
 #[cfg(feature = "simulated")]

@@ -1,12 +1,10 @@
-use std::collections::BTreeMap;
-use std::io::{self, Cursor as Bytes0, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use hansa_backup::manifest::{FORMAT, Group as Entry, Part, hex};
+use hansa_backup::manifest::Group as Entry;
 use hansa_backup::part::{frame, head};
-use hansa_backup::{Manifest, PartKind, Shelf, verify};
+use hansa_backup::{Manifest, PartKind, verify};
 use hansa_node::env::test::seeded;
 use hansa_types::id::NodeId;
 use hansa_types::time::WallTime;
@@ -14,22 +12,13 @@ use hansa_wal::fs::{Fs, RealFs};
 
 use crate::group::Group;
 use crate::host::{
-    Cursor, Cut, ExportError, Exports, GroupSpec, Host, HostConfig, RestoreError, RestoredGroup,
+    Cursor, ExportError, Exports, GroupSpec, Host, HostConfig, RestoreError, RestoredGroup,
     check_state, plan_hash,
 };
+use crate::testing::backup::{Memory, copy};
 use crate::testing::counter::{CLOSED, Counters};
 use crate::testing::{Board, Cluster, Settings, eventually, group_id, soon};
 use crate::timing::Timing;
-
-#[derive(Clone, Default)]
-pub(super) struct Memory(BTreeMap<String, Vec<u8>>);
-
-impl Shelf for Memory {
-    fn open(&self, path: &str) -> io::Result<Box<dyn Read + Send>> {
-        let file = self.0.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(Bytes0::new(file)))
-    }
-}
 
 async fn fill(cluster: &Cluster<Counters>, from: usize, count: usize) {
     for n in from..from + count {
@@ -39,60 +28,6 @@ async fn fill(cluster: &Cluster<Counters>, from: usize, count: usize) {
             cluster.submit(format!("close gone{n}")).await;
         }
     }
-}
-
-/// Reads a cut, opening the stream anew after each few chunks as if it had broken.
-async fn copy(exports: &Exports, cut: &Cut, broken_every: usize) -> (Memory, Manifest) {
-    let name = cut.group.to_string();
-    let mut files: BTreeMap<PartKind, (Vec<u8>, u64)> =
-        PartKind::ALL.into_iter().map(|kind| (kind, (head(kind).to_vec(), 0))).collect();
-    let mut at = Cursor::default();
-    loop {
-        let before = at;
-        let mut chunks = exports.read("b-1", cut.group, at).unwrap().take(broken_every);
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.unwrap();
-            let file = files.get_mut(&chunk.part).unwrap();
-            file.0.extend_from_slice(&frame(chunk.position, &chunk.data));
-            (file.1, at) = (file.1 + 1, chunk.next);
-        }
-        if at == before {
-            break;
-        }
-    }
-    let part = |(kind, (bytes, frames)): (&PartKind, &(Vec<u8>, u64))| Part {
-        kind: *kind,
-        bytes: bytes.len() as u64,
-        frames: *frames,
-        blake3: blake3::hash(bytes).to_hex().to_string(),
-    };
-    let group = Entry {
-        name: name.clone(),
-        group: cut.group.number(),
-        node: cut.node.0,
-        index: cut.index,
-        term: cut.term,
-        log_time_ms: cut.time.ms(),
-        state_hash: cut.state_hash.to_string(),
-        chain_head: hex(&cut.chain_head),
-        records: cut.records,
-        parts: files.iter().map(part).collect(),
-    };
-    let mut manifest = Manifest {
-        format: FORMAT,
-        id: "b-1".into(),
-        region: "eu-west".into(),
-        number: 1,
-        epoch: 1,
-        cut_ms: 0,
-        keep_until_ms: u64::MAX,
-        groups: vec![group],
-        hash: String::new(),
-    };
-    manifest.seal();
-    let named =
-        files.into_iter().map(|(kind, (bytes, _))| (format!("{name}/{}", kind.as_str()), bytes));
-    (Memory(named.collect()), manifest)
 }
 
 pub(super) async fn backup(cluster: &Cluster<Counters>) -> (Memory, Manifest) {

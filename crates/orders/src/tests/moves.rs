@@ -71,6 +71,19 @@ async fn ask(
     }
 }
 
+/// His first order, which was another region's for a while and is at home again.
+async fn back_from_abroad() -> (Pair, String) {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    let (first, _) = placed(&pair, "r-1").await;
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    hand_over(&pair.abroad, &pair.home, 3).await;
+    shipped(&pair, 1).await;
+    (pair, first)
+}
+
 /// Name of the order, and whether it was known.
 async fn placed(pair: &Pair, request_id: &str) -> (String, bool) {
     let end = soon();
@@ -373,15 +386,8 @@ async fn who_lives_where_the_law_no_longer_lets_him_is_sent_home_and_leaves_noth
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_moved_is_shown_where_he_lives_also_of_what_that_region_owned_for_a_while() {
-    let pair = Pair::start().await;
-    pair.legislate(&policy(2, true));
-    reconnect(&pair).await;
+    let (pair, first) = back_from_abroad().await;
     let (here, away) = (pair.here(), pair.away());
-    let (first, _) = placed(&pair, "r-1").await;
-    shipped(&pair, 1).await;
-    hand_over(&pair.home, &pair.abroad, 2).await;
-    hand_over(&pair.abroad, &pair.home, 3).await;
-    shipped(&pair, 1).await;
     let copy = || read(away, &first, orders::ReadMode::LocalCopy);
     assert_eq!(copy().await.customer_id, "", "he lives at home");
     let told = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
@@ -430,15 +436,8 @@ async fn who_came_home_stays_there_while_another_region_owns_what_is_born_there(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_he_left_is_not_lost_where_he_lives_when_that_region_owns_his_orders_again() {
-    let pair = Pair::start().await;
-    pair.legislate(&policy(2, true));
-    reconnect(&pair).await;
+    let (pair, first) = back_from_abroad().await;
     let (here, away) = (pair.here(), pair.away());
-    let (first, _) = placed(&pair, "r-1").await;
-    shipped(&pair, 1).await;
-    hand_over(&pair.home, &pair.abroad, 2).await;
-    hand_over(&pair.abroad, &pair.home, 3).await;
-    shipped(&pair, 1).await;
     ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
     let told = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap();
     assert_eq!((told.state(), living(here)), (wire::MoveState::Left, 0));

@@ -1,17 +1,13 @@
 //! A group that keeps its books: its parts by their own handles, its folder, its backup.
 
-use std::collections::BTreeMap;
-use std::io::{self, Cursor as Bytes0, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use hansa_backup::manifest::{FORMAT, Group as Entry, Part, hex};
-use hansa_backup::part::{frame, head};
-use hansa_backup::{Manifest, PartKind, Shelf, verify};
+use hansa_backup::{Manifest, verify};
+use hansa_consensus::testing::backup::{Memory, copy};
 use hansa_consensus::testing::{Cluster, Settings, eventually, group_id, soon};
-use hansa_consensus::{Cursor, Exports, Group, GroupSpec, RestoredGroup, check_state, inspect};
+use hansa_consensus::{Exports, Group, GroupSpec, RestoredGroup, check_state};
 use hansa_ledger::core::inventory::Inventory;
 use hansa_ledger::core::payments::Payments;
 use hansa_ledger::machine::POSTINGS;
@@ -77,63 +73,13 @@ async fn cluster(groups: Vec<GroupId>) -> Cluster<Shard> {
     cluster
 }
 
-/// The files of a backup.
-struct Memory(BTreeMap<String, Vec<u8>>);
-
-impl Shelf for Memory {
-    fn open(&self, path: &str) -> io::Result<Box<dyn Read + Send>> {
-        let file = self.0.get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(Bytes0::new(file)))
-    }
-}
-
 async fn backup(cluster: &Cluster<Shard>) -> (Memory, Manifest) {
     let exports = Exports::new(cluster.node(NODE).host.clone());
     let index = exports.read_index(group_id(), soon()).await.unwrap();
     let cut = exports.freeze("b-1", group_id(), index, soon()).await.unwrap();
-    let heads = PartKind::ALL.into_iter().map(|kind| (kind, (head(kind).to_vec(), 0)));
-    let mut files: BTreeMap<PartKind, (Vec<u8>, u64)> = heads.collect();
-    let mut chunks = exports.read("b-1", cut.group, Cursor::default()).unwrap();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.unwrap();
-        let file = files.get_mut(&chunk.part).unwrap();
-        file.0.extend_from_slice(&frame(chunk.position, &chunk.data));
-        file.1 += 1;
-    }
+    let made = copy(&exports, &cut, usize::MAX).await;
     exports.end("b-1");
-    let part = |(kind, (bytes, frames)): (&PartKind, &(Vec<u8>, u64))| Part {
-        kind: *kind,
-        bytes: bytes.len() as u64,
-        frames: *frames,
-        blake3: hex(&inspect::hash(bytes)),
-    };
-    let name = cut.group.to_string();
-    let group = Entry {
-        name: name.clone(),
-        group: cut.group.number(),
-        node: cut.node.0,
-        index: cut.index,
-        term: cut.term,
-        log_time_ms: cut.time.ms(),
-        state_hash: cut.state_hash.to_string(),
-        chain_head: hex(&cut.chain_head),
-        records: cut.records,
-        parts: files.iter().map(part).collect(),
-    };
-    let mut manifest = Manifest {
-        format: FORMAT,
-        id: "b-1".into(),
-        region: "eu-west".into(),
-        number: 1,
-        epoch: 1,
-        cut_ms: 0,
-        keep_until_ms: u64::MAX,
-        groups: vec![group],
-        hash: String::new(),
-    };
-    manifest.seal();
-    let named = files.into_iter().map(|(kind, (of, _))| (format!("{name}/{}", kind.as_str()), of));
-    (Memory(named.collect()), manifest)
+    made
 }
 
 fn fine(_: &Outcome) -> Result<(), String> {

@@ -26,8 +26,8 @@ use crate::core::order::{Done, Goal, Heard, Order, ParkedWhy, RefundCause, Stock
 use crate::core::remote::{Batch, Origin, RemoteEvent, Shown};
 use crate::core::status::{FulfillmentStatus, PaymentStatus};
 use crate::core::takeover::{
-    Adopted, Birth, Candidate, Decision, End, Facts, Moved, NotAdopted, Phase, Repaid, Standing,
-    Step, Stepped, TailAction, TakeOver,
+    Adopted, Birth, Candidate, Decision, End, Facts, Loss, Moved, NotAdopted, Phase, Repaid,
+    Standing, Step, Stepped, TailAction, TakeOver,
 };
 
 use super::*;
@@ -45,6 +45,11 @@ fn group_of(n: u16) -> State {
 
 fn origin(of: u16) -> Origin {
     Origin { region: region(of), group: 0, epoch: 1 }
+}
+
+/// Region 1's births are somebody else's by now, given up or lost.
+fn elsewhere(owner: u16, epoch: u64, loss: Option<Loss>) -> Step {
+    Step::Elsewhere { birth: region(1), owner: region(owner), epoch, loss, handed: false }
 }
 
 /// What ships of an order, and what the new owner's shell reads in it.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::forks::refund;
 use super::handed::{drained, goes, planned, settle};
-use super::left_behind::{elsewhere, third};
+use super::left_behind::third;
 use super::tail::{came_to, decide};
 use super::*;
 use crate::core::restored::{self, Restore};

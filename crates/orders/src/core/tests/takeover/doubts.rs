@@ -1,7 +1,6 @@
 //! What only a lost owner knows stays in doubt, whoever owns its births since.
 
 use super::*;
-use crate::core::takeover::Loss;
 
 /// A request to place an order of A's births there, first sent at `sent` ms after the start.
 fn place(state: &mut State, n: u64, epoch: u64, sent: i64) -> Outcome {
@@ -13,8 +12,7 @@ fn place(state: &mut State, n: u64, epoch: u64, sent: i64) -> Outcome {
 }
 
 fn lost(owner: u16, epoch: u64) -> Step {
-    let loss = Some(Loss { record_ms: START.ms(), skew_ms: 1_000 });
-    Step::Elsewhere { birth: region(1), owner: region(owner), epoch, loss, handed: false }
+    elsewhere(owner, epoch, Some(Loss { record_ms: START.ms(), skew_ms: 1_000 }))
 }
 
 /// By a planned change.
@@ -54,10 +52,7 @@ fn a_planned_change_of_owner_after_a_loss_ends_no_doubt() {
     // Home again, and what B alone had heard of is as unknown.
     let mut a = a;
     step(&mut a, lost(2, 2));
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(3), epoch: 3, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(3, 3, None));
     run(&mut c, fine);
     ship(&c, &mut a, origin(3));
     settle(&c, &mut a, handed_over(3, 4));
@@ -96,10 +91,7 @@ fn the_requests_of_an_order_that_cannot_be_opened_are_in_doubt_though_nothing_wa
 fn what_their_owner_doubts_the_next_one_doubts_too() {
     let (_, mut b, id) = pair(fine, true);
     let mut c = group_of(3);
-    step(
-        &mut c,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut c, elsewhere(2, 2, None));
     assert_eq!(step(&mut b, Step::TakeOver(handed_over(1, 2))), Outcome::Noted);
     let version = b.remote.copies.get(&id).unwrap().version;
     let fail = Candidate::Fail { order: id, version, why: NotAdopted::KeyMissing };
@@ -123,10 +115,7 @@ fn what_their_owner_doubts_the_next_one_doubts_too() {
 fn who_handed_births_on_sends_a_caller_to_their_owner_and_does_not_doubt_for_it() {
     let (a, mut b, _) = pair(fine, true);
     survive(&a, &mut b, 2);
-    step(
-        &mut b,
-        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
-    );
+    step(&mut b, elsewhere(1, 3, None));
     assert_eq!(place(&mut b, 7, 2, 0), Outcome::Refused(Refused::NotOwner));
     assert!(b.doubts_of(region(1), None, true).is_some(), "known wherever they are");
 }

@@ -98,10 +98,7 @@ fn who_was_the_second_owner_is_named_by_the_third() {
 #[test]
 fn a_former_home_forgets_whom_the_owner_erased_and_tells_its_own_peers() {
     let (mut a, _) = taken_over();
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     let seq = a.meta.seq;
     keys(&mut a, told(key_at(1), 5));
     keys(&mut a, told(key_at(1), 5));
@@ -128,10 +125,7 @@ fn whom_a_former_home_serves_again_is_not_taken_from_under_an_order_that_is_unde
     keys(&mut a, told(key_at(1), START.ms() - 1));
     assert!(alive(&a, key_at(1)), "he has ordered since");
     let mut moved = thawed(&a);
-    step(
-        &mut moved,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut moved, elsewhere(2, 2, None));
     keys(&mut moved, told(key_at(1), START.ms() - 1));
     assert!(!alive(&moved, key_at(1)), "what he did unshipped goes with the rest");
     holds(&moved);
@@ -177,10 +171,7 @@ fn whom_an_order_kept_that_moved_away_is_forgotten_once_its_new_owner_has_gone_o
     let mut b = group_of(2);
     share(&mut b, key_at(1), FIRST);
     ship(&a, &mut b, origin(1));
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     assert!(a.owed_now(9, 9).is_empty(), "who takes it over opens it with this key");
     assert_eq!(a.owed_for(9), [id]);
     keys(&mut a, asked);
@@ -202,10 +193,7 @@ fn whom_an_order_kept_that_moved_away_is_forgotten_once_its_new_owner_has_gone_o
 fn who_has_an_order_under_way_whose_births_are_handed_over_keeps_his_key() {
     let (mut a, id) = placed(contents());
     let of = a.contents.get(&id).unwrap().sealed_with;
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     let erase = crate::core::subjects::Erase {
         subject: of.subject,
         request: Scope(77),
@@ -264,10 +252,7 @@ fn home_again() -> (State, OrderId, KeyOf, Box<Erased>) {
     survive(&was, &mut b, 2);
     run(&mut b, fine);
     let Outcome::Erased(first, false) = erase_at_home(&mut a, 77) else { panic!() };
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     assert_eq!(erase_at_home(&mut a, 77), Outcome::Erased(first.clone(), true));
     share(&mut a, key_at(2), FIRST);
     ship(&b, &mut a, origin(2));

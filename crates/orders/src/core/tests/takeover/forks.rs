@@ -6,7 +6,6 @@ use super::handed::{drained, goes, parcel, planned, settle};
 use super::*;
 use crate::core::order::Fork;
 use crate::core::restored::{self, Restore};
-use crate::core::takeover::Loss;
 
 /// Region `to` has births of region 1 handed to it in plan.
 pub fn hand_over(from: &mut State, to: &mut State, epoch: u64) {

@@ -95,20 +95,14 @@ fn a_return_that_was_refused_asks_for_the_same_again() {
 fn at_home_again_each_region_has_what_it_shipped_and_what_came_back_stays_where_it_is() {
     let (mut a, mut b, id) = shipped_by_both();
     assert_eq!(takes_back(&mut b, id, 50, 1), 0);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     ship(&b, &mut a, origin(2));
     step(&mut b, Step::Drain { birth: region(1), to: region(1), epoch: 2, drain: 5 });
     step(&mut b, Step::Drained { birth: region(1), epoch: 2 });
     step(&mut a, take_over(1, 2, 3));
     assert_eq!(adopt(&b, &mut a, 1, 3), 1);
     step(&mut a, Step::Settled { birth: region(1), epoch: 3 });
-    step(
-        &mut b,
-        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
-    );
+    step(&mut b, elsewhere(1, 3, None));
     run(&mut a, fine);
     let order = of(&a, id);
     assert_eq!((order.shipped_by(region(1), 0), order.shipped_by(region(2), 0)), (1, 1));

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::core::effect::StockVerb;
-use crate::core::takeover::Loss;
 
 pub fn planned(from: u16, epoch: u64) -> Step {
     let Step::TakeOver(mut take) = take_over(1, from, epoch) else { panic!() };

@@ -65,10 +65,7 @@ fn a_request_stays_under_the_key_that_it_was_heard_under_when_its_order_is_seale
     ship(&a, &mut b, origin(1));
     survive(&a, &mut b, 2);
     run(&mut b, fine);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     ship(&b, &mut a, origin(2));
     // Another key of his is the newest by now: orders are sealed with that.
     let newer = KeyOf { generation: 9, ..key_of(1) };
@@ -117,10 +114,7 @@ fn home_without_a_block(known: Known) -> (State, OrderId) {
     a.contents.update(&id, |contents| contents.personal = Some(block));
     survive(&a, &mut b, 2);
     run(&mut b, fine);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     ship(&b, &mut a, origin(2));
     let subject = key_of(1).subject;
     if known.moved > 0 {

@@ -4,16 +4,11 @@ use super::forks::hand_over;
 use super::handed::settle;
 use super::tail::{came_to, decide};
 use super::*;
-use crate::core::takeover::Loss;
 
 fn handed_over(from: u16, epoch: u64) -> Step {
     let Step::TakeOver(mut take) = take_over(1, from, epoch) else { panic!() };
     take.complete = true;
     Step::TakeOver(take)
-}
-
-pub fn elsewhere(owner: u16, epoch: u64, loss: Option<Loss>) -> Step {
-    Step::Elsewhere { birth: region(1), owner: region(owner), epoch, loss, handed: false }
 }
 
 /// C, which has a copy of A's order, and hears that B owns it.

@@ -91,10 +91,7 @@ fn a_former_order_that_its_owner_never_knew_is_not_changed_after_its_births_came
     let alone = order_id(2);
     apply(&mut a, accept(2, contents()));
     run(&mut a, fine);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     ship(&b, &mut a, origin(2));
     step(&mut a, take_over(1, 2, 3));
     adopt(&b, &mut a, 1, 3);
@@ -216,15 +213,9 @@ fn what_could_not_be_adopted_is_looked_at_anew_by_each_take_over() {
     step(&mut b, Step::Adopt { birth: region(1), epoch: 2, orders: vec![fail] });
     step(&mut b, Step::Settled { birth: region(1), epoch: 2 });
     // Back, on with it, and lost again.
-    step(
-        &mut b,
-        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
-    );
+    step(&mut b, elsewhere(1, 3, None));
     assert!(b.births.failed.is_empty());
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     step(&mut b, take_over(1, 1, 4));
     assert_eq!(b.waiting(region(1), 9), vec![id]);
     assert_eq!(adopt(&a, &mut b, 1, 4), 1);
@@ -237,10 +228,7 @@ fn a_group_that_has_not_followed_its_directory_knows_of_no_tail() {
     run(&mut a, fine);
     assert!(a.has_followed(region(1), 1) && a.has_followed(region(3), 4));
     assert!(!a.has_followed(region(1), 2), "nothing is in its tail, and that proves nothing");
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     assert!(a.has_followed(region(1), 2) && !a.tail(region(1), 9).is_empty());
     assert!(!a.has_followed(region(1), 3));
 }
@@ -274,10 +262,7 @@ fn an_order_whose_births_come_or_go_is_not_said_to_be_unknown() {
     assert_eq!(b.why_unknown(never), Refused::OrderNotFound);
     adopt(&a, &mut b, 1, 2);
     assert_eq!(b.withheld(id), None);
-    step(
-        &mut b,
-        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
-    );
+    step(&mut b, elsewhere(1, 3, None));
     for id in [id, never] {
         assert_eq!(
             (b.withheld(id), b.why_unknown(id)),

@@ -23,10 +23,7 @@ fn what_a_lost_owner_granted_alone_is_in_doubt_once_its_order_came_back_from_the
     run(&mut b, fine);
     assert!(matches!(apply(&mut b, sent(u64::MAX, refund(id, 60))), Outcome::Done(_)));
     run(&mut b, fine);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     ship(&b, &mut a, origin(2));
     let Step::TakeOver(mut take) = take_over(1, 2, 3) else { panic!() };
     take.complete = true;
@@ -64,11 +61,7 @@ fn what_a_lost_owner_granted_alone_is_in_doubt_also_where_the_next_one_names_onl
         assert!(matches!(apply(&mut b, refund), Outcome::Done(_)));
         run(&mut b, fine);
     }
-    let gone = |owner, epoch| {
-        let (birth, owner) = (region(1), region(owner));
-        Step::Elsewhere { birth, owner, epoch, loss: None, handed: false }
-    };
-    step(&mut a, gone(2, 2));
+    step(&mut a, elsewhere(2, 2, None));
     ship(&b, &mut a, origin(2));
     let Step::TakeOver(mut take) = take_over(1, 2, 3) else { panic!() };
     take.complete = true;

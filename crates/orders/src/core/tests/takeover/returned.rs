@@ -11,15 +11,9 @@ fn the_former_owner_refuses_follows_gives_back_and_lists_its_tail() {
     run(&mut a, fine);
     assert!(matches!(apply(&mut a, accept(2, contents())), Outcome::Done(_)));
     run(&mut a, fine);
-    let elsewhere = || Step::Elsewhere {
-        birth: region(1),
-        owner: region(2),
-        epoch: 2,
-        loss: None,
-        handed: false,
-    };
-    assert_eq!(step(&mut a, elsewhere()), Outcome::Noted);
-    assert_eq!(step(&mut a, elsewhere()), Outcome::Noted);
+    for _ in 0..2 {
+        assert_eq!(step(&mut a, elsewhere(2, 2, None)), Outcome::Noted);
+    }
     assert_eq!(apply(&mut a, accept(3, contents())), Outcome::Refused(Refused::NotOwner));
     let cancel = Command::Cancel { order: id, key: key(9), reason: String::new() };
     assert_eq!(apply(&mut a, cancel), Outcome::Refused(Refused::NotOwner));
@@ -59,10 +53,7 @@ fn births_go_back_to_where_they_were_born_with_what_happened_meanwhile() {
     let (mut a, mut b, id) = pair(fine, true);
     survive(&a, &mut b, 2);
     run(&mut b, fine);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     let Command::Accept(mut new) = accept(5, contents()) else { panic!() };
     new.epoch = 2;
     new.contents.sealed_with.subject.home = region(2);
@@ -76,10 +67,7 @@ fn births_go_back_to_where_they_were_born_with_what_happened_meanwhile() {
     assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
     assert_eq!(adopt(&b, &mut a, 1, 3), 2);
     assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
-    step(
-        &mut b,
-        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
-    );
+    step(&mut b, elsewhere(1, 3, None));
     assert_eq!((of(&a, id).version, of(&a, id).epoch), (version + 1, 3));
     run(&mut a, fine);
     for order in [id, order_id(5)] {
@@ -121,8 +109,7 @@ fn an_older_record_changes_nothing() {
     survive(&a, &mut b, 3);
     let stale = Outcome::Refused(Refused::EpochNotNewer);
     assert_eq!(step(&mut b, take_over(1, 1, 2)), stale);
-    let elsewhere =
-        Step::Elsewhere { birth: region(1), owner: region(3), epoch: 2, loss: None, handed: false };
+    let elsewhere = elsewhere(3, 2, None);
     assert_eq!(step(&mut b, elsewhere), stale);
     let mine =
         Step::Elsewhere { birth: region(2), owner: region(3), epoch: 1, loss: None, handed: false };
@@ -182,8 +169,7 @@ fn no_event_of_an_old_epoch_is_taken_once_a_record_is_known() {
         (region(2), 2, of(&b, id).version)
     );
     assert!(c.remote.parked.is_empty() && c.remote.consistent());
-    let elsewhere =
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false };
+    let elsewhere = elsewhere(2, 2, None);
     step(&mut c, elsewhere);
     let digest = c.remote.copies.digest();
     ship(&a, &mut c, origin(1));

@@ -46,10 +46,7 @@ fn back() -> (State, State, OrderId, OrderId) {
     let alone = order_id(2);
     apply(&mut a, accept(2, contents()));
     run(&mut a, fine);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     ship(&b, &mut a, origin(2));
     (a, b, first, alone)
 }
@@ -82,10 +79,7 @@ fn an_order_that_nobody_went_on_with_goes_on_where_it_stands_once_two_people_say
     assert!(matches!(apply(&mut a, sent), Outcome::Done(_)));
     run(&mut a, fine);
     assert_eq!(status(&a, alone), OrderStatus::Completed);
-    step(
-        &mut b,
-        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
-    );
+    step(&mut b, elsewhere(1, 3, None));
     ship(&a, &mut b, origin(1));
     let copy = b.remote.copies.get(&alone).unwrap();
     assert_eq!((copy.epoch(), copy.version), (3, of(&a, alone).version));
@@ -150,10 +144,7 @@ fn an_adopts_entry_is_refused_where_its_owner_had_gone_on_with_the_order() {
     run(&mut a, fine);
     let mut b = group_of(2);
     ship(&a, &mut b, origin(1));
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     agreed(&mut a);
     // Nobody asked whether the owner had told everything.
     assert_eq!(begin(&mut a, 1, id, TailAction::Adopt, 0), None);
@@ -261,14 +252,8 @@ fn an_order_that_is_lost_twice_is_decided_on_twice() {
     assert_eq!(adopt(&b, &mut a, 1, 3), 1);
     assert_eq!(step(&mut a, Step::Settled { birth: region(1), epoch: 3 }), Outcome::Noted);
     // Lost again, and nobody has heard of either since.
-    step(
-        &mut b,
-        Step::Elsewhere { birth: region(1), owner: region(1), epoch: 3, loss: None, handed: false },
-    );
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 4, loss: None, handed: false },
-    );
+    step(&mut b, elsewhere(1, 3, None));
+    step(&mut a, elsewhere(2, 4, None));
     for order in [first, alone] {
         assert!(a.tail(region(1), 9).iter().any(|(id, _)| *id == order) && a.undecided(order));
     }
@@ -305,10 +290,7 @@ fn a_refund_that_was_on_its_way_is_part_of_what_is_given_back() {
     run(&mut a, fine);
     let note = Note::default();
     apply(&mut a, Command::Refund { order: id, key: key(60), amount_minor: 1, note });
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     assert_eq!(decide(&mut a, id, TailAction::Compensate), Outcome::Noted);
     let done = came_to(&a, id, End::Done);
     step(&mut a, done);
@@ -382,10 +364,7 @@ fn a_charge_that_a_decision_cancelled_is_shown_as_void() {
         }
     }
     assert_eq!(shown(&a, id).1, PaymentStatus::Authorized);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     assert_eq!(decide(&mut a, id, TailAction::Compensate), Outcome::Noted);
     let done = came_to(&a, id, End::Done);
     step(&mut a, done);
@@ -398,10 +377,7 @@ fn an_order_whose_owners_events_wait_here_is_neither_undone_nor_gone_on_with() {
     let (mut a, mut b, first) = pair(fine, false);
     survive(&a, &mut b, 2);
     run(&mut b, fine);
-    step(
-        &mut a,
-        Step::Elsewhere { birth: region(1), owner: region(2), epoch: 2, loss: None, handed: false },
-    );
+    step(&mut a, elsewhere(2, 2, None));
     let fault = crate::core::remote::Fault::UnknownField;
     let mut sent = batch(&b, origin(2), 0);
     sent.events.iter_mut().for_each(|event| event.fault = Some(fault));
