@@ -37,6 +37,10 @@ pub struct Config {
     pub inventory: Option<Groups>,
     /// `None`: the node has no `payments` role.
     pub payments: Option<Groups>,
+    /// Groups of each kind, from index 0 on, that lie in orders groups: they are not started here
+    /// but attached once those have started ([`crate::Ledger::attach`]).
+    #[serde(default)]
+    pub parts: u16,
     pub views: Views,
     /// Memory that each view may use for pages; sled may use several times as much.
     #[serde(default = "cache_bytes")]
@@ -70,6 +74,7 @@ impl Config {
         Self {
             inventory: None,
             payments: None,
+            parts: 0,
             views,
             view_cache_bytes: cache_bytes(),
             id_window_ms: id_window_ms(),
@@ -89,6 +94,9 @@ impl Config {
                 && !(1..=GROUPS_MAX).contains(&groups.count)
             {
                 return refuse(key, groups.count.to_string(), "1 to 256");
+            }
+            if groups.as_ref().is_some_and(|groups| self.parts > groups.count) {
+                return refuse("parts", self.parts.to_string(), "at most the groups of each kind");
             }
         }
         if !(ID_WINDOW_MS_MIN..=ID_WINDOW_MS_MAX).contains(&self.id_window_ms) {

@@ -36,7 +36,8 @@ impl Ledger {
         match group.kind() {
             GroupKind::Inventory => {
                 let groups = &self.shell().inventory;
-                let group = groups.get(index).and_then(Option::as_ref).ok_or_else(absent)?;
+                let group = groups.get(index).and_then(|place| place.get()?.as_ref());
+                let group = group.ok_or_else(absent)?;
                 let look = |machine: &Inventory, at| (machine.freeze_stock(), at);
                 let (frozen, at) = group.read_at(due, look).await.map_err(not_read)?;
                 let head = head(group, at);
@@ -44,7 +45,8 @@ impl Ledger {
             }
             GroupKind::Payments => {
                 let groups = &self.shell().payments;
-                let (group, _) = groups.get(index).and_then(Option::as_ref).ok_or_else(absent)?;
+                let group = groups.get(index).and_then(|place| place.get()?.as_ref());
+                let (group, _) = group.ok_or_else(absent)?;
                 let look = |machine: &Payments, at| (machine.freeze_money(), at);
                 let (frozen, at) = group.read_at(due, look).await.map_err(not_read)?;
                 let head = head(group, at);

@@ -15,15 +15,16 @@ use tonic::service::{Routes, RoutesBuilder};
 
 use crate::config::{BadConfig, Config, Groups, Views};
 use crate::core::invariants::{self, Broken};
-use crate::core::inventory::Inventory;
-use crate::core::payments::Payments;
+use crate::core::inventory::{self, Inventory};
+use crate::core::payments::{self, Payments};
 use crate::entries::{self, Entries};
-use crate::service::{self, Shell};
+use crate::service::{self, Place, Shell};
 
 /// The ledger of a node; clones are one ledger.
 #[derive(Clone)]
 pub struct Ledger {
     shell: Arc<Shell>,
+    config: Arc<Config>,
 }
 
 /// Why a ledger did not start.
@@ -41,6 +42,8 @@ pub enum StartError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Check {
     pub group: GroupId,
+    /// The group in whose log it lies: itself, or an orders group.
+    pub log: GroupId,
     /// The number in `domain.md` §7.
     pub number: u8,
     pub name: &'static str,
@@ -62,37 +65,85 @@ const VIEW_BACKOFF: Backoff =
     Backoff { first: Duration::from_millis(200), max: Duration::from_secs(10) };
 
 impl Ledger {
-    /// Starts the groups that `config` names, and what feeds their views. A group that damage or
-    /// divergence keeps from serving here is left out; the others go on.
+    /// Starts the groups that `config` names, and what feeds their views; those that lie in orders
+    /// groups are attached later. A group that damage or divergence keeps from serving here is left
+    /// out; the others go on.
     ///
     /// # Errors
     /// The config's, the host's, and a view whose folder cannot be used.
     pub async fn start(host: &Host, env: &Env, config: Config) -> Result<Self, StartError> {
         config.check()?;
-        let mut inventory = Vec::new();
-        for spec in specs(GroupKind::Inventory, config.inventory.as_ref()) {
+        let mut inventory = places(usize::from(config.parts), config.inventory.as_ref());
+        for spec in specs(GroupKind::Inventory, &config) {
             let settings = config.inventory_settings();
-            inventory.push(started(host.start_group(spec, || Inventory::new(settings)).await)?);
+            let group = started(host.start_group(spec, || Inventory::new(settings)).await)?;
+            inventory.push(Place::from(group));
         }
-        let mut payments = Vec::new();
-        for spec in specs(GroupKind::Payments, config.payments.as_ref()) {
+        let mut payments = places(usize::from(config.parts), config.payments.as_ref());
+        for spec in specs(GroupKind::Payments, &config) {
             let settings = config.payments_settings();
             let group = started(host.start_group(spec, || Payments::new(settings)).await)?;
-            payments.push(match group {
+            payments.push(Place::from(match group {
                 Some(group) => {
                     let entries = feed(env, &config, &group)?;
                     Some((group, entries))
                 }
                 None => None,
-            });
+            }));
         }
         let in_flight = config.batches_in_flight_max;
-        Ok(Self { shell: Arc::new(Shell { inventory, payments, in_flight }) })
+        let shell = Arc::new(Shell { inventory, payments, in_flight });
+        Ok(Self { shell, config: Arc::new(config) })
+    }
+
+    /// What books begin with that lie in an orders group.
+    pub fn rules(&self) -> (inventory::Settings, payments::Settings) {
+        (self.config.inventory_settings(), self.config.payments_settings())
+    }
+
+    /// Takes in the books of one index that lie in an orders group, once that has started.
+    ///
+    /// # Errors
+    /// A view whose folder cannot be used.
+    ///
+    /// # Panics
+    /// The config does not say that they are attached, or they were.
+    pub fn attach(
+        &self,
+        env: &Env,
+        stock: Group<Inventory>,
+        money: Group<Payments>,
+    ) -> Result<(), StartError> {
+        let entries = feed(env, &self.config, &money)?;
+        let index = usize::from(stock.id().index());
+        self.fill(index, Some(stock), Some((money, entries)));
+        Ok(())
+    }
+
+    /// Says that damage keeps the orders group from serving here in which the books of an index
+    /// lie.
+    ///
+    /// # Panics
+    /// As [`Ledger::attach`].
+    pub fn lacks(&self, index: u16) {
+        self.fill(usize::from(index), None, None);
+    }
+
+    fn fill(
+        &self,
+        index: usize,
+        stock: Option<Group<Inventory>>,
+        money: Option<(Group<Payments>, Entries)>,
+    ) {
+        let Shell { inventory, payments, .. } = &*self.shell;
+        let stock = inventory.get(index).is_some_and(|place| place.set(stock).is_ok());
+        let money = payments.get(index).is_some_and(|place| place.set(money).is_ok());
+        assert!(stock && money, "the books of index {index} have no place here, or have it taken");
     }
 
     /// This node's views of account histories.
     pub fn views(&self) -> Vec<(GroupId, Arc<dyn View>)> {
-        let payments = self.shell.payments.iter().flatten();
+        let payments = serving(&self.shell.payments);
         payments.map(|(group, entries)| (group.id(), entries.view())).collect()
     }
 
@@ -121,11 +172,11 @@ impl Ledger {
         let mut checks = Vec::new();
         for group in self.inventory() {
             let broken = group.peek(invariants::of_inventory);
-            checks.extend(verdicts(group.id(), &invariants::OF_INVENTORY, &broken));
+            checks.extend(verdicts(group, &invariants::OF_INVENTORY, &broken));
         }
         for group in self.payments() {
             let broken = group.peek(invariants::of_payments);
-            checks.extend(verdicts(group.id(), &invariants::OF_PAYMENTS, &broken));
+            checks.extend(verdicts(group, &invariants::OF_PAYMENTS, &broken));
         }
         checks
     }
@@ -133,12 +184,12 @@ impl Ledger {
     /// The stock groups that serve on this node, for what looks at their state from inside the
     /// process.
     pub fn inventory(&self) -> Vec<&Group<Inventory>> {
-        self.shell.inventory.iter().flatten().collect()
+        serving(&self.shell.inventory).collect()
     }
 
     /// The payments groups that serve on this node.
     pub fn payments(&self) -> Vec<&Group<Payments>> {
-        self.shell.payments.iter().flatten().map(|(group, _)| group).collect()
+        serving(&self.shell.payments).map(|(group, _)| group).collect()
     }
 }
 
@@ -153,10 +204,26 @@ fn started<M: Machine>(
     }
 }
 
-fn specs(kind: GroupKind, groups: Option<&Groups>) -> Vec<GroupSpec> {
+/// Places for the groups that are attached later; none on a node without the role.
+fn places<T>(parts: usize, groups: Option<&Groups>) -> Vec<Place<T>> {
+    let parts = if groups.is_some() { parts } else { 0 };
+    std::iter::repeat_with(Place::new).take(parts).collect()
+}
+
+fn serving<T>(places: &[Place<T>]) -> impl Iterator<Item = &T> {
+    places.iter().filter_map(|place| place.get()?.as_ref())
+}
+
+/// The groups with a log of their own.
+fn specs(kind: GroupKind, config: &Config) -> Vec<GroupSpec> {
+    let groups = match kind {
+        GroupKind::Inventory => &config.inventory,
+        GroupKind::Payments => &config.payments,
+        GroupKind::Directory | GroupKind::Orders => return Vec::new(),
+    };
     let Some(Groups { count, members }) = groups else { return Vec::new() };
     let spec = |index| GroupSpec { id: GroupId::new(kind, index), members: members.clone() };
-    (0..*count).map(spec).collect()
+    (config.parts..*count).map(spec).collect()
 }
 
 fn feed(env: &Env, config: &Config, group: &Group<Payments>) -> Result<Entries, StartError> {
@@ -182,12 +249,17 @@ fn feed(env: &Env, config: &Config, group: &Group<Payments>) -> Result<Entries, 
     Ok(entries)
 }
 
-fn verdicts(group: GroupId, all: &[(u8, &'static str)], broken: &[Broken]) -> Vec<Check> {
+fn verdicts<M: Machine>(
+    of: &Group<M>,
+    all: &[(u8, &'static str)],
+    broken: &[Broken],
+) -> Vec<Check> {
+    let (group, log) = (of.id(), of.log());
     let check = |&(number, name): &(u8, &'static str)| {
         let of_this = broken.iter().filter(|broken| broken.name == name);
         let found: Vec<_> = of_this.map(|b| b.what.clone()).take(FINDINGS_MAX).collect();
         let verdict = if found.is_empty() { Verdict::Held } else { Verdict::Violated(found) };
-        Check { group, number, name, verdict }
+        Check { group, log, number, name, verdict }
     };
     all.iter().map(check).collect()
 }

@@ -13,7 +13,7 @@ mod submit;
 pub(crate) mod wire;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::Stream;
 use hansa_api::pb::inventory as stock;
@@ -34,12 +34,16 @@ use crate::core::inventory::Inventory;
 use crate::core::payments::Payments;
 use crate::entries::Entries;
 
+/// Where a group of this node is found: empty until it has started, `None` where damage keeps it
+/// from serving on this node.
+pub type Place<T> = OnceLock<Option<T>>;
+
 /// What every verb works with.
 pub struct Shell {
-    /// In order of their index; `None` for one that damage keeps from serving on this node.
-    pub inventory: Vec<Option<Group<Inventory>>>,
+    /// In order of their index.
+    pub inventory: Vec<Place<Group<Inventory>>>,
     /// Each with its view of account histories.
-    pub payments: Vec<Option<(Group<Payments>, Entries)>>,
+    pub payments: Vec<Place<(Group<Payments>, Entries)>>,
     /// Batches that one stream may have under way.
     pub in_flight: usize,
 }

@@ -156,3 +156,21 @@ async fn a_deleted_view_is_built_again_and_a_restart_keeps_the_books() {
     assert_eq!(house.entries(payment(1)).await.expect("entries"), before, "kept");
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn books_that_lie_in_another_group_serve_once_they_are_attached() {
+    let mut house = House::with_parts(1).await;
+    let skus: Vec<String> = (0..5).map(|n| format!("SKU-{n}")).collect();
+    for sku in &skus {
+        house.receive(&format!("r-{sku}"), sku, 1).await.expect("received");
+    }
+    let listed = house.list_stock(10, "").await.expect("a page").stocks;
+    assert!(listed.iter().map(|stock| &stock.sku).eq(&skus), "of both groups: {listed:?}");
+    house.money_batch(vec![authorize(1, 1, 1_000), capture(2, 1, 1, 900)]).await;
+    let before = house.entries(payment(1)).await.expect("entries");
+    assert_eq!(before.len(), 1);
+    house.check();
+    house.restart(true).await;
+    assert_eq!(house.entries(payment(1)).await.expect("entries"), before);
+    house.stop().await;
+}

@@ -6,7 +6,7 @@ pub use hansa_consensus::failure::{not_read, not_submitted};
 use hansa_types::id::{GroupId, GroupKind};
 use hansa_types::region::Slot;
 
-use super::Shell;
+use super::{Place, Shell};
 use crate::core::inventory::Inventory;
 use crate::core::payments::Payments;
 use crate::entries::Entries;
@@ -19,17 +19,26 @@ pub enum Found<'a> {
     Stopped,
 }
 
+/// What is found at a place.
+///
+/// # Errors
+/// `UNAVAILABLE` before it has started, `GROUP_STOPPED` where damage keeps it from serving.
+pub fn serving<T>(place: &Place<T>) -> Result<&T, Failure> {
+    let started = place.get().ok_or(Reason::Unavailable)?;
+    started.as_ref().ok_or_else(|| Failure::of(Reason::GroupStopped))
+}
+
 impl Shell {
-    /// The group with this number, `None` when this node does not keep it.
+    /// The group with this number, `None` when this node does not keep it, or not yet.
     pub fn group(&self, number: u32) -> Option<Found<'_>> {
         let id = GroupId::from_number(number)?;
         let index = usize::from(id.index());
         match id.kind() {
             GroupKind::Inventory => {
-                let slot = self.inventory.get(index)?;
-                Some(slot.as_ref().map_or(Found::Stopped, Found::Inventory))
+                let group = self.inventory.get(index)?.get()?;
+                Some(group.as_ref().map_or(Found::Stopped, Found::Inventory))
             }
-            GroupKind::Payments => match self.payments.get(index)? {
+            GroupKind::Payments => match self.payments.get(index)?.get()? {
                 Some((group, entries)) => Some(Found::Payments(group, entries)),
                 None => Some(Found::Stopped),
             },
@@ -48,11 +57,11 @@ impl Shell {
     /// The group that keeps a SKU.
     ///
     /// # Errors
-    /// `UNAVAILABLE` on a node that keeps no stock, `GROUP_STOPPED` where damage does.
+    /// `UNAVAILABLE` on a node that keeps no stock, or none yet; `GROUP_STOPPED` where damage does.
     pub fn of_sku(&self, sku: &str) -> Result<&Group<Inventory>, Failure> {
         let slot = usize::from(Slot::of(sku.as_bytes()).get());
         let index = slot.checked_rem(self.inventory.len());
-        let slot = index.and_then(|index| self.inventory.get(index)).ok_or(Reason::Unavailable)?;
-        slot.as_ref().ok_or_else(|| Failure::of(Reason::GroupStopped))
+        let place = index.and_then(|index| self.inventory.get(index)).ok_or(Reason::Unavailable)?;
+        serving(place)
     }
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use hansa_api::convert::inventory::ListStock;
 use hansa_api::convert::page::Position;
 use hansa_api::pb::inventory as pb;
-use hansa_api::status::{Failure, Reason};
+use hansa_api::status::Failure;
 use hansa_consensus::{Group, ReadError};
 use hansa_types::id::GroupId;
 use hansa_types::time::LogTime;
 use tokio::time::Instant;
 use tonic::Request;
 
-use super::groups::not_read;
+use super::groups::{not_read, serving};
 use super::{Shell, request, wire};
 use crate::core::inventory::{Inventory, Stock};
 
@@ -27,9 +27,9 @@ pub async fn run(
     let warehouse = asked.warehouse.as_ref().map(|warehouse| warehouse.as_str());
     let size = asked.page.size;
     let mut found: Vec<(GroupId, Stock, LogTime)> = Vec::new();
-    for group in &shell.inventory {
+    for place in &shell.inventory {
         // Rows must not be missing without a word.
-        let group = group.as_ref().ok_or_else(|| Failure::of(Reason::GroupStopped))?;
+        let group = serving(place)?;
         let after = asked.page.after(group.id()).and_then(|key| std::str::from_utf8(key).ok());
         // One more than fits tells whether another page follows.
         let look =

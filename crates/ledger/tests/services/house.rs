@@ -1,4 +1,5 @@
-//! Three nodes with a ledger each: two stock groups, one payments group.
+//! Three nodes with a ledger each: two stock groups, one payments group. Those of index 0 may be
+//! attached, as they are where they lie in an orders group.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,9 @@ use hansa_api::pb::ledger::submit_response::Result as Answer;
 use hansa_api::principal::{Principal, Role};
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::testing::{Cluster, Settings, eventually, soon};
-use hansa_consensus::{Profile, Timing};
+use hansa_consensus::{GroupSpec, Profile, Timing};
 use hansa_ledger::config::{Config, Groups, Views};
+use hansa_ledger::core::inventory::Inventory;
 use hansa_ledger::core::payments::{self, Payments};
 use hansa_ledger::{Ledger, Verdict};
 use hansa_types::id::{GroupId, GroupKind, NodeId, OrderId, TransferId};
@@ -33,6 +35,8 @@ pub struct House {
     ledgers: BTreeMap<NodeId, Ledger>,
     /// Ids are minted as of the groups' time.
     born: LogTime,
+    /// Groups of each kind that are attached.
+    parts: u16,
 }
 
 /// The house's time, so that ids can be made without it.
@@ -121,12 +125,16 @@ fn call<T>(message: T) -> Request<T> {
 
 impl House {
     pub async fn start() -> Self {
+        Self::with_parts(0).await
+    }
+
+    pub async fn with_parts(parts: u16) -> Self {
         // No election because of a stall: what is unknown then would have to be asked again.
         let timing = Timing { profile: Profile::NoisyDisk, ..Timing::default() };
         let settings = Settings { groups: Vec::new(), timing, ..Settings::default() };
         let genesis = || Payments::new(payments::Settings { id_window_ms: 60_000 });
         let cluster = Cluster::with(settings, genesis).await;
-        let mut house = Self { cluster, ledgers: BTreeMap::new(), born: born() };
+        let mut house = Self { cluster, ledgers: BTreeMap::new(), born: born(), parts };
         house.open().await;
         house
     }
@@ -139,10 +147,14 @@ impl House {
             let config = Config {
                 inventory: groups(STOCK_GROUPS),
                 payments: groups(1),
+                parts: self.parts,
                 ..Config::new(Views::Folder(self.cluster.dir(node).join("views")))
             };
             let on = self.cluster.node(node);
             let ledger = Ledger::start(&on.host, &on.env, config).await.expect("it starts");
+            if self.parts > 0 {
+                self.attach(node, &ledger).await;
+            }
             self.ledgers.insert(node, ledger);
         }
         eventually("a leader of each group", || {
@@ -152,6 +164,21 @@ impl House {
             groups.into_iter().all(|group| self.leader(group).is_some())
         })
         .await;
+    }
+
+    /// Starts the books of index 0 beside the ledger, which has none of them until then.
+    async fn attach(&self, node: NodeId, ledger: &Ledger) {
+        let mut client = InventoryServiceClient::new(ledger.routes());
+        let early = client.list_stock(call(stock::ListStockRequest::default())).await;
+        let early = Failure::from(&early.expect_err("rows are missing")).reason();
+        assert_eq!((early, ledger.payments().len()), (Reason::Unavailable, 0));
+        let (host, env) = (&self.cluster.node(node).host, &self.cluster.node(node).env);
+        let members = self.cluster.ids();
+        let spec = |kind| GroupSpec { id: GroupId::new(kind, 0), members: members.clone() };
+        let (stock, money) = ledger.rules();
+        let stock = host.start_group(spec(GroupKind::Inventory), || Inventory::new(stock)).await;
+        let money = host.start_group(spec(GroupKind::Payments), || Payments::new(money)).await;
+        ledger.attach(env, stock.expect("stock"), money.expect("money")).expect("a view");
     }
 
     pub async fn stop(mut self) {
