@@ -94,11 +94,23 @@ pub struct Groups {
     pub orders: u16,
     pub inventory: u16,
     pub payments: u16,
+    /// The stock and money books of an orders group's index lie in its own log, rather than each in
+    /// a log of theirs. Only with one orders group.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub joint: bool,
 }
 
 impl Default for Groups {
     fn default() -> Self {
-        Self { orders: 1, inventory: 1, payments: 1 }
+        Self { orders: 1, inventory: 1, payments: 1, joint: false }
+    }
+}
+
+impl Groups {
+    /// Groups of each kind of books that lie in orders groups: those with the first indexes.
+    #[must_use]
+    pub fn parts(&self) -> u16 {
+        if self.joint { self.orders } else { 0 }
     }
 }
 
@@ -191,18 +203,20 @@ impl Config {
         members
     }
 
-    /// Every group of this region with its members.
+    /// Every group of this region with its members; those that lie in another's log have none.
     #[must_use]
     pub fn region_groups(&self) -> Vec<(GroupId, Vec<NodeId>)> {
+        let parts = self.groups.parts();
         let kinds = [
-            (GroupKind::Directory, NodeRole::Directory, 1),
-            (GroupKind::Orders, NodeRole::Orders, self.groups.orders),
-            (GroupKind::Inventory, NodeRole::Inventory, self.groups.inventory),
-            (GroupKind::Payments, NodeRole::Payments, self.groups.payments),
+            (GroupKind::Directory, NodeRole::Directory, 1, 0),
+            (GroupKind::Orders, NodeRole::Orders, self.groups.orders, 0),
+            (GroupKind::Inventory, NodeRole::Inventory, self.groups.inventory, parts),
+            (GroupKind::Payments, NodeRole::Payments, self.groups.payments, parts),
         ];
-        let groups = kinds.into_iter().flat_map(|(kind, role, count)| {
+        let groups = kinds.into_iter().flat_map(|(kind, role, count, parts)| {
             let members = self.members(role);
-            (0..count).map(move |index| (GroupId::new(kind, index), members.clone()))
+            let of = move |index| if index < parts { Vec::new() } else { members.clone() };
+            (0..count).map(move |index| (GroupId::new(kind, index), of(index)))
         });
         groups.collect()
     }
@@ -237,6 +251,7 @@ impl Checked for Config {
         ] {
             problems.range(key, count, 1..=GROUPS_MAX);
         }
+        self.check_joint(problems);
         problems.range("log.segment_mib", self.log.segment_mib, 8..=256);
         let four_segments = self.log.segment_mib.saturating_mul(4);
         problems.range("log.disk_mib", self.log.disk_mib, four_segments..=1 << 20);
@@ -257,6 +272,24 @@ impl Checked for Config {
 }
 
 impl Config {
+    /// A backup's cut needs orders and their books at one index, so there is one such group; and
+    /// whoever keeps it serves all that is in it.
+    fn check_joint(&self, problems: &mut Problems) {
+        if !self.groups.joint {
+            return;
+        }
+        let only = "1 where groups.joint is set";
+        problems.must(self.groups.orders == 1, "groups.orders", self.groups.orders, only);
+        let nodes = self.own_region().map_or(&[][..], |region| &region.nodes);
+        for node in nodes.iter().filter(|node| node.roles.contains(&NodeRole::Orders)) {
+            let books = [NodeRole::Inventory, NodeRole::Payments];
+            let all = books.iter().all(|role| node.roles.contains(role));
+            let key = format!("league.{}.nodes.{}.roles", self.region, node.name);
+            let range = "inventory and payments beside orders, where groups.joint is set";
+            problems.must(all, &key, "orders", range);
+        }
+    }
+
     fn check_league(&self, problems: &mut Problems) {
         let regions = self.league.iter();
         unique(problems, "league.name", regions.clone().map(|region| region.name.to_string()));

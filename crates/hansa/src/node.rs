@@ -10,6 +10,7 @@ mod inside;
 mod invariants;
 mod members;
 mod membership_service;
+mod opener;
 mod port;
 mod ready;
 mod reconcile_service;

@@ -12,17 +12,21 @@ use hansa::league::layout::Layout;
 use hansa::node::{Node, Pages, Views, World};
 use hansa_api::client::reach::{Dialling, Stream};
 use hansa_api::client::{Expect, League, Options, Reach};
+use hansa_api::pb::admin::{CheckInvariantsRequest, InvariantReport, Verdict};
 use hansa_api::pb::inventory::ReceiveStockRequest;
+use hansa_api::pb::ledger::ListHoldsRequest;
+use hansa_api::pb::ledger::ledger_command_service_client::LedgerCommandServiceClient;
 use hansa_api::pb::order::{
     GetOrderRequest, Order, OrderState, PlaceOrderLine, PlaceOrderRequest, ReadMode,
 };
 use hansa_api::pb::{Money, order};
-use hansa_api::status::Failure;
+use hansa_api::status::{Failure, Reason};
 use hansa_node::env::test::{RecordedExit, SeededEntropy, TaskLoops, TokioClock};
 use hansa_node::env::{Entropy, Env};
 use hansa_node::net::memory::{MemoryNet, Wires};
 use hansa_node::tasks::Tasks;
 use hansa_orders::provider::SandboxProvider;
+use hansa_types::id::{GroupId, GroupKind};
 use hansa_types::identity::SpiffeId;
 use hansa_types::time::WallTime;
 use hansa_wal::fs::{Fs, SimFs};
@@ -107,7 +111,18 @@ impl Region {
         }
     }
 
+    /// A region whose orders group keeps its books.
+    fn joint(seed: u64) -> Self {
+        let mut region = Self::new(seed);
+        region.configs.iter_mut().for_each(|config| config.groups.joint = true);
+        region
+    }
+
     async fn start(&self, n: usize) -> Node {
+        self.try_start(n).await.expect("a node starts")
+    }
+
+    async fn try_start(&self, n: usize) -> anyhow::Result<Node> {
         let config = self.configs[n].clone();
         let id = SpiffeId::node(&config.trust_domain, &config.region, &config.name).expect("id");
         let tasks = Tasks::local(&config.name);
@@ -127,11 +142,15 @@ impl Region {
             views: Views::Memory,
             pages: Pages::Absent,
         };
-        Node::start_in(config, world).await.expect("a node starts")
+        Node::start_in(config, world).await
     }
 
     async fn start_all(&self) -> Vec<Node> {
-        let nodes = futures::future::join_all((0..3).map(|n| self.start(n))).await;
+        self.start_first(3).await
+    }
+
+    async fn start_first(&self, count: usize) -> Vec<Node> {
+        let nodes = futures::future::join_all((0..count).map(|n| self.start(n))).await;
         for node in &nodes {
             for _ in 0..6_000 {
                 match node.ready() {
@@ -199,18 +218,22 @@ async fn get(league: &League, name: &str) -> Result<Order, Failure> {
     Ok(got.await?.order.unwrap_or_default())
 }
 
-/// Places an order and reads it back, stops all nodes and reads it again from their disks.
-async fn life(seed: u64) -> String {
-    let region = Region::new(seed);
-    let nodes = region.start_all().await;
-    stock(&region).await;
-    let shop = region.client("storefront").await;
+async fn buy(shop: &League, request_id: &str) -> Order {
     let placed = shop.call(CALL_MAX, |mut services, call| {
-        let request = call.request(place("r-1"));
+        let request = call.request(place(request_id));
         async move { services.orders.place_order(request).await }
     });
     let placed = placed.await.expect("placed").order.expect("an order");
     assert_eq!(placed.state(), OrderState::Confirmed);
+    placed
+}
+
+/// Places an order and reads it back, stops all nodes and reads it again from their disks.
+async fn life(region: &Region) {
+    let nodes = region.start_all().await;
+    stock(region).await;
+    let shop = region.client("storefront").await;
+    let placed = buy(&shop, "r-1").await;
     assert_eq!(get(&shop, &placed.name).await.expect("read").name, placed.name);
     futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
 
@@ -219,7 +242,6 @@ async fn life(seed: u64) -> String {
     let again = get(&region.client("storefront").await, &placed.name).await.expect("read again");
     assert_eq!((again.name, again.state), (placed.name.clone(), placed.state));
     futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
-    placed.name
 }
 
 async fn alone<T>(work: impl Future<Output = T>) -> T {
@@ -228,7 +250,91 @@ async fn alone<T>(work: impl Future<Output = T>) -> T {
 
 #[tokio::test(start_paused = true)]
 async fn a_region_in_one_thread_takes_an_order_and_has_it_after_a_restart() {
-    Box::pin(alone(life(7))).await;
+    Box::pin(alone(life(&Region::new(7)))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joint_region_takes_an_order_and_has_it_after_a_restart() {
+    Box::pin(alone(life(&Region::joint(9)))).await;
+}
+
+/// What the region says of its invariants, once nothing is open.
+async fn invariants(region: &Region) -> Vec<InvariantReport> {
+    let operator = region.client("operator").await;
+    let mut reports = Vec::new();
+    for _ in 0..120 {
+        let asked = operator.call(CALL_MAX, |mut services, call| {
+            let request = CheckInvariantsRequest { region: "eu-west".into() };
+            let request = call.request(request);
+            async move { services.admin.check_invariants(request).await }
+        });
+        reports = asked.await.expect("an answer").reports;
+        if reports.iter().all(|report| report.verdict() == Verdict::Held) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    reports
+}
+
+/// Books lie in the orders group's log, and every invariant that a region with more logs checks is
+/// checked. A node whose config has lost that does not start; the others go on.
+async fn one_config_lost(seed: u64) {
+    let mut region = Region::joint(seed);
+    let nodes = region.start_all().await;
+    stock(&region).await;
+    buy(&region.client("storefront").await, "r-1").await;
+    let logs: Vec<_> = nodes[0].groups().into_iter().map(|status| status.group).collect();
+    assert_eq!(logs, [GroupKind::Directory, GroupKind::Orders].map(|kind| GroupId::new(kind, 0)));
+    let reports = invariants(&region).await;
+    let held = |report: &InvariantReport| report.verdict() == Verdict::Held;
+    assert!(reports.iter().all(held), "{reports:?}");
+    for kind in [GroupKind::Orders, GroupKind::Inventory, GroupKind::Payments] {
+        let number = GroupId::new(kind, 0).number();
+        assert!(reports.iter().any(|report| report.group == number), "{kind:?}: {reports:?}");
+    }
+    futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
+
+    let nodes = region.start_first(2).await;
+    region.configs[2].groups.joint = false;
+    let why = region.try_start(2).await.err().expect("it does not start");
+    let expected = "groups.joint = false, but the directory was made with inventory-0 in orders-0";
+    assert!(format!("{why:#}").contains(expected), "{why:#}");
+    let stray = region.configs[2].data_dir.join("groups/inventory-0");
+    assert!(!region.disks[2].exists(&stray).expect("a disk"), "no group of its own began");
+    buy(&region.client("storefront").await, "r-2").await;
+    futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_config_has_lost_that_books_are_joint_does_not_start() {
+    Box::pin(alone(one_config_lost(10))).await;
+}
+
+/// What stops the orders group on one node stops its books there; the others go on.
+async fn stopped_on_one(seed: u64) {
+    let region = Region::joint(seed);
+    let nodes = region.start_all().await;
+    futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
+    let mark = region.configs[2].data_dir.join("groups/orders-0/STOPPED");
+    write(&region.disks[2], &mark, "for a test");
+    let (mut nodes, hurt) = futures::future::join(region.start_first(2), region.start(2)).await;
+    stock(&region).await;
+    buy(&region.client("storefront").await, "r-1").await;
+    let mut ledger = LedgerCommandServiceClient::new(hurt.ledger().routes());
+    for kind in [GroupKind::Inventory, GroupKind::Payments] {
+        let group = GroupId::new(kind, 0).number();
+        let asked = ListHoldsRequest { group, ..Default::default() };
+        let refused = ledger.list_holds(asked).await.expect_err("nothing serves here");
+        assert_eq!(Failure::from(&refused).reason(), Reason::GroupStopped);
+    }
+    nodes.push(hurt);
+    futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn books_stop_with_the_orders_group_in_which_they_lie() {
+    Box::pin(alone(stopped_on_one(11))).await;
 }
 
 /// Two of three nodes have lost their disks, and the third is not there to say so.

@@ -33,4 +33,4 @@ pub mod vault;
 mod wire;
 
 pub use replicate::Lag;
-pub use start::{Around, Orders, RestoreStatus, StartError};
+pub use start::{Around, Opens, Orders, RestoreStatus, StartError};

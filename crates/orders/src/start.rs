@@ -4,6 +4,7 @@ mod copies;
 mod custody;
 mod keeper;
 mod movers;
+mod opens;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,6 @@ use crate::core::command::{Command, Outcome};
 use crate::core::invariants::{self, Violation};
 use crate::core::settings::Settings;
 use crate::crosscheck::{self, Finding};
-use crate::machine::OrdersMachine;
 use crate::map::Map;
 use crate::provider::{Provider, SandboxProvider};
 use crate::replicate::status::NodeReplication;
@@ -61,6 +61,7 @@ use custody::{Custody, First};
 use keeper::Keeper;
 pub(crate) use keeper::{alive_again, destroy_after_ms};
 use movers::Movers;
+pub use opens::Opens;
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -74,6 +75,8 @@ pub enum StartError {
     Journal { path: String, source: std::io::Error },
     #[error(transparent)]
     Group(#[from] hansa_consensus::StartError),
+    #[error("the books in group {group}: {source}")]
+    Books { group: GroupId, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the directory does not list its own region")]
     Directory,
 }
@@ -82,6 +85,7 @@ pub enum StartError {
 pub struct Around {
     pub vault: Arc<dyn Vault>,
     pub provider: Arc<dyn Provider>,
+    pub opens: Arc<dyn Opens>,
 }
 
 impl Around {
@@ -95,6 +99,7 @@ impl Around {
         cfg: &Config,
         fs: Arc<dyn Fs>,
         net: Arc<dyn Net>,
+        opens: Arc<dyn Opens>,
     ) -> Result<Self, StartError> {
         let vault = Self::vault(env, cfg, fs, net)?;
         let Sandbox { journal, late_ms, remember_all, settlement, .. } = &cfg.provider;
@@ -106,7 +111,7 @@ impl Around {
             let path = settlement.as_ref().map(|path| path.display().to_string());
             StartError::Journal { path: path.unwrap_or_default(), source }
         })?);
-        Ok(Self { vault, provider })
+        Ok(Self { vault, provider, opens })
     }
 
     /// The vault that the config names: a file on `fs`, or a server that is reached over `net`.
@@ -151,7 +156,7 @@ impl Orders {
         book: Book,
         around: Around,
     ) -> Result<Self, StartError> {
-        let Around { vault, provider } = around;
+        let Around { vault, provider, opens } = around;
         cfg.check()?;
         let now = book.ready().await;
         let region = now.own_region().ok_or(StartError::Directory)?.name.clone();
@@ -161,7 +166,7 @@ impl Orders {
         // All of them: a group that does not count on this node waits for the day it does.
         for id in now.groups.keys().filter(|id| id.kind() == GroupKind::Orders) {
             let with = (&lease, &env.entropy);
-            let hosted = match start_group(host, &cfg, &now, *id, with).await {
+            let hosted = match start_group(host, &cfg, &now, (*id, opens.as_ref()), with).await {
                 // Damage of one group: it is listed as stopped, the others go on.
                 Err(StartError::Group(error)) if error.stops_group_only() => continue,
                 started => started?,
@@ -421,7 +426,7 @@ async fn start_group(
     host: &Host,
     cfg: &Config,
     now: &Snapshot,
-    id: GroupId,
+    (id, opens): (GroupId, &dyn Opens),
     (lease, entropy): (&Lease, &Arc<dyn Entropy>),
 ) -> Result<Hosted, StartError> {
     let first = now.groups.get(&id).filter(|members| members.contains(&host.node()));
@@ -429,7 +434,7 @@ async fn start_group(
     let groups = now.groups.keys().filter(|group| group.kind() == GroupKind::Orders).count();
     let settings = settings(cfg, now, id.index(), u16::try_from(groups).unwrap_or(u16::MAX));
     let spec = GroupSpec { id, members };
-    let group = host.start_group(spec, move || OrdersMachine::new(settings)).await?;
+    let group = opens.open(host, now, spec, settings).await?;
     let (waiters, trusted, hold) =
         (Waiters::default(), Sender::new(Trust::Unbound), Hold::default());
     let (lease, entropy) = (lease.clone(), entropy.clone());

@@ -75,6 +75,11 @@ impl Directory {
         self.book.clone()
     }
 
+    /// What this replica has applied: at its start what its disk has.
+    pub fn known(&self) -> Option<Snapshot> {
+        self.group.peek(State::snapshot)
+    }
+
     /// Submits a change; on the group's leader only.
     ///
     /// # Errors

@@ -65,6 +65,34 @@ fn check_refused(from: &str, to: &str, expected: &str) {
 }
 
 #[test]
+fn books_of_a_joint_region_lie_in_its_orders_group() {
+    let apart = parse(GOOD).expect("good");
+    assert!(apart.region_groups().iter().all(|(_, members)| !members.is_empty()));
+    let printed = strict::print(&apart).expect("prints");
+    assert!(!printed.contains("joint"), "as an older release reads it: {printed}");
+    let both = r#"roles = ["gateway", "directory", "orders", "inventory", "payments"]"#;
+    let text = GOOD.replacen(r#"roles = ["gateway", "directory", "orders"]"#, both, 1);
+    let text = text.replacen("orders = 2", "orders = 1\ninventory = 2\njoint = true", 1);
+    let config = parse(&text).expect("good");
+    let empty = |kind, index| {
+        let groups = config.region_groups();
+        let of = groups.into_iter().find(|(id, _)| *id == GroupId::new(kind, index));
+        of.expect("a row").1.is_empty()
+    };
+    assert!(empty(GroupKind::Inventory, 0) && empty(GroupKind::Payments, 0));
+    assert!(!empty(GroupKind::Orders, 0) && !empty(GroupKind::Inventory, 1));
+    assert_eq!(parse(&strict::print(&config).expect("prints")).expect("parses again"), config);
+}
+
+#[test]
+fn a_region_that_cannot_be_joint_is_told_why() {
+    let two = "groups.orders = 2: must be 1 where groups.joint is set";
+    check_refused("orders = 2", "orders = 2\njoint = true", two);
+    let roles = "league.eu-west.nodes.eu-west-1.roles = orders: must be inventory and payments";
+    check_refused("orders = 2", "orders = 1\njoint = true", roles);
+}
+
+#[test]
 fn a_wrong_value_is_named_with_its_key_and_range() {
     check_refused("orders = 2", "orders = 17", "groups.orders = 17: must be 1 to 16");
     check_refused("orders = 2", "order = 2", "unknown field `order`");

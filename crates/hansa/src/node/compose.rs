@@ -30,6 +30,7 @@ use super::chains::NodeChains;
 use super::copies::NodeCopies;
 use super::inside::Inside;
 use super::members::Members;
+use super::opener::Opener;
 use super::port::Port;
 use super::world::{Pages, Views, World};
 use super::{
@@ -70,6 +71,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     let host = host(&config, &world, peers.clone(), joins)?;
     // The region's directory: kept here, or followed.
     let (book, keeps) = directory(&config, &host, &world, peers.clone()).await?;
+    refuse_other_groups(&config, keeps.as_ref())?;
     follow_members(&config, &env, &host, &peers, &book)?;
     compare_groups(&config, &env, &book);
     // The books of stock and money.
@@ -87,10 +89,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     let internal = serve_internal(&config, &world, internal, &gateway, &port, &peers);
     // Orders, on top of all that.
     let orders = match config.has(NodeRole::Orders) {
-        true => {
-            let (orders, around) = (config.orders.clone(), world.around(&config.orders)?);
-            Some(Orders::start(&host, env.clone(), peers.clone(), orders, book, around).await?)
-        }
+        true => Some(start_orders(&config, &world, &host, peers.clone(), book, &ledger).await?),
         false => None,
     };
     port.complete(with_orders(early, orders.as_ref()));
@@ -107,12 +106,38 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     Ok(Node { config, env, host, peers, gateway, inside, internal, public })
 }
 
+/// What this node's own disk has of the directory is enough to know a config that does not fit it,
+/// before any group of that config begins here.
+fn refuse_other_groups(config: &Config, keeps: Option<&Directory>) -> anyhow::Result<()> {
+    match keeps.and_then(Directory::known) {
+        Some(known) => groups::compare(&known, &config.region_groups()).map_err(anyhow::Error::msg),
+        None => Ok(()),
+    }
+}
+
 fn compare_groups(config: &Config, env: &Env, book: &Book) {
-    let ours = config.region_groups().into_iter().map(|(group, _)| group).collect();
-    let (same, stop) = (groups::check(book.clone(), ours), env.tasks.stop_token());
+    let same = groups::check(book.clone(), config.region_groups());
+    let stop = env.tasks.stop_token();
     env.tasks.spawn("groups", OnError::StopNode, async move {
         stop.run_until_cancelled(same).await.unwrap_or(Ok(()))
     });
+}
+
+async fn start_orders(
+    config: &Config,
+    world: &World,
+    host: &Host,
+    peers: Peers,
+    book: Book,
+    ledger: &Ledger,
+) -> anyhow::Result<Orders> {
+    // Before the first group is opened: the ledger has places for what the config says.
+    let same = groups::check(book.clone(), config.region_groups()).await;
+    same.map_err(anyhow::Error::msg)?;
+    let env = world.env.clone();
+    let opens = Arc::new(Opener::new(ledger.clone(), env.clone()));
+    let (orders, around) = (config.orders.clone(), world.around(&config.orders, opens)?);
+    Ok(Orders::start(host, env, peers, orders, book, around).await?)
 }
 
 /// Metrics and probes, in a world that has them.
@@ -276,6 +301,7 @@ fn ledger_config(config: &Config, views: Views) -> hansa_ledger::config::Config 
     let mut ledger = Ledger::new(views);
     ledger.inventory = groups(NodeRole::Inventory, config.groups.inventory);
     ledger.payments = groups(NodeRole::Payments, config.groups.payments);
+    ledger.parts = config.groups.parts();
     ledger
 }
 

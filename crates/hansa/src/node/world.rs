@@ -11,8 +11,8 @@ use hansa_node::env::Env;
 use hansa_node::net::{Net, TlsNet};
 use hansa_node::tasks::OnError;
 use hansa_node::tls::{Files, Identity};
-use hansa_orders::Around;
 use hansa_orders::provider::Provider;
+use hansa_orders::{Around, Opens};
 use hansa_wal::fs::{self, Fs, RealFs};
 
 use crate::config::{self, Config};
@@ -89,12 +89,18 @@ impl World {
     }
 
     /// What the orders role needs of it.
-    pub(super) fn around(&self, config: &hansa_orders::config::Config) -> anyhow::Result<Around> {
+    pub(super) fn around(
+        &self,
+        config: &hansa_orders::config::Config,
+        opens: Arc<dyn Opens>,
+    ) -> anyhow::Result<Around> {
+        let (shared, net) = (self.shared.clone(), self.net.clone());
         Ok(match &self.provider {
-            None => Around::of_config(&self.env, config, self.shared.clone(), self.net.clone())?,
+            None => Around::of_config(&self.env, config, shared, net, opens)?,
             Some(provider) => Around {
-                vault: Around::vault(&self.env, config, self.shared.clone(), self.net.clone())?,
+                vault: Around::vault(&self.env, config, shared, net)?,
                 provider: provider.clone(),
+                opens,
             },
         })
     }

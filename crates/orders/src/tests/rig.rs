@@ -12,7 +12,7 @@ use hansa_api::pb::order::order_service_server::OrderService;
 use hansa_api::principal::{Principal, Role};
 use hansa_api::status::{Failure, Reason};
 use hansa_consensus::testing::{Cluster, PATIENCE, Settings, eventually, soon};
-use hansa_consensus::{Profile, Timing};
+use hansa_consensus::{Group, GroupSpec, Host, Profile, Timing};
 use hansa_node::devca::DevCa;
 use hansa_node::layers::{self, Deadline};
 use hansa_node::net::TlsNet;
@@ -30,14 +30,31 @@ use tonic::service::Routes;
 
 use super::books::Books;
 use crate::config::{Config, Keys, Vault};
+use crate::core::settings;
 use crate::crosscheck::Verdict;
 use crate::machine::OrdersMachine;
 use crate::service::Service;
 use crate::shell::Hosted;
-use crate::start::{Around, Orders, StartError};
+use crate::start::{Around, Opens, Orders, StartError};
 
 pub const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
 pub const POLICY: &str = include_str!("../../../../deploy/policy/residency.toml");
+
+/// Opens a group whose machine is that of orders and nothing more.
+struct Alone;
+
+#[tonic::async_trait]
+impl Opens for Alone {
+    async fn open(
+        &self,
+        host: &Host,
+        _now: &dir::Snapshot,
+        spec: GroupSpec,
+        rules: settings::Settings,
+    ) -> Result<Group<OrdersMachine>, StartError> {
+        Ok(host.start_group(spec, move || OrdersMachine::new(rules)).await?)
+    }
+}
 
 pub struct Node {
     pub orders: Orders,
@@ -158,7 +175,7 @@ impl Rig {
         cfg.keys = Keys { window_ms: 200, erase_gap_ms: 0, check_ms: 50 };
         cfg.replicate.compare_ms = 100;
         let book = Book::of(self.directory());
-        let around = Around::of_config(&node.env, &cfg, Arc::new(RealFs), net)?;
+        let around = Around::of_config(&node.env, &cfg, Arc::new(RealFs), net, Arc::new(Alone))?;
         let (host, env) = (&node.host, node.env.clone());
         let orders = Orders::start(host, env, peers.clone(), cfg, book.clone(), around).await?;
         let routes = Routes::new(LedgerCommandServiceServer::new(self.books.clone()));

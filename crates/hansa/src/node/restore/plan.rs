@@ -41,6 +41,11 @@ impl Plan {
             let have = manifest.epoch;
             return Err(format!("epoch {} is not newer than the backup's {have}", asked.epoch));
         }
+        match (joint(&manifest), config.groups.joint) {
+            (true, false) => return Err(WITH_BOOKS.to_owned()),
+            (false, true) => return Err(WITHOUT_BOOKS.to_owned()),
+            _ => {}
+        }
         let mut members = config.region_groups();
         // What is a part comes back with the group in which it lies.
         members.retain(|(_, members)| !members.is_empty());
@@ -66,6 +71,18 @@ impl Plan {
             .collect();
         Ok(Self { text: asked.manifest.clone(), groups, hash })
     }
+}
+
+const WITH_BOOKS: &str = "the backup is of a joint region, whose orders-0 keeps its stock and money \
+                          books; the config has groups.joint = false";
+const WITHOUT_BOOKS: &str = "the backup has inventory-0 and payments-0 as groups with logs of their \
+                             own; the config has groups.joint = true";
+
+/// Whether the books of the first orders group came with it: a region has the others of each kind
+/// with logs of their own, joint or not.
+fn joint(manifest: &Manifest) -> bool {
+    let has = |kind| manifest.group(GroupId::new(kind, 0).number()).is_some();
+    has(GroupKind::Orders) && !has(GroupKind::Inventory) && !has(GroupKind::Payments)
 }
 
 /// What the group begins its new life with.
@@ -124,4 +141,74 @@ fn directory_of(
     let mut groups: Vec<(GroupId, Vec<NodeId>)> = config.region_groups();
     groups.sort_by_key(|(group, _)| *group);
     Ok(directory::Restored { nodes, groups, epoch: asked.epoch, owner })
+}
+
+#[cfg(test)]
+mod tests {
+    use hansa_backup::PartKind;
+    use hansa_backup::manifest::{FORMAT, Part};
+
+    use super::*;
+    use crate::league::layout::Layout;
+
+    fn config(joint: bool) -> Config {
+        let mut layout = Layout::at(7_400).unwrap();
+        layout.groups.joint = joint;
+        layout.configs("/data".as_ref(), "hansa").unwrap().remove(0)
+    }
+
+    /// What a backup of that region asks for.
+    fn asked(config: &Config) -> BeginRestoreRequest {
+        let part = |kind| Part { kind, bytes: 0, frames: 0, blake3: String::new() };
+        let group = |id: GroupId| Group {
+            name: id.to_string(),
+            group: id.number(),
+            node: 1,
+            index: 1,
+            term: 1,
+            log_time_ms: 1,
+            state_hash: String::new(),
+            chain_head: String::new(),
+            records: 0,
+            parts: PartKind::ALL.map(part).into(),
+        };
+        let mut logs = config.region_groups();
+        logs.retain(|(_, members)| !members.is_empty());
+        logs.sort_by_key(|(id, _)| id.number());
+        let region = config.own_region().unwrap();
+        let mut manifest = Manifest {
+            format: FORMAT,
+            id: "b-1".into(),
+            region: region.name.to_string(),
+            number: region.number.get(),
+            epoch: 1,
+            cut_ms: 0,
+            keep_until_ms: 1,
+            groups: logs.into_iter().map(|(id, _)| group(id)).collect(),
+            hash: String::new(),
+        };
+        manifest.seal();
+        let manifest = manifest.to_json().into();
+        BeginRestoreRequest { manifest, epoch: 2, ..Default::default() }
+    }
+
+    #[test]
+    fn books_come_back_where_they_were() {
+        for (joint, groups) in [(true, 2), (false, 4)] {
+            let here = config(joint);
+            assert_eq!(Plan::new(&here, &asked(&here)).unwrap().groups.len(), groups);
+            let why = Plan::new(&config(!joint), &asked(&here)).unwrap_err();
+            assert_eq!(why, if joint { WITH_BOOKS } else { WITHOUT_BOOKS });
+            assert!(why.ends_with(&format!("groups.joint = {}", !joint)), "{why}");
+        }
+    }
+
+    #[test]
+    fn other_groups_than_the_configs_are_refused_as_ever() {
+        let mut here = config(true);
+        let asked = asked(&here);
+        here.groups.inventory = 2;
+        let why = Plan::new(&here, &asked).unwrap_err();
+        assert_eq!(why, "the backup has no inventory-1, the config does");
+    }
 }
