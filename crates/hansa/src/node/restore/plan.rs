@@ -73,10 +73,10 @@ impl Plan {
     }
 }
 
-const WITH_BOOKS: &str = "the backup is of a joint region, whose orders-0 keeps its stock and money \
-                          books; the config has groups.joint = false";
-const WITHOUT_BOOKS: &str = "the backup has inventory-0 and payments-0 as groups with logs of their \
-                             own; the config has groups.joint = true";
+const WITH_BOOKS: &str = "the backup's stock and money books lie in its orders-0; \
+                          the config has groups.joint = false";
+const WITHOUT_BOOKS: &str = "the backup's inventory-0 and payments-0 have logs of their own; \
+                             the config has groups.joint = true";
 
 /// Whether the books of the first orders group came with it: a region has the others of each kind
 /// with logs of their own, joint or not.
