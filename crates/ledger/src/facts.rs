@@ -17,14 +17,14 @@ use tokio::time::Instant;
 use crate::core::inventory::{Inventory, SkuTotals, StockFrozen};
 use crate::core::payments::{MoneyFrozen, Payments, currency_of};
 use crate::role::Ledger;
-use crate::service::groups::not_read;
+use crate::service::groups::{not_read, serving};
 use crate::service::wire::minor;
 
 impl Ledger {
     /// Freezes a group that this node leads, and tells its facts as far as the reader takes them.
     ///
     /// # Errors
-    /// Not the leader, or no such group here.
+    /// Not the leader, or not yet; stopped by damage; no such group here.
     pub async fn tell_facts(
         &self,
         group: GroupId,
@@ -36,8 +36,7 @@ impl Ledger {
         match group.kind() {
             GroupKind::Inventory => {
                 let groups = &self.shell().inventory;
-                let group = groups.get(index).and_then(|place| place.get()?.as_ref());
-                let group = group.ok_or_else(absent)?;
+                let group = serving(groups.get(index).ok_or_else(absent)?)?;
                 let look = |machine: &Inventory, at| (machine.freeze_stock(), at);
                 let (frozen, at) = group.read_at(due, look).await.map_err(not_read)?;
                 let head = head(group, at);
@@ -45,8 +44,7 @@ impl Ledger {
             }
             GroupKind::Payments => {
                 let groups = &self.shell().payments;
-                let group = groups.get(index).and_then(|place| place.get()?.as_ref());
-                let (group, _) = group.ok_or_else(absent)?;
+                let (group, _) = serving(groups.get(index).ok_or_else(absent)?)?;
                 let look = |machine: &Payments, at| (machine.freeze_money(), at);
                 let (frozen, at) = group.read_at(due, look).await.map_err(not_read)?;
                 let head = head(group, at);

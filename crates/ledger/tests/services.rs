@@ -158,7 +158,7 @@ async fn a_deleted_view_is_built_again_and_a_restart_keeps_the_books() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn books_that_lie_in_another_group_serve_once_they_are_attached() {
+async fn groups_that_start_after_the_ledger_serve_once_they_are_attached() {
     let mut house = House::with_parts(1).await;
     let skus: Vec<String> = (0..5).map(|n| format!("SKU-{n}")).collect();
     for sku in &skus {

@@ -25,8 +25,8 @@ pub async fn run(
         Ok(PaymentKey(u128::from_be_bytes(id.to_bytes())))
     };
     let keys: Vec<PaymentKey> = asked.payments.iter().map(key).collect::<Result<_, Failure>>()?;
-    let Some(Found::Payments(group, _)) = shell.group(asked.group) else {
-        return Err(shell.absent(asked.group));
+    let Found::Payments(group, _) = shell.group(asked.group)? else {
+        return Err(Reason::Unavailable.into());
     };
     let look = |machine: &Payments| {
         let books = |key: &PaymentKey| Some((*key, machine.payment(key)?));

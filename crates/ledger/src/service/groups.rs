@@ -15,49 +15,44 @@ use crate::entries::Entries;
 pub enum Found<'a> {
     Inventory(&'a Group<Inventory>),
     Payments(&'a Group<Payments>, &'a Entries),
-    /// Damage keeps it from serving on this node.
-    Stopped,
 }
 
 /// What is found at a place.
 ///
 /// # Errors
-/// `UNAVAILABLE` before it has started, `GROUP_STOPPED` where damage keeps it from serving.
+/// `NOT_LEADER` before it has started: another node may serve meanwhile, and whoever looks for the
+/// leader looks on. `GROUP_STOPPED` where damage keeps it from serving.
 pub fn serving<T>(place: &Place<T>) -> Result<&T, Failure> {
-    let started = place.get().ok_or(Reason::Unavailable)?;
+    let started = place.get().ok_or_else(|| Failure::not_leader(None))?;
     started.as_ref().ok_or_else(|| Failure::of(Reason::GroupStopped))
 }
 
 impl Shell {
-    /// The group with this number, `None` when this node does not keep it, or not yet.
-    pub fn group(&self, number: u32) -> Option<Found<'_>> {
-        let id = GroupId::from_number(number)?;
+    /// The group with this number.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when this node does not keep it; [`serving`]'s.
+    pub fn group(&self, number: u32) -> Result<Found<'_>, Failure> {
+        let absent = || Failure::of(Reason::Unavailable);
+        let id = GroupId::from_number(number).ok_or_else(absent)?;
         let index = usize::from(id.index());
         match id.kind() {
             GroupKind::Inventory => {
-                let group = self.inventory.get(index)?.get()?;
-                Some(group.as_ref().map_or(Found::Stopped, Found::Inventory))
+                let place = self.inventory.get(index).ok_or_else(absent)?;
+                serving(place).map(Found::Inventory)
             }
-            GroupKind::Payments => match self.payments.get(index)?.get()? {
-                Some((group, entries)) => Some(Found::Payments(group, entries)),
-                None => Some(Found::Stopped),
-            },
-            GroupKind::Directory | GroupKind::Orders => None,
-        }
-    }
-
-    /// Why this node cannot answer for a group.
-    pub fn absent(&self, number: u32) -> Failure {
-        match self.group(number) {
-            Some(Found::Stopped) => Failure::of(Reason::GroupStopped),
-            _ => Failure::of(Reason::Unavailable),
+            GroupKind::Payments => {
+                let place = self.payments.get(index).ok_or_else(absent)?;
+                serving(place).map(|(group, entries)| Found::Payments(group, entries))
+            }
+            GroupKind::Directory | GroupKind::Orders => Err(absent()),
         }
     }
 
     /// The group that keeps a SKU.
     ///
     /// # Errors
-    /// `UNAVAILABLE` on a node that keeps no stock, or none yet; `GROUP_STOPPED` where damage does.
+    /// `UNAVAILABLE` on a node that keeps no stock; [`serving`]'s.
     pub fn of_sku(&self, sku: &str) -> Result<&Group<Inventory>, Failure> {
         let slot = usize::from(Slot::of(sku.as_bytes()).get());
         let index = slot.checked_rem(self.inventory.len());

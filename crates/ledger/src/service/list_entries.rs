@@ -22,8 +22,8 @@ pub async fn run(
     let asked = call.into_inner();
     let account = account(&asked)?;
     let after = asked.after.checked_sub(1);
-    let Some(Found::Payments(group, entries)) = shell.group(asked.group) else {
-        return Err(shell.absent(asked.group));
+    let Found::Payments(group, entries) = shell.group(asked.group)? else {
+        return Err(Reason::Unavailable.into());
     };
     let next = |machine: &Payments| machine.kernel().journal().next();
     let reached = group.read(deadline, next).await.map_err(not_read)?;

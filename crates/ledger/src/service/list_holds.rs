@@ -31,30 +31,29 @@ pub async fn run(
     let id = |id: &bytes::Bytes| transfer_from_bytes(id);
     let ids = asked.ids.iter().map(id).collect::<Result<Vec<_>, _>>();
     let ids = ids.map_err(|_| Reason::FieldInvalid)?;
-    let (holds, more) = match shell.group(asked.group) {
-        Some(Found::Inventory(group)) if !ids.is_empty() => {
+    let (holds, more) = match shell.group(asked.group)? {
+        Found::Inventory(group) if !ids.is_empty() => {
             let look = |machine: &Inventory| {
                 ids.iter().filter_map(|id| machine.held_by(id)).collect::<Vec<_>>()
             };
             let held = group.read(deadline, look).await.map_err(not_read)?;
             (held.into_iter().map(stock_hold).collect(), false)
         }
-        Some(Found::Payments(group, _)) if !ids.is_empty() => {
+        Found::Payments(group, _) if !ids.is_empty() => {
             let look = |machine: &Payments| {
                 ids.iter().filter_map(|id| money_hold(machine, id)).collect::<Vec<_>>()
             };
             (group.read(deadline, look).await.map_err(not_read)?, false)
         }
-        Some(Found::Inventory(group)) => {
+        Found::Inventory(group) => {
             let look = |machine: &Inventory| machine.list_held(after, max);
             let (held, more) = group.read(deadline, look).await.map_err(not_read)?;
             (held.into_iter().map(stock_hold).collect(), more)
         }
-        Some(Found::Payments(group, _)) => {
+        Found::Payments(group, _) => {
             let look = |machine: &Payments| money_holds(machine, after, max);
             group.read(deadline, look).await.map_err(not_read)?
         }
-        Some(Found::Stopped) | None => return Err(shell.absent(asked.group)),
     };
     Ok(pb::ListHoldsResponse { holds, more })
 }

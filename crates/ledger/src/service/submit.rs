@@ -7,6 +7,7 @@ use futures::{Stream, StreamExt as _};
 use hansa_api::pb::ledger as pb;
 use hansa_api::pb::ledger::RefusedReason;
 use hansa_api::pb::ledger::submit_response::Result as Answer;
+use hansa_api::status::Reason;
 use hansa_consensus::SubmitError;
 use hansa_types::id::GroupKind;
 use hansa_types::limits::{CALL_DEADLINE_MS_MAX, ENTRY_COMMANDS_MAX};
@@ -69,14 +70,13 @@ async fn submit(shell: &Shell, batch: &pb::SubmitRequest) -> Result<Outcomes, pb
     let encode =
         |kind| wire::encode(&batch.commands, kind).map_err(|_| refused(RefusedReason::Malformed));
     let submitted = match shell.group(batch.group) {
-        Some(Found::Inventory(group)) => {
-            group.submit(encode(GroupKind::Inventory)?, deadline).await
+        Ok(Found::Inventory(group)) => group.submit(encode(GroupKind::Inventory)?, deadline).await,
+        Ok(Found::Payments(group, _)) => group.submit(encode(GroupKind::Payments)?, deadline).await,
+        Err(failure) if failure.reason() == Reason::GroupStopped => {
+            return Err(refused(RefusedReason::Stopped));
         }
-        Some(Found::Payments(group, _)) => {
-            group.submit(encode(GroupKind::Payments)?, deadline).await
-        }
-        Some(Found::Stopped) => return Err(refused(RefusedReason::Stopped)),
-        None => return Err(refused(RefusedReason::UnknownGroup)),
+        // A lane asks again, also for one that has not started yet.
+        Err(_) => return Err(refused(RefusedReason::UnknownGroup)),
     };
     submitted.map_err(|error| match error {
         SubmitError::NotLeader { leader } => pb::Refused {
