@@ -131,12 +131,13 @@ async fn start_orders(
     book: Book,
     ledger: &Ledger,
 ) -> anyhow::Result<Orders> {
+    let env = world.env.clone();
+    let opens = Arc::new(Opener::new(ledger.clone(), env.clone()));
+    // A file that is not there ends the start at once, whether or not the directory is known.
+    let (orders, around) = (config.orders.clone(), world.around(&config.orders, opens)?);
     // Before the first group is opened: the ledger has places for what the config says.
     let same = groups::check(book.clone(), config.region_groups()).await;
     same.map_err(anyhow::Error::msg)?;
-    let env = world.env.clone();
-    let opens = Arc::new(Opener::new(ledger.clone(), env.clone()));
-    let (orders, around) = (config.orders.clone(), world.around(&config.orders, opens)?);
     Ok(Orders::start(host, env, peers, orders, book, around).await?)
 }
 

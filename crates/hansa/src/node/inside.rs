@@ -34,6 +34,11 @@ impl Inside {
         assert!(first, "the node was completed twice");
     }
 
+    /// Whether everything has started: before, books that lie in an orders group are not there.
+    pub fn is_complete(&self) -> bool {
+        self.orders.get().is_some()
+    }
+
     /// # Errors
     /// What this node waits for, or what is broken in it.
     pub fn ready(&self) -> Result<(), String> {

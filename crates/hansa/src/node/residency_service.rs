@@ -93,6 +93,10 @@ impl At {
     async fn sweep(&self) -> Result<Sweep, Failure> {
         let starting = || Failure::new(Reason::Unavailable, "the directory is not known yet");
         let now = self.inside.book().now().ok_or_else(starting)?;
+        if !self.inside.is_complete() {
+            // What it kept would pass for swept.
+            return Err(Failure::new(Reason::Unavailable, "the node is still starting"));
+        }
         let law = Law::new(self.config.region.clone(), now.here, now.policy.clone());
         let mut findings = Findings::new(law);
         findings.now_ms = self.world.env.clock.wall().ms();
