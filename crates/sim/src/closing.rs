@@ -22,7 +22,7 @@ use hansa_checker::seen::{OrderSeen, OrderState, PaymentSeen, RejectReason};
 use hansa_checker::watch::Stream;
 use hansa_checker::{Call, FinalState, History, wire};
 use hansa_consensus::{GroupStatus, Role};
-use hansa_types::id::{GroupId, NodeId};
+use hansa_types::id::{GroupId, GroupKind, NodeId};
 
 use crate::clock;
 use crate::plan::Plan;
@@ -83,8 +83,9 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
             Some(_) => tokio::time::sleep(LOOK_EVERY).await,
         }
     };
-    for reader in &readers {
+    for (reader, joint) in readers.iter().zip(plan.shape.joint) {
         board.wrong.borrow_mut().extend(short(reader.region));
+        board.wrong.borrow_mut().extend(misplaced(reader.region, joint));
         board.wrong.borrow_mut().extend(reader.people.wrong(board));
         let unseen = people::unseen(reader, board, &state.loss).await;
         board.wrong.borrow_mut().extend(unseen);
@@ -379,6 +380,16 @@ fn short(region: &Region) -> Vec<String> {
     short
         .map(|(group, voters)| format!("{name} {group}: in the end its voters are {voters:?}"))
         .collect()
+}
+
+/// Logs of books that lie in the orders group: a run without the setting would pass for a joint
+/// one. The reverse of a region that is none.
+fn misplaced(region: &Region, joint: bool) -> Vec<String> {
+    let logs: BTreeSet<GroupId> = standing(region).iter().map(|status| status.group).collect();
+    let books = [GroupKind::Inventory, GroupKind::Payments].map(|kind| GroupId::new(kind, 0));
+    let wrong = books.into_iter().filter(|group| logs.contains(group) == joint);
+    let name = &region.name;
+    wrong.map(|group| format!("{name} {group}: joint is {joint}, its logs are {logs:?}")).collect()
 }
 
 /// The replicas that are to be whole: the voters, but for those that refuse their damaged disk. One

@@ -60,6 +60,7 @@ pub fn of_line(message: &str) -> Option<&'static str> {
 
 /// What must have happened in a batch of this many seeds or more.
 pub const WANTED: &[(u64, &str)] = &[
+    (20, "joint region"),
     (20, "fault kill"),
     (20, "fault power cut"),
     (20, "fault isolate"),

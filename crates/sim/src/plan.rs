@@ -33,6 +33,8 @@ pub struct Shape {
     /// Regions of three nodes.
     pub regions: usize,
     pub groups: [u16; 3],
+    /// Whose orders groups keep their stock and money books, by region.
+    pub joint: [bool; 3],
     /// Entries of a group between its checkpoints.
     pub checkpoint_entries: u64,
     pub quick: bool,

@@ -109,6 +109,8 @@ type Broke = Box<dyn std::error::Error>;
 fn simulate(plan: Plan, board: &Rc<Board>, simulated: &RefCell<Duration>) -> Result<(), Broke> {
     let plan = Rc::new(plan);
     let league = Arc::new(League::build(&plan)?);
+    let joint = plan.shape.joint[..league.regions.len()].iter().filter(|joint| **joint);
+    trace::count("joint region", joint.count() as u64);
     let mut sim = builder(&plan).build();
     for seat in league.seats() {
         let seat = seat.clone();

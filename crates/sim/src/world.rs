@@ -165,7 +165,7 @@ fn configs(plan: &Plan) -> anyhow::Result<Vec<Config>> {
     }
     configs.truncate(plan.shape.regions * SEATS);
     let kept: Vec<RegionName> = configs.iter().map(|config| config.region.clone()).collect();
-    for config in &mut configs {
+    for (nth, config) in configs.iter_mut().enumerate() {
         config.league.retain(|region| kept.contains(&region.name));
         for region in &mut config.league {
             for node in &mut region.nodes {
@@ -178,6 +178,7 @@ fn configs(plan: &Plan) -> anyhow::Result<Vec<Config>> {
         config.listen.public = Some(any(PUBLIC));
         config.listen.internal = any(INTERNAL);
         small(config, plan);
+        config.groups.joint = plan.shape.joint[nth / SEATS];
     }
     Ok(configs)
 }

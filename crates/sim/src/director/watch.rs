@@ -105,7 +105,9 @@ impl Watch {
         let first: usize = league.regions[..region].iter().map(|one| one.seats.len()).sum();
         let seats = first..first + league.regions[region].seats.len();
         let groups: Vec<GroupId> = self.seats.get(first)?.iter().map(|one| one.group).collect();
-        let group = groups.get(group % groups.len().max(1))?;
+        // What a joint region has fewer are logs of books: their share is the others', and not the
+        // directory's, which is the first.
+        let group = groups.get(group.min(groups.len().saturating_sub(1)))?;
         let leads = seats.filter_map(|seat| {
             let found = self.seats[seat].iter().find(|one| one.group == *group)?;
             (found.role == Role::Leader).then_some((found.term, seat))
