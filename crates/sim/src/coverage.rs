@@ -61,6 +61,7 @@ pub fn of_line(message: &str) -> Option<&'static str> {
 /// What must have happened in a batch of this many seeds or more.
 pub const WANTED: &[(u64, &str)] = &[
     (20, "joint region"),
+    (200, "books stopped with their orders group"),
     (20, "fault kill"),
     (20, "fault power cut"),
     (20, "fault isolate"),
@@ -132,6 +133,7 @@ pub const WANTED: &[(u64, &str)] = &[
     (50, "births brought home"),
     (50, "fault region lost"),
     (50, "births taken over"),
+    (200, "births taken over between unlike layouts"),
     (200, "fault region cut off until taken over"),
     (200, "leases set"),
     (100, "tail order decided"),

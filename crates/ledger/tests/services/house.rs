@@ -1,11 +1,12 @@
 //! Three nodes with a ledger each: two stock groups, one payments group. Those of index 0 may be
 //! attached, as they are where they lie in an orders group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::stream;
 use hansa_api::convert::id::{order_to_bytes, transfer_to_bytes};
+use hansa_api::facts::Asked;
 use hansa_api::pb::inventory as stock;
 use hansa_api::pb::inventory::inventory_service_client::InventoryServiceClient;
 use hansa_api::pb::ledger as pb;
@@ -172,6 +173,11 @@ impl House {
         let early = client.list_stock(call(stock::ListStockRequest::default())).await;
         let early = Failure::from(&early.expect_err("rows are missing")).reason();
         assert_eq!((early, ledger.payments().len()), (Reason::NotLeader, 0));
+        let (to, _facts) = tokio::sync::mpsc::channel(1);
+        let asked = Asked { only: BTreeSet::new(), totals_only: true, to };
+        let money = GroupId::new(GroupKind::Payments, 0);
+        let early = ledger.tell_facts(money, asked, soon()).await.err().expect("none yet");
+        assert_eq!(early.reason(), Reason::NotLeader, "reconciliation looks on");
         let (host, env) = (&self.cluster.node(node).host, &self.cluster.node(node).env);
         let members = self.cluster.ids();
         let spec = |kind| GroupSpec { id: GroupId::new(kind, 0), members: members.clone() };

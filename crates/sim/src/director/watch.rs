@@ -1,6 +1,6 @@
 //! Looks at the groups as they run: who leads, and what came to pass that nobody logs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hansa_consensus::{GroupStatus, Role};
@@ -19,6 +19,7 @@ pub(super) struct Watch {
     /// Leaders that were cut off, with their terms then: lost in a minority once another leads.
     cut_off: Vec<CutOff>,
     purged: BTreeMap<(usize, GroupId), u64>,
+    stopped: BTreeSet<(usize, GroupId)>,
     terms: BTreeMap<(usize, GroupId), u64>,
     elections: Vec<u64>,
 }
@@ -39,6 +40,7 @@ impl Watch {
             seats: vec![Vec::new(); seats],
             cut_off: Vec::new(),
             purged: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             terms: BTreeMap::new(),
             elections: Vec::new(),
         }
@@ -56,6 +58,11 @@ impl Watch {
                 let before = self.purged.insert((number, group.group), purged);
                 if before.is_some_and(|before| purged > before) {
                     trace::count("log purged", 1);
+                }
+                let keeps = group.group.kind() == GroupKind::Orders;
+                let joint = state.seat.config.groups.joint && keeps && group.stopped.is_some();
+                if joint && self.stopped.insert((number, group.group)) {
+                    trace::count("books stopped with their orders group", 1);
                 }
             }
         }

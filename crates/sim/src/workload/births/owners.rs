@@ -120,6 +120,9 @@ impl Overseer<'_> {
             self.board.taken_over.set(true);
             self.adopted(HEIR, of.epoch).await?;
             trace::count("births taken over", 1);
+            let joint = |region: usize| self.league.regions[region].seats[0].config.groups.joint;
+            let unlike = u64::from(joint(0) != joint(HEIR));
+            trace::count("births taken over between unlike layouts", unlike);
             trace::count("events heard of and lost", lost(&told));
             return Ok(());
         }
