@@ -27,6 +27,7 @@ use hansa_node::env::{Entropy, Env};
 use hansa_node::net::memory::{MemoryNet, Wires};
 use hansa_node::tasks::Tasks;
 use hansa_orders::provider::SandboxProvider;
+use hansa_region_router::core::directory::NodeRole;
 use hansa_types::id::{GroupId, GroupKind};
 use hansa_types::identity::SpiffeId;
 use hansa_types::time::WallTime;
@@ -118,6 +119,16 @@ impl Region {
     fn joint(seed: u64) -> Self {
         let mut region = Self::new(seed);
         region.configs.iter_mut().for_each(|config| config.groups.joint = true);
+        region
+    }
+
+    /// The same, and its third node does not keep the directory.
+    fn joint_kept_by_two(seed: u64) -> Self {
+        let mut region = Self::joint(seed);
+        for config in &mut region.configs {
+            let roles = &mut config.league[0].nodes[2].roles;
+            roles.retain(|role| *role != NodeRole::Directory);
+        }
         region
     }
 
@@ -371,6 +382,11 @@ async fn a_node_whose_config_has_lost_that_books_are_joint_does_not_start() {
 #[tokio::test(start_paused = true)]
 async fn nor_does_it_after_a_loss_of_power() {
     Box::pin(alone(one_config_wrong(Region::joint(13), true, LOST))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_does_one_that_does_not_keep_the_directory_and_it_begins_nothing() {
+    Box::pin(alone(one_config_wrong(Region::joint_kept_by_two(15), false, LOST))).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use hansa_consensus::SubmitError;
 use hansa_consensus::failure::not_read;
 use hansa_node::layers::Deadline;
 use hansa_node::tls::PeerIdentity;
-use hansa_types::id::NodeId;
+use hansa_types::id::{GroupId, NodeId};
 use hansa_types::identity::{Role, SpiffeId};
 use tonic::{Request, Response, Status};
 
@@ -102,6 +102,7 @@ fn resolve(
         version: now.version,
         former_nodes: former.map(|(id, _)| id.0).collect(),
         confirmed: false,
+        parts: now.parts().map(GroupId::number).collect(),
     }
 }
 

@@ -23,25 +23,28 @@ pub async fn check(book: Book, ours: Vec<Told>) -> Result<(), String> {
 /// # Errors
 /// As [`check`].
 pub fn compare(directory: &Snapshot, ours: &[Told]) -> Result<(), String> {
-    match count(directory, ours).or_else(|| parts(directory, ours)) {
+    match count(directory, ours) {
         Some(why) => Err(why),
-        None => Ok(()),
+        None => same_parts(&directory.parts().collect::<Vec<_>>(), ours),
     }
 }
 
-fn parts(directory: &Snapshot, ours: &[Told]) -> Option<String> {
-    ours.iter().find_map(|(group, members)| {
-        let log = directory.lies_in(*group);
-        match (members.is_empty(), log != *group) {
-            (false, true) => Some(format!(
-                "config: groups.joint = false, but the directory was made with {group} in {log}"
-            )),
-            (true, false) => Some(format!(
-                "config: groups.joint = true, but the directory was made with a log of its own \
-                 for {group}"
-            )),
-            _ => None,
-        }
+/// `theirs` are the books that lie in orders groups by the directory.
+///
+/// # Errors
+/// Books that lie elsewhere by the config.
+pub fn same_parts(theirs: &[GroupId], ours: &[Told]) -> Result<(), String> {
+    let differ = |(group, members): &&Told| theirs.contains(group) != members.is_empty();
+    let Some((group, members)) = ours.iter().find(differ) else { return Ok(()) };
+    let log = GroupId::new(GroupKind::Orders, group.index());
+    Err(match members.is_empty() {
+        false => format!(
+            "config: groups.joint = false, but the directory was made with {group} in {log}"
+        ),
+        true => format!(
+            "config: groups.joint = true, but the directory was made with a log of its own for \
+             {group}"
+        ),
     })
 }
 

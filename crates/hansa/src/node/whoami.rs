@@ -26,6 +26,7 @@ use hansa_types::identity::SpiffeId;
 use hansa_wal::fs::Fs;
 
 use self::decide::{Decision, Folder};
+use super::groups;
 use super::world::World;
 use crate::config::Config;
 
@@ -99,6 +100,11 @@ impl Region {
         loop {
             let folder = folder(&world.fs, &config.data_dir)?;
             let told = decide::newest(self.ask().await);
+            // Who waits for the directory may begin a group of its own by then.
+            if let Some(told) = told.as_ref().filter(|told| told.id.is_some()) {
+                let same = groups::same_parts(&told.parts, &config.region_groups());
+                same.map_err(anyhow::Error::msg)?;
+            }
             match decide::decide(&folder, told.as_ref(), own.id, config.join) {
                 Decision::Start(own) => return Ok(own),
                 Decision::PutAside(id) => put_aside(&world.fs, &config.data_dir, id)?,

@@ -1,7 +1,7 @@
 //! What a node does about its data folder and what it was told. Pure.
 
 use hansa_api::pb::directory::ResolveNodeResponse;
-use hansa_types::id::NodeId;
+use hansa_types::id::{GroupId, NodeId};
 use hansa_types::seeded::{self, Bug};
 
 use super::Own;
@@ -28,6 +28,8 @@ pub struct Told {
     pub former: Vec<NodeId>,
     /// The directory's leader was asked too: what it said has caught up.
     pub confirmed: bool,
+    /// The books that lie in an orders group: as old as the region, so every directory knows them.
+    pub parts: Vec<GroupId>,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,7 @@ pub fn newest(answers: Vec<ResolveNodeResponse>) -> Option<Told> {
         met,
         former: newest.former_nodes.iter().copied().map(NodeId).collect(),
         confirmed: answers.iter().any(|answer| answer.confirmed),
+        parts: newest.parts.iter().copied().filter_map(GroupId::from_number).collect(),
     })
 }
 
@@ -136,7 +139,7 @@ mod tests {
     fn told(id: u64, met: bool, former: &[u64]) -> Option<Told> {
         let id = (id != 0).then_some(NodeId(id));
         let former = former.iter().copied().map(NodeId).collect();
-        Some(Told { id, met, former, confirmed: true })
+        Some(Told { id, met, former, confirmed: true, parts: Vec::new() })
     }
 
     fn check(folder: Folder, told: Option<Told>, join: bool, expect: &str) {

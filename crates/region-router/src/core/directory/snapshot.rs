@@ -136,6 +136,11 @@ impl Snapshot {
         }
     }
 
+    /// The books that lie in an orders group's log.
+    pub fn parts(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.keys().copied().filter(|group| self.lies_in(*group) != *group)
+    }
+
     /// The groups that have a log of their own, and the voters that each is to have.
     pub fn logs(&self) -> impl Iterator<Item = (&GroupId, &Vec<NodeId>)> {
         self.groups.iter().filter(|(_, members)| !members.is_empty())
