@@ -88,7 +88,7 @@ impl Group {
 
 fn answer(call: &Call) -> Result<Report> {
     let result = match &call.todo {
-        Todo::Stock(_) | Todo::HoldFunds { .. } => StepResult::Done,
+        Todo::Book(_) => StepResult::Done,
         Todo::Authorize { .. } => StepResult::Authorized(Reference("ch_0123456789".to_owned())),
         Todo::Settle(settle) => StepResult::Settled(SettleResult {
             committed: (1 << settle.parts.len()) - 1,

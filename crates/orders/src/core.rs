@@ -8,6 +8,7 @@ pub mod keys;
 pub mod lasting;
 pub mod lease;
 pub mod moves;
+pub mod near;
 pub mod order;
 pub mod remote;
 pub mod repair;

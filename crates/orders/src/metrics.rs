@@ -29,7 +29,7 @@ use hansa_types::id::GroupId;
 use hansa_types::region::RegionName;
 use metrics::{counter, gauge, histogram};
 
-use crate::core::effect::{StockVerb, Todo};
+use crate::core::effect::{Booking, StockVerb, Todo};
 
 pub fn placed(replayed: bool) {
     let replayed = if replayed { "true" } else { "false" };
@@ -61,7 +61,7 @@ pub fn erased(replayed: bool) {
 
 pub fn step(todo: &Todo, took: Duration) {
     let step = match todo {
-        Todo::Stock(call) => match call.verb {
+        Todo::Book(Booking::Stock(call)) => match call.verb {
             StockVerb::Reserve { .. } => "reserve",
             StockVerb::Extend { .. } => "extend",
             StockVerb::Release { .. } => "release",
@@ -70,14 +70,15 @@ pub fn step(todo: &Todo, took: Duration) {
             StockVerb::Ship { .. } => "ship",
             StockVerb::Restock { .. } => "restock",
         },
-        Todo::HoldFunds { .. } => "hold_funds",
-        Todo::VoidFunds { .. } => "void_funds",
+        Todo::Book(Booking::HoldFunds { .. }) => "hold_funds",
+        Todo::Book(Booking::VoidFunds { .. }) => "void_funds",
+        Todo::Book(Booking::Capture { .. }) => "capture",
+        Todo::Book(Booking::Refund { .. }) | Todo::Refund(_) => "refund",
+        Todo::Book(Booking::Open(_)) => "open",
         Todo::Authorize { .. } => "authorize",
         Todo::CancelPayment { .. } => "cancel_payment",
         Todo::Lookup => "lookup",
         Todo::Settle(_) => "settle",
-        Todo::Refund { .. } => "refund",
-        Todo::Open(_) => "open",
     };
     histogram!("hansa_orders_step_seconds", "step" => step).record(took);
 }

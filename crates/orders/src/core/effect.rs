@@ -1,6 +1,6 @@
 //! What the shell must do for an order, and what came of it.
 
-use hansa_types::id::{OrderId, Sku, TransferId};
+use hansa_types::id::{GroupKind, OrderId, Sku, TransferId};
 use hansa_types::money::Currency;
 use serde::{Deserialize, Serialize};
 
@@ -49,36 +49,38 @@ pub struct Call {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Todo {
-    Stock(StockCall),
-    HoldFunds {
-        books: Books,
-        id: TransferId,
-        money: Amount,
-        timeout_ms: u64,
-    },
-    VoidFunds {
-        books: Books,
-        id: TransferId,
-        hold: TransferId,
-    },
-    Authorize {
-        token: Token,
-        money: Amount,
-    },
-    CancelPayment {
-        reference: Reference,
-    },
+    Book(Booking),
+    Authorize { token: Token, money: Amount },
+    CancelPayment { reference: Reference },
     Lookup,
     Settle(Settle),
-    /// The books know it by its id, the provider by its key.
-    Refund {
-        books: Books,
-        id: TransferId,
-        key: TransferId,
-        money: Amount,
-        reference: Reference,
-    },
+    Refund(Repayment),
+}
+
+/// One step in the books of one group: what a lane sends, and what books in the order's own log do
+/// at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Booking {
+    Stock(StockCall),
+    HoldFunds { books: Books, id: TransferId, money: Amount, timeout_ms: u64 },
+    VoidFunds { books: Books, id: TransferId, hold: TransferId },
+    Capture { books: Books, id: TransferId, hold: TransferId, money: Amount },
+    Refund { books: Books, id: TransferId, money: Amount },
     Open(Open),
+}
+
+impl Booking {
+    /// Whose books they are.
+    pub fn group(&self) -> (GroupKind, u16) {
+        match self {
+            Self::Stock(call) => (GroupKind::Inventory, call.group),
+            Self::HoldFunds { books, .. }
+            | Self::VoidFunds { books, .. }
+            | Self::Capture { books, .. }
+            | Self::Refund { books, .. }
+            | Self::Open(Open { books, .. }) => (GroupKind::Payments, books.group),
+        }
+    }
 }
 
 /// What another region's books said of a payment when it was taken over.
@@ -167,6 +169,7 @@ pub struct Settle {
     pub capture: Option<Capture>,
 }
 
+/// The provider first, then the books.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Capture {
     pub reference: Reference,
@@ -174,6 +177,36 @@ pub struct Capture {
     pub id: TransferId,
     pub hold: TransferId,
     pub money: Amount,
+    /// The books are in the order's own log: who reports the provider's answer has done his part.
+    pub near: bool,
+}
+
+impl Capture {
+    /// What follows in the books.
+    pub fn booking(&self) -> Booking {
+        let Self { books, id, hold, money, .. } = *self;
+        Booking::Capture { books, id, hold, money }
+    }
+}
+
+/// The provider first, then the books: they know it by its id, the provider by its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Repayment {
+    pub books: Books,
+    pub id: TransferId,
+    pub key: TransferId,
+    pub money: Amount,
+    pub reference: Reference,
+    /// As of a capture.
+    pub near: bool,
+}
+
+impl Repayment {
+    /// What follows in the books.
+    pub fn booking(&self) -> Booking {
+        let Self { books, id, money, .. } = *self;
+        Booking::Refund { books, id, money }
+    }
 }
 
 /// What came of a step.

@@ -13,6 +13,7 @@ use hansa_types::time::LogTime;
 
 use super::contents::Contents;
 use super::effect::{Effect, Refusal, RefusalCode, Work};
+use super::near::Near;
 use super::order::{
     Done, Funds, Goal, Note, Order, Parked, ParkedWhy, Part, Provider, Refund, RefundCause, Reject,
     Stock, Why,
@@ -28,6 +29,7 @@ pub struct Now<'a> {
     pub settings: &'a Settings,
     /// The group's counter of work numbers.
     pub next_work: &'a mut u64,
+    pub near: Near<'a>,
 }
 
 impl Now<'_> {

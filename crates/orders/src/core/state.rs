@@ -1,6 +1,6 @@
 //! The state of one orders group: tables, counters, and the indexes rebuilt from them.
 
-mod calls;
+pub(in crate::core) mod calls;
 mod copies;
 mod former;
 pub mod listing;
@@ -17,6 +17,7 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
+pub use self::calls::booking;
 use self::listing::Listed;
 use self::times::Times;
 use super::command::{Command, Outcome, Refused};
@@ -24,6 +25,7 @@ use super::contents::Contents;
 use super::effect::Report;
 use super::keys::Keys;
 use super::moves::Moves;
+use super::near::{self, Near};
 use super::order::{Change, Done, Order};
 use super::remote::Remote;
 use super::repair::Repairs;
@@ -87,6 +89,8 @@ pub struct State {
     parked: BTreeSet<OrderId>,
     /// When the events of this group were made.
     pub times: Times,
+    /// Whether the books of its index are in the group's own log: so it began, and so it is.
+    pub keeps_books: bool,
 }
 
 impl State {
@@ -157,6 +161,7 @@ impl State {
             by_age,
             parked,
             times,
+            keeps_books: false,
         }
     }
 
@@ -166,7 +171,7 @@ impl State {
         self.keys.expire(at, self.meta.settings.key_ttl_ms);
         let due = self.timers.iter().take_while(|(when, _)| *when <= at).take(TIMERS_MAX);
         for (_, id) in due.copied().collect::<Vec<_>>() {
-            self.change(id, at, saga::on_time);
+            self.change(id, at, Near::none(), saga::on_time);
         }
         self.times.note(self.meta.seq, at);
     }
@@ -176,6 +181,11 @@ impl State {
     }
 
     pub fn apply(&mut self, at: LogTime, command: Command) -> Outcome {
+        self.apply_with(at, command, Near::none())
+    }
+
+    /// The same, with the books that are in the group's own log.
+    pub fn apply_with(&mut self, at: LogTime, command: Command, near: Near<'_>) -> Outcome {
         let command = match self.under_policy(at, command) {
             Ok(command) => command,
             Err(outcome) => return outcome,
@@ -196,7 +206,7 @@ impl State {
         let refused = refused.or_else(|| self.lives_elsewhere(&command, resident));
         let outcome = match refused.or_else(|| self.unanswerable(&command, first_sent_ms)) {
             Some(why) => Outcome::Refused(why),
-            None => self.act(at, command),
+            None => self.act(at, command, near),
         };
         // A person who got no order, and whom no erasure will find: the log has the block and its
         // key. One that only lost a race comes again under the customer's own key.
@@ -209,24 +219,26 @@ impl State {
         outcome
     }
 
-    fn act(&mut self, at: LogTime, command: Command) -> Outcome {
+    fn act(&mut self, at: LogTime, command: Command, near: Near<'_>) -> Outcome {
         match command {
             // Once is enough: a date says nothing twice.
             Command::Dated { .. } | Command::UnderPolicy { .. } | Command::Resident { .. } => {
                 Outcome::Refused(Refused::Malformed)
             }
             Command::Restore(step) => self.restore_step(at, step),
-            Command::Accept(accept) => self.accept(at, *accept),
-            Command::Report(reports) => self.report(at, reports),
-            Command::Cancel { order, key, reason } => self.cancel(at, order, key, reason),
-            Command::Ship { order, key, lines, note } => self.ship(at, order, key, lines, note),
+            Command::Accept(accept) => self.accept(at, *accept, near),
+            Command::Report(reports) => self.report(at, reports, near),
+            Command::Cancel { order, key, reason } => self.cancel(at, order, key, reason, near),
+            Command::Ship { order, key, lines, note } => {
+                self.ship(at, order, key, (lines, note), near)
+            }
             Command::Return { order, key, lines, note } => {
-                self.take_back(at, order, key, &lines, note)
+                self.take_back(at, order, key, (&lines, note), near)
             }
             Command::Refund { order, key, amount_minor, note } => {
-                self.refund(at, order, key, amount_minor, note)
+                self.refund(at, order, key, (amount_minor, note), near)
             }
-            Command::Resume { order } => self.resume(at, order),
+            Command::Resume { order } => self.resume(at, order, near),
             Command::Keys(step) => self.key_step(at, step),
             Command::Erase(erase) => self.erase(at, erase),
             Command::ApplyRemote(mut batch) => {
@@ -243,16 +255,17 @@ impl State {
             }
             Command::Remote(step) => self.remote_step(at, step),
             Command::Repair(step) => self.repair_step(at, step),
-            Command::Takeover(step) => self.takeover_step(at, step),
+            Command::Takeover(step) => self.takeover_step(at, step, near),
             Command::Moves(step) => self.move_step(at, step),
         }
     }
 
-    fn report(&mut self, at: LogTime, reports: Vec<Report>) -> Outcome {
+    fn report(&mut self, at: LogTime, reports: Vec<Report>, mut near: Near<'_>) -> Outcome {
         for Report { order, no, result } in reports {
             // Late or repeated: spares the copy of a record that would not change.
             if self.work.get(&no) == Some(&order) {
-                self.change(order, at, |order, contents, now| {
+                self.change(order, at, near.lend(), |order, contents, now| {
+                    let result = near::finish(order, contents, no, result, now);
                     saga::on(order, contents, no, result, now);
                 });
             }
@@ -260,11 +273,13 @@ impl State {
         Outcome::Noted
     }
 
-    /// Changes one order, publishes an event if that shows, and keeps the indexes in step.
+    /// Changes one order, has near books do what that decided, publishes an event if it shows, and
+    /// keeps the indexes in step.
     fn change<R>(
         &mut self,
         id: OrderId,
         at: LogTime,
+        mut near: Near<'_>,
         how: impl FnOnce(&mut Order, &Contents, &mut Now<'_>) -> R,
     ) -> Option<R> {
         // Of births that may not change here nothing does, whoever asks.
@@ -272,6 +287,7 @@ impl State {
             return None;
         }
         let contents = self.contents.get(&id)?;
+        let begins = self.begins_now(id);
         let Meta { settings, next_work, seq, .. } = &mut self.meta;
         let forgot = self.restored.as_ref().map(|of| (of.seq_upto, of.restore.epoch));
         let first_new = *next_work + 1;
@@ -279,8 +295,11 @@ impl State {
         let result = self.orders.update(&id, |order| {
             old_work.extend(order.work.iter().map(|work| work.no));
             (old_wake, old_seq) = (order.wake, order.last_seq);
-            let mut now = Now { at, id, settings, next_work };
+            let mut now = Now { at, id, settings, next_work, near: near.lend() };
             let result = how(order, contents, &mut now);
+            if begins {
+                near::settle(order, contents, first_new, &mut now);
+            }
             let from = order.version;
             publish(order, contents, at, seq, settings.history_max);
             // What it told of this order after the backup begins at the same version.

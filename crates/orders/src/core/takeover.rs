@@ -26,6 +26,7 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Command, Outcome, Refused};
+use super::near::Near;
 use super::order::Order;
 use super::remote::{Origin, RemoteEvent};
 use super::settings::Settings;
@@ -348,7 +349,7 @@ impl State {
         row.is_none_or(Birth::moves) && self.is_own(id, order)
     }
 
-    pub(super) fn takeover_step(&mut self, at: LogTime, step: Step) -> Outcome {
+    pub(super) fn takeover_step(&mut self, at: LogTime, step: Step, near: Near<'_>) -> Outcome {
         let done = match step {
             Step::Drain { birth, to, epoch, drain } => self.drain(at, birth, epoch, (to, drain)),
             Step::Drained { birth, epoch } => self.drained(birth, epoch),
@@ -358,7 +359,7 @@ impl State {
             }
             Step::TakeOver(take) => self.take_over(at, *take),
             Step::Adopt { birth, epoch, orders } => {
-                return match self.adopt(at, birth, epoch, orders) {
+                return match self.adopt(at, (birth, epoch), orders, near) {
                     Ok(adopted) => Outcome::Adopted(adopted),
                     Err(why) => Outcome::Refused(why),
                 };

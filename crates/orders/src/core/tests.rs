@@ -7,6 +7,7 @@ mod keys;
 mod lasting;
 mod listing;
 mod moves;
+mod near;
 mod remote;
 mod repair;
 mod restored;

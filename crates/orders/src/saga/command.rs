@@ -8,7 +8,7 @@ use hansa_api::pb::ledger::command::Command as Verb;
 use hansa_types::id::{OrderId, TransferId};
 
 use crate::core::effect::{
-    Amount, Books, Capture, Open, Refusal, RefusalCode, StepResult, StockCall, StockLine, StockVerb,
+    Booking, Open, Refusal, RefusalCode, StepResult, StockCall, StockLine, StockVerb,
 };
 
 fn id(transfer: TransferId) -> Bytes {
@@ -23,7 +23,41 @@ fn ms(ms: u64) -> u32 {
     u32::try_from(ms).unwrap_or(u32::MAX)
 }
 
-pub fn stock(of: OrderId, call: &StockCall) -> wire::Command {
+/// What a lane sends to the books' group for a step of this order.
+pub fn booking(of: OrderId, booking: &Booking) -> wire::Command {
+    match booking {
+        Booking::Stock(call) => stock(of, call),
+        Booking::HoldFunds { books, id: step, money, timeout_ms } => {
+            command(Verb::Authorize(wire::Authorize {
+                id: id(*step),
+                payment: id(books.payment),
+                order: order_to_bytes(of),
+                amount_minor: money.minor,
+                currency: money.currency.as_str().to_owned(),
+                timeout_ms: ms(*timeout_ms),
+            }))
+        }
+        Booking::VoidFunds { books, id: step, hold } => {
+            let payment = id(books.payment);
+            command(Verb::Void(wire::Void { id: id(*step), hold: id(*hold), payment }))
+        }
+        Booking::Capture { books, id: step, hold, money } => {
+            command(Verb::Capture(wire::Capture {
+                id: id(*step),
+                hold: id(*hold),
+                amount_minor: money.minor,
+                payment: id(books.payment),
+            }))
+        }
+        Booking::Refund { books, id: step, money } => {
+            let (payment, amount_minor) = (id(books.payment), money.minor);
+            command(Verb::Refund(wire::Refund { id: id(*step), payment, amount_minor }))
+        }
+        Booking::Open(it) => command(Verb::Open(open(of, it))),
+    }
+}
+
+fn stock(of: OrderId, call: &StockCall) -> wire::Command {
     let order = order_to_bytes(of);
     let step = id(call.id);
     command(match &call.verb {
@@ -65,44 +99,8 @@ fn lines(lines: &[StockLine]) -> Vec<wire::StockLine> {
     lines.iter().map(line).collect()
 }
 
-pub fn hold_funds(
-    of: OrderId,
-    books: Books,
-    step: TransferId,
-    money: Amount,
-    timeout_ms: u64,
-) -> wire::Command {
-    command(Verb::Authorize(wire::Authorize {
-        id: id(step),
-        payment: id(books.payment),
-        order: order_to_bytes(of),
-        amount_minor: money.minor,
-        currency: money.currency.as_str().to_owned(),
-        timeout_ms: ms(timeout_ms),
-    }))
-}
-
-pub fn void_funds(books: Books, step: TransferId, hold: TransferId) -> wire::Command {
-    let payment = id(books.payment);
-    command(Verb::Void(wire::Void { id: id(step), hold: id(hold), payment }))
-}
-
-pub fn capture(capture: &Capture) -> wire::Command {
-    command(Verb::Capture(wire::Capture {
-        id: id(capture.id),
-        hold: id(capture.hold),
-        amount_minor: capture.money.minor,
-        payment: id(capture.books.payment),
-    }))
-}
-
-pub fn refund(books: Books, step: TransferId, money: Amount) -> wire::Command {
-    let (payment, amount_minor) = (id(books.payment), money.minor);
-    command(Verb::Refund(wire::Refund { id: id(step), payment, amount_minor }))
-}
-
-pub fn open(of: OrderId, open: &Open) -> wire::Command {
-    command(Verb::Open(wire::Open {
+fn open(of: OrderId, open: &Open) -> wire::Open {
+    wire::Open {
         id: id(open.id),
         payment: id(open.books.payment),
         order: order_to_bytes(of),
@@ -111,12 +109,18 @@ pub fn open(of: OrderId, open: &Open) -> wire::Command {
         captured_minor: open.captured_minor,
         refunded_minor: open.refunded_minor,
         ended_epoch: open.ended,
-    }))
+    }
 }
 
-/// What an outcome means for a step. Every code is listed: a new one must be thought about.
+/// What an outcome means for a step.
 pub fn result(outcome: &wire::Outcome) -> StepResult {
-    let code = match outcome.code() {
+    came_to(outcome.code(), outcome.line, &outcome.sku, outcome.available)
+}
+
+/// The same, of an outcome that travelled otherwise. Every code is listed: a new one must be
+/// thought about.
+pub fn came_to(code: Code, line: u32, sku: &str, available: i64) -> StepResult {
+    let refusal = match code {
         Code::Applied | Code::Exists => return StepResult::Done,
         Code::UnknownSku => RefusalCode::UnknownSku,
         Code::ExceedsAvailable => RefusalCode::OutOfStock,
@@ -145,11 +149,6 @@ pub fn result(outcome: &wire::Outcome) -> StepResult {
         | Code::PaymentNotFound
         | Code::Malformed => RefusalCode::Other,
     };
-    StepResult::Refused(Refusal {
-        code,
-        line: outcome.line,
-        sku: outcome.sku.clone(),
-        available: outcome.available,
-        detail: outcome.code().as_str_name().to_owned(),
-    })
+    let (sku, detail) = (sku.to_owned(), code.as_str_name().to_owned());
+    StepResult::Refused(Refusal { code: refusal, line, sku, available, detail })
 }

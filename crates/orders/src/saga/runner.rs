@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::lane::{Answers, Driver, Item, Lane, Tag};
 use super::provide::{Desk, NotNow, Place, Question};
 use crate::core::command::{Command, Outcome};
-use crate::core::effect::{Call, Report, StepResult, StockVerb, Todo};
+use crate::core::effect::{Booking, Call, Report, StepResult, StockVerb, Todo};
 use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::provider::{Answer, Fault};
@@ -389,7 +389,7 @@ impl Runner {
 
 /// Whether the step gives stock back.
 fn gives_back(call: &Call) -> bool {
-    let Todo::Stock(stock) = &call.todo else { return false };
+    let Todo::Book(Booking::Stock(stock)) = &call.todo else { return false };
     matches!(stock.verb, StockVerb::Release { .. } | StockVerb::Uncommit { .. })
 }
 

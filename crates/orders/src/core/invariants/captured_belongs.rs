@@ -1,6 +1,7 @@
 //! 5. Every captured cent belongs to an order past stock commit and not rejected, or to a refund.
 
 use crate::core::contents::Contents;
+use crate::core::effect::Effect;
 use crate::core::order::{Goal, Order, Stock, Why};
 
 pub fn check(order: &Order, _contents: &Contents) -> Result<(), String> {
@@ -15,7 +16,11 @@ pub fn check(order: &Order, _contents: &Contents) -> Result<(), String> {
         _ => false,
     };
     let fine = match &order.goal {
-        Goal::Confirm => order.settled && order.parts.iter().all(|part| committed(&part.stock)),
+        Goal::Confirm => {
+            // What people have said goes on captures again, under the same key.
+            let settles = order.settled || order.outstanding(Effect::Settle);
+            settles && order.parts.iter().all(|part| committed(&part.stock))
+        }
         Goal::Undo { why: Why::Rejected(..), .. } => false,
         // Decided in the same breath as the refund, unless the last leg is still on its way.
         Goal::Undo { why: Why::Cancelled, .. } => false,

@@ -4,9 +4,11 @@ use hansa_types::id::{OrderId, TransferId};
 
 use crate::core::contents::{Contents, Line};
 use crate::core::effect::{
-    Amount, Books, Call, Capture, Effect, Open, Settle, StockCall, StockLine, StockVerb, Todo, Work,
+    Amount, Booking, Books, Call, Capture, Effect, Open, Repayment, Settle, StockCall, StockLine,
+    StockVerb, Todo, Work,
 };
 use crate::core::order::{Funds, Movement, Order, Part, Stock};
+use crate::core::settings::Settings;
 use crate::core::takeover::Phase;
 
 use super::State;
@@ -29,18 +31,41 @@ impl State {
     fn call(&self, id: OrderId, no: u64) -> Option<Call> {
         let (order, contents) = (self.orders.get(&id)?, self.contents.get(&id)?);
         let work = order.work.iter().find(|work| work.no == no)?;
-        let funds_ttl_ms = self.meta.settings.funds_ttl_ms;
-        let ttl_ms = self.meta.settings.hold_ttl_ms;
-        let todo = todo(order, contents, *work, ttl_ms, funds_ttl_ms)?;
-        Some(Call { order: id, no, todo })
+        let settings = &self.meta.settings;
+        let near = self.keeps_books.then_some(settings.index);
+        Some(Call { order: id, no, todo: todo(order, contents, *work, settings, near)? })
+    }
+
+    /// Whether a step that is decided now would begin at once.
+    pub(in crate::core) fn begins_now(&self, id: OrderId) -> bool {
+        let no = self.meta.next_work + 1;
+        self.begins(no, id) && no <= self.steps_upto()
     }
 }
 
-fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> Option<Todo> {
-    let all = Amount { minor: c.total_minor, currency: c.currency };
-    let part = |n: u8| o.parts.get(usize::from(n));
-    let books = || Some(Books { group: c.payment_group, payment: o.money.payment? });
+/// `near`: the index of the books that are in the order's own log.
+fn todo(
+    o: &Order,
+    c: &Contents,
+    work: Work,
+    settings: &Settings,
+    near: Option<u16>,
+) -> Option<Todo> {
     Some(match work.effect {
+        Effect::Authorize => Todo::Authorize { token: c.token.clone(), money: all(c) },
+        Effect::CancelPayment => Todo::CancelPayment { reference: o.money.reference.clone() },
+        Effect::Lookup => Todo::Lookup,
+        Effect::Settle => Todo::Settle(settle(o, c, near)),
+        Effect::Refund(n) => Todo::Refund(repayment(o, c, n, near)?),
+        effect => Todo::Book(booking(o, c, effect, settings)?),
+    })
+}
+
+/// A step that is done in books alone; `None` for one that a provider is asked for.
+pub fn booking(o: &Order, c: &Contents, effect: Effect, settings: &Settings) -> Option<Booking> {
+    let part = |n: u8| o.parts.get(usize::from(n));
+    let ttl_ms = settings.hold_ttl_ms;
+    Some(match effect {
         Effect::Reserve(n) => {
             let part = part(n)?;
             let verb = StockVerb::Reserve { lines: stock_lines(o, c, part.group), ttl_ms };
@@ -58,31 +83,19 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
             let part = part(n)?;
             stock(part, part.step, StockVerb::Uncommit { hold: part.hold })
         }
-        Effect::HoldFunds => Todo::HoldFunds {
-            books: books()?,
-            id: o.money.hold?,
-            money: all,
-            timeout_ms: funds_ttl_ms,
-        },
+        Effect::HoldFunds => {
+            let (books, id) = (books(o, c)?, o.money.hold?);
+            let timeout_ms = settings.funds_ttl_ms;
+            Booking::HoldFunds { books, id, money: all(c), timeout_ms }
+        }
         Effect::VoidFunds => {
-            Todo::VoidFunds { books: books()?, id: o.money.step?, hold: o.money.hold? }
+            Booking::VoidFunds { books: books(o, c)?, id: o.money.step?, hold: o.money.hold? }
         }
-        Effect::Authorize => Todo::Authorize { token: c.token.clone(), money: all },
-        Effect::CancelPayment => Todo::CancelPayment { reference: o.money.reference.clone() },
-        Effect::Lookup => Todo::Lookup,
-        Effect::Settle => Todo::Settle(settle(o, c, all)),
-        Effect::Refund(n) => {
-            let refund = o.refunds.get(usize::from(n))?;
-            let money = Amount { minor: refund.amount_minor, currency: c.currency };
-            let reference = o.money.reference.clone();
-            let (id, key) = (refund.id, refund.key());
-            Todo::Refund { books: books()?, id, key, money, reference }
-        }
-        Effect::Open => Todo::Open(open(o, c, books()?)?),
+        Effect::Open => Booking::Open(open(o, c, books(o, c)?)?),
         Effect::Ship(n) => {
             let (hold, movement) = movement(o, &o.shipments, n)?;
             let verb = StockVerb::Ship { hold, lines: moved_lines(c, &movement.lines) };
-            Todo::Stock(StockCall { group: movement.group, id: movement.id, verb })
+            Booking::Stock(StockCall { group: movement.group, id: movement.id, verb })
         }
         Effect::Restock(n) => {
             let (hold, movement) = movement(o, &o.returns, n)?;
@@ -90,9 +103,22 @@ fn todo(o: &Order, c: &Contents, work: Work, ttl_ms: u64, funds_ttl_ms: u64) -> 
             let elsewhere = moved_lines(c, &movement.elsewhere);
             let ended = o.adopted.map_or(0, |adoption| adoption.ended);
             let verb = StockVerb::Restock { hold, lines, elsewhere, ended };
-            Todo::Stock(StockCall { group: movement.group, id: movement.id, verb })
+            Booking::Stock(StockCall { group: movement.group, id: movement.id, verb })
         }
+        Effect::Authorize
+        | Effect::CancelPayment
+        | Effect::Lookup
+        | Effect::Settle
+        | Effect::Refund(_) => return None,
     })
+}
+
+fn all(contents: &Contents) -> Amount {
+    Amount { minor: contents.total_minor, currency: contents.currency }
+}
+
+fn books(order: &Order, contents: &Contents) -> Option<Books> {
+    Some(Books { group: contents.payment_group, payment: order.money.payment? })
 }
 
 /// What books begin with that another region kept before.
@@ -108,8 +134,8 @@ fn open(o: &Order, c: &Contents, books: Books) -> Option<Open> {
     })
 }
 
-fn stock(part: &Part, id: TransferId, verb: StockVerb) -> Todo {
-    Todo::Stock(StockCall { group: part.group, id, verb })
+fn stock(part: &Part, id: TransferId, verb: StockVerb) -> Booking {
+    Booking::Stock(StockCall { group: part.group, id, verb })
 }
 
 /// What is still to leave the house: all of it, unless another region shipped some.
@@ -136,16 +162,18 @@ fn moved_lines(contents: &Contents, moved: &[(u16, u32)]) -> Vec<StockLine> {
     moved.iter().filter_map(line).collect()
 }
 
-fn settle(order: &Order, contents: &Contents, money: Amount) -> Settle {
-    let commit = |part: &Part| StockCall {
-        group: part.group,
-        id: part.step,
-        verb: StockVerb::Commit { hold: part.hold },
-    };
+/// A part's commit.
+pub(in crate::core) fn commit(part: &Part) -> StockCall {
+    StockCall { group: part.group, id: part.step, verb: StockVerb::Commit { hold: part.hold } }
+}
+
+/// What is left of the last leg.
+pub(in crate::core) fn settle(order: &Order, contents: &Contents, near: Option<u16>) -> Settle {
     let capture = || {
-        let books = Books { group: contents.payment_group, payment: order.money.payment? };
-        let reference = order.money.reference.clone();
-        Some(Capture { reference, books, id: order.money.step?, hold: order.money.hold?, money })
+        let books = books(order, contents)?;
+        let (id, hold, money) = (order.money.step?, order.money.hold?, all(contents));
+        let (reference, near) = (order.money.reference.clone(), near == Some(books.group));
+        Some(Capture { reference, books, id, hold, money, near })
     };
     // What is known to be committed is not asked again: its ids may have left the dedup window.
     let open = |(_, part): &(u8, &Part)| part.stock != Stock::Committed;
@@ -154,6 +182,20 @@ fn settle(order: &Order, contents: &Contents, money: Amount) -> Settle {
     // Of an order that was taken over, another region may have captured.
     let capture = if order.funds == Funds::Captured { None } else { capture() };
     Settle { commits, parts, capture }
+}
+
+/// What is given back by the order's refund `n`.
+pub(in crate::core) fn repayment(
+    order: &Order,
+    contents: &Contents,
+    n: u16,
+    near: Option<u16>,
+) -> Option<Repayment> {
+    let refund = order.refunds.get(usize::from(n))?;
+    let (books, reference) = (books(order, contents)?, order.money.reference.clone());
+    let money = Amount { minor: refund.amount_minor, currency: contents.currency };
+    let (id, key, near) = (refund.id, refund.key(), near == Some(books.group));
+    Some(Repayment { books, id, key, money, reference, near })
 }
 
 /// What was given back before these books were opened: what follows is booked by itself.

@@ -8,6 +8,7 @@ use super::listing::Listed;
 use super::{Meta, State, publish, tell};
 use crate::core::command::Refused;
 use crate::core::contents::Contents;
+use crate::core::near::Near;
 use crate::core::order::Order;
 use crate::core::saga::Now;
 use crate::core::takeover::Phase;
@@ -92,7 +93,7 @@ impl State {
         let old = self.orders.update(&id, |order| {
             let old = order.last_seq;
             order.epoch = epoch;
-            how(order, contents, &mut Now { at, id, settings, next_work });
+            how(order, contents, &mut Now { at, id, settings, next_work, near: Near::none() });
             // Whoever does the steps has passed the numbers that they had.
             for work in &mut order.work {
                 *next_work += 1;

@@ -10,6 +10,7 @@ use crate::core::command::{Accept, Outcome, Refused, Target};
 use crate::core::contents::Contents;
 use crate::core::effect::Effect;
 use crate::core::keys::{Key, Seen};
+use crate::core::near::{self, Near};
 use crate::core::order::{
     Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, ParkedWhy, Part, Provider,
     RefundCause, Stock, Why,
@@ -25,7 +26,7 @@ const LIST_MAX: usize = 1_000;
 type Verdict = Result<Target, Refused>;
 
 impl State {
-    pub(super) fn accept(&mut self, at: LogTime, accept: Accept) -> Outcome {
+    pub(super) fn accept(&mut self, at: LogTime, accept: Accept, mut near: Near<'_>) -> Outcome {
         let Accept { order: id, key, epoch, contents, mint } = accept;
         if contents.lines.len() > ORDER_LINES_MAX {
             return Outcome::Refused(Refused::Malformed);
@@ -59,9 +60,14 @@ impl State {
             // One bit per part in a settle result.
             return Outcome::Refused(Refused::TooMany);
         }
-        let settings = self.meta.settings.clone();
-        let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
+        let (settings, begins) = (self.meta.settings.clone(), self.begins_now(id));
+        let next_work = &mut self.meta.next_work;
+        let first = *next_work + 1;
+        let mut now = Now { at, id, settings: &settings, next_work, near: near.lend() };
         let mut order = open(&contents, epoch, &mut now);
+        if begins {
+            near::settle(&mut order, &contents, first, &mut now);
+        }
         let target = Target { order: id, first: 0, count: 0 };
         order.heard(heard(at, key, target));
         if let Some(wrapped) = mint {
@@ -73,8 +79,15 @@ impl State {
         Outcome::Done(target)
     }
 
-    pub(super) fn cancel(&mut self, at: LogTime, id: OrderId, key: Key, reason: String) -> Outcome {
-        self.keyed(at, id, key, |order, _, now| {
+    pub(super) fn cancel(
+        &mut self,
+        at: LogTime,
+        id: OrderId,
+        key: Key,
+        reason: String,
+        near: Near<'_>,
+    ) -> Outcome {
+        self.keyed(at, id, key, near, |order, _, now| {
             match &order.goal {
                 // Asking twice under another key is the same wish.
                 Goal::Undo { why: Why::Cancelled, .. } => {}
@@ -97,10 +110,10 @@ impl State {
         at: LogTime,
         id: OrderId,
         key: Key,
-        lines: Vec<(u16, u32)>,
-        note: Note,
+        (lines, note): (Vec<(u16, u32)>, Note),
+        near: Near<'_>,
     ) -> Outcome {
-        self.keyed(at, id, key, |order, contents, now| {
+        self.keyed(at, id, key, near, |order, contents, now| {
             confirmed(order)?;
             let lines = match lines.is_empty() {
                 true => unshipped(order, contents),
@@ -138,10 +151,10 @@ impl State {
         at: LogTime,
         id: OrderId,
         key: Key,
-        lines: &[(u16, u32)],
-        note: Note,
+        (lines, note): (&[(u16, u32)], Note),
+        near: Near<'_>,
     ) -> Outcome {
-        self.keyed(at, id, key, |order, contents, now| {
+        self.keyed(at, id, key, near, |order, contents, now| {
             confirmed(order)?;
             let groups = by_group(contents, lines)?;
             let mut worth = 0_i64;
@@ -190,10 +203,10 @@ impl State {
         at: LogTime,
         id: OrderId,
         key: Key,
-        amount_minor: i64,
-        note: Note,
+        (amount_minor, note): (i64, Note),
+        near: Near<'_>,
     ) -> Outcome {
-        self.keyed(at, id, key, |order, _, now| {
+        self.keyed(at, id, key, near, |order, _, now| {
             confirmed(order)?;
             if amount_minor <= 0 || amount_minor > order.refundable_minor() {
                 return Err(Refused::ExceedsCaptured);
@@ -208,8 +221,8 @@ impl State {
         })
     }
 
-    pub(super) fn resume(&mut self, at: LogTime, id: OrderId) -> Outcome {
-        let done = self.change(id, at, |order, contents, now| {
+    pub(super) fn resume(&mut self, at: LogTime, id: OrderId, near: Near<'_>) -> Outcome {
+        let done = self.change(id, at, near, |order, contents, now| {
             let Some(parked) = order.parked.take() else { return false };
             rewind(order, parked.why, now);
             saga::drive(order, contents, now);
@@ -229,6 +242,7 @@ impl State {
         at: LogTime,
         id: OrderId,
         key: Key,
+        near: Near<'_>,
         verb: impl FnOnce(&mut Order, &Contents, &mut Now<'_>) -> Verdict,
     ) -> Outcome {
         match self.keys.seen(key) {
@@ -241,7 +255,7 @@ impl State {
             Seen::Lost => return Outcome::Refused(Refused::InDoubt),
             Seen::Never => {}
         }
-        let verdict = self.change(id, at, |order, contents, now| {
+        let verdict = self.change(id, at, near, |order, contents, now| {
             let was = lists(order);
             let verdict = verb(order, contents, now);
             if let Ok(target) = verdict {

@@ -14,6 +14,7 @@ use crate::core::command::Refused;
 use crate::core::contents::Contents;
 use crate::core::effect::{Effect, Reference, Refusal, RefusalCode};
 use crate::core::keys::Scope;
+use crate::core::near::{self, Near};
 use crate::core::order::{
     Adoption, Done, Fork, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, Parked, ParkedWhy,
     Part, Provider, Refund, RefundCause, Reject, Stock, Why, forgotten_before, forked,
@@ -169,9 +170,9 @@ impl State {
     pub(super) fn adopt(
         &mut self,
         at: LogTime,
-        birth: RegionNumber,
-        epoch: u64,
+        (birth, epoch): (RegionNumber, u64),
         candidates: Vec<Candidate>,
+        mut near: Near<'_>,
     ) -> Result<u32, Refused> {
         let adopting = |row: &&Birth| row.phase == Phase::Adopting && row.epoch == epoch;
         let Some(mut row) = self.births.get(birth).filter(adopting).cloned() else {
@@ -189,7 +190,7 @@ impl State {
                     lacks = true;
                 }
                 Candidate::Take(one) if one.order.region() == birth => {
-                    adopted += u32::from(self.adopt_one(at, epoch, *one));
+                    adopted += u32::from(self.adopt_one(at, epoch, *one, near.lend()));
                 }
                 Candidate::Fail { order, version, why }
                     if self.copy_at(order, version) || self.stands_at(order, version) =>
@@ -220,7 +221,7 @@ impl State {
         self.waits(order) && copy.is_some_and(|copy| copy.version == version)
     }
 
-    fn adopt_one(&mut self, at: LogTime, epoch: u64, one: Adopted) -> bool {
+    fn adopt_one(&mut self, at: LogTime, epoch: u64, one: Adopted, mut near: Near<'_>) -> bool {
         let Adopted { order: id, version, contents, mint, mut facts } = one;
         let settings = self.meta.settings.clone();
         let mine = id.slot().get() % settings.groups.max(1) == settings.index;
@@ -258,14 +259,20 @@ impl State {
             copy.map(|copy| (copy.epoch(), copy.forks.clone())).unwrap_or_default();
         let owner = settings.region;
         let forks = forked(before, Fork { epoch, owner, version, restored: false });
-        let mut now = Now { at, id, settings: &settings, next_work: &mut self.meta.next_work };
+        let begins = self.begins_now(id);
+        let next_work = &mut self.meta.next_work;
+        let first = *next_work + 1;
+        let mut now = Now { at, id, settings: &settings, next_work, near: near.lend() };
         let adoption = Adoption {
             version,
             ended,
             sealed: facts.sealed,
             forgot: forgotten_before(&facts.requests),
         };
-        let order = order(&facts, &contents, (epoch, adoption, forks), &mut now);
+        let mut order = order(&facts, &contents, (epoch, adoption, forks), &mut now);
+        if begins {
+            near::settle(&mut order, &contents, first, &mut now);
+        }
         self.heard_alone(id, &facts);
         if contents.personal.is_none() {
             self.keep_own(id, contents.sealed_with);

@@ -5,7 +5,8 @@ use hansa_types::time::LogTime;
 
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::effect::{
-    Call, Effect, Reference, Refusal, RefusalCode, SettleResult, StepResult, StockVerb, Todo,
+    Booking, Call, Effect, Reference, Refusal, RefusalCode, SettleResult, StepResult, StockVerb,
+    Todo,
 };
 use crate::core::keys::Keys;
 use crate::core::order::Provider;
@@ -78,7 +79,7 @@ fn shipped() -> (State, OrderId) {
 
 fn stock_id(call: &Call) -> TransferId {
     match &call.todo {
-        Todo::Stock(call) => call.id,
+        Todo::Book(Booking::Stock(call)) => call.id,
         other => panic!("{other:?}"),
     }
 }
@@ -146,6 +147,7 @@ fn a_capture_that_the_books_refused_is_tried_again_under_a_new_id() {
     assert_eq!(status(&state, id), OrderStatus::Parked);
     state.apply(START, Command::Resume { order: id });
     assert_ne!(first, capture_of(&state));
+    holds(&state);
 }
 
 #[test]
@@ -320,7 +322,7 @@ fn restock_verbs_name_the_reservation() {
         START,
         Command::Return { order: id, key: key(30), lines: vec![(0, 1)], note: Note::default() },
     );
-    let Todo::Stock(call) = call_of(&state, id, Restock(0)).todo else { panic!() };
+    let Todo::Book(Booking::Stock(call)) = call_of(&state, id, Restock(0)).todo else { panic!() };
     assert!(matches!(call.verb, StockVerb::Restock { .. }));
 }
 

@@ -4,7 +4,7 @@ use hansa_types::time::LogTime;
 
 use crate::core::command::{Command, Outcome, Refused};
 use crate::core::effect::{
-    Call, Effect, Reference, Refusal, RefusalCode, SettleResult, StepResult,
+    Booking, Call, Effect, Reference, Refusal, RefusalCode, SettleResult, StepResult, Todo,
 };
 use crate::core::state::State;
 use crate::core::status::{FulfillmentStatus, OrderStatus, PaymentStatus};
@@ -256,7 +256,7 @@ fn a_step_keeps_its_id_and_another_attempt_gets_another() {
     assert_eq!(first, call_of(&state, id, Reserve(0)));
     let other = call_of(&state, id, Reserve(1));
     let id_of = |call: &Call| match &call.todo {
-        crate::core::effect::Todo::Stock(stock) => stock.id,
+        Todo::Book(Booking::Stock(stock)) => stock.id,
         _ => no_id(),
     };
     assert_ne!(id_of(&first), id_of(&other));

@@ -21,7 +21,7 @@ mod unallocated;
 use bytes::Bytes;
 
 use crate::core::command::{Command, Outcome, Refused};
-use crate::core::effect::{Effect, Reference, Report, StepResult, Todo};
+use crate::core::effect::{Booking, Effect, Reference, Repayment, Report, StepResult, Todo};
 use crate::core::order::{Done, Goal, Heard, Order, ParkedWhy, RefundCause, Stock};
 use crate::core::remote::{Batch, Origin, RemoteEvent, Shown};
 use crate::core::status::{FulfillmentStatus, PaymentStatus};
@@ -313,13 +313,13 @@ fn a_refund_under_way_goes_out_again_under_its_own_id_after_the_books_are_open()
     let mut b = group_of(2);
     ship(&a, &mut b, origin(1));
     survive(&a, &mut b, 2);
-    let refunds = |call: &crate::core::effect::Call| matches!(call.todo, Todo::Refund { .. });
+    let refunds = |call: &crate::core::effect::Call| matches!(call.todo, Todo::Refund(_));
     assert!(!b.due(0, 100).iter().any(refunds), "books first");
     run(&mut b, |todo| {
-        if let Todo::Refund { id, .. } = todo {
+        if let Todo::Refund(Repayment { id, .. }) = todo {
             assert_eq!(*id, refund_id);
         }
-        if let Todo::Open(open) = todo {
+        if let Todo::Book(Booking::Open(open)) = todo {
             assert_eq!((open.captured_minor, open.refunded_minor, open.ended), (1_000 - 100, 0, 1));
         }
         fine(todo)
@@ -343,7 +343,7 @@ fn shipped_lines_stay_shipped_and_only_the_rest_is_reserved() {
     survive(&a, &mut b, 2);
     let mut reserved = 0;
     for call in b.due(0, 100) {
-        if let Todo::Stock(call) = call.todo
+        if let Todo::Book(Booking::Stock(call)) = call.todo
             && let crate::core::effect::StockVerb::Reserve { lines, .. } = call.verb
         {
             reserved += lines.iter().map(|line| line.quantity).sum::<u32>();

@@ -6,9 +6,10 @@ use hansa_types::id::{OrderId, Sku, TransferId};
 use hansa_types::time::LogTime;
 
 use crate::core::effect::{
-    Capture, Reference, Refusal, RefusalCode, Settle, SettleResult, StepResult, StockCall,
-    StockVerb, Todo,
+    Booking, Reference, Refusal, RefusalCode, Repayment, Settle, SettleResult, StepResult,
+    StockCall, StockVerb, Todo,
 };
+use crate::core::near::NearBooks;
 
 /// A small generator: one seed, one story.
 pub struct Rng(pub u64);
@@ -56,6 +57,8 @@ pub struct World {
     /// By order, then refund id: a repeat pays once.
     pub refunds: BTreeMap<OrderId, BTreeMap<TransferId, i64>>,
     pub funds: BTreeMap<TransferId, &'static str>,
+    /// What the books know to be given back.
+    pub repaid: BTreeMap<OrderId, i64>,
     /// Captured sums that books here began with.
     pub opened: BTreeMap<OrderId, i64>,
     /// A region was lost: who goes on may capture what that one cancelled and never told of.
@@ -64,6 +67,18 @@ pub struct World {
     /// from elsewhere.
     pub customers: BTreeMap<Sku, i64>,
     pub elsewhere: i64,
+}
+
+/// Its books in the orders' own log.
+pub struct Books<'a> {
+    pub world: &'a mut World,
+    pub rng: &'a mut Rng,
+}
+
+impl NearBooks for Books<'_> {
+    fn book(&mut self, at: LogTime, order: OrderId, booking: &Booking) -> StepResult {
+        self.world.book(at, order, booking, self.rng)
+    }
 }
 
 fn refused(code: RefusalCode) -> StepResult {
@@ -81,16 +96,7 @@ impl World {
         rng: &mut Rng,
     ) -> StepResult {
         match todo {
-            Todo::Stock(call) => self.stock(at, call, rng),
-            Todo::HoldFunds { id, .. } => self.once(*id, |world| {
-                world.funds.insert(*id, "held");
-                StepResult::Done
-            }),
-            Todo::VoidFunds { id, hold, .. } => self.once(*id, |world| {
-                assert_eq!(world.funds.get(hold), Some(&"held"), "void of what is not held");
-                world.funds.insert(*hold, "void");
-                StepResult::Done
-            }),
+            Todo::Book(booking) => self.book(at, order, booking, rng),
             Todo::Authorize { .. } => self.authorize(at, order, settle_ms, rng),
             Todo::CancelPayment { .. } => self.cancel(at, order),
             Todo::Lookup => match self.charges.get(&order) {
@@ -100,8 +106,8 @@ impl World {
                 _ => StepResult::NotFound,
             },
             Todo::Settle(settle) => self.settle(at, order, settle, rng),
-            // Nothing is taken over here.
-            Todo::Refund { key, money, .. } => {
+            Todo::Refund(repayment) => {
+                let Repayment { key, money, near, .. } = repayment;
                 let captured = self.captured.get(&order).copied().unwrap_or(0);
                 let paid = self.refunds.entry(order).or_default();
                 let others = paid.iter().filter(|(known, _)| *known != key);
@@ -112,9 +118,42 @@ impl World {
                 }
                 paid.entry(*key).or_insert(money.minor);
                 assert!(paid.values().sum::<i64>() <= captured, "refunded beyond the capture");
-                StepResult::Done
+                match near {
+                    true => StepResult::Done,
+                    false => self.book(at, order, &repayment.booking(), rng),
+                }
             }
-            Todo::Open(open) => self.once(open.id, |world| {
+        }
+    }
+
+    /// A step in the books.
+    fn book(
+        &mut self,
+        at: LogTime,
+        order: OrderId,
+        booking: &Booking,
+        rng: &mut Rng,
+    ) -> StepResult {
+        match booking {
+            Booking::Stock(call) => self.stock(at, call, rng),
+            Booking::HoldFunds { id, .. } => self.once(*id, |world| {
+                world.funds.insert(*id, "held");
+                StepResult::Done
+            }),
+            Booking::VoidFunds { id, hold, .. } => self.once(*id, |world| {
+                assert_eq!(world.funds.get(hold), Some(&"held"), "void of what is not held");
+                world.funds.insert(*hold, "void");
+                StepResult::Done
+            }),
+            Booking::Capture { id, hold, .. } => self.once(*id, |world| {
+                assert_eq!(world.funds.insert(*hold, "captured"), Some("held"));
+                StepResult::Done
+            }),
+            Booking::Refund { id, money, .. } => self.once(*id, |world| {
+                *world.repaid.entry(order).or_default() += money.minor;
+                StepResult::Done
+            }),
+            Booking::Open(open) => self.once(open.id, |world| {
                 let known = world.opened.insert(order, open.captured_minor);
                 assert_eq!(known, None, "books are opened once");
                 assert!(open.refunded_minor <= open.captured_minor);
@@ -243,7 +282,7 @@ impl World {
                 other => panic!("{other:?}"),
             }
         }
-        let Some(Capture { id, hold, money, .. }) = settle.capture.clone() else {
+        let Some(capture) = &settle.capture else {
             return StepResult::Settled(result);
         };
         if result.refusal.is_some() {
@@ -256,13 +295,12 @@ impl World {
         }
         assert_ne!(*charge, Charge::Void, "capture after void");
         *charge = Charge::Captured;
-        self.captured.insert(order, money.minor);
+        self.captured.insert(order, capture.money.minor);
         result.captured = true;
-        self.once(id, |world| {
-            assert_eq!(world.funds.insert(hold, "captured"), Some("held"));
-            StepResult::Done
-        });
-        result.booked = true;
+        if !capture.near {
+            self.book(at, order, &capture.booking(), rng);
+            result.booked = true;
+        }
         StepResult::Settled(result)
     }
 }

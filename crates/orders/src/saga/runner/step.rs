@@ -1,12 +1,13 @@
 //! One step under way: what comes next after each answer. No waiting here, so it can be tested.
 
 use hansa_api::pb::ledger as wire;
-use hansa_types::id::GroupKind;
+use hansa_types::id::{GroupKind, OrderId};
 use tokio::time::Instant;
 
 use super::Commands;
 use crate::core::effect::{
-    Call, Reference, Refusal, RefusalCode, Settle, SettleResult, StepResult, Todo,
+    Booking, Call, Reference, Refusal, RefusalCode, Repayment, Settle, SettleResult, StepResult,
+    StockCall, Todo,
 };
 use crate::provider::{Answer, Fault};
 use crate::saga::command;
@@ -46,34 +47,17 @@ impl Step {
     pub fn begin(&mut self) -> Next {
         let order = self.call.order;
         match &self.call.todo {
-            Todo::Stock(call) => {
-                let command = command::stock(order, call);
-                Next::Ledger(vec![(GroupKind::Inventory, call.group, command)])
-            }
-            Todo::HoldFunds { books, id, money, timeout_ms } => {
-                let command = command::hold_funds(order, *books, *id, *money, *timeout_ms);
-                Next::Ledger(vec![(GroupKind::Payments, books.group, command)])
-            }
-            Todo::VoidFunds { books, id, hold } => {
-                let command = command::void_funds(*books, *id, *hold);
-                Next::Ledger(vec![(GroupKind::Payments, books.group, command)])
-            }
-            Todo::Open(open) => {
-                let command = command::open(order, open);
-                Next::Ledger(vec![(GroupKind::Payments, open.books.group, command)])
-            }
+            Todo::Book(booking) => Next::Ledger(vec![sent(order, booking)]),
             Todo::Settle(settle) if settle.commits.is_empty() => self.committed(),
             Todo::Settle(settle) => {
                 self.left = settle.commits.len();
-                let commit = |call: &crate::core::effect::StockCall| {
-                    (GroupKind::Inventory, call.group, command::stock(order, call))
-                };
+                let commit = |call: &StockCall| sent(order, &Booking::Stock(call.clone()));
                 Next::Ledger(settle.commits.iter().map(commit).collect())
             }
             Todo::Authorize { .. }
             | Todo::CancelPayment { .. }
             | Todo::Lookup
-            | Todo::Refund { .. } => Next::Provider,
+            | Todo::Refund(_) => Next::Provider,
         }
     }
 
@@ -97,7 +81,7 @@ impl Step {
                 self.settled()
             }
             // The provider has paid: a refusal of the books must not look like no refund.
-            Todo::Refund { .. } => Next::Finish(match result {
+            Todo::Refund(_) => Next::Finish(match result {
                 StepResult::Refused(why) => StepResult::Unbooked(why),
                 result => result,
             }),
@@ -121,11 +105,11 @@ impl Step {
                 self.settle.refusal = Some(refusal(answer));
                 self.settled()
             }
-            (Todo::Refund { books, id, money, .. }, Answer::Done) => {
-                let command = command::refund(*books, *id, *money);
-                Next::Ledger(vec![(GroupKind::Payments, books.group, command)])
+            (Todo::Refund(repayment), Answer::Done) if !repayment.near => {
+                Next::Ledger(vec![sent(self.call.order, &repayment.booking())])
             }
-            (Todo::Refund { .. }, answer) => Next::Finish(StepResult::Refused(refusal(answer))),
+            (Todo::Refund(_), Answer::Done) => Next::Finish(StepResult::Done),
+            (Todo::Refund(_), answer) => Next::Finish(StepResult::Refused(refusal(answer))),
             (_, Answer::Authorized { reference }) => {
                 Next::Finish(StepResult::Authorized(Reference(reference)))
             }
@@ -152,16 +136,12 @@ impl Step {
                 charge: charge(order, capture.money),
                 reference: capture.reference.0.clone(),
             },
-            Todo::Refund { key, money, reference, .. } => Question::Refund {
+            Todo::Refund(Repayment { key, money, reference, .. }) => Question::Refund {
                 charge: charge(order, *money),
                 reference: reference.0.clone(),
                 refund: format!("ref-{key}"),
             },
-            Todo::Stock(_)
-            | Todo::HoldFunds { .. }
-            | Todo::VoidFunds { .. }
-            | Todo::Open(_)
-            | Todo::Settle(Settle { capture: None, .. }) => return None,
+            Todo::Book(_) | Todo::Settle(Settle { capture: None, .. }) => return None,
         })
     }
 
@@ -183,17 +163,22 @@ impl Step {
 
     fn book(&self, settle: &Settle) -> Next {
         match &settle.capture {
-            Some(capture) => {
-                let command = command::capture(capture);
-                Next::Ledger(vec![(GroupKind::Payments, capture.books.group, command)])
+            Some(capture) if !capture.near => {
+                Next::Ledger(vec![sent(self.call.order, &capture.booking())])
             }
-            None => self.settled(),
+            _ => self.settled(),
         }
     }
 
     fn settled(&self) -> Next {
         Next::Finish(StepResult::Settled(self.settle.clone()))
     }
+}
+
+/// A step for its books, wherever they are.
+fn sent(order: OrderId, booking: &Booking) -> (GroupKind, u16, wire::Command) {
+    let (kind, index) = booking.group();
+    (kind, index, command::booking(order, booking))
 }
 
 fn refusal(answer: Answer) -> Refusal {

@@ -22,7 +22,7 @@ impl Provider {
     }
 
     fn answer(&self, todo: &Todo) -> StepResult {
-        if let Todo::Refund { key, money, .. } = todo {
+        if let Todo::Refund(Repayment { key, money, .. }) = todo {
             self.pays(*key, money.minor);
         }
         fine(todo)
@@ -198,7 +198,7 @@ fn what_was_given_back_alone_and_needs_nothing_counts_and_stops_nothing() {
     assert_eq!(adopt(&c, &mut a, 1, 4), 1);
     assert_eq!((&of(&a, id).parked, of(&a, id).money.refunded_minor), (&None, 10));
     run(&mut a, |todo| {
-        if let Todo::Open(open) = todo {
+        if let Todo::Book(Booking::Open(open)) = todo {
             assert_eq!(open.refunded_minor, 10, "the books begin with it");
         }
         provider.answer(todo)

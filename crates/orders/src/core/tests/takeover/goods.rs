@@ -23,7 +23,7 @@ fn takes_back(state: &mut State, order: OrderId, n: u128, units: u32) -> u32 {
     let away = std::cell::Cell::new(None);
     let epoch = of(state, order).adopted.map_or(0, |adoption| adoption.ended);
     run(state, |todo| {
-        if let Todo::Stock(call) = todo
+        if let Todo::Book(Booking::Stock(call)) = todo
             && let StockVerb::Restock { lines, elsewhere, ended, .. } = &call.verb
         {
             assert_eq!((lines.len(), lines[0].quantity, *ended), (1, units, epoch));
@@ -77,7 +77,7 @@ fn a_return_that_was_refused_asks_for_the_same_again() {
     run(&mut b, fine);
     assert!(matches!(apply(&mut b, back(id, 50, 1)), Outcome::Done(_)));
     run(&mut b, |todo| match todo {
-        Todo::Stock(_) => StepResult::Refused(crate::core::effect::Refusal::new(
+        Todo::Book(Booking::Stock(_)) => StepResult::Refused(crate::core::effect::Refusal::new(
             crate::core::effect::RefusalCode::Other,
             "not now",
         )),

@@ -34,7 +34,7 @@ fn what_the_owner_before_never_had_may_have_been_given_back_by_people_and_waits_
     let orders = vec![Candidate::Take(one)];
     step(&mut c, Step::Adopt { birth: region(1), epoch: 3, orders });
     run(&mut c, |todo| match todo {
-        Todo::Open { .. } => StepResult::Done,
+        Todo::Book(Booking::Open(_)) => StepResult::Done,
         todo => panic!("nothing is done with it: {todo:?}"),
     });
     assert_eq!(status(&c, id), OrderStatus::Parked);

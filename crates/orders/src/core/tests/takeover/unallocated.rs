@@ -7,7 +7,7 @@ fn a_confirmed_order_for_which_there_is_no_stock_waits_for_an_operator_and_can_b
     let (a, mut b, id) = pair(fine, true);
     survive(&a, &mut b, 2);
     let out = |todo: &Todo| match todo {
-        Todo::Stock(call)
+        Todo::Book(Booking::Stock(call))
             if matches!(call.verb, crate::core::effect::StockVerb::Reserve { .. }) =>
         {
             StepResult::Refused(crate::core::effect::Refusal::new(
