@@ -19,5 +19,10 @@ mod metrics;
 mod role;
 mod service;
 
+/// Commands and outcomes as our own nodes send them.
+pub mod wire {
+    pub use crate::service::wire::{Malformed, encode, outcome, outcome_code};
+}
+
 pub use entries::{SCHEMA as ENTRY_SCHEMA, row as entry_row};
 pub use role::{Check, Ledger, StartError, Verdict};

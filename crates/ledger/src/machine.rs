@@ -81,10 +81,7 @@ impl Machine for inventory::Inventory {
             let body = xxh3_128(&rest[..rest.len() - after.len()]);
             Some((Self::apply(self, at, &command, body), after))
         });
-        seal(self.journal_mut(), out);
-        for note in self.take_notes() {
-            out.archive(NOTES, &note.id.to_bytes(), encode(&note));
-        }
+        seal_stock(self, out);
         Outcomes { at, outcomes }
     }
 
@@ -142,7 +139,7 @@ impl Machine for payments::Payments {
             let (command, after) = postcard::take_from_bytes(rest).ok()?;
             Some((Self::apply(self, at, &command), after))
         });
-        seal(self.journal_mut(), out);
+        seal_money(self, out);
         Outcomes { at, outcomes }
     }
 
@@ -204,6 +201,29 @@ fn each<'a>(
         rest = after;
     }
     outcomes
+}
+
+/// A command that is in no log by itself, but follows from one that is; [`seal_stock`] comes after
+/// the last of them. Sent by itself, before or after, it is the same command.
+pub fn book_stock(
+    stock: &mut inventory::Inventory,
+    at: LogTime,
+    command: &inventory::Command<'_>,
+) -> Outcome {
+    stock.apply(at, command, xxh3_128(&encode(command)))
+}
+
+/// Archives what was posted and noted since the last time.
+pub fn seal_stock(stock: &mut inventory::Inventory, out: &mut Records) {
+    seal(stock.journal_mut(), out);
+    for note in stock.take_notes() {
+        out.archive(NOTES, &note.id.to_bytes(), encode(&note));
+    }
+}
+
+/// Archives what was posted since the last time.
+pub fn seal_money(money: &mut payments::Payments, out: &mut Records) {
+    seal(money.journal_mut(), out);
 }
 
 fn seal(journal: &mut Journal, out: &mut Records) {

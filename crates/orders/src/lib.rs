@@ -32,5 +32,10 @@ mod tests;
 pub mod vault;
 mod wire;
 
+/// Steps in books as a lane carries them.
+pub mod carried {
+    pub use crate::saga::command::{booking, came_to, result};
+}
+
 pub use replicate::Lag;
 pub use start::{Around, Opens, Orders, RestoreStatus, StartError};

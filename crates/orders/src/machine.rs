@@ -16,6 +16,7 @@ use crate::core::contents::Contents;
 use crate::core::keys::{KeyRow, Keys, Scope};
 use crate::core::lasting;
 use crate::core::moves::{CalledOff, Carry, Kept, MoveRow, Moves};
+use crate::core::near::Near;
 use crate::core::order::Order;
 use crate::core::remote::{Copy, Cursor, Origin, ParkedEvent, Remote, Views};
 use crate::core::repair::{EntryId, PlanId, PlanRow, RepairRow, Repairs};
@@ -52,6 +53,17 @@ pub struct OrdersMachine {
 impl OrdersMachine {
     pub fn new(settings: Settings) -> Self {
         Self::of(State::new(settings))
+    }
+
+    /// Applies a command to the orders and, as they decide, to books in the same log.
+    pub fn apply_with(&mut self, at: LogTime, command: &[u8], near: Near<'_>) -> Outcome {
+        let command = Command::decode(command);
+        #[cfg(feature = "version-2-test")]
+        let command = command.map(|command| crate::next_version::meant(self.version, command));
+        match command {
+            Some(command) => self.state.apply_with(at, command, near),
+            None => Outcome::Refused(Refused::Malformed),
+        }
     }
 
     pub(crate) fn of(state: State) -> Self {
@@ -168,13 +180,7 @@ impl Machine for OrdersMachine {
     }
 
     fn apply(&mut self, at: LogTime, command: &[u8], _out: &mut Records) -> Outcome {
-        let command = Command::decode(command);
-        #[cfg(feature = "version-2-test")]
-        let command = command.map(|command| crate::next_version::meant(self.version, command));
-        match command {
-            Some(command) => self.state.apply(at, command),
-            None => Outcome::Refused(Refused::Malformed),
-        }
+        self.apply_with(at, command, Near::none())
     }
 
     fn lasting(command: &[u8]) -> Option<Vec<u8>> {

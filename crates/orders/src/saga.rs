@@ -3,7 +3,7 @@
 //! Nothing here is the truth. A new leader starts with nothing and pulls everything outstanding
 //! again: every step is idempotent by its id, so a step done twice is done once.
 
-mod command;
+pub mod command;
 mod hold;
 mod lane;
 mod provide;

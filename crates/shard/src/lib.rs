@@ -3,9 +3,12 @@
 //!
 //! - [`machine`]: the machine as consensus runs it. Without books it writes and hashes what the
 //!   order machine does, to the byte.
+//! - `book`: the books as the orders use them within an entry, by the commands that a lane would
+//!   have carried.
 //!
-//! Absent on purpose: this room knows nothing of what an order has its books do.
+//! Absent on purpose: this room knows nothing of when an order has its books do something.
 
+mod book;
 pub mod machine;
 
 #[cfg(test)]

@@ -15,9 +15,10 @@ use hansa_consensus::{Frozen, GENESIS_VERSION, Holds, Machine, Records, ThawErro
 use hansa_ledger::core::inventory::{self, Inventory};
 use hansa_ledger::core::outcome::OutcomeCode;
 use hansa_ledger::core::payments::{self, Payments};
-use hansa_ledger::machine::{NOTES, Outcomes, POSTINGS};
+use hansa_ledger::machine::{NOTES, Outcomes, POSTINGS, seal_money, seal_stock};
 use hansa_orders::core::command::{Outcome as OrdersOutcome, VERSION};
 use hansa_orders::core::lasting::{BLINDED, KEPT};
+use hansa_orders::core::near::Near;
 use hansa_orders::core::settings::Settings;
 use hansa_orders::machine::{FrozenOrders, OrdersMachine};
 use hansa_types::hash::StateHash;
@@ -52,9 +53,9 @@ pub struct Shard {
     books: Option<Box<Books>>,
 }
 
-struct Books {
-    stock: Inventory,
-    money: Payments,
+pub(crate) struct Books {
+    pub stock: Inventory,
+    pub money: Payments,
 }
 
 /// What a command of any part came to.
@@ -75,7 +76,12 @@ impl Shard {
         let books = books.map(|(stock, money)| {
             Box::new(Books { stock: Inventory::new(stock), money: Payments::new(money) })
         });
-        Self { orders: OrdersMachine::new(orders), books }
+        Self::of(OrdersMachine::new(orders), books)
+    }
+
+    fn of(mut orders: OrdersMachine, books: Option<Box<Books>>) -> Self {
+        orders.state.keeps_books = books.is_some();
+        Self { orders, books }
     }
 
     /// Whether stock and money of the group's index lie in it.
@@ -155,7 +161,7 @@ impl Machine for Shard {
 
     fn begin(beginning: &[u8]) -> Option<Self> {
         let Some((&BEGINS, all)) = beginning.split_first() else {
-            return Some(Self { orders: OrdersMachine::begin(beginning)?, books: None });
+            return Some(Self::of(OrdersMachine::begin(beginning)?, None));
         };
         let (all, rest) = postcard::take_from_bytes::<(&[u8], &[u8], &[u8])>(all).ok()?;
         if !rest.is_empty() {
@@ -163,7 +169,7 @@ impl Machine for Shard {
         }
         let (orders, stock, money) = all;
         let books = Books { stock: Inventory::begin(stock)?, money: Payments::begin(money)? };
-        Some(Self { orders: OrdersMachine::begin(orders)?, books: Some(Box::new(books)) })
+        Some(Self::of(OrdersMachine::begin(orders)?, Some(Box::new(books))))
     }
 
     fn same_parts(&self, other: &Self) -> bool {
@@ -188,7 +194,13 @@ impl Machine for Shard {
             ),
             (Some((&STOCK, _)), None) => Outcome::Stock(malformed(at)),
             (Some((&MONEY, _)), None) => Outcome::Money(malformed(at)),
-            _ => Outcome::Orders(self.orders.apply(at, command, out)),
+            (_, Some(books)) => {
+                let outcome = self.orders.apply_with(at, command, Near::new(books));
+                out.of_part(STOCK_TABLES, |out| seal_stock(&mut books.stock, out));
+                out.of_part(MONEY_TABLES, |out| seal_money(&mut books.money, out));
+                Outcome::Orders(outcome)
+            }
+            (_, None) => Outcome::Orders(self.orders.apply(at, command, out)),
         }
     }
 
@@ -218,11 +230,11 @@ impl Machine for Shard {
         from.read_exact(&mut format)?;
         if u32::from_le_bytes(format) != FORMAT {
             let orders = OrdersMachine::thaw(&mut (&format[..]).chain(from))?;
-            return Ok(Self { orders, books: None });
+            return Ok(Self::of(orders, None));
         }
         let orders = OrdersMachine::thaw(from)?;
         let books = Books { stock: Inventory::thaw(from)?, money: Payments::thaw(from)? };
-        Ok(Self { orders, books: Some(Box::new(books)) })
+        Ok(Self::of(orders, Some(Box::new(books))))
     }
 
     fn digest(&self) -> StateHash {

@@ -1,7 +1,9 @@
 //! The machine beside those that it is made of.
 
+mod carried;
 mod group;
 mod story;
+mod two_ways;
 
 use bytes::Bytes;
 use hansa_consensus::{Frozen as _, Holds, Machine, Record, Records, ThawError, inspect};

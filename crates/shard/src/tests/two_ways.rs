@@ -1,0 +1,377 @@
+//! Two ways, one ledger: the same callers' story through a shard that does what is near at once, and
+//! through three machines that a runner carries every step between. The books are the same in the
+//! end, and so is what each order came to.
+
+use hansa_consensus::{Holds, Machine, Records, inspect};
+use hansa_ledger::core::inventory::{self, CommandId, Inventory, Receive};
+use hansa_ledger::core::payments::Payments;
+use hansa_ledger::machine::{Batch, Outcomes, POSTINGS};
+use hansa_ledger::wire;
+use hansa_orders::carried;
+use hansa_orders::core::command::{Accept, Command};
+use hansa_orders::core::contents::{Contents, Line, LineKind, Token};
+use hansa_orders::core::effect::{
+    Booking, Call, Reference, Refusal, RefusalCode, Report, SettleResult, StepResult, Todo,
+};
+use hansa_orders::core::keys::{Key, Scope};
+use hansa_orders::core::order::{Note, Order};
+use hansa_orders::core::state::State;
+use hansa_orders::core::status::OrderStatus;
+use hansa_orders::core::subjects::{KeyOf, RegionKey, SubjectId, Wrapped};
+use hansa_types::id::{GroupKind, OrderId, TransferId};
+use hansa_types::money::Currency;
+use hansa_types::region::Slot;
+use hansa_types::time::LogTime;
+
+use super::story::{Story, money_rules, rules, stock_rules};
+use super::{joint, tagged, written};
+use crate::machine::{MONEY, Outcome, STOCK, Shard};
+use hansa_orders::machine::OrdersMachine;
+
+/// Orders and their books, however they lie.
+trait Way {
+    fn advance(&mut self, at: LogTime);
+    fn command(&mut self, at: LogTime, command: &[u8]);
+    fn books(&mut self, at: LogTime, kind: GroupKind, batch: &[u8]) -> Outcomes;
+    fn state(&self) -> &State;
+}
+
+struct Apart {
+    orders: OrdersMachine,
+    stock: Inventory,
+    money: Payments,
+}
+
+impl Way for Apart {
+    fn advance(&mut self, at: LogTime) {
+        let mut none = Records::new();
+        Machine::advance(&mut self.stock, at, &mut none);
+        Machine::advance(&mut self.money, at, &mut none);
+        self.orders.advance(at, &mut none);
+    }
+
+    fn command(&mut self, at: LogTime, command: &[u8]) {
+        self.orders.apply(at, command, &mut Records::new());
+    }
+
+    fn books(&mut self, at: LogTime, kind: GroupKind, batch: &[u8]) -> Outcomes {
+        let mut out = Records::new();
+        match kind {
+            GroupKind::Inventory => Machine::apply(&mut self.stock, at, batch, &mut out),
+            _ => Machine::apply(&mut self.money, at, batch, &mut out),
+        }
+    }
+
+    fn state(&self) -> &State {
+        &self.orders.state
+    }
+}
+
+/// A shard, and how many records of postings each of its commands made of a book at most.
+struct Together {
+    shard: Shard,
+    entries: usize,
+}
+
+impl Way for Together {
+    fn advance(&mut self, at: LogTime) {
+        self.shard.advance(at, &mut Records::new());
+    }
+
+    fn command(&mut self, at: LogTime, command: &[u8]) {
+        let mut out = Records::new();
+        self.shard.apply(at, command, &mut out);
+        self.entries += 1;
+        let tables = [<Shard as Holds<Inventory>>::TABLES, <Shard as Holds<Payments>>::TABLES];
+        for table in tables {
+            let postings = out.iter().filter(|record| record.table == table + POSTINGS);
+            assert!(postings.count() <= 1, "one record for a book and command");
+        }
+    }
+
+    fn books(&mut self, at: LogTime, kind: GroupKind, batch: &[u8]) -> Outcomes {
+        let tag = if kind == GroupKind::Inventory { STOCK } else { MONEY };
+        self.entries += 1;
+        match self.shard.apply(at, &tagged(tag, batch), &mut Records::new()) {
+            Outcome::Stock(outcomes) | Outcome::Money(outcomes) => outcomes,
+            Outcome::Orders(outcome) => panic!("{outcome:?}"),
+        }
+    }
+
+    fn state(&self) -> &State {
+        &self.shard.orders().state
+    }
+}
+
+/// Carries what is due until nothing is, all at one time.
+fn carry(way: &mut dyn Way, at: LogTime) {
+    for _ in 0..200 {
+        let due = way.state().due(0, 100);
+        if due.is_empty() {
+            return;
+        }
+        for call in
+            due.into_iter().filter(|call| way.state().outstanding(call.no)).collect::<Vec<_>>()
+        {
+            let (order, no) = (call.order, call.no);
+            let result = answer(way, at, &call);
+            way.command(at, &Command::Report(vec![Report { order, no, result }]).encode());
+        }
+    }
+    panic!("never ends: {:?}", way.state().due(0, 3));
+}
+
+fn book(way: &mut dyn Way, at: LogTime, order: OrderId, booking: &Booking) -> StepResult {
+    let (kind, _) = booking.group();
+    let command = carried::booking(order, booking);
+    let batch = wire::encode(std::slice::from_ref(&command), kind).unwrap();
+    let outcomes = way.books(at, kind, &batch);
+    carried::result(&wire::outcome(&outcomes.outcomes[0], &command))
+}
+
+/// What the runner would report, of a provider that says no to each seventh order.
+fn answer(way: &mut dyn Way, at: LogTime, call: &Call) -> StepResult {
+    let order = call.order;
+    let declined = way.state().contents.get(&order).unwrap().reference == "declined";
+    match &call.todo {
+        Todo::Book(booking) => book(way, at, order, booking),
+        Todo::Authorize { .. } if declined => StepResult::Declined("no".to_owned()),
+        Todo::Authorize { .. } => StepResult::Authorized(Reference("ch_1".to_owned())),
+        Todo::CancelPayment { .. } => StepResult::Done,
+        Todo::Lookup => StepResult::NotFound,
+        Todo::Settle(settle) => {
+            let mut came =
+                SettleResult { committed: 0, captured: false, booked: false, refusal: None };
+            for (part, call) in settle.parts.iter().zip(&settle.commits) {
+                match book(way, at, order, &Booking::Stock(call.clone())) {
+                    StepResult::Refused(why) => came.refusal = Some(why),
+                    _ => came.committed |= 1 << part,
+                }
+            }
+            let capture = settle.capture.as_ref().filter(|_| came.refusal.is_none());
+            came.captured = capture.is_some();
+            if let Some(capture) = capture.filter(|capture| !capture.near) {
+                match book(way, at, order, &capture.booking()) {
+                    StepResult::Refused(why) => came.refusal = Some(why),
+                    _ => came.booked = true,
+                }
+            }
+            StepResult::Settled(came)
+        }
+        Todo::Refund(refund) if refund.near => StepResult::Done,
+        Todo::Refund(refund) => match book(way, at, order, &refund.booking()) {
+            StepResult::Refused(why) => StepResult::Unbooked(why),
+            result => result,
+        },
+    }
+}
+
+fn order_id(n: u64) -> OrderId {
+    OrderId::new(LogTime(1_700_000_000_000), 1.try_into().unwrap(), Slot::of(&n.to_le_bytes()), n)
+}
+
+fn accept(draws: &mut Story, n: u64) -> Command {
+    let line = |sku: &str, quantity, price_minor| Line {
+        kind: LineKind::Stock,
+        sku: Some(sku.parse().unwrap()),
+        description: String::new(),
+        quantity,
+        price_minor,
+        stock_group: Some(0),
+    };
+    let free = draws.draw(6) == 0;
+    let price = if free { 0 } else { 100 };
+    let lines = match draws.draw(3) {
+        0 => vec![line("A", 1 + draws.draw(3) as u32, price)],
+        1 => vec![line("A", 1, price), line("B", 2, price)],
+        _ => vec![line("B", 1, price), line("C", 1, price)],
+    };
+    let worth = |line: &Line| line.price_minor * i64::from(line.quantity);
+    let subject = SubjectId { home: 1.try_into().unwrap(), hash: u128::from(n) };
+    let contents = Contents {
+        caller: "storefront".to_owned(),
+        sealed_with: KeyOf { subject, generation: 1 },
+        guest: false,
+        residence: "GB".parse().unwrap(),
+        request: format!("request-{n}").parse().unwrap(),
+        currency: Currency::GBP,
+        total_minor: lines.iter().map(worth).sum(),
+        lines,
+        token: Token("tok_approve".to_owned()),
+        personal: None,
+        payment_group: 0,
+        reference: if draws.draw(7) == 0 { "declined" } else { "" }.to_owned(),
+        placed_ms: None,
+    };
+    let mint = Some(Wrapped { by: RegionKey(1), nonce: [3; 12], ciphertext: vec![4; 80].into() });
+    let key = Key { scope: Scope(u128::from(n)), body: u128::from(n) };
+    Command::Accept(Box::new(Accept { order: order_id(n), key, epoch: 1, contents, mint }))
+}
+
+/// What a caller asks for next.
+fn ask(draws: &mut Story, placed: &mut u64, asked: &mut u128) -> Command {
+    if *placed == 0 || draws.draw(3) == 0 {
+        *placed += 1;
+        return accept(draws, *placed);
+    }
+    *asked += 1;
+    let key = Key { scope: Scope(*asked << 64), body: *asked };
+    let order = order_id(1 + draws.draw(*placed));
+    let note = Note::default();
+    match draws.draw(5) {
+        0 => Command::Cancel { order, key, reason: "late".to_owned() },
+        1 => Command::Ship { order, key, lines: vec![(0, 1)], note },
+        2 => Command::Ship { order, key, lines: Vec::new(), note },
+        3 => Command::Return { order, key, lines: vec![(0, 1)], note },
+        _ => Command::Refund { order, key, amount_minor: 1 + draws.draw(90) as i64, note },
+    }
+}
+
+fn receive(id: TransferId, sku: &str, quantity: u64) -> Vec<u8> {
+    let mut batch = Batch::default();
+    let (id, warehouse, document) = (CommandId::Given(id), None, "d");
+    batch.push(&inventory::Command::Receive(Receive { id, sku, warehouse, quantity, document }));
+    batch.finish()
+}
+
+/// All of an order but when it was told, and by which numbers its steps went.
+fn came_to(order: &Order) -> Order {
+    let mut order = order.clone();
+    (order.version, order.last_seq) = (0, 0);
+    order.history.clear();
+    order.updated = LogTime::ZERO;
+    order.wake = None;
+    let moved = order.shipments.iter_mut().chain(&mut order.returns);
+    moved.for_each(|movement| movement.version = 0);
+    order.refunds.iter_mut().for_each(|refund| refund.version = 0);
+    order
+}
+
+fn agree(apart: &Apart, together: &Together) {
+    let stock: &Inventory = together.shard.part().unwrap();
+    let money: &Payments = together.shard.part().unwrap();
+    assert_eq!(Machine::digest(stock), Machine::digest(&apart.stock));
+    assert_eq!(Machine::digest(money), Machine::digest(&apart.money));
+    for (id, order) in apart.state().orders.iter() {
+        let near = together.state().orders.get(id).unwrap();
+        assert_eq!(came_to(near), came_to(order), "{id}");
+        assert!(near.version <= order.version);
+    }
+    assert_eq!(apart.state().orders.len(), together.state().orders.len());
+}
+
+#[test]
+fn the_same_story_leaves_the_same_books() {
+    let mut ends = std::collections::BTreeMap::new();
+    for seed in 1..=24 {
+        let (stock, money) = (Inventory::new(stock_rules()), Payments::new(money_rules()));
+        let mut apart = Apart { orders: OrdersMachine::new(rules()), stock, money };
+        let mut together = Together { shard: joint(), entries: 0 };
+        let (mut draws, mut placed, mut asked) = (Story::new(seed), 0, 0);
+        for step in 0..200_u32 {
+            let at = draws.pass();
+            apart.advance(at);
+            together.advance(at);
+            let sku = ["A", "B", "C"][draws.draw(3) as usize];
+            let batch = receive(TransferId::derive(at, &[&step.to_le_bytes()]), sku, draws.draw(4));
+            let command = match draws.draw(5) {
+                0 => None,
+                _ => Some(ask(&mut draws, &mut placed, &mut asked)),
+            };
+            // A step that time decides may be carried before or after what comes of the command.
+            let first = draws.draw(2) == 0;
+            for way in [&mut apart as &mut dyn Way, &mut together] {
+                if first {
+                    carry(way, at);
+                }
+                match &command {
+                    Some(command) => way.command(at, &command.encode()),
+                    None => drop(way.books(at, GroupKind::Inventory, &batch)),
+                }
+                carry(way, at);
+            }
+            if step % 40 == 7 {
+                together.shard = inspect::machine(&mut &written(&together.shard)[..]).unwrap();
+            }
+            agree(&apart, &together);
+        }
+        for (id, order) in together.state().orders.iter() {
+            let contents = together.state().contents.get(id).unwrap();
+            *ends.entry(order.order_status(contents)).or_insert(0) += 1;
+        }
+    }
+    for want in [
+        OrderStatus::Confirmed,
+        OrderStatus::Completed,
+        OrderStatus::Rejected,
+        OrderStatus::Cancelled,
+    ] {
+        assert!(ends.get(&want).is_some_and(|n| *n > 20), "{ends:?}");
+    }
+}
+
+/// Of an order that goes well: three commands, where a runner with lanes takes seven.
+#[test]
+fn an_order_takes_three_entries() {
+    let mut together = Together { shard: joint(), entries: 0 };
+    let at = LogTime(1_700_000_100_000);
+    together.advance(at);
+    let stock = receive(TransferId::derive(at, &[b"r"]), "A", 9);
+    together.books(at, GroupKind::Inventory, &stock);
+    together.entries = 0;
+    let mut draws = Story::new(1);
+    let Command::Accept(mut accept) = accept(&mut draws, 1) else { panic!() };
+    accept.contents.reference = String::new();
+    accept.contents.lines.truncate(1);
+    accept.contents.lines[0].sku = Some("A".parse().unwrap());
+    accept.contents.lines[0].price_minor = 100;
+    accept.contents.total_minor = 100 * i64::from(accept.contents.lines[0].quantity);
+    together.command(at, &Command::Accept(accept).encode());
+    carry(&mut together, at);
+    let (_, order) = together.state().orders.iter().next().unwrap();
+    assert!(order.settled && order.closed());
+    assert_eq!(together.entries, 3);
+}
+
+/// A lane's repeat of what was done near, and the other way round, is the same step.
+#[test]
+fn a_step_that_both_carriers_bring_is_one() {
+    let mut together = Together { shard: joint(), entries: 0 };
+    let at = LogTime(1_700_000_100_000);
+    together.advance(at);
+    let stock = receive(TransferId::derive(at, &[b"r"]), "A", 9);
+    together.books(at, GroupKind::Inventory, &stock);
+    let mut draws = Story::new(2);
+    let mut seen = 0;
+    for n in 1..=20 {
+        together.command(at, &accept(&mut draws, n).encode());
+        let order = together.state().orders.get(&order_id(n)).unwrap().clone();
+        let contents = together.state().contents.get(&order_id(n)).unwrap().clone();
+        let settings = together.state().meta.settings.clone();
+        // What the runner would send, had it been first to see the step.
+        let effects = [
+            hansa_orders::core::effect::Effect::Reserve(0),
+            hansa_orders::core::effect::Effect::HoldFunds,
+        ];
+        let before = together.shard.digest();
+        for effect in effects {
+            let Some(booking) =
+                hansa_orders::core::state::booking(&order, &contents, effect, &settings)
+            else {
+                continue;
+            };
+            let again = book(&mut together, at, order_id(n), &booking);
+            let refused = matches!(
+                &again,
+                StepResult::Refused(Refusal {
+                    code: RefusalCode::OutOfStock | RefusalCode::UnknownSku,
+                    ..
+                })
+            );
+            assert!(again == StepResult::Done || refused, "{again:?}");
+            seen += 1;
+        }
+        assert_eq!(together.shard.digest(), before, "a repeat changes nothing");
+    }
+    assert!(seen > 20);
+}
