@@ -33,6 +33,9 @@ pub struct Common {
     /// With --profile: these gateways of its region (host:port) instead of those it lists.
     #[arg(long, global = true, value_delimiter = ',')]
     pub target: Vec<String>,
+    /// The region that is started keeps its books in the orders group's own log (groups.joint).
+    #[arg(long, global = true, conflicts_with = "profile")]
+    pub joint: bool,
     #[arg(short, long, global = true, default_value = "table")]
     pub output: Output,
     /// Folder for plots: latency over load, and throughput over time for each run.

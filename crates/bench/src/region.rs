@@ -64,7 +64,9 @@ impl Region {
         let program = common.hansa.clone().map_or_else(own, Ok)?;
         let folder = folder.join("region");
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let shape = Shape::below(folder, 1, program).with(|config| {
+        let joint = common.joint;
+        let shape = Shape::below(folder, 1, program).with(move |config| {
+            config.groups.joint = joint;
             config.telemetry.log_filter = "warn,openraft=error".to_owned();
             // As a node in earnest has it; the small ones are for many nodes on one disk.
             (config.log.segment_mib, config.log.disk_mib) = (64, 8_192);

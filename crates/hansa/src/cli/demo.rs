@@ -33,6 +33,9 @@ pub struct Args {
     /// What the nodes log to stderr, as tracing directives.
     #[arg(long, default_value = "warn,openraft=error,hansa_node::peers=error", env = "HANSA_LOG")]
     log: String,
+    /// Each region's orders group keeps stock and money in its own log (groups.joint).
+    #[arg(long)]
+    joint: bool,
     #[command(flatten)]
     pace: Pace,
     #[command(flatten)]
@@ -52,6 +55,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
     };
     let mut layout = Layout::anywhere()?;
     layout.telemetry.log_filter.clone_from(&args.log);
+    layout.groups.joint = args.joint;
     let telemetry = Telemetry::start(&layout.telemetry, "hansa-demo")?;
     let (data, kept) = match &args.data {
         Some(data) => (data.clone(), None),
