@@ -8,7 +8,7 @@ use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 
 use super::contents::Contents;
-use super::effect::{Booking, Effect, SettleResult, StepResult, Work};
+use super::effect::{Booking, Effect, Refusal, RefusalCode, SettleResult, StepResult, Work};
 use super::order::{Order, Stock};
 use super::saga::{self, Now};
 use super::state::calls;
@@ -119,11 +119,15 @@ pub fn finish(
         (Some(Effect::Settle), StepResult::Settled(mut came))
             if came.captured && !came.booked && came.refusal.is_none() =>
         {
-            let capture = calls::settle(order, contents, None).capture;
-            match capture.and_then(|capture| now.book(&capture.booking())) {
-                None => {}
-                Some(StepResult::Refused(why)) => came.refusal = Some(why),
-                Some(_) => came.booked = true,
+            if let Some(capture) = calls::settle(order, contents, None).capture {
+                match now.book(&capture.booking()) {
+                    None => {
+                        let why = "captured, and left to books that are not near";
+                        came.refusal = Some(Refusal::new(RefusalCode::Other, why));
+                    }
+                    Some(StepResult::Refused(why)) => came.refusal = Some(why),
+                    Some(_) => came.booked = true,
+                }
             }
             StepResult::Settled(came)
         }

@@ -238,7 +238,7 @@ impl State {
             Command::Refund { order, key, amount_minor, note } => {
                 self.refund(at, order, key, (amount_minor, note), near)
             }
-            Command::Resume { order } => self.resume(at, order, near),
+            Command::Resume { order } => self.resume(at, order),
             Command::Keys(step) => self.key_step(at, step),
             Command::Erase(erase) => self.erase(at, erase),
             Command::ApplyRemote(mut batch) => {

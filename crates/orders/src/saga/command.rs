@@ -118,7 +118,8 @@ pub fn result(outcome: &wire::Outcome) -> StepResult {
 }
 
 /// The same, of an outcome that travelled otherwise. Every code is listed: a new one must be
-/// thought about.
+/// thought about. With books in the orders' own log this is part of applying a command: another
+/// meaning, or another name, is another version of behaviour.
 pub fn came_to(code: Code, line: u32, sku: &str, available: i64) -> StepResult {
     let refusal = match code {
         Code::Applied | Code::Exists => return StepResult::Done,

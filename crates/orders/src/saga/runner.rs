@@ -33,6 +33,8 @@ use step::{Next, Step};
 /// Reports in one command, and commands under way: two entries of a group may be (`Timing`), and
 /// one waits for the next. What is said meanwhile travels together.
 const REPORTS_MAX: usize = 2_048;
+/// The same where what is said is booked in the same entry: readers wait for that long.
+const REPORTS_NEAR_MAX: usize = 256;
 const SUBMITS_MAX: usize = 3;
 /// Steps pulled at once: apply waits while we look.
 const PULL_MAX: usize = 1_024;
@@ -55,6 +57,8 @@ pub struct Runner {
     /// Counts terms in office; an answer of an earlier one is ignored.
     term: u64,
     leads: bool,
+    /// Reports in one command.
+    reports_max: usize,
     /// The last step pulled.
     cursor: u64,
     /// Births of which steps are held back, as of the last pull.
@@ -80,6 +84,7 @@ impl Runner {
             answers: Arc::default(),
             term: 0,
             leads: false,
+            reports_max: REPORTS_MAX,
             cursor: 0,
             held_back: Vec::new(),
             steps: BTreeMap::new(),
@@ -153,6 +158,8 @@ impl Runner {
         self.submits.clear();
         self.answers.list.lock().clear();
         self.lanes.values().for_each(|lane| lane.clear());
+        let near = self.hosted.group.peek(|machine| machine.state.keeps_books);
+        self.reports_max = if near { REPORTS_NEAR_MAX } else { REPORTS_MAX };
     }
 
     fn pull(&mut self) {
@@ -347,7 +354,7 @@ impl Runner {
 
     fn submit(&mut self) {
         while !self.reports.is_empty() && self.submits.len() < SUBMITS_MAX {
-            let rest = self.reports.split_off(self.reports.len().min(REPORTS_MAX));
+            let rest = self.reports.split_off(self.reports.len().min(self.reports_max));
             let reports = std::mem::replace(&mut self.reports, rest);
             metrics::reported(reports.len());
             let (group, term) = (self.hosted.group.clone(), self.term);

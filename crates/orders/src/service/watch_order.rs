@@ -201,7 +201,7 @@ fn items_after(
         if change.version > sent {
             let event = wire::OrderEvent {
                 sequence: change.version,
-                kind: show::kind(before, &change.face).into(),
+                kind: show::kind(before, change).into(),
                 event_time: Some(from_log(change.at)),
                 order: Some(show::order_at(shell, id, order, contents, change)),
             };

@@ -140,7 +140,8 @@ impl Lease {
         self.0.now.lock().open(self.0.clock.monotonic())
     }
 
-    /// Waits for the answer of something that needs the lease, no longer than that is held.
+    /// Waits for the answer of something that needs the lease, no longer than that is held. What
+    /// was let in may be applied later, and with books in the same log be decided by that.
     ///
     /// # Errors
     /// `LEASE_LOST`: what was let in may still be carried out; a repeat finds out. What is not let

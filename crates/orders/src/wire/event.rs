@@ -2,11 +2,20 @@
 
 use hansa_api::pb::order::OrderEventKind as Kind;
 
+use crate::core::order::Change;
 use crate::core::status::{Face, FulfillmentStatus, OrderStatus, PaymentStatus};
 
-/// The kind of the change from one face to the next; the most telling one when several axes moved.
-pub fn kind(before: Option<&Face>, after: &Face) -> Kind {
-    let Some(before) = before else { return Kind::Accepted };
+/// The kind of a change; the most telling one when several axes moved.
+pub fn kind(before: Option<&Face>, change: &Change) -> Kind {
+    let after = &change.face;
+    let Some(before) = before else {
+        // Where books are in the order's own log its first entry may have decided it.
+        return match after.order {
+            OrderStatus::Rejected if change.version == 1 => Kind::Rejected,
+            OrderStatus::Confirmed if change.version == 1 => Kind::Confirmed,
+            _ => Kind::Accepted,
+        };
+    };
     if before.order != after.order {
         match after.order {
             OrderStatus::Completed => return Kind::Completed,

@@ -4,7 +4,9 @@ use hansa_ledger::core::outcome::{Outcome, OutcomeCode};
 use hansa_ledger::machine::Batch;
 use hansa_ledger::wire;
 use hansa_orders::carried;
-use hansa_orders::core::effect::{Amount, Booking, Books, Open, StockCall, StockLine, StockVerb};
+use hansa_orders::core::effect::{
+    Amount, Booking, Books, Open, RefusalCode, StepResult, StockCall, StockLine, StockVerb,
+};
 use hansa_types::id::{GroupKind, OrderId, TransferId};
 use hansa_types::money::Currency;
 use hansa_types::region::Slot;
@@ -90,45 +92,60 @@ fn what_is_no_amount_is_malformed_for_both() {
     assert_eq!(money(order(), &refund), None);
 }
 
+/// What each outcome means, in words: of near books that is part of applying a command, so that
+/// another meaning or name needs another version of behaviour.
+fn meanings() -> Vec<(OutcomeCode, Option<RefusalCode>, &'static str)> {
+    use OutcomeCode::*;
+    use RefusalCode as To;
+    let other = |code, name| (code, Some(To::Other), name);
+    vec![
+        (Applied, None, ""),
+        (Exists, None, ""),
+        (UnknownSku, Some(To::UnknownSku), "OUTCOME_CODE_UNKNOWN_SKU"),
+        (ExceedsAvailable, Some(To::OutOfStock), "OUTCOME_CODE_EXCEEDS_AVAILABLE"),
+        (Expired, Some(To::Expired), "OUTCOME_CODE_EXPIRED"),
+        (HoldNotFound, Some(To::Gone), "OUTCOME_CODE_HOLD_NOT_FOUND"),
+        (AlreadyVoided, Some(To::Gone), "OUTCOME_CODE_ALREADY_VOIDED"),
+        (AlreadyPosted, Some(To::Resolved), "OUTCOME_CODE_ALREADY_POSTED"),
+        other(ExistsWithDifferent, "OUTCOME_CODE_EXISTS_WITH_DIFFERENT"),
+        other(IdTooOld, "OUTCOME_CODE_ID_TOO_OLD"),
+        other(IdTooNew, "OUTCOME_CODE_ID_TOO_NEW"),
+        other(LinkedFailed, "OUTCOME_CODE_LINKED_FAILED"),
+        other(AmountInvalid, "OUTCOME_CODE_AMOUNT_INVALID"),
+        other(AccountsSame, "OUTCOME_CODE_ACCOUNTS_SAME"),
+        other(UnitMismatch, "OUTCOME_CODE_UNIT_MISMATCH"),
+        other(AccountNotFound, "OUTCOME_CODE_ACCOUNT_NOT_FOUND"),
+        other(NotAHold, "OUTCOME_CODE_NOT_A_HOLD"),
+        other(ExceedsHold, "OUTCOME_CODE_EXCEEDS_HOLD"),
+        other(Overflow, "OUTCOME_CODE_OVERFLOW"),
+        other(CountDiffers, "OUTCOME_CODE_COUNT_DIFFERS"),
+        other(BelowHeld, "OUTCOME_CODE_BELOW_HELD"),
+        other(ExtendCapReached, "OUTCOME_CODE_EXTEND_CAP_REACHED"),
+        other(ExceedsCommitted, "OUTCOME_CODE_EXCEEDS_COMMITTED"),
+        other(ExceedsShipped, "OUTCOME_CODE_EXCEEDS_SHIPPED"),
+        other(ExceedsCaptured, "OUTCOME_CODE_EXCEEDS_CAPTURED"),
+        other(PaymentNotFound, "OUTCOME_CODE_PAYMENT_NOT_FOUND"),
+        other(Malformed, "OUTCOME_CODE_MALFORMED"),
+    ]
+}
+
 #[test]
 fn both_take_every_outcome_alike() {
-    use OutcomeCode::*;
-    let codes = [
-        Applied,
-        Exists,
-        ExistsWithDifferent,
-        IdTooOld,
-        IdTooNew,
-        LinkedFailed,
-        AmountInvalid,
-        AccountsSame,
-        UnitMismatch,
-        AccountNotFound,
-        UnknownSku,
-        HoldNotFound,
-        NotAHold,
-        AlreadyPosted,
-        AlreadyVoided,
-        Expired,
-        ExceedsHold,
-        ExceedsAvailable,
-        Overflow,
-        CountDiffers,
-        BelowHeld,
-        ExtendCapReached,
-        ExceedsCommitted,
-        ExceedsShipped,
-        ExceedsCaptured,
-        PaymentNotFound,
-        Malformed,
-    ];
     for booking in bookings() {
         let sent = carried::booking(order(), &booking);
-        for (n, code) in codes.into_iter().enumerate() {
+        for (n, (code, meaning, detail)) in meanings().into_iter().enumerate() {
             let line = [0, 1, 3, 9][n % 4];
             let outcome = Outcome { line, available: n as i64 - 3, ..code.into() };
             let near = result(&outcome, &booking);
             assert_eq!(near, carried::result(&wire::outcome(&outcome, &sent)), "{booking:?}");
+            match (near, meaning) {
+                (StepResult::Done, None) => {}
+                (StepResult::Refused(why), Some(meaning)) => {
+                    assert_eq!((why.code, why.detail.as_str()), (meaning, detail));
+                    assert_eq!((why.line, why.available), (line, n as i64 - 3));
+                }
+                other => panic!("{code:?}: {other:?}"),
+            }
         }
     }
 }

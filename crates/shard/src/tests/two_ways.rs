@@ -2,6 +2,8 @@
 //! through three machines that a runner carries every step between. The books are the same in the
 //! end, and so is what each order came to.
 
+use std::collections::BTreeMap;
+
 use hansa_consensus::{Holds, Machine, Records, inspect};
 use hansa_ledger::core::inventory::{self, CommandId, Inventory, Receive};
 use hansa_ledger::core::payments::Payments;
@@ -11,13 +13,15 @@ use hansa_orders::carried;
 use hansa_orders::core::command::{Accept, Command};
 use hansa_orders::core::contents::{Contents, Line, LineKind, Token};
 use hansa_orders::core::effect::{
-    Booking, Call, Reference, Refusal, RefusalCode, Report, SettleResult, StepResult, Todo,
+    Booking, Call, Effect, Reference, Refusal, RefusalCode, Report, Settle, SettleResult,
+    StepResult, StockVerb, Todo,
 };
 use hansa_orders::core::keys::{Key, Scope};
 use hansa_orders::core::order::{Note, Order};
-use hansa_orders::core::state::State;
+use hansa_orders::core::state::{State, booking};
 use hansa_orders::core::status::OrderStatus;
 use hansa_orders::core::subjects::{KeyOf, RegionKey, SubjectId, Wrapped};
+use hansa_orders::machine::OrdersMachine;
 use hansa_types::id::{GroupKind, OrderId, TransferId};
 use hansa_types::money::Currency;
 use hansa_types::region::Slot;
@@ -26,7 +30,6 @@ use hansa_types::time::LogTime;
 use super::story::{Story, money_rules, rules, stock_rules};
 use super::{joint, tagged, written};
 use crate::machine::{MONEY, Outcome, STOCK, Shard};
-use hansa_orders::machine::OrdersMachine;
 
 /// Orders and their books, however they lie.
 trait Way {
@@ -103,20 +106,20 @@ impl Way for Together {
     }
 }
 
-/// Carries what is due until nothing is, all at one time.
-fn carry(way: &mut dyn Way, at: LogTime) {
-    for _ in 0..200 {
-        let due = way.state().due(0, 100);
-        if due.is_empty() {
-            return;
-        }
-        for call in
-            due.into_iter().filter(|call| way.state().outstanding(call.no)).collect::<Vec<_>>()
-        {
-            let (order, no) = (call.order, call.no);
-            let result = answer(way, at, &call);
-            way.command(at, &Command::Report(vec![Report { order, no, result }]).encode());
-        }
+/// Carries what is due, all at one time: what books do first, as near books are; then, if the
+/// provider speaks, one of its answers after the other.
+fn carry(way: &mut dyn Way, at: LogTime, speaks: bool) {
+    for _ in 0..2_000 {
+        let due = way.state().due(0, 1_000);
+        let booked = due.iter().find_map(|call| Some((call, answer(way, at, call, false)?)));
+        let done = match booked {
+            None if speaks => {
+                due.iter().find_map(|call| Some((call, answer(way, at, call, true)?)))
+            }
+            booked => booked,
+        };
+        let Some((&Call { order, no, .. }, result)) = done else { return };
+        way.command(at, &Command::Report(vec![Report { order, no, result }]).encode());
     }
     panic!("never ends: {:?}", way.state().due(0, 3));
 }
@@ -129,41 +132,54 @@ fn book(way: &mut dyn Way, at: LogTime, order: OrderId, booking: &Booking) -> St
     carried::result(&wire::outcome(&outcomes.outcomes[0], &command))
 }
 
-/// What the runner would report, of a provider that says no to each seventh order.
-fn answer(way: &mut dyn Way, at: LogTime, call: &Call) -> StepResult {
+/// What the runner would report, of a provider that declines some orders; `None` while it waits
+/// for the provider.
+fn answer(way: &mut dyn Way, at: LogTime, call: &Call, speaks: bool) -> Option<StepResult> {
     let order = call.order;
     let declined = way.state().contents.get(&order).unwrap().reference == "declined";
-    match &call.todo {
+    Some(match &call.todo {
         Todo::Book(booking) => book(way, at, order, booking),
+        Todo::Settle(settle) => return settled(way, at, order, settle, speaks),
+        _ if !speaks => return None,
         Todo::Authorize { .. } if declined => StepResult::Declined("no".to_owned()),
         Todo::Authorize { .. } => StepResult::Authorized(Reference("ch_1".to_owned())),
         Todo::CancelPayment { .. } => StepResult::Done,
         Todo::Lookup => StepResult::NotFound,
-        Todo::Settle(settle) => {
-            let mut came =
-                SettleResult { committed: 0, captured: false, booked: false, refusal: None };
-            for (part, call) in settle.parts.iter().zip(&settle.commits) {
-                match book(way, at, order, &Booking::Stock(call.clone())) {
-                    StepResult::Refused(why) => came.refusal = Some(why),
-                    _ => came.committed |= 1 << part,
-                }
-            }
-            let capture = settle.capture.as_ref().filter(|_| came.refusal.is_none());
-            came.captured = capture.is_some();
-            if let Some(capture) = capture.filter(|capture| !capture.near) {
-                match book(way, at, order, &capture.booking()) {
-                    StepResult::Refused(why) => came.refusal = Some(why),
-                    _ => came.booked = true,
-                }
-            }
-            StepResult::Settled(came)
-        }
         Todo::Refund(refund) if refund.near => StepResult::Done,
         Todo::Refund(refund) => match book(way, at, order, &refund.booking()) {
             StepResult::Refused(why) => StepResult::Unbooked(why),
             result => result,
         },
+    })
+}
+
+fn settled(
+    way: &mut dyn Way,
+    at: LogTime,
+    order: OrderId,
+    settle: &Settle,
+    speaks: bool,
+) -> Option<StepResult> {
+    let mut came = SettleResult { committed: 0, captured: false, booked: false, refusal: None };
+    for (part, call) in settle.parts.iter().zip(&settle.commits) {
+        match book(way, at, order, &Booking::Stock(call.clone())) {
+            StepResult::Refused(why) => came.refusal = Some(why),
+            _ => came.committed |= 1 << part,
+        }
     }
+    if let (Some(capture), None) = (&settle.capture, &came.refusal) {
+        if !speaks {
+            return None;
+        }
+        came.captured = true;
+        if !capture.near {
+            match book(way, at, order, &capture.booking()) {
+                StepResult::Refused(why) => came.refusal = Some(why),
+                _ => came.booked = true,
+            }
+        }
+    }
+    Some(StepResult::Settled(came))
 }
 
 fn order_id(n: u64) -> OrderId {
@@ -247,11 +263,14 @@ fn came_to(order: &Order) -> Order {
     order
 }
 
-fn agree(apart: &Apart, together: &Together) {
+fn books_agree(apart: &Apart, together: &Together) {
     let stock: &Inventory = together.shard.part().unwrap();
     let money: &Payments = together.shard.part().unwrap();
     assert_eq!(Machine::digest(stock), Machine::digest(&apart.stock));
     assert_eq!(Machine::digest(money), Machine::digest(&apart.money));
+}
+
+fn orders_agree(apart: &Apart, together: &Together) {
     for (id, order) in apart.state().orders.iter() {
         let near = together.state().orders.get(id).unwrap();
         assert_eq!(came_to(near), came_to(order), "{id}");
@@ -260,54 +279,67 @@ fn agree(apart: &Apart, together: &Together) {
     assert_eq!(apart.state().orders.len(), together.state().orders.len());
 }
 
+/// How often what happened that a story has to have.
+#[derive(Default)]
+struct Seen {
+    ends: BTreeMap<OrderStatus, usize>,
+    extended: usize,
+    waited: usize,
+}
+
+fn story(seed: u64, seen: &mut Seen) {
+    let (stock, money) = (Inventory::new(stock_rules()), Payments::new(money_rules()));
+    let mut apart = Apart { orders: OrdersMachine::new(rules()), stock, money };
+    let mut together = Together { shard: joint(), entries: 0 };
+    let (mut draws, mut placed, mut asked) = (Story::new(seed), 0, 0);
+    for step in 0..240_u32 {
+        let (at, speaks) = (draws.pass(), step == 239 || draws.draw(4) == 0);
+        let sku = ["A", "B", "C"][draws.draw(3) as usize];
+        let batch = receive(TransferId::derive(at, &[&step.to_le_bytes()]), sku, draws.draw(4));
+        let command = match draws.draw(5) {
+            0 => None,
+            _ => Some(ask(&mut draws, &mut placed, &mut asked)),
+        };
+        for way in [&mut apart as &mut dyn Way, &mut together] {
+            way.advance(at);
+            let extend = |call: &Call| match &call.todo {
+                Todo::Book(Booking::Stock(call)) => matches!(call.verb, StockVerb::Extend { .. }),
+                _ => false,
+            };
+            seen.extended += way.state().due(0, 1_000).iter().filter(|call| extend(call)).count();
+            // What time decided, before what callers ask for.
+            carry(way, at, false);
+            match &command {
+                Some(command) => way.command(at, &command.encode()),
+                None => drop(way.books(at, GroupKind::Inventory, &batch)),
+            }
+            carry(way, at, speaks);
+            seen.waited += usize::from(!way.state().due(0, 1).is_empty());
+        }
+        books_agree(&apart, &together);
+        if !speaks {
+            continue;
+        }
+        orders_agree(&apart, &together);
+        together.shard = inspect::machine(&mut &written(&together.shard)[..]).unwrap();
+    }
+    for (id, order) in together.state().orders.iter() {
+        let contents = together.state().contents.get(id).unwrap();
+        *seen.ends.entry(order.order_status(contents)).or_default() += 1;
+    }
+}
+
 #[test]
 fn the_same_story_leaves_the_same_books() {
-    let mut ends = std::collections::BTreeMap::new();
+    let mut seen = Seen::default();
     for seed in 1..=24 {
-        let (stock, money) = (Inventory::new(stock_rules()), Payments::new(money_rules()));
-        let mut apart = Apart { orders: OrdersMachine::new(rules()), stock, money };
-        let mut together = Together { shard: joint(), entries: 0 };
-        let (mut draws, mut placed, mut asked) = (Story::new(seed), 0, 0);
-        for step in 0..200_u32 {
-            let at = draws.pass();
-            apart.advance(at);
-            together.advance(at);
-            let sku = ["A", "B", "C"][draws.draw(3) as usize];
-            let batch = receive(TransferId::derive(at, &[&step.to_le_bytes()]), sku, draws.draw(4));
-            let command = match draws.draw(5) {
-                0 => None,
-                _ => Some(ask(&mut draws, &mut placed, &mut asked)),
-            };
-            // A step that time decides may be carried before or after what comes of the command.
-            let first = draws.draw(2) == 0;
-            for way in [&mut apart as &mut dyn Way, &mut together] {
-                if first {
-                    carry(way, at);
-                }
-                match &command {
-                    Some(command) => way.command(at, &command.encode()),
-                    None => drop(way.books(at, GroupKind::Inventory, &batch)),
-                }
-                carry(way, at);
-            }
-            if step % 40 == 7 {
-                together.shard = inspect::machine(&mut &written(&together.shard)[..]).unwrap();
-            }
-            agree(&apart, &together);
-        }
-        for (id, order) in together.state().orders.iter() {
-            let contents = together.state().contents.get(id).unwrap();
-            *ends.entry(order.order_status(contents)).or_insert(0) += 1;
-        }
+        story(seed, &mut seen);
     }
-    for want in [
-        OrderStatus::Confirmed,
-        OrderStatus::Completed,
-        OrderStatus::Rejected,
-        OrderStatus::Cancelled,
-    ] {
-        assert!(ends.get(&want).is_some_and(|n| *n > 20), "{ends:?}");
+    use OrderStatus::*;
+    for want in [Confirmed, Completed, Rejected, Cancelled] {
+        assert!(seen.ends.get(&want).is_some_and(|n| *n > 20), "{:?}", seen.ends);
     }
+    assert!(seen.extended > 20 && seen.waited > 100, "{} {}", seen.extended, seen.waited);
 }
 
 /// Of an order that goes well: three commands, where a runner with lanes takes seven.
@@ -327,15 +359,14 @@ fn an_order_takes_three_entries() {
     accept.contents.lines[0].price_minor = 100;
     accept.contents.total_minor = 100 * i64::from(accept.contents.lines[0].quantity);
     together.command(at, &Command::Accept(accept).encode());
-    carry(&mut together, at);
+    carry(&mut together, at, true);
     let (_, order) = together.state().orders.iter().next().unwrap();
     assert!(order.settled && order.closed());
     assert_eq!(together.entries, 3);
 }
 
-/// A lane's repeat of what was done near, and the other way round, is the same step.
 #[test]
-fn a_step_that_both_carriers_bring_is_one() {
+fn a_lanes_repeat_of_what_was_done_near_is_none() {
     let mut together = Together { shard: joint(), entries: 0 };
     let at = LogTime(1_700_000_100_000);
     together.advance(at);
@@ -349,15 +380,10 @@ fn a_step_that_both_carriers_bring_is_one() {
         let contents = together.state().contents.get(&order_id(n)).unwrap().clone();
         let settings = together.state().meta.settings.clone();
         // What the runner would send, had it been first to see the step.
-        let effects = [
-            hansa_orders::core::effect::Effect::Reserve(0),
-            hansa_orders::core::effect::Effect::HoldFunds,
-        ];
+        let effects = [Effect::Reserve(0), Effect::HoldFunds];
         let before = together.shard.digest();
         for effect in effects {
-            let Some(booking) =
-                hansa_orders::core::state::booking(&order, &contents, effect, &settings)
-            else {
+            let Some(booking) = booking(&order, &contents, effect, &settings) else {
                 continue;
             };
             let again = book(&mut together, at, order_id(n), &booking);

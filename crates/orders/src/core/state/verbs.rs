@@ -221,8 +221,10 @@ impl State {
         })
     }
 
-    pub(super) fn resume(&mut self, at: LogTime, id: OrderId, near: Near<'_>) -> Outcome {
-        let done = self.change(id, at, near, |order, contents, now| {
+    /// What people set going is the runner's, near or not: that it goes on is a version of its own,
+    /// or what is refused again at once would change the order and show nothing.
+    pub(super) fn resume(&mut self, at: LogTime, id: OrderId) -> Outcome {
+        let done = self.change(id, at, Near::none(), |order, contents, now| {
             let Some(parked) = order.parked.take() else { return false };
             rewind(order, parked.why, now);
             saga::drive(order, contents, now);

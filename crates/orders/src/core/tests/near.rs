@@ -254,6 +254,32 @@ fn a_capture_that_the_books_refuse_parks_the_order() {
 }
 
 #[test]
+fn what_people_set_going_is_a_version_of_its_own_though_it_is_refused_again() {
+    let mut group = Group::confirmed();
+    let (order, ship, back) = (order_id(1), group.key(), group.key());
+    group.apply(Command::Ship { order, key: ship, lines: vec![], note: Note::default() });
+    group.books.refuse = Some(("restock", RefusalCode::Other));
+    group.apply(Command::Return { order, key: back, lines: vec![(0, 1)], note: Note::default() });
+    assert_eq!((group.status(), group.due()), (OrderStatus::Parked, vec![Effect::Refund(0)]));
+    let (version, id) = (group.order().version, group.order().returns[0].id);
+    group.asked();
+    group.apply(Command::Resume { order });
+    assert!(group.asked().is_empty() && group.order().returns[0].id != id);
+    assert_eq!((group.status(), group.order().version), (OrderStatus::Completed, version + 1));
+}
+
+#[test]
+fn a_capture_that_nobody_books_is_told() {
+    let mut group = Group::new();
+    group.place(near());
+    group.told(StepResult::Authorized(Reference("ref".into())));
+    let no = group.order().work[0].no;
+    let report = Command::Report(vec![Report { order: order_id(1), no, result: captured() }]);
+    group.state.apply(START, report);
+    assert_eq!(group.status(), OrderStatus::Parked);
+}
+
+#[test]
 fn a_cancel_goes_back_as_far_as_the_order_came() {
     let mut group = Group::new();
     group.place(near());
