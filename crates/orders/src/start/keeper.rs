@@ -241,17 +241,13 @@ impl Keeper {
         });
         let subject = format!("{:032x}", of.subject.hash);
         match cause {
-            _ if !lives => {}
-            Cause::Unsaid => tracing::warn!(
+            Cause::Unsaid if lives => tracing::warn!(
                 subject,
                 "was erased elsewhere, or left there, which is not said, and has ordered or come \
                  here since: look whether he is to be erased here, too"
             ),
-            Cause::Erased | Cause::Left => tracing::warn!(
-                subject,
-                "was to be forgotten here once his order had ended, and has ordered since under \
-                 the same key: erase him here, too"
-            ),
+            // A wish that is owed is carried out.
+            Cause::Unsaid | Cause::Erased | Cause::Left => {}
         }
     }
 

@@ -317,7 +317,7 @@ impl State {
 }
 
 /// The tombstone of the newest generation; of several, the last that was written.
-fn newest(erased: &[Erased]) -> Option<&Erased> {
+pub(super) fn newest(erased: &[Erased]) -> Option<&Erased> {
     erased.iter().max_by_key(|erased| erased.generation)
 }
 

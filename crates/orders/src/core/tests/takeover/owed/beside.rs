@@ -1,0 +1,202 @@
+//! What comes beside a wish that is owed: moves that are called off, orders of others, deletions.
+
+use super::*;
+
+fn next() -> KeyOf {
+    KeyOf { generation: HIS, ..key_at(1) }
+}
+
+/// A owes him a forgetting, and what comes from B lies under his next key. He had left A for B
+/// before, or never was there.
+fn comes(left: bool) -> State {
+    let (mut a, _) = placed(contents());
+    if left {
+        leave(&mut a, (key_at(1), 2), 1);
+    }
+    told(&mut a, WISH);
+    assert_eq!(bring(&mut a, HIS, true), Outcome::Noted);
+    a
+}
+
+fn call_off(a: &mut State) {
+    let (subject, by) = (key_at(1).subject, Some(region(2)));
+    moved(a, moves::Step::Abandon { subject, by, asked_ms: 5, destroy_after_ms: 9 });
+    assert_eq!(a.moves.kept_of(subject).count(), 0);
+    holds(a);
+}
+
+/// When nothing that is brought holds up a deletion any more.
+fn delete_late(a: &mut State) -> Outcome {
+    let (subject, by, reason) = (key_at(1).subject, String::new(), String::new());
+    let step = moves::Step::Delete { subject, asked_ms: 5, destroy_after_ms: 9, by, reason };
+    let outcome = a.apply(START.plus_ms(700_000), Command::Moves(step));
+    holds(a);
+    outcome
+}
+
+#[test]
+fn what_came_of_a_move_that_was_called_off_goes_with_the_wish() {
+    for left in [false, true] {
+        let mut a = comes(left);
+        call_off(&mut a);
+        assert!(alive(&a, key_at(1)), "an order is under way under it");
+        // Who comes again brings all of it again.
+        assert!(matches!(a.sealing_key(next().subject), Next::Mint(3, _)));
+        end(&mut a);
+        let mut at_once = thawed(&a);
+        carry_out(&mut a);
+        let mut both = vec![a];
+        if left {
+            assert_eq!(delete_late(&mut both[0]), Outcome::Noted);
+            assert_eq!(delete_late(&mut at_once), Outcome::Noted);
+            assert!(at_once.owed.is_empty());
+            both.push(at_once);
+        }
+        for a in both {
+            assert!(!alive(&a, key_at(1)) && !alive(&a, next()), "{left}");
+            assert_eq!(words(&a), [(HIS, 77, Cause::Erased)]);
+        }
+    }
+}
+
+#[test]
+fn what_came_of_it_goes_by_itself_where_the_wish_was_carried_out_before() {
+    for (left, deleted) in [(false, false), (true, false), (true, true)] {
+        let mut a = comes(left);
+        end(&mut a);
+        carry_out(&mut a);
+        assert!(alive(&a, next()), "he may arrive");
+        if deleted {
+            assert_eq!(delete_late(&mut a), Outcome::Noted);
+            assert!(alive(&a, next()));
+        }
+        call_off(&mut a);
+        assert!(!alive(&a, next()), "{left} {deleted}");
+        assert_eq!(words(&a), [(1, 77, Cause::Erased), (HIS, 0, Cause::Left)]);
+        if left {
+            assert_eq!(delete_late(&mut a), Outcome::Noted);
+            assert_eq!(a.moves.due(u64::MAX).count(), 0);
+        }
+    }
+}
+
+#[test]
+fn what_he_left_goes_with_every_key_that_opens_it() {
+    let mut a = comes(true);
+    end(&mut a);
+    carry_out(&mut a);
+    // As an order that A placed for B, whose births it had for a while.
+    a.moves.carries.remove(&next().subject);
+    let left = a.left_blocks(next().subject);
+    assert_eq!(left.iter().map(|(of, ..)| *of).collect::<Vec<_>>(), [next()], "shown to be there");
+    assert_eq!(delete_late(&mut a), Outcome::Noted);
+    assert!(!alive(&a, next()) && a.moves.is_gone(next()));
+    assert_eq!(words(&a), [(1, 77, Cause::Erased), (HIS, 4, Cause::Left)]);
+}
+
+/// What A owns goes to B, which has ordered from him under A's key since he asked.
+fn elsewhere() -> (State, State) {
+    let (mut a, _) = placed(contents());
+    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), 1, false), Outcome::Done(_)));
+    end_of(&mut a, order_id(9));
+    let mut b = group_of(2);
+    let share = KeyEntry { of: key_at(1), wrapped: wrapped(FIRST, 3) };
+    assert_eq!(apply(&mut b, Command::Keys(KeyStep::Take(vec![share]))), Outcome::Noted);
+    ship(&a, &mut b, origin(1));
+    let (birth, owner) = (region(1), region(2));
+    step(&mut a, Step::Elsewhere { birth, owner, epoch: 2, loss: None, handed: false });
+    (a, b)
+}
+
+#[test]
+fn orders_of_others_keep_no_wish_from_who_is_on_his_way() {
+    for told_first in [true, false] {
+        let (mut a, mut b) = elsewhere();
+        if told_first {
+            told(&mut a, WISH);
+            assert_eq!(bring(&mut a, HIS, true), Outcome::Noted);
+        } else {
+            assert_eq!(bring(&mut a, 1, false), Outcome::Noted);
+            told(&mut a, WISH);
+            assert!(!a.holds(next().subject, born_there()), "it is to be brought again");
+        }
+        assert!(a.owed.contains(&next().subject), "{told_first}");
+        survive(&a, &mut b, 2);
+        ship(&b, &mut a, origin(2));
+        carry_out(&mut a);
+        assert!(!alive(&a, key_at(1)), "{told_first}");
+        call_off(&mut a);
+        assert!(!alive(&a, next()));
+    }
+}
+
+#[test]
+fn a_word_that_may_be_none_goes_before_the_deletion_of_what_he_left_and_waits_for_who_comes() {
+    for comes in [false, true] {
+        let (mut a, _) = placed(contents());
+        told(&mut a, UNSAID);
+        leave(&mut a, (key_at(1), 2), 1);
+        end(&mut a);
+        if comes {
+            assert_eq!(bring(&mut a, 1, false), Outcome::Noted);
+            assert_eq!(delete_late(&mut a), Outcome::Refused(Refused::Moved));
+            let (subject, by) = (key_at(1).subject, Some(region(2)));
+            moved(&mut a, moves::Step::Abandon { subject, by, asked_ms: 5, destroy_after_ms: 9 });
+        }
+        assert_eq!(delete_late(&mut a), Outcome::Noted);
+        assert_eq!(words(&a), [(1, 77, Cause::Unsaid)], "{comes}");
+        assert!(a.owed.is_empty());
+    }
+}
+
+#[test]
+fn a_wish_that_is_told_after_what_he_left_was_deleted_is_one() {
+    let (mut a, _) = placed(contents());
+    end(&mut a);
+    leave(&mut a, (key_at(1), 3), 1);
+    delete(&mut a, key_at(1));
+    told(&mut a, UNSAID);
+    assert_eq!(words(&a), [(1, 4, Cause::Left)], "which may be that deletion");
+    let seq = a.meta.seq;
+    told(&mut a, WISH);
+    told(&mut a, WISH);
+    assert_eq!(words(&a), [(1, 4, Cause::Left), (1, 77, Cause::Erased)]);
+    assert_eq!(a.subjects.erased_after(seq).count(), 1, "peers hear of it, once");
+    holds(&a);
+    // And it takes the key of another home, which the deletion left alone.
+    let mut b = left_for_another();
+    assert!(alive(&b, key_at(1)));
+    let keys = vec![key_at(2)];
+    let told = KeyStep::Told { keys, asked: WISH, asked_ms: 6, destroy_after_ms: 9 };
+    assert_eq!(apply(&mut b, Command::Keys(told)), Outcome::Noted);
+    assert!(!alive(&b, key_at(1)));
+    holds(&b);
+}
+
+#[test]
+fn an_order_from_before_the_wish_that_comes_home_goes_with_it() {
+    let (mut a, _) = placed(contents());
+    told(&mut a, WISH);
+    let adopting = |a: &State, ms| a.adopting_key(next().subject, ms);
+    assert!(matches!(adopting(&a, ASKED.ms()), Next::Use(1, _)));
+    assert!(matches!(adopting(&a, ASKED.ms() + 1), Next::Mint(HIS, _)));
+    arrive(&mut a);
+    assert!(matches!(adopting(&a, ASKED.ms()), Next::Mint(HIS, _)), "of what he brought");
+}
+
+#[test]
+fn a_newer_wish_is_about_what_he_ordered_since_the_older_one_also_while_he_comes() {
+    let (mut a, _) = placed(contents());
+    told(&mut a, WISH);
+    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), HIS, true), Outcome::Done(_)));
+    assert_eq!(bring(&mut a, HIS, false), Outcome::Noted);
+    told_at(&mut a, Asked { request: Scope(78), ..WISH }, ASKED.ms() + 2);
+    assert_eq!(a.owed.get(&next().subject).unwrap().upto, HIS);
+    assert!(!a.holds(next().subject, born_there()));
+    assert_eq!(bring(&mut a, 3, true), Outcome::Noted);
+    arrive(&mut a);
+    end(&mut a);
+    end_of(&mut a, order_id(9));
+    carry_out(&mut a);
+    assert!(!alive(&a, next()) && a.holds(next().subject, born_there()));
+}
