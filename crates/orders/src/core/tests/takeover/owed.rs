@@ -159,12 +159,20 @@ fn what_came_before_the_wish_is_brought_again_under_the_next_key() {
 }
 
 #[test]
-fn a_word_that_may_be_none_takes_nothing_from_who_has_come() {
+fn a_word_that_may_be_none_takes_nothing_from_who_has_come_or_ordered_since() {
     let (mut a, _) = placed(contents());
     told(&mut a, UNSAID);
     arrive(&mut a);
     assert!(matches!(a.sealing_key(key_at(1).subject), Next::Use(1, _)));
     end(&mut a);
+    carry_out(&mut a);
+    assert!(alive(&a, key_at(1)));
+
+    let (mut a, _) = placed(contents());
+    told(&mut a, UNSAID);
+    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), 1, false), Outcome::Done(_)));
+    end(&mut a);
+    end_of(&mut a, order_id(9));
     carry_out(&mut a);
     assert!(alive(&a, key_at(1)));
 }

@@ -34,6 +34,15 @@ fn delete_late(a: &mut State) -> Outcome {
     outcome
 }
 
+/// An order that went on here after a take-over ends, asked for by a request from after that.
+fn end_late(state: &mut State, order: OrderId, n: u128) {
+    run(state, fine);
+    let cancel = Box::new(Command::Cancel { order, key: key(n), reason: String::new() });
+    let cancel = Command::Dated { first_sent_ms: u64::MAX, command: cancel };
+    assert!(matches!(apply(state, cancel), Outcome::Done(_)));
+    run(state, fine);
+}
+
 #[test]
 fn what_came_of_a_move_that_was_called_off_goes_with_the_wish() {
     for left in [false, true] {
@@ -92,6 +101,53 @@ fn what_he_left_goes_with_every_key_that_opens_it() {
     assert_eq!(delete_late(&mut a), Outcome::Noted);
     assert!(!alive(&a, next()) && a.moves.is_gone(next()));
     assert_eq!(words(&a), [(1, 77, Cause::Erased), (HIS, 4, Cause::Left)]);
+}
+
+#[test]
+fn an_order_under_a_later_key_keeps_what_he_left() {
+    let mut a = comes(true);
+    end(&mut a);
+    carry_out(&mut a);
+    a.moves.carries.remove(&next().subject);
+    // A has the births of B, where he lives.
+    assert_eq!(step(&mut a, take_over(2, 2, 2)), Outcome::Noted);
+    assert_eq!(step(&mut a, Step::Settled { birth: region(2), epoch: 2 }), Outcome::Noted);
+    let contents = Contents { sealed_with: next(), ..contents() };
+    let accept = Accept { order: born_there(), key: key(9), epoch: 2, contents, mint: None };
+    let command = Box::new(Command::Accept(Box::new(accept)));
+    let command = Box::new(Command::Dated { first_sent_ms: u64::MAX, command });
+    assert!(matches!(apply(&mut a, Command::Resident { epoch: 1, command }), Outcome::Done(_)));
+    assert_eq!(delete_late(&mut a), Outcome::Refused(Refused::OrderOpen(born_there())));
+}
+
+#[test]
+fn what_he_ordered_under_the_next_key_stays_when_what_came_under_it_is_dropped() {
+    let (mut a, _) = placed(contents());
+    told(&mut a, WISH);
+    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), HIS, true), Outcome::Done(_)));
+    assert_eq!(bring(&mut a, HIS, false), Outcome::Noted);
+    call_off(&mut a);
+    assert_eq!(a.owed.get(&next().subject).unwrap().upto, 1);
+    end(&mut a);
+    carry_out(&mut a);
+    assert!(!alive(&a, key_at(1)) && alive(&a, next()));
+}
+
+#[test]
+fn what_he_left_stays_until_it_is_deleted_when_what_came_later_is_dropped() {
+    let mut a = group_of(1);
+    assert_eq!(bring(&mut a, 1, true), Outcome::Noted);
+    arrive(&mut a);
+    leave(&mut a, (key_at(1), 2), 2);
+    // A came back from a backup since: what comes lies under a key of its own.
+    a.subjects.put(next(), wrapped(FIRST, 2));
+    let later = OrderId::new(START, region(2), order_id(1).slot(), 6);
+    assert_eq!(bring_of(&mut a, later, HIS, false), Outcome::Noted);
+    let (subject, by) = (key_at(1).subject, Some(region(2)));
+    moved(&mut a, moves::Step::Abandon { subject, by, asked_ms: 5, destroy_after_ms: 9 });
+    assert_eq!(a.moves.kept_of(subject).collect::<Vec<_>>(), [born_there()]);
+    assert!(alive(&a, key_at(1)) && words(&a).is_empty());
+    holds(&a);
 }
 
 /// What A owns goes to B, which has ordered from him under A's key since he asked.
@@ -163,6 +219,14 @@ fn a_wish_that_is_told_after_what_he_left_was_deleted_is_one() {
     assert_eq!(words(&a), [(1, 4, Cause::Left), (1, 77, Cause::Erased)]);
     assert_eq!(a.subjects.erased_after(seq).count(), 1, "peers hear of it, once");
     holds(&a);
+    // Who lives here by then asks here.
+    let (mut lives, _) = placed(contents());
+    end(&mut lives);
+    leave(&mut lives, (key_at(1), 3), 1);
+    delete(&mut lives, key_at(1));
+    arrive_from(&mut lives, 3, 2);
+    told(&mut lives, WISH);
+    assert_eq!(words(&lives), [(1, 4, Cause::Left)]);
     // And it takes the key of another home, which the deletion left alone.
     let mut b = left_for_another();
     assert!(alive(&b, key_at(1)));
@@ -182,6 +246,47 @@ fn an_order_from_before_the_wish_that_comes_home_goes_with_it() {
     assert!(matches!(adopting(&a, ASKED.ms() + 1), Next::Mint(HIS, _)));
     arrive(&mut a);
     assert!(matches!(adopting(&a, ASKED.ms()), Next::Mint(HIS, _)), "of what he brought");
+}
+
+#[test]
+fn it_is_adopted_under_the_key_that_is_to_go() {
+    let (mut a, id) = placed(contents());
+    let mut b = group_of(2);
+    ship(&a, &mut b, origin(1));
+    told(&mut a, WISH);
+    let (birth, owner) = (region(1), region(2));
+    step(&mut a, Step::Elsewhere { birth, owner, epoch: 2, loss: None, handed: false });
+    survive(&a, &mut b, 2);
+    ship(&b, &mut a, origin(2));
+    // It is home before the wish is carried out.
+    assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
+    assert_eq!(adopt(&b, &mut a, 1, 3), 1);
+    assert_eq!(a.contents.get(&id).unwrap().sealed_with, key_at(1));
+    assert_eq!(a.owed_for(9), [id]);
+    end_late(&mut a, id, 8);
+    carry_out(&mut a);
+    assert!(a.is_erased(id) && words(&a) == [(1, 77, Cause::Erased)]);
+}
+
+#[test]
+fn a_wish_that_is_owed_is_carried_out_also_when_an_order_from_after_it_is_home_again() {
+    let (mut a, id) = placed(contents());
+    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), 1, false), Outcome::Done(_)));
+    handed::drained(&mut a, 2, 1);
+    step(&mut a, handed::goes(2, 2, true));
+    told(&mut a, WISH);
+    assert!(a.owed.contains(&next().subject), "that order is another's by now");
+    // Its owner is lost before a word of it came back.
+    assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
+    let orders = [id, order_id(9)].map(|order| Candidate::Again { order }).to_vec();
+    let adopt = Step::Adopt { birth: region(1), epoch: 3, orders };
+    assert_eq!(step(&mut a, adopt), Outcome::Adopted(2));
+    handed::settle(&mut a, 3);
+    assert_eq!(bring(&mut a, HIS, true), Outcome::Noted);
+    end_late(&mut a, id, 8);
+    end_late(&mut a, order_id(9), 7);
+    carry_out(&mut a);
+    assert!(!alive(&a, key_at(1)) && alive(&a, next()));
 }
 
 #[test]
