@@ -58,7 +58,7 @@ impl State {
         }
         let Next::Use(generation, _) = self.next_key(subject) else {
             self.owed.remove(&subject);
-            return self.told_late(at, subject, asked, times);
+            return self.told_late(at, of, asked, times);
         };
         let comes = self.on_his_way(subject);
         let known = self.owed.get(&subject);
@@ -88,13 +88,22 @@ impl State {
     }
 
     /// Whom this region was asked to forget after it had deleted what he left: that was no wish.
-    fn told_late(&mut self, at: LogTime, subject: SubjectId, asked: Asked, times: (u64, u64)) {
-        let Some(row) = self.subjects.table.get(&subject) else { return };
-        let left = newest(&row.erased).is_some_and(|last| last.cause == Cause::Left);
-        if left && asked.cause == Cause::Erased && !self.lives_here(subject) {
-            let of = KeyOf { subject, generation: row.generation };
-            self.drop_with_former(at, of, asked, times);
+    fn told_late(&mut self, at: LogTime, of: KeyOf, asked: Asked, times: (u64, u64)) {
+        let row = self.subjects.table.get(&of.subject).filter(|_| self.is_news(of, asked.cause));
+        if let Some(generation) = row.map(|row| row.generation) {
+            self.drop_with_former(at, KeyOf { generation, ..of }, asked, times);
         }
+    }
+
+    /// Whether a word on this key is a wish, and news, though the key is gone: what he left was
+    /// deleted, and before that nobody had asked to forget what it opened.
+    pub fn is_news(&self, of: KeyOf, cause: Cause) -> bool {
+        let Some(row) = self.subjects.table.get(&of.subject) else { return false };
+        let left = newest(&row.erased).is_some_and(|last| last.cause == Cause::Left);
+        let asked = row.erased.iter().filter(|erased| erased.cause != Cause::Left);
+        let mut covers = asked.filter(|erased| erased.generation >= of.generation);
+        let late = left && row.key.is_none() && covers.next().is_none();
+        late && cause == Cause::Erased && !self.lives_here(of.subject)
     }
 
     /// Carries a wish out that is owed to him, once what keeps it has ended.

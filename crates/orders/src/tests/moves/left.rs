@@ -1,6 +1,7 @@
 //! What he left is not what he wished to have forgotten, and what he wished before he came is not
 //! what he brought.
 
+use super::tries::{commit, leave_by, subject_of};
 use super::*;
 use crate::core::keys::Scope;
 use crate::core::subjects::{Asked, Cause, KeyStep};
@@ -84,6 +85,35 @@ fn own(node: &Node) -> KeyOf {
     let shell = node.orders.shell();
     let subject = crate::shell::personal::customer(&shell, &"c-1".parse().unwrap()).unwrap();
     KeyOf { subject, generation: 1 }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_is_heard_after_what_he_left_was_deleted_is_one() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    placed(&pair, "r-1").await;
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    let (here, away) = (pair.here(), pair.away());
+    let (subject, request) = (subject_of(here, "c-1"), Scope(7));
+    let to = away.orders.shell().number;
+    commit(here, Step::Begin { subject, to, request, at_ms: 1 }).await;
+    commit(here, leave_by(here, "c-1", request)).await;
+    let (by, reason) = (String::new(), String::new());
+    commit(here, Step::Delete { subject, asked_ms: 5, destroy_after_ms: 9, by, reason }).await;
+    let words = || {
+        let shell = here.orders.shell();
+        shell.groups[&0].group.peek(|machine| {
+            let row = machine.state.subjects.table.get(&subject).unwrap();
+            row.erased.iter().map(|erased| erased.cause).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(words(), [Cause::Left]);
+    // Who owns his order names the key under which it knew him.
+    forget(away, "us-east").await;
+    eventually("it is told", || words().len() > 1).await;
+    assert_eq!(words(), [Cause::Left, Cause::Erased]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,7 +55,7 @@ pub(super) async fn placed_by(pair: &Pair, customer: &str, request_id: &str) {
     }
 }
 
-fn subject_of(node: &Node, customer: &str) -> SubjectId {
+pub(super) fn subject_of(node: &Node, customer: &str) -> SubjectId {
     personal::customer(&node.orders.shell(), &customer.parse().unwrap()).unwrap()
 }
 
@@ -81,14 +81,14 @@ async fn begun(node: &Node) -> Scope {
     found.unwrap()
 }
 
-async fn commit(node: &Node, step: Step) {
+pub(super) async fn commit(node: &Node, step: Step) {
     let shell = node.orders.shell();
     let done = shell.groups[&0].submit(&Command::Moves(step), soon()).await.unwrap();
     assert_eq!(done, Outcome::Noted);
 }
 
 /// That he leaves for us-east by this request, whatever was brought there.
-fn leave_by(node: &Node, customer: &str, request: Scope) -> Step {
+pub(super) fn leave_by(node: &Node, customer: &str, request: Scope) -> Step {
     leave_for(node, customer, request, ("us-east", 1))
 }
 

@@ -219,6 +219,17 @@ fn a_wish_that_is_told_after_what_he_left_was_deleted_is_one() {
     assert_eq!(words(&a), [(1, 4, Cause::Left), (1, 77, Cause::Erased)]);
     assert_eq!(a.subjects.erased_after(seq).count(), 1, "peers hear of it, once");
     holds(&a);
+    // A repeat of an older one was about what was there then, whoever says it.
+    let (mut again, _) = placed(contents());
+    end(&mut again);
+    told(&mut again, WISH);
+    arrive_from(&mut again, 3, 1);
+    assert!(matches!(order_anew(&mut again, START, HIS, true), Outcome::Done(_)));
+    end_of(&mut again, order_id(9));
+    leave(&mut again, (next(), 3), 2);
+    delete(&mut again, next());
+    told(&mut again, Asked { request: Scope(78), ..WISH });
+    assert_eq!(words(&again), [(1, 77, Cause::Erased), (HIS, 4, Cause::Left)]);
     // Who lives here by then asks here.
     let (mut lives, _) = placed(contents());
     end(&mut lives);
