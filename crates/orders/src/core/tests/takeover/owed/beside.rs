@@ -1,6 +1,7 @@
 //! What comes beside a wish that is owed: moves that are called off, orders of others, deletions.
 
 use super::*;
+use crate::start::alive_again;
 
 fn next() -> KeyOf {
     KeyOf { generation: HIS, ..key_at(1) }
@@ -315,4 +316,29 @@ fn a_newer_wish_is_about_what_he_ordered_since_the_older_one_also_while_he_comes
     end_of(&mut a, order_id(9));
     carry_out(&mut a);
     assert!(!alive(&a, next()) && a.holds(next().subject, born_there()));
+}
+
+#[test]
+fn a_group_that_comes_back_erases_every_key_that_the_word_on_the_vaults_list_took() {
+    let (before, _) = placed(contents());
+    let mut a = comes(false);
+    let between = thawed(&a);
+    call_off(&mut a);
+    end(&mut a);
+    carry_out(&mut a);
+    // What the vault was told, twice for whom two words were about.
+    let row = a.subjects.table.get(&next().subject).unwrap();
+    let noted = row.erased.iter().flat_map(|erased| erased.keys_of(next().subject));
+    let mut vault: Vec<_> = noted.map(|of| (of, FIRST)).collect();
+    assert_eq!(vault, [(next(), FIRST)]);
+    vault.push((key_at(1), FIRST));
+    for (mut back, both) in [(before, false), (between, true)] {
+        let keys = alive_again(&back, &vault, 9);
+        assert_eq!(keys, [key_at(1), next()][..1 + usize::from(both)], "once each");
+        assert_eq!(alive_again(&back, &vault, 1), [key_at(1)]);
+        let again = KeyStep::Again { keys, asked_ms: 1, destroy_after_ms: 2 };
+        assert_eq!(apply(&mut back, Command::Keys(again)), Outcome::Noted);
+        assert!(alive_again(&back, &vault, 9).is_empty() && !alive(&back, key_at(1)));
+        holds(&back);
+    }
 }
