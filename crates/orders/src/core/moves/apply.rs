@@ -313,9 +313,12 @@ impl State {
         let living = matches!(self.subjects.key(of), KeyState::Living(_));
         // Who was forgotten takes nothing along, and goes all the same: what he ordered here lies
         // here under a key that is gone.
-        let nothing = matches!(self.next_key(subject), Next::Mint(..)) && row.is_some();
+        let next = self.next_key(subject);
+        let nothing = matches!(next, Next::Mint(..)) && row.is_some();
+        // Beside one that is to go: what he has ordered since lies under the next.
+        let newest = matches!(next, Next::Use(newest, _) if newest == generation);
         let found = match living {
-            true => self.sum_of(of) == (orders, digest),
+            true => newest && self.sum_of(of) == (orders, digest),
             false => nothing && (orders, digest) == (0, StateHash::default()),
         };
         // Somebody ordered meanwhile, or was forgotten, or moved: the shell looks again.

@@ -1,7 +1,7 @@
 //! What he left is not what he wished to have forgotten, and what he wished before he came is not
 //! what he brought.
 
-use super::tries::{commit, leave_by, subject_of};
+use super::tries::{Gate, begun, commit, leave_by, subject_of};
 use super::*;
 use crate::core::keys::Scope;
 use crate::core::subjects::{Asked, Cause, KeyStep};
@@ -116,6 +116,41 @@ async fn a_wish_that_is_heard_after_what_he_left_was_deleted_is_one() {
     assert_eq!(words(), [Cause::Left, Cause::Erased]);
 }
 
+/// This region hears that he asked to be forgotten.
+async fn told_wish(node: &Node) {
+    let (keys, asked) = (vec![own(node)], Asked { request: Scope(7), cause: Cause::Erased });
+    let asked_ms = node.orders.shell().env.clock.wall().ms();
+    let told = KeyStep::Told { keys, asked, asked_ms, destroy_after_ms: asked_ms };
+    node.orders.shell().groups[&0].submit(&Command::Keys(told), soon()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_owed_a_forgetting_takes_along_what_he_orders_while_he_leaves() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    pair.home.place(&order("r-1")).await.unwrap();
+    told_wish(here).await;
+    let gate = Gate::before(here, &pair.address).await;
+    here.peers.set_gateways("us-east".parse().unwrap(), vec![gate.address.clone()]);
+    let moves = ask(here, asks(wire::MoveAction::Move, "us-east"));
+    let orders = async {
+        begun(here).await;
+        let (later, _) = placed(&pair, "r-2").await;
+        gate.open.send_replace(true);
+        later
+    };
+    let (told, later) = tokio::join!(moves, orders);
+    assert_eq!(told.unwrap().lives_in, "us-east");
+    let shown: Vec<String> = exported(away).await.into_iter().map(|(order, _)| order).collect();
+    assert!(shown.contains(&later), "{shown:?}");
+    let row = here.orders.shell().groups[&0]
+        .group
+        .peek(|machine| machine.state.moves.get(own(here).subject).cloned());
+    assert_eq!(row.unwrap().left.unwrap().generation, 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_before_his_order_has_ended_is_forgotten_for_what_was_there() {
     let pair = Pair::start().await;
@@ -127,10 +162,7 @@ async fn who_comes_before_his_order_has_ended_is_forgotten_for_what_was_there() 
     // Asked there; here he has an order under way.
     forget(away, "us-east").await;
     let of = own(here);
-    let (keys, asked) = (vec![of], Asked { request: Scope(7), cause: Cause::Erased });
-    let asked_ms = here.orders.shell().env.clock.wall().ms();
-    let told = KeyStep::Told { keys, asked, asked_ms, destroy_after_ms: asked_ms };
-    here.orders.shell().groups[&0].submit(&Command::Keys(told), soon()).await.unwrap();
+    told_wish(here).await;
     // Then he orders there, and comes with that.
     let (there, _) = placed(&pair, "r-2").await;
     ask(away, asks(wire::MoveAction::Move, "eu-west")).await.unwrap();

@@ -207,28 +207,38 @@ fn left_for_another() -> State {
 
 /// Who has this key here goes to region `to`.
 fn leave(state: &mut State, (of, to): (KeyOf, u16), epoch: u64) {
-    let (subject, to, request) = (of.subject, region(to), Scope(4));
+    begin(state, to);
+    let leave = leaving(state, (of, to), epoch);
+    moved(state, leave);
+}
+
+fn begin(state: &mut State, to: u16) {
+    let subject = SubjectId { home: state.meta.settings.region, ..key_at(1).subject };
+    let (to, request) = (region(to), Scope(4));
     moved(state, moves::Step::Begin { subject, to, request, at_ms: 4 });
+}
+
+/// With what this key of his opens.
+fn leaving(state: &State, (of, to): (KeyOf, u16), epoch: u64) -> moves::Step {
     let (mut orders, mut digest) = (0, hansa_types::hash::StateHash::default());
     for (id, law, block) in state.blocks(of) {
         orders += 1;
         digest.add(moves::print_of(id, law, &block));
     }
-    let leave = Leave {
-        subject,
-        to,
+    moves::Step::Leave(Box::new(Leave {
+        subject: of.subject,
+        to: region(to),
         epoch,
         generation: of.generation,
         orders,
         digest,
-        request,
+        request: Scope(4),
         asked_ms: 5,
         delete_after_ms: 5,
         by: String::new(),
         reason: String::new(),
         ticket: String::new(),
-    };
-    moved(state, moves::Step::Leave(Box::new(leave)));
+    }))
 }
 
 fn delete(state: &mut State, of: KeyOf) {

@@ -342,3 +342,24 @@ fn a_group_that_comes_back_erases_every_key_that_the_word_on_the_vaults_list_too
         holds(&back);
     }
 }
+
+#[test]
+fn nobody_leaves_with_the_key_that_is_to_go_once_he_has_ordered_under_the_next() {
+    let (mut a, _) = placed(contents());
+    a.contents.update(&order_id(1), |contents| contents.personal = Some(block()));
+    told(&mut a, WISH);
+    begin(&mut a, 2);
+    let early = leaving(&a, (key_at(1), 2), 1);
+    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), HIS, true), Outcome::Done(_)));
+    assert_eq!(apply(&mut a, Command::Moves(early)), Outcome::Refused(Refused::KeyChanged));
+    // Who looks again brings that, and what goes with the wish stays here until it does.
+    let again = leaving(&a, (next(), 2), 1);
+    moved(&mut a, again);
+    end(&mut a);
+    end_of(&mut a, order_id(9));
+    carry_out(&mut a);
+    let left = a.left_blocks(next().subject);
+    assert_eq!(left.iter().map(|(of, ..)| *of).collect::<Vec<_>>(), [next()]);
+    assert_eq!(delete_late(&mut a), Outcome::Noted);
+    assert_eq!(words(&a), [(1, 77, Cause::Erased), (HIS, 4, Cause::Left)]);
+}
