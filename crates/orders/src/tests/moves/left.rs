@@ -179,3 +179,27 @@ async fn who_comes_before_his_order_has_ended_is_forgotten_for_what_was_there() 
     assert!(shown.contains(&there) && shown.contains(&later), "{shown:?}");
     assert_eq!(read(here, &later, orders::ReadMode::Unspecified).await.customer_id, "c-1");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_home_since_he_left_is_brought_again_where_it_was_lost() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    pair.home.place(&order("r-1")).await.unwrap();
+    pair.home.at_rest().await;
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    told_wish(here).await;
+    eventually("forgotten", || state_of(here, own(here)) == KeyState::Erased).await;
+    hand_over(&pair.abroad, &pair.home, 3).await;
+    let next = KeyOf { generation: 2, ..own(here) };
+    assert!(matches!(state_of(here, next), KeyState::Living(_)), "of the order that is home");
+    // That region knows that the order is not its own any more.
+    shipped(&pair, 1).await;
+    forget(away, "us-east").await;
+    assert_eq!(kept(away), 0);
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!(kept(away), 1);
+}
