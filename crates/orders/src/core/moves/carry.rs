@@ -106,8 +106,7 @@ impl State {
         let fits = match blocks.len() > BLOCKS_MAX || from == self.meta.settings.region {
             true => Err(Refused::Malformed),
             false => {
-                let next = self.sealing_key(subject);
-                let fits = self.key_is(next, of, mint.as_ref());
+                let fits = self.key_fits(of, mint.as_ref());
                 fits.and_then(|()| self.comes(subject, from, dead))
             }
         };

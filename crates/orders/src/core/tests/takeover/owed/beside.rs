@@ -363,3 +363,22 @@ fn nobody_leaves_with_the_key_that_is_to_go_once_he_has_ordered_under_the_next()
     assert_eq!(delete_late(&mut a), Outcome::Noted);
     assert_eq!(words(&a), [(1, 77, Cause::Erased), (HIS, 4, Cause::Left)]);
 }
+
+#[test]
+fn a_key_of_his_that_opens_something_gives_way_to_no_other() {
+    let mut a = comes(false);
+    for generation in 3..18 {
+        call_off(&mut a);
+        assert_eq!(bring(&mut a, generation, true), Outcome::Noted);
+    }
+    call_off(&mut a);
+    let full = Outcome::Refused(Refused::KeyChanged);
+    assert_eq!(a.meta.erased_under, None);
+    assert_eq!(order_anew(&mut a, ASKED.plus_ms(1), 18, true), full);
+    assert_eq!(a.meta.erased_under, Some(FIRST), "it is in the log");
+    assert_eq!(bring(&mut a, 18, true), full);
+    assert!(alive(&a, key_at(1)), "an order is under way under it");
+    end(&mut a);
+    carry_out(&mut a);
+    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), 18, true), Outcome::Done(_)));
+}
