@@ -35,9 +35,10 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// owner before had gone on with, 23 and 24 not what had been handed over to him, 25 and 26 only
 /// the newest version from which an order had been gone on with, 27 and 28 not from which one after
 /// a restore, 29 and 30 not which copies count beyond their writer's backup, nor what a skipped
-/// epoch may hide, 31 and 32 not why a key was dropped.
-const FORMAT: u32 = 33;
-const FORMAT_RESTORED: u32 = 34;
+/// epoch may hide, 31 and 32 not why a key was dropped; by 33 and 34 a wish that was owed took
+/// nothing where what was ordered since lay under the same key.
+const FORMAT: u32 = 35;
+const FORMAT_RESTORED: u32 = 36;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;

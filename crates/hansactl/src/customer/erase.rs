@@ -73,7 +73,7 @@ async fn ask_each(
     told: &mut Told,
     asked: &mut BTreeSet<String>,
 ) -> Result<(), Problem> {
-    let (mut undone, mut refused) = (Vec::new(), false);
+    let mut undone = Vec::new();
     for region in regions {
         let request = EraseCustomerRequest { region: region.clone(), ..request.clone() };
         match ask(&session.in_region(region), request).await {
@@ -83,18 +83,22 @@ async fn ask_each(
                     show(session, &answer)?;
                 }
             }
-            Err(problem) => {
-                refused |= problem.is_refused();
-                undone.push(format!("{region}: {}", problem.text()));
-            }
+            Err(problem) => undone.push((region.as_str(), problem)),
         }
     }
+    all_done(&undone, &request.request_id)
+}
+
+/// Regions that did not do it, and what to do then: who refused does so again.
+fn all_done(undone: &[(&str, Problem)], request_id: &str) -> Result<(), Problem> {
     if undone.is_empty() {
         return Ok(());
     }
-    let what = format!("not every lawful region has erased the customer; {}", undone.join("; "));
-    let repeat = format!("repeat with --request-id {}", request.request_id);
-    Err(match refused {
+    let each = undone.iter().map(|(region, problem)| format!("{region}: {}", problem.text()));
+    let each: Vec<String> = each.collect();
+    let what = format!("not every lawful region has erased the customer; {}", each.join("; "));
+    let repeat = format!("repeat with --request-id {request_id}");
+    Err(match undone.iter().any(|(_, problem)| problem.is_refused()) {
         true => {
             Problem::refused(what, format!("do as the region that refused says; else {repeat}"))
         }
@@ -176,4 +180,28 @@ fn rows(answer: &EraseCustomerResponse) -> Rows {
 
 fn name(key: &ErasedKey) -> String {
     format!("{} generation {}", key.subject, key.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeat_is_advised_where_nobody_refused_and_else_what_who_refused_says() {
+        let silent = || ("a", Problem::unreachable("nobody answers", "wait"));
+        let refused = || ("b", Problem::refused("an order is open", "cancel it"));
+        assert!(all_done(&[], "r-1").is_ok());
+        let lone = all_done(&[silent()], "r-1").unwrap_err();
+        assert!(!lone.is_refused());
+        assert!(lone.text().ends_with("\nnext: repeat with --request-id r-1"), "{}", lone.text());
+        for undone in [[silent(), refused()], [refused(), silent()]] {
+            let both = all_done(&undone, "r-1").unwrap_err();
+            let text = both.text();
+            assert!(both.is_refused() && text.contains("a: error: nobody answers"), "{text}");
+            assert!(text.contains("b: error: an order is open\nnext: cancel it"), "{text}");
+            let next =
+                "next: do as the region that refused says; else repeat with --request-id r-1";
+            assert!(text.ends_with(next), "{text}");
+        }
+    }
 }

@@ -22,8 +22,9 @@ use super::takeover;
 /// not from which versions each owner of a copy's order had gone on; by 10 a claim hid who had
 /// owned in between, what two people had given back went on, and a restore was no fork; by 11 a
 /// disk did not forget a key that was given back by itself, what was given back beside an order was
-/// forgotten, and a cancel gave it back under a key of its own; 12 did not say why a key goes.
-pub const VERSION: u8 = 13;
+/// forgotten, and a cancel gave it back under a key of its own; 12 did not say why a key goes;
+/// by 13 what was ordered since turned a wish that was owed.
+pub const VERSION: u8 = 14;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {

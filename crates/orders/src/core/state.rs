@@ -199,7 +199,9 @@ impl State {
             plain => (None, plain),
         };
         let minted = match &command {
-            Command::Accept(accept) => accept.mint.clone(),
+            Command::Accept(accept) => {
+                accept.mint.clone().map(|minted| (accept.contents.sealed_with.subject, minted))
+            }
             _ => None,
         };
         let refused = self.not_owned(&command);
@@ -210,8 +212,8 @@ impl State {
         };
         // A person who got no order, and whom no erasure will find: the log has the block and its
         // key. One that only lost a race comes again under the customer's own key.
-        if let (Outcome::Refused(why), Some(minted)) = (&outcome, minted)
-            && *why != Refused::KeyChanged
+        if let (Outcome::Refused(why), Some((subject, minted))) = (&outcome, minted)
+            && (*why != Refused::KeyChanged || !self.subjects.has_room(subject))
         {
             self.logged(&minted);
         }

@@ -112,8 +112,8 @@ pub struct SubjectRow {
     /// `None` once erased, until the customer orders again.
     pub key: Option<Wrapped>,
     /// Living keys of earlier generations, oldest first, which no erasure ended: their home came
-    /// back from a backup that did not know them, and what it had shared is here still; or it is
-    /// to go once an order has ended, and he came to live here before that.
+    /// back from a backup that did not know them, and what it had shared is here still; or they
+    /// are to go once an order has ended, and he ordered here or came before that.
     pub older: Vec<(u32, Wrapped)>,
     /// What was erased, oldest first: the tombstones.
     pub erased: Vec<Erased>,

@@ -447,8 +447,9 @@ pub async fn delete(
             return Err(open(shell, hosted, subject, first));
         }
         Outcome::Refused(Refused::Moved) => {
-            let why = "something was brought back a moment ago: what he left stays for ten \
-                       minutes, should he return; ask again then";
+            let why = "what he left stays for ten minutes after something was brought back, while \
+                       he is on his way back, and while he is served here for where he lives: ask \
+                       again then";
             return Err(Failure::new(Reason::HomeMoving, why));
         }
         Outcome::Refused(why) => return Err(refusal(why)),

@@ -355,7 +355,7 @@ impl Take<'_> {
                 let lacking: BTreeSet<OrderId> =
                     plain.iter().filter(|block| lacks(block)).map(|(id, ..)| *id).collect();
                 let same = state.subjects.dead(subject) == dead;
-                (state.may_come(subject, from, at_ms), same, state.luggage_key(subject), lacking)
+                (state.may_come(subject, from, at_ms), same, state.sealing_key(subject), lacking)
             });
             let (comes, same, next, lacking) = look.await.map_err(not_read)?;
             if !comes || !same {

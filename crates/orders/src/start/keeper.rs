@@ -4,6 +4,7 @@
 //! Everything is decided anew from state and vault each time, so a leader that falls in between
 //! leaves nothing half done that the next one would not finish.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use tokio::time::Instant;
 
 use crate::core::command::{Command, Outcome};
 use crate::core::state::State;
-use crate::core::subjects::{Cause, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Owed, RegionKey};
+use crate::core::subjects::{
+    Cause, KEYS_MAX, KeyEntry, KeyOf, KeyState, KeyStep, Owed, RegionKey, SubjectRow,
+};
 use crate::machine::OrdersMachine;
 use crate::metrics;
 use crate::shell::{Hosted, Shell, Trust, not_read};
@@ -241,17 +244,13 @@ impl Keeper {
         });
         let subject = format!("{:032x}", of.subject.hash);
         match cause {
-            _ if !lives => {}
-            Cause::Unsaid => tracing::warn!(
+            Cause::Unsaid if lives => tracing::warn!(
                 subject,
                 "was erased elsewhere, or left there, which is not said, and has ordered or come \
                  here since: look whether he is to be erased here, too"
             ),
-            Cause::Erased | Cause::Left => tracing::warn!(
-                subject,
-                "was to be forgotten here once his order had ended, and has ordered since under \
-                 the same key: erase him here, too"
-            ),
+            // A wish that is owed is carried out.
+            Cause::Unsaid | Cause::Erased | Cause::Left => {}
         }
     }
 
@@ -378,10 +377,21 @@ impl Keeper {
     }
 }
 
-/// Keys that the vault remembers as erased and the state has living, at most `max`.
+/// Keys that the state has living and the vault remembers as erased, at most `max`. A word takes
+/// the keys up to the one that it names, and only that one is on the list. What is minted after a
+/// restore counts on behind all of them.
 pub(crate) fn alive_again(state: &State, erased: &[(KeyOf, RegionKey)], max: usize) -> Vec<KeyOf> {
-    let living = |of: &KeyOf| matches!(state.subjects.key(*of), KeyState::Living(_));
-    erased.iter().map(|(of, _)| *of).filter(living).take(max).collect()
+    let mut again = BTreeSet::new();
+    for (last, _) in erased {
+        let row = state.subjects.table.get(&last.subject);
+        let living = row.into_iter().flat_map(SubjectRow::living);
+        let gone = living.map(|(generation, _)| KeyOf { generation, ..*last });
+        again.extend(gone.filter(|of| of.generation <= last.generation));
+        if again.len() >= max {
+            break;
+        }
+    }
+    again.into_iter().take(max).collect()
 }
 
 /// When the region key that wraps what is erased now will be destroyed, at the latest if all that

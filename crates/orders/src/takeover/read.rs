@@ -35,6 +35,7 @@ use crate::core::subjects::{KeyOf, KeyState, Next, SubjectId, Wrapped};
 use crate::core::takeover::{
     Adopted, Candidate, Facts, Moved, NotAdopted, Repaid, Standing, Stepped, VERSION_MAX,
 };
+use crate::machine::OrdersMachine;
 use crate::map::stock_group;
 use crate::shell::keys::{ScopeOf, Whose, vault_failed};
 use crate::shell::{Hosted, Shell, personal};
@@ -200,7 +201,9 @@ impl Reader<'_> {
         let subject =
             personal::subject(self.shell, customer.as_ref(), (&heirloom.caller, &request));
         let subject = subject.map_err(Stop::Now)?;
-        let (of, key, mint) = self.key_here(subject).await?;
+        let created = view.order.as_ref().and_then(|order| to_ms(order.create_time.as_ref()?));
+        let created = created.ok_or(NotAdopted::Unreadable)?;
+        let (of, key, mint) = self.key_here(subject, created).await?;
         let personal = match &plain {
             Some(plain) => {
                 let sealed = key.seal(of, id, plain, self.shell.env.entropy.as_ref());
@@ -240,12 +243,11 @@ impl Reader<'_> {
         Ok(Some(plain))
     }
 
-    /// The customer's living key here, or a new one that comes with his orders.
-    async fn key_here(&mut self, subject: SubjectId) -> Result<Fresh, Stop> {
-        if let Some(fresh) = self.fresh.get(&subject) {
-            return Ok(fresh.clone());
-        }
-        let next = self.hosted.group.peek(|machine| machine.state.sealing_key(subject));
+    /// The customer's living key here for an order of that time, or a new one that comes with his
+    /// orders.
+    async fn key_here(&mut self, subject: SubjectId, created_ms: u64) -> Result<Fresh, Stop> {
+        let look = |machine: &OrdersMachine| machine.state.adopting_key(subject, created_ms);
+        let next = self.hosted.group.peek(look);
         let keyring = &self.shell.keyring;
         let made = match next {
             Next::Use(generation, wrapped) => {
@@ -253,6 +255,9 @@ impl Reader<'_> {
                 keyring.unwrap(of, &wrapped).await.map(|key| (of, key, None))
             }
             Next::Mint(generation, by) => {
+                if let Some(fresh) = self.fresh.get(&subject) {
+                    return Ok(fresh.clone());
+                }
                 let of = KeyOf { subject, generation };
                 let minted = keyring.mint(of, by).await;
                 minted.map(|(key, wrapped)| (of, key, Some(wrapped)))

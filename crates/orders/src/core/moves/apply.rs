@@ -313,9 +313,12 @@ impl State {
         let living = matches!(self.subjects.key(of), KeyState::Living(_));
         // Who was forgotten takes nothing along, and goes all the same: what he ordered here lies
         // here under a key that is gone.
-        let nothing = matches!(self.next_key(subject), Next::Mint(..)) && row.is_some();
+        let next = self.next_key(subject);
+        let nothing = matches!(next, Next::Mint(..)) && row.is_some();
+        // Beside one that is to go: what he has ordered since lies under the next.
+        let newest = matches!(next, Next::Use(newest, _) if newest == generation);
         let found = match living {
-            true => self.sum_of(of) == (orders, digest),
+            true => newest && self.sum_of(of) == (orders, digest),
             false => nothing && (orders, digest) == (0, StateHash::default()),
         };
         // Somebody ordered meanwhile, or was forgotten, or moved: the shell looks again.
@@ -343,15 +346,14 @@ impl State {
         (count, sum)
     }
 
-    /// His orders here that are under way under the key that he left: who ships them asks for him.
+    /// His orders here that are under way under what he left: who ships them asks for him.
     pub fn left_open(&self, subject: SubjectId) -> impl Iterator<Item = OrderId> {
         let left = self.moves.get(subject).and_then(|row| row.left.as_ref());
         let generation = left.filter(|left| !left.deleted).map(|left| left.generation);
         let living = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
-        // An older key that lives goes with this one.
-        let goes = move |of: KeyOf| {
-            Some(of.generation) == generation || Some(of.generation) < generation && living(of)
-        };
+        // All other keys of his that live go with this one.
+        let goes =
+            move |of: KeyOf| generation.is_some_and(|left| of.generation == left || living(of));
         let under = move |id: &OrderId| {
             self.contents.get(id).is_some_and(|contents| goes(contents.sealed_with))
         };
@@ -380,16 +382,41 @@ impl State {
         }
         left.deleted = true;
         let (generation, request) = (left.generation, left.request);
-        let of = KeyOf { subject, generation };
-        self.settle_left(at, of, times.1);
-        let living = |row: &&SubjectRow| row.key.is_some() && row.generation == generation;
-        // Else he was forgotten meanwhile: that was more than this.
-        if self.subjects.table.get(&subject).filter(living).is_some() {
+        self.settle_left(at, subject, times.1)?;
+        let left = self.left_keys(subject, generation);
+        // None where he was forgotten meanwhile: that was more than this.
+        if let Some(generation) = left.last().copied() {
             let asked = Asked { request, cause: Cause::Left };
-            self.drop_with_former(at, of, asked, times);
-            remember(&mut row.gone, generation);
+            self.drop_with_former(at, KeyOf { subject, generation }, asked, times);
+            left.into_iter().for_each(|generation| remember(&mut row.gone, generation));
         }
         self.moves.put(subject, row);
         Ok(())
+    }
+
+    /// His living keys that go when what he left under this one is deleted: all, but what comes
+    /// with who is on his way is his once he arrives.
+    fn left_keys(&self, subject: SubjectId, left: u32) -> Vec<u32> {
+        let comes = self.on_his_way(subject);
+        let living = self.subjects.table.get(&subject).into_iter().flat_map(SubjectRow::living);
+        let generations = living.map(|(generation, _)| generation);
+        generations.filter(|generation| !comes || *generation <= left).collect()
+    }
+
+    /// What is here of who has left under the key that he left, or a later one, and is to be shown
+    /// to be where he lives before it is deleted.
+    pub fn left_blocks(&self, subject: SubjectId) -> Vec<(KeyOf, Wrapped, Vec<Block>)> {
+        let left = self.moves.get(subject).and_then(|row| row.left.as_ref());
+        let Some(left) = left.filter(|left| !left.deleted) else { return Vec::new() };
+        let keys = self.left_keys(subject, left.generation).into_iter();
+        let keys = keys.filter(|generation| *generation >= left.generation);
+        let of = |generation| KeyOf { subject, generation };
+        let blocks = keys.filter_map(|generation| match self.subjects.key(of(generation)) {
+            KeyState::Living(key) => {
+                Some((of(generation), key, self.blocks(of(generation)).collect()))
+            }
+            KeyState::Erased | KeyState::Unknown => None,
+        });
+        blocks.collect()
     }
 }

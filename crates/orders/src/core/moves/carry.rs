@@ -106,8 +106,7 @@ impl State {
         let fits = match blocks.len() > BLOCKS_MAX || from == self.meta.settings.region {
             true => Err(Refused::Malformed),
             false => {
-                let next = self.luggage_key(subject);
-                let fits = self.key_is(next, of, mint.as_ref());
+                let fits = self.key_fits(of, mint.as_ref());
                 fits.and_then(|()| self.comes(subject, from, dead))
             }
         };
@@ -143,7 +142,7 @@ impl State {
         let kept = self.moves.kept.get(&id).map(|kept| kept.of);
         let opens = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
         let his = self.lives_here(of.subject) && self.key_fits(of, None).is_ok();
-        let gone = self.owes(of, id) || self.erased_there(of, came);
+        let gone = self.erased_there(of, came);
         if his && !gone && !kept.is_some_and(opens) {
             self.moves.keep(id, Kept { of, residence, personal });
         }
@@ -200,7 +199,7 @@ impl State {
     }
 
     /// Drops what came, and his key here if nothing else of his is under it. Who lives here keeps
-    /// it; what was brought back to who has left goes when that is deleted.
+    /// it; what was brought back under the key that he left goes when that is deleted.
     pub(super) fn abandon(
         &mut self,
         at: LogTime,
@@ -215,21 +214,38 @@ impl State {
             return Err(Refused::Moved);
         }
         self.moves.carries.remove(&subject);
-        let left = self.moves.get(subject).and_then(|row| row.left.as_ref());
-        if self.lives_here(subject) || left.is_some_and(|left| !left.deleted) {
-            return Ok(());
-        }
-        let came: Vec<OrderId> = self.moves.kept_of(subject).collect();
-        came.into_iter().for_each(|id| self.moves.unkeep(subject, id));
-        let Next::Use(generation, _) = self.next_key(subject) else { return Ok(()) };
-        let opens = |id: OrderId| {
-            let of = self.contents.get(&id).map(|contents| contents.sealed_with);
-            of.is_some_and(|of| matches!(self.subjects.key(of), KeyState::Living(_)))
-        };
-        if !self.subjects.orders_of(subject).any(opens) {
-            let asked = Asked { request: Scope(0), cause: Cause::Left };
-            self.drop_with_former(at, KeyOf { subject, generation }, asked, times);
+        if !self.lives_here(subject) {
+            let left = self.moves.get(subject).and_then(|row| row.left.as_ref());
+            let left = left.filter(|left| !left.deleted).map_or(0, |left| left.generation);
+            self.drop_came(at, subject, left, times);
         }
         Ok(())
+    }
+
+    /// Drops what came under later keys of his than the one that he left, and the newest of them;
+    /// where something else of his lies under another, that one goes with the wish because of which
+    /// there are two.
+    fn drop_came(&mut self, at: LogTime, subject: SubjectId, left: u32, times: (u64, u64)) {
+        let kept = |id: &OrderId| self.moves.kept.get(id).map(|kept| kept.of);
+        let later = |id: &OrderId| kept(id).is_some_and(|of| of.generation > left);
+        let came: Vec<OrderId> = self.moves.kept_of(subject).filter(later).collect();
+        came.into_iter().for_each(|id| self.moves.unkeep(subject, id));
+        let Next::Use(generation, _) = self.next_key(subject) else { return };
+        if generation <= left {
+            return;
+        }
+        let kept = |id: OrderId| self.moves.kept.get(&id).map(|kept| kept.of);
+        let own = |id: OrderId| self.contents.get(&id).map(|contents| contents.sealed_with);
+        let opens = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
+        let own = self.subjects.orders_of(subject).filter_map(own);
+        let of = KeyOf { subject, generation };
+        let stays = own.chain(self.moves.kept_of(subject).filter_map(kept)).any(opens);
+        match stays {
+            true => self.owe_too(of),
+            false => {
+                let asked = Asked { request: Scope(0), cause: Cause::Left };
+                self.drop_with_former(at, of, asked, times);
+            }
+        }
     }
 }

@@ -17,13 +17,16 @@ use crate::core::state::State;
 use crate::core::status::OrderStatus;
 
 impl State {
-    /// Whether a new order is sealed with the subject's living key, or brings the next one.
+    /// Whether a new order is sealed with the subject's living key, or brings the next one. Beside
+    /// too many there is no next: first those go that a wish waits to take.
     pub(in crate::core) fn key_fits(
         &self,
         of: KeyOf,
         mint: Option<&Wrapped>,
     ) -> Result<(), Refused> {
-        self.key_is(self.sealing_key(of.subject), of, mint)
+        self.key_is(self.sealing_key(of.subject), of, mint)?;
+        let room = mint.is_none() || self.subjects.has_room(of.subject);
+        room.then_some(()).ok_or(Refused::KeyChanged)
     }
 
     /// Whether it is the key that this one is to be sealed with.
@@ -148,7 +151,7 @@ impl State {
             // What was erased here is older than what its home has erased: it stays so.
             match self.subjects.key(of) {
                 KeyState::Unknown if foreign && self.wraps_now(&wrapped) => {
-                    self.subjects.put(of, wrapped);
+                    self.subjects.put_copy(of, wrapped);
                 }
                 KeyState::Erased => self.logged(&wrapped),
                 KeyState::Living(_) | KeyState::Unknown => {}
@@ -317,7 +320,7 @@ impl State {
 }
 
 /// The tombstone of the newest generation; of several, the last that was written.
-fn newest(erased: &[Erased]) -> Option<&Erased> {
+pub(super) fn newest(erased: &[Erased]) -> Option<&Erased> {
     erased.iter().max_by_key(|erased| erased.generation)
 }
 

@@ -13,7 +13,7 @@ use crate::core::state::listing::Listed;
 
 /// Tombstones kept of one subject, newest last: who erases more often repeats himself.
 const ERASED_MAX: usize = 16;
-/// Keys of earlier lives of their home that are kept beside the newest.
+/// Living keys that are kept beside the newest.
 const OLDER_MAX: usize = 16;
 
 pub struct Subjects {
@@ -155,15 +155,28 @@ impl Subjects {
         if let Some(old) = living.insert(of.generation, key) {
             self.take_off(of, old.by);
         }
-        while living.len() > OLDER_MAX + 1
-            && let Some((generation, old)) = living.pop_first()
-        {
-            self.erased_under = self.erased_under.max(Some(old.by));
-            self.take_off(KeyOf { generation, ..of }, old.by);
-        }
         self.under.entry(by).or_default().insert(of);
         set(&mut row, living);
         self.table.insert(of.subject, row);
+    }
+
+    /// Puts a copy of another home's key in its place; beside too many the oldest goes, which that
+    /// home has.
+    pub(super) fn put_copy(&mut self, of: KeyOf, key: Wrapped) {
+        self.put(of, key);
+        let mut row = self.row(of.subject);
+        let more = row.older.len().saturating_sub(OLDER_MAX);
+        for (generation, old) in row.older.drain(..more) {
+            self.erased_under = self.erased_under.max(Some(old.by));
+            self.take_off(KeyOf { generation, ..of }, old.by);
+        }
+        self.table.insert(of.subject, row);
+    }
+
+    /// Whether there is room for a key beside those that live. No own one gives way: what it opens
+    /// nobody else could.
+    pub(in crate::core) fn has_room(&self, subject: SubjectId) -> bool {
+        self.table.get(&subject).is_none_or(|row| row.living().count() <= OLDER_MAX)
     }
 
     /// Drops the keys up to a generation and leaves the tombstone; also for one that never was

@@ -4,18 +4,18 @@
 //! its goods go? The wish is kept until then, and named with the order that it waits for. Of an
 //! order that moves away in between its new owner must first have a key of its own.
 //!
-//! He may come to live here before that. What he brings, and what he orders from then on, is not
-//! what he wished to have forgotten: it lies under his next key, and the wish is carried out for
-//! what lies under the former one.
+//! He may order here before that, or come to live here. What he orders and brings from then on is
+//! not what he wished to have forgotten: from the moment that a wish is owed nothing more is sealed
+//! with the key that is to go. So whether the wish is carried out is decided once.
 
 use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
-use super::apply::under_way;
-use super::{Asked, Cause, KeyOf, KeyStep, Next, SubjectId, first_generation};
+use super::apply::{newest, under_way};
+use super::{Asked, Cause, KeyOf, KeyState, KeyStep, Next, SubjectId, first_generation};
+use crate::core::command::Refused;
 use crate::core::moves::Carry;
-use crate::core::order::Order;
 use crate::core::state::State;
 use crate::core::takeover::End;
 
@@ -58,12 +58,14 @@ impl State {
         }
         let Next::Use(generation, _) = self.next_key(subject) else {
             self.owed.remove(&subject);
-            return;
+            return self.told_late(at, of, asked, times);
         };
         let comes = self.on_his_way(subject);
         let known = self.owed.get(&subject);
-        // What comes with him lies under a later key than the one that is to go.
+        // What comes with him lies under a later key than the one that is to go. Where he has
+        // ordered under that, too, he brings it again.
         let former = known.filter(|owed| comes && owed.asked.cause == Cause::Erased);
+        let former = former.filter(|owed| !self.sealed_after(owed.key()));
         let about = former.map_or(KeyOf { generation, ..of }, Owed::key);
         let same = known.is_some_and(|owed| (owed.asked, owed.asked_ms) == (asked, times.0));
         let stays = known.is_some_and(|owed| owed.outweighs(asked, times.0));
@@ -85,8 +87,26 @@ impl State {
         }
     }
 
-    /// Carries a wish out that is owed to him, once what keeps it has ended; if only what it was
-    /// about lies under his key.
+    /// Whom this region was asked to forget after it had deleted what he left: that was no wish.
+    fn told_late(&mut self, at: LogTime, of: KeyOf, asked: Asked, times: (u64, u64)) {
+        let row = self.subjects.table.get(&of.subject).filter(|_| self.is_news(of, asked.cause));
+        if let Some(generation) = row.map(|row| row.generation) {
+            self.drop_with_former(at, KeyOf { generation, ..of }, asked, times);
+        }
+    }
+
+    /// Whether a word on this key is a wish, and news, though the key is gone: what he left was
+    /// deleted, and before that nobody had asked to forget what it opened.
+    pub fn is_news(&self, of: KeyOf, cause: Cause) -> bool {
+        let Some(row) = self.subjects.table.get(&of.subject) else { return false };
+        let left = newest(&row.erased).is_some_and(|last| last.cause == Cause::Left);
+        let asked = row.erased.iter().filter(|erased| erased.cause != Cause::Left);
+        let mut covers = asked.filter(|erased| erased.generation >= of.generation);
+        let late = left && row.key.is_none() && covers.next().is_none();
+        late && cause == Cause::Erased && !self.lives_here(of.subject)
+    }
+
+    /// Carries a wish out that is owed to him, once what keeps it has ended.
     fn settle_owed(&mut self, at: LogTime, subject: SubjectId, destroy_after_ms: u64) {
         let Some(owed) = self.owed.get(&subject).filter(|owed| !self.not_yet(owed)).cloned() else {
             return;
@@ -98,26 +118,46 @@ impl State {
         }
     }
 
-    /// What he left is about to be deleted: a wish that is about it goes before that, or nobody
-    /// would hear that there was one.
-    pub(in crate::core) fn settle_left(&mut self, at: LogTime, left: KeyOf, destroy_after_ms: u64) {
-        let wish = self.owed.get(&left.subject).filter(|owed| owed.asked.cause == Cause::Erased);
-        if wish.is_some_and(|owed| owed.upto <= left.generation) {
-            self.settle_owed(at, left.subject, destroy_after_ms);
+    /// What he left is about to be deleted: what is owed to him goes before that, or nobody would
+    /// hear that it was a wish. A word that may be none waits for who is on his way, and so does
+    /// the deletion.
+    pub(in crate::core) fn settle_left(
+        &mut self,
+        at: LogTime,
+        subject: SubjectId,
+        destroy_after_ms: u64,
+    ) -> Result<(), Refused> {
+        if self.owed.get(&subject).is_some_and(|owed| self.unsure(owed)) {
+            return Err(Refused::Moved);
+        }
+        self.settle_owed(at, subject, destroy_after_ms);
+        Ok(())
+    }
+
+    /// What came under this key was given up. It goes with the wish that is owed to him, if he has
+    /// ordered nothing under it.
+    pub(in crate::core) fn owe_too(&mut self, of: KeyOf) {
+        let wish = self.owed.get(&of.subject).filter(|owed| owed.asked.cause == Cause::Erased);
+        if wish.is_some_and(|owed| owed.upto < of.generation && !self.sealed_after(owed.key())) {
+            self.owed.update(&of.subject, |owed| owed.upto = of.generation);
         }
     }
 
-    /// Whether it is not to be carried out yet. A word that may be none takes nothing from who is
-    /// on his way: he arrives, or it goes.
+    /// Whether it is not to be carried out yet.
     fn not_yet(&self, owed: &Owed) -> bool {
-        let unsure = owed.asked.cause == Cause::Unsaid && self.on_his_way(owed.of.subject);
-        unsure || self.keeps(owed.key()).is_some()
+        self.unsure(owed) || self.keeps(owed.key()).is_some()
     }
 
-    /// Whether it is carried out once it need not wait, as far as is known today.
+    /// A word that may be none takes nothing from who is on his way: he arrives, or it goes.
+    fn unsure(&self, owed: &Owed) -> bool {
+        owed.asked.cause == Cause::Unsaid && self.on_his_way(owed.of.subject)
+    }
+
+    /// Whether it is carried out once it need not wait. A wish is: nothing that came later lies
+    /// under its keys.
     fn takes(&self, owed: &Owed) -> bool {
-        let sure = owed.asked.cause == Cause::Erased || !self.lives_here(owed.of.subject);
-        sure && !self.ordered_since(owed.key(), owed.asked_ms)
+        let since = || self.ordered_since(owed.key(), owed.asked_ms);
+        owed.asked.cause == Cause::Erased || !self.lives_here(owed.of.subject) && !since()
     }
 
     /// Whether what is owed to him is this wish, or covers it, and is going to be carried out.
@@ -130,17 +170,22 @@ impl State {
         self.owed.get(&subject).filter(covers).is_some_and(|owed| self.takes(owed))
     }
 
-    /// What the next order of his is sealed with: where he lives here, not with a key that is to
-    /// go because of a wish from before he came.
-    pub fn sealing_key(&self, subject: SubjectId) -> Next {
-        match self.lives_here(subject) {
-            true => self.luggage_key(subject),
-            false => self.next_key(subject),
+    /// What an order that comes home is sealed with: one from before a wish that is owed goes with
+    /// that, unless he lives here and it is of what he brought.
+    pub fn adopting_key(&self, subject: SubjectId, created_ms: u64) -> Next {
+        let wish = self.owed.get(&subject).filter(|owed| {
+            let before = owed.asked.cause == Cause::Erased && created_ms <= owed.asked_ms;
+            before && !self.lives_here(subject)
+        });
+        match wish.map(|owed| (owed.upto, self.subjects.key(owed.key()))) {
+            Some((upto, KeyState::Living(key))) => Next::Use(upto, key),
+            _ => self.sealing_key(subject),
         }
     }
 
-    /// What is sealed with that comes here with him.
-    pub fn luggage_key(&self, subject: SubjectId) -> Next {
+    /// What is sealed with that he orders, or that comes here with him: no key that is to go
+    /// because of a wish.
+    pub fn sealing_key(&self, subject: SubjectId) -> Next {
         let next = self.next_key(subject);
         let Next::Use(generation, _) = next else { return next };
         if !self.goes(KeyOf { subject, generation }) {
@@ -150,45 +195,26 @@ impl State {
         Next::Mint(generation.saturating_add(1).max(first), self.meta.wraps)
     }
 
-    /// Whether this key is to go, and nothing under it stays: whoever counts on what it opens would
-    /// lose it. Where he has ordered under it since, the wish takes nothing.
+    /// Whether this key is to go, for sure: whoever counts on what it opens would lose it.
     pub(in crate::core) fn goes(&self, of: KeyOf) -> bool {
-        let ends = |owed: &Owed| !self.any_since(owed.key(), owed.asked_ms, |_, _| true);
-        self.wish(of).is_some_and(ends)
+        let wish = self.owed.get(&of.subject).filter(|owed| owed.asked.cause == Cause::Erased);
+        wish.is_some_and(|owed| of.generation <= owed.upto)
     }
 
-    /// Whether this order, which the key opens, is to be forgotten here.
-    pub(in crate::core) fn owes(&self, of: KeyOf, id: OrderId) -> bool {
-        let created = self.orders.get(&id).map_or(0, |order| order.created.ms());
-        self.wish(of).is_some_and(|owed| created <= owed.asked_ms)
+    /// Whether an order of his is sealed with a later key than this one.
+    fn sealed_after(&self, of: KeyOf) -> bool {
+        let with = |id: OrderId| self.contents.get(&id).map(|own| own.sealed_with.generation);
+        self.subjects.orders_of(of.subject).any(|id| with(id) > Some(of.generation))
     }
 
-    /// The wish that is owed, if it is one for sure and about what this key opens.
-    fn wish(&self, of: KeyOf) -> Option<&Owed> {
-        let owed = self.owed.get(&of.subject)?;
-        let wish = owed.asked.cause == Cause::Erased && of.generation <= owed.upto;
-        wish.then_some(owed)
-    }
-
-    fn on_his_way(&self, subject: SubjectId) -> bool {
+    pub(in crate::core) fn on_his_way(&self, subject: SubjectId) -> bool {
         matches!(self.moves.carries.get(&subject), Some(Carry::Coming { .. }))
     }
 
-    /// Whether anything under his keys up to this one was ordered since. What another region goes
-    /// on with counts where he lives here or comes: what he brings may lie under that key.
+    /// Whether anything under his keys up to this one was ordered here since.
     fn ordered_since(&self, of: KeyOf, asked_ms: u64) -> bool {
-        let all = self.lives_here(of.subject) || self.on_his_way(of.subject);
-        self.any_since(of, asked_ms, |id, order| all || self.is_own(id, order))
-    }
-
-    fn any_since(
-        &self,
-        of: KeyOf,
-        asked_ms: u64,
-        counts: impl Fn(OrderId, &Order) -> bool,
-    ) -> bool {
         self.sealed_upto(of).any(|id| {
-            let order = self.orders.get(&id).filter(|order| counts(id, order));
+            let order = self.orders.get(&id).filter(|order| self.is_own(id, order));
             order.is_some_and(|order| order.created.ms() > asked_ms)
         })
     }

@@ -246,7 +246,8 @@ impl State {
             self.subjects.key(contents.sealed_with) == KeyState::Living(mint.clone())
         };
         let mint = mint.filter(|mint| ours && !here(mint));
-        if ours && !gone && self.key_fits(contents.sealed_with, mint.as_ref()).is_err() {
+        let next = self.adopting_key(contents.sealed_with.subject, facts.created.ms());
+        if ours && !gone && self.key_is(next, contents.sealed_with, mint.as_ref()).is_err() {
             return false;
         }
         if let Some(wrapped) = mint {

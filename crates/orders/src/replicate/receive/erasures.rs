@@ -40,9 +40,11 @@ impl Inbound {
         let request = Scope(u128::from_be_bytes(request));
         let asked = Asked { request, cause: cause_of(erased) };
         let word = self.word_on(of, erased, asked.cause)?;
-        let (gone, heard) = self.hosted.group.peek(|machine| {
-            let subjects = &machine.state.subjects;
-            (subjects.key(of) == KeyState::Erased, subjects.heard_of(of, request))
+        let (gone, served, heard, news) = self.hosted.group.peek(|machine| {
+            let (state, subjects) = (&machine.state, &machine.state.subjects);
+            let gone = subjects.key(of) == KeyState::Erased;
+            let served = subjects.table.get(&of.subject).is_some_and(|row| row.key.is_some());
+            (gone, served, subjects.heard_of(of, request), state.is_news(of, asked.cause))
         });
         // Whoever asked may have named the copy here first: what it became lives on then.
         let became = match word {
@@ -50,7 +52,12 @@ impl Inbound {
             Word::OfCopies if !heard && asked.cause != Cause::Left => self.became(of).await,
             Word::OfCopies | Word::OfOurs | Word::NotHis => Vec::new(),
         };
-        if word == Word::NotHis || gone && became.is_empty() {
+        let done = gone && became.is_empty() && !(news && word == Word::OfOurs);
+        if word == Word::NotHis || done {
+            // It ended by another word, and who asks may not know of the key that came after it.
+            if word == Word::OfOurs && asked.cause == Cause::Erased && served && !heard {
+                self.not_forgotten(of, asked, erased.asked_ms);
+            }
             return Ok(());
         }
         // When the last of it is gone here is for this region to say.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Mover;
 use super::proof::{self, Ask, Who, page};
 use crate::core::moves::{BLOCKS_MAX, Block, MoveRow, print_of};
-use crate::core::subjects::{KeyOf, KeyState, Next, Wrapped};
+use crate::core::subjects::{KeyOf, Next, Wrapped};
 use crate::service::customer::residences;
 use crate::shell::not_read;
 
@@ -128,21 +128,21 @@ impl Mover<'_> {
     }
 
     /// To where he lives already, which may have come back from a backup of before; while what he
-    /// left is here still.
+    /// left is here still, with what has come home since.
     pub(super) async fn bring_again(&self, to: &Region, row: &MoveRow) -> Result<(), Failure> {
-        let Some(left) = row.left.as_ref().filter(|left| !left.deleted) else { return Ok(()) };
-        let of = KeyOf { subject: self.subject, generation: left.generation };
-        let read = self.hosted.group.read(self.due, |machine| {
-            let state = &machine.state;
-            let KeyState::Living(wrapped) = state.subjects.key(of) else { return None };
-            Some((wrapped, state.blocks(of).collect::<Vec<Block>>()))
-        });
-        let Some((wrapped, blocks)) = read.await.map_err(not_read)? else { return Ok(()) };
-        let luggage = Luggage::of(of, Some(wrapped), blocks)?;
-        self.carry(to, &luggage, &mut Brought::default()).await?;
-        match row.former == self.shell.number {
-            true => self.tell_there(to, &luggage, row.epoch).await,
-            false => Ok(()),
+        let subject = self.subject;
+        let read = self.hosted.group.read(self.due, |m| m.state.left_blocks(subject));
+        let mut told: Option<Luggage> = None;
+        for (of, wrapped, blocks) in read.await.map_err(not_read)? {
+            let luggage = Luggage::of(of, Some(wrapped), blocks)?;
+            self.carry(to, &luggage, &mut Brought::default()).await?;
+            if told.as_ref().is_none_or(|first| first.blocks.is_empty()) {
+                told = Some(luggage);
+            }
+        }
+        match told.filter(|_| row.former == self.shell.number) {
+            Some(luggage) => self.tell_there(to, &luggage, row.epoch).await,
+            None => Ok(()),
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use super::times;
 use crate::core::contents::Sealed;
 use crate::core::moves::{BLOCKS_MAX, Block, MoveRow, Step, shown_of};
-use crate::core::subjects::{KeyOf, KeyState, SubjectId, Wrapped};
+use crate::core::subjects::{KeyOf, SubjectId, Wrapped};
 use crate::service::customer::{admitted, may_be_told};
 use crate::service::place_order::moving;
 use crate::service::take_customer::commit;
@@ -79,8 +79,8 @@ pub async fn held_there(
     due: Instant,
 ) -> Result<(), Failure> {
     let Some(here) = left_here(hosted, subject, due).await? else { return Ok(()) };
-    let LeftHere { row, of, wrapped, blocks } = &here;
-    let Some((first, ..)) = blocks.first() else { return Ok(()) };
+    let LeftHere { row, keys } = &here;
+    let Some(first) = here.orders().next() else { return Ok(()) };
     let now = shell.map.now()?;
     let region = now.region(row.lives).ok_or_else(moving)?;
     let owner = now.owner(row.lives, first.slot()).ok_or_else(moving)?.owner;
@@ -92,13 +92,17 @@ pub async fn held_there(
         let why = format!("{} was taken over: what he left may be here only", region.name);
         return Err(Failure::new(Reason::HomeUnreachable, why));
     }
-    for blocks in blocks.chunks(BLOCKS_MAX) {
+    let pages = keys.iter().flat_map(|(of, wrapped, blocks)| {
+        blocks.chunks(BLOCKS_MAX).map(move |page| (*of, wrapped, page))
+    });
+    let pages: Vec<_> = pages.collect();
+    for (of, wrapped, blocks) in pages {
         let asked: Vec<OrderId> = blocks.iter().map(|(id, ..)| *id).collect();
         let mut challenge = [0; 32];
         shell.env.entropy.fill(&mut challenge);
         let mut sum = StateHash::default();
         for (id, _, sealed) in blocks {
-            sum.add(shown(shell, &challenge, (*id, *of), wrapped, sealed).await?);
+            sum.add(shown(shell, &challenge, (*id, of), wrapped, sealed).await?);
         }
         let ask = Ask { arrive_epoch, challenge: Some(challenge), ..Ask::HOLDS };
         // Each page has its time: somebody with many orders is not asked about for ever.
@@ -143,12 +147,10 @@ pub async fn tell_where_he_lives(
     here.tell_again(shell, now.region(here.row.lives).ok_or_else(moving)?, due).await
 }
 
-/// What is here still of who left.
+/// What is here still of who left, by the key that opens it.
 struct LeftHere {
     row: MoveRow,
-    of: KeyOf,
-    wrapped: Wrapped,
-    blocks: Vec<Block>,
+    keys: Vec<(KeyOf, Wrapped, Vec<Block>)>,
 }
 
 async fn left_here(
@@ -159,15 +161,17 @@ async fn left_here(
     let read = hosted.group.read(due, |machine| {
         let state = &machine.state;
         let row = state.moves.get(subject)?;
-        let left = row.left.as_ref().filter(|left| !left.deleted)?;
-        let of = KeyOf { subject, generation: left.generation };
-        let KeyState::Living(wrapped) = state.subjects.key(of) else { return None };
-        Some(LeftHere { row: row.clone(), of, wrapped, blocks: state.blocks(of).collect() })
+        let keys = state.left_blocks(subject);
+        (!keys.is_empty()).then(|| LeftHere { row: row.clone(), keys })
     });
     read.await.map_err(not_read)
 }
 
 impl LeftHere {
+    fn orders(&self) -> impl Iterator<Item = OrderId> {
+        self.keys.iter().flat_map(|(.., blocks)| blocks).map(|(id, ..)| *id)
+    }
+
     /// What the region where he lives heard of only from here it is told again; else 0.
     fn arrive_epoch(&self, shell: &Shell) -> u64 {
         if self.row.former == shell.number { self.row.epoch } else { 0 }
@@ -180,8 +184,7 @@ impl LeftHere {
         if arrive_epoch == 0 {
             return Ok(());
         }
-        let orders: Vec<OrderId> =
-            self.blocks.iter().map(|(id, ..)| *id).take(BLOCKS_MAX).collect();
+        let orders: Vec<OrderId> = self.orders().take(BLOCKS_MAX).collect();
         if orders.is_empty() {
             return Ok(());
         }

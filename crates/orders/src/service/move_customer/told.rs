@@ -71,7 +71,9 @@ impl Mover<'_> {
             // By whatever request the key of that move went.
             let erased = left.and_then(|left| {
                 let row = state.subjects.table.get(&subject)?;
-                row.erased.iter().rev().find(|erased| erased.generation == left.generation).cloned()
+                let words = row.erased.iter().rev();
+                let covers = words.filter(|erased| erased.generation >= left.generation);
+                covers.min_by_key(|erased| erased.generation).cloned()
             });
             let settled_ms = row.as_ref().map_or(0, |row| state.settled_ms(row));
             let carry = state.moves.carries.get(&subject).cloned();

@@ -1,6 +1,7 @@
 //! What he left is not what he wished to have forgotten, and what he wished before he came is not
 //! what he brought.
 
+use super::tries::{Gate, begun, commit, leave_by, subject_of};
 use super::*;
 use crate::core::keys::Scope;
 use crate::core::subjects::{Asked, Cause, KeyStep};
@@ -87,6 +88,70 @@ fn own(node: &Node) -> KeyOf {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wish_that_is_heard_after_what_he_left_was_deleted_is_one() {
+    let pair = Pair::start().await;
+    pair.legislate(&policy(2, true));
+    reconnect(&pair).await;
+    placed(&pair, "r-1").await;
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    let (here, away) = (pair.here(), pair.away());
+    let (subject, request) = (subject_of(here, "c-1"), Scope(7));
+    let to = away.orders.shell().number;
+    commit(here, Step::Begin { subject, to, request, at_ms: 1 }).await;
+    commit(here, leave_by(here, "c-1", request)).await;
+    let (by, reason) = (String::new(), String::new());
+    commit(here, Step::Delete { subject, asked_ms: 5, destroy_after_ms: 9, by, reason }).await;
+    let words = || {
+        let shell = here.orders.shell();
+        shell.groups[&0].group.peek(|machine| {
+            let row = machine.state.subjects.table.get(&subject).unwrap();
+            row.erased.iter().map(|erased| erased.cause).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(words(), [Cause::Left]);
+    // Who owns his order names the key under which it knew him.
+    forget(away, "us-east").await;
+    eventually("it is told", || words().len() > 1).await;
+    assert_eq!(words(), [Cause::Left, Cause::Erased]);
+}
+
+/// This region hears that he asked to be forgotten.
+async fn told_wish(node: &Node) {
+    let (keys, asked) = (vec![own(node)], Asked { request: Scope(7), cause: Cause::Erased });
+    let asked_ms = node.orders.shell().env.clock.wall().ms();
+    let told = KeyStep::Told { keys, asked, asked_ms, destroy_after_ms: asked_ms };
+    node.orders.shell().groups[&0].submit(&Command::Keys(told), soon()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_owed_a_forgetting_takes_along_what_he_orders_while_he_leaves() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    pair.home.place(&order("r-1")).await.unwrap();
+    told_wish(here).await;
+    let gate = Gate::before(here, &pair.address).await;
+    here.peers.set_gateways("us-east".parse().unwrap(), vec![gate.address.clone()]);
+    let moves = ask(here, asks(wire::MoveAction::Move, "us-east"));
+    let orders = async {
+        begun(here).await;
+        let (later, _) = placed(&pair, "r-2").await;
+        gate.open.send_replace(true);
+        later
+    };
+    let (told, later) = tokio::join!(moves, orders);
+    assert_eq!(told.unwrap().lives_in, "us-east");
+    let shown: Vec<String> = exported(away).await.into_iter().map(|(order, _)| order).collect();
+    assert!(shown.contains(&later), "{shown:?}");
+    let row = here.orders.shell().groups[&0]
+        .group
+        .peek(|machine| machine.state.moves.get(own(here).subject).cloned());
+    assert_eq!(row.unwrap().left.unwrap().generation, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_before_his_order_has_ended_is_forgotten_for_what_was_there() {
     let pair = Pair::start().await;
     reconnect(&pair).await;
@@ -97,10 +162,7 @@ async fn who_comes_before_his_order_has_ended_is_forgotten_for_what_was_there() 
     // Asked there; here he has an order under way.
     forget(away, "us-east").await;
     let of = own(here);
-    let (keys, asked) = (vec![of], Asked { request: Scope(7), cause: Cause::Erased });
-    let asked_ms = here.orders.shell().env.clock.wall().ms();
-    let told = KeyStep::Told { keys, asked, asked_ms, destroy_after_ms: asked_ms };
-    here.orders.shell().groups[&0].submit(&Command::Keys(told), soon()).await.unwrap();
+    told_wish(here).await;
     // Then he orders there, and comes with that.
     let (there, _) = placed(&pair, "r-2").await;
     ask(away, asks(wire::MoveAction::Move, "eu-west")).await.unwrap();
@@ -116,4 +178,28 @@ async fn who_comes_before_his_order_has_ended_is_forgotten_for_what_was_there() 
     let shown: Vec<String> = exported(here).await.into_iter().map(|(order, _)| order).collect();
     assert!(shown.contains(&there) && shown.contains(&later), "{shown:?}");
     assert_eq!(read(here, &later, orders::ReadMode::Unspecified).await.customer_id, "c-1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_home_since_he_left_is_brought_again_where_it_was_lost() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    pair.home.place(&order("r-1")).await.unwrap();
+    pair.home.at_rest().await;
+    shipped(&pair, 1).await;
+    hand_over(&pair.home, &pair.abroad, 2).await;
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    told_wish(here).await;
+    eventually("forgotten", || state_of(here, own(here)) == KeyState::Erased).await;
+    hand_over(&pair.abroad, &pair.home, 3).await;
+    let next = KeyOf { generation: 2, ..own(here) };
+    assert!(matches!(state_of(here, next), KeyState::Living(_)), "of the order that is home");
+    // That region knows that the order is not its own any more.
+    shipped(&pair, 1).await;
+    forget(away, "us-east").await;
+    assert_eq!(kept(away), 0);
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!(kept(away), 1);
 }

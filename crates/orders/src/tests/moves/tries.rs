@@ -12,13 +12,13 @@ use crate::core::moves::{Carry, Leave, print_of};
 use crate::shell::personal;
 
 /// Stands before a node: connections wait until it is opened.
-struct Gate {
-    address: Address,
-    open: watch::Sender<bool>,
+pub(super) struct Gate {
+    pub address: Address,
+    pub open: watch::Sender<bool>,
 }
 
 impl Gate {
-    async fn before(node: &Node, address: &Address) -> Self {
+    pub async fn before(node: &Node, address: &Address) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap().to_string();
         let (open, opened) = watch::channel(false);
@@ -55,7 +55,7 @@ pub(super) async fn placed_by(pair: &Pair, customer: &str, request_id: &str) {
     }
 }
 
-fn subject_of(node: &Node, customer: &str) -> SubjectId {
+pub(super) fn subject_of(node: &Node, customer: &str) -> SubjectId {
     personal::customer(&node.orders.shell(), &customer.parse().unwrap()).unwrap()
 }
 
@@ -65,7 +65,7 @@ pub(super) fn epoch(node: &Node, customer: &str) -> Option<u64> {
 }
 
 /// The request of a move that has begun, and hangs.
-async fn begun(node: &Node) -> Scope {
+pub(super) async fn begun(node: &Node) -> Scope {
     let (shell, mut found) = (node.orders.shell(), None);
     hansa_consensus::testing::eventually("a move begins", || {
         found = shell.groups[&0].group.peek(|machine| {
@@ -81,14 +81,14 @@ async fn begun(node: &Node) -> Scope {
     found.unwrap()
 }
 
-async fn commit(node: &Node, step: Step) {
+pub(super) async fn commit(node: &Node, step: Step) {
     let shell = node.orders.shell();
     let done = shell.groups[&0].submit(&Command::Moves(step), soon()).await.unwrap();
     assert_eq!(done, Outcome::Noted);
 }
 
 /// That he leaves for us-east by this request, whatever was brought there.
-fn leave_by(node: &Node, customer: &str, request: Scope) -> Step {
+pub(super) fn leave_by(node: &Node, customer: &str, request: Scope) -> Step {
     leave_for(node, customer, request, ("us-east", 1))
 }
 

@@ -1,5 +1,7 @@
 //! Who left is not forgotten, and who is owed a forgetting comes to live here before it is due.
 
+mod beside;
+
 use super::*;
 use crate::core::command::Accept;
 use crate::core::contents::Sealed;
@@ -99,7 +101,7 @@ fn who_comes_is_forgotten_for_what_he_wished_and_keeps_what_he_brought_and_order
     let (mut a, id) = placed(contents());
     told(&mut a, WISH);
     let next = KeyOf { generation: HIS, ..key_at(1) };
-    assert!(matches!(a.sealing_key(next.subject), Next::Use(1, _)), "he does not come yet");
+    assert!(matches!(a.sealing_key(next.subject), Next::Mint(HIS, _)));
     assert_eq!(bring(&mut a, 1, false), Outcome::Refused(Refused::KeyChanged));
     assert_eq!(bring(&mut a, HIS, true), Outcome::Noted);
     arrive(&mut a);
@@ -157,19 +159,18 @@ fn what_came_before_the_wish_is_brought_again_under_the_next_key() {
 }
 
 #[test]
-fn a_wish_that_is_none_for_sure_or_shares_a_key_with_what_came_later_takes_nothing() {
+fn a_word_that_may_be_none_takes_nothing_from_who_has_come_or_ordered_since() {
     let (mut a, _) = placed(contents());
     told(&mut a, UNSAID);
     arrive(&mut a);
-    assert!(matches!(a.luggage_key(key_at(1).subject), Next::Use(1, _)));
+    assert!(matches!(a.sealing_key(key_at(1).subject), Next::Use(1, _)));
     end(&mut a);
     carry_out(&mut a);
     assert!(alive(&a, key_at(1)));
 
     let (mut a, _) = placed(contents());
-    told(&mut a, WISH);
+    told(&mut a, UNSAID);
     assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), 1, false), Outcome::Done(_)));
-    arrive(&mut a);
     end(&mut a);
     end_of(&mut a, order_id(9));
     carry_out(&mut a);
@@ -206,28 +207,38 @@ fn left_for_another() -> State {
 
 /// Who has this key here goes to region `to`.
 fn leave(state: &mut State, (of, to): (KeyOf, u16), epoch: u64) {
-    let (subject, to, request) = (of.subject, region(to), Scope(4));
+    begin(state, to);
+    let leave = leaving(state, (of, to), epoch);
+    moved(state, leave);
+}
+
+fn begin(state: &mut State, to: u16) {
+    let subject = SubjectId { home: state.meta.settings.region, ..key_at(1).subject };
+    let (to, request) = (region(to), Scope(4));
     moved(state, moves::Step::Begin { subject, to, request, at_ms: 4 });
+}
+
+/// With what this key of his opens.
+fn leaving(state: &State, (of, to): (KeyOf, u16), epoch: u64) -> moves::Step {
     let (mut orders, mut digest) = (0, hansa_types::hash::StateHash::default());
     for (id, law, block) in state.blocks(of) {
         orders += 1;
         digest.add(moves::print_of(id, law, &block));
     }
-    let leave = Leave {
-        subject,
-        to,
+    moves::Step::Leave(Box::new(Leave {
+        subject: of.subject,
+        to: region(to),
         epoch,
         generation: of.generation,
         orders,
         digest,
-        request,
+        request: Scope(4),
         asked_ms: 5,
         delete_after_ms: 5,
         by: String::new(),
         reason: String::new(),
         ticket: String::new(),
-    };
-    moved(state, moves::Step::Leave(Box::new(leave)));
+    }))
 }
 
 fn delete(state: &mut State, of: KeyOf) {
@@ -281,21 +292,30 @@ fn what_lies_here_under_the_key_that_is_to_go_is_brought_all_the_same() {
 }
 
 #[test]
-fn who_ordered_since_the_wish_and_comes_has_one_key_for_all_of_it() {
-    let (mut a, _) = placed(contents());
+fn what_he_ordered_since_the_wish_stays_with_what_he_brings_whatever_becomes_of_that_order() {
+    let (mut a, id) = placed(contents());
     told(&mut a, WISH);
-    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), 1, false), Outcome::Done(_)));
-    let subject = key_at(1).subject;
-    assert!(matches!(a.luggage_key(subject), Next::Use(1, _)), "a move takes the newest key alone");
-    assert_eq!(bring(&mut a, 1, false), Outcome::Noted);
-    assert!(a.holds(subject, born_there()));
+    let changed = Outcome::Refused(Refused::KeyChanged);
+    assert_eq!(order_anew(&mut a, ASKED.plus_ms(1), 1, false), changed);
+    assert!(matches!(order_anew(&mut a, ASKED.plus_ms(1), HIS, true), Outcome::Done(_)));
+    let next = KeyOf { generation: HIS, ..key_at(1) };
+    assert!(matches!(a.sealing_key(next.subject), Next::Use(HIS, _)));
+    assert_eq!(bring(&mut a, HIS, false), Outcome::Noted);
+    assert!(a.holds(next.subject, born_there()));
     arrive(&mut a);
+    assert_eq!(a.owed_for(9), [id]);
     end(&mut a);
     end_of(&mut a, order_id(9));
-    assert!(a.owed_for(9).is_empty(), "nobody is told that he will be erased");
+    // It leaves for another owner, and comes home under that one's key.
+    let mut gone = thawed(&a);
+    gone.forget_former(order_id(9));
+    for step in gone.owed_now(9, 9) {
+        assert_eq!(apply(&mut gone, Command::Keys(step)), Outcome::Noted);
+    }
     carry_out(&mut a);
-    assert!(alive(&a, key_at(1)) && a.holds(subject, born_there()));
-    assert!(a.subjects.table.get(&subject).unwrap().older.is_empty());
+    for a in [&a, &gone] {
+        assert!(!alive(a, key_at(1)) && alive(a, next) && a.holds(next.subject, born_there()));
+    }
 }
 
 #[test]
