@@ -64,6 +64,11 @@ impl ArchiveError {
         matches!(self, Self::Store { source, .. }
             if matches!(&**source, redb::Error::Io(e) if hansa_wal::fs::is_full(e)))
     }
+
+    /// Whether the disk failed it, so that it takes nothing more before it is opened anew.
+    pub fn is_shut(&self) -> bool {
+        matches!(self, Self::Store { .. }) && !self.is_full()
+    }
 }
 
 /// How far an archive reaches: as of an applied entry, like a checkpoint.

@@ -130,7 +130,15 @@ impl<'a> Receiver<'a> {
     ) -> Result<(), Refusal> {
         let archive = self.running.archive.clone();
         let done = self.running.writer.run(move || work(&archive, archive.end())).await;
-        done.map_err(disk)?.map_err(disk)
+        let done = done.map_err(disk)?;
+        // It refuses all that follows until it is opened anew: the sender would go on for ever.
+        if let Err(error) = &done
+            && error.is_shut()
+        {
+            self.running.trouble.note(error.to_string(), false);
+            self.running.give_up().await;
+        }
+        done.map_err(disk)
     }
 
     pub async fn finish(self) -> Result<Checkpoint, Refusal> {

@@ -61,7 +61,6 @@ pub fn of_line(message: &str) -> Option<&'static str> {
 /// What must have happened in a batch of this many seeds or more.
 pub const WANTED: &[(u64, &str)] = &[
     (20, "joint region"),
-    (200, "books stopped with their orders group"),
     (20, "fault kill"),
     (20, "fault power cut"),
     (20, "fault isolate"),
