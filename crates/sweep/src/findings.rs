@@ -8,7 +8,7 @@ use hansa_orders::core::subjects::{KeyOf, RegionKey, SubjectId};
 use hansa_orders::vault::{KeyInfo, KeyLife};
 use hansa_region_router::core::policy::Policy;
 use hansa_types::country::Country;
-use hansa_types::id::{GroupId, OrderId};
+use hansa_types::id::{GroupId, OrderId, TransferId};
 
 use crate::fact::{self, Content, Fact, Sealed, Whose};
 use crate::law::Law;
@@ -134,6 +134,8 @@ pub struct Findings {
     /// The newest region key that any wrapping of a data key is under.
     wraps: BTreeMap<KeyOf, RegionKey>,
     payments: BTreeMap<u128, OrderId>,
+    /// Payments by all of their ids but the time: of orders whose books name no order.
+    begun: BTreeMap<TransferId, OrderId>,
     /// Orders groups that keep books of their own.
     keeps_books: BTreeSet<GroupId>,
     /// Orders groups with what only books write, and where the first of it is.
@@ -156,6 +158,7 @@ impl Findings {
             customers: BTreeMap::new(),
             wraps: BTreeMap::new(),
             payments: BTreeMap::new(),
+            begun: BTreeMap::new(),
             keeps_books: BTreeSet::new(),
             books_heard: BTreeMap::new(),
             unlawful: BTreeMap::new(),
@@ -192,6 +195,16 @@ impl Findings {
     /// That a payment is an order's.
     pub fn payment(&mut self, payment: u128, order: OrderId) {
         self.payments.insert(payment, order);
+    }
+
+    /// That an order begins with a payment of this id, whenever that was.
+    pub fn begins_with(&mut self, payment: TransferId, order: OrderId) {
+        self.begun.insert(payment, order);
+    }
+
+    fn payer(&self, payment: u128) -> Option<&OrderId> {
+        let timeless = || TransferId::from_bytes(payment.to_be_bytes()).timeless();
+        self.payments.get(&payment).or_else(|| self.begun.get(&timeless()))
     }
 
     /// That an orders group keeps books of its own.
@@ -233,7 +246,7 @@ impl Findings {
         let of_order = |order: &OrderId| self.residence.get(order).copied();
         fact.residence.or_else(|| match fact.whose {
             Whose::Order(order) => of_order(&order),
-            Whose::Payment(payment) => of_order(self.payments.get(&payment)?),
+            Whose::Payment(payment) => of_order(self.payer(payment)?),
             Whose::Customer(customer) => self.customers.get(&customer).copied(),
             Whose::Somebody => None,
         })
@@ -243,7 +256,7 @@ impl Findings {
     fn owner(&self, whose: Whose) -> Whose {
         match whose {
             Whose::Payment(payment) => {
-                self.payments.get(&payment).map_or(whose, |order| Whose::Order(*order))
+                self.payer(payment).map_or(whose, |order| Whose::Order(*order))
             }
             other => other,
         }

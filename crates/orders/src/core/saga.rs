@@ -41,14 +41,28 @@ impl Now<'_> {
     /// The id of a step decided now: a repeat of the step is the same id, another attempt is not.
     pub fn mint(&self, order: &mut Order, step: &str, index: u16) -> TransferId {
         order.attempt += 1;
-        let parts: [&[u8]; 4] = [
-            &self.id.to_bytes(),
-            step.as_bytes(),
-            &index.to_le_bytes(),
-            &order.attempt.to_le_bytes(),
-        ];
-        TransferId::derive(self.at, &parts)
+        minted(self.at, self.id, (step, index), order.attempt)
     }
+}
+
+fn minted(at: LogTime, id: OrderId, (step, index): (&str, u16), attempt: u32) -> TransferId {
+    let (id, index, attempt) = (id.to_bytes(), index.to_le_bytes(), attempt.to_le_bytes());
+    TransferId::derive(at, &[&id, step.as_bytes(), &index, &attempt])
+}
+
+/// The [timeless](TransferId::timeless) id of the payment that an order begins with, here or in the
+/// epoch in which it was `adopted`. Where books are near no command of theirs names its order: who
+/// reads a log finds it by this.
+pub fn payment_of(id: OrderId, contents: &Contents, adopted: Option<u64>) -> TransferId {
+    // The holds of its parts come first.
+    let attempt = adopted.map_or(0, attempts_before) + contents.groups().len() as u32 + 1;
+    minted(LogTime::ZERO, id, ("payment", 0), attempt)
+}
+
+/// Attempts that an adopted order counts from: the former owner may decide a step at the same time,
+/// and neither's id is the other's.
+pub fn attempts_before(epoch: u64) -> u32 {
+    ((epoch & 0xfff) as u32) << 20
 }
 
 /// Pushes whatever the facts now call for. Running it twice pushes nothing more.

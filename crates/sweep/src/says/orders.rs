@@ -13,6 +13,7 @@ use hansa_orders::core::moves;
 use hansa_orders::core::remote::{RemoteEvent, RemoteStep};
 use hansa_orders::core::repair::{Action, Begin, RepairStep};
 use hansa_orders::core::restored;
+use hansa_orders::core::saga::payment_of;
 use hansa_orders::core::subjects::{KeyOf, KeyStep, SubjectId, Wrapped};
 use hansa_orders::core::takeover::{self, Adopted, Candidate};
 use hansa_types::country::Country;
@@ -38,6 +39,7 @@ fn said(command: &Command, under: Option<u64>, to: &mut Hearing<'_>) -> Result<(
         Command::Accept(accept) => {
             let Accept { order, key: _, epoch: _, contents, mint } = &**accept;
             self::contents(*order, contents, under, to);
+            to.findings.begins_with(payment_of(*order, contents, None), *order);
             if let Some(mint) = mint {
                 key(contents.sealed_with, mint, Some(contents.residence), under, to);
             }
@@ -291,10 +293,10 @@ fn action_of(order: OrderId, action: &Action, to: &mut Hearing<'_>) {
 
 fn take_over(step: &takeover::Step, to: &mut Hearing<'_>) {
     match step {
-        takeover::Step::Adopt { orders, .. } => {
+        takeover::Step::Adopt { orders, epoch, .. } => {
             for candidate in orders {
                 match candidate {
-                    Candidate::Take(adopted) => self::adopted(adopted, to),
+                    Candidate::Take(adopted) => self::adopted(adopted, *epoch, to),
                     Candidate::Fail { .. } | Candidate::Again { .. } => {}
                 }
             }
@@ -343,9 +345,10 @@ fn kept(order: OrderId, of: KeyOf, residence: Country, to: &mut Hearing<'_>) {
     to.fact(fact.of(Some(residence)).sealed(Sealed::With(of)));
 }
 
-fn adopted(adopted: &Adopted, to: &mut Hearing<'_>) {
+fn adopted(adopted: &Adopted, epoch: u64, to: &mut Hearing<'_>) {
     let Adopted { order, version: _, contents, mint, facts } = adopted;
     self::contents(*order, contents, None, to);
+    to.findings.begins_with(payment_of(*order, contents, Some(epoch)), *order);
     // Whoever owned it before knew him by another name, and by its key tells his requests apart.
     to.findings.lives(facts.sealed.subject, contents.residence);
     if let Some(mint) = mint {

@@ -39,6 +39,12 @@ impl TransferId {
         LogTime((self.0 >> HASH_BITS) as u64)
     }
 
+    /// The same of another time: what was decided, whenever that was.
+    #[must_use]
+    pub fn timeless(self) -> Self {
+        Self(self.0 & HASH_MASK)
+    }
+
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }

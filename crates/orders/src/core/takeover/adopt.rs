@@ -319,8 +319,7 @@ fn order(
         cancel_reason: facts.cancel_reason.clone(),
         work: Vec::new(),
         wake: None,
-        // The former owner may decide a step at the same time: neither's id is the other's.
-        attempt: ((epoch & 0xfff) as u32) << 20,
+        attempt: saga::attempts_before(epoch),
         version: adoption.version,
         last_seq: 0,
         history: Vec::new(),

@@ -6,6 +6,7 @@ use crate::core::effect::{
 use crate::core::near::{Near, NearBooks};
 use crate::core::order::{Funds, Order, Provider, Stock};
 use crate::core::restored::{Restore, Step};
+use crate::core::saga;
 use crate::core::status::FulfillmentStatus;
 
 use super::*;
@@ -152,6 +153,18 @@ fn an_order_takes_three_entries_and_its_provider_two_questions() {
         (OrderStatus::Confirmed, Funds::Captured)
     );
     assert!(group.due().is_empty() && group.order().version == 3);
+}
+
+#[test]
+fn its_payment_is_known_by_what_the_log_says_of_the_order() {
+    let mut group = Group::new();
+    let id = group.place(near());
+    let payment = |group: &Group| group.order().money.payment.unwrap().timeless();
+    assert_eq!(payment(&group), saga::payment_of(id, &near(), None));
+    assert_ne!(payment(&group), saga::payment_of(id, &near(), Some(2)));
+    let mut group = Group::new();
+    group.place(contents());
+    assert_eq!(payment(&group), saga::payment_of(id, &contents(), None));
 }
 
 #[test]

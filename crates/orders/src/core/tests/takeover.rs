@@ -272,6 +272,8 @@ fn pair(how: impl Fn(&Todo) -> StepResult, steps: bool) -> (State, State, OrderI
 fn a_pending_order_is_carried_to_its_end_by_who_took_it_over() {
     let (a, mut b, id) = pair(fine, false);
     survive(&a, &mut b, 2);
+    let payment = of(&b, id).money.payment.unwrap().timeless();
+    assert_eq!(payment, crate::core::saga::payment_of(id, &contents(), Some(2)));
     assert_eq!((of(&b, id).version, of(&b, id).epoch), (of(&a, id).version + 1, 2));
     run(&mut b, fine);
     assert_eq!(status(&b, id), OrderStatus::Confirmed);
