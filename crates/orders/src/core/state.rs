@@ -2,6 +2,7 @@
 
 pub(in crate::core) mod calls;
 mod copies;
+mod digests;
 mod former;
 pub mod listing;
 mod policy;
@@ -11,13 +12,13 @@ mod verbs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hansa_pages::Table;
-use hansa_types::hash::StateHash;
 use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 pub use self::calls::booking;
+pub use self::digests::restored_digest;
 use self::listing::Listed;
 use self::times::Times;
 use super::command::{Command, Outcome, Refused};
@@ -411,73 +412,24 @@ impl State {
         self.by_seq.range(after + 1..).map(|(seq, id)| (*seq, *id))
     }
 
-    pub fn digest(&self) -> StateHash {
-        let mut sum = StateHash::of_record("meta", &0_u8, &self.meta);
-        for part in [self.contents.digest(), self.orders.digest(), self.keys.table.digest()] {
-            sum.add(part);
+    /// A new order with the steps that it begins with, those that near books do done.
+    pub(in crate::core) fn begun(
+        &mut self,
+        (id, at): (OrderId, LogTime),
+        contents: &Contents,
+        mut near: Near<'_>,
+        how: impl FnOnce(&mut Now<'_>) -> Order,
+    ) -> Order {
+        let begins = self.begins_now(id);
+        let Meta { settings, next_work, .. } = &mut self.meta;
+        let first = *next_work + 1;
+        let mut now = Now { at, id, settings, next_work, near: near.lend() };
+        let mut order = how(&mut now);
+        if begins {
+            near::settle(&mut order, contents, first, &mut now);
         }
-        sum.add(self.remote.cursors.digest());
-        sum.add(self.remote.copies.digest());
-        sum.add(self.remote.views.digest());
-        sum.add(self.remote.parked.digest());
-        sum.add(self.subjects.table.digest());
-        sum.add(self.repairs.digest());
-        sum.add(self.births.digest());
-        sum.add(self.moves.digest());
-        sum.add(self.owed.digest());
-        sum.add(restored_digest(self.restored.as_ref()));
-        sum
+        order
     }
-
-    pub fn digest_full(&self) -> StateHash {
-        let mut sum = StateHash::of_record("meta", &0_u8, &self.meta);
-        sum.add(self.contents.recompute_digest());
-        sum.add(self.orders.recompute_digest());
-        sum.add(self.keys.table.recompute_digest());
-        sum.add(self.remote.cursors.recompute_digest());
-        sum.add(self.remote.copies.recompute_digest());
-        sum.add(self.remote.views.recompute_digest());
-        sum.add(self.remote.parked.recompute_digest());
-        sum.add(self.subjects.table.recompute_digest());
-        sum.add(self.repairs.digest_full());
-        sum.add(self.births.digest_full());
-        sum.add(self.moves.digest_full());
-        sum.add(self.owed.recompute_digest());
-        sum.add(restored_digest(self.restored.as_ref()));
-        sum
-    }
-
-    /// Whether the indexes say what the tables say.
-    pub fn indexes_agree(&self) -> bool {
-        let mut work = 0;
-        let orders = self.orders.iter().all(|(id, order)| {
-            let moves = self.moves(*id, order);
-            work += if moves { order.work.len() } else { 0 };
-            let waits = order.work.iter().all(|work| self.work.get(&work.no) == Some(id));
-            let wakes = order.wake.is_none_or(|at| self.timers.contains(&(at, *id)));
-            (!moves || (waits && wakes))
-                && self.by_seq.get(&order.last_seq) == Some(id)
-                && self.by_age.contains(&Listed::of(*id, order))
-                && self.parked.contains(id) == order.parked.is_some()
-        });
-        let timed =
-            |(id, order): &(&OrderId, &Order)| order.wake.is_some() && self.moves(**id, order);
-        let timers = self.orders.iter().filter(timed).count();
-        orders
-            && work == self.work.len()
-            && timers == self.timers.len()
-            && self.by_seq.len() == self.orders.len()
-            && self.by_age.len() == self.orders.len()
-            && self.keys.consistent()
-            && self.remote.consistent()
-            && self.subjects.consistent(self.orders.len())
-            && self.moves.consistent()
-    }
-}
-
-/// Nothing for a group that was never restored: its digest is what it always was.
-pub fn restored_digest(restored: Option<&Restored>) -> StateHash {
-    restored.map_or_else(StateHash::default, |now| StateHash::of_record("restored", &0_u8, now))
 }
 
 /// Gives the order's change the group's next sequence, if a caller can see that it changed.

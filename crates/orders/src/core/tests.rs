@@ -25,7 +25,7 @@ use hansa_types::time::LogTime;
 
 use super::command::{Accept, Command, Outcome};
 use super::contents::{Contents, Line, LineKind, Token};
-use super::effect::{Call, Report, StepResult};
+use super::effect::{Booking, Call, Report, StepResult, Todo};
 use super::keys::{Key, Scope};
 use super::order::Note;
 use super::settings::Settings;
@@ -133,6 +133,11 @@ fn holds(state: &State) {
 fn answer(state: &mut State, at: LogTime, call: &Call, result: StepResult) {
     let report = Report { order: call.order, no: call.no, result };
     state.apply(at, Command::Report(vec![report]));
+}
+
+/// Whether the stock books do it.
+fn stock(todo: &Todo) -> bool {
+    matches!(todo, Todo::Book(Booking::Stock(_)))
 }
 
 fn no_id() -> TransferId {

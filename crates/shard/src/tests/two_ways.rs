@@ -1,6 +1,6 @@
-//! Two ways, one ledger: the same callers' story through a shard that does what is near at once, and
-//! through three machines that a runner carries every step between. The books are the same in the
-//! end, and so is what each order came to.
+//! Two ways, one ledger: the same callers' story through a shard that does what is near at once,
+//! and through three machines that a runner carries every step between. The books are the same in
+//! the end, and so is what each order came to.
 
 use std::collections::BTreeMap;
 

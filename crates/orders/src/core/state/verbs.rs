@@ -10,7 +10,7 @@ use crate::core::command::{Accept, Outcome, Refused, Target};
 use crate::core::contents::Contents;
 use crate::core::effect::Effect;
 use crate::core::keys::{Key, Seen};
-use crate::core::near::{self, Near};
+use crate::core::near::Near;
 use crate::core::order::{
     Done, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, ParkedWhy, Part, Provider,
     RefundCause, Stock, Why,
@@ -26,7 +26,7 @@ const LIST_MAX: usize = 1_000;
 type Verdict = Result<Target, Refused>;
 
 impl State {
-    pub(super) fn accept(&mut self, at: LogTime, accept: Accept, mut near: Near<'_>) -> Outcome {
+    pub(super) fn accept(&mut self, at: LogTime, accept: Accept, near: Near<'_>) -> Outcome {
         let Accept { order: id, key, epoch, contents, mint } = accept;
         if contents.lines.len() > ORDER_LINES_MAX {
             return Outcome::Refused(Refused::Malformed);
@@ -60,14 +60,7 @@ impl State {
             // One bit per part in a settle result.
             return Outcome::Refused(Refused::TooMany);
         }
-        let (settings, begins) = (self.meta.settings.clone(), self.begins_now(id));
-        let next_work = &mut self.meta.next_work;
-        let first = *next_work + 1;
-        let mut now = Now { at, id, settings: &settings, next_work, near: near.lend() };
-        let mut order = open(&contents, epoch, &mut now);
-        if begins {
-            near::settle(&mut order, &contents, first, &mut now);
-        }
+        let mut order = self.begun((id, at), &contents, near, |now| open(&contents, epoch, now));
         let target = Target { order: id, first: 0, count: 0 };
         order.heard(heard(at, key, target));
         if let Some(wrapped) = mint {

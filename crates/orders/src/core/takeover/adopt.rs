@@ -14,7 +14,7 @@ use crate::core::command::Refused;
 use crate::core::contents::Contents;
 use crate::core::effect::{Effect, Reference, Refusal, RefusalCode};
 use crate::core::keys::Scope;
-use crate::core::near::{self, Near};
+use crate::core::near::Near;
 use crate::core::order::{
     Adoption, Done, Fork, Funds, Goal, Heard, MoneyFacts, Movement, Note, Order, Parked, ParkedWhy,
     Part, Provider, Refund, RefundCause, Reject, Stock, Why, forgotten_before, forked,
@@ -221,7 +221,7 @@ impl State {
         self.waits(order) && copy.is_some_and(|copy| copy.version == version)
     }
 
-    fn adopt_one(&mut self, at: LogTime, epoch: u64, one: Adopted, mut near: Near<'_>) -> bool {
+    fn adopt_one(&mut self, at: LogTime, epoch: u64, one: Adopted, near: Near<'_>) -> bool {
         let Adopted { order: id, version, contents, mint, mut facts } = one;
         let settings = self.meta.settings.clone();
         let mine = id.slot().get() % settings.groups.max(1) == settings.index;
@@ -258,22 +258,13 @@ impl State {
         let copy = self.remote.copies.get(&id);
         let (ended, before) =
             copy.map(|copy| (copy.epoch(), copy.forks.clone())).unwrap_or_default();
-        let owner = settings.region;
-        let forks = forked(before, Fork { epoch, owner, version, restored: false });
-        let begins = self.begins_now(id);
-        let next_work = &mut self.meta.next_work;
-        let first = *next_work + 1;
-        let mut now = Now { at, id, settings: &settings, next_work, near: near.lend() };
-        let adoption = Adoption {
-            version,
-            ended,
-            sealed: facts.sealed,
-            forgot: forgotten_before(&facts.requests),
-        };
-        let mut order = order(&facts, &contents, (epoch, adoption, forks), &mut now);
-        if begins {
-            near::settle(&mut order, &contents, first, &mut now);
-        }
+        let fork = Fork { epoch, owner: settings.region, version, restored: false };
+        let forks = forked(before, fork);
+        let forgot = forgotten_before(&facts.requests);
+        let adoption = Adoption { version, ended, sealed: facts.sealed, forgot };
+        let order = self.begun((id, at), &contents, near, |now| {
+            order(&facts, &contents, (epoch, adoption, forks), now)
+        });
         self.heard_alone(id, &facts);
         if contents.personal.is_none() {
             self.keep_own(id, contents.sealed_with);

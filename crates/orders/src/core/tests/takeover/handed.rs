@@ -170,10 +170,7 @@ fn what_was_given_back_is_reserved_anew_once() {
         assert!(of(&b, id).parts.iter().all(|part| part.stock == Stock::Gone));
         go_on(&mut b, id);
         assert_eq!(reserves(&b), left);
-        assert!(
-            b.due(0, 9).iter().all(|call| matches!(call.todo, Todo::Book(Booking::Stock(_)))),
-            "and no money"
-        );
+        assert!(b.due(0, 9).iter().all(|call| stock(&call.todo)), "and no money");
         let unallocated = Outcome::Refused(Refused::NotAllocated);
         assert_eq!(apply(&mut b, parcel(id, 71)), unallocated);
         run(&mut b, fine);
@@ -200,9 +197,7 @@ fn place(b: &mut State, answered: impl Fn(&Todo) -> bool) {
 #[test]
 fn what_the_books_were_asked_for_too_long_ago_is_asked_for_anew() {
     for answered in [false, true] {
-        let books = |todo: &Todo| {
-            matches!(todo, Todo::Book(Booking::Stock(_)) | Todo::Book(Booking::HoldFunds { .. }))
-        };
+        let books = |todo: &Todo| matches!(todo, Todo::Book(_));
         let (_, mut b, first) = home(|b, _| place(b, |todo| answered && books(todo)));
         let id = order_id(2);
         let was = of(&b, id).clone();
@@ -231,8 +226,7 @@ fn what_the_books_were_asked_for_too_long_ago_is_asked_for_anew() {
 #[test]
 fn one_that_was_placed_here_and_had_not_ended_is_carried_to_its_end() {
     // Its stock is held; nobody was asked for the charge.
-    let (_, mut b, first) =
-        home(|b, _| place(b, |todo| matches!(todo, Todo::Book(Booking::Stock(_)))));
+    let (_, mut b, first) = home(|b, _| place(b, stock));
     let id = order_id(2);
     assert_eq!(of(&b, id).adopted, None);
     b.advance(b.meta.now.plus_ms(settings().hold_ttl_ms + 1));
@@ -268,9 +262,7 @@ fn one_that_two_people_have_go_on_is_carried_to_its_end_too() {
     survive(&a, &mut b, 2);
     let alone = order_id(2);
     apply(&mut a, accept(2, contents()));
-    for call in
-        a.due(0, 9).into_iter().filter(|call| matches!(call.todo, Todo::Book(Booking::Stock(_))))
-    {
+    for call in a.due(0, 9).into_iter().filter(|call| stock(&call.todo)) {
         let now = a.meta.now;
         answer(&mut a, now, &call, StepResult::Done);
     }
