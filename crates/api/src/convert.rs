@@ -208,7 +208,9 @@ pub fn refuse_cards(message: &impl Texts) -> Result<(), Failure> {
         "order" | "name" if text.parse::<hansa_types::id::OrderName>().is_ok() => false,
         "page_token" | "cursor" => false,
         "sku" => text.chars().filter(char::is_ascii_digit).count() > 14 && looks_like_card(text),
-        _ => !is_uuid(text) && looks_like_card(text),
+        // What is mostly one is looked at as one first.
+        "request_id" | "customer_id" => !is_uuid(text) && looks_like_card(text),
+        _ => looks_like_card(text) && !is_uuid(text),
     };
     message.find(&bad).map_err(|path| {
         Failure::field(Reason::PanRefused, path, "no payment card numbers; send a token")
