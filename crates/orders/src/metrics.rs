@@ -29,7 +29,7 @@ use hansa_types::id::GroupId;
 use hansa_types::region::RegionName;
 use metrics::{counter, gauge, histogram};
 
-use crate::core::effect::{Booking, StockVerb, Todo};
+use crate::core::effect::{Booking, Todo};
 
 pub fn placed(replayed: bool) {
     let replayed = if replayed { "true" } else { "false" };
@@ -61,15 +61,7 @@ pub fn erased(replayed: bool) {
 
 pub fn step(todo: &Todo, took: Duration) {
     let step = match todo {
-        Todo::Book(Booking::Stock(call)) => match call.verb {
-            StockVerb::Reserve { .. } => "reserve",
-            StockVerb::Extend { .. } => "extend",
-            StockVerb::Release { .. } => "release",
-            StockVerb::Commit { .. } => "commit",
-            StockVerb::Uncommit { .. } => "uncommit",
-            StockVerb::Ship { .. } => "ship",
-            StockVerb::Restock { .. } => "restock",
-        },
+        Todo::Book(Booking::Stock(call)) => call.verb.name(),
         Todo::Book(Booking::HoldFunds { .. }) => "hold_funds",
         Todo::Book(Booking::VoidFunds { .. }) => "void_funds",
         Todo::Book(Booking::Capture { .. }) => "capture",

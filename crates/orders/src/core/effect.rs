@@ -150,6 +150,21 @@ pub enum StockVerb {
     },
 }
 
+impl StockVerb {
+    /// What the step is called wherever it is counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Reserve { .. } => "reserve",
+            Self::Extend { .. } => "extend",
+            Self::Release { .. } => "release",
+            Self::Commit { .. } => "commit",
+            Self::Uncommit { .. } => "uncommit",
+            Self::Ship { .. } => "ship",
+            Self::Restock { .. } => "restock",
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StockLine {
     /// Place in the order, counted from 1.

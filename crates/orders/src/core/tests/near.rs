@@ -1,8 +1,6 @@
 //! Books in the order's own log: what one entry does of an order, and what it leaves to the runner.
 
-use crate::core::effect::{
-    Booking, Effect, Reference, Refusal, RefusalCode, SettleResult, StockVerb, Todo,
-};
+use crate::core::effect::{Booking, Effect, Reference, Refusal, RefusalCode, SettleResult, Todo};
 use crate::core::near::{Near, NearBooks};
 use crate::core::order::{Funds, Order, Provider, Stock};
 use crate::core::restored::{Restore, Step};
@@ -20,15 +18,7 @@ struct Books {
 
 fn name(booking: &Booking) -> &'static str {
     match booking {
-        Booking::Stock(call) => match call.verb {
-            StockVerb::Reserve { .. } => "reserve",
-            StockVerb::Extend { .. } => "extend",
-            StockVerb::Release { .. } => "release",
-            StockVerb::Commit { .. } => "commit",
-            StockVerb::Uncommit { .. } => "uncommit",
-            StockVerb::Ship { .. } => "ship",
-            StockVerb::Restock { .. } => "restock",
-        },
+        Booking::Stock(call) => call.verb.name(),
         Booking::HoldFunds { .. } => "hold",
         Booking::VoidFunds { .. } => "void",
         Booking::Capture { .. } => "capture",
