@@ -1,5 +1,6 @@
 //! Where a test's league keeps its data: below `target/`, emptied when the test begins and left
-//! behind when it ends, so that a failure can be looked at.
+//! behind when it fails, so that it can be looked at ([`crate::processes::Processes`] takes its
+//! nodes' data away where all went well).
 
 use std::path::{Path, PathBuf};
 

@@ -297,6 +297,11 @@ impl Drop for Processes {
         }
         if std::thread::panicking() {
             self.nodes.keys().for_each(|name| self.show_log(name));
+        } else {
+            // 130 MB a league. One that the test took away itself is gone.
+            for node in self.nodes.values() {
+                drop(std::fs::remove_dir_all(&node.config.data_dir));
+            }
         }
     }
 }

@@ -30,6 +30,7 @@ fn orders_through_a_real_region_have_figures_and_a_cost() {
     assert!(run["cost"]["groups"]["orders"]["entries"].as_f64().unwrap() >= 1.0, "{run:#}");
     let plot = std::fs::read_to_string(folder.join("svg/orders-4-clients.svg")).unwrap();
     assert!(plot.starts_with("<svg") && plot.ends_with("</svg>\n"));
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
@@ -50,4 +51,5 @@ fn orders_over_streams_are_measured_beside_calls() {
         assert!(phase["p50_ms"].as_f64().unwrap() > 0.0, "no order was confirmed: {phase:#}");
     }
     assert!(told["more"]["beside_calls"][0]["orders"].as_f64().unwrap() > 0.0, "{told:#}");
+    std::fs::remove_dir_all(&folder).unwrap();
 }
