@@ -44,14 +44,15 @@ pub(super) struct Looked {
 struct Look {
     by: Stamp,
     unused: BTreeSet<KeyOf>,
-    twice: bool,
+    /// Nothing was unused that was not so at the look before.
+    calm: bool,
     at: Instant,
 }
 
 impl Looked {
     fn due(&self, stamp: &Stamp) -> bool {
         self.last.as_ref().is_none_or(|last| {
-            let after = if last.twice { LOOK_AGAIN } else { AGAIN };
+            let after = if last.calm { LOOK_AGAIN } else { AGAIN };
             last.by != *stamp || last.at.elapsed() >= after
         })
     }
@@ -75,8 +76,9 @@ impl Looked {
         if gave {
             self.gave = Some((by.clone(), at));
         }
-        let twice = self.last.as_ref().is_some_and(|last| last.by == by);
-        self.last = Some(Look { by, unused, twice, at });
+        let calm = |last: &Look| last.by == by && unused.is_subset(&last.unused);
+        let calm = self.last.as_ref().is_some_and(calm);
+        self.last = Some(Look { by, unused, calm, at });
     }
 }
 
@@ -207,11 +209,14 @@ mod tests {
         Stamp { own, told: Vec::new(), purges }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_key_goes_back_only_if_it_was_unused_a_while_ago_too() {
+    fn keys(of: &[u128]) -> BTreeSet<KeyOf> {
         let home = RegionNumber::try_from(2).unwrap();
         let key = |hash| KeyOf { subject: SubjectId { home, hash }, generation: 1 };
-        let keys = |of: &[u128]| of.iter().map(|hash| key(*hash)).collect::<BTreeSet<_>>();
+        of.iter().map(|hash| key(*hash)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_goes_back_only_if_it_was_unused_a_while_ago_too() {
         let mut looked = Looked::default();
         assert!(looked.due(&stamp(1, 0)) && looked.sure(&stamp(1, 0), &keys(&[1, 2])).is_empty());
         looked.note(stamp(1, 0), keys(&[1, 2]), false);
@@ -226,5 +231,24 @@ mod tests {
         assert_eq!(looked.sure(&stamp(2, 1), &keys(&[3])), keys(&[3]), "another law");
         tokio::time::sleep(LOOK_AGAIN).await;
         assert_eq!(looked.sure(&stamp(1, 1), &keys(&[1, 3])), keys(&[1, 3]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_found_unused_is_looked_at_again_soon() {
+        let by = stamp(1, 0);
+        let mut looked = Looked::default();
+        for unused in [&[][..], &[]] {
+            looked.note(by.clone(), keys(unused), false);
+        }
+        tokio::time::sleep(AGAIN).await;
+        assert!(!looked.due(&by), "nothing was found twice");
+        tokio::time::sleep(LOOK_AGAIN).await;
+        looked.note(by.clone(), keys(&[1]), false);
+        tokio::time::sleep(AGAIN).await;
+        assert!(looked.due(&by), "what it opens may only be late");
+        assert_eq!(looked.sure(&by, &keys(&[1])), keys(&[1]));
+        looked.note(by.clone(), keys(&[1]), true);
+        tokio::time::sleep(AGAIN).await;
+        assert!(!looked.due(&by));
     }
 }
