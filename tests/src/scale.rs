@@ -27,9 +27,13 @@ pub fn seconds(ci: u64, all: u64) -> Duration {
     Duration::from_secs(if full() { all } else { ci })
 }
 
-/// Says that a test did not run, and why. A skipped test is not a passed one: it is said to stderr
-/// as it is, which a test that passes does not capture.
+/// Says that a test did not run, and why. A skipped test is not a passed one.
 pub fn skipped(test: &str, why: &str) {
+    aside(&format!("SKIPPED: {test}: {why}"));
+}
+
+/// To stderr as it is, which a test that passes does not capture.
+pub fn aside(what: &str) {
     // Nobody to tell is no reason to fail.
-    let _unheard = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
+    let _unheard = writeln!(std::io::stderr(), "{what}");
 }

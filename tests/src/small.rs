@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::suite;
+use crate::{scale, suite};
 
 const BLOCK: usize = 1 << 16;
 
@@ -28,7 +28,10 @@ impl SmallDisk {
     pub fn mount(folder: &Path, mib: u32) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         if let Err(why) = mount_loop(folder, mib) {
-            println!("{}: a tmpfs, as there is no loop filesystem here: {why}", folder.display());
+            scale::aside(&format!(
+                "{}: a tmpfs, as there is no loop filesystem here: {why}",
+                folder.display()
+            ));
             let size = format!("size={mib}m");
             run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder))?;
         }

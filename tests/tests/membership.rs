@@ -39,6 +39,22 @@ fn fourth(league: &Processes) -> Config {
     config
 }
 
+/// A learner that is held back, promoted by command, and removed again.
+async fn comes_and_goes(league: &Processes, node: &str) {
+    let group = "payments-0";
+    let role = async || {
+        let members = league.operate(&["member", "list"]).await;
+        let of = members.lines().find(|line| line.contains(group) && line.contains(node));
+        of.unwrap_or_default().to_owned()
+    };
+    league.operate(&["member", "add", node, group, "--learner"]).await;
+    assert!(role().await.contains("learner"), "{}", role().await);
+    league.operate(&["member", "promote", node, group]).await;
+    assert!(role().await.contains("voter"), "{}", role().await);
+    league.operate(&["member", "remove", node, group]).await;
+    assert_eq!(role().await, "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_replaced_under_load_and_nobody_notices() {
     let mut league = Processes::start_region("replace-node").await;
@@ -50,11 +66,20 @@ async fn a_node_is_replaced_under_load_and_nobody_notices() {
     league.ready().await;
     let nodes = league.operate(&["node", "list"]).await;
     assert!(nodes.contains("100001"), "the directory gave it an id");
+    comes_and_goes(&league, "eu-west-4").await;
+    load.progress(10, BACK_WITHIN).await;
     league.operate(&["member", "replace", "eu-west-3", "eu-west-4", "--wait", "3m"]).await;
     load.progress(10, BACK_WITHIN).await;
     let members = league.operate(&["member", "list"]).await;
     assert!(!members.contains("eu-west-3"), "it has left:\n{members}");
     league.operate(&["group", "transfer-leader", "orders-0", "eu-west-4"]).await;
+    // Who leads hands over before it stops.
+    let drained = league.operate(&["node", "drain", "eu-west-4"]).await;
+    let orders = drained.lines().find(|line| line.contains("orders-0")).unwrap_or_default();
+    assert!(orders.contains("handed over"), "{drained}");
+    assert!(league.exited("eu-west-4", PATIENCE).await.success());
+    league.run("eu-west-4");
+    league.ready().await;
     league.operate(&["node", "drain", "eu-west-3"]).await;
     assert!(league.exited("eu-west-3", PATIENCE).await.success());
     league.operate(&["node", "retire", "eu-west-3"]).await;

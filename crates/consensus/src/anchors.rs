@@ -1,10 +1,11 @@
 //! Heads of other regions' chains, kept on this node: who rewrites a history cannot rewrite these.
 //!
 //! A file of its own beside the log, not replicated: each node that heard a head keeps it, and an
-//! audit asks all of them. It holds the last heads of each group and epoch, from which all that
-//! came before follows.
+//! audit asks all of them. Of each group and epoch it holds the newest heads, and the fewer the
+//! older they are: all that came before a head follows from it, but a history that was rewritten
+//! shows only against a head from behind the first changed entry that was heard before the rewrite.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ const MAGIC: &[u8; 8] = b"HANSAANC";
 /// The format that is written and read.
 const FORMAT: u32 = 1;
 const FILE: &str = "anchors";
-/// Heads kept of one group in one epoch.
+/// Heads kept of one group in one epoch, from its beginning on.
 const KEPT: usize = 64;
 /// Groups and epochs of which heads are kept; the oldest epochs go first.
 const GROUPS_MAX: usize = 4_096;
@@ -43,7 +44,8 @@ pub(crate) struct Anchors {
 
 #[derive(Default)]
 struct Kept {
-    heads: BTreeMap<Origin, VecDeque<Mark>>,
+    /// In the order of their indexes.
+    heads: BTreeMap<Origin, Vec<Mark>>,
     /// When heads of a region and its group were last kept.
     noted: BTreeMap<Origin, Duration>,
 }
@@ -86,12 +88,10 @@ impl Anchors {
                 continue;
             }
             let heads = kept.heads.entry(origin.clone()).or_default();
-            // A head that goes back or sideways is kept too: it is what an audit looks for.
-            if heads.back() != Some(mark) {
-                heads.push_back(*mark);
-                if heads.len() > KEPT {
-                    heads.pop_front();
-                }
+            if !heads.contains(mark) {
+                // A head that goes back or sideways is kept too: it is what an audit looks for.
+                heads.insert(heads.partition_point(|kept| kept.index <= mark.index), *mark);
+                thin(heads);
                 grown = true;
             }
             kept.noted.insert(origin, now);
@@ -116,6 +116,26 @@ impl Anchors {
         });
         marks.collect()
     }
+}
+
+/// Takes one away where there are too many: the one between neighbours that are nearest to each
+/// other for their age, as counted in entries. So of `n` entries some `KEPT / log2(n)` heads are
+/// left for each doubling of their age, whoever waits how long before he looks; never the oldest or
+/// the newest, nor one of two that say different things of one entry.
+fn thin(heads: &mut Vec<Mark>) {
+    let (Some(newest), true) = (heads.last().map(|mark| mark.index), heads.len() > KEPT) else {
+        return;
+    };
+    let gap = |at: &usize| {
+        let (before, of, after) = (heads[at - 1].index, heads[*at].index, heads[at + 1].index);
+        (before != of && of != after).then(|| (after - before, newest - before))
+    };
+    let inner = (1..heads.len() - 1).filter_map(|at| Some((at, gap(&at)?)));
+    let nearest = inner.min_by(|(_, (gap, age)), (_, (other, its_age))| {
+        let scaled = |gap: u64, age: u64| u128::from(gap) * u128::from(age);
+        scaled(*gap, *its_age).cmp(&scaled(*other, *age))
+    });
+    heads.remove(nearest.map_or(0, |(at, _)| at));
 }
 
 impl Host {
@@ -156,7 +176,7 @@ pub(crate) fn regions_in(bytes: &[u8]) -> Result<Vec<String>, BadBytes> {
     }
 }
 
-fn encode(heads: &BTreeMap<Origin, VecDeque<Mark>>) -> BytesMut {
+fn encode(heads: &BTreeMap<Origin, Vec<Mark>>) -> BytesMut {
     let mut out = BytesMut::new();
     out.put_slice(MAGIC);
     out.put_u32_le(FORMAT);
@@ -176,7 +196,7 @@ fn encode(heads: &BTreeMap<Origin, VecDeque<Mark>>) -> BytesMut {
     out
 }
 
-fn decode(bytes: &[u8]) -> Result<BTreeMap<Origin, VecDeque<Mark>>, BadBytes> {
+fn decode(bytes: &[u8]) -> Result<BTreeMap<Origin, Vec<Mark>>, BadBytes> {
     let (covered, sum) = bytes.split_last_chunk::<4>().ok_or(BadBytes::Short)?;
     if crc32c::crc32c(covered) != u32::from_le_bytes(*sum) {
         return Err(BadBytes::Unknown("checksum"));
@@ -193,10 +213,10 @@ fn decode(bytes: &[u8]) -> Result<BTreeMap<Origin, VecDeque<Mark>>, BadBytes> {
         from = rest;
         let name = std::str::from_utf8(name).map_err(|_| BadBytes::Unknown("region"))?.to_owned();
         let (epoch, group) = (codec::u64_of(&mut from)?, codec::u32_of(&mut from)?);
-        let mut marks = VecDeque::new();
+        let mut marks = Vec::new();
         for _ in 0..codec::u8_of(&mut from)? {
             let index = codec::u64_of(&mut from)?;
-            marks.push_back(Mark { index, head: codec::array_of(&mut from)? });
+            marks.push(Mark { index, head: codec::array_of(&mut from)? });
         }
         heads.insert((name, epoch, group), marks);
     }
@@ -225,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn anchors_survive_a_power_cut_and_the_newest_are_kept() {
+    fn anchors_survive_a_power_cut_and_the_newest_is_kept() {
         let disk = disk();
         let anchors = open(&disk);
         for n in 0..100 {
@@ -239,6 +259,46 @@ mod tests {
         assert_eq!(again.len(), KEPT);
         assert_eq!(again.last().map(|(_, epoch, mark)| (*epoch, mark.index)), Some((1, 99)));
         assert_eq!(open(&disk).of("eu-west"), []);
+    }
+
+    /// Who changes what is old, on all disks of a region, has to change it behind every head that
+    /// was heard since; and goes on as if nothing were.
+    #[test]
+    fn a_rewrite_shows_long_after_it() {
+        let mark = |index| Mark { index, head: [0; 32] };
+        let mut heads = Vec::new();
+        for now in 1..100_000_u64 {
+            heads.push(mark(17 * now));
+            thin(&mut heads);
+        }
+        assert_eq!((heads.len(), heads[0]), (KEPT, mark(17)));
+        let newest = heads[KEPT - 1].index;
+        // From any age to the half of it a head is left: what was changed then, and reached back
+        // as far again, shows.
+        let mut age = 17 * 16;
+        while age < newest {
+            let left = heads.iter().any(|kept| (age / 2..age).contains(&(newest - kept.index)));
+            assert!(left, "none is {age} entries old: {heads:?}");
+            age += age / 7;
+        }
+    }
+
+    #[test]
+    fn heads_that_contradict_each_other_stay() {
+        let mark = |index, head| Mark { index, head: [head; 32] };
+        let disk = disk();
+        let anchors = open(&disk);
+        let group = head(0).0;
+        let tell =
+            |n: u64, mark| _ = anchors.note("us-east", 1, &[(group, mark)], EVERY * n as u32);
+        let kept = || anchors.of("us-east").into_iter().map(|(.., mark)| mark).collect::<Vec<_>>();
+        (0..700).for_each(|n| tell(n, mark(n, 1)));
+        let back = kept()[KEPT / 2].index;
+        tell(700, mark(back, 2));
+        (701..2_000).for_each(|n| tell(n, mark(n, 1)));
+        let kept = kept();
+        assert_eq!((kept.len(), kept.is_sorted_by_key(|mark| mark.index)), (KEPT, true));
+        assert!(kept.contains(&mark(back, 1)) && kept.contains(&mark(back, 2)), "{kept:?}");
     }
 
     #[test]

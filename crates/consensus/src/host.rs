@@ -450,8 +450,7 @@ impl Host {
     pub async fn drain(&self) -> (Vec<GroupId>, Vec<GroupId>) {
         let groups = self.inner.inbound.groups();
         groups.iter().for_each(|running| running.retire_from_elections());
-        let led = groups.iter().filter(|running| running.leadership.borrow().mine);
-        let led: Vec<_> = led.collect();
+        let led: Vec<_> = groups.iter().filter(|running| running.leads()).collect();
         let gone = futures::future::join_all(led.iter().map(|running| running.hand_over())).await;
         let ids = |wanted| {
             let of = led.iter().zip(&gone).filter(move |(_, gone)| **gone == wanted);

@@ -8,6 +8,7 @@ use hansa_types::id::NodeId;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::outcome::Leadership;
 use crate::running::Running;
 
 impl Running {
@@ -39,6 +40,15 @@ impl Running {
         alive.min().map(|(_, voter)| voter)
     }
 
+    /// Whether this node leads, be it that it serves nobody yet: it was elected a moment ago.
+    pub fn leads(&self) -> bool {
+        self.leads_by(*self.leadership.borrow())
+    }
+
+    fn leads_by(&self, now: Leadership) -> bool {
+        now.mine || now.leader == Some(self.node)
+    }
+
     /// Hands leadership over, if this node leads, and waits a bounded time until it has gone.
     pub async fn hand_over(&self) -> bool {
         self.hand_over_to(None).await
@@ -49,7 +59,7 @@ impl Running {
         let mut leadership = self.leadership.subscribe();
         let due = Instant::now() + self.timing.election_max() * 2;
         let (mut tried, pause) = (BTreeSet::new(), self.timing.election_max() / 2);
-        while leadership.borrow_and_update().mine {
+        while self.leads() {
             if Instant::now() >= due {
                 tracing::warn!(group = %self.id, "still leading: nobody took over in time");
                 return false;
@@ -63,7 +73,9 @@ impl Running {
                 None => tried.clear(),
             }
             let wait = pause.min(due.saturating_duration_since(Instant::now()));
-            if matches!(timeout(wait, leadership.changed()).await, Ok(Err(_))) {
+            let gone = leadership.wait_for(|now| !self.leads_by(*now));
+            // A group that has stopped leads nothing either.
+            if timeout(wait, gone).await.is_ok() {
                 return true;
             }
         }

@@ -10,11 +10,11 @@ use hansa_consensus::SubmitError;
 use hansa_consensus::failure::not_read;
 use hansa_node::layers::Deadline;
 use hansa_node::tls::PeerIdentity;
-use hansa_types::id::{GroupId, NodeId};
+use hansa_types::id::{GroupId, GroupKind, NodeId};
 use hansa_types::identity::{Role, SpiffeId};
 use tonic::{Request, Response, Status};
 
-use crate::core::directory::{Command, Outcome, OwnershipRecord, Refusal, Snapshot};
+use crate::core::directory::{Command, Node, Outcome, OwnershipRecord, Refusal, Snapshot};
 use crate::directory::Directory;
 use crate::wire::loss::standing_pb;
 
@@ -103,7 +103,20 @@ fn resolve(
         former_nodes: former.map(|(id, _)| id.0).collect(),
         confirmed: false,
         parts: now.parts().map(GroupId::number).collect(),
+        keepers: keepers(now),
     }
+}
+
+fn keepers(now: &Snapshot) -> Vec<pb::DirectoryKeeper> {
+    let members = now.members(GroupId::new(GroupKind::Directory, 0));
+    let nodes = now.own_region().into_iter().flat_map(|region| &region.nodes);
+    let keepers = nodes.filter(|node| members.contains(&node.id));
+    let told = |node: &Node| pb::DirectoryKeeper {
+        node: node.id.0,
+        name: node.name.clone(),
+        internal: node.internal.clone(),
+    };
+    keepers.map(told).collect()
 }
 
 /// A reseed's request that another node's reseed had.
@@ -196,6 +209,7 @@ fn refused(error: SubmitError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::directory::{MemberChange, NodeRole};
     use crate::testing::snapshot;
 
     fn told(name: &str, commands: &[Command]) -> (u64, bool, Vec<u64>) {
@@ -211,5 +225,24 @@ mod tests {
         assert_eq!(told("us-east/node/us-east-2", &[]), (0, false, vec![]), "of another region");
         let reseed = Command::ReplaceNode { node: NodeId(2), request: "r-1".into() };
         assert_eq!(told("eu-west/node/eu-west-2", &[reseed]), (100_001, false, vec![2]));
+    }
+
+    #[test]
+    fn who_asks_is_told_who_keeps_the_directory_now() {
+        let caller = "spiffe://hansa/region/eu-west/node/eu-west-2".parse().unwrap();
+        let node = Node {
+            id: NodeId(100_001),
+            name: "eu-west-4".into(),
+            internal: "eu-west-4:7100".into(),
+            roles: vec![NodeRole::Directory],
+        };
+        let group = GroupId::new(GroupKind::Directory, 0);
+        let change = MemberChange::Add { node: node.id, hold: false };
+        let joins = [Command::RegisterNode { node }, Command::ChangeMembers { group, change }];
+        let told = resolve(&snapshot(1, 1, &joins), &caller, &|_| false).keepers;
+        assert!(
+            told.len() > 1 && told.iter().any(|of| of.internal == "eu-west-4:7100"),
+            "{told:?}"
+        );
     }
 }

@@ -177,6 +177,21 @@ async fn leadership_is_handed_over_on_demand_and_on_drain() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_hands_over_what_was_won_a_moment_ago() {
+    let cluster = cluster().await;
+    cluster.submit("add a 1").await;
+    let first = cluster.leader().await;
+    let second = other_than(&cluster, first);
+    let mut won = cluster.group(second).leadership();
+    cluster.group(first).transfer_leadership(second).await;
+    let won = won.wait_for(|now| now.leader == Some(second)).await.map(|now| now.mine);
+    assert!(!won.unwrap(), "it serves already");
+    let (handed, kept) = cluster.node(second).host.drain().await;
+    assert_eq!((handed.len(), kept.len()), (1, 0));
+    cluster.submit("add a 1").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_early() {
     let timing = Timing { queue_commands_max: 10, ..Timing::quick() };
     let settings = Settings { timing, ..Settings::paused() };

@@ -33,6 +33,8 @@ use crate::config::Config;
 /// How long a keeper of the directory may take to say who we are. At a region's first start nobody
 /// knows, and nobody waits long.
 const ASK_MAX: Duration = Duration::from_millis(1_500);
+/// Of whom a starting node asks who it is.
+const KEEPERS_MAX: usize = 32;
 /// Between two questions of a node that cannot begin without an answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// What of a data folder belongs to one life of a node; `identity` goes last, so that an
@@ -55,7 +57,7 @@ pub struct Own {
 /// # Errors
 /// A folder that must not be used under the id that the directory gives, and what to do about it.
 pub async fn resolve(config: &Config, world: &World) -> anyhow::Result<Own> {
-    let region = Region::new(config, world)?;
+    let mut region = Region::new(config, world)?;
     let resolved = region.resolve(config, world).await;
     region.forget();
     let own = resolved?;
@@ -67,7 +69,8 @@ pub async fn resolve(config: &Config, world: &World) -> anyhow::Result<Own> {
     Ok(own)
 }
 
-/// The keepers of the region's directory, before this node is one of the region.
+/// The keepers of the region's directory, before this node is one of the region: those of its
+/// config, and those of whom they tell.
 struct Region {
     peers: Peers,
     keepers: Vec<NodeId>,
@@ -94,12 +97,31 @@ impl Region {
         self.keepers.iter().for_each(|keeper| self.peers.remove_node(*keeper));
     }
 
-    async fn resolve(&self, config: &Config, world: &World) -> anyhow::Result<Own> {
+    /// Keepers that the config does not know: one of them may lead by now. Whoever answers at that
+    /// address has to show a certificate with that name.
+    fn learn(&mut self, config: &Config, answers: &[ResolveNodeResponse]) {
+        for keeper in answers.iter().flat_map(|answer| &answer.keepers) {
+            let node = NodeId(keeper.node);
+            let new = !self.keepers.contains(&node) && self.keepers.len() < KEEPERS_MAX;
+            let id = SpiffeId::node(&config.trust_domain, &config.region, &keeper.name);
+            if let Ok(id) = id
+                && new
+                && keeper.name != config.name
+            {
+                self.peers.set_node(node, Address { id, addr: keeper.internal.clone() });
+                self.keepers.push(node);
+            }
+        }
+    }
+
+    async fn resolve(&mut self, config: &Config, world: &World) -> anyhow::Result<Own> {
         let own = config.own_node().context("this node is not in the league")?;
         let mut said = None;
         loop {
             let folder = folder(&world.fs, &config.data_dir)?;
-            let told = decide::newest(self.ask().await);
+            let answers = self.ask().await;
+            self.learn(config, &answers);
+            let told = decide::newest(answers);
             // Who waits for the directory may begin a group of its own by then.
             if let Some(told) = told.as_ref().filter(|told| told.id.is_some()) {
                 let same = groups::same_parts(&told.parts, &config.region_groups());

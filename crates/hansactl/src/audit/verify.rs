@@ -17,8 +17,8 @@ use crate::member::group_name;
 use crate::output::{self, Rows};
 use crate::values::{dash, short};
 
-/// Anchors of one group that are compared: the newest cover all before them.
-const ANCHORS_MAX: usize = 64;
+/// Anchors of one group that are compared; where more are kept, every second, or every third.
+const ANCHORS_MAX: usize = 1_024;
 
 pub async fn run(
     session: &Session,
@@ -148,7 +148,8 @@ async fn kept_abroad(
     }
     for kept in anchors.values_mut() {
         kept.sort_by_key(|anchor| std::cmp::Reverse(anchor.index));
-        kept.truncate(ANCHORS_MAX);
+        let every = kept.len().div_ceil(ANCHORS_MAX).max(1);
+        *kept = std::mem::take(kept).into_iter().step_by(every).collect();
     }
     Ok(anchors)
 }
