@@ -1,5 +1,6 @@
 //! The machine beside those that it is made of.
 
+mod agrees;
 mod carried;
 mod group;
 mod story;
