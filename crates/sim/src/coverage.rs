@@ -61,6 +61,8 @@ pub fn of_line(message: &str) -> Option<&'static str> {
 /// What must have happened in a batch of this many seeds or more.
 pub const WANTED: &[(u64, &str)] = &[
     (20, "joint region"),
+    (20, "order booked in its first entry"),
+    (20, "order refused in its first entry"),
     (20, "fault kill"),
     (20, "fault power cut"),
     (20, "fault isolate"),
