@@ -65,8 +65,11 @@ impl Books {
     /// A seat leads the orders of its region in a new term: what it had not heard of before.
     pub fn elected(&self, number: usize) {
         let Under { charge, capture } = self.seats[number];
-        trace::count("leader lost between an order's first entry and its second", charge.into());
-        trace::count("leader lost between an order's second entry and its third", capture.into());
+        trace::count("leader changed between an order's first entry and its second", charge.into());
+        trace::count(
+            "leader changed between an order's second entry and its third",
+            capture.into(),
+        );
     }
 
     fn steps(&mut self, number: usize, state: &State) {
