@@ -236,7 +236,7 @@ pub(super) fn accept(draws: &mut Story, n: u64) -> Command {
 }
 
 /// What a caller asks for next.
-fn ask(draws: &mut Story, placed: &mut u64, asked: &mut u128) -> Command {
+pub(super) fn ask(draws: &mut Story, placed: &mut u64, asked: &mut u128) -> Command {
     if *placed == 0 || draws.draw(3) == 0 {
         *placed += 1;
         return accept(draws, *placed);
