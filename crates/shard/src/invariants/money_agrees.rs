@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | not needed, opening | none | nothing; as the order has it once a lane has opened them |
 //! | holding, voiding | live, or none | nothing |
-//! | held | live, for the whole; run out | nothing: a provider's answer is booked in its own entry |
+//! | held | live, for the whole; run out | nothing: a provider's answer is booked as it comes |
 //! | refused | none; live after an odd answer | nothing |
 //! | void | none | nothing |
 //! | captured | none | as the order has it; what the books refused of it parks the order |
