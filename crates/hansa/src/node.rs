@@ -1,6 +1,7 @@
 //! One node, composed. Start and stop are two lists, one the other reversed: identity first,
 //! listeners early, drain last.
 
+mod agrees;
 mod bounds;
 mod chains;
 mod compose;
@@ -59,6 +60,22 @@ impl Node {
     #[doc(hidden)]
     pub fn orders(&self) -> Option<&hansa_orders::Orders> {
         self.inside.orders()
+    }
+
+    /// What orders and the books in their log disagree about on this node, for the simulator.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn disagreements(&self, max: usize) -> Vec<String> {
+        let shards = self.inside.shards().all();
+        let broken = shards.iter().flat_map(|group| group.peek(|shard| shard.agrees(max)));
+        broken.map(|of| format!("{} {} {}: {}", of.number, of.name, of.order, of.what)).collect()
+    }
+
+    /// Looks at the orders of each group of this node that keeps its books, for the simulator.
+    #[doc(hidden)]
+    pub fn joint_orders<R>(&self, look: impl Fn(&hansa_orders::core::state::State) -> R) -> Vec<R> {
+        let shards = self.inside.shards().all();
+        shards.iter().map(|group| group.peek(|shard| look(&shard.orders().state))).collect()
     }
 
     /// Starts everything that the config gives this node. Serves when it returns; whether its

@@ -309,9 +309,9 @@ async fn invariants(region: &Region) -> Vec<InvariantReport> {
     reports
 }
 
-/// A region in which an order was placed; what is checked in it, by number and kind of group. That
-/// replicas agree is checked of logs.
-async fn checked(region: &Region) -> (Vec<Node>, BTreeSet<(u32, GroupKind)>) {
+/// A region in which an order was placed; what is checked in it, by number, name and kind of group.
+/// That replicas agree is checked of logs.
+async fn checked(region: &Region) -> (Vec<Node>, BTreeSet<(u32, String, GroupKind)>) {
     let nodes = region.start_all().await;
     stock(region).await;
     buy(&region.client("storefront").await, "r-1").await;
@@ -320,25 +320,29 @@ async fn checked(region: &Region) -> (Vec<Node>, BTreeSet<(u32, GroupKind)>) {
     assert!(reports.iter().all(held), "{reports:?}");
     let kind = |number| GroupId::from_number(number).expect("a group").kind();
     let of = reports.iter().filter(|report| report.number != REPLICAS_AGREE);
-    let of = of.map(|report| (report.number, kind(report.group))).collect();
+    let of = of.map(|report| (report.number, report.name.clone(), kind(report.group))).collect();
     (nodes, of)
 }
 
 /// Books lie in the orders group's log, and every invariant that a region with more logs checks is
-/// checked.
+/// checked, and that the two agree.
 async fn all_checked(seed: u64) {
     let (plain, joint) = (Region::new(seed), Region::joint(seed));
     let (nodes, in_plain) = checked(&plain).await;
     futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
     let (nodes, in_joint) = checked(&joint).await;
-    assert_eq!(in_joint, in_plain);
+    let agree = hansa_shard::invariants::ALL.map(|(number, name)| {
+        let kind = GroupKind::Orders;
+        (number, name.to_owned(), kind)
+    });
+    assert_eq!(in_joint, in_plain.into_iter().chain(agree).collect());
     let logs: Vec<_> = nodes[0].groups().into_iter().map(|status| status.group).collect();
     assert_eq!(logs, [GroupKind::Directory, GroupKind::Orders].map(|kind| GroupId::new(kind, 0)));
     futures::future::join_all(nodes.into_iter().map(Node::stop)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_checked_in_a_joint_region_is_what_is_checked_in_another() {
+async fn what_is_checked_in_a_joint_region_is_what_is_checked_in_another_and_more() {
     Box::pin(alone(all_checked(12))).await;
 }
 

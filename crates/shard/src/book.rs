@@ -12,6 +12,7 @@ use hansa_orders::carried::came_to;
 use hansa_orders::core::effect::{Booking, StepResult, StockCall, StockLine, StockVerb};
 use hansa_orders::core::near::NearBooks;
 use hansa_types::id::{OrderId, TransferId};
+use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 
 use crate::machine::Books;
@@ -19,7 +20,14 @@ use crate::machine::Books;
 impl NearBooks for Books {
     fn book(&mut self, at: LogTime, order: OrderId, booking: &Booking) -> StepResult {
         let outcome = match booking {
-            Booking::Stock(call) => book_stock(&mut self.stock, at, &stock(order, call)),
+            Booking::Stock(call) => {
+                let outcome = book_stock(&mut self.stock, at, &stock(order, call));
+                if seeded::on(Bug::NearBooksAgain) {
+                    let again = StockCall { id: call.id.child(u32::MAX), ..call.clone() };
+                    let _twice = book_stock(&mut self.stock, at, &stock(order, &again));
+                }
+                outcome
+            }
             booking => match money(order, booking) {
                 Some(command) => self.money.apply(at, &command),
                 None => OutcomeCode::Malformed.into(),

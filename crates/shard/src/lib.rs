@@ -5,10 +5,12 @@
 //!   order machine does, to the byte.
 //! - `book`: the books as the orders use them within an entry, by the commands that a lane would
 //!   have carried.
+//! - [`invariants`]: what must hold between the three at every entry.
 //!
 //! Absent on purpose: this room knows nothing of when an order has its books do something.
 
 mod book;
+pub mod invariants;
 pub mod machine;
 
 #[cfg(test)]

@@ -92,6 +92,10 @@ impl Shard {
     pub fn orders(&self) -> &OrdersMachine {
         &self.orders
     }
+
+    pub(crate) fn books(&self) -> Option<&Books> {
+        self.books.as_deref()
+    }
 }
 
 impl Holds<OrdersMachine> for Shard {

@@ -1,5 +1,7 @@
 //! The machine beside those that it is made of.
 
+mod agrees;
+mod births;
 mod carried;
 mod group;
 mod story;

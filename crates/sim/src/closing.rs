@@ -1,6 +1,7 @@
 //! What is read when all is calm again: the state that the judge compares the history with.
 
 mod audit;
+mod books;
 mod copies;
 mod owners;
 mod people;
@@ -86,6 +87,8 @@ pub async fn read(plan: &Plan, league: &League, board: &Board) -> FinalState {
     for (reader, joint) in readers.iter().zip(plan.shape.joint) {
         board.wrong.borrow_mut().extend(short(reader.region));
         board.wrong.borrow_mut().extend(misplaced(reader.region, joint));
+        board.wrong.borrow_mut().extend(books::wrong(reader.region));
+        books::count(reader.region);
         board.wrong.borrow_mut().extend(reader.people.wrong(board));
         let unseen = people::unseen(reader, board, &state.loss).await;
         board.wrong.borrow_mut().extend(unseen);

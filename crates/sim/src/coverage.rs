@@ -61,6 +61,12 @@ pub fn of_line(message: &str) -> Option<&'static str> {
 /// What must have happened in a batch of this many seeds or more.
 pub const WANTED: &[(u64, &str)] = &[
     (20, "joint region"),
+    (20, "order booked in its first entry"),
+    (20, "order refused in its first entry"),
+    (50, "booking left to a lane in a joint region"),
+    (50, "order with a part near and one that is not"),
+    (50, "leader changed between an order's first entry and its second"),
+    (100, "leader changed between an order's second entry and its third"),
     (20, "fault kill"),
     (20, "fault power cut"),
     (20, "fault isolate"),

@@ -1,5 +1,6 @@
 //! Carries a plan out: strikes when it says so, restarts what fell, and heals in the end.
 
+mod books;
 mod ended;
 mod lost;
 mod promises;
@@ -204,6 +205,7 @@ impl Director {
             Stage::Boot | Stage::Calm => {}
         }
         self.watch.look(now, self.stage, &self.seats);
+        self.wrong.append(&mut self.watch.books.wrong);
         self.wrong.extend(self.lost.back(&self.seats));
     }
 

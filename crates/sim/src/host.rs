@@ -10,6 +10,7 @@ use hansa_consensus::GroupStatus;
 use hansa_node::env::test::{SeededEntropy, TaskLoops};
 use hansa_node::env::{Env, Exit};
 use hansa_node::tasks::Tasks;
+use hansa_orders::core::state::State;
 use hansa_types::identity::SpiffeId;
 use hansa_wal::fs::SimFs;
 use parking_lot::Mutex;
@@ -21,6 +22,9 @@ use crate::gate::Gate;
 use crate::net::{Alive, SimNet};
 use crate::provider::ThirdParty;
 use crate::trace;
+
+/// Disagreements that are worth reading.
+const WRONG_MAX: usize = 4;
 
 /// A machine and its place in the league.
 pub struct Seat {
@@ -98,6 +102,19 @@ impl Seat {
     pub fn groups(&self) -> Vec<GroupStatus> {
         let node = self.now.lock().node.upgrade();
         node.map_or_else(Vec::new, |node| node.groups())
+    }
+
+    /// What its orders and the books in their log disagree about; nothing while no node runs.
+    #[must_use]
+    pub fn disagreements(&self) -> Vec<String> {
+        let node = self.now.lock().node.upgrade();
+        node.map_or_else(Vec::new, |node| node.disagreements(WRONG_MAX))
+    }
+
+    /// Looks at its groups of orders that keep their books.
+    pub fn joint_orders<R>(&self, look: impl Fn(&State) -> R) -> Vec<R> {
+        let node = self.now.lock().node.upgrade();
+        node.map_or_else(Vec::new, |node| node.joint_orders(look))
     }
 
     /// # Errors

@@ -40,10 +40,16 @@ pub enum Bug {
     ForgetVote,
     /// A hold runs out before its time.
     ExpireEarly,
+    /// What is booked near is booked once more, under an id of its own.
+    NearBooksAgain,
+    /// What near books refused is told the order as done.
+    NearRefusalIgnored,
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    /// Those that the simulator must catch: all but `TruncateIgnored`, which the log's own test
+    /// does.
+    pub const ALL: [Self; 17] = [
         Self::AckBeforeSync,
         Self::SkipDedup,
         Self::DoubleRelease,
@@ -56,10 +62,11 @@ impl Bug {
         Self::HoldLeakedBetweenSteps,
         Self::SnapshotWithoutArchiveRange,
         Self::ClockInApply,
-        Self::TruncateIgnored,
         Self::PurgeTooFar,
         Self::ForgetVote,
         Self::ExpireEarly,
+        Self::NearBooksAgain,
+        Self::NearRefusalIgnored,
     ];
 
     pub fn name(self) -> &'static str {
@@ -80,7 +87,14 @@ impl Bug {
             Self::PurgeTooFar => "purge-too-far",
             Self::ForgetVote => "forget-vote",
             Self::ExpireEarly => "expire-early",
+            Self::NearBooksAgain => "near-books-again",
+            Self::NearRefusalIgnored => "near-refusal-ignored",
         }
+    }
+
+    /// Whether it is made in books that lie in an orders group, and nowhere else.
+    pub fn is_near(self) -> bool {
+        matches!(self, Self::NearBooksAgain | Self::NearRefusalIgnored)
     }
 
     pub fn named(name: &str) -> Option<Self> {

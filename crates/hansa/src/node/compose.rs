@@ -76,7 +76,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     compare_groups(&config, &env, &book);
     // The books of stock and money.
     let ledger = Ledger::start(&host, &env, ledger_config(&config, world.views.clone())).await?;
-    let inside = Arc::new(Inside::new(host.clone(), book.clone(), ledger.clone()));
+    let inside = Arc::new(Inside::new(host.clone(), book.clone(), ledger));
     // The way in, for clients and for other regions.
     let gateway = match public {
         Some(_) => Some(gateway(&config, &world, book.clone(), peers.clone())?),
@@ -89,7 +89,7 @@ pub async fn compose(config: Config, world: World) -> anyhow::Result<Node> {
     let internal = serve_internal(&config, &world, internal, &gateway, &port, &peers);
     // Orders, on top of all that.
     let orders = match config.has(NodeRole::Orders) {
-        true => Some(start_orders(&config, &world, &host, peers.clone(), book, &ledger).await?),
+        true => Some(start_orders(&config, &world, &host, peers.clone(), book, &inside).await?),
         false => None,
     };
     port.complete(with_orders(early, orders.as_ref()));
@@ -129,10 +129,11 @@ async fn start_orders(
     host: &Host,
     peers: Peers,
     book: Book,
-    ledger: &Ledger,
+    inside: &Inside,
 ) -> anyhow::Result<Orders> {
     let env = world.env.clone();
-    let opens = Arc::new(Opener::new(ledger.clone(), env.clone()));
+    let (ledger, opened) = (inside.ledger().clone(), inside.shards().clone());
+    let opens = Arc::new(Opener::new(ledger, env.clone(), opened));
     // A file that is not there ends the start at once, whether or not the directory is known.
     let (orders, around) = (config.orders.clone(), world.around(&config.orders, opens)?);
     // Before the first group is opened: the ledger has places for what the config says.

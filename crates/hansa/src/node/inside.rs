@@ -12,6 +12,7 @@ use hansa_region_router::book::Book;
 use tokio_util::sync::CancellationToken;
 
 use super::invariants;
+use super::opener::Shards;
 
 /// The parts that know something. Orders come last; a node without them is complete with `None`.
 pub struct Inside {
@@ -19,13 +20,14 @@ pub struct Inside {
     book: Book,
     ledger: Ledger,
     orders: OnceLock<Option<Orders>>,
+    shards: Shards,
     drained: CancellationToken,
 }
 
 impl Inside {
     pub fn new(host: Host, book: Book, ledger: Ledger) -> Self {
         let (orders, drained) = (OnceLock::new(), CancellationToken::new());
-        Self { host, book, ledger, orders, drained }
+        Self { host, book, ledger, orders, shards: Shards::default(), drained }
     }
 
     /// Everything has started. Once.
@@ -74,6 +76,11 @@ impl Inside {
         &self.ledger
     }
 
+    /// The orders groups that keep their books.
+    pub fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
     /// The orders role, once it has started on a node that has it.
     pub fn orders(&self) -> Option<&Orders> {
         self.orders.get().and_then(Option::as_ref)
@@ -114,7 +121,8 @@ impl Local for Inside {
 
     async fn check_invariants(&self) -> Vec<InvariantReport> {
         let orders = self.orders.get().and_then(Option::as_ref);
-        invariants::check(&self.host.statuses(), &self.ledger, orders).await
+        let shards = self.shards.all();
+        invariants::check(&self.host.statuses(), &self.ledger, orders, &shards).await
     }
 }
 

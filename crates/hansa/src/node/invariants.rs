@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hansa_api::pb::admin::{InvariantReport, Verdict};
-use hansa_consensus::{GroupStatus, Role};
+use hansa_consensus::{Group, GroupStatus, Role};
 use hansa_ledger::Ledger;
 use hansa_orders::Orders;
 use hansa_orders::crosscheck::{Finding, Verdict as Crossed};
+use hansa_shard::invariants;
+use hansa_shard::machine::Shard;
 use hansa_types::id::GroupId;
 use tokio::time::Instant;
+
+use super::agrees;
 
 /// Findings of one group that are worth reading.
 const FINDINGS_MAX: usize = 8;
@@ -21,6 +25,7 @@ pub async fn check(
     statuses: &[GroupStatus],
     ledger: &Ledger,
     orders: Option<&Orders>,
+    shards: &[Group<Shard>],
 ) -> Vec<InvariantReport> {
     let led = statuses.iter().filter(|status| status.role == Role::Leader);
     let led: BTreeSet<GroupId> = led.map(|status| status.group).collect();
@@ -30,7 +35,21 @@ pub async fn check(
         let due = Instant::now() + ACROSS_MAX;
         reports.extend(orders.cross_check(due).await.into_iter().map(across));
     }
+    for shard in shards.iter().filter(|shard| led.contains(&shard.id())) {
+        reports.extend(of_shard(shard).await);
+    }
     reports
+}
+
+/// What lies between orders and the books in their own log.
+async fn of_shard(shard: &Group<Shard>) -> Vec<InvariantReport> {
+    let broken = agrees::look(shard, FINDINGS_MAX).await;
+    let wrong = |name: &str| -> Vec<String> {
+        let of_this = broken.iter().filter(|broken| broken.name == name);
+        of_this.map(|broken| format!("{}: {}", broken.order, broken.what)).collect()
+    };
+    let all = invariants::ALL.into_iter();
+    all.map(|(number, name)| report(shard.id(), number, name, &wrong(name))).collect()
 }
 
 fn of_ledger(ledger: &Ledger, led: &BTreeSet<GroupId>) -> Vec<InvariantReport> {

@@ -1,5 +1,7 @@
 //! How this node opens an orders group: as the directory has it, with books or without.
 
+use std::sync::Arc;
+
 use hansa_consensus::{Group, GroupSpec, Host};
 use hansa_ledger::Ledger;
 use hansa_node::env::Env;
@@ -9,11 +11,23 @@ use hansa_orders::{Opens, StartError};
 use hansa_region_router::core::directory::Snapshot;
 use hansa_shard::machine::Shard;
 use hansa_types::id::{GroupId, GroupKind};
+use parking_lot::Mutex;
 
 /// Opens orders groups, and hands the ledger what books lie in them.
 pub struct Opener {
     ledger: Ledger,
     env: Env,
+    opened: Shards,
+}
+
+/// The orders groups of this node that keep books, as far as they have been opened.
+#[derive(Clone, Default)]
+pub struct Shards(Arc<Mutex<Vec<Group<Shard>>>>);
+
+impl Shards {
+    pub fn all(&self) -> Vec<Group<Shard>> {
+        self.0.lock().clone()
+    }
 }
 
 /// Whether a group keeps the stock and money books of its index.
@@ -26,8 +40,8 @@ fn keeps_books(now: &Snapshot, group: GroupId) -> bool {
 }
 
 impl Opener {
-    pub fn new(ledger: Ledger, env: Env) -> Self {
-        Self { ledger, env }
+    pub fn new(ledger: Ledger, env: Env, opened: Shards) -> Self {
+        Self { ledger, env, opened }
     }
 
     fn attach(&self, whole: &Group<Shard>) -> Result<(), StartError> {
@@ -66,6 +80,7 @@ impl Opens for Opener {
         };
         if joint {
             self.attach(&whole)?;
+            self.opened.0.lock().push(whole.clone());
         }
         whole.part(id).ok_or_else(|| lacking(&whole, "orders"))
     }

@@ -22,7 +22,7 @@ pub use command::{
     Adjust, Command, CommandId, Rebook, Receive, RequestKey, Reserve, Return, ReturnElsewhere,
     SetFloor, Ship, StockLine,
 };
-pub use facts::{SkuTotals, StockFrozen};
+pub use facts::{Remembered, SkuTotals, StockFrozen};
 pub use frozen::Frozen;
 pub use stock::{Held, HeldLine, Stock};
 

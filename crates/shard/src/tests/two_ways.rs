@@ -32,7 +32,7 @@ use super::{joint, tagged, written};
 use crate::machine::{MONEY, Outcome, STOCK, Shard};
 
 /// Orders and their books, however they lie.
-trait Way {
+pub(super) trait Way {
     fn advance(&mut self, at: LogTime);
     fn command(&mut self, at: LogTime, command: &[u8]);
     fn books(&mut self, at: LogTime, kind: GroupKind, batch: &[u8]) -> Outcomes;
@@ -70,21 +70,30 @@ impl Way for Apart {
     }
 }
 
-/// A shard, and how many records of postings each of its commands made of a book at most.
-struct Together {
-    shard: Shard,
-    entries: usize,
+/// A shard, of which orders and books agree whenever anything was applied to it, and how many
+/// commands that were.
+pub(super) struct Together {
+    pub shard: Shard,
+    pub entries: usize,
+}
+
+impl Together {
+    fn agree(&self) {
+        assert_eq!(self.shard.agrees(3), []);
+    }
 }
 
 impl Way for Together {
     fn advance(&mut self, at: LogTime) {
         self.shard.advance(at, &mut Records::new());
+        self.agree();
     }
 
     fn command(&mut self, at: LogTime, command: &[u8]) {
         let mut out = Records::new();
         self.shard.apply(at, command, &mut out);
         self.entries += 1;
+        self.agree();
         let tables = [<Shard as Holds<Inventory>>::TABLES, <Shard as Holds<Payments>>::TABLES];
         for table in tables {
             let postings = out.iter().filter(|record| record.table == table + POSTINGS);
@@ -95,7 +104,9 @@ impl Way for Together {
     fn books(&mut self, at: LogTime, kind: GroupKind, batch: &[u8]) -> Outcomes {
         let tag = if kind == GroupKind::Inventory { STOCK } else { MONEY };
         self.entries += 1;
-        match self.shard.apply(at, &tagged(tag, batch), &mut Records::new()) {
+        let outcome = self.shard.apply(at, &tagged(tag, batch), &mut Records::new());
+        self.agree();
+        match outcome {
             Outcome::Stock(outcomes) | Outcome::Money(outcomes) => outcomes,
             Outcome::Orders(outcome) => panic!("{outcome:?}"),
         }
@@ -108,7 +119,7 @@ impl Way for Together {
 
 /// Carries what is due, all at one time: what books do first, as near books are; then, if the
 /// provider speaks, one of its answers after the other.
-fn carry(way: &mut dyn Way, at: LogTime, speaks: bool) {
+pub(super) fn carry(way: &mut dyn Way, at: LogTime, speaks: bool) {
     for _ in 0..2_000 {
         let due = way.state().due(0, 1_000);
         let booked = due.iter().find_map(|call| Some((call, answer(way, at, call, false)?)));
@@ -182,11 +193,11 @@ fn settled(
     Some(StepResult::Settled(came))
 }
 
-fn order_id(n: u64) -> OrderId {
+pub(super) fn order_id(n: u64) -> OrderId {
     OrderId::new(LogTime(1_700_000_000_000), 1.try_into().unwrap(), Slot::of(&n.to_le_bytes()), n)
 }
 
-fn accept(draws: &mut Story, n: u64) -> Command {
+pub(super) fn accept(draws: &mut Story, n: u64) -> Command {
     let line = |sku: &str, quantity, price_minor| Line {
         kind: LineKind::Stock,
         sku: Some(sku.parse().unwrap()),
@@ -225,7 +236,7 @@ fn accept(draws: &mut Story, n: u64) -> Command {
 }
 
 /// What a caller asks for next.
-fn ask(draws: &mut Story, placed: &mut u64, asked: &mut u128) -> Command {
+pub(super) fn ask(draws: &mut Story, placed: &mut u64, asked: &mut u128) -> Command {
     if *placed == 0 || draws.draw(3) == 0 {
         *placed += 1;
         return accept(draws, *placed);
@@ -243,7 +254,7 @@ fn ask(draws: &mut Story, placed: &mut u64, asked: &mut u128) -> Command {
     }
 }
 
-fn receive(id: TransferId, sku: &str, quantity: u64) -> Vec<u8> {
+pub(super) fn receive(id: TransferId, sku: &str, quantity: u64) -> Vec<u8> {
     let mut batch = Batch::default();
     let (id, warehouse, document) = (CommandId::Given(id), None, "d");
     batch.push(&inventory::Command::Receive(Receive { id, sku, warehouse, quantity, document }));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hansa_consensus::{GroupStatus, Role};
 use hansa_types::id::{GroupId, GroupKind};
 
+use super::books::Books;
 use super::{Stage, State};
 use crate::trace;
 use crate::world::League;
@@ -22,6 +23,7 @@ pub(super) struct Watch {
     stopped: BTreeSet<(usize, GroupId)>,
     terms: BTreeMap<(usize, GroupId), u64>,
     elections: Vec<u64>,
+    pub books: Books,
 }
 
 struct CutOff {
@@ -43,6 +45,7 @@ impl Watch {
             stopped: BTreeSet::new(),
             terms: BTreeMap::new(),
             elections: Vec::new(),
+            books: Books::new(seats),
         }
     }
 
@@ -70,6 +73,7 @@ impl Watch {
             self.lost_leaders(now, seats);
             self.new_leaders(now, seats);
         }
+        self.books.look(now, seats);
     }
 
     pub fn take_elections(&mut self) -> Vec<u64> {
@@ -84,6 +88,7 @@ impl Watch {
                 if group.term > *term {
                     *term = group.term;
                     self.elections.push(now.as_nanos() as u64);
+                    self.books.elected(number);
                 }
             }
         }

@@ -7,7 +7,8 @@ use hansa_types::id::{AccountId, TransferId};
 use hansa_types::time::LogTime;
 
 use super::{Bucket, Inventory, Reservation, ReservationState};
-use crate::core::kernel::Account;
+use crate::core::kernel::{Account, Known};
+use crate::core::outcome::OutcomeCode;
 
 /// Stock at one moment.
 pub struct StockFrozen {
@@ -16,7 +17,28 @@ pub struct StockFrozen {
     skus: FrozenTable<u32, Arc<str>>,
 }
 
+/// What the stock books know of a command by its id alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remembered {
+    /// The id is older than what is remembered.
+    Forgotten,
+    Never,
+    /// What it came to first; of a reservation also how that ended, once it has.
+    Came {
+        code: OutcomeCode,
+        ended: Option<OutcomeCode>,
+    },
+}
+
 impl Inventory {
+    pub fn remembered(&self, id: TransferId) -> Remembered {
+        match self.done.look(self.now, id) {
+            Known::TooOld => Remembered::Forgotten,
+            Known::New | Known::TooNew => Remembered::Never,
+            Known::Seen(done) => Remembered::Came { code: done.code, ended: done.spent },
+        }
+    }
+
     pub fn freeze_stock(&self) -> StockFrozen {
         StockFrozen {
             reservations: self.reservations.freeze(),

@@ -1,0 +1,150 @@
+//! What must hold between the orders of a group and the books in its own log: at every entry, not
+//! only once all has settled. One file each, run in tests, online, and by RPC.
+//!
+//! Each claim is about one order and what the near books have of it at one moment, so a large state
+//! may be looked at in pages. Nothing is claimed of:
+//! - orders of births that are another region's, or were when this group last changed them: whoever
+//!   owns them goes on with its own books, and what these still hold is given back bit by bit;
+//! - what lies in books that are not near;
+//! - orders about which people booked something by themselves (a repair).
+//!
+//! An order that came here from another owner, or goes on here after it had gone, may have earlier
+//! payments and earlier holds, which run out by themselves: of those only that is claimed.
+
+mod money_agrees;
+mod stock_agrees;
+
+use hansa_ledger::core::inventory::Inventory;
+use hansa_ledger::core::payments::{PaymentKey, Payments};
+use hansa_orders::core::contents::Contents;
+use hansa_orders::core::order::Order;
+use hansa_orders::core::repair::Action;
+use hansa_orders::core::state::State;
+use hansa_types::id::{OrderId, TransferId};
+
+use crate::machine::{Books, Shard};
+
+/// A broken invariant, said so that an operator can look it up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    /// Its number in domain.md §7.
+    pub number: u32,
+    pub name: &'static str,
+    pub order: OrderId,
+    pub what: String,
+}
+
+/// The names of all, with their numbers.
+pub const ALL: [(u32, &str); 2] = [(6, stock_agrees::NAME), (5, money_agrees::NAME)];
+
+/// A record that is looked at, with the order that it is or is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    Order(OrderId),
+    Reservation(TransferId),
+    Payment(PaymentKey),
+    /// A live hold of money.
+    Funds(TransferId),
+}
+
+/// An order as a group keeps it.
+type Kept<'a> = (&'a Order, &'a Contents);
+
+/// What is wrong, with whose order.
+type Wrong = (OrderId, String);
+
+/// The three parts at one moment.
+struct Look<'a> {
+    state: &'a State,
+    stock: &'a Inventory,
+    money: &'a Payments,
+}
+
+impl Shard {
+    /// What the facts of orders and of the books in their log disagree about, at most `max`;
+    /// nothing in a group without books.
+    ///
+    /// Costs time in proportion to the state: online it is looked at in pages, by
+    /// [`Self::agrees_at`].
+    pub fn agrees(&self, max: usize) -> Vec<Broken> {
+        let Some(look) = self.look() else { return Vec::new() };
+        let orders = look.state.orders.iter().map(|(id, _)| Place::Order(*id));
+        let reservations = look.stock.reservations().map(|(id, _)| Place::Reservation(*id));
+        let payments = look.money.payments().map(|(key, _)| Place::Payment(*key));
+        let funds = look.money.kernel().books().holds().map(|(id, _)| Place::Funds(*id));
+        let all = orders.chain(reservations).chain(payments).chain(funds);
+        all.filter_map(|place| look.at(place)).take(max).collect()
+    }
+
+    /// The same of these records, as far as they are there still.
+    pub fn agrees_at(&self, places: &[Place]) -> Vec<Broken> {
+        let Some(look) = self.look() else { return Vec::new() };
+        places.iter().filter_map(|place| look.at(*place)).collect()
+    }
+
+    fn look(&self) -> Option<Look<'_>> {
+        let Books { stock, money } = self.books()?;
+        Some(Look { state: &self.orders().state, stock, money })
+    }
+}
+
+impl<'a> Look<'a> {
+    fn at(&self, place: Place) -> Option<Broken> {
+        let (rule, found) = match place {
+            Place::Order(id) => {
+                let kept = self.own(id)?;
+                let stock = stock_agrees::of_order(self, id, kept).err().map(|what| (id, what));
+                let money = || money_agrees::of_order(self, id, kept).err().map(|what| (id, what));
+                let rule = usize::from(stock.is_none());
+                (rule, stock.or_else(money))
+            }
+            Place::Reservation(id) => (0, stock_agrees::of_reservation(self, id).err()),
+            Place::Payment(key) => (1, money_agrees::of_payment(self, key).err()),
+            Place::Funds(id) => (1, money_agrees::of_hold(self, id).err()),
+        };
+        let (number, name) = ALL[rule];
+        let (order, what) = found.filter(|(order, _)| !self.people_booked(*order))?;
+        Some(Broken { number, name, order, what })
+    }
+
+    /// The index of the group, and so of the books that are near.
+    fn index(&self) -> u16 {
+        self.state.meta.settings.index
+    }
+
+    /// An order that this group keeps and may go on with.
+    fn own(&self, id: OrderId) -> Option<Kept<'a>> {
+        let order = self.state.orders.get(&id).filter(|order| self.state.is_own(id, order))?;
+        Some((order, self.state.contents.get(&id)?))
+    }
+
+    /// The order that a record of the books names; `None` where nothing is claimed of it.
+    ///
+    /// # Errors
+    /// This group should know it, and does not.
+    fn named(&self, id: OrderId, what: &str) -> Result<Option<Kept<'a>>, Wrong> {
+        let settings = &self.state.meta.settings;
+        let ours = id.slot().get() % settings.groups.max(1) == settings.index;
+        // Its copy is about to be adopted.
+        if ours && !self.state.orders.contains(&id) && !self.state.waits(id) {
+            return Err((id, format!("{what} of an order that does not exist")));
+        }
+        Ok(self.own(id))
+    }
+
+    /// Whether two people had something booked about it that its own saga knows nothing of.
+    fn people_booked(&self, order: OrderId) -> bool {
+        let booked = |action: &Action| match action {
+            Action::ReleaseStock { .. }
+            | Action::VoidMoney { .. }
+            | Action::RefundCapture { .. } => true,
+            Action::CancelCharge { .. }
+            | Action::Resume
+            | Action::Rebook { .. }
+            | Action::Reship { .. }
+            | Action::DecideTail { .. } => false,
+        };
+        let mut rows = self.state.repairs.rows.iter();
+        rows.any(|(_, row)| row.order == Some(order) && booked(&row.action))
+    }
+}
