@@ -78,7 +78,7 @@ pub fn prove(all: &[Caught], jobs: usize) -> anyhow::Result<Vec<String>> {
     }
     tasks.sort_unstable();
     tasks.dedup();
-    let (mut wrong, mut missed) = (Vec::new(), Vec::new());
+    let (mut wrong, mut missed) = (never_caught(all), Vec::new());
     crew.run(tasks.into_iter(), |report| {
         let seed = report.seed;
         match (&report.bug, report.word) {
@@ -108,6 +108,17 @@ pub fn prove(all: &[Caught], jobs: usize) -> anyhow::Result<Vec<String>> {
     Ok(wrong)
 }
 
+/// Mistakes of which no seed is written down.
+fn never_caught(all: &[Caught]) -> Vec<String> {
+    let missing = Bug::ALL.iter().filter(|bug| all.iter().all(|one| one.bug != bug.name()));
+    missing
+        .map(|bug| {
+            let name = bug.name();
+            format!("{name}: no seed that catches it is written down: `cargo xtask sim --hunt`")
+        })
+        .collect()
+}
+
 /// What was written down; nothing when there is no file yet.
 ///
 /// # Errors
@@ -131,4 +142,17 @@ pub fn write(file: &Path, caught: Caught) -> anyhow::Result<()> {
     let place = |one: &Caught| Bug::ALL.iter().position(|bug| bug.name() == one.bug);
     all.sort_by_key(place);
     replace(file, &all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_has_a_seed_that_catches_it() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("bugs.jsonl");
+        assert_eq!(never_caught(&read(&file).unwrap()), Vec::<String>::new());
+        assert_eq!(never_caught(&[]).len(), Bug::ALL.len());
+        assert!(Bug::ALL.len() >= 12);
+    }
 }
