@@ -28,7 +28,9 @@ const BUSY: Duration = Duration::from_millis(20);
 /// Open orders named in a refusal.
 const OPEN_MAX: usize = 10;
 pub(super) const KEPT: &str = "order name, lines, amounts, currency, country, times and payment \
-                               facts, for tax and commercial law; no personal data";
+                               facts, for tax and commercial law, without the personal block; free \
+                               text as it was written (reference, descriptions, reasons, tracking \
+                               codes), in which nothing personal belongs";
 
 pub async fn run(
     shell: &Shell,

@@ -203,3 +203,71 @@ async fn what_came_home_since_he_left_is_brought_again_where_it_was_lost() {
     ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
     assert_eq!(kept(away), 1);
 }
+
+/// The orders whose blocks are kept there.
+fn kept_orders(node: &Node) -> Vec<String> {
+    let shell = node.orders.shell();
+    shell.groups[&0].group.peek(|machine| {
+        let kept = machine.state.moves.kept.iter();
+        kept.map(|(id, _)| shell.map.name_of(*id)).collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_erased_where_he_lives_is_not_shown_there_again_by_a_repeat_of_his_move() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    pair.home.place(&order("r-1")).await.unwrap();
+    ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!(kept(away), 1);
+    // Asked there; here he has an order under way.
+    forget(away, "us-east").await;
+    told_wish(here).await;
+    assert!(kept(away) == 0 && matches!(state_of(here, own(here)), KeyState::Living(_)));
+    let told = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!((told.lives_in.as_str(), kept(away)), ("us-east", 0));
+    assert!(exported(away).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_to_be_forgotten_is_not_brought_by_a_move_that_he_orders_beside() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    let goes = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    told_wish(here).await;
+    let gate = Gate::before(here, &pair.address).await;
+    here.peers.set_gateways("us-east".parse().unwrap(), vec![gate.address.clone()]);
+    let moves = ask(here, asks(wire::MoveAction::Move, "us-east"));
+    let orders = async {
+        begun(here).await;
+        let (later, _) = placed(&pair, "r-2").await;
+        gate.open.send_replace(true);
+        later
+    };
+    let (told, later) = tokio::join!(moves, orders);
+    assert_eq!(told.unwrap().lives_in, "us-east");
+    assert_eq!(kept_orders(away), [later], "and not {goes}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_nothing_but_what_is_to_be_forgotten_moves_without_it() {
+    let pair = Pair::start().await;
+    reconnect(&pair).await;
+    pair.legislate(&policy(2, true));
+    let (here, away) = (pair.here(), pair.away());
+    let order = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
+    told_wish(here).await;
+    let told = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!((told.lives_in.as_str(), kept(away)), ("us-east", 0));
+    let (request_id, reason) = ("x-1".to_owned(), String::new());
+    let cancel = orders::CancelOrderRequest { order, request_id, reason };
+    here.service.cancel_order(call(cancel)).await.unwrap();
+    pair.home.at_rest().await;
+    eventually("forgotten", || state_of(here, own(here)) == KeyState::Erased).await;
+    let told = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap();
+    assert_eq!((told.state(), living(here)), (wire::MoveState::Left, 0));
+}

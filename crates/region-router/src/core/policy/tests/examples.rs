@@ -94,6 +94,30 @@ fn what_an_indian_paid_is_in_no_copy_abroad() {
 }
 
 #[test]
+fn free_text_of_the_union_leaves_home_only_as_personal_data_may() {
+    use hansa_api::classes::Lawful as _;
+    use hansa_api::pb::order::{Order, OrderLine};
+    let policy = parsed("eu-adequacy");
+    let text = || "Erika Mustermann".to_owned();
+    let line = OrderLine { sku: "A".into(), description: text(), ..OrderLine::default() };
+    let (client_reference, cancel_reason) = (text(), text());
+    let lines = vec![line];
+    let order = Order { client_reference, cancel_reason, lines, ..Order::default() };
+    let seen = |code: &str, place: &str| {
+        let mut order = order.clone();
+        order.retain(policy.allowed(policy.of_country(country(code)).unwrap(), &region(place)));
+        let Order { client_reference, cancel_reason, mut lines, .. } = order;
+        let OrderLine { sku, description, .. } = lines.remove(0);
+        assert_eq!(sku, "A");
+        [client_reference, cancel_reason, description].map(|text| !text.is_empty())
+    };
+    assert_eq!(seen("DE", "us-east"), [false; 3]);
+    assert_eq!(seen("DE", "jp-east"), [false; 3], "lawful there, and no copy is needed");
+    assert_eq!(seen("DE", "eu-central"), [true; 3]);
+    assert_eq!(seen("US", "eu-west"), [true; 3], "another law raises nothing");
+}
+
+#[test]
 fn chinese_and_russian_data_enter_at_home_only() {
     for (name, code, home, abroad) in [
         ("cn", "CN", "cn-north", "ap-south"),
