@@ -30,6 +30,8 @@ pub struct Processes {
     pub data: PathBuf,
     pub profile: Profile,
     pub doors: Doors,
+    /// Leaves the nodes' data where it is also when nothing has failed.
+    pub keep: bool,
     nodes: BTreeMap<String, Process>,
 }
 
@@ -297,7 +299,7 @@ impl Drop for Processes {
         }
         if std::thread::panicking() {
             self.nodes.keys().for_each(|name| self.show_log(name));
-        } else {
+        } else if !self.keep {
             // 130 MB a league. One that the test took away itself is gone.
             for node in self.nodes.values() {
                 drop(std::fs::remove_dir_all(&node.config.data_dir));

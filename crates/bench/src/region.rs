@@ -76,6 +76,8 @@ impl Region {
             config.gateway.order_streams_per_client_max = 1_024;
         });
         let mut processes = shape.start().await;
+        // Whose folder it is decides what becomes of it.
+        processes.keep = true;
         let watched = watched(&mut processes);
         let profile = processes.profile.clone();
         let endpoints = profile.regions.values().flat_map(|of| of.endpoints.clone()).collect();

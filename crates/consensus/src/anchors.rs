@@ -58,7 +58,7 @@ impl Anchors {
         let heads = match fs::read_start(fs.as_ref(), &path, u64::MAX)?.map(|bytes| decode(&bytes))
         {
             None => BTreeMap::new(),
-            Some(Ok(heads)) => heads,
+            Some(Ok(heads)) => in_order(heads),
             // Not damaged: another release wrote it, and is to read it again.
             Some(Err(error @ BadBytes::Format { .. })) => {
                 return Err(io::Error::other(format!("{}: {error}", path.display())));
@@ -118,10 +118,19 @@ impl Anchors {
     }
 }
 
+/// A former program wrote them as they came.
+fn in_order(mut heads: BTreeMap<Origin, Vec<Mark>>) -> BTreeMap<Origin, Vec<Mark>> {
+    for marks in heads.values_mut() {
+        marks.sort_by_key(|mark| mark.index);
+        marks.dedup();
+    }
+    heads
+}
+
 /// Takes one away where there are too many: the one between neighbours that are nearest to each
 /// other for their age, as counted in entries. So of `n` entries some `KEPT / log2(n)` heads are
-/// left for each doubling of their age, whoever waits how long before he looks; never the oldest or
-/// the newest, nor one of two that say different things of one entry.
+/// left for each doubling of their age, whoever waits how long before he looks; not the oldest or
+/// the newest, nor one of two that say different things of one entry, while there is another.
 fn thin(heads: &mut Vec<Mark>) {
     let (Some(newest), true) = (heads.last().map(|mark| mark.index), heads.len() > KEPT) else {
         return;

@@ -133,7 +133,7 @@ impl Shape {
             (name, Process { config, file, binary: binary.clone(), netns, running: None })
         };
         let nodes = configs.into_iter().map(process).collect();
-        Processes { data: data.clone(), profile, doors, nodes }
+        Processes { data: data.clone(), profile, doors, keep: false, nodes }
     }
 
     /// Starts every node and waits until all serve.

@@ -20,11 +20,14 @@ async fn cut(name: &str, binary: PathBuf, faults: Faults, cycles: usize) -> Resu
         for disk in &rig.disks {
             disk.set(faults.clone());
         }
+        // What an error is about is to be looked at.
+        rig.league.keep = true;
         let lost = rig.lost().await?;
         if !lost.is_empty() {
             return Err(format!("{} acknowledged orders are lost: {lost:?}", lost.len()));
         }
     }
+    rig.league.keep = false;
     rig.league.ready().await;
     Ok(rig)
 }

@@ -100,13 +100,20 @@ impl Region {
     /// Keepers that the config does not know: one of them may lead by now. Whoever answers at that
     /// address has to show a certificate with that name.
     fn learn(&mut self, config: &Config, answers: &[ResolveNodeResponse]) {
-        for keeper in answers.iter().flat_map(|answer| &answer.keepers) {
+        let newest = answers.iter().max_by_key(|answer| answer.version);
+        let configured = config.own_region().into_iter().flat_map(|region| &region.nodes);
+        let keeps = configured.filter(|node| {
+            node.roles.contains(&NodeRole::Directory) || node.name == config.name
+        });
+        let configured: Vec<&str> = keeps.map(|node| node.name.as_str()).collect();
+        for keeper in newest.into_iter().flat_map(|answer| &answer.keepers) {
             let node = NodeId(keeper.node);
             let new = !self.keepers.contains(&node) && self.keepers.len() < KEEPERS_MAX;
             let id = SpiffeId::node(&config.trust_domain, &config.region, &keeper.name);
+            // Whom the config names is asked by it, under whatever id.
             if let Ok(id) = id
                 && new
-                && keeper.name != config.name
+                && !configured.contains(&keeper.name.as_str())
             {
                 self.peers.set_node(node, Address { id, addr: keeper.internal.clone() });
                 self.keepers.push(node);

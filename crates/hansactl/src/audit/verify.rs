@@ -17,7 +17,7 @@ use crate::member::group_name;
 use crate::output::{self, Rows};
 use crate::values::{dash, short};
 
-/// Anchors of one group that are compared; where more are kept, every second, or every third.
+/// Entries of one group at which anchors are compared; where more are kept, every second, or third.
 const ANCHORS_MAX: usize = 1_024;
 
 pub async fn run(
@@ -148,8 +148,10 @@ async fn kept_abroad(
     }
     for kept in anchors.values_mut() {
         kept.sort_by_key(|anchor| std::cmp::Reverse(anchor.index));
-        let every = kept.len().div_ceil(ANCHORS_MAX).max(1);
-        *kept = std::mem::take(kept).into_iter().step_by(every).collect();
+        let all: BTreeSet<u64> = kept.iter().map(|anchor| anchor.index).collect();
+        let every = all.len().div_ceil(ANCHORS_MAX).max(1);
+        let chosen: BTreeSet<u64> = all.into_iter().step_by(every).collect();
+        kept.retain(|anchor| chosen.contains(&anchor.index));
     }
     Ok(anchors)
 }
