@@ -6,7 +6,8 @@
 //! - orders of births that are another region's, or were when this group last changed them: whoever
 //!   owns them goes on with its own books, and what these still hold is given back bit by bit;
 //! - what lies in books that are not near;
-//! - orders about which people booked something by themselves (a repair).
+//! - orders about which people booked something by themselves (a repair), for as long as that is
+//!   remembered.
 //!
 //! An order that came here from another owner, or goes on here after it had gone, may have earlier
 //! payments and earlier holds, which run out by themselves: of those only that is claimed.
@@ -14,11 +15,14 @@
 mod money_agrees;
 mod stock_agrees;
 
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+
 use hansa_ledger::core::inventory::Inventory;
 use hansa_ledger::core::payments::{PaymentKey, Payments};
 use hansa_orders::core::contents::Contents;
 use hansa_orders::core::order::Order;
-use hansa_orders::core::repair::Action;
+use hansa_orders::core::repair::{Action, End};
 use hansa_orders::core::state::State;
 use hansa_types::id::{OrderId, TransferId};
 
@@ -58,6 +62,8 @@ struct Look<'a> {
     state: &'a State,
     stock: &'a Inventory,
     money: &'a Payments,
+    /// Orders about which people had something booked; found out once something is wrong.
+    people_booked: OnceCell<BTreeSet<OrderId>>,
 }
 
 impl Shard {
@@ -73,38 +79,41 @@ impl Shard {
         let payments = look.money.payments().map(|(key, _)| Place::Payment(*key));
         let funds = look.money.kernel().books().holds().map(|(id, _)| Place::Funds(*id));
         let all = orders.chain(reservations).chain(payments).chain(funds);
-        all.filter_map(|place| look.at(place)).take(max).collect()
+        all.flat_map(|place| look.at(place)).take(max).collect()
     }
 
     /// The same of these records, as far as they are there still.
     pub fn agrees_at(&self, places: &[Place]) -> Vec<Broken> {
         let Some(look) = self.look() else { return Vec::new() };
-        places.iter().filter_map(|place| look.at(*place)).collect()
+        places.iter().flat_map(|place| look.at(*place)).collect()
     }
 
     fn look(&self) -> Option<Look<'_>> {
         let Books { stock, money } = self.books()?;
-        Some(Look { state: &self.orders().state, stock, money })
+        let people_booked = OnceCell::new();
+        Some(Look { state: &self.orders().state, stock, money, people_booked })
     }
 }
 
 impl<'a> Look<'a> {
-    fn at(&self, place: Place) -> Option<Broken> {
-        let (rule, found) = match place {
-            Place::Order(id) => {
-                let kept = self.own(id)?;
-                let stock = stock_agrees::of_order(self, id, kept).err().map(|what| (id, what));
-                let money = || money_agrees::of_order(self, id, kept).err().map(|what| (id, what));
-                let rule = usize::from(stock.is_none());
-                (rule, stock.or_else(money))
-            }
-            Place::Reservation(id) => (0, stock_agrees::of_reservation(self, id).err()),
-            Place::Payment(key) => (1, money_agrees::of_payment(self, key).err()),
-            Place::Funds(id) => (1, money_agrees::of_hold(self, id).err()),
+    fn at(&self, place: Place) -> impl Iterator<Item = Broken> {
+        let [stock, money] = match place {
+            Place::Order(id) => match self.own(id) {
+                Some(kept) => [
+                    stock_agrees::of_order(self, id, kept).err().map(|what| (id, what)),
+                    money_agrees::of_order(self, id, kept).err().map(|what| (id, what)),
+                ],
+                None => [None, None],
+            },
+            Place::Reservation(id) => [stock_agrees::of_reservation(self, id).err(), None],
+            Place::Payment(key) => [None, money_agrees::of_payment(self, key).err()],
+            Place::Funds(id) => [None, money_agrees::of_hold(self, id).err()],
         };
-        let (number, name) = ALL[rule];
-        let (order, what) = found.filter(|(order, _)| !self.people_booked(*order))?;
-        Some(Broken { number, name, order, what })
+        let found = ALL.into_iter().zip([stock, money]);
+        found.filter_map(|((number, name), wrong)| {
+            let (order, what) = wrong.filter(|(order, _)| !self.people_booked(*order))?;
+            Some(Broken { number, name, order, what })
+        })
     }
 
     /// The index of the group, and so of the books that are near.
@@ -144,7 +153,12 @@ impl<'a> Look<'a> {
             | Action::Reship { .. }
             | Action::DecideTail { .. } => false,
         };
-        let mut rows = self.state.repairs.rows.iter();
-        rows.any(|(_, row)| row.order == Some(order) && booked(&row.action))
+        let all = self.people_booked.get_or_init(|| {
+            let rows = self.state.repairs.rows.iter().map(|(_, row)| row);
+            let nothing = |end: &End| matches!(end, End::Stale(_) | End::Refused(_));
+            let done = rows.filter(|row| !row.ended.as_ref().is_some_and(|(_, end)| nothing(end)));
+            done.filter(|row| booked(&row.action)).filter_map(|row| row.order).collect()
+        });
+        all.contains(&order)
     }
 }

@@ -7,21 +7,32 @@ use hansa_ledger::core::inventory::Inventory;
 use hansa_ledger::core::payments::Payments;
 use hansa_shard::invariants::{Broken, Place};
 use hansa_shard::machine::Shard;
+use tokio::time::Instant;
 
 /// Records that are looked at at one moment.
 const PAGE_MAX: usize = 1_000;
 
-/// What they disagree about of all that is there now, at most `max` and a page. A record that comes
-/// later, or is gone by then, is not looked at.
-pub async fn look(group: &Group<Shard>, max: usize) -> Vec<Broken> {
+/// What was seen until `due`.
+pub struct Seen {
+    /// At most `max` of each rule.
+    pub broken: Vec<Broken>,
+    /// All that was there when it began was looked at.
+    pub whole: bool,
+}
+
+/// What they disagree about of all that is there now, at most `max` of each rule. A record that
+/// comes later, or is gone by then, is not looked at.
+pub async fn look(group: &Group<Shard>, max: usize, due: Instant) -> Seen {
     let frozen = group.peek(|shard| {
         let stock: &Inventory = shard.part()?;
         let money: &Payments = shard.part()?;
         let orders = shard.orders().state.orders.freeze();
         Some((orders, stock.freeze_stock().reservations, money.freeze_money()))
     });
-    let Some((orders, reservations, money)) = frozen else { return Vec::new() };
-    let mut pages = Pages { group, max, page: Vec::new(), found: Vec::new() };
+    let Some((orders, reservations, money)) = frozen else {
+        return Seen { broken: Vec::new(), whole: false };
+    };
+    let mut pages = Pages { group, max, due, page: Vec::new(), found: Vec::new(), whole: true };
     for slot in 0..orders.slots() {
         let place = orders.at(slot).map(|(id, _)| Place::Order(*id));
         pages.add(slot, place).await;
@@ -39,14 +50,16 @@ pub async fn look(group: &Group<Shard>, max: usize) -> Vec<Broken> {
         pages.add(slot, place).await;
     }
     pages.turn();
-    pages.found
+    Seen { broken: pages.found, whole: pages.whole }
 }
 
 struct Pages<'a> {
     group: &'a Group<Shard>,
     max: usize,
+    due: Instant,
     page: Vec<Place>,
     found: Vec<Broken>,
+    whole: bool,
 }
 
 impl Pages<'_> {
@@ -62,8 +75,15 @@ impl Pages<'_> {
 
     fn turn(&mut self) {
         let page = std::mem::take(&mut self.page);
-        if self.found.len() < self.max {
-            self.found.extend(self.group.peek(|shard| shard.agrees_at(&page)));
+        if Instant::now() >= self.due {
+            self.whole = false;
+            return;
+        }
+        for broken in self.group.peek(|shard| shard.agrees_at(&page)) {
+            let same = self.found.iter().filter(|found| found.name == broken.name);
+            if same.count() < self.max {
+                self.found.push(broken);
+            }
         }
     }
 }

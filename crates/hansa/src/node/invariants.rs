@@ -29,27 +29,31 @@ pub async fn check(
 ) -> Vec<InvariantReport> {
     let led = statuses.iter().filter(|status| status.role == Role::Leader);
     let led: BTreeSet<GroupId> = led.map(|status| status.group).collect();
+    let due = Instant::now() + ACROSS_MAX;
     let mut reports = of_ledger(ledger, &led);
+    for shard in shards.iter().filter(|shard| led.contains(&shard.id())) {
+        reports.extend(of_shard(shard, due).await);
+    }
     if let Some(orders) = orders {
         reports.extend(of_orders(orders, &led));
-        let due = Instant::now() + ACROSS_MAX;
         reports.extend(orders.cross_check(due).await.into_iter().map(across));
-    }
-    for shard in shards.iter().filter(|shard| led.contains(&shard.id())) {
-        reports.extend(of_shard(shard).await);
     }
     reports
 }
 
 /// What lies between orders and the books in their own log.
-async fn of_shard(shard: &Group<Shard>) -> Vec<InvariantReport> {
-    let broken = agrees::look(shard, FINDINGS_MAX).await;
-    let wrong = |name: &str| -> Vec<String> {
-        let of_this = broken.iter().filter(|broken| broken.name == name);
-        of_this.map(|broken| format!("{}: {}", broken.order, broken.what)).collect()
+async fn of_shard(shard: &Group<Shard>, due: Instant) -> Vec<InvariantReport> {
+    let seen = agrees::look(shard, FINDINGS_MAX, due).await;
+    let told = |(number, name): (u32, &str)| {
+        let of_this = seen.broken.iter().filter(|broken| broken.name == name);
+        let wrong = of_this.map(|broken| format!("{}: {}", broken.order, broken.what));
+        let wrong: Vec<String> = wrong.collect();
+        match seen.whole || !wrong.is_empty() {
+            true => report(shard.id(), number, name, &wrong),
+            false => unknown(shard.id(), number, name, "not all was looked at in time".to_owned()),
+        }
     };
-    let all = invariants::ALL.into_iter();
-    all.map(|(number, name)| report(shard.id(), number, name, &wrong(name))).collect()
+    invariants::ALL.into_iter().map(told).collect()
 }
 
 fn of_ledger(ledger: &Ledger, led: &BTreeSet<GroupId>) -> Vec<InvariantReport> {
@@ -89,12 +93,13 @@ fn across(finding: Finding) -> InvariantReport {
     match finding.verdict {
         Crossed::Held => report(group, number, name, &[]),
         Crossed::Violated(wrong) => report(group, number, name, &wrong),
-        Crossed::Unknown(why) => InvariantReport {
-            verdict: Verdict::Unknown.into(),
-            detail: why,
-            ..report(group, number, name, &[])
-        },
+        Crossed::Unknown(why) => unknown(group, number, name, why),
     }
+}
+
+fn unknown(group: GroupId, number: u32, name: &str, detail: String) -> InvariantReport {
+    let verdict = Verdict::Unknown.into();
+    InvariantReport { verdict, detail, ..report(group, number, name, &[]) }
 }
 
 fn report(group: GroupId, number: u32, name: &str, wrong: &[String]) -> InvariantReport {

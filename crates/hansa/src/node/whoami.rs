@@ -102,9 +102,8 @@ impl Region {
     fn learn(&mut self, config: &Config, answers: &[ResolveNodeResponse]) {
         let newest = answers.iter().max_by_key(|answer| answer.version);
         let configured = config.own_region().into_iter().flat_map(|region| &region.nodes);
-        let keeps = configured.filter(|node| {
-            node.roles.contains(&NodeRole::Directory) || node.name == config.name
-        });
+        let keeps = configured
+            .filter(|node| node.roles.contains(&NodeRole::Directory) || node.name == config.name);
         let configured: Vec<&str> = keeps.map(|node| node.name.as_str()).collect();
         for keeper in newest.into_iter().flat_map(|answer| &answer.keepers) {
             let node = NodeId(keeper.node);

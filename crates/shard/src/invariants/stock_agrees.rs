@@ -3,7 +3,7 @@
 //! | the order's part | the reservation under its hold |
 //! |---|---|
 //! | reserving | none, or held |
-//! | held | held; run out, or voided by force; committed while the last leg is outstanding |
+//! | held | held, each line whole; run out, or voided by force; committed while the last leg is outstanding |
 //! | refused | none; held after an odd answer |
 //! | committed | committed, each line open as far as the order shipped; gone once all was shipped |
 //! | releasing | any: a step back whose forerunner's answer was never known |
@@ -12,7 +12,7 @@
 //!
 //! Where a step of it is outstanding a lane may have done it already: only then may a shipment be
 //! in one of the two alone. What an order has shipped or taken back for good, the books have done
-//! under that id. Each reservation is of an order that has a part with its hold.
+//! under that id (how much of what came back is not compared). Each reservation is of an order that has a part with its hold.
 
 use hansa_ledger::core::inventory::{Remembered, Reservation};
 use hansa_ledger::core::outcome::OutcomeCode;
@@ -47,9 +47,11 @@ fn part_agrees(
     reservation: Option<&Reservation>,
 ) -> bool {
     let committed = reservation.map(|held| held.expires().is_none());
+    let whole =
+        || order.came() || reservation.is_some_and(|held| open_agrees(order, contents, part, held));
     match (&part.stock, committed) {
         (Stock::Reserving, is) => is != Some(true),
-        (Stock::Held { .. }, Some(false)) => true,
+        (Stock::Held { .. }, Some(false)) => whole(),
         // By a lane, which has not said so yet.
         (Stock::Held { .. }, Some(true)) => order.outstanding(Effect::Settle),
         (Stock::Held { .. }, None) => {
@@ -60,9 +62,7 @@ fn part_agrees(
             None => true,
             Some(committed) => !committed && why.code == RefusalCode::Other,
         },
-        (Stock::Committed, Some(true)) => {
-            order.came() || reservation.is_some_and(|held| open_agrees(order, contents, part, held))
-        }
+        (Stock::Committed, Some(true)) => whole(),
         (Stock::Committed, Some(false)) => false,
         (Stock::Committed, None) if order.came() => {
             // Nothing was reserved of what had left elsewhere.
@@ -96,19 +96,24 @@ fn left(order: &Order, contents: &Contents, part: &Part) -> u32 {
     lines.map(|(place, line)| line.quantity.saturating_sub(moved(place))).sum()
 }
 
-/// Line by line: all but what was shipped, or is about to be and may be in the books already.
+/// Line by line: all but what was shipped, or is about to be and may be in the books already; and
+/// no other line.
 fn open_agrees(order: &Order, contents: &Contents, part: &Part, held: &Reservation) -> bool {
-    contents.of_group(part.group).all(|(place, line)| {
-        let number = u32::from(place) + 1;
-        let open: u32 = held.lines.iter().filter(|of| of.line == number).map(|of| of.open()).sum();
-        let shipped = |counts: fn(&Done) -> bool| -> u32 {
-            let of = order.shipments.iter().filter(|of| counts(&of.state));
-            of.map(|of| of.units(place)).sum()
-        };
-        let most = line.quantity.saturating_sub(shipped(|state| *state == Done::Done));
-        let least = line.quantity.saturating_sub(shipped(Done::counts));
-        (least..=most).contains(&open)
-    })
+    let known =
+        |line: u32| contents.of_group(part.group).any(|(place, _)| u32::from(place) + 1 == line);
+    held.lines.iter().all(|of| known(of.line))
+        && contents.of_group(part.group).all(|(place, line)| {
+            let number = u32::from(place) + 1;
+            let open: u32 =
+                held.lines.iter().filter(|of| of.line == number).map(|of| of.open()).sum();
+            let shipped = |counts: fn(&Done) -> bool| -> u32 {
+                let of = order.shipments.iter().filter(|of| counts(&of.state));
+                of.map(|of| of.units(place)).sum()
+            };
+            let most = line.quantity.saturating_sub(shipped(|state| *state == Done::Done));
+            let least = line.quantity.saturating_sub(shipped(Done::counts));
+            (least..=most).contains(&open)
+        })
 }
 
 /// What left and came back by this group's word was booked under the id that it has there.
