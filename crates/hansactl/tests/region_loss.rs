@@ -136,41 +136,6 @@ async fn a_region_with_leases_is_fenced_and_needs_nobodys_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failover_is_given_up_when_nobody_else_can_own_or_in_doubt() {
-    let mut rig = Rig::start("given-up").await;
-    let placed = rig.place(LOST, 2).await;
-    let words = [&["region", "failover", LOST, "--to", LOST], &WHY[..]].concat();
-    let done = rig.ctl(LOST, &words).await;
-    assert!(done.status.success(), "{}", text(&done));
-    let (owner, epoch) = rig.owner_as_told_by(LOST).await.expect("it is known");
-    assert_eq!((owner.as_str(), epoch > 1), (LOST, true));
-    // Nothing is doubted: all others have said that they know of nobody else.
-    rig.ask(LOST, &rig.request(), 1).await.expect("a new one, though sent long ago");
-    rig.stop(SURVIVOR).await;
-    let refused = rig.ctl(LOST, &words).await;
-    assert_eq!(refused.status.code(), Some(4), "{}", text(&refused));
-    assert!(text(&refused).contains("no answer from eu-central"), "{}", text(&refused));
-    assert_eq!(rig.owner_as_told_by(LOST).await, Some((LOST.to_owned(), epoch)));
-    let sure = [&words[..], &["--confirm-stopped"]].concat();
-    let done = rig.ctl(LOST, &sure).await;
-    assert!(done.status.success(), "{}", text(&done));
-    let unknown = rig.ask(LOST, &rig.request(), 1).await.unwrap_err();
-    assert_eq!(unknown.reason(), Reason::RequestInDoubt);
-    for order in placed.iter().chain(&rig.place(LOST, 1).await) {
-        let replayed = rig.replay(LOST, order).await.expect("a repeat is answered");
-        assert_eq!(replayed, (order.name.clone(), true));
-    }
-    rig.begin(SURVIVOR).await;
-    let (_, newest) = rig.owner_as_told_by(LOST).await.expect("it is known");
-    assert!(newest > epoch + 1, "it ends an epoch that nobody knows");
-    eventually("the other hears of it", || async {
-        rig.owner_as_told_by(SURVIVOR).await == Some((LOST.to_owned(), newest))
-    })
-    .await;
-    rig.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_drill_says_what_the_loss_of_a_region_costs() {
     let mut rig = Rig::start("drill").await;
     let words = ["drill", "lose-region", LOST, "--to", SURVIVOR, "--load", "4s", "--yes"];

@@ -5,7 +5,6 @@
 
 mod failover;
 mod get_region_loss;
-mod give_up;
 mod heir;
 mod lists;
 mod set_isolation;

@@ -34,8 +34,7 @@ pub struct Args {
     to: String,
     #[command(flatten)]
     why: Why,
-    /// The machines of the present owner are off: you have seen to it. To give a failover up: those
-    /// of the regions that do not answer, and what nobody knows is in doubt.
+    /// The machines of the present owner are off: you have seen to it.
     #[arg(long)]
     confirm_stopped: bool,
     /// Residents whose law does not admit the new owner are refused while it owns.
@@ -103,27 +102,16 @@ async fn record(
     of: &BirthOwner,
 ) -> Result<OwnershipRecord, Problem> {
     let newest = plan::newest(session, &forced.birth, of).await;
-    let (epoch, ends_epoch) = epochs(of, forced, newest);
     let record = OwnershipRecord {
         birth_region: forced.birth.clone(),
         owner_region: forced.to.clone(),
-        epoch,
-        ends_epoch,
+        epoch: epoch(of, &forced.to, newest),
+        ends_epoch: newest,
         kind: "failover".to_owned(),
         confirmed_stopped: forced.confirm_stopped,
         ..OwnershipRecord::default()
     };
     plan::signed(session, record, &forced.why)
-}
-
-/// The epoch to come, and the one that it ends. Who gives another's failover up on a person's word
-/// ends one that nobody here has heard of: somebody may have owned in it.
-fn epochs(of: &BirthOwner, forced: &Forced, newest: u64) -> (u64, u64) {
-    let next = epoch(of, &forced.to, newest);
-    match of.owner_region == forced.to && forced.confirm_stopped {
-        true => (next + 1, next),
-        false => (next, newest),
-    }
 }
 
 /// A promise that was made for this very region is used; beyond one for another it goes.
@@ -196,26 +184,5 @@ mod tests {
         assert_eq!(epoch(&of(4, "eu-central"), "eu-central", 3), 4);
         assert_eq!(epoch(&of(4, "us-east"), "eu-central", 3), 5, "another operator's");
         assert_eq!(epoch(&of(3, "eu-central"), "eu-central", 3), 4, "it is over");
-    }
-
-    #[test]
-    fn who_gives_up_on_a_person_s_word_ends_an_epoch_in_which_another_may_have_owned() {
-        let of = |owner: &str, fence_epoch, fence_to: &str| BirthOwner {
-            owner_region: owner.into(),
-            fence_epoch,
-            fence_to: fence_to.into(),
-            ..BirthOwner::default()
-        };
-        let forced = |confirm_stopped| Forced {
-            birth: "eu-west".into(),
-            to: "eu-west".into(),
-            why: Why { reason: "x".into(), ticket: "x".into() },
-            confirm_stopped,
-            leave_unserved: false,
-            until: Instant::now(),
-        };
-        assert_eq!(epochs(&of("eu-west", 4, "us-east"), &forced(false), 3), (5, 3));
-        assert_eq!(epochs(&of("eu-west", 4, "us-east"), &forced(true), 3), (6, 5));
-        assert_eq!(epochs(&of("us-east", 0, ""), &forced(true), 3), (4, 3), "it is taken home");
     }
 }

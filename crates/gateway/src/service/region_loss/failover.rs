@@ -12,13 +12,13 @@ use hansa_region_router::forward::Upstreams;
 use hansa_region_router::ownership;
 use hansa_types::region::RegionName;
 
-use super::{Own, change_directory, check_laws, give_up, record, refused, spread};
+use super::{Own, change_directory, check_laws, record, refused, spread};
 
 /// What the other regions said.
 #[derive(Default)]
-pub(super) struct Fenced {
+struct Fenced {
     by: Vec<String>,
-    pub not: Vec<String>,
+    not: Vec<String>,
     /// The longest lease that anybody knows of; `None` when somebody says that the owner serves.
     lease_ms: Option<u64>,
 }
@@ -39,10 +39,9 @@ pub(super) async fn run<U: Upstreams>(
     }
     check(&now, &record)?;
     let laws = check_laws(&now, &record, request.accept_refused_laws)?;
+    // The owner itself, in a newer epoch: another failover is given up, and nobody is fenced.
     let goes_on = now.owners.get(&record.birth).is_some_and(|of| of.owner == record.owner);
-    if goes_on {
-        give_up::nobody_else_owns(own, &now, &record, &signed, due).await?;
-    } else if let Some(waits) = fence(own, &now, &record, &signed, due).await? {
+    if !goes_on && let Some(waits) = fence(own, &now, &record, &signed, due).await? {
         return Ok(pb::FailoverResponse { refused_laws: laws, ..waits });
     }
     let command = Command::MakeRecord { record: Box::new(record.clone()), drained: None };
@@ -143,8 +142,7 @@ fn wait_ms(lease_ms: u64) -> u64 {
     wait.saturating_add(wait / 8)
 }
 
-/// Asks the others for their promise.
-pub(super) async fn ask<U: Upstreams>(
+async fn ask<U: Upstreams>(
     own: &Own<U>,
     others: &[RegionName],
     signed: &Signed,

@@ -154,23 +154,3 @@ async fn a_group_follows_also_what_it_sees_only_the_end_of() {
     eventually("followed", || pair.abroad.followed(1, 5)).await;
     assert_eq!(doubt(1), Some(before));
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_gives_a_failover_up_on_a_person_s_word_doubts_what_another_may_have_granted() {
-    let pair = Pair::start().await;
-    let known = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
-    pair.home.at_rest().await;
-    // All others knew of nobody else.
-    pair.home.owned_by(1, 2, Kind::Failover);
-    eventually("it goes on", || pair.home.followed(1, 2)).await;
-    place(&pair.home, "r-2").await.unwrap();
-    // Somebody was off: the record ends an epoch in which nobody here knows the owner.
-    pair.home.owned_by(1, 4, Kind::Failover);
-    eventually("it goes on", || pair.home.followed(1, 4)).await;
-    let doubt = place(&pair.home, "r-lost").await.unwrap_err();
-    assert_eq!(doubt.reason(), Reason::RequestInDoubt, "{doubt}");
-    let again = place(&pair.home, "r-1").await.unwrap();
-    assert!(again.replayed && again.order.unwrap().name == known);
-    let new = pair.here().service.place_order(dated(order("r-new"))).await.unwrap().into_inner();
-    assert!(new.order.unwrap().name.starts_with("regions/eu-west/orders/"));
-}
