@@ -80,10 +80,9 @@ impl Mover<'_> {
                 Some(_) => state.blocks(of).collect(),
                 None => Vec::new(),
             };
-            let goes = state.goes(of);
             // Who moved here and was forgotten lives here still.
-            let known = !blocks.is_empty() && !goes || state.moves.get(subject).is_some();
-            known.then_some((of, wrapped, blocks, goes))
+            let known = !blocks.is_empty() || state.moves.get(subject).is_some();
+            known.then(|| (of, wrapped, blocks, state.goes(of)))
         });
         let found = read.await.map_err(not_read)?;
         let (of, wrapped, blocks, goes) = found.ok_or_else(|| {

@@ -254,14 +254,20 @@ async fn what_is_to_be_forgotten_is_not_brought_by_a_move_that_he_orders_beside(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_nothing_but_what_is_to_be_forgotten_moves_nowhere_until_it_is() {
+async fn who_has_nothing_but_what_is_to_be_forgotten_moves_without_it() {
     let pair = Pair::start().await;
     reconnect(&pair).await;
     pair.legislate(&policy(2, true));
     let (here, away) = (pair.here(), pair.away());
-    pair.home.place(&order("r-1")).await.unwrap();
+    let order = pair.home.place(&order("r-1")).await.unwrap().order.unwrap().name;
     told_wish(here).await;
-    let refused = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap_err();
-    assert_eq!((refused.reason(), kept(away)), (Reason::CustomerNotFound, 0));
-    assert!(living(here) > 0, "his order is under way");
+    let told = ask(here, asks(wire::MoveAction::Move, "us-east")).await.unwrap();
+    assert_eq!((told.lives_in.as_str(), kept(away)), ("us-east", 0));
+    let (request_id, reason) = ("x-1".to_owned(), String::new());
+    let cancel = orders::CancelOrderRequest { order, request_id, reason };
+    here.service.cancel_order(call(cancel)).await.unwrap();
+    pair.home.at_rest().await;
+    eventually("forgotten", || state_of(here, own(here)) == KeyState::Erased).await;
+    let told = ask(here, asks(wire::MoveAction::Finish, "")).await.unwrap();
+    assert_eq!((told.state(), living(here)), (wire::MoveState::Left, 0));
 }
