@@ -33,7 +33,7 @@ pub async fn reports(door: &Door, region: &Region, seen: Vec<GroupStatus>) -> Ve
         groups.entry(status.group.to_string()).or_default().push(status);
     }
     let walked = groups.into_iter().map(|(group, replicas)| async move {
-        let (held, detail) = match walks(door, &replicas).await {
+        let (held, detail) = match walks(door, region, &replicas).await {
             Ok(()) => (Held::Held, String::new()),
             Err(found) => found,
         };
@@ -43,13 +43,24 @@ pub async fn reports(door: &Door, region: &Region, seen: Vec<GroupStatus>) -> Ve
     at_once(walked).await
 }
 
-async fn walks(door: &Door, replicas: &[GroupStatus]) -> Result<(), (Held, String)> {
+async fn walks(
+    door: &Door,
+    region: &Region,
+    replicas: &[GroupStatus],
+) -> Result<(), (Held, String)> {
     let upto = replicas.iter().map(|replica| replica.applied).max().unwrap_or(0);
     let mut all: Vec<Told> = Vec::new();
     for replica in replicas {
         let node = replica.node.0;
-        let told = walk(door, replica, upto).await;
-        let told = told.map_err(|(held, why)| (held, format!("node {node}: {why}")))?;
+        let told = match walk(door, replica, upto).await {
+            Ok(told) => told,
+            Err((_, why)) if refuses(region, replica) => {
+                trace::note(format_args!("{} of node {node} was damaged: {why}", replica.group));
+                trace::count("damage found by an audit", 1);
+                continue;
+            }
+            Err((held, why)) => return Err((held, format!("node {node}: {why}"))),
+        };
         for before in &all {
             let differs =
                 [("entry", &before.heads, &told.heads), ("record", &before.records, &told.records)]
@@ -69,6 +80,14 @@ async fn walks(door: &Door, replicas: &[GroupStatus]) -> Result<(), (Held, Strin
         all.push(told);
     }
     Ok(())
+}
+
+/// Whether its disk was damaged on purpose, and it serves no more over that. What an archive holds
+/// is read again within a minute or so of a start; a walk may be the first to come upon it.
+fn refuses(region: &Region, replica: &GroupStatus) -> bool {
+    let its = |now: &GroupStatus| (now.group, now.node) == (replica.group, replica.node);
+    let stopped = |now: &GroupStatus| its(now) && now.stopped.is_some();
+    region.seats.iter().any(|seat| seat.damaged() && seat.groups().iter().any(stopped))
 }
 
 async fn walk(door: &Door, replica: &GroupStatus, upto: u64) -> Result<Told, (Held, String)> {
