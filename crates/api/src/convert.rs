@@ -199,7 +199,8 @@ fn residence(checks: &mut Checks, text: &str) -> Option<Country> {
 /// Refuses a message that holds what looks like a card number in any string.
 ///
 /// SKUs of up to 14 digits are let through (a GTIN can pass the Luhn check by chance), whatever is
-/// in the form of a UUID too, and what we issued ourselves: order names, cursors, page tokens.
+/// in the form of a UUID too, and what we issued ourselves: order names, cursors, page tokens, the
+/// pseudonyms of a receipt.
 ///
 /// # Errors
 /// `PAN_REFUSED` with the field's path and nothing of its content.
@@ -207,6 +208,7 @@ pub fn refuse_cards(message: &impl Texts) -> Result<(), Failure> {
     let bad = |field: &str, text: &str| match field {
         "order" | "name" if text.parse::<hansa_types::id::OrderName>().is_ok() => false,
         "page_token" | "cursor" => false,
+        "subject" if is_pseudonym(text) => false,
         "sku" => text.chars().filter(char::is_ascii_digit).count() > 14 && looks_like_card(text),
         // What is mostly one is looked at as one first.
         "request_id" | "customer_id" => !is_uuid(text) && looks_like_card(text),
@@ -221,6 +223,11 @@ pub fn refuse_cards(message: &impl Texts) -> Result<(), Failure> {
 fn is_uuid(text: &str) -> bool {
     let lengths = text.split('-').map(str::len);
     lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(|c| c == b'-' || c.is_ascii_hexdigit())
+}
+
+/// 32 hex digits, of which some may look like anything.
+pub(crate) fn is_pseudonym(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|c| c.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ enum Came {
     /// The same, and nobody reads them without a region key: this one, or any that the vault has
     /// when nothing here says which.
     Under(Option<RegionKey>),
+    /// The same, of a data key under this region key.
+    Wrapped(RegionKey),
 }
 
 /// Why something is reported.
@@ -283,7 +285,7 @@ impl Findings {
 
     fn before(&self, sealed: Sealed, own: bool) -> Came {
         match sealed {
-            Sealed::By(key) => Came::Under(Some(key)),
+            Sealed::By(key) => Came::Wrapped(key),
             Sealed::With(of) => Came::Under(self.wraps.get(&of).copied()),
             Sealed::Open if own => Came::Own,
             Sealed::Open => Came::Before,
@@ -388,6 +390,16 @@ impl Findings {
         let goes = match (kind.came, kind.place.stays) {
             (Came::Never, _) => return Some((Verdict::Foreign, 0, "was never lawful here")),
             (Came::Under(key), _) => self.opens(key)?,
+            (Came::Wrapped(key), stays) => match (self.opens(Some(key))?, stays) {
+                // What lives is wrapped anew with the next region key.
+                ((Verdict::Foreign, ..), Stays::InForce) => (
+                    Verdict::Foreign,
+                    0,
+                    "until it is given back and a checkpoint without it is written, and the region \
+                     key is rotated after that",
+                ),
+                (goes, _) => goes,
+            },
             (Came::Own, _) => (
                 Verdict::Foreign,
                 0,

@@ -19,8 +19,9 @@ use crate::world::Region;
 /// Of domain.md §7.
 const NUMBER: u32 = 10;
 const CALL_MAX: Duration = Duration::from_secs(60);
-/// What the law took back goes with the next checkpoint and its part of the log.
-const TRIES: usize = 6;
+/// What the law took back goes with the next checkpoint and its part of the log; a key that nothing
+/// needs any more is looked at twice before, and the region's key is rotated after.
+const TRIES: usize = 8;
 const BETWEEN: Duration = Duration::from_secs(5);
 /// What a sweep says of what only an operator ends.
 const ROTATE: &str = "hansactl key rotate";
@@ -35,7 +36,7 @@ pub fn wanted(plan: &Plan) -> bool {
 
 /// One report for each node that does not refuse its damaged disk.
 pub async fn reports(door: &Door, region: &Region) -> Vec<Report> {
-    let (mut reports, mut rotated) = (Vec::new(), false);
+    let mut reports = Vec::new();
     for attempt in 1..=TRIES {
         reports = once(door, region).await;
         if attempt == TRIES || reports.iter().all(|report| report.held == Held::Held) {
@@ -44,9 +45,10 @@ pub async fn reports(door: &Door, region: &Region) -> Vec<Report> {
         for report in reports.iter().filter(|report| report.held != Held::Held) {
             trace::note(format_args!("{}: {}", report.name, report.detail));
         }
-        // What a law took back and an archive keeps is sealed: it goes with the region's key.
-        if !rotated && reports.iter().any(|report| report.detail.contains(ROTATE)) {
-            rotated = rotate(door, region).await;
+        // What a law took back and an archive keeps is sealed: it goes with the region's key. Once
+        // more if one that lived when that was rotated was wrapped anew, and given back since.
+        if reports.iter().any(|report| report.detail.contains(ROTATE)) {
+            rotate(door, region).await;
         }
         tokio::time::sleep(BETWEEN).await;
     }
@@ -55,25 +57,23 @@ pub async fn reports(door: &Door, region: &Region) -> Vec<Report> {
 }
 
 /// As an operator does at a region that lost a right (docs/residency.md).
-async fn rotate(door: &Door, region: &Region) -> bool {
+async fn rotate(door: &Door, region: &Region) {
     let name = region.name.to_string();
     let request = ListKeysRequest { region: name.clone() };
     let asked = door.call(CALL_MAX, |mut services, call| {
         let request = call.request(request.clone());
         async move { services.keys.list_keys(request).await }
     });
-    let Ok(listed) = asked.await else { return false };
+    let Ok(listed) = asked.await else { return };
     let active = listed.keys.iter().find(|key| key.state() == RegionKeyState::Active);
-    let Some(former_key) = active.map(|key| key.key.clone()) else { return false };
+    let Some(former_key) = active.map(|key| key.key.clone()) else { return };
     let request_id = format!("swept-{former_key}");
     let request = RotateKeyRequest { request_id, region: name, former_key };
     let asked = door.call(CALL_MAX, |mut services, call| {
         let request = call.request(request.clone());
         async move { services.keys.rotate_key(request).await }
     });
-    let done = asked.await.is_ok();
-    trace::count("key rotated after a law", u64::from(done));
-    done
+    trace::count("key rotated after a law", u64::from(asked.await.is_ok()));
 }
 
 async fn once(door: &Door, region: &Region) -> Vec<Report> {

@@ -106,9 +106,13 @@ fn a_backup_goes_by_the_date_in_its_manifest_and_is_foreign_after_it() {
 
 /// A key that a purged copy needed, which the archive has for ever; and what is known of it.
 fn taken(living: &[KeyInfo], by: RegionKey) -> Vec<Found> {
+    taken_at(Stays::Kept, living, by)
+}
+
+fn taken_at(stays: Stays, living: &[KeyInfo], by: RegionKey) -> Vec<Found> {
     let mut findings = tightened();
     findings.vault(living.to_vec());
-    let place = Place { file: "archive.redb".into(), stays: Stays::Kept };
+    let place = Place { file: "archive.redb".into(), stays };
     let subject = SubjectId { home: rig::number(1), hash: 7 };
     let of = KeyOf { subject, generation: 1 };
     let wrapped = Wrapped { by, ..rig::wrapped() };
@@ -132,6 +136,17 @@ fn a_key_whose_customer_nothing_names_any_more_goes_with_its_region_key() {
     let destroyed = key(1, KeyLife::Destroyed { at_ms: 78 });
     assert_eq!(taken(&[destroyed, new], old), [], "nobody opens it any more");
     assert_eq!(taken(&[key(3, KeyLife::Active)], old), [], "older than all that the vault lists");
+}
+
+#[test]
+fn nobody_is_told_to_rotate_for_a_key_that_would_be_wrapped_anew() {
+    let found = taken_at(Stays::InForce, &[key(1, KeyLife::Active)], RegionKey::new(1, 1));
+    assert_eq!(found[0].verdict, Verdict::Foreign);
+    assert!(!found[0].goes.contains("hansactl key rotate"), "{found:?}");
+    let retired = key(1, KeyLife::Retired { at_ms: 5, destroy_after_ms: 77 });
+    let keys = [retired, key(2, KeyLife::Active)];
+    let found = taken_at(Stays::InForce, &keys, RegionKey::new(1, 1));
+    assert_eq!((found[0].verdict, found[0].goes_ms), (Verdict::Expiring, 77));
 }
 
 #[test]

@@ -24,6 +24,9 @@ use crate::shell::{Hosted, Shell};
 
 /// Without a law or a purge: what was withdrawn or let go meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
+/// Looks in a row that follow one another soon: under traffic keys come ahead of what they open
+/// all the time, and each look goes through everything.
+const SOON_MAX: u32 = 6;
 
 /// By which laws, and behind which purge.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,27 +47,32 @@ pub(super) struct Looked {
 struct Look {
     by: Stamp,
     unused: BTreeSet<KeyOf>,
-    /// Nothing was unused that was not so at the look before.
-    calm: bool,
+    /// Looks in a row since something was unused that had not been; 0 once nothing was.
+    soon: u32,
     at: Instant,
 }
 
 impl Looked {
     fn due(&self, stamp: &Stamp) -> bool {
         self.last.as_ref().is_none_or(|last| {
-            let after = if last.calm { LOOK_AGAIN } else { AGAIN };
+            let soon = (1..SOON_MAX).contains(&last.soon) && !self.gave_by(stamp);
+            let after = if soon { AGAIN } else { LOOK_AGAIN };
             last.by != *stamp || last.at.elapsed() >= after
         })
+    }
+
+    /// Whether some went back lately by this law: more of them wait.
+    fn gave_by(&self, stamp: &Stamp) -> bool {
+        let same = |gave: &Stamp| (gave.own, &gave.told) == (stamp.own, &stamp.told);
+        self.gave.as_ref().is_some_and(|(by, at)| same(by) && at.elapsed() < LOOK_AGAIN)
     }
 
     /// Those of the unused that may go: they were unused some time ago, too, so none of them has
     /// just come ahead of what it opens. Each time costs a checkpoint and a rotation, so what keeps
     /// coming and is never used goes once in a while only.
     fn sure(&self, stamp: &Stamp, unused: &BTreeSet<KeyOf>) -> BTreeSet<KeyOf> {
-        let same = |gave: &Stamp| (gave.own, &gave.told) == (stamp.own, &stamp.told);
-        let soon = |(by, at): &(Stamp, Instant)| same(by) && at.elapsed() < LOOK_AGAIN;
         match &self.last {
-            Some(last) if last.at.elapsed() >= AGAIN && !self.gave.as_ref().is_some_and(soon) => {
+            Some(last) if last.at.elapsed() >= AGAIN && !self.gave_by(stamp) => {
                 last.unused.intersection(unused).copied().collect()
             }
             _ => BTreeSet::new(),
@@ -76,9 +84,13 @@ impl Looked {
         if gave {
             self.gave = Some((by.clone(), at));
         }
-        let calm = |last: &Look| last.by == by && unused.is_subset(&last.unused);
-        let calm = self.last.as_ref().is_some_and(calm);
-        self.last = Some(Look { by, unused, calm, at });
+        let last = self.last.as_ref().filter(|last| last.by == by);
+        let soon = match last {
+            Some(last) if unused.is_subset(&last.unused) => 0,
+            Some(last) if last.at.elapsed() < LOOK_AGAIN => last.soon.saturating_add(1),
+            _ => 1,
+        };
+        self.last = Some(Look { by, unused, soon, at });
     }
 }
 
@@ -250,5 +262,36 @@ mod tests {
         looked.note(by.clone(), keys(&[1]), true);
         tokio::time::sleep(AGAIN).await;
         assert!(!looked.due(&by));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_keep_coming_are_looked_at_soon_a_few_times_only() {
+        let by = stamp(1, 0);
+        let mut looked = Looked::default();
+        for _ in 0..2 {
+            // Each comes ahead of what it opens, and that has come by the next look.
+            for n in 1..=u128::from(SOON_MAX) {
+                assert!(looked.due(&by), "look {n}");
+                looked.note(by.clone(), keys(&[n]), false);
+                tokio::time::sleep(AGAIN).await;
+            }
+            assert!(!looked.due(&by), "each look goes through everything");
+            assert!(looked.due(&stamp(1, 1)), "behind a purge at once");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_looks_soon_for_what_waits_for_what_went_back_lately() {
+        let mut looked = Looked::default();
+        looked.note(stamp(1, 0), keys(&[1]), false);
+        tokio::time::sleep(AGAIN).await;
+        looked.note(stamp(1, 0), keys(&[1]), true);
+        // That counted as a purge.
+        assert!(looked.due(&stamp(1, 1)));
+        looked.note(stamp(1, 1), keys(&[2]), false);
+        tokio::time::sleep(AGAIN).await;
+        assert!(!looked.due(&stamp(1, 1)), "it may not go yet");
+        tokio::time::sleep(LOOK_AGAIN).await;
+        assert_eq!(looked.sure(&stamp(1, 1), &keys(&[2])), keys(&[2]));
     }
 }
