@@ -1,6 +1,7 @@
 //! A node's host for its groups: one log, one writer, one stream per peer, many groups.
 
 mod begin;
+mod drain;
 mod export;
 mod restore;
 mod start;
@@ -443,31 +444,6 @@ impl Host {
     /// What the log counts.
     pub fn log_stats(&self) -> hansa_wal::Stats {
         self.inner.wal.stats()
-    }
-
-    /// Hands every leadership over, each within a bounded time, and stands for none again; the
-    /// groups go on as followers. What was led: those handed over, and those that nobody took.
-    pub async fn drain(&self) -> (Vec<GroupId>, Vec<GroupId>) {
-        const DRAIN_LOOKS: usize = 3;
-        let groups = self.inner.inbound.groups();
-        groups.iter().for_each(|running| running.retire_from_elections());
-        let (mut handed, mut kept) = (Vec::new(), Vec::new());
-        // Whoever had its votes on their way may come to lead meanwhile.
-        for _ in 0..DRAIN_LOOKS {
-            let led = groups.iter().filter(|running| !kept.contains(&running.id));
-            let led: Vec<_> = led.filter(|running| running.leads()).collect();
-            if led.is_empty() {
-                break;
-            }
-            let gone = led.iter().map(|running| running.hand_over());
-            let gone = futures::future::join_all(gone).await;
-            for (running, gone) in led.iter().zip(gone) {
-                if gone { &mut handed } else { &mut kept }.push(running.id);
-            }
-        }
-        handed.sort_unstable();
-        handed.dedup();
-        (handed, kept)
     }
 
     /// Stops every group, then closes the log. Bounded; call [`Host::drain`] first to spare clients

@@ -3,7 +3,7 @@
 //! | the order's part | the reservation under its hold |
 //! |---|---|
 //! | reserving | none, or held |
-//! | held | held, each line whole; run out, or voided by force; committed while the last leg is outstanding |
+//! | held | held, each line whole; run out, or voided; committed while the last leg is outstanding |
 //! | refused | none; held after an odd answer |
 //! | committed | committed, each line open as far as the order shipped; gone once all was shipped |
 //! | releasing | any: a step back whose forerunner's answer was never known |
@@ -12,7 +12,8 @@
 //!
 //! Where a step of it is outstanding a lane may have done it already: only then may a shipment be
 //! in one of the two alone. What an order has shipped or taken back for good, the books have done
-//! under that id (how much of what came back is not compared). Each reservation is of an order that has a part with its hold.
+//! under that id (how much of what came back is not compared). Each reservation is of an order that
+//! has a part with its hold.
 
 use hansa_ledger::core::inventory::{Remembered, Reservation};
 use hansa_ledger::core::outcome::OutcomeCode;
