@@ -3,7 +3,7 @@
 //! | the order's part | the reservation under its hold |
 //! |---|---|
 //! | reserving | none, or held |
-//! | held | held, each line whole; run out, or voided; committed while the last leg is outstanding |
+//! | held | held, each line whole; run out, voided; committed while the last leg is outstanding |
 //! | refused | none; held after an odd answer |
 //! | committed | committed, each line open as far as the order shipped; gone once all was shipped |
 //! | releasing | any: a step back whose forerunner's answer was never known |
