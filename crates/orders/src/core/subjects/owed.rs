@@ -196,7 +196,7 @@ impl State {
     }
 
     /// Whether this key is to go, for sure: whoever counts on what it opens would lose it.
-    pub fn goes(&self, of: KeyOf) -> bool {
+    pub(in crate::core) fn goes(&self, of: KeyOf) -> bool {
         let wish = self.owed.get(&of.subject).filter(|owed| owed.asked.cause == Cause::Erased);
         wish.is_some_and(|owed| of.generation <= owed.upto)
     }

@@ -27,29 +27,17 @@ pub(super) struct Luggage {
     pub wrapped: Option<Wrapped>,
     pub blocks: Vec<Block>,
     pub digest: StateHash,
-    /// Whether all of it is to go because of a wish that is owed to him: it is brought nowhere.
-    goes: bool,
 }
 
 impl Luggage {
-    fn of(
-        of: KeyOf,
-        wrapped: Option<Wrapped>,
-        blocks: Vec<Block>,
-        goes: bool,
-    ) -> Result<Self, Failure> {
+    fn of(of: KeyOf, wrapped: Option<Wrapped>, blocks: Vec<Block>) -> Result<Self, Failure> {
         if blocks.len() > ORDERS_MAX {
             let why = format!("he has {} orders; at most {ORDERS_MAX} can move", blocks.len());
             return Err(Failure::new(Reason::FailedPrecondition, why));
         }
         let mut digest = StateHash::default();
         blocks.iter().for_each(|(id, law, block)| digest.add(print_of(*id, *law, block)));
-        Ok(Self { of, wrapped, blocks, digest, goes })
-    }
-
-    /// What goes along. Where he lives he may have been erased since, and would be shown again.
-    fn to_bring(&self) -> &[Block] {
-        if self.goes { &[] } else { &self.blocks }
+        Ok(Self { of, wrapped, blocks, digest })
     }
 }
 
@@ -82,15 +70,15 @@ impl Mover<'_> {
             };
             // Who moved here and was forgotten lives here still.
             let known = !blocks.is_empty() || state.moves.get(subject).is_some();
-            known.then(|| (of, wrapped, blocks, state.goes(of)))
+            known.then_some((of, wrapped, blocks))
         });
         let found = read.await.map_err(not_read)?;
-        let (of, wrapped, blocks, goes) = found.ok_or_else(|| {
+        let (of, wrapped, blocks) = found.ok_or_else(|| {
             let why = "nothing of his is here: look at his id, and at the country in which he \
                        lived when he ordered";
             Failure::new(Reason::CustomerNotFound, why)
         })?;
-        Luggage::of(of, wrapped, blocks, goes)
+        Luggage::of(of, wrapped, blocks)
     }
 
     /// Brings all of it there that is not there, page by page.
@@ -101,7 +89,7 @@ impl Mover<'_> {
         brought: &mut Brought,
     ) -> Result<(), Failure> {
         if brought.of != Some(luggage.of) {
-            let first = luggage.to_bring().get(..1).unwrap_or_default();
+            let first = luggage.blocks.get(..1).unwrap_or_default();
             let said = match self.bring(to, luggage, first, Ask::HOLDS).await {
                 // Who takes nothing along need not be known there, nor named.
                 Err(failure)
@@ -119,7 +107,7 @@ impl Mover<'_> {
             *brought = Brought { of, dead: said.erased_generation, epoch, ..Brought::default() };
         }
         let new = |(id, ..): &&Block| !brought.orders.contains(id);
-        let blocks: Vec<Block> = luggage.to_bring().iter().filter(new).cloned().collect();
+        let blocks: Vec<Block> = luggage.blocks.iter().filter(new).cloned().collect();
         let mut rest = &blocks[..];
         while !rest.is_empty() {
             let (page, more) = rest.split_at(page(rest));
@@ -133,7 +121,7 @@ impl Mover<'_> {
             brought.orders.extend(page.iter().map(|(id, ..)| *id));
             (brought.epoch, rest) = (brought.epoch.max(came.epoch), more);
         }
-        match luggage.goes || brought.digest == luggage.digest {
+        match brought.digest == luggage.digest {
             true => Ok(()),
             false => Err(not_whole(to)),
         }
@@ -143,17 +131,12 @@ impl Mover<'_> {
     /// left is here still, with what has come home since.
     pub(super) async fn bring_again(&self, to: &Region, row: &MoveRow) -> Result<(), Failure> {
         let subject = self.subject;
-        let read = self.hosted.group.read(self.due, |machine| {
-            let state = &machine.state;
-            let left = state.left_blocks(subject).into_iter();
-            left.map(|(of, wrapped, blocks)| (of, wrapped, blocks, state.goes(of))).collect()
-        });
-        let left: Vec<_> = read.await.map_err(not_read)?;
+        let read = self.hosted.group.read(self.due, |m| m.state.left_blocks(subject));
         let mut told: Option<Luggage> = None;
-        for (of, wrapped, blocks, goes) in left {
-            let luggage = Luggage::of(of, Some(wrapped), blocks, goes)?;
+        for (of, wrapped, blocks) in read.await.map_err(not_read)? {
+            let luggage = Luggage::of(of, Some(wrapped), blocks)?;
             self.carry(to, &luggage, &mut Brought::default()).await?;
-            if told.as_ref().is_none_or(|first| first.to_bring().is_empty()) {
+            if told.as_ref().is_none_or(|first| first.blocks.is_empty()) {
                 told = Some(luggage);
             }
         }
@@ -202,17 +185,7 @@ impl Mover<'_> {
             return self.bring(to, luggage, &[], ask).await.map(|_| ());
         }
         let who = Who::Orders(&orders);
-        let said = proof::take_customer(self.shell, to, who, ask, self.due).await.map(|_| ());
-        match said {
-            // Who was erased there may have nothing there that is known by an order.
-            Err(failure) if luggage.goes && failure.reason() == Reason::CustomerNotFound => {
-                match self.bring(to, luggage, &[], ask).await {
-                    Err(failure) if failure.reason() != Reason::CustomerNotFound => Err(failure),
-                    _ => Ok(()),
-                }
-            }
-            said => said,
-        }
+        proof::take_customer(self.shell, to, who, ask, self.due).await.map(|_| ())
     }
 
     /// That he stays here.
