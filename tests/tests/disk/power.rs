@@ -15,13 +15,13 @@ use crate::BACK_WITHIN;
 async fn cut(name: &str, binary: PathBuf, faults: Faults, cycles: usize) -> Result<Rig, String> {
     let (mut dice, _) = Dice::of_this_run();
     let mut rig = Rig::start_with(name, binary, faults.clone()).await;
+    // What an error is about is to be looked at.
+    rig.league.keep = true;
     for cycle in 0..cycles {
         rig.power_cut(cycle, &mut dice).await;
         for disk in &rig.disks {
             disk.set(faults.clone());
         }
-        // What an error is about is to be looked at.
-        rig.league.keep = true;
         let lost = rig.lost().await?;
         if !lost.is_empty() {
             return Err(format!("{} acknowledged orders are lost: {lost:?}", lost.len()));

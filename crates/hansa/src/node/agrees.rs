@@ -33,22 +33,14 @@ pub async fn look(group: &Group<Shard>, max: usize, due: Instant) -> Seen {
         return Seen { broken: Vec::new(), whole: false };
     };
     let mut pages = Pages { group, max, due, page: Vec::new(), found: Vec::new(), whole: true };
-    for slot in 0..orders.slots() {
-        let place = orders.at(slot).map(|(id, _)| Place::Order(*id));
-        pages.add(slot, place).await;
-    }
-    for slot in 0..reservations.slots() {
-        let place = reservations.at(slot).map(|(id, _)| Place::Reservation(*id));
-        pages.add(slot, place).await;
-    }
-    for slot in 0..money.payments.slots() {
-        let place = money.payments.at(slot).map(|(key, _)| Place::Payment(*key));
-        pages.add(slot, place).await;
-    }
-    for slot in 0..money.holds.slots() {
-        let place = money.holds.at(slot).map(|(id, _)| Place::Funds(*id));
-        pages.add(slot, place).await;
-    }
+    let order = |slot| orders.at(slot).map(|(id, _)| Place::Order(*id));
+    pages.all(orders.slots(), order).await;
+    let reservation = |slot| reservations.at(slot).map(|(id, _)| Place::Reservation(*id));
+    pages.all(reservations.slots(), reservation).await;
+    let payment = |slot| money.payments.at(slot).map(|(key, _)| Place::Payment(*key));
+    pages.all(money.payments.slots(), payment).await;
+    let funds = |slot| money.holds.at(slot).map(|(id, _)| Place::Funds(*id));
+    pages.all(money.holds.slots(), funds).await;
     pages.turn();
     Seen { broken: pages.found, whole: pages.whole }
 }
@@ -63,13 +55,15 @@ struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    async fn add(&mut self, slot: usize, place: Option<Place>) {
-        self.page.extend(place);
-        if self.page.len() == PAGE_MAX {
-            self.turn();
-        }
-        if slot % BREATH == BREATH - 1 {
-            tokio::task::yield_now().await;
+    async fn all(&mut self, slots: usize, at: impl Fn(usize) -> Option<Place>) {
+        for slot in 0..slots {
+            self.page.extend(at(slot));
+            if self.page.len() == PAGE_MAX {
+                self.turn();
+            }
+            if slot % BREATH == BREATH - 1 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 

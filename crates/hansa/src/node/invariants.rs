@@ -18,7 +18,8 @@ use super::agrees;
 
 /// Findings of one group that are worth reading.
 const FINDINGS_MAX: usize = 8;
-/// Time for asking the ledger's leaders: less than a gateway waits for this node.
+/// Time for what is looked through in pages, and for asking the ledger's leaders: less than a
+/// gateway waits for this node.
 const ACROSS_MAX: Duration = Duration::from_secs(4);
 
 pub async fn check(

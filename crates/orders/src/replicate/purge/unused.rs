@@ -263,6 +263,7 @@ mod tests {
         tokio::time::sleep(AGAIN).await;
         assert!(!looked.due(&by));
     }
+
     #[tokio::test(start_paused = true)]
     async fn keys_that_keep_coming_are_looked_at_soon_a_few_times_only() {
         let by = stamp(1, 0);
