@@ -46,7 +46,10 @@ const WAITING_MAX: usize = 4_096;
 const CHUNKS_MAX: usize = 4;
 const SNAPSHOT_MAX: Duration = Duration::from_secs(1_800);
 
+/// Who speaks.
 const NODE: &str = "hansa-node";
+/// Who is meant.
+const TO: &str = "hansa-to";
 const INCARNATION: &str = "hansa-incarnation";
 const EXPECTS: &str = "hansa-expects";
 /// `ErrorInfo.metadata` key of the refusal of a node that lost its log: the node's id.
@@ -159,10 +162,11 @@ impl Shared {
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
     }
 
-    /// Says who calls, and as whom it knows the other.
+    /// Says who calls, whom it means, and as whom it knows that one.
     fn introduce(&self, to: NodeId, metadata: &mut MetadataMap) {
         self.protocol.put(metadata);
         metadata.insert(NODE, MetadataValue::from(self.identity.node.0));
+        metadata.insert(TO, MetadataValue::from(to.0));
         put_incarnation(metadata, INCARNATION, self.identity.incarnation);
         let expected = self.identity.expects(to);
         if let Some(expected) = expected.filter(|_| !seeded::on(Bug::ReuseNodeId)) {
@@ -211,11 +215,14 @@ impl Shared {
 /// rebuilt still leads to the old process for a moment, and what that one shows must not be kept as
 /// the new one's.
 fn check_answerer(peer: NodeId, metadata: &MetadataMap) -> Result<(), LinkError> {
-    let says = metadata.get(NODE).and_then(|node| node.to_str().ok()?.parse().ok());
-    match says.map(NodeId).filter(|says| *says != peer) {
+    match node_of(metadata, NODE).filter(|says| *says != peer) {
         Some(says) => Err(LinkError::Unreachable(format!("node {says} answers for node {peer}"))),
         None => Ok(()),
     }
+}
+
+fn node_of(metadata: &MetadataMap, key: &str) -> Option<NodeId> {
+    metadata.get(key)?.to_str().ok()?.parse().ok().map(NodeId)
 }
 
 fn put_incarnation(metadata: &mut MetadataMap, key: &'static str, incarnation: Incarnation) {

@@ -22,7 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use super::{EXPECTS, INCARNATION, NODE, STRANGER, incarnation_of, put_incarnation};
+use super::{EXPECTS, INCARNATION, NODE, STRANGER, TO};
+use super::{incarnation_of, node_of, put_incarnation};
 use crate::identity::{MeetError, Stranger};
 use crate::inbound::Inbound;
 
@@ -47,8 +48,8 @@ impl Served {
     /// node, and each must be the one that the other has met before.
     pub fn admit(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<NodeId, Status> {
         let denied = || Status::from(Reason::PermissionDenied);
-        let named = metadata.get(NODE).and_then(|node| node.to_str().ok()?.parse().ok());
-        let node = NodeId(named.ok_or_else(denied)?);
+        let node = node_of(metadata, NODE).ok_or_else(denied)?;
+        let meant = node_of(metadata, TO).ok_or_else(denied)?;
         let shown = extensions.get::<PeerIdentity>().ok_or_else(denied)?;
         if self.names.read().get(&node) != Some(&shown.0) {
             tracing::warn!(%node, name = %shown.0, "refused: this name is not that node's");
@@ -58,6 +59,11 @@ impl Served {
             Status::from(Failure::new(Reason::VersionNotSupported, foreign.to_string()))
         })?;
         let identity = &self.inbound.identity;
+        if meant != identity.node {
+            // It has not heard yet that this name has another node: what it expects is that one's.
+            let detail = format!("node {} is here, not node {meant}", identity.node);
+            return Err(Failure::new(Reason::Unavailable, detail).into());
+        }
         let expected = incarnation_of(metadata, EXPECTS);
         if expected.is_some_and(|expected| expected != identity.incarnation) {
             // The peer has met this node with another folder: this one lost its log.

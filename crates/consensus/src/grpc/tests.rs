@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tonic::Extensions;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use super::{EXPECTS, INCARNATION, NODE, Protocol, SPOKEN, check_answerer, put_incarnation};
+use super::{EXPECTS, INCARNATION, NODE, Protocol, SPOKEN, TO, check_answerer, put_incarnation};
 use crate::identity::Incarnation;
 
 use crate::testing::counter::{CLOSED, Counters};
@@ -88,10 +88,11 @@ async fn a_node_speaks_only_for_itself_and_only_to_whom_it_means() {
     let host = &cluster.node(NodeId(1)).host;
     let served = host.served();
     let name = |node: u64| format!("spiffe://hansa/region/eu-west/node/n{node}").parse().unwrap();
-    let admit = |says: u64, shows: SpiffeId, expects: Option<u128>| {
+    let call = |says: u64, shows: SpiffeId, means: u64, expects: Option<u128>| {
         let mut metadata = MetadataMap::new();
         Protocol::new(SPOKEN).put(&mut metadata);
         metadata.insert(NODE, MetadataValue::from(says));
+        metadata.insert(TO, MetadataValue::from(means));
         let incarnation = cluster.node(NodeId(2)).host.served().inbound.identity.incarnation;
         put_incarnation(&mut metadata, INCARNATION, incarnation);
         if let Some(expects) = expects {
@@ -101,11 +102,14 @@ async fn a_node_speaks_only_for_itself_and_only_to_whom_it_means() {
         extensions.insert(PeerIdentity(shows));
         served.admit(&metadata, &extensions).map_err(|status| Failure::from(status).reason())
     };
+    let admit = |says, shows, expects| call(says, shows, 1, expects);
     assert_eq!(admit(2, name(2), None), Ok(NodeId(2)));
     assert_eq!(admit(2, name(3), None), Err(Reason::PermissionDenied), "another's certificate");
     assert_eq!(admit(9, name(9), None), Err(Reason::PermissionDenied), "not of this region");
     let client = "spiffe://hansa/client/storefront".parse().unwrap();
     assert_eq!(admit(2, client, None), Err(Reason::PermissionDenied), "not a node");
+    let elsewhere = call(2, name(2), 100_001, Some(1));
+    assert_eq!(elsewhere, Err(Reason::Unavailable), "it has not heard who has this name by now");
     assert!(cluster.node(NodeId(1)).exit.whys().is_empty());
     assert_eq!(admit(2, name(2), Some(1)), Err(Reason::PermissionDenied));
     assert_eq!(cluster.node(NodeId(1)).exit.whys().len(), 1, "known by another folder: it ends");
