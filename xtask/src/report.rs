@@ -89,9 +89,10 @@ fn section(ranges: &[Range], bugs: &[Caught]) -> String {
     totals(&mut text, ranges, &counts);
     table(&mut text, "fault injected", &counts, |what| what.strip_prefix("fault "));
     table(&mut text, "checked", &counts, |what| what.strip_prefix("checked "));
+    table(&mut text, "invariant looked at", &counts, |what| what.strip_prefix("invariant "));
     table(&mut text, "came to pass", &counts, |what| {
-        let other = what.starts_with("fault ") || what.starts_with("checked ");
-        (!other).then_some(what)
+        let elsewhere = ["fault ", "checked ", "invariant "];
+        (!elsewhere.iter().any(|prefix| what.starts_with(prefix))).then_some(what)
     });
     wrong(&mut text, ranges);
     if !bugs.is_empty() {

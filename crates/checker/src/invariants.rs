@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::final_state::FinalState;
+use crate::final_state::{FinalState, Held};
 use crate::history::History;
 use crate::life::Life;
 use crate::seen::{OrderSeen, OrderState, StockKey, StockSeen};
@@ -58,17 +58,30 @@ pub const ALL: &[(&str, Check)] = &[
     ("no early expiry", no_early_expiry::check),
 ];
 
-/// How many of them had anything to look at: not every harness reads chains and copies, or lets
-/// holds run out.
+/// Those that had anything to look at, and what the servers decided themselves, by name and number:
+/// not every harness reads chains and copies, or lets holds run out.
 #[must_use]
-pub fn looked_at(state: &FinalState) -> usize {
+pub fn looked_at(state: &FinalState) -> BTreeMap<String, usize> {
     let mut replicas = state.groups.iter().flat_map(|group| &group.replicas);
-    let nothing = [
-        !replicas.any(|replica| !replica.chain_head.is_empty()),
-        state.copies.is_empty(),
-        state.hold_ms == 0,
-    ];
-    ALL.len() - nothing.iter().filter(|nothing| **nothing).count()
+    let chains = replicas.any(|replica| !replica.chain_head.is_empty());
+    let something = |name: &str| match name {
+        "reported" => false,
+        "11 chain heads" => chains,
+        "copies converge" => !state.copies.is_empty(),
+        "no early expiry" => state.hold_ms > 0,
+        _ => true,
+    };
+    let here = ALL.iter().map(|(name, _)| *name).filter(|name| something(name));
+    let reports = state.reports.iter().filter(|report| report.held != Held::Unknown);
+    let there = reports.map(|report| match report.number {
+        0 => format!("{}, by the servers", report.name),
+        number => format!("{number} {}, by the servers", report.name),
+    });
+    let mut looked = BTreeMap::new();
+    for name in here.map(str::to_owned).chain(there) {
+        *looked.entry(name).or_default() += 1;
+    }
+    looked
 }
 
 /// All of them; what could not be read is unknown.

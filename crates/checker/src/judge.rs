@@ -1,5 +1,6 @@
 //! Everything at once: what a harness calls.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::final_state::FinalState;
@@ -30,8 +31,8 @@ pub struct Judgement {
     pub keys: usize,
     pub orders: usize,
     pub streams: usize,
-    /// Invariants of the state after the heal that had anything to look at.
-    pub settled: usize,
+    /// Invariants of the state after the heal, by name, and how often each was looked at.
+    pub settled: BTreeMap<String, usize>,
 }
 
 impl Judgement {
@@ -43,7 +44,7 @@ impl Judgement {
             ("checked histories of payments", self.orders),
             ("checked lives of orders", self.orders),
             ("checked watch streams", self.streams),
-            ("checked invariants of a settled league", self.settled),
+            ("checked invariants of a settled league", self.settled.values().sum()),
         ]
     }
 }
@@ -87,7 +88,7 @@ pub fn judge(
         keys: keys.len(),
         orders: lives.len(),
         streams: streams.len(),
-        settled: state.map_or(0, invariants::looked_at),
+        settled: state.map(invariants::looked_at).unwrap_or_default(),
     }
 }
 

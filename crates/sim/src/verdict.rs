@@ -21,7 +21,7 @@ pub struct Judged {
     pub reasons: Vec<String>,
     pub ops: usize,
     /// Checks that were made, by class.
-    pub checks: Vec<(&'static str, usize)>,
+    pub checks: Vec<(String, usize)>,
 }
 
 /// Judges what the simulator saw (`wrong`: panics, ends without a cause, no progress) and what the
@@ -49,5 +49,9 @@ pub fn of(
         true => reasons.into_iter().chain(wrong).collect(),
         false => wrong.into_iter().chain(reasons).collect(),
     };
-    Judged { word, reasons, ops: judgement.ops, checks: judgement.checks().to_vec() }
+    let invariants = judgement.settled.iter();
+    let invariants = invariants.map(|(name, times)| (format!("invariant {name}"), *times));
+    let all = judgement.checks().map(|(what, times)| (what.to_owned(), times)).into_iter();
+    let checks = all.chain(invariants).collect();
+    Judged { word, reasons, ops: judgement.ops, checks }
 }
