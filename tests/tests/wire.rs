@@ -8,4 +8,5 @@ mod wire {
     mod residency;
     mod stream;
     mod tap;
+    mod watchers;
 }

@@ -80,7 +80,8 @@ impl Checked for Config {
         for (client, rate) in &self.clients {
             problems.within(format!("clients.{client}"), rate);
         }
-        problems.range("streams_max", self.streams_max, 1..=1_000_000);
+        // A connection between nodes holds them all, and the calls beside them.
+        problems.range("streams_max", self.streams_max, 1..=100_000);
         problems.range("streams_per_client_max", self.streams_per_client_max, 1..=1_000_000);
         let order_streams = self.order_streams_per_client_max;
         problems.range("order_streams_per_client_max", order_streams, 1..=65_536);

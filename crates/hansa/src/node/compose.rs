@@ -43,6 +43,10 @@ use crate::config::{self, Config};
 const RESIDENCY_RELOAD: Duration = Duration::from_secs(2);
 /// Streams between nodes never end by themselves, so their connections are cut soon.
 const INTERNAL_DRAIN: Duration = Duration::from_millis(500);
+/// Calls and streams of one node on its connection to another: whatever its gateway admits, for one
+/// who watches must take no place of one who orders. What is too much is refused behind it, and not
+/// left waiting in front of it (`bounds`).
+const INTERNAL_STREAMS: u32 = 131_072;
 /// What a client's connection may have this node hold unread: a node's may have more.
 const PUBLIC_WINDOW: u32 = 4 << 20;
 
@@ -182,10 +186,14 @@ fn register(config: &Config, peers: &Peers) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn internal_limits() -> Limits {
+    Limits { drain_max: INTERNAL_DRAIN, streams_max: INTERNAL_STREAMS, ..Limits::default() }
+}
+
 async fn listener(name: &'static str, config: &Config, net: &dyn Net) -> anyhow::Result<Listener> {
     let (at, limits) = match (name, config.listen.public) {
         ("public", Some(at)) => (at, Limits { window_bytes: PUBLIC_WINDOW, ..Limits::default() }),
-        _ => (config.listen.internal, Limits { drain_max: INTERNAL_DRAIN, ..Limits::default() }),
+        _ => (config.listen.internal, internal_limits()),
     };
     let bound = Listener::bind(name, at, net, limits).await;
     bound.with_context(|| format!("listen.{name} = {at}"))
