@@ -62,6 +62,8 @@ pub enum Scenario {
     FlashSale(Orders),
     /// Steady at 15 % of capacity, then ten times that, then steady again.
     Spike(Spike),
+    /// What an order costs as one thing grows: SKUs, groups, open orders or watchers.
+    Scale(Scale),
     /// Commands of 256 bytes that change nothing, through one group of three replicas.
     Raft(Raft),
     /// Holds of one unit straight at the stock ledger, in batches on streams.
@@ -108,6 +110,51 @@ pub struct Spike {
     /// Orders per second that it can do; measured first when not given.
     #[arg(long)]
     pub capacity: Option<f64>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct Scale {
+    /// What there is more and more of.
+    pub axis: Axis,
+    /// How many of it; a region of its own is measured with each.
+    #[arg(long, value_delimiter = ',')]
+    pub points: Vec<u64>,
+    /// Nodes of the region.
+    #[arg(long, default_value_t = 3)]
+    pub replicas: usize,
+    /// Clients, each with one order under way.
+    #[arg(long, default_value_t = 64)]
+    pub clients: usize,
+    #[command(flatten)]
+    pub times: Times,
+}
+
+/// What grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Axis {
+    /// SKUs with stock, each a stock account.
+    Skus,
+    /// Groups of each kind: orders, stock, payments.
+    Groups,
+    /// Orders that are confirmed and not shipped.
+    Orders,
+    /// Open `WatchOrder` streams.
+    Watchers,
+}
+
+impl Scale {
+    /// How many of it are measured when the command line does not say.
+    pub fn points(&self) -> Vec<u64> {
+        if !self.points.is_empty() {
+            return self.points.clone();
+        }
+        match self.axis {
+            Axis::Skus => vec![10_000, 100_000, 1_000_000],
+            Axis::Groups => vec![1, 4, 16],
+            Axis::Orders => vec![1_000, 100_000, 300_000],
+            Axis::Watchers => vec![1_000, 10_000, 50_000],
+        }
+    }
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures::{StreamExt as _, TryStreamExt as _};
+use hansa::config::Groups;
 use hansa::profile::Profile;
 use hansa_api::client::{Expect, Files, Identity, Services, Timing, connect};
 use hansa_api::pb::admin::GroupKind;
@@ -24,6 +25,20 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// More than any run can sell.
 const STOCK: i64 = 1_000_000_000;
 
+/// How large a region is that is started here.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    pub replicas: usize,
+    /// Of each kind.
+    pub groups: u16,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { replicas: 3, groups: 1 }
+    }
+}
+
 /// A region under measurement.
 pub struct Region {
     /// What we started and will stop.
@@ -41,7 +56,7 @@ impl Region {
     /// A profile that does not read.
     pub async fn open(common: &Common, folder: &Path) -> anyhow::Result<Self> {
         match &common.profile {
-            None => Self::start(common, folder).await,
+            None => Self::start(common, folder, Size::default()).await,
             Some(file) => {
                 let profile = Profile::read(file)?;
                 let home = profile.regions.get(&profile.region);
@@ -56,7 +71,11 @@ impl Region {
         }
     }
 
-    async fn start(common: &Common, folder: &Path) -> anyhow::Result<Self> {
+    /// A fresh region of this size.
+    ///
+    /// # Errors
+    /// A folder that cannot be made, and a build that never syncs.
+    pub async fn start(common: &Common, folder: &Path, size: Size) -> anyhow::Result<Self> {
         ensure!(common.target.is_empty(), "--target needs the certificates that --profile names");
         // Without its own syncs a node is fast and worth nothing.
         ensure!(hansa_wal::fs::SYNCS, "this build never syncs: there is nothing to measure");
@@ -65,8 +84,9 @@ impl Region {
         let folder = folder.join("region");
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let joint = common.joint;
-        let shape = Shape::below(folder, 1, program).with(move |config| {
-            config.groups.joint = joint;
+        let shape = Shape::below(folder, 1, program).nodes(size.replicas).with(move |config| {
+            let groups = size.groups;
+            config.groups = Groups { orders: groups, inventory: groups, payments: groups, joint };
             config.telemetry.log_filter = "warn,openraft=error".to_owned();
             // As a node in earnest has it; the small ones are for many nodes on one disk.
             (config.log.segment_mib, config.log.disk_mib) = (64, 8_192);
@@ -74,6 +94,8 @@ impl Region {
             config.gateway.rate.per_second = 10_000_000;
             config.gateway.rate.burst = 10_000_000;
             config.gateway.order_streams_per_client_max = 1_024;
+            (config.gateway.streams_max, config.gateway.streams_per_client_max) =
+                (100_000, 100_000);
         });
         let mut processes = shape.start().await;
         // Whose folder it is decides what becomes of it.

@@ -6,6 +6,7 @@ mod orders;
 mod orders_stream;
 mod raft;
 mod reserve;
+mod scale;
 mod spike;
 mod transfers;
 
@@ -52,6 +53,7 @@ async fn measure(bench: &Bench, scenario: &Scenario) -> anyhow::Result<(&'static
         Scenario::OrdersStream(args) => ("orders-stream", orders_stream::run(bench, args).await?),
         Scenario::FlashSale(args) => ("flash-sale", orders::run(bench, args, 1).await?),
         Scenario::Spike(args) => ("spike", spike::run(bench, args).await?),
+        Scenario::Scale(args) => ("scale", scale::run(bench, args).await?),
         Scenario::Raft(args) => ("raft", raft::run(bench, args).await?),
         Scenario::Reserve(args) => ("reserve", reserve::run(bench, args).await?),
         Scenario::Transfers(args) => ("transfers", transfers::run(bench, args).await?),

@@ -48,18 +48,26 @@ impl Orders {
         ];
         request::order(&format!("C-{}", of(2, CUSTOMERS)), lines)
     }
-}
 
-impl Work for Orders {
-    async fn one(&self, number: u64) -> Done {
+    /// Places one and tells its name.
+    ///
+    /// # Errors
+    /// A refusal, and what ended otherwise than confirmed.
+    pub async fn place(&self, number: u64) -> Result<String, Refusal> {
         let mut call = Request::new(self.order(number));
         call.set_timeout(CALL_MAX);
         let answer = self.services.orders.clone().place_order(call).await?;
         let order = answer.into_inner().order.unwrap_or_default();
         match order.state() {
-            OrderState::Confirmed => Ok(1),
+            OrderState::Confirmed => Ok(order.name),
             other => Err(Refusal::named(other.as_str_name())),
         }
+    }
+}
+
+impl Work for Orders {
+    async fn one(&self, number: u64) -> Done {
+        self.place(number).await.map(|_| 1)
     }
 }
 
