@@ -1,16 +1,16 @@
 //! What has left hot state, as hot state knows it: one hash for 256 records.
 //!
 //! A record that leaves goes into the group's archive, and its hash takes the next number here.
-//! [`CHUNK`] numbers make a chunk; when it is full, its rows leave, too, and a Merkle root over them
-//! stays. Whoever brings a record back shows it with a [`Proof`], so that a state machine can check
-//! what came out of an archive without reading one. A number is spent once: then it stands for
-//! nothing, and the record, should it leave again, takes a new one.
+//! [`CHUNK`] numbers make a chunk; when it is full, its rows leave, too, and a Merkle root over
+//! them stays. Whoever brings a record back shows it with a [`Proof`], so that a state machine can
+//! check what came out of an archive without reading one. A number is spent once: then it stands
+//! for nothing, and the record, should it leave again, takes a new one.
 //!
 //! Everything that left is under the running digest: one bit of one record that differs on one
 //! replica is another hash, another root, another digest.
 //!
-//! What is absent: the records, and where they lie. Orders and payments emit both to their archives,
-//! a record under its own key and a [`Chunk`] under its number.
+//! What is absent: the records, and where they lie. Their owner emits them to its group's archive
+//! under their own keys, and beside them each [`Chunk`] that closed, under its number.
 
 mod chunk;
 mod frozen;

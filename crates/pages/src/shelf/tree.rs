@@ -1,8 +1,8 @@
 //! The tree over a chunk's leaves, and paths up it.
 //!
 //! A path can show nothing but a leaf of its own number: every tree has the same depth, the number
-//! gives the way up and is in the leaf, and leaves, inner nodes and records are hashed in domains of
-//! their own, so that none can be passed off as another. A spent leaf is zero, which no row has.
+//! gives the way up and is in the leaf, and leaves, inner nodes and records are hashed in domains
+//! of their own, so that none is taken for another. A spent leaf is zero, which no row has.
 
 use serde::{Deserialize, Serialize};
 
