@@ -20,6 +20,7 @@ use hansa_orders::core::command::{Outcome as OrdersOutcome, VERSION};
 use hansa_orders::core::lasting::{BLINDED, KEPT};
 use hansa_orders::core::near::Near;
 use hansa_orders::core::settings::Settings;
+use hansa_orders::core::shelf::{INDEX, ORDERS, SPENT};
 use hansa_orders::machine::{FrozenOrders, OrdersMachine};
 use hansa_types::hash::StateHash;
 use hansa_types::time::LogTime;
@@ -33,6 +34,7 @@ pub const MONEY: u8 = 0xc2;
 const _: () = assert!(VERSION < BLINDED && BLINDED < KEPT && KEPT < STOCK && STOCK < MONEY);
 
 /// No part's tables reach into the next one's.
+const _: () = assert!(ORDERS < STOCK_TABLES && INDEX < STOCK_TABLES && SPENT < STOCK_TABLES);
 const _: () = assert!(POSTINGS < STOCK_TABLES && NOTES < STOCK_TABLES);
 const STOCK_TABLES: u8 = <Shard as Holds<Inventory>>::TABLES;
 const MONEY_TABLES: u8 = <Shard as Holds<Payments>>::TABLES;
@@ -199,7 +201,7 @@ impl Machine for Shard {
             (Some((&STOCK, _)), None) => Outcome::Stock(malformed(at)),
             (Some((&MONEY, _)), None) => Outcome::Money(malformed(at)),
             (_, Some(books)) => {
-                let outcome = self.orders.apply_with(at, command, Near::new(books));
+                let outcome = self.orders.apply_with(at, command, Near::new(books), out);
                 out.of_part(STOCK_TABLES, |out| seal_stock(&mut books.stock, out));
                 out.of_part(MONEY_TABLES, |out| seal_money(&mut books.money, out));
                 Outcome::Orders(outcome)

@@ -34,6 +34,7 @@ pub fn rules() -> Settings {
         park_after_ms: 3_600_000,
         key_ttl_ms: WINDOW_MS,
         history_max: 64,
+        evict_after_ms: 0,
     }
 }
 

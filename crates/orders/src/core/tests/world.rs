@@ -12,6 +12,7 @@ use crate::core::effect::{
 use crate::core::near::NearBooks;
 
 /// A small generator: one seed, one story.
+#[derive(Clone)]
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -48,7 +49,7 @@ pub enum Charge {
     Void,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct World {
     pub holds: BTreeMap<TransferId, Hold>,
     answers: BTreeMap<TransferId, StepResult>,
