@@ -276,7 +276,7 @@ impl State {
             Command::Repair(step) => self.repair_step(at, step),
             Command::Takeover(step) => self.takeover_step(at, step, near),
             Command::Moves(step) => self.move_step(at, step),
-            Command::Shelf(step) => self.shelf_step(step),
+            Command::Shelf(step) => self.shelf_step(step, &near),
         }
     }
 

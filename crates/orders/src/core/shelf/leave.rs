@@ -46,8 +46,8 @@ fn is_over(order: &Order, contents: &Contents, here: RegionNumber) -> bool {
         && order.work.is_empty()
         && order.wake.is_none()
         && order.parked.is_none()
-        // What others wrote of it may have to be found.
-        && order.adopted.is_none()
+        // Who had it before may have done what nobody here heard of, and its earlier holds may run.
+        && !order.came()
         && contents.sealed_with.subject.home == here
         && holds_nothing(order)
 }

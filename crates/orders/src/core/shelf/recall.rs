@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{SPENT, Shelved};
 use crate::core::command::{Outcome, Refused};
+use crate::core::near::Near;
+use crate::core::order::Funds;
 use crate::core::state::State;
 
 /// Orders in one command.
@@ -30,20 +32,24 @@ pub struct Recalled {
 
 impl State {
     /// # Outcomes
-    /// `Malformed`: no shelved order; `ShelfChanged`: it is here, or was, or its chunk is another
-    /// by now: the shell reads again. Those before it are back.
-    pub(in crate::core) fn shelf_step(&mut self, step: Step) -> Outcome {
+    /// `Malformed`: no shelved order; `ShelfChanged`: it is here, or was, its chunk is another by
+    /// now, or its payment is not in the near books: the shell reads again. Those before it are
+    /// back.
+    pub(in crate::core) fn shelf_step(&mut self, step: Step, near: &Near<'_>) -> Outcome {
         let Step::Recall(recalled) = step;
         if recalled.len() > RECALLED_MAX {
             return Outcome::Refused(Refused::Malformed);
         }
-        let back = recalled.into_iter().try_for_each(|one| self.recall(&one));
+        let back = recalled.into_iter().try_for_each(|one| self.recall(&one, near));
         back.map_or_else(Outcome::Refused, |()| Outcome::Noted)
     }
 
-    fn recall(&mut self, Recalled { order: id, record, proof }: &Recalled) -> Result<(), Refused> {
+    fn recall(&mut self, one: &Recalled, near: &Near<'_>) -> Result<(), Refused> {
+        let Recalled { order: id, record, proof } = one;
         let Shelved { order, contents, .. } = Shelved::decode(record).ok_or(Refused::Malformed)?;
-        if self.orders.contains(id) {
+        let here = contents.payment_group == self.meta.settings.index;
+        let captured = order.money.payment.filter(|_| here && order.funds == Funds::Captured);
+        if self.orders.contains(id) || captured.is_some_and(|payment| near.lacks(payment)) {
             return Err(Refused::ShelfChanged);
         }
         let taken = self.shelf.records.take((*id).into(), order.last_seq, record, proof);
@@ -55,6 +61,8 @@ impl State {
         self.shelf.count(here, &order, &contents, -1);
         self.subjects.left(contents.sealed_with, |left| left.remove(*id, &contents));
         self.bring(*id, contents, order);
+        // Its births may have gone and come back meanwhile.
+        self.adopt_late(*id);
         Ok(())
     }
 }

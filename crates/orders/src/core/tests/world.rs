@@ -80,6 +80,10 @@ impl NearBooks for Books<'_> {
     fn book(&mut self, at: LogTime, order: OrderId, booking: &Booking) -> StepResult {
         self.world.book(at, order, booking, self.rng)
     }
+
+    fn has_payment(&self, _: TransferId) -> bool {
+        true
+    }
 }
 
 fn refused(code: RefusalCode) -> StepResult {

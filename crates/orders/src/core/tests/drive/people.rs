@@ -10,9 +10,9 @@ use crate::core::contents::Sealed;
 use crate::core::keys::{Key, Scope};
 use crate::core::moves::{Keep, Leave, Step, print_of};
 use crate::core::subjects::{Asked, Cause, Erase, KeyOf, KeyStep, Next, SubjectId, Wrapped};
-use crate::core::tests::{FIRST, START, wrapped};
+use crate::core::tests::{FIRST, START, accept, line, with_lines, wrapped};
 
-const CUSTOMERS: u64 = 6;
+const CUSTOMERS: u64 = 4;
 
 fn region(n: u16) -> RegionNumber {
     RegionNumber::try_from(n).unwrap()
@@ -61,7 +61,12 @@ impl Story {
                 let (asked_ms, destroy_after_ms) = (now_ms, now_ms + 9);
                 self.apply(Command::Erase(Erase { subject, request, asked_ms, destroy_after_ms }));
             }
-            4 => self.told(subject),
+            4 => {
+                self.told(subject);
+                // What he orders, or is brought, before that is done.
+                self.cards();
+                self.keep(subject);
+            }
             5 => self.keep(subject),
             6 => self.leave(subject),
             _ => self.comes_and_goes(subject),
@@ -91,6 +96,24 @@ impl Story {
             other => panic!("{other:?}"),
         }
         self.apply(command);
+    }
+
+    /// A few orders that are over at once.
+    fn cards(&mut self) {
+        for _ in 0..self.rng.below(4) {
+            self.orders += 1;
+            let order = accept(self.orders, with_lines(vec![line("CARD", 1, 0, None)]));
+            let order = self.of_somebody(order);
+            self.apply(order);
+            // Of this order, if it was taken.
+            if let Some(call) = self.state.due(self.state.meta.next_work.saturating_sub(1), 1).pop()
+            {
+                let result = self.perform(&call);
+                self.report(call, result);
+            }
+        }
+        self.now = self.now.plus_ms(self.rng.below(3) * 1_000);
+        self.tick();
     }
 
     fn told(&mut self, subject: SubjectId) {

@@ -6,6 +6,7 @@ use hansa_pages::shelf::{Chunk, Proof};
 use super::archive::recall;
 use super::*;
 use crate::core::command::Refused;
+use crate::core::near::{Near, NearBooks};
 use crate::core::repair::Why;
 use crate::core::restored::Found;
 use crate::core::shelf::recall::{RECALLED_MAX, Recalled, Step};
@@ -287,4 +288,37 @@ fn the_charge_of_an_order_that_left_is_no_stray() {
     assert_eq!(strays(&group), ["pay-2"]);
     assert_eq!(group.apply(LATER, &listed(vec![order_id(0)])), Outcome::Noted);
     assert_eq!(strays(&group), ["pay-0", "pay-2"]);
+}
+
+/// Money books in the same log, of which payments leave, too.
+struct Away(bool);
+
+impl NearBooks for Away {
+    fn book(&mut self, _: LogTime, _: OrderId, _: &Booking) -> StepResult {
+        panic!("nothing is booked");
+    }
+
+    fn has_payment(&self, _: TransferId) -> bool {
+        !self.0
+    }
+}
+
+#[test]
+fn an_order_comes_back_after_its_payment() {
+    let mut group = one_left();
+    let command = recall(group.recalled(1)).encode();
+    for (away, came) in [(true, CHANGED), (false, Outcome::Noted)] {
+        let (mut books, mut out) = (Away(away), Records::new());
+        let near = Near::new(&mut books);
+        assert_eq!(group.machine.apply_with(LATER, &command, near, &mut out), came);
+        holds(group.state());
+    }
+    // Nothing is asked any more of what was never captured.
+    let mut group = Group::new();
+    group.cards(1..=1);
+    group.advance(LATER);
+    let command = recall(group.recalled(1)).encode();
+    let (mut books, mut out) = (Away(true), Records::new());
+    let came = group.machine.apply_with(LATER, &command, Near::new(&mut books), &mut out);
+    assert_eq!(came, Outcome::Noted);
 }

@@ -28,17 +28,19 @@ use crate::machine::{MONEY, Outcome, STOCK, Shard};
 const AT: LogTime = LogTime(1_700_000_100_000);
 
 /// A group of which orders leave; who asks for one finds it.
-struct Leaving {
+pub(super) struct Leaving {
     shard: Shard,
     archive: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
-    recalled: usize,
+    pub recalled: usize,
+    /// Of these, that go on here once they are adopted.
+    pub again: usize,
 }
 
 impl Leaving {
-    fn new(evict_after_ms: u64) -> Self {
+    pub fn new(evict_after_ms: u64) -> Self {
         let rules = Settings { evict_after_ms, ..rules() };
         let shard = Shard::new(rules, Some((stock_rules(), money_rules())));
-        Self { shard, archive: BTreeMap::new(), recalled: 0 }
+        Self { shard, archive: BTreeMap::new(), recalled: 0, again: 0 }
     }
 
     fn agree(&self) {
@@ -105,9 +107,14 @@ impl Way for Leaving {
             ) => order,
             other => panic!("{other:?}"),
         };
-        let recall = self.recalled(id).unwrap().encode();
+        // It never was, or the archive lacks it.
+        let Some(recall) = self.recalled(id) else {
+            return assert!(!self.archive.contains_key(&(ORDERS, id.to_bytes().into())));
+        };
+        let recall = recall.encode();
         assert!(same(&self.apply(at, &recall), &Outcome::Orders(OrdersOutcome::Noted)));
         self.recalled += 1;
+        self.again += usize::from(self.state().is_ready(id));
         self.apply(at, command);
     }
 
