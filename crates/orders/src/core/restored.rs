@@ -78,7 +78,8 @@ pub struct Found {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Step {
     Begin(Box<Restore>),
-    /// Some of what the provider knows; `last`: that was all of it. `looked`: orders of them that were looked for among those that left, too, and are none.
+    /// Some of what the provider knows; `last`: that was all of it. `looked`: orders of them that
+    /// were looked for among those that left, too, and are none.
     Listed {
         found: Vec<Found>,
         last: bool,

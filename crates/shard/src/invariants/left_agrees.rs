@@ -1,5 +1,5 @@
-//! 5, of orders that left hot state: what the near books of their payments captured and gave back is
-//! in all what they had when they left.
+//! 5, of orders that left hot state: what the near books of their payments captured and gave back
+//! is in all what they had when they left.
 //!
 //! An order that comes back is compared by itself again. While people have booked something about
 //! one that left, nothing is claimed.
