@@ -2,9 +2,10 @@
 //!
 //! `cargo run -p hansa-shard --example bytes_per_order -- [ORDERS]`
 //! Orders of two lines, each of a customer of its own, go through the pure core until they are
-//! COMPLETED. Then each table, and each part with its indexes, is read back by a process of its own,
-//! whose resident memory it is that is told: with what the allocator takes, without what a running
-//! node's heap has holes of. Ids and keys are remembered throughout, as they are within a day.
+//! COMPLETED. Then each table, and each part with its indexes, is read back by a process of its
+//! own, whose resident memory it is that is told: with what the allocator takes, without what a
+//! running node's heap has holes of. Ids and keys are remembered throughout, as they are within a
+//! day.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read, Write};
@@ -151,7 +152,7 @@ impl Group {
             hold_ms_max: DAY_MS,
             default_warehouse: "main".to_owned(),
         };
-        let money = payments::Settings { id_window_ms: DAY_MS };
+        let money = payments::Settings { id_window_ms: DAY_MS, evict_after_ms: 0 };
         let shard = Shard::new(settings(RegionNumber::try_from(1)?), Some((stock, money)));
         Ok(Self { shard, cursor: 0, at: LogTime(START) })
     }

@@ -4,6 +4,7 @@ mod agrees;
 mod births;
 mod carried;
 mod group;
+mod left;
 mod story;
 mod two_ways;
 
