@@ -4,6 +4,7 @@ mod agrees;
 mod births;
 mod carried;
 mod group;
+mod left;
 mod shelved;
 mod story;
 mod two_ways;

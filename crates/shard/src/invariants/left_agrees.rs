@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use hansa_ledger::core::payments::{House, currency_of};
 use hansa_types::money::Currency;
 
 use super::Look;
@@ -33,6 +34,14 @@ fn in_books(look: &Look<'_>) -> Sums {
             *captured += i128::from(books.captured);
             *refunded += i128::from(books.refunded);
         }
+    }
+    // What left these books in turn: of no order that is here.
+    for (id, account) in look.money.kernel().books().accounts() {
+        let Some((House::Closed, unit)) = House::of_account(*id) else { continue };
+        let Some(currency) = currency_of(unit) else { continue };
+        let (captured, refunded) = sums.entry(currency).or_default();
+        *captured += i128::from(account.credits_posted);
+        *refunded += i128::from(account.debits_posted);
     }
     sums.retain(|_, sum| *sum != (0, 0));
     sums

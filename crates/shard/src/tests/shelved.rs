@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 
 use hansa_consensus::{Holds, Machine, Records, inspect};
 use hansa_ledger::core::inventory::{self, Inventory, Reserve, StockLine};
-use hansa_ledger::core::payments::{self, Authorize, PaymentKey, Payments, Refund};
-use hansa_ledger::machine::{Batch, Outcomes};
+use hansa_ledger::core::outcome::OutcomeCode;
+use hansa_ledger::core::payments::{self, Authorize, PaymentKey, Payments, Refund, ShelvedPayment};
+use hansa_ledger::machine::{self, Batch, Outcomes};
 use hansa_orders::core::command::{Command, Outcome as OrdersOutcome, Refused};
 use hansa_orders::core::keys::{Key, Scope};
-use hansa_orders::core::order::Note;
+use hansa_orders::core::order::{Funds, Note};
 use hansa_orders::core::settings::Settings;
 use hansa_orders::core::shelf::recall::{Recalled, Step};
 use hansa_orders::core::shelf::{INDEX, ORDERS, SPENT, Shelved};
 use hansa_orders::core::state::State;
+use hansa_pages::Shelf;
 use hansa_pages::shelf::{CHUNK, Chunk, Proof};
 use hansa_types::hash::StateHash;
 use hansa_types::id::{GroupKind, OrderId, TransferId};
@@ -34,13 +36,22 @@ pub(super) struct Leaving {
     pub recalled: usize,
     /// Of these, that go on here once they are adopted.
     pub again: usize,
+    /// Payments that came back for them.
+    paid_back: usize,
 }
 
 impl Leaving {
     pub fn new(evict_after_ms: u64) -> Self {
+        Self::with_payments(evict_after_ms, 0)
+    }
+
+    /// Payments leave as well, so long after their orders.
+    fn with_payments(evict_after_ms: u64, payments_ms: u64) -> Self {
         let rules = Settings { evict_after_ms, ..rules() };
-        let shard = Shard::new(rules, Some((stock_rules(), money_rules())));
-        Self { shard, archive: BTreeMap::new(), recalled: 0, again: 0 }
+        let money = payments::Settings { evict_after_ms: payments_ms, ..money_rules() };
+        let shard = Shard::new(rules, Some((stock_rules(), money)));
+        let (archive, recalled, again, paid_back) = (BTreeMap::new(), 0, 0, 0);
+        Self { shard, archive, recalled, again, paid_back }
     }
 
     fn agree(&self) {
@@ -49,8 +60,8 @@ impl Leaving {
     }
 
     fn take(&mut self, mut out: Records) {
-        let mine = out.take().into_iter().filter(|record| record.table <= SPENT);
-        self.archive.extend(mine.map(|record| ((record.table, record.key), record.value)));
+        let all = out.take().into_iter();
+        self.archive.extend(all.map(|record| ((record.table, record.key), record.value)));
     }
 
     fn apply(&mut self, at: LogTime, command: &[u8]) -> Outcome {
@@ -66,22 +77,42 @@ impl Leaving {
         Some((Shelved::decode(record)?, record))
     }
 
+    /// What shows that a number is on a shelf whose chunks and spent numbers go to these tables.
+    fn proof(&self, shelf: &Shelf, number: u64, (index, spent): (u8, u8)) -> Option<Proof> {
+        if shelf.row(number).is_some() {
+            return Some(Proof::open(number));
+        }
+        let key = (number / CHUNK).to_be_bytes();
+        let mut tree = Chunk::decode(&key, self.archive.get(&(index, key.to_vec()))?)?.tree();
+        let is_spent = |of: &u64| self.archive.contains_key(&(spent, of.to_be_bytes().into()));
+        let numbers = Chunk::numbers_of(number / CHUNK);
+        numbers.filter(is_spent).for_each(|number| tree.spend(number));
+        tree.proof(number)
+    }
+
     fn recalled(&self, id: OrderId) -> Option<Command> {
         let (Shelved { number, .. }, record) = self.shelved(id)?;
-        let proof = match self.state().shelf.records.row(number) {
-            Some(_) => Proof::open(number),
-            None => {
-                let key = (number / CHUNK).to_be_bytes();
-                let chunk = self.archive.get(&(INDEX, key.to_vec()))?;
-                let mut tree = Chunk::decode(&key, chunk)?.tree();
-                let spent = |of: &u64| self.archive.contains_key(&(SPENT, of.to_be_bytes().into()));
-                let numbers = Chunk::numbers_of(number / CHUNK);
-                numbers.filter(spent).for_each(|number| tree.spend(number));
-                tree.proof(number)?
-            }
-        };
+        let proof = self.proof(&self.state().shelf.records, number, (INDEX, SPENT))?;
         let record = record.clone().into();
         Some(Command::Shelf(Step::Recall(vec![Recalled { order: id, record, proof }])))
+    }
+
+    /// The payment of an order that left, if that has left the books, too.
+    fn payment_back(&self, id: OrderId) -> Option<Vec<u8>> {
+        let payment = self.shelved(id)?.0.order.money.payment?;
+        let money: &Payments = self.shard.part()?;
+        if money.payment(&PaymentKey(u128::from_be_bytes(payment.to_bytes()))).is_some() {
+            return None;
+        }
+        let tables = <Shard as Holds<Payments>>::TABLES;
+        let place = [id.to_bytes(), payment.to_bytes()].concat();
+        let record = self.archive.get(&(tables + machine::PAYMENTS, place))?.clone();
+        let number = ShelvedPayment::decode(&record)?.number;
+        let tables = (tables + machine::CHUNKS, tables + machine::SPENT);
+        let proof = self.proof(money.shelf(), number, tables)?;
+        let mut batch = Batch::default();
+        batch.push(&payments::Command::Recall(Box::new(payments::Recalled { record, proof })));
+        Some(tagged(MONEY, &batch.finish()))
     }
 }
 
@@ -111,6 +142,17 @@ impl Way for Leaving {
         let Some(recall) = self.recalled(id) else {
             return assert!(!self.archive.contains_key(&(ORDERS, id.to_bytes().into())));
         };
+        if let Some(payment) = self.payment_back(id) {
+            // Not before its payment.
+            let changed = Outcome::Orders(OrdersOutcome::Refused(Refused::ShelfChanged));
+            let captured = self.shelved(id).unwrap().0.order.funds == Funds::Captured;
+            if captured {
+                assert!(same(&self.apply(at, &recall.encode()), &changed));
+            }
+            let Outcome::Money(outcomes) = self.apply(at, &payment) else { panic!() };
+            assert_eq!(outcomes.outcomes[0].code, OutcomeCode::Applied);
+            self.paid_back += usize::from(captured);
+        }
         let recall = recall.encode();
         assert!(same(&self.apply(at, &recall), &Outcome::Orders(OrdersOutcome::Noted)));
         self.recalled += 1;
@@ -143,7 +185,10 @@ fn equal(leaving: &Leaving, stays: &Together) -> usize {
     let stock = |shard: &Shard| Machine::digest(Holds::<Inventory>::part(shard).unwrap());
     let money = |shard: &Shard| Machine::digest(Holds::<Payments>::part(shard).unwrap());
     assert_eq!(stock(&leaving.shard), stock(&stays.shard));
-    assert_eq!(money(&leaving.shard), money(&stays.shard));
+    let paid: &Payments = leaving.shard.part().unwrap();
+    if paid.settings().evict_after_ms == 0 {
+        assert_eq!(money(&leaving.shard), money(&stays.shard));
+    }
     let state = leaving.state();
     let (mut orders, mut left) = (state.orders.digest(), 0);
     for (id, _) in stays.state().orders.iter().filter(|(id, _)| !state.orders.contains(id)) {
@@ -155,10 +200,11 @@ fn equal(leaving: &Leaving, stays: &Together) -> usize {
     left
 }
 
-/// Orders that left, and that came back.
-fn story(seed: u64) -> (usize, usize) {
+/// Orders that left, and that came back; of these, payments that did.
+fn story(seed: u64, payments_ms: u64) -> (usize, usize, usize) {
     let mut stays = Together { shard: joint(), entries: 0 };
-    let mut leaving = Leaving::new([1, 1_000, 30_000][seed as usize % 3]);
+    let evict_after_ms = [1, 1_000, 30_000][seed as usize % 3];
+    let mut leaving = Leaving::with_payments(evict_after_ms, payments_ms);
     let (mut draws, mut placed, mut asked, mut left) = (Story::new(seed), 0, 0, 0);
     for step in 0..160_u32 {
         let (at, speaks) = (draws.pass(), step == 159 || draws.draw(2) == 0);
@@ -182,15 +228,23 @@ fn story(seed: u64) -> (usize, usize) {
             leaving.shard = inspect::machine(&mut &written(&leaving.shard)[..]).unwrap();
         }
     }
-    (left, leaving.recalled)
+    (left, leaving.recalled, leaving.paid_back)
 }
 
 #[test]
 fn books_are_the_same_whether_orders_leave_or_stay() {
-    let told: Vec<(usize, usize)> = (1..=24).map(story).collect();
-    let left: usize = told.iter().map(|(left, _)| left).sum();
-    let recalled: usize = told.iter().map(|(_, recalled)| recalled).sum();
+    let told: Vec<_> = (1..=24).map(|seed| story(seed, 0)).collect();
+    let left: usize = told.iter().map(|(left, ..)| left).sum();
+    let recalled: usize = told.iter().map(|(_, recalled, _)| recalled).sum();
     assert!(left > 200 && recalled > 100, "{left} left, {recalled} came back");
+}
+
+#[test]
+fn an_order_and_its_payment_leave_and_come_back_together() {
+    let told: Vec<_> = (1..=24).map(|seed| story(seed, 1_000)).collect();
+    let recalled: usize = told.iter().map(|(_, recalled, _)| recalled).sum();
+    let paid: usize = told.iter().map(|(_, _, paid)| paid).sum();
+    assert!(recalled > 100 && paid > 50, "{recalled} came back, {paid} with their payments");
 }
 
 /// Order 1 was shipped and has left; its payment.

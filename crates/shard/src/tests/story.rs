@@ -50,7 +50,7 @@ pub fn stock_rules() -> inventory::Settings {
 }
 
 pub fn money_rules() -> payments::Settings {
-    payments::Settings { id_window_ms: WINDOW_MS }
+    payments::Settings { id_window_ms: WINDOW_MS, evict_after_ms: 0 }
 }
 
 fn region() -> RegionNumber {
