@@ -17,6 +17,8 @@ use crate::machine::OrdersMachine;
 
 pub struct Twin {
     machine: OrdersMachine,
+    /// A replica that never falls.
+    other: Option<OrdersMachine>,
     pub archive: Archive,
     pub recalled: usize,
 }
@@ -24,12 +26,15 @@ pub struct Twin {
 impl Twin {
     /// `before`: records that left before the story began.
     pub fn new(evict_after_ms: u64, near: bool, before: u64) -> Self {
-        let mut machine = OrdersMachine::new(Settings { evict_after_ms, ..settings() });
-        machine.state.keeps_books = near;
-        for n in 0..before {
-            spend(&mut machine.state, n);
-        }
-        Self { machine, archive: Archive::default(), recalled: 0 }
+        let replica = || {
+            let mut machine = OrdersMachine::new(Settings { evict_after_ms, ..settings() });
+            machine.state.keeps_books = near;
+            (0..before).for_each(|n| spend(&mut machine.state, n));
+            machine
+        };
+        // Books are one world's.
+        let other = (!near).then(replica);
+        Self { machine: replica(), other, archive: Archive::default(), recalled: 0 }
     }
 
     pub fn state(&self) -> &State {
@@ -39,6 +44,11 @@ impl Twin {
     pub fn advance(&mut self, at: LogTime) {
         let mut out = Records::new();
         self.machine.advance(at, &mut out);
+        if let Some(other) = &mut self.other {
+            let mut same = Records::new();
+            other.advance(at, &mut same);
+            assert!(out.iter().eq(same.iter()));
+        }
         self.archive.take(out);
     }
 
@@ -75,6 +85,11 @@ impl Twin {
         };
         let mut out = Records::new();
         let outcome = self.machine.apply_with(at, &command.encode(), near, &mut out);
+        if let Some(other) = &mut self.other {
+            let mut same = Records::new();
+            assert_eq!(other.apply(at, &command.encode(), &mut same), outcome);
+            assert!(out.iter().eq(same.iter()) && other.digest() == self.machine.digest());
+        }
         self.archive.take(out);
         outcome
     }
