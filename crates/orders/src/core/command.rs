@@ -24,7 +24,7 @@ use super::takeover;
 /// owned in between, what two people had given back went on, and a restore was no fork; by 11 a
 /// disk did not forget a key that was given back by itself, what was given back beside an order was
 /// forgotten, and a cancel gave it back under a key of its own; 12 did not say why a key goes;
-/// by 13 what was ordered since turned a wish that was owed, 14 did not say whether a payment's
+/// by 13 what was ordered since turned a wish that was owed, 14 did not say whether an
 /// order was looked for where what left is.
 pub const VERSION: u8 = 15;
 

@@ -351,7 +351,7 @@ fn kept(order: OrderId, of: KeyOf, residence: Country, to: &mut Hearing<'_>) {
 }
 
 fn adopted(adopted: &Adopted, epoch: u64, to: &mut Hearing<'_>) {
-    let Adopted { order, version: _, contents, mint, facts } = adopted;
+    let Adopted { order, looked: _, version: _, contents, mint, facts } = adopted;
     self::contents(*order, contents, None, to);
     to.findings.begins_with(payment_of(*order, contents, Some(epoch)), *order);
     // Whoever owned it before knew him by another name, and by its key tells his requests apart.

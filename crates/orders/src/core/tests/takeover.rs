@@ -204,7 +204,7 @@ fn candidate(from: &State, to: &State, id: OrderId) -> Candidate {
     let former = facts.sealed;
     facts.requests.iter_mut().for_each(|heard| heard.under = heard.under.or(Some(former)));
     let version = copy.version;
-    Candidate::Take(Box::new(Adopted { order: id, version, contents, mint, facts }))
+    Candidate::Take(Box::new(Adopted { order: id, looked: false, version, contents, mint, facts }))
 }
 
 fn adopt(from: &State, to: &mut State, birth: u16, epoch: u64) -> u32 {

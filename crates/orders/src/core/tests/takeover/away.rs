@@ -48,6 +48,10 @@ fn what_somebody_went_on_with_takes_the_place_of_what_left() {
     assert_eq!(step(&mut a, take_over(1, 2, 3)), Outcome::Noted);
     let Candidate::Take(home) = candidate(&b, &a, id) else { panic!() };
     let sold = a.shelf.sold.len();
+    // It would be here twice.
+    let orders = vec![Candidate::Take(home.clone())];
+    let twice = Step::Adopt { birth: region(1), epoch: 3, orders };
+    assert_eq!(step(&mut a, twice), Outcome::Adopted(0));
     assert_eq!(apply(&mut a, recall), Outcome::Noted);
     assert!(!a.is_own(id, of(&a, id)), "it is as it was when it left");
     holds(&a);
