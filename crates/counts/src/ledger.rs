@@ -108,7 +108,8 @@ fn sale(n: usize, names: &[String], state: &mut u64) -> Result<Vec<u8>> {
 }
 
 pub fn money(times: usize) -> Result<Path> {
-    let mut machine = Payments::new(payments::Settings { id_window_ms: WINDOW_MS });
+    let mut machine =
+        Payments::new(payments::Settings { id_window_ms: WINDOW_MS, evict_after_ms: 0 });
     let entries: Result<Vec<_>> = (0..times).map(charge).collect();
     let entries = entries?;
     Ok(Box::new(move |n| {

@@ -56,6 +56,7 @@ impl Group {
             park_after_ms: 3_600_000,
             key_ttl_ms: WINDOW_MS,
             history_max: 64,
+            evict_after_ms: 0,
         };
         Ok(Self { machine: OrdersMachine::new(settings), cursor: 0 })
     }

@@ -126,7 +126,8 @@ impl Config {
     }
 
     pub(crate) fn payments_settings(&self) -> payments::Settings {
-        payments::Settings { id_window_ms: self.id_window_ms }
+        // Until the service reads the archive, a payment that had left could not be found again.
+        payments::Settings { id_window_ms: self.id_window_ms, evict_after_ms: 0 }
     }
 }
 

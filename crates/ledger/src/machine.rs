@@ -8,6 +8,7 @@ use std::io;
 use hansa_consensus::{Frozen, Machine, Records, ThawError};
 use hansa_pages::ReadError;
 use hansa_types::hash::StateHash;
+use hansa_types::id::OrderId;
 use hansa_types::time::LogTime;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::core::kernel::{Journal, Posting};
 use crate::core::outcome::{Outcome, OutcomeCode};
+use crate::core::payments::Gone;
 use crate::core::{inventory, payments};
 
 /// The version of the log format that this code writes. All that were ever written are read.
@@ -25,6 +27,13 @@ pub const FORMAT: u8 = 1;
 pub const POSTINGS: u8 = 1;
 /// Archive table of notes: key = transfer id, value = postcard `inventory::Note`.
 pub const NOTES: u8 = 2;
+/// Archive table of payments that left: key = order (16 bytes) and payment (16 bytes), value =
+/// [`payments::ShelvedPayment`]; the newest version is the one that counts.
+pub const PAYMENTS: u8 = 3;
+/// Archive table of the shelf's chunks that closed: key and value are [`payments::Chunk`]'s.
+pub const CHUNKS: u8 = 4;
+/// Archive table of what was taken out of them: key = number (8 bytes, big-endian), no value.
+pub const SPENT: u8 = 5;
 
 /// What a log command came to: one outcome per command, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,7 +103,7 @@ impl Machine for inventory::Inventory {
     }
 
     fn thaw(from: &mut dyn io::Read) -> Result<Self, ThawError> {
-        read_version(from)?;
+        read_version(STOCK_FORMAT, from)?;
         Self::read(from).map_err(damaged)
     }
 
@@ -109,7 +118,7 @@ impl Machine for inventory::Inventory {
 
 impl Frozen for inventory::Frozen {
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        to.write_all(&STATE_FORMAT.to_le_bytes())?;
+        to.write_all(&STOCK_FORMAT.to_le_bytes())?;
         Self::write(self, to)
     }
 
@@ -130,8 +139,8 @@ impl Machine for payments::Payments {
         whole(beginning).map(Self::new)
     }
 
-    fn advance(&mut self, at: LogTime, _out: &mut Records) {
-        Self::advance(self, at);
+    fn advance(&mut self, at: LogTime, out: &mut Records) {
+        advance_money(self, at, |_| false, out);
     }
 
     fn apply(&mut self, at: LogTime, command: &[u8], out: &mut Records) -> Outcomes {
@@ -139,6 +148,7 @@ impl Machine for payments::Payments {
             let (command, after) = postcard::take_from_bytes(rest).ok()?;
             Some((Self::apply(self, at, &command), after))
         });
+        self.forget_looked();
         seal_money(self, out);
         Outcomes { at, outcomes }
     }
@@ -152,7 +162,7 @@ impl Machine for payments::Payments {
     }
 
     fn thaw(from: &mut dyn io::Read) -> Result<Self, ThawError> {
-        read_version(from)?;
+        read_version(MONEY_FORMAT, from)?;
         Self::read(from).map_err(damaged)
     }
 
@@ -167,7 +177,7 @@ impl Machine for payments::Payments {
 
 impl Frozen for payments::Frozen {
     fn write(&self, to: &mut dyn io::Write) -> io::Result<()> {
-        to.write_all(&STATE_FORMAT.to_le_bytes())?;
+        to.write_all(&MONEY_FORMAT.to_le_bytes())?;
         Self::write(self, to)
     }
 
@@ -176,9 +186,11 @@ impl Frozen for payments::Frozen {
     }
 }
 
-/// The version of a checkpoint's body. 1 knew no payments that began elsewhere, 2 no goods that
-/// came back from there.
-const STATE_FORMAT: u32 = 3;
+/// The version of a stock checkpoint's body: 2 knew no goods that came back from elsewhere.
+const STOCK_FORMAT: u32 = 3;
+/// The version of a money checkpoint's body. 1 knew no payments that began elsewhere; 3 none that
+/// leave.
+const MONEY_FORMAT: u32 = 4;
 
 /// Applies the commands of a batch one by one.
 ///
@@ -221,9 +233,29 @@ pub fn seal_stock(stock: &mut inventory::Inventory, out: &mut Records) {
     }
 }
 
-/// Archives what was posted since the last time.
+/// Lets time pass for money: holds expire, and payments leave that are over, but for those whose
+/// order `stays` in the same log.
+pub fn advance_money(
+    money: &mut payments::Payments,
+    at: LogTime,
+    stays: impl Fn(OrderId) -> bool,
+    out: &mut Records,
+) {
+    money.advance(at);
+    money.leave(at, stays);
+    seal_money(money, out);
+}
+
+/// Archives what was posted since the last time, and what left.
 pub fn seal_money(money: &mut payments::Payments, out: &mut Records) {
     seal(money.journal_mut(), out);
+    for gone in money.take_gone() {
+        match gone {
+            Gone::Payment { place, record } => out.archive(PAYMENTS, &place, record),
+            Gone::Chunk(chunk) => out.archive(CHUNKS, &chunk.key(), chunk.encode()),
+            Gone::Spent(number) => out.archive(SPENT, &number.to_be_bytes(), Vec::new()),
+        }
+    }
 }
 
 fn seal(journal: &mut Journal, out: &mut Records) {
@@ -247,11 +279,11 @@ fn encode(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
     }
 }
 
-fn read_version(from: &mut dyn io::Read) -> Result<(), ThawError> {
+fn read_version(format: u32, from: &mut dyn io::Read) -> Result<(), ThawError> {
     let mut version = [0; 4];
     from.read_exact(&mut version)?;
     match u32::from_le_bytes(version) {
-        STATE_FORMAT => Ok(()),
+        version if version == format => Ok(()),
         other => Err(ThawError::Version(other)),
     }
 }

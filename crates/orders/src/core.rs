@@ -15,6 +15,7 @@ pub mod repair;
 pub mod restored;
 pub mod saga;
 pub mod settings;
+pub mod shelf;
 pub mod state;
 pub mod status;
 pub mod subjects;

@@ -22,6 +22,7 @@ use crate::core::remote::{Copy, Cursor, Origin, ParkedEvent, Remote, Views};
 use crate::core::repair::{EntryId, PlanId, PlanRow, RepairRow, Repairs};
 use crate::core::restored::Restored;
 use crate::core::settings::Settings;
+use crate::core::shelf::{Archived, FrozenShelf, OrderShelf};
 use crate::core::state::{Meta, State, restored_digest};
 use crate::core::subjects::{Owed, SubjectId, SubjectRow};
 use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
@@ -36,9 +37,9 @@ use crate::core::takeover::{Birth, Births, NotAdopted, TailRow};
 /// the newest version from which an order had been gone on with, 27 and 28 not from which one after
 /// a restore, 29 and 30 not which copies count beyond their writer's backup, nor what a skipped
 /// epoch may hide, 31 and 32 not why a key was dropped; by 33 and 34 a wish that was owed took
-/// nothing where what was ordered since lay under the same key.
-const FORMAT: u32 = 35;
-const FORMAT_RESTORED: u32 = 36;
+/// nothing where what was ordered since lay under the same key; 35 and 36 kept all orders for ever.
+const FORMAT: u32 = 37;
+const FORMAT_RESTORED: u32 = 38;
 /// Longer than any encoded [`Meta`]; bounds what a bad length can allocate.
 const META_BYTES_MAX: u32 = 1 << 16;
 const RESTORED_BYTES_MAX: u32 = 16 << 20;
@@ -57,13 +58,27 @@ impl OrdersMachine {
     }
 
     /// Applies a command to the orders and, as they decide, to books in the same log.
-    pub fn apply_with(&mut self, at: LogTime, command: &[u8], near: Near<'_>) -> Outcome {
+    pub fn apply_with(
+        &mut self,
+        at: LogTime,
+        command: &[u8],
+        near: Near<'_>,
+        out: &mut Records,
+    ) -> Outcome {
         let command = Command::decode(command);
         #[cfg(feature = "version-2-test")]
         let command = command.map(|command| crate::next_version::meant(self.version, command));
-        match command {
+        let outcome = match command {
             Some(command) => self.state.apply_with(at, command, near),
             None => Outcome::Refused(Refused::Malformed),
+        };
+        self.archive(out);
+        outcome
+    }
+
+    fn archive(&mut self, out: &mut Records) {
+        for Archived { table, key, value } in self.state.shelf.take_out() {
+            out.archive(table, &key, value);
         }
     }
 
@@ -98,6 +113,7 @@ pub struct FrozenOrders {
     carries: FrozenTable<SubjectId, Carry>,
     called_off: FrozenTable<SubjectId, Vec<CalledOff>>,
     owed: FrozenTable<SubjectId, Owed>,
+    shelf: FrozenShelf,
 }
 
 impl Frozen for FrozenOrders {
@@ -125,7 +141,8 @@ impl Frozen for FrozenOrders {
         self.kept.write(to)?;
         self.carries.write(to)?;
         self.called_off.write(to)?;
-        self.owed.write(to)
+        self.owed.write(to)?;
+        self.shelf.write(to)
     }
 
     fn digest_full(&self) -> StateHash {
@@ -148,6 +165,7 @@ impl Frozen for FrozenOrders {
         sum.add(self.carries.recompute_digest());
         sum.add(self.called_off.recompute_digest());
         sum.add(self.owed.recompute_digest());
+        sum.add(self.shelf.recompute_digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -176,12 +194,13 @@ impl Machine for OrdersMachine {
         }
     }
 
-    fn advance(&mut self, at: LogTime, _out: &mut Records) {
+    fn advance(&mut self, at: LogTime, out: &mut Records) {
         self.state.advance(at);
+        self.archive(out);
     }
 
-    fn apply(&mut self, at: LogTime, command: &[u8], _out: &mut Records) -> Outcome {
-        self.apply_with(at, command, Near::none())
+    fn apply(&mut self, at: LogTime, command: &[u8], out: &mut Records) -> Outcome {
+        self.apply_with(at, command, Near::none(), out)
     }
 
     fn lasting(command: &[u8]) -> Option<Vec<u8>> {
@@ -217,6 +236,7 @@ impl Machine for OrdersMachine {
             carries: self.state.moves.carries.freeze(),
             called_off: self.state.moves.called_off.freeze(),
             owed: self.state.owed.freeze(),
+            shelf: self.state.shelf.freeze(),
         }
     }
 
@@ -254,6 +274,7 @@ impl Machine for OrdersMachine {
         let called_off = Table::read("called-off", from).map_err(damaged)?;
         state.moves = Moves::rebuild(moves, kept, (carries, called_off));
         state.owed = Table::read("owed", from).map_err(damaged)?;
+        state.shelf = OrderShelf::read(from).map_err(damaged)?;
         // The other half of the pair: what was written by a sound machine reads back as one.
         match state.indexes_agree() {
             true => Ok(Self::of(state)),

@@ -458,7 +458,7 @@ pub fn refusal(why: Refused) -> Failure {
         | Refused::EpochNotNewer => Reason::Internal,
         Refused::TooMany => Reason::LineCountInvalid,
         // The shell looks again before a caller hears of this.
-        Refused::KeyChanged => Reason::Unavailable,
+        Refused::KeyChanged | Refused::Shelved | Refused::ShelfChanged => Reason::Unavailable,
         Refused::Erased => Reason::CustomerErased,
         Refused::Left(_) => Reason::CustomerMoved,
         Refused::OrderOpen(_) => Reason::CustomerHasOpenOrders,

@@ -461,5 +461,7 @@ fn settings(cfg: &Config, now: &Snapshot, index: u16, groups: u16) -> Settings {
         park_after_ms: saga.park_after_ms,
         key_ttl_ms: saga.key_ttl_ms,
         history_max: saga.history_max,
+        // Not before all that asks for an order looks where they go.
+        evict_after_ms: 0,
     }
 }

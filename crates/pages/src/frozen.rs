@@ -28,6 +28,8 @@ pub enum ReadError {
     PageBytes(u32),
     #[error("table {table} holds one key twice")]
     DuplicateKey { table: &'static str },
+    #[error("the shelf lacks numbers, or counts them wrongly")]
+    Shelf,
 }
 
 /// A page longer than this is damage, not data: it bounds what a bad length can allocate.

@@ -35,6 +35,11 @@ impl NearBooks for Books {
         };
         result(&outcome, booking)
     }
+
+    fn has_payment(&self, payment: TransferId) -> bool {
+        let key = PaymentKey(u128::from_be_bytes(payment.to_bytes()));
+        self.money.payment(&key).is_some()
+    }
 }
 
 /// What an outcome means for the step.

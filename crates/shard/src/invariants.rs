@@ -11,7 +11,11 @@
 //!
 //! An order that came here from another owner, or goes on here after it had gone, may have earlier
 //! payments and earlier holds, which run out by themselves: of those only that is claimed.
+//!
+//! An order that left hot state was compared until then, and books hold nothing for it. What they
+//! have captured and given back of all that left is compared as one sum.
 
+mod left_agrees;
 mod money_agrees;
 mod stock_agrees;
 
@@ -54,6 +58,13 @@ pub enum Place {
 /// An order as a group keeps it.
 type Kept<'a> = (&'a Order, &'a Contents);
 
+/// Whether an order that left may have such a record in the books.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    MayHave,
+    HasNone,
+}
+
 /// What is wrong, with whose order.
 type Wrong = (OrderId, String);
 
@@ -86,6 +97,16 @@ impl Shard {
     pub fn agrees_at(&self, places: &[Place]) -> Vec<Broken> {
         let Some(look) = self.look() else { return Vec::new() };
         places.iter().flat_map(|place| look.at(*place)).collect()
+    }
+
+    /// Whether near books have of the orders that left what these had when they left.
+    ///
+    /// Costs time in proportion to the books.
+    ///
+    /// # Errors
+    /// What each side has, where it differs.
+    pub fn left_agrees(&self) -> Result<(), String> {
+        self.look().map_or(Ok(()), |look| left_agrees::check(&look))
     }
 
     fn look(&self) -> Option<Look<'_>> {
@@ -121,6 +142,12 @@ impl<'a> Look<'a> {
         self.state.meta.settings.index
     }
 
+    /// Whether an order's slot is this group's.
+    fn is_ours(&self, id: OrderId) -> bool {
+        let settings = &self.state.meta.settings;
+        id.slot().get() % settings.groups.max(1) == settings.index
+    }
+
     /// An order that this group keeps and may go on with.
     fn own(&self, id: OrderId) -> Option<Kept<'a>> {
         let order = self.state.orders.get(&id).filter(|order| self.state.is_own(id, order))?;
@@ -131,11 +158,12 @@ impl<'a> Look<'a> {
     ///
     /// # Errors
     /// This group should know it, and does not.
-    fn named(&self, id: OrderId, what: &str) -> Result<Option<Kept<'a>>, Wrong> {
-        let settings = &self.state.meta.settings;
-        let ours = id.slot().get() % settings.groups.max(1) == settings.index;
+    fn named(&self, id: OrderId, what: &str, left: Left) -> Result<Option<Kept<'a>>, Wrong> {
         // Its copy is about to be adopted.
-        if ours && !self.state.orders.contains(&id) && !self.state.waits(id) {
+        if self.is_ours(id) && !self.state.orders.contains(&id) && !self.state.waits(id) {
+            if left == Left::MayHave && self.state.may_have_left(id) {
+                return Ok(None);
+            }
             return Err((id, format!("{what} of an order that does not exist")));
         }
         Ok(self.own(id))
@@ -143,6 +171,10 @@ impl<'a> Look<'a> {
 
     /// Whether two people had something booked about it that its own saga knows nothing of.
     fn people_booked(&self, order: OrderId) -> bool {
+        self.all_people_booked().contains(&order)
+    }
+
+    fn all_people_booked(&self) -> &BTreeSet<OrderId> {
         let booked = |action: &Action| match action {
             Action::ReleaseStock { .. }
             | Action::VoidMoney { .. }
@@ -153,12 +185,11 @@ impl<'a> Look<'a> {
             | Action::Reship { .. }
             | Action::DecideTail { .. } => false,
         };
-        let all = self.people_booked.get_or_init(|| {
+        self.people_booked.get_or_init(|| {
             let rows = self.state.repairs.rows.iter().map(|(_, row)| row);
             let nothing = |end: &End| matches!(end, End::Stale(_) | End::Refused(_));
             let done = rows.filter(|row| !row.ended.as_ref().is_some_and(|(_, end)| nothing(end)));
             done.filter(|row| booked(&row.action)).filter_map(|row| row.order).collect()
-        });
-        all.contains(&order)
+        })
     }
 }

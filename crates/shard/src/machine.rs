@@ -15,11 +15,14 @@ use hansa_consensus::{Frozen, GENESIS_VERSION, Holds, Machine, Records, ThawErro
 use hansa_ledger::core::inventory::{self, Inventory};
 use hansa_ledger::core::outcome::OutcomeCode;
 use hansa_ledger::core::payments::{self, Payments};
-use hansa_ledger::machine::{NOTES, Outcomes, POSTINGS, seal_money, seal_stock};
+use hansa_ledger::machine::{
+    CHUNKS, NOTES, Outcomes, PAYMENTS, POSTINGS, SPENT, advance_money, seal_money, seal_stock,
+};
 use hansa_orders::core::command::{Outcome as OrdersOutcome, VERSION};
 use hansa_orders::core::lasting::{BLINDED, KEPT};
 use hansa_orders::core::near::Near;
 use hansa_orders::core::settings::Settings;
+use hansa_orders::core::shelf;
 use hansa_orders::machine::{FrozenOrders, OrdersMachine};
 use hansa_types::hash::StateHash;
 use hansa_types::time::LogTime;
@@ -33,7 +36,10 @@ pub const MONEY: u8 = 0xc2;
 const _: () = assert!(VERSION < BLINDED && BLINDED < KEPT && KEPT < STOCK && STOCK < MONEY);
 
 /// No part's tables reach into the next one's.
+const _: () = assert!(shelf::ORDERS < STOCK_TABLES && shelf::INDEX < STOCK_TABLES);
+const _: () = assert!(shelf::SPENT < STOCK_TABLES);
 const _: () = assert!(POSTINGS < STOCK_TABLES && NOTES < STOCK_TABLES);
+const _: () = assert!(PAYMENTS < STOCK_TABLES && CHUNKS < STOCK_TABLES && SPENT < STOCK_TABLES);
 const STOCK_TABLES: u8 = <Shard as Holds<Inventory>>::TABLES;
 const MONEY_TABLES: u8 = <Shard as Holds<Payments>>::TABLES;
 
@@ -183,7 +189,9 @@ impl Machine for Shard {
     fn advance(&mut self, at: LogTime, out: &mut Records) {
         if let Some(Books { stock, money }) = self.books.as_deref_mut() {
             out.of_part(STOCK_TABLES, |out| Machine::advance(stock, at, out));
-            out.of_part(MONEY_TABLES, |out| Machine::advance(money, at, out));
+            // What an order does in near books reads no archive: its payment stays as long as it.
+            let stays = |order| self.orders.state.orders.contains(&order);
+            out.of_part(MONEY_TABLES, |out| advance_money(money, at, stays, out));
         }
         self.orders.advance(at, out);
     }
@@ -199,7 +207,7 @@ impl Machine for Shard {
             (Some((&STOCK, _)), None) => Outcome::Stock(malformed(at)),
             (Some((&MONEY, _)), None) => Outcome::Money(malformed(at)),
             (_, Some(books)) => {
-                let outcome = self.orders.apply_with(at, command, Near::new(books));
+                let outcome = self.orders.apply_with(at, command, Near::new(books), out);
                 out.of_part(STOCK_TABLES, |out| seal_stock(&mut books.stock, out));
                 out.of_part(MONEY_TABLES, |out| seal_money(&mut books.money, out));
                 Outcome::Orders(outcome)

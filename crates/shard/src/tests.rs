@@ -4,6 +4,8 @@ mod agrees;
 mod births;
 mod carried;
 mod group;
+mod left;
+mod shelved;
 mod story;
 mod two_ways;
 

@@ -3,6 +3,7 @@
 //! Each is a pure look at a machine, and the same code runs in tests, online and by RPC. They cost
 //! time in proportion to the state, so online they run on a reader's turn, never within apply.
 
+mod closed;
 mod double_entry;
 mod held_lines;
 mod limits_kept;
@@ -32,9 +33,10 @@ pub const OF_INVENTORY: [(u8, &str); 4] = [
 ];
 
 /// The names of all invariants checked on a payments group, with their numbers.
-pub const OF_PAYMENTS: [(u8, &str); 4] = [
+pub const OF_PAYMENTS: [(u8, &str); 5] = [
     (1, double_entry::NAME),
     (1, openings_cited::NAME),
+    (1, closed::NAME),
     (3, limits_kept::NAME),
     (4, refunds::NAME),
 ];
@@ -54,5 +56,6 @@ pub fn of_payments(machine: &Payments) -> Vec<Broken> {
     broken.extend(limits_kept::check(machine.kernel().books()));
     broken.extend(refunds::check(machine));
     broken.extend(openings_cited::check(machine));
+    broken.extend(closed::check(machine));
     broken
 }

@@ -97,11 +97,15 @@ impl Kernel {
     }
 
     /// Lets time pass: due holds expire, old ids are forgotten. Comes before a time's transfers.
-    pub fn advance(&mut self, at: LogTime) {
-        while let Some((id, _)) = self.books.expire_one(at) {
+    /// What the holds that expired were for, once for each.
+    pub fn advance(&mut self, at: LogTime) -> Vec<Reference> {
+        let mut expired = Vec::new();
+        while let Some((id, hold)) = self.books.expire_one(at) {
             self.ids.update(&id, |seen| seen.fate = Fate::Expired);
+            expired.push(hold.reference);
         }
         self.ids.advance(at);
+        expired
     }
 
     pub fn next_due(&self) -> Option<LogTime> {

@@ -36,6 +36,8 @@ pub enum OutcomeCode {
     ExceedsCaptured,
     PaymentNotFound,
     Malformed,
+    /// The payment may have left hot state, and nobody has said what the archive has of it.
+    Shelved,
 }
 
 /// The outcome of one command, with what the caller needs to act on it.

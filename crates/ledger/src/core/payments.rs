@@ -4,19 +4,25 @@
 //! posting the hold captures, and a refund goes from the payment's account to the refunds account.
 //! The payment's account must not be debited beyond its credits, so refunded ≤ captured holds by
 //! construction, and a hold cannot be posted for more than was held, so captured ≤ authorized.
+//!
+//! Payments of which nothing more happens may leave ([`Recalled`]); until the service brings them
+//! back, no config says so.
 
 mod chart;
 mod command;
 mod facts;
 mod frozen;
+mod leave;
 mod open;
 
 pub use chart::{House, Movement, PaymentKey, currency_of, unit_of};
 pub use command::{Authorize, Capture, Command, Open, Refund, Void};
 pub use facts::MoneyFrozen;
 pub use frozen::Frozen;
+pub use hansa_pages::shelf::{Chunk, Proof};
+pub use leave::{Gone, Looked, Recalled, ShelvedPayment};
 
-use hansa_pages::Table;
+use hansa_pages::{Shelf, Table};
 use hansa_types::id::{OrderId, TransferId};
 use hansa_types::money::Currency;
 use hansa_types::time::LogTime;
@@ -30,6 +36,8 @@ use super::outcome::{Outcome, OutcomeCode};
 pub struct Settings {
     /// How long transfer ids are remembered.
     pub id_window_ms: u64,
+    /// A payment leaves when nothing has happened to it for so long; 0: none ever does.
+    pub evict_after_ms: u64,
 }
 
 /// The money books of one shard.
@@ -39,6 +47,13 @@ pub struct Payments {
     kernel: Kernel,
     payments: Table<PaymentKey, Payment>,
     outcomes: Vec<kernel::Outcome>,
+    /// What has left.
+    shelf: Shelf,
+    idle: leave::Idle,
+    /// For the archive.
+    gone: Vec<Gone>,
+    /// Payments that never were, by who sent the log command under way.
+    looked: Vec<PaymentKey>,
 }
 
 /// What is known of a payment besides its account.
@@ -52,6 +67,9 @@ pub struct Payment {
     pub authorized: u64,
     /// There for one that began in another region's books.
     pub opened: Option<Opened>,
+    /// When something last happened to it, or its order was last found in the same log; its first
+    /// hold or opening where no payment ever leaves.
+    pub touched: LogTime,
 }
 
 /// What a payment's books began with, and the epoch that they cite.
@@ -84,6 +102,10 @@ impl Payments {
             kernel: Kernel::new(settings.id_window_ms),
             payments: Table::new(frozen::PAYMENTS),
             outcomes: Vec::new(),
+            shelf: Shelf::new(),
+            idle: leave::Idle::default(),
+            gone: Vec::new(),
+            looked: Vec::new(),
             settings,
         }
     }
@@ -132,22 +154,37 @@ impl Payments {
     /// Lets time pass: due holds expire, old ids are forgotten. Comes before a time's commands.
     pub fn advance(&mut self, at: LogTime) {
         self.now = at;
-        self.kernel.advance(at);
+        for payment in self.kernel.advance(at) {
+            self.touch(at, PaymentKey(payment.0));
+        }
     }
 
     pub fn next_due(&self) -> Option<LogTime> {
-        self.kernel.next_due()
+        [self.kernel.next_due(), self.leaves_at()].into_iter().flatten().min()
     }
 
     /// Applies one command; the outcomes are the kernel's, in the words of payments.
+    ///
+    /// # Outcomes
+    /// `Shelved` for a payment that may have left; then nothing was looked at, nothing is burnt.
     pub fn apply(&mut self, at: LogTime, command: &Command) -> Outcome {
-        match command {
+        let payment = command.payment();
+        if payment.is_some_and(|payment| self.may_have_left(payment)) {
+            return OutcomeCode::Shelved.into();
+        }
+        let outcome = match command {
             Command::Authorize(authorize) => self.authorize(at, authorize),
             Command::Capture(capture) => self.capture(at, capture),
             Command::Void(void) => self.void(at, void),
             Command::Refund(refund) => self.refund(at, refund),
             Command::Open(open) => self.open(at, open),
+            Command::Recall(recalled) => self.recall(recalled),
+            Command::Looked(looked) => self.look(at, *looked),
+        };
+        if let (OutcomeCode::Applied, Some(payment)) = (outcome.code, payment) {
+            self.touch(at, payment);
         }
+        outcome
     }
 
     /// Holds an amount that the provider is about to be asked for.
@@ -176,7 +213,8 @@ impl Payments {
             let before = known.map_or(0, |known| known.authorized);
             // Holds that were voided count on, so the sum may outgrow what one account can hold.
             let authorized = before.saturating_add(amount);
-            self.payments.insert(payment, Payment { order, unit, authorized, opened });
+            let touched = known.map_or(at, |known| known.touched);
+            self.payments.insert(payment, Payment { order, unit, authorized, opened, touched });
         }
         let expires = self.kernel.books().hold(&id).and_then(|hold| hold.expires);
         Outcome { expires, ..outcome.into() }

@@ -103,7 +103,8 @@ fn refused(outcome: &Outcome) -> Failure {
         | OutcomeCode::ExceedsCommitted
         | OutcomeCode::ExceedsShipped
         | OutcomeCode::ExceedsCaptured
-        | OutcomeCode::PaymentNotFound => {
+        | OutcomeCode::PaymentNotFound
+        | OutcomeCode::Shelved => {
             tracing::error!(code = ?outcome.code, "a stock command answered what it cannot");
             Reason::Internal
         }

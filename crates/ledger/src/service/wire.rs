@@ -235,7 +235,8 @@ pub fn outcome_code(code: OutcomeCode) -> pb::OutcomeCode {
         OutcomeCode::ExceedsCommitted => pb::OutcomeCode::ExceedsCommitted,
         OutcomeCode::ExceedsShipped => pb::OutcomeCode::ExceedsShipped,
         OutcomeCode::ExceedsCaptured => pb::OutcomeCode::ExceedsCaptured,
-        OutcomeCode::PaymentNotFound => pb::OutcomeCode::PaymentNotFound,
+        // Nobody is told of the shelf: whoever looks in the archive finds the payment or does not.
+        OutcomeCode::PaymentNotFound | OutcomeCode::Shelved => pb::OutcomeCode::PaymentNotFound,
         OutcomeCode::Malformed => pb::OutcomeCode::Malformed,
     }
 }

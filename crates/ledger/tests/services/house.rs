@@ -132,8 +132,8 @@ impl House {
         // No election because of a stall: what is unknown then would have to be asked again.
         let timing = Timing { profile: Profile::NoisyDisk, ..Timing::default() };
         let settings = Settings { groups: Vec::new(), timing, ..Settings::default() };
-        let genesis = || Payments::new(payments::Settings { id_window_ms: 60_000 });
-        let cluster = Cluster::with(settings, genesis).await;
+        let rules = payments::Settings { id_window_ms: 60_000, evict_after_ms: 0 };
+        let cluster = Cluster::with(settings, move || Payments::new(rules.clone())).await;
         let mut house = Self { cluster, ledgers: BTreeMap::new(), parts };
         house.open().await;
         house

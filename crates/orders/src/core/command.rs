@@ -12,6 +12,7 @@ use super::order::Note;
 use super::remote::{Batch, Received, RemoteStep, Retried};
 use super::repair::{Answer, RepairStep};
 use super::restored::Step;
+use super::shelf;
 use super::subjects::{Erase, Erased, KeyStep, Wrapped};
 use super::takeover;
 
@@ -23,8 +24,9 @@ use super::takeover;
 /// owned in between, what two people had given back went on, and a restore was no fork; by 11 a
 /// disk did not forget a key that was given back by itself, what was given back beside an order was
 /// forgotten, and a cancel gave it back under a key of its own; 12 did not say why a key goes;
-/// by 13 what was ordered since turned a wish that was owed.
-pub const VERSION: u8 = 14;
+/// by 13 what was ordered since turned a wish that was owed, 14 did not say whether an
+/// order was looked for where what left is.
+pub const VERSION: u8 = 15;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
@@ -98,6 +100,8 @@ pub enum Command {
         epoch: u64,
         command: Box<Command>,
     },
+    /// Of orders that left hot state.
+    Shelf(shelf::recall::Step),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -226,4 +230,8 @@ pub enum Refused {
     /// This order came home since the erasure that is repeated, and shares its key with what its
     /// customer has ordered, or brought along, since.
     ServedSince(OrderId),
+    /// Not here, and may have left: the shell looks, and brings it back first.
+    Shelved,
+    /// Not what left, or not as it left: the shell looks again.
+    ShelfChanged,
 }

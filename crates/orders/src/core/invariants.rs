@@ -8,6 +8,7 @@ mod goods_booked;
 mod holds_are_named;
 mod indexes;
 mod keys_fit;
+mod left_counted;
 mod moves_fit;
 mod one_effect;
 mod refunds;
@@ -38,12 +39,13 @@ const ORDER_CHECKS: [(u32, &str, OrderCheck); 5] = [
     (0, "closed-is-clean", closed_is_clean::check),
 ];
 
-const STATE_CHECKS: [(u32, &str, StateCheck); 5] = [
+const STATE_CHECKS: [(u32, &str, StateCheck); 6] = [
     (8, "one-effect-per-key", one_effect::check),
     (0, "events-gapless", events_gapless::check),
     (0, "indexes-agree", indexes::check),
     (0, "keys-fit", keys_fit::check),
     (0, "moves-fit", moves_fit::check),
+    (0, "left-counted", left_counted::check),
 ];
 
 /// The names and numbers of all, for a report that also lists what holds.

@@ -116,6 +116,8 @@ fn shows_copies(command: &Command) -> bool {
         | Command::Erase(_)
         | Command::Repair(_)
         | Command::Takeover(_)
+        // Own orders only.
+        | Command::Shelf(_)
         // Its blocks are sealed.
         | Command::Moves(_) => false,
     }

@@ -4,7 +4,7 @@
 //! entry left, what time alone decides and what a provider has to be asked for first is the
 //! runner's. So an entry that may not begin steps simply leaves them to be begun later.
 
-use hansa_types::id::OrderId;
+use hansa_types::id::{OrderId, TransferId};
 use hansa_types::seeded::{self, Bug};
 use hansa_types::time::LogTime;
 
@@ -19,6 +19,9 @@ use super::state::calls;
 /// Pure. A step is known by its id: done again it changes nothing, and says what it said.
 pub trait NearBooks {
     fn book(&mut self, at: LogTime, order: OrderId, booking: &Booking) -> StepResult;
+
+    /// Whether a payment is here: one that left these books is brought back before its order is.
+    fn has_payment(&self, payment: TransferId) -> bool;
 }
 
 /// The near books for as long as one command is applied; a group may have none.
@@ -31,6 +34,11 @@ impl<'a> Near<'a> {
 
     pub fn new(books: &'a mut dyn NearBooks) -> Self {
         Self(Some(books))
+    }
+
+    /// Whether nothing more can be asked of a payment here, because it is away.
+    pub(in crate::core) fn lacks(&self, payment: TransferId) -> bool {
+        self.0.as_ref().is_some_and(|books| !books.has_payment(payment))
     }
 
     /// The same, for a while.

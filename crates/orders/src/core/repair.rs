@@ -61,6 +61,8 @@ pub struct Begin {
     /// The order that it is about, and the hash of its record when that was read: `None` for an
     /// order that this group did not know.
     pub rests_on: Option<(OrderId, Option<u128>)>,
+    /// It was looked for among the orders that left, too, and is none of them.
+    pub looked: bool,
     pub action: Action,
 }
 
@@ -166,6 +168,8 @@ pub enum Why {
     Busy,
     /// Nothing that is over is left to forget.
     Full,
+    /// Its order may have left: the shell looks, and brings it back first.
+    Shelved,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -216,6 +220,11 @@ impl Repairs {
     pub fn open(&self) -> impl Iterator<Item = (EntryId, &RepairRow)> {
         let all = self.open.iter().filter_map(|id| Some((*id, self.rows.get(id)?)));
         all.filter(|(_, row)| !matches!(row.action, Action::DecideTail { .. }))
+    }
+
+    /// Whether somebody is at work on an order.
+    pub(super) fn is_busy(&self, order: OrderId) -> bool {
+        self.busy.contains_key(&order)
     }
 
     fn propose(&mut self, at: LogTime, plan: PlanId, row: PlanRow) -> Answer {
@@ -323,8 +332,12 @@ impl State {
         if let Err(why) = self.repairs.may_begin(&begin) {
             return Answer::Refused(why);
         }
+        let away = |(order, _): (OrderId, _)| !begin.looked && self.may_have_left(order);
+        if begin.rests_on.is_some_and(away) {
+            return Answer::Refused(Why::Shelved);
+        }
         let stale = begin.rests_on.and_then(|(order, hash)| self.changed(order, hash));
-        let Begin { entry, by, why, rests_on, action } = begin;
+        let Begin { entry, by, why, rests_on, looked: _, action } = begin;
         let order = rests_on.map(|(order, _)| order);
         // No other group or provider has a part in some: they are done here.
         let ended = match (stale, order, &action) {

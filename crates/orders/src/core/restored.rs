@@ -78,10 +78,12 @@ pub struct Found {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Step {
     Begin(Box<Restore>),
-    /// Some of what the provider knows; `last`: that was all of it.
+    /// Some of what the provider knows; `last`: that was all of it. `looked`: orders of them that
+    /// were looked for among those that left, too, and are none.
     Listed {
         found: Vec<Found>,
         last: bool,
+        looked: Vec<OrderId>,
     },
     /// Of one key, or of every open payment.
     Decide {
@@ -152,8 +154,9 @@ impl State {
             return self.begin_restore(at, *restore);
         }
         let unknown: Vec<Found> = match &step {
-            Step::Listed { found, .. } => {
-                found.iter().filter(|found| self.is_stray(found)).cloned().collect()
+            Step::Listed { found, looked, .. } => {
+                let stray = |found: &&Found| self.is_stray(found, looked);
+                found.iter().filter(stray).cloned().collect()
             }
             _ => Vec::new(),
         };
@@ -216,12 +219,13 @@ impl State {
     }
 
     /// Whether a payment belongs to this group and to no order that it knows.
-    fn is_stray(&self, found: &Found) -> bool {
+    fn is_stray(&self, found: &Found, looked: &[OrderId]) -> bool {
         let settings = &self.meta.settings;
         let slot = found.order.slot().get() % settings.groups.max(1);
         slot == settings.index
             && found.order.region() == settings.region
             && !self.orders.contains(&found.order)
+            && (looked.contains(&found.order) || !self.may_have_left(found.order))
     }
 
     /// Steps of the backup that the provider or the books have not answered since. One that is in

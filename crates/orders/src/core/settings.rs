@@ -26,4 +26,7 @@ pub struct Settings {
     pub key_ttl_ms: u64,
     /// Changes kept per order for watchers; older ones answer `COMPACTED`.
     pub history_max: u16,
+    /// How long nothing has to have happened to an order that is over before it leaves hot state; 0
+    /// for never.
+    pub evict_after_ms: u64,
 }

@@ -5,6 +5,7 @@ mod copies;
 mod digests;
 mod former;
 pub mod listing;
+mod place;
 mod policy;
 mod times;
 mod verbs;
@@ -33,6 +34,8 @@ use super::repair::Repairs;
 use super::restored::Restored;
 use super::saga::{self, Now};
 use super::settings::Settings;
+use super::shelf::OrderShelf;
+use super::shelf::leave::Ready;
 use super::status::Face;
 use super::subjects::{Next, Owed, RegionKey, SubjectId, SubjectRow, Subjects};
 use super::takeover::Births;
@@ -61,6 +64,8 @@ pub struct Meta {
     pub policy_since: LogTime,
     /// Events of former orders whose records made room for what came back of them.
     pub superseded: u64,
+    /// Events of orders that left hot state.
+    pub left_versions: u64,
     /// How often something was taken that the law does not let this region hold any more. What lay
     /// on a replica's disk before the last time is to be forgotten there.
     pub purges: u64,
@@ -80,6 +85,8 @@ pub struct State {
     pub moves: Moves,
     /// Customers to be forgotten once an order of theirs has ended.
     pub owed: Table<SubjectId, Owed>,
+    /// What left.
+    pub shelf: OrderShelf,
     /// Outstanding steps in the order they were decided.
     work: BTreeMap<u64, OrderId>,
     timers: BTreeSet<(LogTime, OrderId)>,
@@ -88,6 +95,8 @@ pub struct State {
     /// All orders, by when they were created.
     by_age: BTreeSet<Listed>,
     parked: BTreeSet<OrderId>,
+    /// What may leave once nothing has happened to it for long enough.
+    pub(in crate::core) ready: Ready,
     /// When the events of this group were made.
     pub times: Times,
     /// Whether the books of its index are in the group's own log: so it began, and so it is.
@@ -108,6 +117,7 @@ impl State {
             policy: 0,
             policy_since: LogTime::ZERO,
             superseded: 0,
+            left_versions: 0,
             purges: 0,
         };
         Self::rebuild(
@@ -144,7 +154,7 @@ impl State {
         let subjects = Subjects::rebuild(subjects, whose);
         let times = Times::rebuild(orders.iter().map(|(_, order)| order), (meta.seq, meta.now));
         let restored = None;
-        Self {
+        let mut state = Self {
             meta,
             contents,
             orders,
@@ -156,6 +166,8 @@ impl State {
             births: Births::new(),
             moves: Moves::new(),
             owed: Table::new("owed"),
+            shelf: OrderShelf::new(),
+            ready: Ready::default(),
             work,
             timers,
             by_seq,
@@ -163,7 +175,9 @@ impl State {
             parked,
             times,
             keeps_books: false,
-        }
+        };
+        state.ready = state.ready_of_tables();
+        state
     }
 
     /// What time alone brings; once per entry, before its commands.
@@ -174,11 +188,13 @@ impl State {
         for (_, id) in due.copied().collect::<Vec<_>>() {
             self.change(id, at, Near::none(), saga::on_time);
         }
+        self.let_leave(at);
         self.times.note(self.meta.seq, at);
     }
 
     pub fn next_due(&self) -> Option<LogTime> {
-        self.timers.first().map(|(at, _)| *at)
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.next_leaving()).min()
     }
 
     pub fn apply(&mut self, at: LogTime, command: Command) -> Outcome {
@@ -260,6 +276,7 @@ impl State {
             Command::Repair(step) => self.repair_step(at, step),
             Command::Takeover(step) => self.takeover_step(at, step, near),
             Command::Moves(step) => self.move_step(at, step),
+            Command::Shelf(step) => self.shelf_step(step, &near),
         }
     }
 
@@ -289,6 +306,7 @@ impl State {
         if !self.moves(id, self.orders.get(&id)?) {
             return None;
         }
+        self.unready(id);
         let contents = self.contents.get(&id)?;
         let begins = self.begins_now(id);
         let Meta { settings, next_work, seq, .. } = &mut self.meta;
@@ -330,6 +348,7 @@ impl State {
             Some(_) => self.parked.insert(id),
             None => self.parked.remove(&id),
         };
+        self.ready_again(id);
         Some(result)
     }
 
@@ -374,15 +393,7 @@ impl State {
     ) {
         let history_max = self.meta.settings.history_max;
         publish(&mut order, &contents, at, &mut self.meta.seq, history_max);
-        self.work.extend(order.work.iter().map(|work| (work.no, id)));
-        self.timers.extend(order.wake.map(|at| (at, id)));
-        self.by_seq.insert(order.last_seq, id);
-        let listed = Listed::of(id, &order);
-        self.by_age.insert(listed);
-        self.parked.extend(order.parked.as_ref().map(|_| id));
-        self.subjects.own(contents.sealed_with.subject, listed);
-        self.contents.insert(id, contents);
-        self.orders.insert(id, order);
+        self.bring(id, contents, order);
     }
 
     /// What the next order of a subject is sealed with.

@@ -16,7 +16,9 @@ use hansa_types::time::LogTime;
 use serde::{Deserialize, Serialize};
 
 use super::keys::Scope;
+use super::shelf::LeftOf;
 
+pub(in crate::core) use self::apply::under_way;
 pub use self::hold::Subjects;
 pub use self::owed::Owed;
 
@@ -117,6 +119,8 @@ pub struct SubjectRow {
     pub older: Vec<(u32, Wrapped)>,
     /// What was erased, oldest first: the tombstones.
     pub erased: Vec<Erased>,
+    /// Orders of his that left hot state, by generation, ascending.
+    pub left: Vec<LeftOf>,
 }
 
 impl SubjectRow {

@@ -14,6 +14,7 @@ mod restored;
 mod saga;
 #[cfg(feature = "seeded-bugs")]
 mod seeded;
+mod shelf;
 mod subjects;
 mod takeover;
 mod versions;
@@ -48,12 +49,13 @@ pub(crate) fn settings() -> Settings {
         park_after_ms: 3_600_000,
         key_ttl_ms: 86_400_000,
         history_max: 64,
+        evict_after_ms: 0,
     }
 }
 
 fn order_id(n: u64) -> OrderId {
     let slot = Slot::of(&n.to_le_bytes());
-    OrderId::new(START, RegionNumber::try_from(1).unwrap(), slot, n)
+    OrderId::new(START.plus_ms(n), RegionNumber::try_from(1).unwrap(), slot, n)
 }
 
 fn key(n: u128) -> Key {

@@ -130,7 +130,8 @@ impl Orders {
             });
         }
         let why = text("why", &entry.why, TEXT_BYTES_MAX)?;
-        let begin = Begin { entry: id, by: by.to_owned(), why, rests_on, action };
+        let (by, looked) = (by.to_owned(), false);
+        let begin = Begin { entry: id, by, why, rests_on, looked, action };
         let row = match submit(&hosted, RepairStep::Begin(Box::new(begin)), due).await? {
             Answer::Repair(row) => row,
             Answer::Refused(Why::Busy) => {
@@ -330,6 +331,7 @@ fn refused(why: Why) -> Failure {
         Why::NoSuchEntry => (Reason::NotFound, "the plan has no such entry"),
         Why::Busy => (Reason::Unavailable, "another repair of the order is under way"),
         Why::Full => (Reason::FailedPrecondition, "too many plans are under way"),
+        Why::Shelved => (Reason::Unavailable, "the order has left hot state"),
     };
     Failure::new(reason, what)
 }

@@ -116,7 +116,8 @@ impl Reconciler {
         let group = self.hosted.group.id();
         let Some(listed) = listed else {
             tracing::warn!(%group, "the provider cannot list payments: unknown ones are not found");
-            self.submit(Step::Listed { found: Vec::new(), last: true }).await;
+            let looked = Vec::new();
+            self.submit(Step::Listed { found: Vec::new(), last: true, looked }).await;
             return;
         };
         let found: Vec<Found> = listed.into_iter().filter_map(found).collect();
@@ -124,7 +125,8 @@ impl Reconciler {
         let mut chunks = found.chunks(FOUND_MAX).peekable();
         loop {
             let (chunk, last) = (chunks.next().unwrap_or_default(), chunks.peek().is_none());
-            if !self.submit(Step::Listed { found: chunk.to_vec(), last }).await || last {
+            let (found, looked) = (chunk.to_vec(), Vec::new());
+            if !self.submit(Step::Listed { found, last, looked }).await || last {
                 return;
             }
         }

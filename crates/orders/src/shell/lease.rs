@@ -274,6 +274,8 @@ pub fn birth_of(command: &Command) -> Option<RegionNumber> {
         | Command::Remote(_)
         | Command::Repair(_)
         | Command::Takeover(_)
-        | Command::Moves(_) => None,
+        | Command::Moves(_)
+        // What comes back is as it left.
+        | Command::Shelf(_) => None,
     }
 }

@@ -146,7 +146,8 @@ impl Reader<'_> {
         let mut facts = facts(order, heirloom, former).ok_or(NotAdopted::Unreadable)?;
         facts.placed_as = resealed.scope;
         self.look_after(id, contents.residence, &mut facts);
-        Ok(Adopted { order: id, version, contents, mint: resealed.mint, facts })
+        let (looked, mint) = (false, resealed.mint);
+        Ok(Adopted { order: id, looked, version, contents, mint, facts })
     }
 
     /// Whether today's law lets this region go on with the order: what it holds may be of a law

@@ -57,7 +57,8 @@ async fn approved(rig: &Rig, entries: u32) {
 
 async fn begin(rig: &Rig, number: u32, order: OrderId, action: Action) -> RepairRow {
     let (entry, by, why) = ((PLAN, number), "planner".into(), "a test".into());
-    let begin = Begin { entry, by, why, rests_on: Some((order, None)), action };
+    let (rests_on, looked) = (Some((order, None)), false);
+    let begin = Begin { entry, by, why, rests_on, looked, action };
     match step(rig, RepairStep::Begin(Box::new(begin))).await {
         Answer::Repair(row) => row,
         other => panic!("{other:?}"),

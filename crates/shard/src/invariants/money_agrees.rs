@@ -17,7 +17,7 @@ use hansa_orders::core::effect::{Effect, RefusalCode};
 use hansa_orders::core::order::{Funds, Order};
 use hansa_types::id::{OrderId, TransferId};
 
-use super::{Kept, Look, Wrong};
+use super::{Kept, Left, Look, Wrong};
 
 pub const NAME: &str = "orders-agree-with-near-money";
 
@@ -113,7 +113,7 @@ fn amounts_agree(order: &Order, books: Option<PaymentBooks>) -> Result<(), Strin
 pub fn of_payment(look: &Look<'_>, payment: PaymentKey) -> Result<(), Wrong> {
     let Some(id) = look.money.order_of(&payment) else { return Ok(()) };
     let what = format!("payment {:032x}", payment.0);
-    let Some((order, contents)) = look.named(id, &what)? else { return Ok(()) };
+    let Some((order, contents)) = look.named(id, &what, Left::MayHave)? else { return Ok(()) };
     let its = order.money.payment.map(key) == Some(payment);
     match (its && contents.payment_group == look.index()) || order.came() {
         true => Ok(()),
@@ -128,7 +128,7 @@ pub fn of_hold(look: &Look<'_>, hold: TransferId) -> Result<(), Wrong> {
     let payment = PaymentKey(live.reference.0);
     let Some(id) = look.money.order_of(&payment) else { return Ok(()) };
     let what = format!("hold {hold} of money");
-    let Some((order, _)) = look.named(id, &what)? else { return Ok(()) };
+    let Some((order, _)) = look.named(id, &what, Left::HasNone)? else { return Ok(()) };
     let earlier = order.came() && order.money.payment.map(key) != Some(payment);
     match order.money.hold == Some(hold) || earlier {
         true => Ok(()),

@@ -22,7 +22,7 @@ use hansa_orders::core::effect::{Effect, RefusalCode};
 use hansa_orders::core::order::{Done, Movement, Order, Part, Stock};
 use hansa_types::id::{OrderId, TransferId};
 
-use super::{Kept, Look, Wrong};
+use super::{Kept, Left, Look, Wrong};
 
 pub const NAME: &str = "orders-agree-with-near-stock";
 
@@ -147,7 +147,9 @@ fn moved_agrees(look: &Look<'_>, order: &Order) -> Result<(), String> {
 pub fn of_reservation(look: &Look<'_>, hold: TransferId) -> Result<(), Wrong> {
     let Some(reservation) = look.stock.reservation(&hold) else { return Ok(()) };
     let what = format!("reservation {hold}");
-    let Some((order, _)) = look.named(reservation.order, &what)? else { return Ok(()) };
+    let Some((order, _)) = look.named(reservation.order, &what, Left::HasNone)? else {
+        return Ok(());
+    };
     let index = look.index();
     let its = order.parts.iter().any(|part| part.group == index && part.hold == hold);
     let runs_out = order.came() && reservation.expires().is_some();

@@ -8,8 +8,9 @@ use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
 use super::joint;
+use super::shelved::Leaving;
 use super::story::Story;
-use super::two_ways::{Together, Way as _, ask, carry, receive};
+use super::two_ways::{Together, Way, ask, carry, receive};
 
 /// How often what happened that this is about.
 #[derive(Default, Debug)]
@@ -21,8 +22,8 @@ struct Seen {
     confirmed: usize,
 }
 
-struct Births {
-    together: Together,
+struct Births<W> {
+    way: W,
     draws: Story,
     at: LogTime,
     drains: u64,
@@ -34,13 +35,13 @@ fn region(number: u16) -> RegionNumber {
     number.try_into().unwrap()
 }
 
-impl Births {
+impl<W: Way> Births<W> {
     fn step(&mut self, step: Step) {
-        self.together.command(self.at, &Command::Takeover(step).encode());
+        self.way.command(self.at, &Command::Takeover(step).encode());
     }
 
     fn phase(&self) -> (u64, Phase) {
-        let row = self.together.state().births.get(region(1));
+        let row = self.way.state().births.get(region(1));
         row.map_or((1, Phase::Owned), |row| (row.epoch, row.phase))
     }
 
@@ -50,7 +51,7 @@ impl Births {
         if let Command::Accept(accept) = &mut command {
             accept.epoch = epoch;
         }
-        self.together.command(self.at, &command.encode());
+        self.way.command(self.at, &command.encode());
     }
 
     /// What the directory says next, and what the group makes of it.
@@ -84,7 +85,7 @@ impl Births {
                 })));
             }
             Phase::Adopting => {
-                let ready = self.together.state().ready(birth, 2).into_iter();
+                let ready = self.way.state().ready(birth, 2).into_iter();
                 let orders: Vec<_> = ready.map(|order| Candidate::Again { order }).collect();
                 match orders.is_empty() {
                     true => self.step(Step::Settled { birth, epoch }),
@@ -97,45 +98,59 @@ impl Births {
 
     /// Steps that do not begin while the births are drained, near as their books may be.
     fn left(&self) -> usize {
-        let state = self.together.state();
+        let state = self.way.state();
         let draining = matches!(self.phase().1, Phase::Draining { .. });
         let steps = state.orders.iter().filter(|_| draining).map(|(_, order)| order.work.len());
         steps.sum::<usize>().saturating_sub(state.due(0, 1_000).len())
     }
 }
 
-fn story(seed: u64, seen: &mut Seen) {
-    let (together, draws) = (Together { shard: joint(), entries: 0 }, Story::new(seed));
+fn story<W: Way>(way: W, seed: u64, seen: &mut Seen) -> W {
+    let draws = Story::new(seed);
     let (at, drains, placed, asked) = (draws.at, 0, 0, 0);
-    let mut births = Births { together, draws, at, drains, placed, asked };
+    let mut births = Births { way, draws, at, drains, placed, asked };
     for n in 0..300_u32 {
         births.at = births.draws.pass();
-        births.together.advance(births.at);
+        births.way.advance(births.at);
         let sku = ["A", "B", "C"][births.draws.draw(3) as usize];
         let id = TransferId::derive(births.at, &[&n.to_le_bytes()]);
         let batch = receive(id, sku, births.draws.draw(8));
-        births.together.books(births.at, GroupKind::Inventory, &batch);
+        births.way.books(births.at, GroupKind::Inventory, &batch);
         if let (epoch, Phase::Owned | Phase::Adopting) = births.phase() {
             births.call(epoch);
         }
         births.follow();
         let speaks = births.draws.draw(3) == 0;
         if births.draws.draw(4) > 0 {
-            carry(&mut births.together, births.at, speaks);
+            carry(&mut births.way, births.at, speaks);
         }
         seen.left += births.left();
     }
-    for (_, order) in births.together.state().orders.iter().filter(|(_, order)| order.came()) {
+    for (_, order) in births.way.state().orders.iter().filter(|(_, order)| order.came()) {
         seen.again += 1;
         seen.confirmed += usize::from(order.settled);
     }
+    births.way
 }
 
 #[test]
 fn orders_and_near_books_agree_while_births_go_and_come_back() {
     let mut seen = Seen::default();
     for seed in 1..=8 {
-        story(seed, &mut seen);
+        story(Together { shard: joint(), entries: 0 }, seed, &mut seen);
     }
     assert!(seen.left > 20 && seen.again > 50 && seen.confirmed > 25, "{seen:?}");
+}
+
+/// What has left in between comes back when it is asked for, and goes on as the others do.
+#[test]
+fn orders_that_left_go_on_once_their_births_have_come_back() {
+    let (mut seen, mut left, mut recalled, mut again) = (Seen::default(), 0, 0, 0);
+    for seed in 1..=8 {
+        let way = story(Leaving::new(1_000), seed, &mut seen);
+        left += way.state().shelf.records.len();
+        recalled += way.recalled;
+        again += way.again;
+    }
+    assert!(left > 20 && recalled > 100 && again > 20, "{left} left, {recalled} recalled, {again}");
 }

@@ -34,6 +34,7 @@ pub fn rules() -> Settings {
         park_after_ms: 3_600_000,
         key_ttl_ms: WINDOW_MS,
         history_max: 64,
+        evict_after_ms: 0,
     }
 }
 
@@ -49,7 +50,7 @@ pub fn stock_rules() -> inventory::Settings {
 }
 
 pub fn money_rules() -> payments::Settings {
-    payments::Settings { id_window_ms: WINDOW_MS }
+    payments::Settings { id_window_ms: WINDOW_MS, evict_after_ms: 0 }
 }
 
 fn region() -> RegionNumber {

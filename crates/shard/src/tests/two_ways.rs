@@ -194,7 +194,8 @@ fn settled(
 }
 
 pub(super) fn order_id(n: u64) -> OrderId {
-    OrderId::new(LogTime(1_700_000_000_000), 1.try_into().unwrap(), Slot::of(&n.to_le_bytes()), n)
+    let born = LogTime(1_700_000_000_000 + n);
+    OrderId::new(born, 1.try_into().unwrap(), Slot::of(&n.to_le_bytes()), n)
 }
 
 pub(super) fn accept(draws: &mut Story, n: u64) -> Command {

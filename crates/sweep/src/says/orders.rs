@@ -14,6 +14,7 @@ use hansa_orders::core::remote::{RemoteEvent, RemoteStep};
 use hansa_orders::core::repair::{Action, Begin, RepairStep};
 use hansa_orders::core::restored;
 use hansa_orders::core::saga::payment_of;
+use hansa_orders::core::shelf;
 use hansa_orders::core::subjects::{KeyOf, KeyStep, SubjectId, Wrapped};
 use hansa_orders::core::takeover::{self, Adopted, Candidate};
 use hansa_types::country::Country;
@@ -25,6 +26,7 @@ use super::Hearing;
 use crate::fact::{Content, Fact, Sealed, Whose, only};
 
 pub use self::rows::facts;
+use self::rows::shelved;
 
 pub fn command(bytes: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
     let read = Form::read(bytes);
@@ -89,6 +91,9 @@ fn said(command: &Command, under: Option<u64>, to: &mut Hearing<'_>) -> Result<(
             Ok(())
         }
         Command::Resident { epoch: _, command } => said(command, under, to),
+        Command::Shelf(shelf::recall::Step::Recall(recalled)) => {
+            recalled.iter().try_for_each(|one| shelved(one.order, &one.record, to))
+        }
     }
 }
 
@@ -222,7 +227,7 @@ fn sealed_with(block: &SealedBlock) -> Option<KeyOf> {
 
 fn restore(step: &restored::Step, to: &mut Hearing<'_>) {
     match step {
-        restored::Step::Listed { found, last: _ } => {
+        restored::Step::Listed { found, last: _, looked: _ } => {
             for found in found {
                 let money = only(DataClass::Financial);
                 to.fact(Fact::new(Whose::Order(found.order), money, "a provider's reference"));
@@ -346,7 +351,7 @@ fn kept(order: OrderId, of: KeyOf, residence: Country, to: &mut Hearing<'_>) {
 }
 
 fn adopted(adopted: &Adopted, epoch: u64, to: &mut Hearing<'_>) {
-    let Adopted { order, version: _, contents, mint, facts } = adopted;
+    let Adopted { order, looked: _, version: _, contents, mint, facts } = adopted;
     self::contents(*order, contents, None, to);
     to.findings.begins_with(payment_of(*order, contents, Some(epoch)), *order);
     // Whoever owned it before knew him by another name, and by its key tells his requests apart.

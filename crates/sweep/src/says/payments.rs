@@ -5,8 +5,10 @@ use std::io::Read;
 use hansa_api::classes::DataClass;
 use hansa_consensus::ThawError;
 use hansa_consensus::inspect::{self, Archived};
-use hansa_ledger::core::payments::{Authorize, Capture, Command, Payments, Refund, Void};
-use hansa_ledger::machine::{FORMAT, POSTINGS};
+use hansa_ledger::core::payments::{
+    Authorize, Capture, Chunk, Command, Looked, Payments, Refund, ShelvedPayment, Void,
+};
+use hansa_ledger::machine::{CHUNKS, FORMAT, PAYMENTS, POSTINGS, SPENT};
 
 use super::Hearing;
 use crate::fact::{Fact, Whose, only};
@@ -39,7 +41,9 @@ pub fn command(bytes: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
             }
             Command::Capture(Capture { payment, .. })
             | Command::Void(Void { payment, .. })
-            | Command::Refund(Refund { payment, .. }) => payment,
+            | Command::Refund(Refund { payment, .. })
+            | Command::Looked(Looked { payment, .. }) => payment,
+            Command::Recall(recalled) => shelved(&recalled.record, to).ok_or_else(none)?.key,
         };
         to.fact(money(payment.0));
     }
@@ -47,13 +51,34 @@ pub fn command(bytes: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
 }
 
 pub fn record(record: &Archived, to: &mut Hearing<'_>) -> Result<(), String> {
-    if record.table != POSTINGS {
-        return Err(format!("table {} is none of ours", record.table));
-    }
-    for posting in super::inventory::postings(record)? {
-        to.fact(money(posting.reference.0));
+    match record.table {
+        POSTINGS => {
+            for posting in super::inventory::postings(record)? {
+                to.fact(money(posting.reference.0));
+            }
+        }
+        PAYMENTS => {
+            let of = shelved(&record.value, to).filter(|of| *record.key == of.place());
+            let of = of.ok_or_else(|| "not a payment that left".to_owned())?;
+            to.fact(money(of.key.0));
+        }
+        CHUNKS => {
+            let chunk = Chunk::decode(&record.key, &record.value);
+            let chunk = chunk.filter(|chunk| chunk.encode() == record.value);
+            let chunk = chunk.ok_or_else(|| "not a chunk of payments that left".to_owned())?;
+            chunk.rows.iter().for_each(|row| to.fact(money(row.key)));
+        }
+        SPENT if record.key.len() == 8 && record.value.is_empty() => {}
+        other => return Err(format!("table {other} is none of ours, or its record is not")),
     }
     Ok(())
+}
+
+/// The payment that a record of the shelf has, its order told.
+fn shelved(record: &[u8], to: &mut Hearing<'_>) -> Option<ShelvedPayment> {
+    let of = ShelvedPayment::decode(record)?;
+    to.findings.payment(of.key.0, of.payment.order);
+    Some(of)
 }
 
 pub fn state(from: &mut dyn Read, to: &mut Hearing<'_>) -> Result<u64, ThawError> {

@@ -61,6 +61,7 @@ pub fn rules(region: u16) -> Rules {
         park_after_ms: 3_600_000,
         key_ttl_ms: 86_400_000,
         history_max: 64,
+        evict_after_ms: 0,
     }
 }
 

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use hansa_consensus::inspect::{Archived, Entry};
 use hansa_consensus::{Frozen as _, Machine, Record, Records};
 use hansa_ledger::core::inventory::{self, CommandId, Inventory, Receive};
-use hansa_ledger::core::payments::{self, Authorize, Capture, PaymentKey, Payments};
-use hansa_ledger::machine::Batch;
+use hansa_ledger::core::payments::{
+    self, Authorize, Capture, Chunk, PaymentKey, Payments, Recalled,
+};
+use hansa_ledger::machine::{Batch, CHUNKS, PAYMENTS, SPENT};
 use hansa_orders::core::command::Command;
 use hansa_orders::core::contents::Sealed;
 use hansa_orders::core::moves;
@@ -39,17 +41,7 @@ fn told<M: Machine>(mut machine: M, kind: GroupKind, command: Vec<u8>) -> u64 {
     machine.apply(AT, &command, &mut out);
     let entry = |bytes: &[u8]| entry_of(vec![bytes.to_vec().into()], None);
     says::entry(group, &entry(&command), &mut hearing).unwrap();
-    let archived = |(number, record): (u64, &Record)| {
-        let (key, value) = (record.key.clone().into(), record.value.clone().into());
-        Archived { number, table: record.table, key, value }
-    };
-    let records: Vec<_> = (0..).zip(out.iter()).map(archived).collect();
-    for record in &records {
-        says::record(group, record, &mut hearing).unwrap();
-        let longer = [&record.value[..], &[0xff]].concat().into();
-        let longer = Archived { value: longer, ..record.clone() };
-        assert!(says::record(group, &longer, &mut hearing).is_err(), "a tail");
-    }
+    out.iter().for_each(|record| record_told(group, record, &mut hearing));
     let longer = [&command[..], &[0xff]].concat();
     let mut state = Vec::new();
     machine.freeze().write(&mut state).unwrap();
@@ -65,6 +57,16 @@ fn told<M: Machine>(mut machine: M, kind: GroupKind, command: Vec<u8>) -> u64 {
     findings.found().iter().map(|found| found.count).sum()
 }
 
+/// To its last byte and no further.
+fn record_told(group: GroupId, record: &Record, to: &mut Hearing<'_>) {
+    let (key, value) = (record.key.clone().into(), record.value.clone().into());
+    let record = Archived { number: 0, table: record.table, key, value };
+    says::record(group, &record, to).unwrap();
+    let longer = [&record.value[..], &[0xff]].concat().into();
+    let longer = Archived { value: longer, ..record };
+    assert!(says::record(group, &longer, to).is_err(), "a tail");
+}
+
 fn stock_rules() -> inventory::Settings {
     inventory::Settings {
         id_window_ms: 1_000,
@@ -74,7 +76,7 @@ fn stock_rules() -> inventory::Settings {
 }
 
 fn money_rules() -> payments::Settings {
-    payments::Settings { id_window_ms: 1_000 }
+    payments::Settings { id_window_ms: 1_000, evict_after_ms: 0 }
 }
 
 fn received() -> Vec<u8> {
@@ -91,8 +93,13 @@ fn received() -> Vec<u8> {
 
 /// Money of a region's order, held and captured.
 fn charged(region: u16) -> Vec<u8> {
-    let (hold, payment) = (TransferId::derive(AT, &[b"x"]), PaymentKey(7 << 80));
     let mut batch = Batch::default();
+    charge(region, 7 << 80, &mut batch);
+    batch.finish()
+}
+
+fn charge(region: u16, payment: u128, batch: &mut Batch) {
+    let (hold, payment) = (TransferId::derive(AT, &[&payment.to_be_bytes()]), PaymentKey(payment));
     batch.push(&payments::Command::Authorize(Authorize {
         id: hold,
         payment,
@@ -103,7 +110,6 @@ fn charged(region: u16) -> Vec<u8> {
     }));
     let capture = Capture { id: hold.child(1), hold, payment, amount: None, remainder: None };
     batch.push(&payments::Command::Capture(capture));
-    batch.finish()
 }
 
 /// An orders group that keeps its books.
@@ -125,6 +131,40 @@ fn money_of_another_regions_order_is_foreign_in_log_records_and_state() {
         assert_eq!(told(books, GroupKind::Payments, charged(region)), leaks);
         let command = [&[MONEY], &charged(region)[..]].concat();
         assert_eq!(told(shard(), GroupKind::Orders, command), leaks, "in the orders' log as well");
+    }
+}
+
+/// A chunk of payments that left, and one that came back out of it.
+#[test]
+fn money_of_another_regions_order_is_foreign_on_the_shelf() {
+    for (region, leaks) in [(2, 0), (1, 256)] {
+        let mut books = Payments::new(payments::Settings { evict_after_ms: 1, ..money_rules() });
+        let (mut batch, mut out) = (Batch::default(), Records::new());
+        (1..=256).for_each(|n| charge(region, n << 80, &mut batch));
+        books.advance(AT);
+        Machine::apply(&mut books, AT, &batch.finish(), &mut Records::new());
+        Machine::advance(&mut books, LogTime(AT.ms() + 1), &mut out);
+        let records: Vec<Record> = out.iter().cloned().collect();
+        let of = |table| records.iter().filter(move |record| record.table == table);
+        let chunk = of(CHUNKS).next().unwrap();
+        let tree = Chunk::decode(&chunk.key, &chunk.value).unwrap().tree();
+        let (record, proof) = (of(PAYMENTS).next().unwrap().value.clone(), tree.proof(0).unwrap());
+        let mut batch = Batch::default();
+        batch.push(&payments::Command::Recall(Box::new(Recalled { record, proof })));
+        let recall = batch.finish();
+        Machine::apply(&mut books, AT, &recall, &mut out);
+        assert_eq!(out.iter().last().map(|record| record.table), Some(SPENT));
+        let mut findings = Findings::new(law("us-east", 2));
+        let place = Place { file: "x".into(), stays: Stays::Kept };
+        let mut hearing = Hearing { findings: &mut findings, place: &place, at: &String::new };
+        let group = GroupId::new(GroupKind::Payments, 0);
+        out.iter().for_each(|record| record_told(group, record, &mut hearing));
+        let entry = entry_of(vec![recall.into()], None);
+        says::entry(group, &entry, &mut hearing).unwrap();
+        findings.settle();
+        assert!(findings.unexplained.is_empty(), "{:?}", findings.unexplained);
+        let found: u64 = findings.found().iter().map(|found| found.count).sum();
+        assert_eq!(found, 2 * leaks + u64::from(leaks > 0), "each record, each row, the recall");
     }
 }
 

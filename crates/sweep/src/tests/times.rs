@@ -231,7 +231,8 @@ fn adopt(sealed: KeyOf) -> Command {
         placed_as: None,
     };
     let contents = accept.contents;
-    let adopted = Adopted { order: order(1, 7), version: 3, contents, mint: None, facts };
+    let (order, looked, version, mint) = (order(1, 7), false, 3, None);
+    let adopted = Adopted { order, looked, version, contents, mint, facts };
     let orders = vec![Candidate::Take(Box::new(adopted))];
     Command::Takeover(takeover::Step::Adopt { birth: rig::number(1), epoch: 3, orders })
 }

@@ -1,4 +1,4 @@
-//! The chart of accounts of money: one account per payment, five of the house per currency.
+//! The chart of accounts of money: one account per payment, six of the house per currency.
 
 use hansa_types::id::AccountId;
 use hansa_types::money::Currency;
@@ -44,11 +44,13 @@ pub enum House {
     Refunds,
     /// What other regions' books said of payments that were taken over from them.
     Opening,
+    /// What the accounts had of payments that have left; nothing is ever posted to it.
+    Closed,
 }
 
 impl House {
-    pub const ALL: [Self; 5] =
-        [Self::Clearing, Self::Merchant, Self::Fees, Self::Refunds, Self::Opening];
+    pub const ALL: [Self; 6] =
+        [Self::Clearing, Self::Merchant, Self::Fees, Self::Refunds, Self::Opening, Self::Closed];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -57,6 +59,7 @@ impl House {
             Self::Fees => "fees",
             Self::Refunds => "refunds",
             Self::Opening => "opening",
+            Self::Closed => "closed",
         }
     }
 
@@ -71,6 +74,7 @@ impl House {
             Self::Fees => 18,
             Self::Refunds => 19,
             Self::Opening => 20,
+            Self::Closed => 21,
         })
     }
 

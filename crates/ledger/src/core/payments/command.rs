@@ -5,17 +5,34 @@ use hansa_types::money::Currency;
 use serde::{Deserialize, Serialize};
 
 use super::chart::PaymentKey;
+use super::leave::{Looked, Recalled};
 
 /// One command.
 ///
 /// Variants and fields are part of the log format: new ones go at the end, none is ever removed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Command {
     Authorize(Authorize),
     Capture(Capture),
     Void(Void),
     Refund(Refund),
     Open(Open),
+    Recall(Box<Recalled>),
+    Looked(Looked),
+}
+
+impl Command {
+    /// The payment that is booked on; `None` for what brings one back, or says that there is none.
+    pub fn payment(&self) -> Option<PaymentKey> {
+        match self {
+            Self::Authorize(Authorize { payment, .. })
+            | Self::Capture(Capture { payment, .. })
+            | Self::Void(Void { payment, .. })
+            | Self::Refund(Refund { payment, .. })
+            | Self::Open(Open { payment, .. }) => Some(*payment),
+            Self::Recall(_) | Self::Looked(_) => None,
+        }
+    }
 }
 
 /// # Units

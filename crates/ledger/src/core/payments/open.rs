@@ -47,7 +47,8 @@ impl Payments {
             }
         }
         let opened = Some(Opened { ended, captured, refunded });
-        self.payments.insert(payment, Payment { order, unit, authorized, opened });
+        let touched = self.payments.get(&payment).map_or(at, |known| known.touched);
+        self.payments.insert(payment, Payment { order, unit, authorized, opened, touched });
         outcome.into()
     }
 }

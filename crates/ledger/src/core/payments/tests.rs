@@ -12,7 +12,7 @@ const START: u64 = 1_000_000;
 const PAYMENT: PaymentKey = PaymentKey(1 << 100);
 
 fn books() -> Payments {
-    let mut books = Payments::new(Settings { id_window_ms: 5_000 });
+    let mut books = Payments::new(Settings { id_window_ms: 5_000, evict_after_ms: 0 });
     books.advance(LogTime(START));
     books
 }
@@ -145,8 +145,8 @@ proptest! {
                 4 => refund(n, amount),
                 _ => void(n, hold),
             };
-            let first = run(&mut b, command);
-            let again = run(&mut b, command);
+            let first = run(&mut b, command.clone());
+            let again = run(&mut b, command.clone());
             let expected = if first.code == C::Applied { C::Exists } else { first.code };
             prop_assert_eq!(again.code, expected, "{:?}", command);
             prop_assert_eq!(invariants::of_payments(&b), vec![]);

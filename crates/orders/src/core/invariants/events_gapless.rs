@@ -9,7 +9,8 @@ pub fn check(state: &State) -> Result<(), String> {
     // What was taken over had its first versions elsewhere.
     let own = |order: &Order| order.version - order.base();
     let versions: u64 = state.orders.iter().map(|(_, order)| own(order)).sum();
-    if versions + state.meta.superseded + state.meta.erasures != state.meta.seq {
+    let gone = state.meta.superseded + state.meta.left_versions;
+    if versions + gone + state.meta.erasures != state.meta.seq {
         let erasures = state.meta.erasures;
         let events = state.meta.seq;
         return Err(format!("{versions} changes of orders, {erasures} erasures, {events} events"));

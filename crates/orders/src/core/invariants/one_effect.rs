@@ -1,10 +1,12 @@
-//! 8. One request id in its scope, one effect: a key leads to an order that exists.
+//! 8. One request id in its scope, one effect: a key leads to an order that exists,
+//!    or left.
 
 use crate::core::state::State;
 
 pub fn check(state: &State) -> Result<(), String> {
     for (scope, row) in state.keys.table.iter() {
-        if !state.orders.contains(&row.target.order) {
+        let order = row.target.order;
+        if !state.orders.contains(&order) && !state.may_have_left(order) {
             return Err(format!("key {:032x} leads to no order", scope.0));
         }
     }

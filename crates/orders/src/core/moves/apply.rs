@@ -152,15 +152,17 @@ impl State {
         let went_on = |birth: &Birth| {
             birth.owner == to || birth.taken.as_ref().is_some_and(|taken| taken.take.from == to)
         };
+        // By two clocks: what he ordered first here may be dated before he came.
+        let early = |ms: u64| ms.saturating_add(SKEW_MS) < row.since_ms;
         let before = |id: OrderId| {
             let created = self.orders.get(&id).map(|order| order.created.ms());
-            // By two clocks: what he ordered first here may be dated before he came.
-            let early = |ms: u64| ms.saturating_add(SKEW_MS) < row.since_ms;
             id.region() == here && created.is_some_and(early)
         };
+        let mut left = self.subjects.left_of(subject).filter_map(|left| left.oldest);
         !row.asked.is_empty()
             || self.births.get(here).is_some_and(went_on)
-            || !self.subjects.orders_of(subject).any(before)
+            || !left.any(|oldest| early(oldest.ms()))
+                && !self.subjects.orders_of(subject).any(before)
     }
 
     /// What he leaves here by another region's word.
@@ -339,6 +341,12 @@ impl State {
     /// How many blocks a key opens, and what they add up to.
     fn sum_of(&self, of: KeyOf) -> (u32, StateHash) {
         let (mut count, mut sum) = (0_u32, StateHash::default());
+        for left in self.subjects.left_of(of.subject) {
+            if left.generation == of.generation {
+                count = count.saturating_add(left.blocks);
+                sum.add(left.prints);
+            }
+        }
         for (id, residence, personal) in self.blocks(of) {
             count = count.saturating_add(1);
             sum.add(print_of(id, residence, &personal));

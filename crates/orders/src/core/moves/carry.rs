@@ -239,7 +239,10 @@ impl State {
         let opens = |of: KeyOf| matches!(self.subjects.key(of), KeyState::Living(_));
         let own = self.subjects.orders_of(subject).filter_map(own);
         let of = KeyOf { subject, generation };
-        let stays = own.chain(self.moves.kept_of(subject).filter_map(kept)).any(opens);
+        let left = self.subjects.left_of(subject);
+        let left = left.map(|left| KeyOf { subject, generation: left.generation });
+        let kept = self.moves.kept_of(subject).filter_map(kept);
+        let stays = own.chain(kept).chain(left).any(opens);
         match stays {
             true => self.owe_too(of),
             false => {

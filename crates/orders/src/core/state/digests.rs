@@ -23,6 +23,7 @@ impl State {
         sum.add(self.births.digest());
         sum.add(self.moves.digest());
         sum.add(self.owed.digest());
+        sum.add(self.shelf.digest());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -41,6 +42,7 @@ impl State {
         sum.add(self.births.digest_full());
         sum.add(self.moves.digest_full());
         sum.add(self.owed.recompute_digest());
+        sum.add(self.shelf.digest_full());
         sum.add(restored_digest(self.restored.as_ref()));
         sum
     }
@@ -66,6 +68,7 @@ impl State {
             && timers == self.timers.len()
             && self.by_seq.len() == self.orders.len()
             && self.by_age.len() == self.orders.len()
+            && self.ready == self.ready_of_tables()
             && self.keys.consistent()
             && self.remote.consistent()
             && self.subjects.consistent(self.orders.len())

@@ -4,7 +4,6 @@ use hansa_types::id::OrderId;
 use hansa_types::region::RegionNumber;
 use hansa_types::time::LogTime;
 
-use super::listing::Listed;
 use super::{Meta, State, publish, tell};
 use crate::core::command::Refused;
 use crate::core::contents::Contents;
@@ -65,6 +64,7 @@ impl State {
         at: LogTime,
         how: impl FnOnce(&mut Order),
     ) {
+        self.unready(id);
         let Meta { settings, seq, .. } = &mut self.meta;
         let Some(contents) = self.contents.get(&id) else { return };
         let told = self.orders.update(&id, |order: &mut Order| {
@@ -77,6 +77,7 @@ impl State {
             self.by_seq.remove(&old);
             self.by_seq.insert(new, id);
         }
+        self.ready_again(id);
     }
 
     /// A former order goes on in a new epoch as it stands, once `how` has looked at it: in a
@@ -88,6 +89,7 @@ impl State {
         epoch: u64,
         how: impl FnOnce(&mut Order, &Contents, &mut Now<'_>),
     ) -> bool {
+        self.unready(id);
         let Meta { settings, seq, next_work, .. } = &mut self.meta;
         let Some(contents) = self.contents.get(&id) else { return false };
         let old = self.orders.update(&id, |order| {
@@ -112,26 +114,13 @@ impl State {
         if order.parked.is_none() {
             self.parked.remove(&id);
         }
+        self.ready_again(id);
         true
     }
 
     /// Takes the record of a former order away, whose copy comes back as an order.
     pub(in crate::core) fn forget_former(&mut self, id: OrderId) {
-        let Some(old) = self.orders.remove(&id) else { return };
+        let Some((old, _)) = self.take_away(id) else { return };
         self.meta.superseded += old.version - old.base();
-        self.by_seq.remove(&old.last_seq);
-        let listed = Listed::of(id, &old);
-        self.by_age.remove(&listed);
-        for work in &old.work {
-            self.work.remove(&work.no);
-        }
-        old.wake.map(|at| self.timers.remove(&(at, id)));
-        self.parked.remove(&id);
-        if let Some(contents) = self.contents.remove(&id) {
-            for heard in &old.requests {
-                self.keys.pin(heard.scope, id, contents.sealed_with);
-            }
-            self.subjects.disown(contents.sealed_with.subject, listed);
-        }
     }
 }

@@ -53,7 +53,7 @@ impl State {
             Seen::Lost => return Outcome::Refused(Refused::InDoubt),
             Seen::Never | Seen::Same(_) => {}
         }
-        if self.orders.contains(&id) {
+        if self.orders.contains(&id) || self.may_have_left(id) {
             return Outcome::Refused(Refused::OrderIdTaken);
         }
         if contents.groups().len() > 64 {
@@ -224,7 +224,7 @@ impl State {
             true
         });
         match done {
-            None => Outcome::Refused(Refused::OrderNotFound),
+            None => Outcome::Refused(self.not_here(id)),
             Some(false) => Outcome::Refused(Refused::NotParked),
             Some(true) => Outcome::Noted,
         }
@@ -243,10 +243,7 @@ impl State {
         match self.keys.seen(key) {
             Seen::Same(target) => return Outcome::Replayed(target),
             // What was fingerprinted with the customer's key cannot be compared without it.
-            Seen::Other => {
-                let why = self.erased_how(id).unwrap_or(Refused::RequestIdReused);
-                return Outcome::Refused(why);
-            }
+            Seen::Other => return Outcome::Refused(self.why_other(id, key)),
             Seen::Lost => return Outcome::Refused(Refused::InDoubt),
             Seen::Never => {}
         }
@@ -263,7 +260,7 @@ impl State {
             verdict
         });
         match verdict {
-            None => Outcome::Refused(Refused::OrderNotFound),
+            None => Outcome::Refused(self.not_here(id)),
             Some(Err(why)) => Outcome::Refused(why),
             Some(Ok(target)) => {
                 self.keys.remember(key, at, target);

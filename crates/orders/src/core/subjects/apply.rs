@@ -52,15 +52,37 @@ impl State {
 
     /// A repeat of a request whose order was erased: nobody can tell its body from another.
     pub(in crate::core) fn erased_since(&self, key: Key) -> Option<Refused> {
-        self.erased_how(self.keys.table.get(&key.scope)?.target.order)
+        let row = self.keys.table.get(&key.scope)?;
+        let order = row.target.order;
+        match row.under.filter(|_| self.may_have_left(order)) {
+            Some(under) => self.lost_with(order, under),
+            None => self.erased_how(order),
+        }
+    }
+
+    /// Why a request whose key was used with another body is refused.
+    pub(in crate::core) fn why_other(&self, order: OrderId, key: Key) -> Refused {
+        let row = self.keys.table.get(&key.scope).filter(|row| row.target.order == order);
+        let lost = match self.may_have_left(order) {
+            true => match row.and_then(|row| row.under) {
+                Some(under) => self.lost_with(order, under),
+                None => Some(Refused::Shelved),
+            },
+            false => self.erased_how(order),
+        };
+        lost.unwrap_or(Refused::RequestIdReused)
     }
 
     /// Why a repeat of a request about this order cannot be compared, where it cannot.
     pub fn erased_how(&self, order: OrderId) -> Option<Refused> {
-        let of = self.contents.get(&order)?.sealed_with;
+        self.lost_with(order, self.contents.get(&order)?.sealed_with)
+    }
+
+    /// The same of one that was sealed with this key.
+    fn lost_with(&self, order: OrderId, of: KeyOf) -> Option<Refused> {
         let moved = self.moves.is_gone(of);
         let why = if moved { Refused::Left(order) } else { Refused::Erased };
-        self.is_erased(order).then_some(why)
+        (self.subjects.key(of) == KeyState::Erased).then_some(why)
     }
 
     /// Whether the order's personal block can never be opened again.
@@ -285,6 +307,12 @@ impl State {
             })
         };
         let orders = self.sealed_upto(of).filter(|id| own && opens(id)).count();
+        let left = self.subjects.left_upto(of).filter(|left| {
+            let with = KeyOf { subject, generation: left.generation };
+            own && (with == of || matches!(self.subjects.key(with), KeyState::Living(_)))
+        });
+        let left = left.fold(0, |sum: u32, left| sum.saturating_add(left.orders));
+        let orders = u32::try_from(orders).unwrap_or(u32::MAX).saturating_add(left);
         let keys = also.iter().map(|former| former.of).chain([of]);
         let under = keys.filter_map(|of| self.subjects.under_of(of));
         // What he left before is in logs and backups under the region key that wrapped it then.
@@ -301,7 +329,7 @@ impl State {
             under: under.unwrap_or(RegionKey(0)),
             asked_ms,
             destroy_after_ms,
-            orders: u32::try_from(orders).unwrap_or(u32::MAX),
+            orders,
             also,
         };
         self.subjects.drop_key(subject, erased);
@@ -324,7 +352,7 @@ pub(super) fn newest(erased: &[Erased]) -> Option<&Erased> {
     erased.iter().max_by_key(|erased| erased.generation)
 }
 
-pub(super) fn under_way(order: &Order, contents: &Contents) -> bool {
+pub(in crate::core) fn under_way(order: &Order, contents: &Contents) -> bool {
     match order.order_status(contents) {
         OrderStatus::Pending | OrderStatus::Parked => true,
         // Without goods to ship, confirmed is as far as an order goes.

@@ -9,6 +9,7 @@ use hansa_types::id::OrderId;
 use super::{
     Erased, KeyOf, KeyState, Next, RegionKey, SubjectId, SubjectRow, Wrapped, first_generation,
 };
+use crate::core::shelf::LeftOf;
 use crate::core::state::listing::Listed;
 
 /// Tombstones kept of one subject, newest last: who erases more often repeats himself.
@@ -221,7 +222,7 @@ impl Subjects {
         let living = row.living().filter(|(at, _)| *at != of.generation);
         let living: BTreeMap<u32, Wrapped> = living.map(|(at, key)| (at, key.clone())).collect();
         // As if it had never come: only what was erased stays so.
-        if living.is_empty() && row.erased.is_empty() {
+        if living.is_empty() && row.erased.is_empty() && row.left.is_empty() {
             self.table.remove(&of.subject);
             return true;
         }
@@ -232,8 +233,8 @@ impl Subjects {
     }
 
     fn row(&self, subject: SubjectId) -> SubjectRow {
-        let (key, older, erased) = (None, Vec::new(), Vec::new());
-        let none = SubjectRow { generation: 0, key, older, erased };
+        let (key, older, erased, left) = (None, Vec::new(), Vec::new(), Vec::new());
+        let none = SubjectRow { generation: 0, key, older, erased, left };
         self.table.get(&subject).cloned().unwrap_or(none)
     }
 
@@ -243,6 +244,31 @@ impl Subjects {
 
     pub(in crate::core) fn disown(&mut self, subject: SubjectId, order: Listed) {
         self.orders.remove(&(subject, order));
+    }
+
+    /// Orders of his that left, by generation, ascending.
+    pub fn left_of(&self, subject: SubjectId) -> impl Iterator<Item = &LeftOf> {
+        self.table.get(&subject).into_iter().flat_map(|row| &row.left)
+    }
+
+    /// Those that this key of his sealed, or one before it.
+    pub(in crate::core) fn left_upto(&self, of: KeyOf) -> impl Iterator<Item = &LeftOf> {
+        let left = self.left_of(of.subject);
+        left.filter(move |left| left.generation <= of.generation)
+    }
+
+    /// Changes what is known of orders under this key that left; of none nothing is.
+    pub(in crate::core) fn left(&mut self, of: KeyOf, how: impl FnOnce(&mut LeftOf)) {
+        let mut row = self.row(of.subject);
+        let at = row.left.partition_point(|left| left.generation < of.generation);
+        if row.left.get(at).is_none_or(|left| left.generation != of.generation) {
+            row.left.insert(at, LeftOf::none(of.generation));
+        }
+        how(&mut row.left[at]);
+        if row.left[at].orders == 0 {
+            row.left.remove(at);
+        }
+        self.table.insert(of.subject, row);
     }
 
     fn take_off(&mut self, of: KeyOf, by: RegionKey) {

@@ -204,7 +204,9 @@ impl State {
     /// Whether an order of his is sealed with a later key than this one.
     fn sealed_after(&self, of: KeyOf) -> bool {
         let with = |id: OrderId| self.contents.get(&id).map(|own| own.sealed_with.generation);
-        self.subjects.orders_of(of.subject).any(|id| with(id) > Some(of.generation))
+        let mut left = self.subjects.left_of(of.subject);
+        left.any(|left| left.generation > of.generation)
+            || self.subjects.orders_of(of.subject).any(|id| with(id) > Some(of.generation))
     }
 
     pub(in crate::core) fn on_his_way(&self, subject: SubjectId) -> bool {
@@ -213,10 +215,12 @@ impl State {
 
     /// Whether anything under his keys up to this one was ordered here since.
     fn ordered_since(&self, of: KeyOf, asked_ms: u64) -> bool {
-        self.sealed_upto(of).any(|id| {
-            let order = self.orders.get(&id).filter(|order| self.is_own(id, order));
-            order.is_some_and(|order| order.created.ms() > asked_ms)
-        })
+        let mut left = self.subjects.left_upto(of);
+        left.any(|left| left.newest.ms() > asked_ms)
+            || self.sealed_upto(of).any(|id| {
+                let order = self.orders.get(&id).filter(|order| self.is_own(id, order));
+                order.is_some_and(|order| order.created.ms() > asked_ms)
+            })
     }
 
     /// The order that is under way and keeps his keys up to this one: here, or in another region

@@ -49,6 +49,10 @@ impl State {
             let anew = contents.sealed_with.generation > erased.generation;
             order.adopted.is_none() && anew || order.created.ms() > erased.asked_ms
         };
-        moved || self.subjects.orders_of(subject).any(|id| later(&id))
+        // What left was accepted here.
+        let mut left = self.subjects.left_of(subject);
+        let left = left
+            .any(|left| left.generation > erased.generation || left.newest.ms() > erased.asked_ms);
+        moved || left || self.subjects.orders_of(subject).any(|id| later(&id))
     }
 }

@@ -58,6 +58,8 @@ pub enum NotAdopted {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Adopted {
     pub order: OrderId,
+    /// It was looked for among the orders that left, too, and is none of them.
+    pub looked: bool,
     /// Of the copy.
     pub version: u64,
     pub contents: Contents,
@@ -189,6 +191,8 @@ impl State {
                     self.not_adopted(birth, order, NotAdopted::Parked);
                     lacks = true;
                 }
+                // It would be here twice: one that left is brought back first.
+                Candidate::Take(one) if !one.looked && self.may_have_left(one.order) => {}
                 Candidate::Take(one) if one.order.region() == birth => {
                     adopted += u32::from(self.adopt_one(at, epoch, *one, near.lend()));
                 }
@@ -222,7 +226,7 @@ impl State {
     }
 
     fn adopt_one(&mut self, at: LogTime, epoch: u64, one: Adopted, near: Near<'_>) -> bool {
-        let Adopted { order: id, version, contents, mint, mut facts } = one;
+        let Adopted { order: id, looked: _, version, contents, mint, mut facts } = one;
         let settings = self.meta.settings.clone();
         let mine = id.slot().get() % settings.groups.max(1) == settings.index;
         if !mine || !self.copy_at(id, version) || contents.groups().len() > 64 {

@@ -95,8 +95,9 @@ impl State {
         })
     }
 
-    /// Decided once the births are back and settled: they are looked through again.
-    pub(super) fn adopt_late(&mut self, id: OrderId) {
+    /// Decided, or brought back from where orders leave for, once the births are back and settled:
+    /// they are looked through again.
+    pub(in crate::core) fn adopt_late(&mut self, id: OrderId) {
         let owned = |row: &&Birth| row.phase == Phase::Owned;
         let Some(row) = self.births.get(id.region()).filter(owned).cloned() else { return };
         if self.goes_on_here(id) {

@@ -108,6 +108,7 @@ impl State {
         };
         let former: Vec<OrderId> = orders.iter().take(ORDERS_MAX).filter(former).copied().collect();
         for id in &former {
+            self.unready(*id);
             // What callers saw of it stays: it is another region's to tell from now on.
             self.orders.update(id, |order: &mut Order| {
                 for part in &mut order.parts {
@@ -117,6 +118,7 @@ impl State {
                     order.funds = Funds::Void;
                 }
             });
+            self.ready_again(*id);
         }
         if let (Phase::Elsewhere { since, .. }, true) = (row.phase, last) {
             row.phase = Phase::Elsewhere { since, given_back: true };

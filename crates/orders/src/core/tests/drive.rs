@@ -1,17 +1,20 @@
 //! The machine driven through random stories: results lost, late, repeated and reordered, leaders
 //! that fall at any line, callers that cancel, ship, return and refund whenever they like.
 
+mod people;
+
 use hansa_pages::Table;
 use hansa_types::time::LogTime;
 
 use crate::core::command::Command;
 use crate::core::effect::{Call, Report, StepResult, Todo};
 use crate::core::keys::Keys;
-use crate::core::near::Near;
+use crate::core::near::{Near, NearBooks};
 use crate::core::order::{Goal, Order, Stock};
 use crate::core::state::State;
 use crate::core::status::OrderStatus;
 
+use super::shelf::Twin;
 use super::world::{Books, Charge, Hold, Rng, World};
 use super::{Note, START, accept, contents, holds, key, line, order_id, settings, with_lines};
 
@@ -29,6 +32,10 @@ struct Story {
     said: super::versions::Said,
     /// Books of the group's index are in its own log.
     near: bool,
+    /// The same group, but what is over leaves it.
+    twin: Option<Twin>,
+    /// What was asked for, to be asked again.
+    asked: Vec<Command>,
 }
 
 impl Story {
@@ -38,6 +45,8 @@ impl Story {
         Self {
             state,
             near,
+            twin: None,
+            asked: Vec::new(),
             world: World::default(),
             rng: Rng(seed),
             now: START,
@@ -57,13 +66,27 @@ impl Story {
         self.said.check(&self.state);
         // A provider's answer always finds them; what else is decided may have to wait.
         let near = matches!(command, Command::Report(_)) || !self.rng.one_in(4);
+        let near = self.near && near;
+        let (mut world, mut rng) = match self.twin.is_some() && near {
+            true => (self.world.clone(), self.rng.clone()),
+            false => (World::default(), Rng(0)),
+        };
+        let again = command.clone();
         let mut books = Books { world: &mut self.world, rng: &mut self.rng };
-        let near = if self.near && near { Near::new(&mut books) } else { Near::none() };
-        self.state.apply_with(self.now, command, near);
+        let to_near = if near { Near::new(&mut books) } else { Near::none() };
+        let outcome = self.state.apply_with(self.now, command, to_near);
         self.said.check(&self.state);
+        if let Some(twin) = &mut self.twin {
+            let mut books = Books { world: &mut world, rng: &mut rng };
+            let books = near.then_some(&mut books as &mut dyn NearBooks);
+            assert_eq!(twin.apply(self.now, &again, books), outcome, "{again:?}");
+        }
     }
 
     fn step(&mut self) {
+        if self.twin.is_some() && self.rng.one_in(4) {
+            return self.people();
+        }
         match self.rng.below(16) {
             0 => self.place(),
             1 => self.now = self.now.plus_ms(self.rng.below(40_000)),
@@ -82,7 +105,9 @@ impl Story {
             1 => with_lines(vec![line("POST", 1, 500, None)]),
             _ => contents(),
         };
-        self.apply(accept(self.orders, what));
+        let order = accept(self.orders, what);
+        let order = if self.twin.is_some() { self.of_somebody(order) } else { order };
+        self.apply(order);
     }
 
     fn tick(&mut self) {
@@ -90,6 +115,9 @@ impl Story {
             self.now = self.now.max(due);
         }
         self.state.advance(self.now);
+        if let Some(twin) = &mut self.twin {
+            twin.advance(self.now);
+        }
     }
 
     /// The leader falls: what it knew is gone, what it had sent may still arrive.
@@ -100,7 +128,10 @@ impl Story {
             }
         }
         self.cursor = 0;
-        let State { meta, contents, orders, keys, remote, subjects, .. } =
+        if let Some(twin) = &mut self.twin {
+            twin.fall();
+        }
+        let State { meta, contents, orders, keys, remote, subjects, moves, owed, .. } =
             std::mem::replace(&mut self.state, State::new(settings()));
         let (mut a, mut b, mut c, mut d) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         contents.freeze().write(&mut a).unwrap();
@@ -116,6 +147,7 @@ impl Story {
             Table::read("subjects", &mut d.as_slice()).unwrap(),
         );
         self.state.keeps_books = self.near;
+        (self.state.moves, self.state.owed) = (moves, owed);
     }
 
     fn perform(&mut self, call: &Call) -> StepResult {
@@ -200,6 +232,9 @@ impl Story {
                 note: Note::default(),
             },
         };
+        if self.twin.is_some() {
+            self.asked.push(command.clone());
+        }
         self.apply(command);
     }
 
@@ -310,4 +345,44 @@ fn every_story(near: bool) {
             assert!(ends.get(&want).is_some_and(|n| *n > 50), "{ends:?}");
         }
     }
+}
+
+/// Orders leave early, late, or come and go all the time; nobody hears of it.
+fn nobody_notices(near: bool) {
+    let only = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let (mut back, mut sent) = (0, [0; 3]);
+    for seed in only.map_or(0..120, |seed: u64| seed..seed + 1) {
+        let told = std::panic::catch_unwind(|| {
+            let mut story = Story::new(seed, near);
+            let evict_after_ms = [1, 1_000, 60_000][seed as usize % 3];
+            let before = if seed % 2 == 0 { 0 } else { 250 };
+            story.twin = Some(Twin::new(evict_after_ms, near, before));
+            for n in 0..300 {
+                story.step();
+                if n % 8 == 0 {
+                    story.twin.as_ref().unwrap().agrees(&story.state);
+                }
+            }
+            story.heal();
+            let twin = story.twin.unwrap();
+            twin.agrees(&story.state);
+            (twin.recalled, twin.sent())
+        });
+        let Ok((recalled, counts)) = told else { panic!("repeat with SEED={seed}") };
+        back += recalled;
+        sent.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+    }
+    let [left, closed, spent] = sent;
+    let enough = left > 1_000 && back > 300 && closed > 40 && spent > 20;
+    assert!(only.is_some() || enough, "{left} left, {closed} closed, {back} came back, {spent}");
+}
+
+#[test]
+fn nobody_notices_that_orders_leave() {
+    nobody_notices(false);
+}
+
+#[test]
+fn nobody_notices_that_orders_leave_with_books_in_the_same_log() {
+    nobody_notices(true);
 }

@@ -29,7 +29,8 @@ fn approve(plan: PlanId, by: &str) -> RepairStep {
 
 fn begin(entry: EntryId, order: OrderId, hash: Option<u128>, action: Action) -> RepairStep {
     let (by, why) = ("operator".into(), "no order relies on it".into());
-    RepairStep::Begin(Box::new(Begin { entry, by, why, rests_on: Some((order, hash)), action }))
+    let (rests_on, looked) = (Some((order, hash)), false);
+    RepairStep::Begin(Box::new(Begin { entry, by, why, rests_on, looked, action }))
 }
 
 fn release() -> Action {

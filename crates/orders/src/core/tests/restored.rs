@@ -127,7 +127,10 @@ fn nothing_new_is_taken_before_the_provider_has_answered_for_what_was_under_way(
     let (upto, open) = (state.steps_upto(), state.open_steps());
     assert!(open > 0 && state.due(0, 100).iter().all(|call| call.no <= upto));
     let not_yet = Outcome::Refused(Refused::NotRestoring);
-    assert_eq!(step(&mut state, Step::Listed { found: Vec::new(), last: true }), Outcome::Noted);
+    assert_eq!(
+        step(&mut state, Step::Listed { found: Vec::new(), last: true, looked: Vec::new() }),
+        Outcome::Noted
+    );
     assert_eq!(step(&mut state, Step::End), not_yet, "steps are open");
     answer_all(&mut state);
     assert_eq!(state.open_steps(), 0);
@@ -141,7 +144,7 @@ fn nothing_new_is_taken_before_the_provider_has_answered_for_what_was_under_way(
 #[test]
 fn an_unknown_request_that_may_be_old_is_in_doubt_for_a_day() {
     let (mut state, id) = restored(true);
-    step(&mut state, Step::Listed { found: Vec::new(), last: true });
+    step(&mut state, Step::Listed { found: Vec::new(), last: true, looked: Vec::new() });
     answer_all(&mut state);
     assert_eq!(step(&mut state, Step::End), Outcome::Noted);
     let doubt = Outcome::Refused(Refused::InDoubt);
@@ -173,7 +176,7 @@ fn payments_of_unknown_orders_are_listed_and_must_be_settled() {
         };
         let all = vec![found(1), found(5), found(6)];
         assert_eq!(found(1).order, id);
-        step(&mut state, Step::Listed { found: all, last: true });
+        step(&mut state, Step::Listed { found: all, last: true, looked: Vec::new() });
         let states = |state: &State| -> Vec<StrayState> {
             state.restored.as_ref().unwrap().strays.values().map(|stray| stray.state).collect()
         };

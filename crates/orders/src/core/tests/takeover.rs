@@ -1,5 +1,6 @@
 //! Births that change their owner: drained, taken over from copies, and lost to another.
 
+mod away;
 mod beside;
 mod doubts;
 mod drained;
@@ -16,6 +17,7 @@ mod requests;
 mod returned;
 mod story;
 mod tail;
+mod thawed;
 mod unallocated;
 
 use bytes::Bytes;
@@ -30,6 +32,7 @@ use crate::core::takeover::{
     Standing, Step, Stepped, TailAction, TakeOver,
 };
 
+use self::thawed::{copy_of, thawed};
 use super::*;
 
 fn region(n: u16) -> RegionNumber {
@@ -201,7 +204,7 @@ fn candidate(from: &State, to: &State, id: OrderId) -> Candidate {
     let former = facts.sealed;
     facts.requests.iter_mut().for_each(|heard| heard.under = heard.under.or(Some(former)));
     let version = copy.version;
-    Candidate::Take(Box::new(Adopted { order: id, version, contents, mint, facts }))
+    Candidate::Take(Box::new(Adopted { order: id, looked: false, version, contents, mint, facts }))
 }
 
 fn adopt(from: &State, to: &mut State, birth: u16, epoch: u64) -> u32 {
@@ -426,60 +429,6 @@ fn commands_come_in_any_order_repeated_and_through_a_crash_between_any_two() {
         assert_eq!(status(&state, id), OrderStatus::Confirmed, "seed {seed}");
         holds(&state);
     }
-}
-
-/// As another replica reads it from a checkpoint.
-fn thawed(state: &State) -> State {
-    use crate::machine::OrdersMachine;
-    use hansa_consensus::{Frozen as _, Machine as _};
-    let mut bytes = Vec::new();
-    OrdersMachine::of(copy_of(state)).freeze().write(&mut bytes).unwrap();
-    let thawed = OrdersMachine::thaw(&mut bytes.as_slice()).unwrap().state;
-    assert_eq!(thawed.digest(), state.digest());
-    thawed
-}
-
-/// The same tables.
-fn copy_of(state: &State) -> State {
-    use crate::core::moves::Moves;
-    use crate::core::repair::Repairs;
-    use crate::core::takeover::Births;
-    use crate::core::{keys::Keys, remote::Remote};
-    use hansa_pages::Table;
-    macro_rules! again {
-        ($tag:literal, $table:expr) => {{
-            let mut bytes = Vec::new();
-            $table.freeze().write(&mut bytes).unwrap();
-            Table::read($tag, &mut bytes.as_slice()).unwrap()
-        }};
-    }
-    let remote = Remote::rebuild(
-        again!("cursors", state.remote.cursors),
-        again!("copies", state.remote.copies),
-        again!("views", state.remote.views),
-        again!("parked", state.remote.parked),
-    );
-    let copy = State::rebuild(
-        state.meta.clone(),
-        again!("contents", state.contents),
-        again!("orders", state.orders),
-        Keys::rebuild(again!("keys", state.keys.table)),
-        remote,
-        again!("subjects", state.subjects.table),
-    );
-    let mut copy = copy.with_births(Births::rebuild(
-        again!("births", state.births.rows),
-        again!("not-adopted", state.births.failed),
-        again!("tail", state.births.tail),
-    ));
-    let plans = again!("plans", state.repairs.plans);
-    copy.repairs = Repairs::rebuild(plans, again!("repairs", state.repairs.rows));
-    let moves = &state.moves;
-    let carries = (again!("carries", moves.carries), again!("called-off", moves.called_off));
-    copy.moves = Moves::rebuild(again!("moves", moves.rows), again!("kept", moves.kept), carries);
-    copy.owed = again!("owed", state.owed);
-    copy.restored = state.restored.clone();
-    copy
 }
 
 #[test]

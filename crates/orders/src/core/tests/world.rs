@@ -12,6 +12,7 @@ use crate::core::effect::{
 use crate::core::near::NearBooks;
 
 /// A small generator: one seed, one story.
+#[derive(Clone)]
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -48,7 +49,7 @@ pub enum Charge {
     Void,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct World {
     pub holds: BTreeMap<TransferId, Hold>,
     answers: BTreeMap<TransferId, StepResult>,
@@ -78,6 +79,10 @@ pub struct Books<'a> {
 impl NearBooks for Books<'_> {
     fn book(&mut self, at: LogTime, order: OrderId, booking: &Booking) -> StepResult {
         self.world.book(at, order, booking, self.rng)
+    }
+
+    fn has_payment(&self, _: TransferId) -> bool {
+        true
     }
 }
 

@@ -3,6 +3,7 @@
 use hansa_api::classes::DataClass;
 use hansa_consensus::ThawError;
 use hansa_orders::core::order::{Order, Provider};
+use hansa_orders::core::shelf::Shelved;
 use hansa_orders::core::subjects::KeyOf;
 use hansa_orders::machine::OrdersMachine;
 use hansa_types::country::Country;
@@ -10,7 +11,7 @@ use hansa_types::id::OrderId;
 
 use super::{action_of, contents, kept, key, view};
 use crate::fact::{Fact, Whose, only};
-use crate::says::Hearing;
+use crate::says::{Hearing, whole};
 
 /// What the state says; answers how many records it has.
 ///
@@ -68,9 +69,23 @@ pub fn facts(machine: &OrdersMachine, to: &mut Hearing<'_>) -> Result<u64, ThawE
             records += 1;
         }
     }
-    // Keys of requests, cursors, terms, plans, births, moves, who is on his way and who is owed to
-    // be forgotten name nobody.
+    // Keys of requests, cursors, terms, plans, births, moves, who is on his way, who is owed to be
+    // forgotten, and what hashes and sums there are of orders that left name nobody.
     Ok(records)
+}
+
+/// An order as it left hot state.
+///
+/// # Errors
+/// Bytes that are none.
+pub fn shelved(id: OrderId, record: &[u8], to: &mut Hearing<'_>) -> Result<(), String> {
+    let read = Shelved::decode(record);
+    let same = read.as_ref().is_some_and(|shelved| shelved.encode() == record);
+    let left = whole(read, same, "an order that left")?;
+    contents(id, &left.contents, None, to);
+    money(id, &left.order, to);
+    former(&left.order, left.contents.residence, to);
+    Ok(())
 }
 
 /// A former owner knew the customer by another name, and by its key his requests are told apart.

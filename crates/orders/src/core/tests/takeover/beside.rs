@@ -223,7 +223,7 @@ fn what_its_owner_knows_did_not_move_alone() {
         skew_ms: 1,
         cancel_strays: false,
     };
-    let listed = restored::Step::Listed { found: Vec::new(), last: true };
+    let listed = restored::Step::Listed { found: Vec::new(), last: true, looked: Vec::new() };
     for step in [restored::Step::Begin(Box::new(restore)), listed] {
         assert_eq!(apply(&mut back, Command::Restore(step)), Outcome::Noted);
     }

@@ -299,11 +299,13 @@ fn whose_order_comes_home_under_way_is_forgotten_by_a_repeat_once_it_has_ended()
 fn a_repeat_takes_no_key_that_a_later_order_shares_with_one_that_came_home() {
     // This group's clock may be behind that of who took the request.
     for ordered in [ASKS.plus_ms(1), LogTime(ASKS.0 - 1), LogTime(ASKS.0 - 9_000)] {
-        takes_no_key_of_what_was_ordered(ordered);
+        takes_no_key_of_what_was_ordered(ordered, false);
+        takes_no_key_of_what_was_ordered(ordered, true);
     }
 }
 
-fn takes_no_key_of_what_was_ordered(at: LogTime) {
+/// `left`: and has left by then.
+fn takes_no_key_of_what_was_ordered(at: LogTime, left: bool) {
     let (mut a, id, anew, _) = home_again();
     end(&mut a, id);
     let mut later = with_lines(vec![line("CARD", 1, 0, None)]);
@@ -315,6 +317,14 @@ fn takes_no_key_of_what_was_ordered(at: LogTime) {
     let placed = a.apply(at, sent);
     assert!(matches!(placed, Outcome::Done(_)), "{placed:?}");
     run(&mut a, fine);
+    if left {
+        let settled = takeover::Step::Settled { birth: id.region(), epoch: 3 };
+        assert_eq!(step(&mut a, settled), Outcome::Noted);
+        a.meta.settings.evict_after_ms = 1;
+        a.ready = a.ready_of_tables();
+        a.advance(ASKS.plus_ms(2));
+    }
+    assert!(a.orders.contains(&order) != left && a.orders.contains(&id));
     assert_eq!(erase_at_home(&mut a, 77), Outcome::Refused(Refused::ServedSince(id)));
     assert!(alive(&a, anew));
     // Whoever wants both gone says so by another request, and the first one is done then, too.

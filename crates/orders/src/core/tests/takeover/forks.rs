@@ -141,7 +141,7 @@ fn restored(mut backup: State, epoch: u64) -> State {
     };
     for step in [
         restored::Step::Begin(Box::new(restore)),
-        restored::Step::Listed { found: Vec::new(), last: true },
+        restored::Step::Listed { found: Vec::new(), last: true, looked: Vec::new() },
         restored::Step::End,
     ] {
         assert_eq!(apply(&mut backup, Command::Restore(step)), Outcome::Noted);

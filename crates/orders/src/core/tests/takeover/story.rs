@@ -129,7 +129,14 @@ impl Story {
         let facts = facts_of(order, &contents);
         let version = self.b.remote.copies.get(&id).unwrap().version;
         assert_eq!(version, order.version);
-        Candidate::Take(Box::new(Adopted { order: id, version, contents, mint, facts }))
+        Candidate::Take(Box::new(Adopted {
+            order: id,
+            looked: false,
+            version,
+            contents,
+            mint,
+            facts,
+        }))
     }
 
     fn run_b(&mut self, max: u64) {

@@ -110,7 +110,8 @@ fn begin(
     let hash = a.hash_of(order).map(|hash| hash.0 ^ off);
     let (by, why, rests_on) = ("eve".into(), "charged here".into(), Some((order, hash)));
     let action = Action::DecideTail { action };
-    let begin = Begin { entry: (PLAN, number), by, why, rests_on, action };
+    let (entry, looked) = ((PLAN, number), false);
+    let begin = Begin { entry, by, why, rests_on, looked, action };
     match apply(a, Command::Repair(RepairStep::Begin(Box::new(begin)))) {
         Outcome::Repair(answer) => match *answer {
             Answer::Repair(row) => row.ended.map(|(_, end)| end),
