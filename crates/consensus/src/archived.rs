@@ -1,6 +1,6 @@
 //! What a group has archived, read by key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -55,6 +55,16 @@ impl Archived {
         let mut found: BTreeMap<Bytes, Bytes> =
             self.running.archive.scan(table, from, max)?.into_iter().collect();
         found.extend(newer);
+        Ok(found.into_iter().take(max).collect())
+    }
+
+    /// The keys alone: where a record says by being there all that it says, as of a number that was
+    /// spent on a shelf. Nothing else is read.
+    pub fn keys(&self, table: u8, from: &[u8], max: usize) -> Result<Vec<Bytes>, ArchiveError> {
+        let table = self.tables + table;
+        let newer = self.running.replica.pending().scan(table, from, max);
+        let found = self.running.archive.keys(table, from, max)?.into_iter();
+        let found: BTreeSet<Bytes> = found.chain(newer.into_iter().map(|(key, _)| key)).collect();
         Ok(found.into_iter().take(max).collect())
     }
 }

@@ -39,10 +39,28 @@ impl Archive {
         from: &[u8],
         max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
-        let found = self.store(|store| {
+        let found = self.newest(table, from, max)?;
+        let (keys, numbers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        Ok(keys.into_iter().zip(self.values(&numbers)?).collect())
+    }
+
+    /// The keys alone that [`Archive::scan`] finds: no chunk is read.
+    pub fn keys(&self, table: u8, from: &[u8], max: usize) -> Result<Vec<Bytes>, ArchiveError> {
+        let found = self.newest(table, from, max)?;
+        Ok(found.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Keys of `table` in their order, and the number of each one's newest version.
+    fn newest(
+        &self,
+        table: u8,
+        from: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Bytes, u64)>, ArchiveError> {
+        self.store(|store| {
             let read = store.begin_read()?;
             let versions = read.open_table(VERSIONS)?;
-            let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
+            let mut found: Vec<(Bytes, u64)> = Vec::new();
             for version in versions.range((table, from, 0)..)? {
                 let (version, _) = version?;
                 let (in_table, key, number) = version.value();
@@ -53,14 +71,11 @@ impl Archive {
                 match found.last_mut().filter(|(last, _)| last == key) {
                     Some(last) => last.1 = number,
                     None if full => break,
-                    None => found.push((key.to_vec(), number)),
+                    None => found.push((Bytes::copy_from_slice(key), number)),
                 }
             }
             Ok(found)
-        })?;
-        let (keys, numbers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-        let values = self.values(&numbers)?;
-        Ok(keys.into_iter().map(Bytes::from).zip(values).collect())
+        })
     }
 
     /// The values of records, in the order of their numbers here: a chunk is unpacked once, not for

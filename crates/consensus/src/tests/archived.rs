@@ -36,6 +36,11 @@ async fn the_newest_is_found_whether_it_is_on_the_disk_yet_or_not() {
             [b"again".as_slice(), b"new", b"old"]
                 .map(|key| (Bytes::copy_from_slice(key), one(key).unwrap()))
         );
+        let all: Vec<Bytes> = scanned.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(archive.keys(CLOSED, b"", 10).unwrap(), all);
+        assert_eq!(archive.keys(CLOSED, b"new", 10).unwrap(), all[1..]);
+        assert_eq!(archive.keys(CLOSED, b"", 2).unwrap(), all[..2]);
+        assert_eq!(archive.keys(CLOSED + 1, b"", 2).unwrap(), Vec::<Bytes>::new());
         many
     };
     for durable in [false, true] {
