@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::archive::ArchiveError;
+use crate::archived::Archived;
 use crate::machine::Machine;
 use crate::membership::{ChangeError, Membership};
 use crate::outcome::{GroupStatus, Leadership, ReadError, SubmitError};
@@ -159,7 +160,7 @@ impl<M: Machine> Group<M> {
 
     /// The newest version of an archived record, durable or still in memory.
     pub fn archive_get(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
-        self.running.archived_record(self.tables + table, key)
+        self.archive().get(table, key)
     }
 
     /// Up to `max` archived records of `table` in order of key, from `from` on.
@@ -169,7 +170,29 @@ impl<M: Machine> Group<M> {
         from: &[u8],
         max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
-        self.running.archived_records(self.tables + table, from, max)
+        self.archive().scan(table, from, max)
+    }
+
+    /// What `read` finds in the archive, on the node's loop for such reads: for whoever must not
+    /// wait for the disk, and answers a caller. The way to records of what has left hot state.
+    ///
+    /// # Errors
+    /// More wait than may, the deadline passed, or the group has stopped: over damage, for one.
+    pub async fn archived<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        read: impl FnOnce(&Archived) -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let archive = self.archive();
+        let read = move || match archive.running.stopped() {
+            Some(_) => Err(ReadError::Stopped),
+            None => Ok(read(&archive)),
+        };
+        self.running.reader.run(deadline, read).await?
+    }
+
+    fn archive(&self) -> Archived {
+        Archived { running: self.running.clone(), tables: self.tables }
     }
 
     /// Writes a checkpoint now rather than when it is due.

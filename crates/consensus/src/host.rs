@@ -1,4 +1,4 @@
-//! A node's host for its groups: one log, one writer, one stream per peer, many groups.
+//! A node's host for its groups: one log, one writer, one reader, one stream per peer, many groups.
 
 mod begin;
 mod drain;
@@ -41,6 +41,7 @@ use crate::membership::{Membership, Wanted};
 use crate::outcome::{GroupStatus, Role};
 use crate::raft;
 use crate::raise::RaiseError;
+use crate::reader::Reader;
 use crate::room::{self, Disk, Room};
 use crate::running::Running;
 use crate::timing::Timing;
@@ -181,6 +182,7 @@ struct Inner {
     env: Env,
     wal: Wal,
     writer: Writer,
+    reader: Reader,
     room: Arc<Room>,
     link: Arc<dyn Link>,
     inbound: Arc<Inbound>,
@@ -245,7 +247,7 @@ impl Host {
         let protocol = Arc::new(Protocol::new(config.spoken()));
         let inbound = Arc::new(Inbound::new(Arc::new(identity), protocol));
         let link = link(&inbound);
-        let writer = Writer::start(&env);
+        let (writer, reader) = (Writer::start(&env), Reader::start(&env));
         let room = Room::new(fs.clone(), config.data_dir.clone(), wal.clone(), &config.wal);
         let room = Arc::new(room);
         let watched = room::run(room.clone(), inbound.clone(), env.clone());
@@ -258,6 +260,7 @@ impl Host {
             env,
             wal,
             writer,
+            reader,
             room,
             link,
             inbound,
@@ -453,6 +456,7 @@ impl Host {
         let groups = self.inner.inbound.groups();
         futures::future::join_all(groups.iter().map(|running| running.shut_down())).await;
         self.inner.writer.close();
+        self.inner.reader.close();
         let closed = tokio::time::timeout(CLOSE_MAX, self.inner.wal.clone().close()).await;
         match closed {
             Ok(Ok(())) => {}

@@ -18,6 +18,7 @@
 
 mod anchors;
 mod archive;
+mod archived;
 mod audit;
 mod batch;
 mod chain;
@@ -46,6 +47,7 @@ mod propose;
 mod queue;
 mod raft;
 mod raise;
+mod reader;
 mod reads;
 mod replica;
 mod room;
@@ -63,6 +65,7 @@ mod writer;
 mod tests;
 
 pub use archive::ArchiveError;
+pub use archived::Archived;
 pub use audit::{Audit, AuditError, Mark, Walked};
 pub use checkpoints::{CheckpointError, FileError};
 pub use clock::LeaderClock;

@@ -69,6 +69,11 @@ pub(crate) fn checkpoint_damaged(id: GroupId) {
     counter!("hansa_raft_checkpoints_damaged_total", "group" => id.to_string()).increment(1);
 }
 
+/// Applying waits for the archive, of which too much waits in memory: the group is slow for a disk.
+pub(crate) fn apply_waits(id: GroupId) {
+    counter!("hansa_raft_apply_waits_total", "group" => id.to_string()).increment(1);
+}
+
 /// Replicas differ, as this node found while it led. An alarm, whoever of them is wrong.
 pub(crate) fn differs(id: GroupId) {
     counter!("hansa_raft_replicas_differ_total", "group" => id.to_string()).increment(1);

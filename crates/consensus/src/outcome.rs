@@ -37,7 +37,7 @@ pub enum SubmitError {
 pub enum ReadError {
     #[error("this node does not lead the group")]
     NotLeader { leader: Option<NodeId> },
-    #[error("the deadline passed before a quorum confirmed the leader")]
+    #[error("the deadline passed before the read was served")]
     Deadline,
     #[error("more reads wait than the group can queue")]
     Overloaded { retry_after: Duration },

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::Archive;
 use crate::checkpoints::{Checkpoints, Kept};
 use crate::incoming::Partial;
 use crate::link::{Ask, Link, LinkError};
@@ -25,6 +25,7 @@ use crate::membership::Wanted;
 use crate::outcome::{GroupStatus, Leadership, Role};
 use crate::raft::acks::Acks;
 use crate::raft::{Raft, wire};
+use crate::reader::Reader;
 use crate::replica::Replica;
 use crate::room::{Reports, Room};
 use crate::timing::Timing;
@@ -46,6 +47,7 @@ pub(crate) struct Running {
     pub archive: Arc<Archive>,
     pub checkpoints: Arc<Checkpoints>,
     pub writer: Writer,
+    pub reader: Reader,
     pub wal: Wal,
     pub link: Arc<dyn Link>,
     pub env: Env,
@@ -139,27 +141,6 @@ impl Running {
         let (group, kind) = (self.id, PeerMessageKind::Digest);
         let body = wire::digest(&digest);
         self.link.call(to, Ask { group, kind, body, entries: Vec::new(), within }).await
-    }
-
-    pub fn archived_record(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
-        // Memory first: a record leaves it only after the archive has it.
-        match self.replica.pending().get(table, key) {
-            Some(value) => Ok(Some(value)),
-            None => self.archive.get(table, key),
-        }
-    }
-
-    pub fn archived_records(
-        &self,
-        table: u8,
-        from: &[u8],
-        max: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
-        let newer = self.replica.pending().scan(table, from, max);
-        let mut found: std::collections::BTreeMap<Bytes, Bytes> =
-            self.archive.scan(table, from, max)?.into_iter().collect();
-        found.extend(newer);
-        Ok(found.into_iter().take(max).collect())
     }
 
     /// Writes a checkpoint of everything applied so far; returns when it is durable or the group

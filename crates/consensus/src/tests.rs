@@ -1,5 +1,6 @@
 //! Claims about whole clusters, and openraft's own suite on our storage.
 
+mod archived;
 mod backup;
 mod beginning;
 mod cluster;

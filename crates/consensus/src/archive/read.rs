@@ -1,5 +1,7 @@
 //! Reading the archive: records by key, entries and records by position.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 
@@ -12,14 +14,22 @@ use crate::pending::{ArchivedEntry, ArchivedRecord};
 impl Archive {
     /// The newest version of a record that was archived before `records` of them were.
     pub fn get(&self, table: u8, key: &[u8]) -> Result<Option<Bytes>, ArchiveError> {
-        let number = self.store(|store| {
-            let read = store.begin_read()?;
-            let versions = read.open_table(VERSIONS)?;
-            let mut found = versions.range((table, key, 0)..=(table, key, u64::MAX))?;
-            Ok(found.next_back().transpose()?.map(|(version, _)| version.value().2))
+        Ok(self.get_many(table, &[key])?.pop().flatten())
+    }
+
+    /// The same of many, in the order of `keys`.
+    pub fn get_many(&self, table: u8, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, ArchiveError> {
+        let numbers = self.store(|store| {
+            let versions = store.begin_read()?.open_table(VERSIONS)?;
+            let newest = |key: &&[u8]| {
+                let mut found = versions.range((table, *key, 0)..=(table, *key, u64::MAX))?;
+                Ok(found.next_back().transpose()?.map(|(version, _)| version.value().2))
+            };
+            keys.iter().map(newest).collect::<Result<Vec<_>, redb::Error>>()
         })?;
-        let Some(number) = number else { return Ok(None) };
-        self.record(number).map(|record| Some(record.value))
+        let known: Vec<u64> = numbers.iter().flatten().copied().collect();
+        let mut values = self.values(&known)?.into_iter();
+        Ok(numbers.into_iter().map(|number| number.and_then(|_| values.next())).collect())
     }
 
     /// Up to `max` records of `table` in order of key, from `from` on, each in its newest version.
@@ -29,10 +39,28 @@ impl Archive {
         from: &[u8],
         max: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ArchiveError> {
-        let found = self.store(|store| {
+        let found = self.newest(table, from, max)?;
+        let (keys, numbers): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        Ok(keys.into_iter().zip(self.values(&numbers)?).collect())
+    }
+
+    /// The keys alone that [`Archive::scan`] finds: no chunk is read.
+    pub fn keys(&self, table: u8, from: &[u8], max: usize) -> Result<Vec<Bytes>, ArchiveError> {
+        let found = self.newest(table, from, max)?;
+        Ok(found.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Keys of `table` in their order, and the number of each one's newest version.
+    fn newest(
+        &self,
+        table: u8,
+        from: &[u8],
+        max: usize,
+    ) -> Result<Vec<(Bytes, u64)>, ArchiveError> {
+        self.store(|store| {
             let read = store.begin_read()?;
             let versions = read.open_table(VERSIONS)?;
-            let mut found: Vec<(Vec<u8>, u64)> = Vec::new();
+            let mut found: Vec<(Bytes, u64)> = Vec::new();
             for version in versions.range((table, from, 0)..)? {
                 let (version, _) = version?;
                 let (in_table, key, number) = version.value();
@@ -43,21 +71,27 @@ impl Archive {
                 match found.last_mut().filter(|(last, _)| last == key) {
                     Some(last) => last.1 = number,
                     None if full => break,
-                    None => found.push((key.to_vec(), number)),
+                    None => found.push((Bytes::copy_from_slice(key), number)),
                 }
             }
             Ok(found)
-        })?;
-        // Records written together lie together: a chunk is unpacked once, not for each of its own.
-        let (mut opened, mut chunk) = (None, Vec::new());
-        let values = found.into_iter().map(|(key, number)| {
-            let wanted = number / RECORDS_PER_CHUNK;
-            if opened != Some(wanted) {
-                (opened, chunk) = (Some(wanted), self.record_chunk(wanted)?);
+        })
+    }
+
+    /// The values of records, in the order of their numbers here: a chunk is unpacked once, not for
+    /// each of its own.
+    fn values(&self, numbers: &[u64]) -> Result<Vec<Bytes>, ArchiveError> {
+        let mut values = vec![Bytes::new(); numbers.len()];
+        for (number, places) in by_chunk(numbers) {
+            let chunk = self.record_chunk(number)?;
+            for at in places {
+                let found = chunk.get((numbers[at] % RECORDS_PER_CHUNK) as usize);
+                let found = found.ok_or_else(|| self.missing("records", numbers[at]))?;
+                // A copy: whoever keeps one value must not keep its chunk.
+                values[at] = Bytes::copy_from_slice(&found.value);
             }
-            Ok((Bytes::from(key), self.record_in(&chunk, number)?.value.clone()))
-        });
-        values.collect()
+        }
+        Ok(values)
     }
 
     /// Entries from `from` until before `to`, at least one if there is any, about `max_bytes` in
@@ -124,20 +158,6 @@ impl Archive {
         self.store(|store| Ok(store.begin_read()?.open_table(VERSIONS)?.len()?))
     }
 
-    fn record(&self, number: u64) -> Result<ArchivedRecord, ArchiveError> {
-        let chunk = self.record_chunk(number / RECORDS_PER_CHUNK)?;
-        self.record_in(&chunk, number).cloned()
-    }
-
-    fn record_in<'a>(
-        &self,
-        chunk: &'a [ArchivedRecord],
-        number: u64,
-    ) -> Result<&'a ArchivedRecord, ArchiveError> {
-        let found = chunk.iter().find(|record| record.number == number);
-        found.ok_or_else(|| self.found_damaged("records", format!("record {number} is missing")))
-    }
-
     /// How many chunks of entries and of records there are.
     pub fn chunks(&self) -> (u64, u64) {
         let end = self.end();
@@ -183,4 +203,13 @@ impl Archive {
             Ok(found.map(|bytes| Bytes::copy_from_slice(bytes.value())))
         })
     }
+}
+
+/// Which chunks have the records with these numbers, and at which places they are wanted.
+pub(super) fn by_chunk(numbers: &[u64]) -> BTreeMap<u64, Vec<usize>> {
+    let mut chunks: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (at, number) in numbers.iter().enumerate() {
+        chunks.entry(number / RECORDS_PER_CHUNK).or_default().push(at);
+    }
+    chunks
 }

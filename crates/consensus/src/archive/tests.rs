@@ -79,6 +79,42 @@ fn a_scan_yields_each_key_once_in_its_newest_version() {
 }
 
 #[test]
+fn many_are_found_in_the_order_that_they_were_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    append(&archive, 0, 600);
+    let asked: [&[u8]; 6] = [b"key 49", b"none", b"key 07", b"key 20", b"key 07", b"key"];
+    let found = archive.get_many(1, &asked).unwrap();
+    let found: Vec<_> = found.iter().map(|value| value.as_deref()).collect();
+    let value = |text: &'static str| Some(text.as_bytes());
+    let (seven, twenty) = (value("value 557"), value("value 570"));
+    assert_eq!(found, [value("value 599"), None, seven, twenty, seven, None]);
+    assert_eq!(archive.get_many(2, &asked).unwrap(), vec![None; 6]);
+    assert_eq!(archive.get_many(1, &[]).unwrap(), Vec::<Option<Bytes>>::new());
+}
+
+#[test]
+fn each_chunk_is_read_once_however_its_records_are_strewn() {
+    const RECORDS: u64 = 1_000;
+    // Neighbours in the order of keys lie far apart in the order of writing.
+    let strewn: Vec<u64> = (0..RECORDS).map(|n| n * 337 % RECORDS).collect();
+    let chunks = read::by_chunk(&strewn);
+    assert_eq!(chunks.len() as u64, RECORDS.div_ceil(RECORDS_PER_CHUNK));
+    let mut places: Vec<usize> = chunks.into_values().flatten().collect();
+    places.sort_unstable();
+    assert!(places.into_iter().eq(0..RECORDS as usize));
+}
+
+#[test]
+fn a_value_does_not_hold_its_chunk_in_memory() {
+    let dir = TempDir::new().unwrap();
+    let archive = open(&dir);
+    append(&archive, 0, 300);
+    let value = archive.get(1, b"key 07").unwrap().unwrap();
+    assert!(value.is_unique(), "nothing else shares its memory");
+}
+
+#[test]
 fn a_cut_uncovers_the_older_versions_and_replay_writes_the_same_again() {
     let dir = TempDir::new().unwrap();
     let archive = open(&dir);

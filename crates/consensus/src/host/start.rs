@@ -113,7 +113,7 @@ impl Host {
 
     /// Loads what is durable and builds openraft on it, not yet running.
     async fn build(&self, id: GroupId, replica: Arc<dyn Replica>) -> Result<Running, StartError> {
-        let Inner { config, env, wal, writer, room, link, .. } = &*self.inner;
+        let Inner { config, env, wal, writer, reader, room, link, .. } = &*self.inner;
         let stop = env.tasks.stop_token().child_token();
         let (reports, acks) = (Arc::new(Reports::default()), Arc::new(Acks::default()));
         let (archive, checkpoints) = self.load(id, replica.clone()).await?;
@@ -152,6 +152,7 @@ impl Host {
             archive,
             checkpoints,
             writer: writer.clone(),
+            reader: reader.clone(),
             wal: wal.clone(),
             link: link.clone(),
             env: env.clone(),

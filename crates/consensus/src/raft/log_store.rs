@@ -29,6 +29,10 @@ impl LogStore {
         Self { wal, group }
     }
 
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
     /// openraft's suite begins some logs at index 2 with nothing purged before, which no group does
     /// and our log refuses: here the entry before is purged first.
     #[cfg(test)]

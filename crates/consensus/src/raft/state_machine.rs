@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::log_store::LogStore;
 use super::{LogId, SnapshotMeta, StoredMembership, Types};
 use crate::checkpoints::{Checkpoint, CheckpointError, Checkpoints};
+use crate::metrics;
 use crate::replica::{FrozenReplica, Replica};
 use crate::room::Room;
 use crate::trouble::Trouble;
@@ -104,6 +105,7 @@ impl StateMachine {
     /// task of the group runs.
     async fn make_room(&self) -> io::Result<()> {
         while self.replica.pending().is_full() {
+            metrics::apply_waits(self.log.group());
             let checkpoints = self.checkpoints.clone();
             let archived = self.writer.run(move || checkpoints.archive_all()).await?;
             match archived {

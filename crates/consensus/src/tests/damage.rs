@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hansa_types::id::{GroupId, GroupKind, NodeId};
 
-use crate::outcome::Role;
+use crate::outcome::{ReadError, Role};
 use crate::testing::counter::{CLOSED, Counters};
 use crate::testing::{Cluster, Settings, eventually, group_id, soon};
 use crate::timing::Timing;
@@ -337,6 +337,8 @@ async fn rot_under_a_running_group_is_found_in_its_archive_and_stops_it_for_good
     assert!(why.contains("archive.redb: damaged at byte"), "{why}");
     assert_eq!(group.status().role, Role::Stopped);
     assert!(group.submit("add sum 1".into(), soon()).await.is_err(), "it serves nothing");
+    let read = group.archived(soon(), |of| of.get(CLOSED, b"x").is_ok()).await;
+    assert_eq!(read, Err(ReadError::Stopped));
     assert_eq!(other.submit("add sum 1".into(), soon()).await, Ok(91));
     assert!(cluster.node(NODE).exit.whys().is_empty(), "that group only, not the process");
     cluster.kill(NODE).await;

@@ -18,7 +18,7 @@ use crate::testing::pair::{Came, NOTED, Notes, Pair};
 use crate::testing::{Cluster, Settings, group_id, soon};
 use crate::timing::Timing;
 use crate::version::Unread;
-use crate::{Group, SubmitError};
+use crate::{Archived, Group, SubmitError};
 
 fn notes_id() -> GroupId {
     GroupId::new(GroupKind::Inventory, 0)
@@ -84,6 +84,11 @@ async fn one_part_never_shows_the_others_records() {
         assert_eq!(mine(notes.archive_get(NOTED, b"l")), None);
         assert_eq!(counters.archive_scan(CLOSED, b"", 10).unwrap().len(), 2);
         assert_eq!(notes.archive_scan(NOTED, b"", 10).unwrap().len(), 1);
+        let both = |of: &Archived| of.get_many(NOTED, &[b"l", b"k"]).unwrap();
+        let counted = counters.archived(soon(), both).await.unwrap();
+        let noted = notes.archived(soon(), both).await.unwrap();
+        assert_eq!(counted.into_iter().map(|of| mine(Ok(of))).collect::<Vec<_>>(), [Some(9); 2]);
+        assert_eq!(noted.into_iter().map(|of| mine(Ok(of))).collect::<Vec<_>>(), [None, Some(1)]);
     }
 }
 
