@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use hansa_consensus::{Holds, Machine, Records, inspect};
+use hansa_ledger::core::invariants::of_payments;
 use hansa_ledger::core::inventory::{self, Inventory, Reserve, StockLine};
 use hansa_ledger::core::outcome::OutcomeCode;
 use hansa_ledger::core::payments::{self, Authorize, PaymentKey, Payments, Refund, ShelvedPayment};
@@ -186,8 +187,9 @@ fn equal(leaving: &Leaving, stays: &Together) -> usize {
     let money = |shard: &Shard| Machine::digest(Holds::<Payments>::part(shard).unwrap());
     assert_eq!(stock(&leaving.shard), stock(&stays.shard));
     let paid: &Payments = leaving.shard.part().unwrap();
-    if paid.settings().evict_after_ms == 0 {
-        assert_eq!(money(&leaving.shard), money(&stays.shard));
+    match paid.settings().evict_after_ms {
+        0 => assert_eq!(money(&leaving.shard), money(&stays.shard)),
+        _ => paid_alike(leaving, stays),
     }
     let state = leaving.state();
     let (mut orders, mut left) = (state.orders.digest(), 0);
@@ -198,6 +200,22 @@ fn equal(leaving: &Leaving, stays: &Together) -> usize {
     }
     assert_eq!(orders, stays.state().orders.digest());
     left
+}
+
+/// Each payment is here, or in the archive as it is where none ever leaves.
+fn paid_alike(leaving: &Leaving, stays: &Together) {
+    let [here, all] = [&leaving.shard, &stays.shard].map(|of| Holds::<Payments>::part(of).unwrap());
+    assert_eq!(of_payments(here), []);
+    for (key, payment) in all.payments() {
+        if let Some(books) = here.payment(key) {
+            assert_eq!(Some(books), all.payment(key));
+            continue;
+        }
+        let place = [payment.order.to_bytes(), key.to_bytes()].concat();
+        let table = <Shard as Holds<Payments>>::TABLES + machine::PAYMENTS;
+        let shelved = ShelvedPayment::decode(&leaving.archive[&(table, place)]).unwrap();
+        assert_eq!(Some(&shelved.account), all.kernel().books().account(&key.account()));
+    }
 }
 
 /// Orders that left, and that came back; of these, payments that did.
