@@ -30,6 +30,7 @@ use hansa_gateway::Gateway;
 use hansa_node::env::Env;
 use hansa_node::listen::Serving;
 use hansa_node::peers::Peers;
+pub use hansa_sweep::findings::ASIDE;
 
 use self::inside::Inside;
 pub use self::members::RETIRED;

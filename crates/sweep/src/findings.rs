@@ -15,6 +15,8 @@ use crate::law::Law;
 
 /// Places that are named; more are counted.
 const NAMED_MAX: usize = 1_000;
+/// How the folder of a node's former life begins: kept as it is until a person deletes it.
+pub const ASIDE: &str = "aside-";
 /// Facts that wait to hear where somebody lives.
 const WAITING_MAX: usize = 1_000_000;
 
@@ -370,7 +372,10 @@ impl Findings {
     /// `None` for what nobody can read any more.
     fn report(&self, kind: &Kind, count: u64, first: &str) -> Option<Found> {
         let class = DataClass::ALL[usize::from(kind.class)];
-        let (verdict, goes_ms, goes) = self.goes(kind)?;
+        let (verdict, goes_ms, mut goes) = self.goes(kind)?;
+        if verdict == Verdict::Foreign && kind.place.file.starts_with(ASIDE) {
+            goes = "until the folder of this node's former life, which was put aside, is deleted";
+        }
         Some(Found {
             verdict,
             file: kind.place.file.to_string(),

@@ -21,6 +21,7 @@ use hansa_node::layers::deadline::outgoing;
 use hansa_node::peers::{self, Address, Peers};
 use hansa_region_router::change::change;
 use hansa_region_router::core::directory::{Command, Node, NodeRole};
+use hansa_sweep::findings::ASIDE;
 use hansa_types::id::NodeId;
 use hansa_types::identity::SpiffeId;
 use hansa_wal::fs::Fs;
@@ -41,8 +42,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// interrupted move is taken up again.
 const LIFE: [&str; 4] = ["wal", "groups", "views", IDENTITY];
 const IDENTITY: &str = "identity";
-/// How the names of folders of former lives begin.
-const ASIDE: &str = "aside-";
 
 /// Who this node is now.
 #[derive(Debug)]

@@ -1,17 +1,21 @@
 //! `residency verify`, as an operator runs it when all is calm: every byte that a node keeps is
 //! explained, and lies where the law lets it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use hansa::node::ASIDE;
 use hansa_api::client::League as Door;
 use hansa_api::pb::admin::{
     ListKeysRequest, NodeSweep, RegionKeyState, ResidencyVerdict, RotateKeyRequest,
     VerifyResidencyRequest, VerifyResidencyResponse,
 };
 use hansa_checker::final_state::{Held, Report};
+use hansa_wal::fs::Fs as _;
 use prost::Message as _;
 use tonic::{Response, Status};
 
+use crate::host::Seat;
 use crate::plan::Plan;
 use crate::trace;
 use crate::world::Region;
@@ -25,6 +29,7 @@ const TRIES: usize = 8;
 const BETWEEN: Duration = Duration::from_secs(5);
 /// What a sweep says of what only an operator ends.
 const ROTATE: &str = "hansactl key rotate";
+const DELETE: &str = "was put aside, is deleted";
 /// Where there is one region nothing comes from another: one seed in so many is enough.
 const ALONE: u64 = 8;
 
@@ -50,6 +55,9 @@ pub async fn reports(door: &Door, region: &Region) -> Vec<Report> {
         if reports.iter().any(|report| report.detail.contains(ROTATE)) {
             rotate(door, region).await;
         }
+        for report in reports.iter().filter(|report| report.detail.contains(DELETE)) {
+            delete_aside(region, &report.name);
+        }
         tokio::time::sleep(BETWEEN).await;
     }
     trace::count("disk of a node swept", reports.len() as u64);
@@ -74,6 +82,18 @@ async fn rotate(door: &Door, region: &Region) {
         async move { services.keys.rotate_key(request).await }
     });
     trace::count("key rotated after a law", u64::from(asked.await.is_ok()));
+}
+
+/// As an operator does who knows by now why the node was damaged (docs/damage.md).
+fn delete_aside(region: &Region, report: &str) {
+    let named = |seat: &&Arc<Seat>| report.ends_with(&format!(" {}", seat.name()));
+    for seat in region.seats.iter().filter(named) {
+        let folders = seat.disk.list(&seat.config.data_dir).unwrap_or_default();
+        for folder in folders.iter().filter(|name| name.starts_with(ASIDE)) {
+            let deleted = seat.disk.remove_dir_all(&seat.config.data_dir.join(folder));
+            trace::count("folder that was put aside deleted", u64::from(deleted.is_ok()));
+        }
+    }
 }
 
 async fn once(door: &Door, region: &Region) -> Vec<Report> {
@@ -117,7 +137,7 @@ fn said(step: &VerifyResidencyResponse) -> (Held, String) {
         return (Held::Violated, format!("{found:?}"));
     }
     // What a rebuilt node put aside was damaged: that is why.
-    let aside = |file: &str| file.starts_with("aside-");
+    let aside = |file: &str| file.starts_with(ASIDE);
     if let Some(found) = sweep.unexplained.iter().find(|found| !aside(&found.file)) {
         return (Held::Violated, format!("{found:?}"));
     }
