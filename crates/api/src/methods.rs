@@ -23,6 +23,12 @@ pub const PUBLIC_PACKAGES: [&str; 6] = [
     "hansa.region.v1",
 ];
 
+/// Whether a method is a stream that goes on until its reader leaves, at his pace.
+#[must_use]
+pub fn is_watch(path: &str) -> bool {
+    path == "/hansa.order.v1.OrderService/WatchOrder"
+}
+
 impl Method {
     /// Whether clients may see it at all; which of them may call it is the policy file's business.
     pub fn is_public(&self) -> bool {

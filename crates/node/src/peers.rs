@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use hansa_api::methods;
 use hansa_api::status::Failure;
 use hansa_api::status::key::NOT_SENT;
 use hansa_types::id::NodeId;
@@ -82,10 +83,23 @@ struct Inner {
 
 #[derive(Default)]
 struct Book {
-    nodes: BTreeMap<NodeId, Arc<Channel>>,
-    gateways: BTreeMap<RegionName, Vec<Arc<Channel>>>,
-    /// One channel per address and way, whoever asks for it.
-    channels: BTreeMap<(Address, Way), Arc<Channel>>,
+    nodes: BTreeMap<NodeId, Peer>,
+    gateways: BTreeMap<RegionName, Vec<Peer>>,
+    /// One per address and way, whoever asks for it.
+    peers: BTreeMap<(Address, Way), Peer>,
+}
+
+/// The connections to one process. What watchers leave unread fills theirs, and no other.
+#[derive(Clone)]
+struct Peer {
+    calls: Arc<Channel>,
+    watches: Arc<Channel>,
+}
+
+impl Peer {
+    fn over(&self, path: &str) -> &Arc<Channel> {
+        if methods::is_watch(path) { &self.watches } else { &self.calls }
+    }
 }
 
 impl Peers {
@@ -114,8 +128,8 @@ impl Peers {
     /// Learns or changes where a node of our own region is.
     pub fn set_node(&self, node: NodeId, address: Address) {
         let mut book = self.inner.book.write();
-        let channel = self.inner.channel(&mut book, (address, Way::Within));
-        book.nodes.insert(node, channel);
+        let peer = self.inner.peer(&mut book, (address, Way::Within));
+        book.nodes.insert(node, peer);
         book.forget_unused();
     }
 
@@ -129,9 +143,9 @@ impl Peers {
     /// Learns the gateways of another region.
     pub fn set_gateways(&self, region: RegionName, addresses: Vec<Address>) {
         let mut book = self.inner.book.write();
-        let channel = |address| self.inner.channel(&mut book, (address, Way::Between));
-        let channels = addresses.into_iter().map(channel).collect();
-        book.gateways.insert(region, channels);
+        let peer = |address| self.inner.peer(&mut book, (address, Way::Between));
+        let peers = addresses.into_iter().map(peer).collect();
+        book.gateways.insert(region, peers);
         book.forget_unused();
     }
 
@@ -166,21 +180,22 @@ pub fn not_sent(failure: &Failure) -> bool {
 }
 
 impl Inner {
-    fn channel(&self, book: &mut Book, to: (Address, Way)) -> Arc<Channel> {
-        let known = book.channels.entry(to.clone());
-        let make = || {
+    fn peer(&self, book: &mut Book, to: (Address, Way)) -> Peer {
+        let known = book.peers.entry(to.clone());
+        let channel = || {
             let (net, timing) = (self.net.clone(), self.timing.clone());
-            Arc::new(Channel::new(to, net, timing, self.tasks.clone()))
+            Arc::new(Channel::new(to.clone(), net, timing, self.tasks.clone()))
         };
-        known.or_insert_with(make).clone()
+        known.or_insert_with(|| Peer { calls: channel(), watches: channel() }).clone()
     }
 
     async fn call(self: Arc<Self>, target: Target, request: Request<Body>) -> Answer {
         match target {
             Target::Node(node) if node == self.me => self.call_local(request).await,
             Target::Node(node) => {
-                let channel = self.book.read().nodes.get(&node).cloned();
-                let channel = channel.ok_or_else(|| refusal::no_peer(format!("node {node}")))?;
+                let peer = self.book.read().nodes.get(&node).cloned();
+                let peer = peer.ok_or_else(|| refusal::no_peer(format!("node {node}")))?;
+                let channel = peer.over(request.uri().path());
                 channel.send(channel.ready().await?, request).await
             }
             Target::Gateway(region) => self.call_gateway(&region, request).await,
@@ -205,6 +220,7 @@ impl Inner {
         let mut last = refusal::no_peer(format!("a gateway of {region}"));
         for n in 0..gateways.len() {
             let gateway = &gateways[(first.wrapping_add(n)) % gateways.len()];
+            let gateway = gateway.over(request.uri().path());
             match gateway.ready().await {
                 Ok(up) => return gateway.send(up, request).await,
                 Err(status) => last = status,
@@ -217,11 +233,12 @@ impl Inner {
 impl Book {
     fn forget_unused(&mut self) {
         let (nodes, gateways) = (&self.nodes, &self.gateways);
-        self.channels.retain(|_, channel| {
+        self.peers.retain(|_, peer| {
             let mut used = nodes.values().chain(gateways.values().flatten());
-            let used = used.any(|used| Arc::ptr_eq(used, channel));
+            let used = used.any(|used| Arc::ptr_eq(&used.calls, &peer.calls));
             if !used {
-                channel.retire();
+                peer.calls.retire();
+                peer.watches.retire();
             }
             used
         });

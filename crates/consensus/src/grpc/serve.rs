@@ -49,7 +49,6 @@ impl Served {
     pub fn admit(&self, metadata: &MetadataMap, extensions: &Extensions) -> Result<NodeId, Status> {
         let denied = || Status::from(Reason::PermissionDenied);
         let node = node_of(metadata, NODE).ok_or_else(denied)?;
-        let meant = node_of(metadata, TO).ok_or_else(denied)?;
         let shown = extensions.get::<PeerIdentity>().ok_or_else(denied)?;
         if self.names.read().get(&node) != Some(&shown.0) {
             tracing::warn!(%node, name = %shown.0, "refused: this name is not that node's");
@@ -59,6 +58,7 @@ impl Served {
             Status::from(Failure::new(Reason::VersionNotSupported, foreign.to_string()))
         })?;
         let identity = &self.inbound.identity;
+        let meant = node_of(metadata, TO).ok_or_else(denied)?;
         if meant != identity.node {
             // It has not heard yet that this name has another node: what it expects is that one's.
             let detail = format!("node {} is here, not node {meant}", identity.node);

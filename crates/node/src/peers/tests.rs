@@ -27,7 +27,11 @@ fn alone() -> SocketAddr {
 }
 
 async fn ask(service: PeerService) -> Result<String, Failure> {
-    let request = Request::post("/hansa.Test/Who").body(Body::empty()).unwrap();
+    ask_for("/hansa.Test/Who", service).await
+}
+
+async fn ask_for(path: &str, service: PeerService) -> Result<String, Failure> {
+    let request = Request::post(path).body(Body::empty()).unwrap();
     let response = service.oneshot(request).await?;
     let body = response.into_body().collect().await?;
     Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
@@ -104,7 +108,20 @@ async fn a_node_that_moves_is_found_at_its_new_address() {
     ask(service.clone()).await.unwrap();
     peers.set_node(N2, second);
     ask(service.clone()).await.unwrap();
-    assert_eq!(peers.inner.book.read().channels.len(), 1, "the old connection is let go");
+    assert_eq!(peers.inner.book.read().peers.len(), 1, "the old connection is let go");
+}
+
+/// What those who watch leave unread must fill no connection that calls go over.
+#[tokio::test]
+async fn who_watches_has_a_connection_of_his_own() {
+    let house = House::new();
+    let (address, _serving) = house.serve("n2", who(), Limits::default()).await;
+    let peers = peers(&house);
+    peers.set_node(N2, address.clone());
+    ask_for("/hansa.order.v1.OrderService/WatchOrder", peers.to(N2)).await.unwrap();
+    let peer = peers.inner.book.read().peers[&(address, Way::Within)].clone();
+    assert!(futures::poll!(Box::pin(peer.watches.ready())).is_ready());
+    assert!(futures::poll!(Box::pin(peer.calls.ready())).is_pending(), "nobody has called yet");
 }
 
 #[tokio::test]
@@ -114,7 +131,7 @@ async fn the_end_of_an_old_connection_does_not_end_the_new_one() {
     let peers = peers(&house);
     peers.set_node(N2, address.clone());
     ask(peers.to(N2)).await.unwrap();
-    let channel = peers.inner.book.read().channels[&(address.clone(), Way::Within)].clone();
+    let channel = peers.inner.book.read().peers[&(address.clone(), Way::Within)].calls.clone();
     channel.leave(7);
     assert!(futures::poll!(Box::pin(channel.ready())).is_ready(), "still up");
     channel.leave(0);

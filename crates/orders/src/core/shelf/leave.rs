@@ -80,26 +80,33 @@ impl State {
     /// Made anew from the tables.
     pub(in crate::core) fn ready_of_tables(&self) -> Ready {
         let mut ready = Ready::default();
+        if !self.shelves() {
+            return ready;
+        }
         let over = self.orders.iter().filter(|(id, order)| self.is_over(**id, order));
         over.for_each(|(id, order)| ready.put(*id, order));
         ready
     }
 
     fn is_over(&self, id: OrderId, order: &Order) -> bool {
-        let contents = self.contents.get(&id).filter(|_| self.shelves());
+        let contents = self.contents.get(&id);
         contents.is_some_and(|contents| is_over(order, contents, self.meta.settings.region))
     }
 
     /// Before an order changes.
     pub(in crate::core) fn unready(&mut self, id: OrderId) {
-        if let Some(order) = self.orders.get(&id).filter(|_| self.shelves()) {
+        if self.shelves()
+            && let Some(order) = self.orders.get(&id)
+        {
             self.ready.remove(id, order);
         }
     }
 
     /// Once it has.
     pub(in crate::core) fn ready_again(&mut self, id: OrderId) {
-        if let Some(order) = self.orders.get(&id).filter(|order| self.is_over(id, order)) {
+        if self.shelves()
+            && let Some(order) = self.orders.get(&id).filter(|order| self.is_over(id, order))
+        {
             self.ready.put(id, order);
         }
     }
